@@ -1,0 +1,1 @@
+"""vramd for Python programs."""

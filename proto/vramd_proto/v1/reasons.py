@@ -1,0 +1,83 @@
+"""The one table of errors: reason, canonical code, whether and when to try again, what its metadata tells.
+
+Supervisor, worker and SDK read it; nothing else maps errors. The reason travels as google.rpc.ErrorInfo.reason in the
+domain `vramd`. Pure: the standard library only.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+DOMAIN = "vramd"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a reason means on the wire."""
+
+    code: str
+    """Name of a canonical gRPC status code."""
+    text: str
+    """When it is given."""
+    metadata: tuple[str, ...] = ()
+    """Keys that its metadata has, lowerCamelCase."""
+    retry_after_s: float | None = None
+    """Seconds after which the same call may succeed; None: not by waiting."""
+
+
+class Reason(Enum):
+    """Why a call failed. The member's name is what travels."""
+
+    FIELD_INVALID = Meaning("INVALID_ARGUMENT", "a field of the request is missing or out of range", ("field",))
+    CONTEXT_OVERFLOW = Meaning(
+        "INVALID_ARGUMENT", "the prompt is longer than the context", ("promptTokens", "contextTokens")
+    )
+    PROMPT_TOO_LARGE = Meaning("INVALID_ARGUMENT", "the request has more bytes than are taken", ("bytes", "limitBytes"))
+    TOKEN_MISSING = Meaning("UNAUTHENTICATED", "the call carries no token")
+    TOKEN_INVALID = Meaning("UNAUTHENTICATED", "the call carries another token than the supervisor's")
+    MODEL_NOT_FOUND = Meaning("NOT_FOUND", "no model has this id", ("model",))
+    MODEL_FILE_MISSING = Meaning("NOT_FOUND", "the model's file is not there", ("model", "path"))
+    MODEL_PATH_INVALID = Meaning("FAILED_PRECONDITION", "the model's path is no regular file", ("model", "path"))
+    MODEL_FILE_INVALID = Meaning("FAILED_PRECONDITION", "the model's file is damaged or no GGUF", ("model",))
+    MODEL_UNSUPPORTED = Meaning("FAILED_PRECONDITION", "this llama.cpp cannot run the model", ("model",))
+    MODEL_TOO_LARGE = Meaning(
+        "FAILED_PRECONDITION",
+        "the model needs more than a device may ever give",
+        ("model", "device", "neededBytes", "budgetBytes"),
+    )
+    MODEL_LOADED_DIFFERENTLY = Meaning(
+        "FAILED_PRECONDITION",
+        "the model is loaded with other settings than the call asks for",
+        ("model", "differences"),
+    )
+    MODEL_NOT_LOADED = Meaning("FAILED_PRECONDITION", "there is nothing to unload", ("model",))
+    ENGINE_MISSING = Meaning("FAILED_PRECONDITION", "the model's engine is not installed", ("model", "engine"))
+    DEVICE_UNUSABLE = Meaning(
+        "FAILED_PRECONDITION", "the device is unknown or cannot hold the model", ("model", "device")
+    )
+    EMBEDDING_UNSUPPORTED = Meaning("FAILED_PRECONDITION", "the model gives no embeddings", ("model",))
+    GENERATION_UNSUPPORTED = Meaning("FAILED_PRECONDITION", "the model gives embeddings only", ("model",))
+    CHAT_TEMPLATE_UNUSABLE = Meaning(
+        "FAILED_PRECONDITION", "the model has no chat template, or it refuses these messages", ("model",)
+    )
+    QUEUE_FULL = Meaning(
+        "RESOURCE_EXHAUSTED", "too many requests wait", ("model", "queued", "limit"), retry_after_s=2.0
+    )
+    MEMORY_EXHAUSTED = Meaning(
+        "RESOURCE_EXHAUSTED",
+        "what is free, or could be made free, is less than the model needs",
+        ("model", "device", "neededBytes", "freeBytes", "heldBy"),
+        retry_after_s=5.0,
+    )
+    SHUTTING_DOWN = Meaning("UNAVAILABLE", "the supervisor ends", retry_after_s=2.0)
+    WORKER_CRASHED = Meaning(
+        "UNAVAILABLE", "the model's process ended before it said anything", ("model", "exit"), retry_after_s=0.5
+    )
+    LOAD_TIMEOUT = Meaning(
+        "UNAVAILABLE", "the load took too long and was ended", ("model", "limitS"), retry_after_s=5.0
+    )
+    WORKER_CRASHED_MID_STREAM = Meaning(
+        "ABORTED", "the model's process ended in the middle of an answer", ("model", "exit")
+    )
+    MODEL_UNLOADED = Meaning("ABORTED", "the model was unloaded while the request ran or waited", ("model",))
+    DEADLINE_PASSED = Meaning("DEADLINE_EXCEEDED", "the request took longer than it may", ("limitS",))
+    INTERNAL = Meaning("INTERNAL", "a fault of vramd; the log says more under the incident's id", ("incidentId",))

@@ -1,0 +1,143 @@
+"""How processes of vramd find and recognise each other: the runtime folder, metadata keys, the worker's first words.
+
+Pure but for `default_runtime_dir`, which asks the system for its folder.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from platformdirs import user_runtime_path
+
+PROTOCOL = 1
+"""Version of the private wire between supervisor and worker; both ship together and must agree."""
+
+TOKEN_KEY = "authorization"  # noqa: S105  the name of the key, no secret
+"""Metadata key of every public call; the value is `Bearer TOKEN`."""
+
+NONCE_KEY = "vramd-nonce"
+"""Metadata key of every call to a worker; the value was handed to that one process when it was spawned."""
+
+
+def default_runtime_dir() -> Path:
+    """The folder of this user's supervisor: `VRAMD_RUNTIME_DIR`, else the system's place for such things."""
+    if chosen := os.environ.get("VRAMD_RUNTIME_DIR"):
+        return Path(chosen)
+    return user_runtime_path("vramd", appauthor=False)
+
+
+@dataclass(frozen=True)
+class RuntimeDir:
+    """Names of what lies in a runtime folder (0700)."""
+
+    path: Path
+
+    @property
+    def address_file(self) -> Path:
+        """JSON of `Address`; written after binding, removed at the end."""
+        return self.path / "supervisor.json"
+
+    @property
+    def token_file(self) -> Path:
+        """The token of this start (0600), one line."""
+        return self.path / "token"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked as long as the supervisor lives."""
+        return self.path / "lock"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the log files: `supervisor.log` and `models/ID.log`."""
+        return self.path / "logs"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a supervisor listens."""
+
+    address: str
+    """host:port."""
+    pid: int
+    version: str
+
+    def write(self, file: Path) -> None:
+        """Puts the file there at once and whole."""
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(self)), "utf-8")
+        fresh.replace(file)
+
+    @classmethod
+    def read(cls, file: Path) -> "Address | None":
+        """None if there is no file, or none that can be read."""
+        try:
+            raw = json.loads(file.read_text("utf-8"))
+            return cls(str(raw["address"]), int(raw["pid"]), str(raw["version"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a supervisor writes to a new worker's stdin: one line of JSON. The pipe then stays open as its lifeline."""
+
+    paths: tuple[str, ...]
+    """Import folders, put before the interpreter's own."""
+    parent_pid: int
+    nonce: str
+    socket_dir: str
+    """Folder (0700) for the Unix socket; empty: listen on 127.0.0.1."""
+    untested_engine: bool
+
+    def line(self) -> bytes:
+        """As it is written."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> "Orders":
+        """Raises ValueError, KeyError or TypeError for what is no such line."""
+        raw = json.loads(line)
+        return cls(
+            tuple(map(str, raw["paths"])),
+            int(raw["parent_pid"]),
+            str(raw["nonce"]),
+            str(raw["socket_dir"]),
+            bool(raw["untested_engine"]),
+        )
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a worker writes to its original stdout when it listens: one line of JSON, and nothing after it."""
+
+    protocol: int
+    nonce: str
+    pid: int
+    address: str
+    """As a gRPC target: `unix:PATH` or `127.0.0.1:PORT`."""
+    llama_version: str
+    """Version of llama-cpp-python; empty without it."""
+    llama_problem: str
+    """Why llama.cpp cannot be used here, and what to do; empty if it can."""
+    backends: tuple[str, ...]
+    """Kinds of devices that its llama.cpp was built for: "cpu", "cuda", …"""
+
+    def line(self) -> bytes:
+        """As it is written."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> "Hello":
+        """Raises ValueError, KeyError or TypeError for what is no such line."""
+        raw = json.loads(line)
+        return cls(
+            int(raw["protocol"]),
+            str(raw["nonce"]),
+            int(raw["pid"]),
+            str(raw["address"]),
+            str(raw["llama_version"]),
+            str(raw["llama_problem"]),
+            tuple(map(str, raw["backends"])),
+        )

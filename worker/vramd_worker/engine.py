@@ -1,0 +1,139 @@
+"""What an engine is to a worker. gRPC and protobuf are unknown here and to every engine.
+
+The worker's event loop calls an engine; the engine computes in a thread of its own and answers through the callbacks it
+was handed, from that thread. Many sequences may run at once; how they share a step is the engine's business.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from vramd_proto.v1.reasons import Reason
+
+
+class EngineError(Exception):
+    """A request or load that this engine refuses, or could not do. The process stays up.
+
+    `metadata` has the keys that the table of reasons names, less `model`, which the worker adds.
+    """
+
+    def __init__(self, reason: Reason, message: str, **metadata: object) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen; every value is in range, the edge has seen to that."""
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    penalty_last_tokens: int = 64
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One text to generate: either a prompt as it stands or a conversation."""
+
+    prompt: str | tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    """None: what is left of the context."""
+    stop: tuple[str, ...] = ()
+    max_tokens_per_s: float | None = None
+
+
+class FinishReason(Enum):
+    """Why a job ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a job ended, and what it took."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_s: float
+    generation_s: float
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a job gave since its last piece. The last piece carries `finish`."""
+
+    text: str
+    """Whole characters only; may lag behind the tokens."""
+    token_ids: tuple[int, ...]
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embeddings of length 1, in the order of the texts, and the tokens they took."""
+
+    values: tuple[tuple[float, ...], ...]
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load came to."""
+
+    context_tokens: int
+    trained_context_tokens: int
+    embedding_dimensions: int
+    """0: the model gives no embeddings."""
+    has_chat_template: bool
+
+
+Emit = Callable[[Piece | EngineError], None]
+"""Takes the pieces of a job, in order; after a piece with `finish`, or an error, nothing more comes. Never blocks."""
+
+
+class Task(Protocol):
+    """A job or embedding that an engine works on."""
+
+    def cancel(self) -> None:
+        """Ends it before the next step; nothing is emitted afterwards that matters. Idempotent, from any thread."""
+
+
+class Engine(Protocol):
+    """One model in this process. All methods may be called from any thread."""
+
+    def load(self, progress: Callable[[float], None]) -> Loaded:
+        """Loads the model; called once, from a thread of its own, blocks. Raises EngineError."""
+
+    def generate(self, job: Job, emit: Emit) -> Task:
+        """Takes the job in and returns at once; what is wrong with the job comes through `emit`."""
+
+    def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
+        """Takes the texts in and returns at once; `done` is called once, from the engine's thread."""
+
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> Sequence[int]:
+        """Token ids. Short; called from the event loop. Raises EngineError."""
+
+    def detokenize(self, token_ids: Sequence[int]) -> bytes:
+        """Bytes of the tokens, which need not be UTF-8. Raises EngineError for an id that is none."""
+
+    def set_threads(self, threads: int) -> None:
+        """CPU threads to use from the next step on. Returns at once."""
