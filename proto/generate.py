@@ -1,7 +1,8 @@
 """Makes the Python code of the .proto files; `--check` says whether the code at hand was made from them.
 
-Making needs the extra `proto` (grpcio-tools, mypy-protobuf), checking needs nothing: every generated file names in its
-first line the digest of all .proto files together. The generator's version is a floor for every importer: hence the pin.
+Making needs the extra `proto` (grpcio-tools, mypy-protobuf); checking needs nothing, because every generated file
+names in its first line the digest of all .proto files together. The generator's version is a floor for every importer:
+hence the pin.
 """
 
 import hashlib

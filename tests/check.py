@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PLATFORMS = ([], ["--platform", "win32"], ["--platform", "darwin"], ["--python-version", "3.10"])
+PLATFORMS: tuple[list[str], ...] = ([], ["--platform", "win32"], ["--platform", "darwin"], ["--python-version", "3.10"])
 
 
 def step(name: str, *command: str) -> None:

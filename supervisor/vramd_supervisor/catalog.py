@@ -1,0 +1,130 @@
+"""Models and their settings, as values. Pure: `discovery` reads the files, `settings_file` the configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from vramd_proto.v1.reasons import Reason
+
+DEFAULT_CONTEXT_TOKENS = 8192
+DEFAULT_BATCH_TOKENS = 512
+DEFAULT_PARALLEL = 4
+DEFAULT_KEEP_ALIVE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Hyper-parameters of a model, as its GGUF header tells them; 0 where it does not."""
+
+    layers: int = 0
+    embedding: int = 0
+    feed_forward: int = 0
+    heads: int = 0
+    kv_heads: tuple[int, ...] = ()
+    """Per layer; 0 for a layer without attention."""
+    key_length: int = 0
+    value_length: int = 0
+    vocabulary: int = 0
+    sliding_window: int = 0
+    """Tokens that sliding-window layers look back; 0: no such layers."""
+    sliding_layers: tuple[bool, ...] = ()
+    """Per layer, whether it slides; empty: none."""
+    causal: bool = True
+    """False for encoders (BERT and its kin), which keep no KV cache."""
+    output_tied: bool = False
+    """No output tensor of its own: the input embedding serves."""
+    input_bytes: int = 0
+    """Tensors of the input layer, which stay on the CPU."""
+    output_bytes: int = 0
+    """Tensors of the output layer."""
+    layer_bytes: tuple[int, ...] = ()
+    """Tensors of each block."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a file cannot be loaded."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What discovery knows of a GGUF model without loading it."""
+
+    path: str
+    """Absolute; the first shard of several."""
+    size_bytes: int
+    """Of all shards."""
+    architecture: str = ""
+    parameters: int = 0
+    quantization: str = ""
+    trained_context_tokens: int = 0
+    has_chat_template: bool = False
+    projector_path: str = ""
+    shape: Shape = field(default_factory=Shape)
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A model without weights."""
+
+    memory: Mapping[str, int]
+    """Bytes per device."""
+    load_s: float
+    tokens_per_s: float
+    manners: tuple[str, ...]
+    allocate: bool
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a call or the configuration asks of a load; None leaves it open."""
+
+    context_tokens: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    gpu_layers: int | None = None
+    batch_tokens: int | None = None
+    kv_type: str | None = None
+    parallel: int | None = None
+    keep_alive_s: float | None = None
+
+    def over(self, weaker: "LoadOptions") -> "LoadOptions":
+        """These options, and where they leave something open, the weaker ones."""
+        mine = {f.name: getattr(self, f.name) for f in fields(self)}
+        return LoadOptions(**{key: getattr(weaker, key) if value is None else value for key, value in mine.items()})
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that vramd knows under an id."""
+
+    id: str
+    source: ModelFile | Simulation
+    options: LoadOptions = field(default_factory=LoadOptions)
+    """From the configuration."""
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a load is done with: every option decided."""
+
+    context_tokens: int
+    threads: int
+    device: str
+    """Id of the device that computes; "host" for the CPU."""
+    gpu_layers: int
+    batch_tokens: int
+    kv_type: str
+    parallel: int
+
+    def differences(self, wanted: LoadOptions) -> str:
+        """Where a call asks for something else, as text; empty where it does not. "auto" asks for nothing."""
+        return ", ".join(
+            f"{f.name} is {getattr(self, f.name)}, asked for {asked}"
+            for f in fields(self)
+            if (asked := getattr(wanted, f.name)) not in (None, "auto", getattr(self, f.name))
+        )
