@@ -84,7 +84,7 @@ class Orders:
     """What a supervisor writes to a new worker's stdin: one line of JSON. The pipe then stays open as its lifeline."""
 
     paths: tuple[str, ...]
-    """Import folders, put before the interpreter's own."""
+    """Import folders, put before what is installed and behind the standard library."""
     parent_pid: int
     nonce: str
     socket_dir: str
