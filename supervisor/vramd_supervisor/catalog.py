@@ -30,8 +30,12 @@ class Shape:
     """Per layer, whether it slides; empty: none."""
     causal: bool = True
     """False for encoders (BERT and its kin), which keep no KV cache."""
-    output_tied: bool = False
-    """No output tensor of its own: the input embedding serves."""
+    pooling: int = 0
+    """How a model made for embeddings sums up its tokens, by llama.cpp's numbers: 1 mean, 2 first, 3 last, 4 rank."""
+    tied_bytes: int = 0
+    """Bytes of the input embedding where it serves as the output too, which copies it to the output's device."""
+    state_bytes: tuple[int, ...] = ()
+    """Recurrent state of each block, for one sequence; empty: none."""
     input_bytes: int = 0
     """Tensors of the input layer, which stay on the CPU."""
     output_bytes: int = 0

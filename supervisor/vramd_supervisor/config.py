@@ -24,6 +24,21 @@ class Headroom:
         return max(self.size_bytes, int(self.share * total_bytes))
 
 
+MANNERS = (
+    "exit-in-load",
+    "hang-in-load",
+    "oom",
+    "exit-in-decode",
+    "hang-in-decode",
+    "block-after-first-token",
+    "ignore-sigterm",
+    "flood-stderr",
+    "garbage-on-stdout",
+    "grandchild",
+    "bug",
+)
+"""Bad manners that a simulated model may have; the worker's engine of that name has them."""
+
 KvType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 

@@ -1,0 +1,162 @@
+"""What the core wants done. Frozen, imperative; the loop does it, and what came of it returns as an event. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .catalog import LoadOptions, Model
+from .errors import Refusal
+from .events import Timed
+from .placement import Plan
+from .receipt import Receipt
+from .state import ModelState
+
+
+@dataclass(frozen=True)
+class FindPlans:
+    """Quote a model under these options on every device it may go to: PlansFound or PlansRefused."""
+
+    model: Model
+    options: LoadOptions
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """Start a worker process: WorkerStarted or WorkerExited."""
+
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Have a started worker load a model: LoadProgressed …, then WorkerReady, LoadRefused or WorkerExited."""
+
+    incarnation: int
+    model: Model
+    plan: Plan
+    threads: int
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Sample what a process takes, ask it to go, then kill it: WorkerExited, then MemoryReleased."""
+
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Let a request run on a worker with this many CPU threads; its place is taken already."""
+
+    request: int
+    incarnation: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class SetThreads:
+    """Change the CPU threads of a worker that generates."""
+
+    incarnation: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """End a request with an error, whether it waits or runs."""
+
+    request: int
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class Complete:
+    """End a request for a load or an unload well."""
+
+    request: int
+    receipt: Receipt | None = None
+    """Of an unload."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tell a caller that waits for a load how far it is."""
+
+    request: int
+    state: ModelState
+    share: float | None
+    message: str
+
+
+@dataclass(frozen=True)
+class SetTimer:
+    """Send this event back when its moment `at_s` has come; an equal timer is replaced."""
+
+    timer: Timed
+
+
+@dataclass(frozen=True)
+class CancelDeadline:
+    """Forget the timer of a request that has ended."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class Exit:
+    """Everything is ended: leave."""
+
+
+@dataclass(frozen=True)
+class ModelChanged:
+    """Tell those who watch: a model changed its state."""
+
+    model: str
+    incarnation: int
+    before: ModelState
+    after: ModelState
+    cause: str
+
+
+@dataclass(frozen=True)
+class LedgerChanged:
+    """Tell those who watch: this is promised now, of that, per device."""
+
+    reserved_and_budget: Mapping[str, tuple[int, int]]
+    cause: str
+
+
+@dataclass(frozen=True)
+class Evicted:
+    """Tell those who watch: a model has to go for another."""
+
+    model: str
+    incarnation: int
+    for_model: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Released:
+    """Tell those who watch: a process is gone and its memory back."""
+
+    receipt: Receipt
+
+
+Notice = ModelChanged | LedgerChanged | Evicted | Released
+"""What goes to those who watch."""
+
+Action = (
+    FindPlans
+    | Spawn
+    | Load
+    | Stop
+    | Grant
+    | SetThreads
+    | Refuse
+    | Complete
+    | Report
+    | SetTimer
+    | CancelDeadline
+    | Exit
+    | Notice
+)

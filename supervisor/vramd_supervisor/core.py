@@ -1,0 +1,154 @@
+"""The one place where state changes: events in, actions out. Pure: synchronous, no I/O, no clock.
+
+    actions = core.handle(event)
+
+Facts are recorded by `callers` and `lives`; what follows from them is decided by `scheduler`, at the end of each event.
+"""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from . import callers, lives, scheduler
+from .actions import Action
+from .config import Config
+from .events import (
+    Cancelled,
+    CatalogueRead,
+    DeadlinePassed,
+    DeviceSampled,
+    DrainEnded,
+    Ended,
+    Event,
+    KeepAliveEnded,
+    LoadLimitReached,
+    LoadProgressed,
+    LoadRefused,
+    MemoryReleased,
+    PlansFound,
+    PlansRefused,
+    Requested,
+    ShutdownRequested,
+    Started,
+    Streamed,
+    UnloadRequested,
+    WorkerExited,
+    WorkerReady,
+    WorkerStarted,
+)
+from .ledger import Account
+from .state import COMING, Entry, ModelState, RequestKind, RequestState
+from .world import World
+
+
+class Core:
+    """The supervisor's mind. Not thread-safe: the loop alone calls it."""
+
+    def __init__(self, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> None:
+        """`spare_bytes` is what an idle worker takes, until one was measured."""
+        self.world = World(config, accounts, usable_cores, spare_bytes)
+
+    def handle(self, event: Event) -> list[Action]:
+        """Takes in what has happened and returns what is to be done, in order. Raises only for faults of its own."""
+        world = self.world
+        world.now_s = max(world.now_s, event.at_s)
+        self._record(event)
+        scheduler.settle(world)
+        actions, world.actions = world.actions, []
+        return actions
+
+    def _record(self, event: Event) -> None:  # noqa: PLR0912  one line per event
+        world = self.world
+        match event:
+            case Started():
+                world.spare_wanted = True
+            case CatalogueRead():
+                self._read_catalogue(event)
+            case DeviceSampled():
+                world.ledger.observe(event.device, event.total_bytes, event.external_bytes)
+                world.room_changed = True
+            case Requested():
+                callers.requested(world, event)
+            case UnloadRequested():
+                callers.unload_requested(world, event)
+            case Streamed():
+                callers.streamed(world, event)
+            case Ended() | Cancelled():
+                callers.ended(world, event.request)
+            case DeadlinePassed():
+                callers.deadline_passed(world, event)
+            case PlansFound():
+                scheduler.plans_found(world, event)
+            case PlansRefused():
+                scheduler.plans_refused(world, event)
+            case WorkerStarted():
+                lives.started(world, event)
+            case LoadProgressed():
+                lives.progressed(world, event)
+            case WorkerReady():
+                lives.ready(world, event)
+            case LoadRefused():
+                lives.load_refused(world, event)
+            case WorkerExited():
+                lives.exited(world, event)
+            case MemoryReleased():
+                lives.released(world, event)
+            case KeepAliveEnded():
+                if entry := world.owners.get(event.incarnation):
+                    world.touch(entry)
+            case DrainEnded():
+                lives.drain_ended(world, event)
+            case LoadLimitReached():
+                lives.load_limit_reached(world, event)
+            case ShutdownRequested():
+                callers.shutdown_requested(world, event)
+            case _:
+                assert_never(event)
+
+    def _read_catalogue(self, event: CatalogueRead) -> None:
+        world = self.world
+        for model_id, model in event.models.items():
+            entry = world.entries.setdefault(model_id, Entry(model))
+            entry.model, entry.listed = model, True
+        for model_id, entry in world.entries.items():
+            if model_id not in event.models:
+                entry.listed = False
+                world.touch(entry)
+
+    def check(self) -> None:
+        """Asserts what must hold between two events."""
+        world = self.world
+        world.ledger.check()
+        assert set(world.ledger.rows) == set(world.processes), "the rows are not the live and dying processes"
+        assert world.queued == sum(len(entry.queue) for entry in world.entries.values())
+        assert set(world.waiting) == {e.model.id for e in world.entries.values() if e.state is ModelState.QUEUED}
+        assert not (world.touched or world.actions), "something was left undone"
+        for entry in world.entries.values():
+            self._check_entry(entry)
+        for request in world.requests.values():
+            self._check_request(request.id)
+        for incarnation in world.processes.values():
+            assert incarnation.in_flight <= world.requests.keys(), "a place is taken by nobody"
+            assert not (incarnation.exited and incarnation.in_flight), "a dead process works"
+
+    def _check_entry(self, entry: Entry) -> None:
+        alive = [i for i in self.world.processes.values() if self.world.owners.get(i.id) is entry and not i.exited]
+        name = entry.model.id
+        assert len(alive) <= 1, f"{name} has two processes"
+        assert (entry.current is None) == (not alive), f"{name} lost its process"
+        has_process = entry.state not in {ModelState.UNLOADED, ModelState.QUEUED}
+        assert has_process == bool(alive), f"{name} is {entry.state.name} with {len(alive)} processes"
+        if entry.current and entry.current.plan:
+            assert len(entry.current.in_flight) <= entry.current.plan.settings.parallel, f"{name} has too many at once"
+            assert entry.state is not ModelState.READY or entry.current.pid, f"{name} is ready without a pid"
+            assert not (entry.state in COMING and entry.current.in_flight), f"{name} works before it is ready"
+        assert not (entry.state is ModelState.UNLOADED and entry.queue), f"{name} has forgotten its callers"
+
+    def _check_request(self, request_id: int) -> None:
+        request = self.world.requests[request_id]
+        incarnation = self.world.processes.get(request.incarnation or 0)
+        queued = request_id in self.world.entries[request.model].queue
+        running = incarnation is not None and request_id in incarnation.in_flight
+        unloading = incarnation is not None and request_id in incarnation.unload_waiters
+        assert queued + running + unloading == 1, f"request {request_id} is in {queued + running + unloading} places"
+        assert unloading == (request.kind is RequestKind.UNLOAD)
+        assert queued == (request.state is RequestState.QUEUED and not unloading)

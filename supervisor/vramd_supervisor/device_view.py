@@ -1,0 +1,69 @@
+"""What a device is, as values. Pure: `devices` finds and measures them."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .config import Config, DeviceConfig, Headroom
+
+HOST = "host"
+"""Id of the device that is this machine's RAM."""
+AUTO = "auto"
+"""As a device in options: vramd chooses."""
+
+_LEAST_HEADROOM = Headroom(size_bytes=256 << 20, share=0.03)
+
+
+class DeviceKind(Enum):
+    """What gives a device its bytes."""
+
+    HOST = "host"
+    NVIDIA = "nvidia"
+    VIRTUAL = "virtual"
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """As much of a device as a placement has to know."""
+
+    id: str
+    kind: DeviceKind
+    unusable: str = ""
+    """Why no model is placed here, and what to do about it; empty if models are."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What vramd may promise of a device."""
+
+    budget_bytes: int
+    """At most, ever."""
+    headroom_bytes: int
+    """Left free for other programs."""
+
+
+def limits(config: Config, device: str, kind: DeviceKind, total_bytes: int) -> Limits:
+    """What the configuration says of a device of this size, else the defaults."""
+    own = config.devices.get(device, DeviceConfig())
+    headroom = own.headroom or config.server.headroom
+    if headroom is None:
+        headroom = Headroom() if kind is DeviceKind.VIRTUAL else _LEAST_HEADROOM
+    headroom_bytes = min(headroom.of(total_bytes), total_bytes)
+    most = total_bytes - headroom_bytes
+    return Limits(most if own.budget is None else min(own.budget, total_bytes), headroom_bytes)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A device at one moment."""
+
+    total_bytes: int
+    used_bytes: int
+    """By all programs together."""
+    temperature_c: int | None = None
+    """None where it cannot be known."""
+    utilisation_percent: int | None = None
+    """None where it cannot be known."""
+
+
+class DeviceLostError(Exception):
+    """A device that was there gives no answer any more."""

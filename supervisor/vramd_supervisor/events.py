@@ -1,0 +1,226 @@
+"""What has happened, told to the core. Frozen, past tense, each with its moment in monotonic seconds. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .catalog import LoadOptions, Model
+from .errors import Refusal
+from .placement import Plan
+from .receipt import Receipt
+from .state import RequestKind
+
+
+@dataclass(frozen=True)
+class Started:
+    """The shell runs; the core may begin to want things."""
+
+    at_s: float
+
+
+@dataclass(frozen=True)
+class CatalogueRead:
+    """The folders and the configuration were read; this is every model there is now."""
+
+    at_s: float
+    models: Mapping[str, Model]
+
+
+@dataclass(frozen=True)
+class DeviceSampled:
+    """A device was looked at."""
+
+    at_s: float
+    device: str
+    total_bytes: int
+    external_bytes: int
+    """What programs take that are not ours."""
+
+
+@dataclass(frozen=True)
+class Requested:
+    """A caller wants a place in a model, or that it is ready."""
+
+    at_s: float
+    request: int
+    model: str
+    kind: RequestKind
+    limit_s: float
+    """Seconds that it may take."""
+    options: LoadOptions = field(default_factory=LoadOptions)
+
+
+@dataclass(frozen=True)
+class UnloadRequested:
+    """A caller wants a model gone."""
+
+    at_s: float
+    request: int
+    model: str
+    limit_s: float
+    force: bool = False
+    """End what runs at once."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """The first part of an answer has reached the caller."""
+
+    at_s: float
+    request: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A granted request is over, well or not; its place is free."""
+
+    at_s: float
+    request: int
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A caller has left."""
+
+    at_s: float
+    request: int
+
+
+@dataclass(frozen=True)
+class PlansFound:
+    """The ways a model can be placed, best first, with their quotes. Answers FindPlans."""
+
+    at_s: float
+    model: str
+    plans: Sequence[Plan]
+
+
+@dataclass(frozen=True)
+class PlansRefused:
+    """There is no way to place a model. Answers FindPlans."""
+
+    at_s: float
+    model: str
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class WorkerStarted:
+    """A process said hello. Answers Spawn."""
+
+    at_s: float
+    incarnation: int
+    pid: int
+    idle_bytes: int
+    """Host memory it takes without a model."""
+
+
+@dataclass(frozen=True)
+class LoadProgressed:
+    """A process has read this share of its weights, 0 to 1."""
+
+    at_s: float
+    incarnation: int
+    share: float
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """A process answers for its model. Answers Load."""
+
+    at_s: float
+    incarnation: int
+    context_tokens: int
+
+
+@dataclass(frozen=True)
+class LoadRefused:
+    """A process could not load its model, and said why. Answers Load."""
+
+    at_s: float
+    incarnation: int
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class WorkerExited:
+    """A process is known to be gone: asked to or not."""
+
+    at_s: float
+    incarnation: int
+    exit: str
+    """How it ended, in words."""
+
+
+@dataclass(frozen=True)
+class MemoryReleased:
+    """The memory of a process that is gone is back, or the wait for it is over. Follows WorkerExited."""
+
+    at_s: float
+    incarnation: int
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class DeadlinePassed:
+    """Timer: a request has had its time."""
+
+    at_s: float
+    request: int
+
+
+@dataclass(frozen=True)
+class KeepAliveEnded:
+    """Timer: a model was idle for as long as it may be."""
+
+    at_s: float
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class DrainEnded:
+    """Timer: a model that drains has had its time."""
+
+    at_s: float
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class LoadLimitReached:
+    """Timer: a load has had its time."""
+
+    at_s: float
+    incarnation: int
+
+
+@dataclass(frozen=True)
+class ShutdownRequested:
+    """The supervisor is to end."""
+
+    at_s: float
+    force: bool = False
+    """End what runs at once."""
+
+
+Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached
+"""What a timer turns into when its time has come."""
+
+Event = (
+    Started
+    | CatalogueRead
+    | DeviceSampled
+    | Requested
+    | UnloadRequested
+    | Streamed
+    | Ended
+    | Cancelled
+    | PlansFound
+    | PlansRefused
+    | WorkerStarted
+    | LoadProgressed
+    | WorkerReady
+    | LoadRefused
+    | WorkerExited
+    | MemoryReleased
+    | Timed
+    | ShutdownRequested
+)

@@ -1,0 +1,93 @@
+"""Bytes promised, per device and process. Pure: no I/O, no clock.
+
+A row belongs to one process (an incarnation of a model, or a spare). It is written before the process is spawned and
+struck out when the process is known to be gone and its memory is back, never earlier.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Account:
+    """One device: what it has, and what of that vramd may promise."""
+
+    total_bytes: int
+    budget_bytes: int
+    """The most that may ever be promised."""
+    headroom_bytes: int = 0
+    """Left to other programs."""
+    external_bytes: int = 0
+    """What other programs take, as last seen."""
+
+
+class OverBudgetError(Exception):
+    """A promise that must not be made. A fault of the caller: it has to ask `free_bytes` first."""
+
+
+class Ledger:
+    """Rows of promised bytes. The sum of a device's rows never exceeds its budget."""
+
+    def __init__(self, accounts: Mapping[str, Account]) -> None:
+        self._accounts = dict(accounts)
+        self._rows: dict[int, dict[str, int]] = {}
+        self._reserved = dict.fromkeys(accounts, 0)
+
+    @property
+    def accounts(self) -> Mapping[str, Account]:
+        """Every device, by id."""
+        return self._accounts
+
+    @property
+    def rows(self) -> Mapping[int, Mapping[str, int]]:
+        """Bytes per device of each row."""
+        return self._rows
+
+    def observe(self, device: str, total_bytes: int, external_bytes: int) -> None:
+        """Takes in what a sample of the device says."""
+        self._accounts[device] = replace(self._accounts[device], total_bytes=total_bytes, external_bytes=external_bytes)
+
+    def reserved_bytes(self, device: str) -> int:
+        """What is promised on a device."""
+        return self._reserved[device]
+
+    def free_bytes(self, device: str) -> int:
+        """What can be promised now: within the budget, and beside what others take. Negative when they took ours."""
+        account = self._accounts[device]
+        usable = account.total_bytes - account.headroom_bytes - account.external_bytes
+        return min(account.budget_bytes, usable) - self._reserved[device]
+
+    def held_bytes(self, rows: Iterable[int], device: str) -> int:
+        """What these rows hold on a device together."""
+        return sum(self._rows[row].get(device, 0) for row in rows)
+
+    def reserve(self, row: int, needs: Mapping[str, int]) -> None:
+        """Writes a row, or rewrites it: all devices or none. Raises OverBudgetError and changes nothing."""
+        before = self._rows.get(row, {})
+        for device, need in needs.items():
+            after = self._reserved[device] - before.get(device, 0) + need
+            if need < 0 or after > self._accounts[device].budget_bytes:
+                raise OverBudgetError(
+                    f"{device}: {after} bytes would be promised of {self._accounts[device].budget_bytes}"
+                )
+        self._strike(before)
+        self._rows[row] = dict(needs)
+        for device, need in needs.items():
+            self._reserved[device] += need
+
+    def release(self, row: int) -> Mapping[str, int]:
+        """Strikes a row out and returns it. Raises KeyError if there is none: nothing is released twice."""
+        needs = self._rows.pop(row)
+        self._strike(needs)
+        return needs
+
+    def _strike(self, needs: Mapping[str, int]) -> None:
+        for device, need in needs.items():
+            self._reserved[device] -= need
+
+    def check(self) -> None:
+        """Asserts what must hold after every event."""
+        for device, account in self._accounts.items():
+            held = self.held_bytes(self._rows, device)
+            assert held == self._reserved[device], f"{device}: rows hold {held}, the sum says {self._reserved[device]}"
+            assert held <= account.budget_bytes, f"{device}: {held} promised of {account.budget_bytes}"

@@ -1,0 +1,152 @@
+"""What processes bring about: hello, progress, readiness, ends. Pure; records facts, the scheduler concludes."""
+
+from dataclasses import replace
+
+from vramd_proto.v1.reasons import Reason
+
+from .actions import Complete, Load, Released, Stop
+from .errors import Refusal, refusal
+from .events import (
+    DrainEnded,
+    LoadLimitReached,
+    LoadProgressed,
+    LoadRefused,
+    MemoryReleased,
+    WorkerExited,
+    WorkerReady,
+    WorkerStarted,
+)
+from .state import COMING, Entry, Incarnation, ModelState, RequestState
+from .world import World
+
+HOST = "host"
+"""The device that every process takes bytes of."""
+
+
+def started(world: World, event: WorkerStarted) -> None:
+    """A process said hello: it loads its model, or waits as the spare with the bytes it really takes.
+
+    The very first one is started even where no spare is wanted: its hello tells what the engine can do.
+    """
+    incarnation = world.processes.get(event.incarnation)
+    if incarnation is None or incarnation.exited:
+        return
+    incarnation.pid = event.pid
+    world.spare_bytes = event.idle_bytes
+    world.spare_wanted = world.config.server.spare
+    if entry := world.owners.get(incarnation.id):
+        if entry.state is ModelState.STARTING:
+            load(world, entry, incarnation)
+    elif not world.spare_wanted:
+        stop(world, incarnation, "it has told what was to be known")
+    elif event.idle_bytes <= world.ledger.free_bytes(HOST) + world.ledger.held_bytes([incarnation.id], HOST):
+        world.promise(incarnation, {HOST: event.idle_bytes}, "the spare was measured")
+
+
+def load(world: World, entry: Entry, incarnation: Incarnation) -> None:
+    """Hands a started process its model."""
+    assert incarnation.plan is not None
+    world.move(entry, ModelState.LOADING, "its process has started")
+    threads = min(incarnation.plan.settings.threads, world.usable_cores)
+    world.emit(Load(incarnation.id, entry.model, incarnation.plan, threads))
+
+
+def progressed(world: World, event: LoadProgressed) -> None:
+    """Passes the progress of a load on to those who wait for it."""
+    entry = world.owners.get(event.incarnation)
+    if entry and entry.state is ModelState.LOADING:
+        world.report(entry, event.share, "reads the weights")
+
+
+def ready(world: World, event: WorkerReady) -> None:
+    """A model answers."""
+    entry = world.owners.get(event.incarnation)
+    if entry is None or entry.current is None or entry.state is not ModelState.LOADING:
+        return
+    entry.current.context_tokens = event.context_tokens
+    entry.current.ready_s = entry.current.last_used_s = world.now_s
+    world.move(entry, ModelState.READY, f"loaded with {event.context_tokens} tokens of context")
+    world.room_changed = True
+
+
+def load_refused(world: World, event: LoadRefused) -> None:
+    """A process said why it cannot load: everybody who waits hears it, and the process goes."""
+    entry = world.owners.get(event.incarnation)
+    if entry and entry.current and entry.state in COMING:
+        world.refuse_queue(entry, event.refusal)
+        stop(world, entry.current, event.refusal.message)
+
+
+def load_limit_reached(world: World, event: LoadLimitReached) -> None:
+    """Gives a load up that takes too long."""
+    entry = world.owners.get(event.incarnation)
+    if entry and entry.current and entry.state in COMING:
+        model, limit_s = entry.model.id, world.config.server.load_deadline_s
+        text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
+        world.refuse_queue(entry, refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}"))
+        stop(world, entry.current, "the load took too long")
+
+
+def drain_ended(world: World, event: DrainEnded) -> None:
+    """Ends what still runs on a model that was asked to go."""
+    entry = world.owners.get(event.incarnation)
+    if entry and entry.current and entry.state is ModelState.DRAINING:
+        world.abort(entry.current, world.unloaded(entry))
+
+
+def stop(world: World, incarnation: Incarnation, cause: str) -> None:
+    """Has a process end; idempotent. Its row stays until its memory is back."""
+    if incarnation.stopping or incarnation.exited:
+        return
+    incarnation.stopping = True
+    if entry := world.owners.get(incarnation.id):
+        world.move(entry, ModelState.STOPPING, cause)
+    world.emit(Stop(incarnation.id))
+
+
+def exited(world: World, event: WorkerExited) -> None:
+    """A process is gone. Fails what ran on it; its row stays until its memory is back."""
+    incarnation = world.processes.get(event.incarnation)
+    if incarnation is None or incarnation.exited:
+        return
+    incarnation.exited = True
+    entry = world.owners.get(incarnation.id)
+    if entry is None:
+        if incarnation is world.spare:
+            world.spare = None
+            world.spare_wanted = False
+        return
+    for request_id in sorted(incarnation.in_flight):
+        request = world.requests[request_id]
+        streaming = request.state is RequestState.STREAMING
+        world.refuse(request, _crashed(entry, incarnation, event.exit, streaming=streaming))
+    if entry.state in COMING:
+        world.refuse_queue(entry, _crashed(entry, incarnation, event.exit, streaming=False))
+    cause = "its process was ended" if incarnation.stopping else f"its process died: {event.exit}"
+    world.move(entry, ModelState.UNLOADED, cause)
+    entry.current = None
+
+
+def _crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool) -> Refusal:
+    model = entry.model.id
+    reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
+    when = "in the middle of an answer" if streaming else "before it had answered"
+    text = f"the process of {model} (pid {incarnation.pid}) ended {when}: {how}; `vramd logs {model}` says more"
+    return refusal(reason, text, model=model, exit=how)
+
+
+def released(world: World, event: MemoryReleased) -> None:
+    """The memory of a process that is gone is back: only now its row is struck out."""
+    incarnation = world.processes.get(event.incarnation)
+    if incarnation is None or not incarnation.exited:
+        return
+    entry = world.owners.get(incarnation.id)
+    name = entry.model.id if entry else "the spare"
+    held = world.strike(incarnation, f"the memory of {name} (pid {incarnation.pid}) is back")
+    receipt = replace(event.receipt, model=entry.model.id if entry else "", expected=held)
+    if entry:
+        world.emit(Released(receipt))
+        world.touch(entry)
+    for request_id in list(incarnation.unload_waiters):
+        world.end(world.requests[request_id])
+        world.emit(Complete(request_id, receipt))

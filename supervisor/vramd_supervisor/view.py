@@ -1,0 +1,87 @@
+"""What the core knows, as those who look at it get it. Pure; only reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .state import Entry, ModelState
+from .world import World
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A model that has a process, or waits for one."""
+
+    model: str
+    incarnation: int
+    state: ModelState
+    pid: int
+    reserved: Mapping[str, int]
+    """Bytes per device."""
+    parallel: int
+    in_flight: int
+    queued: int
+    loaded_s: float | None
+    """Seconds since it became ready."""
+    last_used_s: float | None
+    """Seconds since its last request began or ended."""
+    pinned: bool
+    context_tokens: int
+
+
+@dataclass(frozen=True)
+class DeviceBooks:
+    """What the ledger says of a device."""
+
+    total_bytes: int
+    budget_bytes: int
+    reserved_bytes: int
+    external_bytes: int
+    headroom_bytes: int
+    free_bytes: int
+
+
+def residents(world: World, now_s: float) -> list[Resident]:
+    """Every model that is not UNLOADED, by id."""
+    entries = sorted(world.entries.items())
+    return [_resident(world, entry, now_s) for _, entry in entries if entry.state is not ModelState.UNLOADED]
+
+
+def resident(world: World, model: str, now_s: float) -> Resident | None:
+    """One of them; None if it is UNLOADED or unknown."""
+    entry = world.entries.get(model)
+    return _resident(world, entry, now_s) if entry and entry.state is not ModelState.UNLOADED else None
+
+
+def _resident(world: World, entry: Entry, now_s: float) -> Resident:
+    current = entry.current
+    ready_s = current.ready_s if current else None
+    return Resident(
+        model=entry.model.id,
+        incarnation=current.id if current else 0,
+        state=entry.state,
+        pid=current.pid if current else 0,
+        reserved=dict(world.ledger.rows[current.id]) if current else {},
+        parallel=current.plan.settings.parallel if current and current.plan else 0,
+        in_flight=len(current.in_flight) if current else 0,
+        queued=len(entry.queue),
+        loaded_s=None if ready_s is None else now_s - ready_s,
+        last_used_s=None if current is None or not current.used else now_s - current.last_used_s,
+        pinned=entry.model.pinned,
+        context_tokens=current.context_tokens if current else 0,
+    )
+
+
+def books(world: World) -> dict[str, DeviceBooks]:
+    """What the ledger says of each device."""
+    ledger = world.ledger
+    return {
+        device: DeviceBooks(
+            account.total_bytes,
+            account.budget_bytes,
+            ledger.reserved_bytes(device),
+            account.external_bytes,
+            account.headroom_bytes,
+            max(0, ledger.free_bytes(device)),
+        )
+        for device, account in ledger.accounts.items()
+    }

@@ -1,0 +1,263 @@
+"""A world around the core without any I/O: what it asks for becomes errands that a test does in any order."""
+
+import heapq
+from dataclasses import dataclass
+from itertools import count
+
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.actions import (
+    Action,
+    Complete,
+    Evicted,
+    Exit,
+    FindPlans,
+    Grant,
+    Load,
+    Refuse,
+    SetTimer,
+    Spawn,
+    Stop,
+)
+from vramd_supervisor.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.config import Config, SchedulingConfig
+from vramd_supervisor.core import Core
+from vramd_supervisor.errors import refusal
+from vramd_supervisor.events import (
+    Cancelled,
+    CatalogueRead,
+    DeviceSampled,
+    Ended,
+    Event,
+    LoadProgressed,
+    LoadRefused,
+    MemoryReleased,
+    PlansFound,
+    PlansRefused,
+    Requested,
+    ShutdownRequested,
+    Started,
+    Streamed,
+    Timed,
+    UnloadRequested,
+    WorkerExited,
+    WorkerReady,
+    WorkerStarted,
+)
+from vramd_supervisor.ledger import Account
+from vramd_supervisor.placement import Plan
+from vramd_supervisor.quote import Confidence, DeviceBytes, Quote, Source
+from vramd_supervisor.receipt import Receipt
+from vramd_supervisor.state import RequestKind
+
+BUDGETS = {"card": 8, "host": 12}
+NEEDS = {
+    "small": {"card": 2, "host": 1},
+    "middle": {"card": 4, "host": 2},
+    "large": {"card": 7, "host": 1},
+    "ram": {"host": 6},
+    "pinned": {"card": 1, "host": 1},
+    "giant": {"card": 9, "host": 1},
+}
+SPARE = 1
+
+
+def plan(needs: dict[str, int], parallel: int = 2) -> Plan:
+    device = max(needs, key=lambda d: needs[d])
+    settings = Settings(2048, 2, device, -1, 512, "f16", parallel)
+    return Plan(
+        settings,
+        Quote({d: DeviceBytes(weights_bytes=b) for d, b in needs.items()}, Confidence.EXACT, Source.DECLARED),
+    )
+
+
+def model(name: str) -> Model:
+    return Model(name, Simulation(NEEDS[name], 1.0, 40.0, (), False), LoadOptions(keep_alive_s=60.0), name == "pinned")
+
+
+MODELS = {name: model(name) for name in NEEDS}
+
+
+@dataclass(frozen=True)
+class Release:
+    """Errand of this world's own: the memory of a process that is gone comes back."""
+
+    incarnation: int
+
+
+Errand = Action | Release
+
+
+class CoreWorld:
+    """Holds what a shell would hold, and checks the core's promises after every event."""
+
+    def __init__(self, config: Config | None = None, *, spare: bool = True) -> None:
+        self.config = config or Config(scheduling=SchedulingConfig(queue_per_model=6, queue_total=12))
+        accounts = {device: Account(total_bytes=budget, budget_bytes=budget) for device, budget in BUDGETS.items()}
+        self.core = Core(self.config, accounts, usable_cores=3, spare_bytes=SPARE)
+        self.now_s = 0.0
+        self.errands: list[Errand] = []
+        self.alive: set[int] = set()
+        """Incarnations whose process runs."""
+        self.memory: dict[int, dict[str, int]] = {}
+        """Bytes that each process really holds until its memory is back."""
+        self.open_requests: set[int] = set()
+        self.granted: dict[int, int] = {}
+        self.accepted = 0
+        self.answered = 0
+        self.exited = False
+        self.timers: list[tuple[float, int, Timed]] = []
+        self.actions: list[Action] = []
+        """What the last event brought."""
+        self._order = count()
+        self._ids = count(1)
+        self.tell(CatalogueRead(self.now_s, MODELS))
+        if spare:
+            self.tell(Started(self.now_s))
+
+    def tell(self, event: Event) -> list[Action]:
+        """One event, with all promises checked before and after."""
+        before = {i.id for i in self.core.world.processes.values() if not i.exited}
+        self.actions = self.core.handle(event)
+        for action in self.actions:
+            self._take(action, before)
+        self.core.check()
+        for device, budget in BUDGETS.items():
+            held = sum(memory.get(device, 0) for memory in self.memory.values())
+            assert held <= self.core.world.ledger.reserved_bytes(device) <= budget, f"{device}: {held} really taken"
+        return self.actions
+
+    def _take(self, action: Action, before: set[int]) -> None:
+        match action:
+            case Spawn(incarnation):
+                assert incarnation not in before
+                self.alive.add(incarnation)
+                self.memory[incarnation] = {"host": SPARE}
+                self.errands.append(action)
+            case Load(incarnation, _, chosen):
+                assert incarnation in self.alive
+                self.memory[incarnation] = {d: b.total_bytes for d, b in chosen.quote.devices.items()}
+                self.errands.append(action)
+            case FindPlans() | Stop():
+                self.errands.append(action)
+            case Evicted(victim, incarnation):
+                assert incarnation not in self.granted.values(), "a busy model was made a victim"
+                assert not MODELS[victim].pinned, "a pinned model was made a victim"
+            case Grant(request, incarnation):
+                assert request in self.open_requests
+                assert request not in self.granted, "granted twice"
+                assert incarnation in self.alive
+                self.granted[request] = incarnation
+            case Refuse(request) | Complete(request):
+                self._close(request)
+            case SetTimer(timer):
+                heapq.heappush(self.timers, (timer.at_s, next(self._order), timer))
+            case Exit():
+                assert not self.alive
+                self.exited = True
+            case _:
+                pass
+
+    def _close(self, request: int) -> None:
+        assert request in self.open_requests, "ended twice"
+        self.open_requests.remove(request)
+        self.granted.pop(request, None)
+        self.answered += 1
+
+    def request(self, name: str, kind: RequestKind = RequestKind.RUN, limit_s: float = 600.0, **options: float) -> int:
+        request = self._accept()
+        asked = LoadOptions(keep_alive_s=options.get("keep_alive_s"))
+        self.tell(Requested(self.now_s, request, name, kind, limit_s, asked))
+        return request
+
+    def unload(self, name: str, force: bool = False) -> int:
+        request = self._accept()
+        self.tell(UnloadRequested(self.now_s, request, name, 600.0, force))
+        return request
+
+    def _accept(self) -> int:
+        request = next(self._ids)
+        self.accepted += 1
+        self.open_requests.add(request)
+        return request
+
+    def caller(self, request: int, how: str) -> None:
+        """A caller goes on, ends or leaves."""
+        if how == "stream":
+            self.tell(Streamed(self.now_s, request))
+        elif how == "cancel" or request in self.granted:
+            self._close(request)
+            self.tell(Cancelled(self.now_s, request) if how == "cancel" else Ended(self.now_s, request))
+            if how == "late end":
+                self.tell(Ended(self.now_s, request))
+
+    def run_errand(self, index: int = 0) -> None:
+        """What the core asked for is done."""
+        errand = self.errands.pop(index)
+        match errand:
+            case FindPlans(wanted):
+                self.tell(PlansFound(self.now_s, wanted.id, (plan(NEEDS[wanted.id]),)))
+            case Spawn(incarnation) if incarnation in self.alive:
+                self.tell(WorkerStarted(self.now_s, incarnation, 1000 + incarnation, SPARE))
+            case Load(incarnation) if incarnation in self.alive:
+                self.tell(LoadProgressed(self.now_s, incarnation, 0.5))
+                self.tell(WorkerReady(self.now_s, incarnation, 2048))
+            case Stop(incarnation):
+                self._gone(incarnation, "ended by SIGTERM")
+            case Release(incarnation):
+                del self.memory[incarnation]
+                self.tell(MemoryReleased(self.now_s, incarnation, Receipt(incarnation, 1, "", 0.0, 0.0, {})))
+            case _:
+                pass
+
+    def fail_errand(self, index: int = 0) -> None:
+        """What the core asked for goes wrong, if it can."""
+        errand = self.errands.pop(index)
+        match errand:
+            case FindPlans(wanted):
+                why = refusal(Reason.MODEL_FILE_MISSING, "gone", model=wanted.id, path="x")
+                self.tell(PlansRefused(self.now_s, wanted.id, why))
+            case Spawn(incarnation):
+                self.crash(incarnation)
+            case Load(incarnation, wanted) if incarnation in self.alive:
+                why = refusal(Reason.MODEL_FILE_INVALID, "damaged", model=wanted.id)
+                self.tell(LoadRefused(self.now_s, incarnation, why))
+            case _:
+                self.errands.insert(index, errand)
+
+    def crash(self, incarnation: int) -> None:
+        if incarnation in self.alive:
+            self._gone(incarnation, "killed by SIGSEGV")
+
+    def _gone(self, incarnation: int, how: str) -> None:
+        """The process ends; its memory comes back as an errand of its own, later."""
+        if incarnation in self.alive:
+            self.alive.remove(incarnation)
+            self.tell(WorkerExited(self.now_s, incarnation, how))
+            self.tell(WorkerExited(self.now_s, incarnation, how))
+            self.errands.append(Release(incarnation))
+
+    def next_timer(self) -> None:
+        at_s, _, timer = heapq.heappop(self.timers)
+        self.now_s = max(self.now_s, at_s)
+        self.tell(timer)
+
+    def sample(self, device: str, external: int) -> None:
+        self.tell(DeviceSampled(self.now_s, device, BUDGETS[device], external))
+
+    def rescan(self) -> None:
+        self.tell(CatalogueRead(self.now_s, MODELS))
+
+    def settle_down(self) -> None:
+        """No more faults: what is asked for is done, what runs ends, until nothing moves."""
+        for device in BUDGETS:
+            self.sample(device, 0)
+        while self.errands or self.granted:
+            while self.errands:
+                self.run_errand()
+            for request in sorted(self.granted):
+                if request in self.granted:
+                    self.caller(request, "end")
+
+    def shut_down(self) -> None:
+        self.tell(ShutdownRequested(self.now_s))
+        self.settle_down()
