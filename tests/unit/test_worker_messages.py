@@ -1,0 +1,142 @@
+"""Requests become the engine's values, and errors become statuses within their bounds."""
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from hypothesis import given
+from hypothesis import strategies as st
+from vramd_proto.v1 import inference_pb2, worker_pb2
+from vramd_proto.v1.reasons import Reason
+from vramd_worker import translate
+from vramd_worker.engine import EngineError, Finish, FinishReason, Job, Message, Piece, Sampling
+from vramd_worker.llama import LlamaSpec
+from vramd_worker.refusals import cut, incident, refusal
+from vramd_worker.simulated import Manner, SimulatedSpec
+
+
+def parts(*texts: str) -> list[inference_pb2.ContentPart]:
+    return [inference_pb2.ContentPart(text=text) for text in texts]
+
+
+def test_what_is_not_set_takes_the_defaults() -> None:
+    assert translate.generate_job(inference_pb2.GenerateRequest(prompt=parts("a", "b"))) == Job("ab")
+
+
+def test_every_setting_arrives_also_where_it_is_zero() -> None:
+    sampling = inference_pb2.Sampling(
+        temperature=0,
+        top_p=0.5,
+        top_k=0,
+        min_p=0,
+        repeat_penalty=1.5,
+        frequency_penalty=-1,
+        presence_penalty=1,
+        penalty_last_tokens=0,
+        seed=0,
+    )
+    limits = inference_pb2.Limits(max_tokens=7, stop=["x", "y"], max_tokens_per_s=2.5)
+    request = inference_pb2.ChatRequest(
+        messages=[
+            inference_pb2.ChatMessage(role="system", parts=parts("be ", "brief")),
+            inference_pb2.ChatMessage(role="user", parts=parts("hi")),
+        ],
+        sampling=sampling,
+        limits=limits,
+    )
+    assert translate.chat_job(request) == Job(
+        (Message("system", "be brief"), Message("user", "hi")),
+        Sampling(0, 0.5, 0, 0, 1.5, -1, 1, 0, 0),
+        max_tokens=7,
+        stop=("x", "y"),
+        max_tokens_per_s=2.5,
+    )
+
+
+def test_a_piece_becomes_a_message_of_either_kind() -> None:
+    last = Piece("end", (1, 2), Finish(FinishReason.LENGTH, 3, 4, 0.5, 1.5))
+    usage = inference_pb2.Usage(prompt_tokens=3, completion_tokens=4, prompt_s=0.5, generation_s=1.5)
+    finish = inference_pb2.Finish(reason=inference_pb2.FINISH_REASON_LENGTH, usage=usage)
+    assert translate.generate_response(last) == inference_pb2.GenerateResponse(
+        text="end", token_ids=[1, 2], finish=finish
+    )
+    assert translate.chat_response(last) == inference_pb2.ChatResponse(text="end", token_ids=[1, 2], finish=finish)
+    assert not translate.chat_response(Piece("a", (1,))).HasField("finish")
+
+
+def test_each_engine_gets_what_it_is_loaded_with() -> None:
+    simulated = worker_pb2.SimulatedModel(
+        allocate_bytes=1, load_s=2, tokens_per_s=3, manners=["oom", "bug"], context_tokens=4
+    )
+    assert translate.spec(worker_pb2.WorkerLoadRequest(simulated=simulated)) == SimulatedSpec(
+        1, 2, 3, frozenset({Manner.OOM, Manner.BUG}), 4
+    )
+    llama = worker_pb2.LlamaModel(
+        path="p", context_tokens=1, batch_tokens=2, ubatch_tokens=3, gpu_layers=-1, kv_type="f16", gpu_uuid="u"
+    )
+    assert translate.spec(worker_pb2.WorkerLoadRequest(llama=llama)) == LlamaSpec("p", 1, 2, 3, -1, "f16", "u")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        worker_pb2.WorkerLoadRequest(),
+        worker_pb2.WorkerLoadRequest(simulated=worker_pb2.SimulatedModel(manners=["polite"])),
+    ],
+)
+def test_a_load_of_nothing_we_know_is_a_fault(request_: worker_pb2.WorkerLoadRequest) -> None:
+    with pytest.raises(ValueError, match=r"engine|polite"):
+        translate.spec(request_)
+
+
+def status_of(error: EngineError, model: str = "m") -> tuple[grpc.StatusCode, Status, ErrorInfo]:
+    refused = refusal(error, model)
+    ((key, packed),) = refused.metadata
+    assert key == "grpc-status-details-bin"
+    status = Status.FromString(packed)
+    assert (status.code, status.message) == (refused.code.value[0], refused.message)
+    info = ErrorInfo()
+    assert [detail.Unpack(info) for detail in status.details].count(True) == 1
+    return refused.code, status, info
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_its_code_and_tells_when_to_try_again(reason: Reason) -> None:
+    code, status, info = status_of(EngineError(reason, "why"))
+    assert code.name == reason.value.code
+    assert (info.domain, info.reason) == ("vramd", reason.name)
+    assert set(info.metadata) <= set(reason.value.metadata)
+    retry = RetryInfo()
+    assert any(detail.Unpack(retry) for detail in status.details) is (reason.value.retry_after_s is not None)
+    assert retry.retry_delay.ToMilliseconds() == round((reason.value.retry_after_s or 0) * 1000)
+
+
+def test_the_model_is_added_where_the_table_names_it() -> None:
+    assert dict(status_of(EngineError(Reason.EMBEDDING_UNSUPPORTED, ""))[2].metadata) == {"model": "m"}
+    assert dict(status_of(EngineError(Reason.FIELD_INVALID, "", field="f"))[2].metadata) == {"field": "f"}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_no_status_is_larger_than_a_trailer_may_be(reason: Reason) -> None:
+    endless = "雪" * 10_000
+    refused = refusal(EngineError(reason, endless, **dict.fromkeys(reason.value.metadata, endless)), endless)
+    assert len(refused.message.encode()) <= 1024
+    assert sum(len(value) for _, value in refused.metadata) <= 4096
+
+
+@given(st.text(), st.integers(3, 40))
+def test_a_cut_keeps_whole_characters_within_the_bound(text: str, most_bytes: int) -> None:
+    short = cut(text, most_bytes)
+    assert len(short.encode()) <= most_bytes
+    assert text.encode("utf-8", "replace").decode().startswith(short.removesuffix("…"))
+
+
+def test_an_incident_tells_the_log_and_not_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise KeyError("a secret path")
+    except KeyError as fault:
+        error = incident(fault)
+    assert "secret" not in str(error)
+    printed = capsys.readouterr().err
+    assert "KeyError: 'a secret path'" in printed
+    assert f"incident {error.metadata['incidentId']}" in printed

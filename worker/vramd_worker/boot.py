@@ -1,0 +1,65 @@
+"""The first statements of a worker process: a script, started by its path as `python -I boot.py vramd_worker`.
+
+The argument only names the process in listings. Until the orders have come, the standard library is all there is; and
+until this process is tied to its parent, nothing slow or native may run here.
+"""
+
+import ctypes
+import json
+import os
+import sys
+
+MOST_ORDER_BYTES = 64 * 1024
+PR_SET_PDEATHSIG = 1
+SIGKILL = 9
+
+
+def die_with_parent() -> None:
+    """Linux: the kernel ends this process with the thread that spawned it, even while it is stopped or hangs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+
+
+def read_orders() -> bytes:
+    """The line that the supervisor writes to stdin; waits for it. Ends the process if there is none."""
+    line = b""
+    while b"\n" not in line:
+        read = os.read(0, MOST_ORDER_BYTES)
+        line += read
+        if not read or len(line) > MOST_ORDER_BYTES:
+            sys.exit("vramd worker: no orders on stdin. A worker is started by the supervisor only: `vramd serve`")
+    return line
+
+
+def find_packages_in(folders: list[str]) -> None:
+    """Before all that is installed, behind the standard library: a folder may hold an `asyncio` of its own."""
+    installed = ("site-packages", "dist-packages")
+    at = next((at for at, folder in enumerate(sys.path) if folder.endswith(installed)), len(sys.path))
+    sys.path[at:at] = folders
+
+
+def main() -> None:
+    """From the first statement to the worker proper; returns when the process may end."""
+    die_with_parent()
+    line = read_orders()
+    orders = json.loads(line)
+    parent_pid = int(orders["parent_pid"])
+    if sys.platform != "win32" and os.getppid() != parent_pid:
+        sys.exit("vramd worker: its supervisor is gone")
+    find_packages_in(orders["paths"])
+
+    # Only now can our own packages be found.
+    from vramd_worker import containment, lifeline  # noqa: PLC0415
+
+    lifeline.hold(parent_pid)
+    containment.step_back()
+    hello_fd = containment.take_stdout()
+
+    # Native libraries come with this import, so it stands behind everything else.
+    from vramd_worker import main as worker  # noqa: PLC0415
+
+    worker.run(line, hello_fd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Ends this process when its supervisor is gone, whatever else it is doing.
+
+The other half stands in `boot`: Linux's parent-death signal, which also ends a process that is stopped. Each half alone
+misses a case. Only the standard library is imported here.
+"""
+
+import os
+import select
+import sys
+import threading
+
+GONE = 1
+"""Exit code of a worker that lost its supervisor; nobody is left to read it."""
+
+
+def hold(parent_pid: int) -> None:
+    """Takes stdin as the lifeline and watches it from a thread: its end is the end of this process.
+
+    Descriptor 0 is the null device afterwards: no child may inherit the lifeline, and on Windows a descriptor that a
+    thread waits on blocks whoever asks for its kind, as the start-up of native libraries does.
+    """
+    line = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    threading.Thread(target=_until_end_of_file, args=(line,), name="lifeline", daemon=True).start()
+    if sys.platform == "darwin":
+        threading.Thread(target=_until_exit, args=(parent_pid,), name="parent", daemon=True).start()
+
+
+def _until_end_of_file(line: int) -> None:
+    try:
+        while os.read(line, 4096):
+            pass
+    finally:
+        os._exit(GONE)
+
+
+def _until_exit(parent_pid: int) -> None:
+    """macOS: the kernel tells when the parent exits, also where a leaked descriptor keeps stdin open."""
+    if sys.platform == "darwin":
+        try:
+            queue = select.kqueue()
+            exits = select.kevent(parent_pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+            queue.control([exits], 1)
+        finally:
+            os._exit(GONE)

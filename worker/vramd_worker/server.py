@@ -1,0 +1,209 @@
+"""`vramd.v1.WorkerService`: translates, calls the engine, waits. It decides nothing.
+
+The event loop's thread runs everything here. The engine answers from a thread of its own; its pieces come over by
+`call_soon_threadsafe` and leave one by one, the first before the second is computed.
+"""
+
+import asyncio
+import hmac
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import grpc
+from vramd_proto.v1 import inference_pb2, worker_pb2
+from vramd_proto.v1.reasons import Reason
+from vramd_proto.v1.rendezvous import NONCE_KEY
+from vramd_proto.v1.worker_pb2_grpc import WorkerServiceServicer
+
+from vramd_worker import translate
+from vramd_worker.engine import Engine, EngineError, Job, Loaded, Piece, Task, Vectors
+from vramd_worker.engines import BuildEngine
+from vramd_worker.refusals import incident, refusal
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
+
+PROGRESS_STEP = 0.01
+"""Progress is passed on when it has grown by so much: a load reports each tensor."""
+
+
+class WorkerServicer(WorkerServiceServicer):
+    """The one model of this process, once it is loaded."""
+
+    def __init__(self, nonce: str, build: BuildEngine) -> None:
+        self._nonce = nonce.encode()
+        self._build = build
+        self._model = ""
+        self._load_began = False
+        self._loaded: Engine | None = None
+
+    async def Load(
+        self,
+        request: worker_pb2.WorkerLoadRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.WorkerLoadRequest, worker_pb2.WorkerLoadResponse],
+    ) -> AsyncIterator[worker_pb2.WorkerLoadResponse]:
+        """Streams the progress. A caller that leaves leaves a process of no use, which is the caller's to end."""
+        async with self._call(context):
+            if self._load_began:
+                raise RuntimeError("a worker loads one model, once")
+            self._load_began = True
+            self._model = request.model
+            engine = self._build(translate.spec(request), request.threads, request.parallel)
+            async for step in _load(engine):
+                if isinstance(step, Loaded):
+                    self._loaded = engine
+                    yield translate.loaded(step)
+                else:
+                    yield worker_pb2.WorkerLoadResponse(progress=step)
+
+    async def Generate(
+        self,
+        request: worker_pb2.WorkerGenerateRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.WorkerGenerateRequest, inference_pb2.GenerateResponse],
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        """See the proto."""
+        async with self._call(context):
+            async for piece in self._pieces(translate.generate_job(request.request), request.threads, context):
+                yield translate.generate_response(piece)
+
+    async def Chat(
+        self,
+        request: worker_pb2.WorkerChatRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.WorkerChatRequest, inference_pb2.ChatResponse],
+    ) -> AsyncIterator[inference_pb2.ChatResponse]:
+        """See the proto."""
+        async with self._call(context):
+            async for piece in self._pieces(translate.chat_job(request.request), request.threads, context):
+                yield translate.chat_response(piece)
+
+    async def Embed(
+        self,
+        request: worker_pb2.WorkerEmbedRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.WorkerEmbedRequest, inference_pb2.EmbedResponse],
+    ) -> inference_pb2.EmbedResponse:
+        """See the proto."""
+        async with self._call(context):
+            engine = self._engine(request.threads)
+            answers: asyncio.Queue[Vectors | EngineError] = asyncio.Queue()
+            loop = asyncio.get_running_loop()
+            task = engine.embed(
+                translate.texts(request.request),
+                lambda answer: _post(loop, answers, answer),
+            )
+            _cancel_at_end(context, task)
+            answer = await answers.get()
+            if isinstance(answer, EngineError):
+                raise answer
+            return translate.embed_response(request.request.model, answer)
+
+    async def Tokenize(
+        self,
+        request: inference_pb2.TokenizeRequest,
+        context: grpc.aio.ServicerContext[inference_pb2.TokenizeRequest, inference_pb2.TokenizeResponse],
+    ) -> inference_pb2.TokenizeResponse:
+        """See the proto."""
+        async with self._call(context):
+            ids = self._engine().tokenize(request.text, request.add_special, request.parse_special)
+            return inference_pb2.TokenizeResponse(token_ids=ids)
+
+    async def Detokenize(
+        self,
+        request: inference_pb2.DetokenizeRequest,
+        context: grpc.aio.ServicerContext[inference_pb2.DetokenizeRequest, inference_pb2.DetokenizeResponse],
+    ) -> inference_pb2.DetokenizeResponse:
+        """See the proto."""
+        async with self._call(context):
+            text = self._engine().detokenize(request.token_ids).decode("utf-8", "replace")
+            return inference_pb2.DetokenizeResponse(text=text)
+
+    async def SetThreads(
+        self,
+        request: worker_pb2.WorkerSetThreadsRequest,
+        context: grpc.aio.ServicerContext[worker_pb2.WorkerSetThreadsRequest, worker_pb2.WorkerSetThreadsResponse],
+    ) -> worker_pb2.WorkerSetThreadsResponse:
+        """See the proto."""
+        async with self._call(context):
+            self._engine(request.threads)
+            return worker_pb2.WorkerSetThreadsResponse()
+
+    @asynccontextmanager
+    async def _call(self, context: grpc.aio.ServicerContext[Asked, Told]) -> AsyncIterator[None]:
+        """Lets a call in that carries the nonce; what is raised inside becomes the call's status."""
+        try:
+            self._admit(context)
+            yield
+        except EngineError as error:
+            refused = refusal(error, self._model)
+        except Exception as fault:
+            refused = refusal(incident(fault), self._model)
+        else:
+            return
+        await context.abort(refused.code, refused.message, refused.metadata)
+
+    def _admit(self, context: grpc.aio.ServicerContext[Asked, Told]) -> None:
+        told = next((value for key, value in context.invocation_metadata() or () if key == NONCE_KEY), "")
+        told_bytes = told.encode() if isinstance(told, str) else told
+        if not hmac.compare_digest(told_bytes, self._nonce):
+            raise EngineError(Reason.TOKEN_INVALID, "the call does not carry this worker's nonce")
+
+    def _engine(self, threads: int = 0) -> Engine:
+        """The loaded engine, told its share of the CPU; 0 leaves the share as it is."""
+        if self._loaded is None:
+            raise RuntimeError("a worker was called before its model was loaded")
+        if threads:
+            self._loaded.set_threads(threads)
+        return self._loaded
+
+    async def _pieces(
+        self, job: Job, threads: int, context: grpc.aio.ServicerContext[Asked, Told]
+    ) -> AsyncIterator[Piece]:
+        engine = self._engine(threads)
+        pieces: asyncio.Queue[Piece | EngineError] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        task = engine.generate(job, lambda piece: _post(loop, pieces, piece))
+        _cancel_at_end(context, task)
+        while True:
+            piece = await pieces.get()
+            if isinstance(piece, EngineError):
+                raise piece
+            yield piece
+            if piece.finish is not None:
+                return
+
+
+def _cancel_at_end(context: grpc.aio.ServicerContext[Asked, Told], task: Task) -> None:
+    """However the call ends: once the task has given its last piece, to cancel it changes nothing."""
+    # The stubs want an instance of a class of theirs that does not exist; gRPC takes any callable.
+    context.add_done_callback(lambda _: task.cancel())  # type: ignore[arg-type]
+
+
+async def _load(engine: Engine) -> AsyncIterator[float | Loaded]:
+    """Runs the load in a thread of its own; its progress, then its result. Raises what it raises."""
+    steps: asyncio.Queue[float | Loaded | Exception] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        try:
+            _post(loop, steps, engine.load(lambda share: _post(loop, steps, share)))
+        except Exception as failed:  # it is raised again where the call waits
+            _post(loop, steps, failed)
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    told = 0.0
+    while True:
+        step = await steps.get()
+        if isinstance(step, Exception):
+            raise step
+        if isinstance(step, Loaded):
+            yield step
+            return
+        if step >= told + PROGRESS_STEP:
+            told = step
+            yield step
+
+
+def _post(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Told]", item: Told) -> None:
+    """Hands something over to the loop, from any thread. Never blocks."""
+    loop.call_soon_threadsafe(queue.put_nowait, item)

@@ -1,0 +1,156 @@
+"""The engine: sequences that take turns in one thread, each at the declared pace."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
+from vramd_worker.simulated import manners, vocabulary
+from vramd_worker.simulated.manners import Manner, Manners
+from vramd_worker.simulated.memory import TakenMemory
+from vramd_worker.simulated.sequence import SimulatedSequence
+
+LOAD_STEPS = 20
+
+
+@dataclass(frozen=True)
+class SimulatedSpec:
+    """What a simulated model pretends to be."""
+
+    allocate_bytes: int
+    """Host memory that the whole process shall take; 0 takes none on purpose."""
+    load_s: float
+    tokens_per_s: float
+    """Of each sequence; 0 is as fast as it goes."""
+    manners: Manners
+    context_tokens: int
+
+
+class _Embedding:
+    """A `Task`: texts that wait for their vectors."""
+
+    def __init__(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> None:
+        self.texts = tuple(texts)
+        self.done = done
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class SimulatedEngine:
+    """An `Engine`. Built in the main thread, for the sake of its manners."""
+
+    def __init__(self, spec: SimulatedSpec, parallel: int) -> None:
+        self._spec = spec
+        self._parallel = parallel
+        self._memory = TakenMemory()
+        self._changed = threading.Condition()
+        self._waiting: deque[SimulatedSequence] = deque()
+        self._embeddings: deque[_Embedding] = deque()
+        self._running: list[SimulatedSequence] = []
+        manners.move_in(spec.manners)
+
+    def load(self, progress: Callable[[float], None]) -> Loaded:
+        """See `Engine`. Takes the declared seconds, and the declared memory bit by bit."""
+        began_s = time.monotonic()
+        for step in range(1, LOAD_STEPS + 1):
+            self._memory.grow_to(self._spec.allocate_bytes * step // LOAD_STEPS)
+            time.sleep(max(0.0, began_s + self._spec.load_s * step / LOAD_STEPS - time.monotonic()))
+            progress(step / LOAD_STEPS)
+            if step == LOAD_STEPS // 2:
+                manners.in_load(self._spec.manners)
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
+        return Loaded(self._spec.context_tokens, self._spec.context_tokens, vocabulary.DIMENSIONS, True)
+
+    def generate(self, job: Job, emit: Emit) -> Task:
+        """See `Engine`."""
+        if Manner.BUG in self._spec.manners:
+            raise RuntimeError("a simulated model with the manner 'bug' was asked to generate")
+        sequence = SimulatedSequence(job, emit, self._spec.context_tokens, self._wake)
+        with self._changed:
+            self._waiting.append(sequence)
+            self._changed.notify()
+        return sequence
+
+    def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
+        """See `Engine`."""
+        embedding = _Embedding(texts, done)
+        with self._changed:
+            self._embeddings.append(embedding)
+            self._changed.notify()
+        return embedding
+
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> Sequence[int]:  # noqa: ARG002
+        """See `Engine`. There are no special tokens."""
+        return vocabulary.tokenize(text)
+
+    def detokenize(self, token_ids: Sequence[int]) -> bytes:
+        """See `Engine`."""
+        return vocabulary.detokenize(token_ids)
+
+    def set_threads(self, threads: int) -> None:
+        """See `Engine`. Nothing is computed here, so nothing changes."""
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        """The engine's thread: embeddings at once, then the sequence whose token is due first."""
+        while True:
+            with self._changed:
+                due = self._next()
+            if isinstance(due, _Embedding):
+                self._embed(due)
+            else:
+                self._step(due)
+
+    def _next(self) -> _Embedding | SimulatedSequence:
+        """Waits, with the lock given up, until there is something to do."""
+        while True:
+            if self._embeddings:
+                return self._embeddings.popleft()
+            self._running = [sequence for sequence in self._running if not sequence.is_cancelled]
+            while self._waiting and len(self._running) < self._parallel:
+                self._admit(self._waiting.popleft())
+            first = min(self._running, key=lambda sequence: sequence.due_s, default=None)
+            wait_s = None if first is None else first.due_s - time.monotonic()
+            if first is not None and wait_s is not None and wait_s <= 0:
+                return first
+            self._changed.wait(wait_s)
+
+    def _admit(self, sequence: SimulatedSequence) -> None:
+        try:
+            sequence.begin(time.monotonic(), sequence.period_s(self._spec.tokens_per_s))
+        except EngineError as refused:
+            sequence.emit(refused)
+        else:
+            self._running.append(sequence)
+
+    def _step(self, sequence: SimulatedSequence) -> None:
+        manners.before_token(self._spec.manners, sequence.given)
+        piece = sequence.step(time.monotonic(), sequence.period_s(self._spec.tokens_per_s))
+        if piece.finish is not None:
+            self._running.remove(sequence)
+        sequence.emit(piece)
+
+    def _embed(self, embedding: _Embedding) -> None:
+        if embedding.is_cancelled:
+            return
+        counts = [vocabulary.count(text) for text in embedding.texts]
+        if (longest := max(counts)) > self._spec.context_tokens:
+            embedding.done(
+                EngineError(
+                    Reason.CONTEXT_OVERFLOW,
+                    f"a text has {longest} tokens, the context {self._spec.context_tokens}",
+                    promptTokens=longest,
+                    contextTokens=self._spec.context_tokens,
+                )
+            )
+            return
+        embedding.done(Vectors(tuple(map(vocabulary.vector, embedding.texts)), sum(counts)))

@@ -1,0 +1,124 @@
+"""Between the wire's messages and the engines' values. Only conversion: requests were checked when they came in."""
+
+from collections.abc import Sequence
+
+from vramd_proto.v1 import inference_pb2, worker_pb2
+
+from vramd_worker.engine import Finish, FinishReason, Job, Loaded, Message, Piece, Sampling, Vectors
+from vramd_worker.llama import LlamaSpec
+from vramd_worker.simulated import Manner, SimulatedSpec
+
+FINISH_REASONS = {
+    FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
+    FinishReason.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
+}
+
+
+def generate_job(request: inference_pb2.GenerateRequest) -> Job:
+    """A prompt as it stands."""
+    return _job(_text(request.prompt), request.sampling, request.limits)
+
+
+def chat_job(request: inference_pb2.ChatRequest) -> Job:
+    """A conversation, which the engine renders."""
+    turns = tuple(Message(message.role, _text(message.parts)) for message in request.messages)
+    return _job(turns, request.sampling, request.limits)
+
+
+def texts(request: inference_pb2.EmbedRequest) -> tuple[str, ...]:
+    """What is to be embedded, in order."""
+    return tuple(_text(one.parts) for one in request.inputs)
+
+
+def generate_response(piece: Piece) -> inference_pb2.GenerateResponse:
+    """One message of a stream."""
+    return inference_pb2.GenerateResponse(text=piece.text, token_ids=piece.token_ids, finish=_finish(piece.finish))
+
+
+def chat_response(piece: Piece) -> inference_pb2.ChatResponse:
+    """One message of a stream."""
+    return inference_pb2.ChatResponse(text=piece.text, token_ids=piece.token_ids, finish=_finish(piece.finish))
+
+
+def embed_response(model: str, vectors: Vectors) -> inference_pb2.EmbedResponse:
+    """The vectors, numbered."""
+    return inference_pb2.EmbedResponse(
+        model=model,
+        dimensions=len(vectors.values[0]),
+        embeddings=[inference_pb2.Embedding(index=index, values=one) for index, one in enumerate(vectors.values)],
+        usage=inference_pb2.Usage(prompt_tokens=vectors.prompt_tokens),
+    )
+
+
+def spec(request: worker_pb2.WorkerLoadRequest) -> SimulatedSpec | LlamaSpec:
+    """What is to be loaded. Raises ValueError for manners that nobody has, or for no engine."""
+    match request.WhichOneof("engine"):
+        case "simulated":
+            return _simulated_spec(request.simulated)
+        case "llama":
+            return _llama_spec(request.llama)
+        case None:
+            raise ValueError("a load without an engine")
+
+
+def loaded(result: Loaded) -> worker_pb2.WorkerLoadResponse:
+    """The last message of a load."""
+    return worker_pb2.WorkerLoadResponse(
+        loaded=worker_pb2.WorkerLoaded(
+            context_tokens=result.context_tokens,
+            trained_context_tokens=result.trained_context_tokens,
+            embedding_dimensions=result.embedding_dimensions,
+            has_chat_template=result.has_chat_template,
+        )
+    )
+
+
+def _text(parts: Sequence[inference_pb2.ContentPart]) -> str:
+    return "".join(part.text for part in parts)
+
+
+def _job(prompt: str | tuple[Message, ...], sampling: inference_pb2.Sampling, limits: inference_pb2.Limits) -> Job:
+    return Job(
+        prompt=prompt,
+        # The message's fields have the names of the value's; what is not set takes the value's defaults.
+        sampling=Sampling(**{field.name: value for field, value in sampling.ListFields()}),
+        max_tokens=limits.max_tokens if limits.HasField("max_tokens") else None,
+        stop=tuple(limits.stop),
+        max_tokens_per_s=limits.max_tokens_per_s if limits.HasField("max_tokens_per_s") else None,
+    )
+
+
+def _finish(finish: Finish | None) -> inference_pb2.Finish | None:
+    if finish is None:
+        return None
+    return inference_pb2.Finish(
+        reason=FINISH_REASONS[finish.reason],
+        usage=inference_pb2.Usage(
+            prompt_tokens=finish.prompt_tokens,
+            completion_tokens=finish.completion_tokens,
+            prompt_s=finish.prompt_s,
+            generation_s=finish.generation_s,
+        ),
+    )
+
+
+def _simulated_spec(model: worker_pb2.SimulatedModel) -> SimulatedSpec:
+    return SimulatedSpec(
+        allocate_bytes=model.allocate_bytes,
+        load_s=model.load_s,
+        tokens_per_s=model.tokens_per_s,
+        manners=frozenset(map(Manner, model.manners)),
+        context_tokens=model.context_tokens,
+    )
+
+
+def _llama_spec(model: worker_pb2.LlamaModel) -> LlamaSpec:
+    return LlamaSpec(
+        path=model.path,
+        context_tokens=model.context_tokens,
+        batch_tokens=model.batch_tokens,
+        ubatch_tokens=model.ubatch_tokens,
+        gpu_layers=model.gpu_layers,
+        kv_type=model.kv_type,
+        gpu_uuid=model.gpu_uuid,
+    )
