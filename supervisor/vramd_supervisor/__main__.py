@@ -1,0 +1,94 @@
+"""`vramd serve`: reads the flags and the configuration, then serves until somebody ends it.
+
+Exit codes: 0 ended in order, 1 could not listen, 2 wrong usage or configuration, 69 already running, 70 internal.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+from vramd_proto.v1.rendezvous import default_runtime_dir
+
+from .config import Size
+from .instance import AlreadyRunningError, Instance
+from .server import AddressInUseError, serve
+from .settings_file import ConfigError, Flags, load_config
+from .sizes import parse_size
+
+ALREADY_RUNNING = 69
+INTERNAL = 70
+
+
+def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Size]:
+    """DEVICE=SIZE on the command line, by device. Called by click."""
+    budgets = {}
+    for text in given:
+        device, _equals, size = text.partition("=")
+        try:
+            budgets[device] = parse_size(size)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r}: {error}; for example host=600MiB") from None
+    return budgets
+
+
+@click.command("serve", context_settings={"show_default": True})
+@click.option("--config", type=click.Path(path_type=Path), envvar="VRAMD_CONFIG", help="Configuration file (TOML).")
+@click.option("--models", multiple=True, metavar="DIR", help="Folder with GGUF files; may be given several times.")
+@click.option(
+    "--budget",
+    multiple=True,
+    metavar="DEVICE=SIZE",
+    callback=read_budgets,
+    help="Most that may be promised on a device: host=600MiB.",
+)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one.  [default: 50151]")
+@click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
+@click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
+@click.version_option(version("vramd"), prog_name="vramd")
+def main(
+    config: Path | None,
+    models: tuple[str, ...],
+    budget: dict[str, Size],
+    host: str | None,
+    port: int | None,
+    runtime_dir: Path | None,
+    untested_engine: bool,
+) -> None:
+    """Starts the supervisor and stays with it until it ends.
+
+    Ctrl-C ends it in order, twice at once.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    flags = Flags(tuple(str(Path(folder).absolute()) for folder in models), budget, host, port, untested_engine)
+    try:
+        settings = load_config(config, os.environ, flags)
+    except ConfigError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    try:
+        instance = Instance(runtime_dir or default_runtime_dir())
+    except AlreadyRunningError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(ALREADY_RUNNING)
+    base = config.absolute().parent if config else Path.cwd()
+
+    def ready(address: str) -> None:
+        click.echo(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}")
+
+    try:
+        ended_well = asyncio.run(serve(settings, base, instance, ready))
+    except AddressInUseError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    finally:
+        instance.leave()
+    sys.exit(0 if ended_well else INTERNAL)
+
+
+if __name__ == "__main__":
+    main(prog_name="vramd serve")

@@ -1,0 +1,97 @@
+"""Limits that Linux control groups set for this process: memory and CPU time, version 1 and 2.
+
+Reads small files below /proc and /sys; on other systems there are none, and so no limits.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_UNLIMITED_BYTES = 1 << 60
+"""Version 1 writes a number near 2^63 where there is no limit."""
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """One group's limit, and what is left below it."""
+
+    limit_bytes: int
+    available_bytes: int
+    """Limit less use, plus file pages that the kernel drops when it needs them."""
+
+
+@dataclass(frozen=True)
+class Cgroups:
+    """The control groups of this process, where the system shows them."""
+
+    proc: Path = Path("/proc")
+    root: Path = Path("/sys/fs/cgroup")
+
+    def memory_limits(self) -> list[MemoryLimit]:
+        """Limits of the process's group and of all above it; each of them holds."""
+        limits = []
+        for folder in self._folders("memory"):
+            limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
+            if limit is None or limit >= _UNLIMITED_BYTES:
+                continue
+            used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
+            droppable = _droppable_bytes(folder / "memory.stat")
+            limits.append(MemoryLimit(limit, max(0, min(limit, limit - used + droppable))))
+        return limits
+
+    def cpu_quota(self) -> float | None:
+        """CPUs' worth of time that the process may take; None without a limit."""
+        quotas = [quota for folder in self._folders("cpu") if (quota := _quota(folder)) is not None]
+        return min(quotas, default=None)
+
+    def _folders(self, controller: str) -> Iterator[Path]:
+        """The group's folder and those above it. Version 1 has a tree per controller, beside which 2 may be empty."""
+        try:
+            lines = (self.proc / "self" / "cgroup").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return
+        groups = [line.split(":", 2) for line in lines if line.count(":") >= 2]
+        own = next((path for _, names, path in groups if controller in names.split(",")), None)
+        top = self.root / controller
+        if own is None:
+            own = next((path for number, _, path in groups if number == "0"), None)
+            top = self.root
+        if own is None:
+            return
+        # Inside a container the path may be the host's and not be there: then the root is the container's own group.
+        folder = Path(top, own.lstrip("/"))
+        while True:
+            if folder.is_dir():
+                yield folder
+            if folder == top or top not in folder.parents:
+                return
+            folder = folder.parent
+
+
+def _text(file: Path) -> str:
+    """Empty if the file is not there: which files a group has depends on the system."""
+    try:
+        return file.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _number(file: Path) -> int | None:
+    text = _text(file).strip()
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _droppable_bytes(file: Path) -> int:
+    values = dict(line.split(" ", 1) for line in _text(file).splitlines() if " " in line)
+    text = values.get("total_inactive_file", values.get("inactive_file", "")).strip()
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _quota(folder: Path) -> float | None:
+    """Version 2 has both numbers in one file, 1 in two; without a limit there is a word or a negative number."""
+    if both := re.fullmatch(r"(\d+) (\d+)\s*", _text(folder / "cpu.max"), re.ASCII):
+        quota_us, period_us = int(both[1]), int(both[2])
+    else:
+        quota_us, period_us = (_number(folder / f"cpu.cfs_{name}_us") or 0 for name in ("quota", "period"))
+    return quota_us / period_us if quota_us and period_us else None

@@ -1,0 +1,187 @@
+"""How a child process is started and ended on each system, so that none outlives its supervisor.
+
+One seam. Linux and macOS: a session of its own, signals to its whole group. Windows: the supervisor puts itself into a
+job that ends with it, children are born into that job; there is no gentle signal, so asking is closing the lifeline.
+The worker does its part from its first statement on (see `vramd_worker.boot`).
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+KEPT_VARIABLES = (
+    # What a process needs to run at all.
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "TMP",
+    "TEMP",
+    "XDG_RUNTIME_DIR",
+    "SYSTEMROOT",
+    "SYSTEMDRIVE",
+    "WINDIR",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "PROGRAMDATA",
+    "PATHEXT",
+    "COMSPEC",
+    "NUMBER_OF_PROCESSORS",
+    # How it finds its libraries and its card.
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "CUDA_PATH",
+    "CUDA_HOME",
+    "CUDA_CACHE_PATH",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HSA_OVERRIDE_GFX_VERSION",
+    "VK_ICD_FILENAMES",
+    "VK_DRIVER_FILES",
+)
+"""PYTHON*, LD_PRELOAD and the variables by which libraries load code of somebody's choice are left out on purpose."""
+
+
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """What a worker gets of the supervisor's environment."""
+    kept = {name: own[name] for name in KEPT_VARIABLES if name in own}
+    # An assertion in ggml otherwise starts a debugger from PATH and holds the memory meanwhile.
+    return kept | {"GGML_NO_BACKTRACE": "1"}
+
+
+def start(arguments: Sequence[str], cwd: str) -> "subprocess.Popen[bytes]":
+    """Starts a child with three pipes. Only from a thread that lives as long as the process. Raises OSError.
+
+    The kernel's parent-death signal is tied to the thread that started the child.
+    """
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.BELOW_NORMAL_PRIORITY_CLASS | subprocess.CREATE_NO_WINDOW
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=environment(os.environ),
+        start_new_session=sys.platform != "win32",
+        creationflags=flags,
+        bufsize=0,
+    )
+
+
+def ask(child: "subprocess.Popen[bytes]") -> None:
+    """Asks a child to go; it may be gone already."""
+    if sys.platform == "win32":
+        if child.stdin:
+            child.stdin.close()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGTERM)
+            os.kill(child.pid, signal.SIGCONT)
+
+
+def kill(child: "subprocess.Popen[bytes]") -> None:
+    """Ends a child and what it has started; works on stopped ones too. It may be gone already."""
+    if sys.platform == "win32":
+        child.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def wait(child: "subprocess.Popen[bytes]") -> int:
+    """Waits until a child has ended, ends what it has left behind, and reaps it. Returns its return code.
+
+    In this order: until it is reaped, its process id, which is also its group's, is nobody else's. (macOS has no such
+    wait before Python 3.13; Windows has no groups, the job sees to it at the end.)
+    """
+    if sys.platform == "linux":
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        kill(child)
+    return child.wait()
+
+
+def exit_words(returncode: int) -> str:
+    """How a process ended, as people say it."""
+    if returncode >= 0:
+        return f"exited with code {returncode}"
+    try:
+        return f"killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"killed by signal {-returncode}"
+
+
+if sys.platform == "win32":
+    import ctypes
+    from ctypes import wintypes
+
+    _KILL_ON_JOB_CLOSE = 0x2000
+    _EXTENDED_LIMIT_INFORMATION = 9
+
+    class _BasicLimits(ctypes.Structure):
+        _fields_ = (
+            ("PerProcessUserTimeLimit", wintypes.LARGE_INTEGER),
+            ("PerJobUserTimeLimit", wintypes.LARGE_INTEGER),
+            ("LimitFlags", wintypes.DWORD),
+            ("MinimumWorkingSetSize", ctypes.c_size_t),
+            ("MaximumWorkingSetSize", ctypes.c_size_t),
+            ("ActiveProcessLimit", wintypes.DWORD),
+            ("Affinity", ctypes.c_size_t),
+            ("PriorityClass", wintypes.DWORD),
+            ("SchedulingClass", wintypes.DWORD),
+        )
+
+    class _ExtendedLimits(ctypes.Structure):
+        _fields_ = (
+            ("BasicLimitInformation", _BasicLimits),
+            ("IoInfo", ctypes.c_ulonglong * 6),
+            ("ProcessMemoryLimit", ctypes.c_size_t),
+            ("JobMemoryLimit", ctypes.c_size_t),
+            ("PeakProcessMemoryUsed", ctypes.c_size_t),
+            ("PeakJobMemoryUsed", ctypes.c_size_t),
+        )
+
+    def contain() -> Callable[[], None]:
+        """Puts this process into a job whose last handle it holds: when it is gone, the system ends all in the job.
+
+        Called once, before the first child. Returns what to call at an orderly end. Raises OSError.
+        """
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel32.CreateJobObjectW.restype = wintypes.HANDLE
+        kernel32.GetCurrentProcess.restype = wintypes.HANDLE
+        job = wintypes.HANDLE(kernel32.CreateJobObjectW(None, None))
+        limits = _ExtendedLimits()
+        limits.BasicLimitInformation.LimitFlags = _KILL_ON_JOB_CLOSE
+        size = ctypes.sizeof(limits)
+        process = wintypes.HANDLE(kernel32.GetCurrentProcess())
+        if not (
+            job.value
+            and kernel32.SetInformationJobObject(job, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), size)
+            and kernel32.AssignProcessToJobObject(job, process)
+        ):
+            raise ctypes.WinError(ctypes.get_last_error())
+
+        def leave() -> None:
+            """Takes the deadly limit back, so that closing the handle at exit does not end this process itself."""
+            limits.BasicLimitInformation.LimitFlags = 0
+            kernel32.SetInformationJobObject(job, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), size)
+
+        return leave
+
+else:
+
+    def contain() -> Callable[[], None]:
+        """Nothing to do on this system: a worker sees to it itself. Returns what to call at an orderly end."""
+        return lambda: None

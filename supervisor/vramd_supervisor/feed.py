@@ -1,0 +1,57 @@
+"""What those who watch get to see: every notice of the core, numbered. Remembers the last ones."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from .actions import Notice
+
+REMEMBERED = 10_000
+BEHIND = 10_000
+"""A watcher that is further behind than this is cut off."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A notice and its place in the story."""
+
+    sequence: int
+    """From 1, without gaps."""
+    time_s: float
+    """Unix time."""
+    notice: Notice
+
+
+class Feed:
+    """The story of this supervisor. In the loop's thread."""
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._past: deque[Published] = deque(maxlen=REMEMBERED)
+        self._watchers: set[asyncio.Queue[Published]] = set()
+
+    def publish(self, notice: Notice) -> None:
+        """Called by the loop for each notice; never waits."""
+        self._sequence += 1
+        published = Published(self._sequence, time.time(), notice)
+        self._past.append(published)
+        for watcher in list(self._watchers):
+            if watcher.full():
+                self._watchers.discard(watcher)
+            else:
+                watcher.put_nowait(published)
+
+    async def watch(self, after_sequence: int) -> AsyncIterator[Published]:
+        """What comes; before it what is remembered behind `after_sequence`, unless that is 0. Ends for one too slow."""
+        news: asyncio.Queue[Published] = asyncio.Queue(BEHIND)
+        past = [published for published in self._past if 0 < after_sequence < published.sequence]
+        self._watchers.add(news)
+        try:
+            for published in past:
+                yield published
+            while news in self._watchers or not news.empty():
+                yield await news.get()
+        finally:
+            self._watchers.discard(news)

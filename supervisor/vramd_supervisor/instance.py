@@ -1,0 +1,90 @@
+"""One supervisor per runtime folder: the lock, the token, the address file, and a short folder for sockets."""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from vramd_proto.v1.rendezvous import Address, RuntimeDir
+
+MOST_SOCKET_FOLDER_BYTES = 70
+"""A Unix socket's path ends at about 100 bytes, of which its name takes up to 30."""
+
+
+class AlreadyRunningError(Exception):
+    """Another supervisor has this runtime folder."""
+
+    def __init__(self, folder: RuntimeDir) -> None:
+        other = Address.read(folder.address_file)
+        who = f"pid {other.pid} at {other.address}" if other else "it is starting"
+        super().__init__(f"a supervisor runs in {folder.path} already ({who}); `vramd shutdown` ends it")
+
+
+class Instance:
+    """This supervisor's hold on its runtime folder, from before binding until the very end."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the folder. Raises AlreadyRunningError, or OSError for a folder that cannot be had."""
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = RuntimeDir(path.absolute())
+        if sys.platform != "win32":
+            # What lies in here opens the supervisor to whoever can read it.
+            self.folder.path.chmod(0o700)
+        self._lock = FileLock(self.folder.lock_file)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise AlreadyRunningError(self.folder) from None
+        self.folder.address_file.unlink(missing_ok=True)
+        (self.folder.logs / "models").mkdir(parents=True, exist_ok=True)
+        self.token = secrets.token_urlsafe(32)
+        self._write_token()
+        self.socket_dir = _socket_folder(self.folder.path)
+
+    def _write_token(self) -> None:
+        fresh = self.folder.token_file.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(self.token + "\n")
+        fresh.replace(self.folder.token_file)
+
+    def announce(self, address: Address) -> None:
+        """Tells clients where to go; called once the server answers."""
+        address.write(self.folder.address_file)
+
+    def leave(self) -> None:
+        """Takes everything back that others could stumble over; the last thing a supervisor does."""
+        self.folder.address_file.unlink(missing_ok=True)
+        self.folder.token_file.unlink(missing_ok=True)
+        if self.socket_dir:
+            shutil.rmtree(self.socket_dir, ignore_errors=True)
+        self._lock.release()
+
+
+def _socket_folder(runtime: Path) -> str:
+    """A folder (0700) of our own whose path is short and plain; empty where workers listen on TCP.
+
+    gRPC fails in odd ways for socket paths that are long or have `%`, `?`, `#` or the like in them, so a runtime folder
+    of that kind is passed over for a temporary one.
+    """
+    if sys.platform == "win32":
+        return ""
+    sockets = runtime / "sockets"
+    if _is_plain(str(sockets)):
+        shutil.rmtree(sockets, ignore_errors=True)
+        sockets.mkdir(mode=0o700)
+        return str(sockets)
+    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108  the last resort
+        if base and _is_plain(base + "/vramd-12345678"):
+            with contextlib.suppress(OSError):
+                return tempfile.mkdtemp(prefix="vramd-", dir=base)
+    raise OSError("no folder for sockets: XDG_RUNTIME_DIR, the temporary folder and /tmp cannot be written")
+
+
+def _is_plain(path: str) -> bool:
+    return len(path) <= MOST_SOCKET_FOLDER_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", path) is not None

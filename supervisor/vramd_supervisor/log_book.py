@@ -1,0 +1,129 @@
+"""What workers print: the last of it in memory, all of it (up to a bound) in a file per model."""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+RING_LINES = 2000
+LINE_BYTES = 8 * 1024
+FILE_BYTES = 4 * 1024 * 1024
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(raw: bytes) -> str:
+    """A line as it is safe to show: what is no UTF-8 is replaced, control characters are escaped."""
+    text = raw.decode("utf-8", "replace").rstrip("\r")
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+class Log:
+    """The lines of one model, over all its processes."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.lines: deque[str] = deque(maxlen=RING_LINES)
+        self._followers: set[asyncio.Queue[str]] = set()
+        self._failing = False
+
+    def add(self, lines: Sequence[str]) -> None:
+        """Takes lines in. From the loop's thread only."""
+        self.lines.extend(lines)
+        for follower in self._followers:
+            for line in lines:
+                if follower.full():
+                    follower.get_nowait()
+                follower.put_nowait(line)
+
+    def write(self, data: bytes) -> None:
+        """Adds to the file; one earlier file of full size is kept. A disk that takes no more is logged once."""
+        try:
+            if self.file.exists() and self.file.stat().st_size > FILE_BYTES:
+                self.file.replace(self.file.with_suffix(".old.log"))
+            with self.file.open("ab") as out:
+                out.write(data)
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                _log.warning("what workers print cannot be kept in %s: %s", self.file, error)
+            self._failing = True
+
+    async def tail(self, lines: int, *, follow: bool) -> AsyncIterator[str]:
+        """The last lines, then what comes, if that is wanted. A reader that is too slow misses the oldest."""
+        news: asyncio.Queue[str] = asyncio.Queue(RING_LINES)
+        if follow:
+            self._followers.add(news)
+        try:
+            for line in list(self.lines)[max(0, len(self.lines) - lines) :]:
+                yield line
+            while follow:
+                yield await news.get()
+        finally:
+            self._followers.discard(news)
+
+
+class LogBook:
+    """The supervisor's own log, and those of all models."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is there, with a folder `models` in it."""
+        self._folder = folder / "models"
+        self._logs: dict[str, Log] = {}
+        self.own = Log(folder / "supervisor.log")
+
+    def of(self, model: str) -> Log:
+        """The log of one model. Its file is named after the model, with what is no letter or digit replaced."""
+        if model not in self._logs:
+            name = re.sub(r"[^\w.-]", "_", model)[:100]
+            self._logs[model] = Log(self._folder / f"{name}.log")
+        return self._logs[model]
+
+
+class Splitter:
+    """Cuts a byte stream into lines of bounded length."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that are complete now, and pieces of those that are too long."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_BYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        return [
+            printable(line[start : start + LINE_BYTES])
+            for line in lines
+            for start in range(0, max(1, len(line)), LINE_BYTES)
+        ]
+
+    def close(self) -> list[str]:
+        """What has no line break yet."""
+        rest, self._rest = self._rest, b""
+        return [printable(rest)] if rest else []
+
+
+class OwnLogHandler(logging.Handler):
+    """Writes what the supervisor logs into its own log; from whichever thread."""
+
+    def __init__(self, own: Log, event_loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._own = own
+        self._event_loop = event_loop
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by the logging library."""
+        if record.name == __name__:
+            return  # what is wrong with the log cannot be told in the log
+        text = self.format(record)
+        self._own.write(text.encode() + b"\n")
+        lines = [printable(line.encode()) for line in text.splitlines()]
+        # The loop may be closed: then nobody follows any more.
+        with contextlib.suppress(RuntimeError):
+            self._event_loop.call_soon_threadsafe(self._own.add, lines)

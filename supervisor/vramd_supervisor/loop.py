@@ -1,0 +1,213 @@
+"""The one writer: hands events to the core in turn, does what it wants done, keeps the time. Decides nothing.
+
+Everything here runs in the event loop's thread. `submit` is synchronous: when it returns, the event and all that
+follows from it at once is done; what takes longer comes back as an event of its own.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import assert_never
+
+from .actions import (
+    Action,
+    CancelDeadline,
+    Complete,
+    Evicted,
+    Exit,
+    FindPlans,
+    Grant,
+    LedgerChanged,
+    Load,
+    ModelChanged,
+    Notice,
+    Refuse,
+    Released,
+    Report,
+    SetThreads,
+    SetTimer,
+    Spawn,
+    Stop,
+)
+from .catalog import LoadOptions
+from .core import Core
+from .errors import Refusal, RefusedError
+from .events import Cancelled, DeadlinePassed, Ended, Event, Requested, Streamed, Timed, UnloadRequested
+from .receipt import Receipt
+from .state import RequestKind
+
+log = logging.getLogger(__name__)
+
+WorkerAction = Spawn | Load | Stop | SetThreads
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A place in a model."""
+
+    incarnation: int
+    threads: int
+
+
+def _nobody(_: object) -> None:
+    raise RuntimeError("the loop is not connected")
+
+
+class Ticket:
+    """One caller's side of a request."""
+
+    def __init__(self, request: int) -> None:
+        self.request = request
+        self.outcome: asyncio.Future[Granted | Receipt | None] = asyncio.get_running_loop().create_future()
+        """The grant, or how a load or unload ended; RefusedError if it was refused while it waited."""
+        self.reports: asyncio.Queue[Report] = asyncio.Queue()
+        self.lost: Refusal | None = None
+        """Why a granted request was ended."""
+        self.on_lost: Callable[[], object] = lambda: None
+        """Called when a granted request was ended, to break off what it is doing."""
+        self._gone = asyncio.Event()
+
+    async def loss(self, within_s: float) -> Refusal | None:
+        """Waits until a granted request was ended; None if it was not."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), within_s)
+        return self.lost
+
+    def refuse(self, why: Refusal) -> None:
+        """The request has ended with an error, waiting or running."""
+        if self.outcome.done():
+            self.lost = why
+            self._gone.set()
+            self.on_lost()
+        else:
+            self.outcome.set_exception(RefusedError(why))
+            # A caller that has left does not fetch it.
+            self.outcome.exception()
+
+
+class Loop:
+    """Owns the core. All methods are for the event loop's thread."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.ending = asyncio.Event()
+        """Set when the supervisor is to end."""
+        self.exited = asyncio.Event()
+        """Set when everything is ended and the supervisor may leave."""
+        self.failed: Exception | None = None
+        """A fault of the core: the books can no longer be trusted."""
+        self._loop = asyncio.get_running_loop()
+        self._events: deque[Event] = deque()
+        self._running = False
+        self._tickets: dict[int, Ticket] = {}
+        self._timers: dict[tuple[type, int], asyncio.TimerHandle] = {}
+        self._ids = count(1)
+        self._act: Callable[[WorkerAction], None] = _nobody
+        self._find_plans: Callable[[FindPlans], None] = _nobody
+        self._publish: Callable[[Notice], None] = _nobody
+
+    def connect(
+        self,
+        act: Callable[[WorkerAction], None],
+        find_plans: Callable[[FindPlans], None],
+        publish: Callable[[Notice], None],
+    ) -> None:
+        """Who does what the core wants done. None of them waits; what comes of it they submit as an event."""
+        self._act, self._find_plans, self._publish = act, find_plans, publish
+
+    def now_s(self) -> float:
+        """The only clock that decisions see: monotonic seconds."""
+        return self._loop.time()
+
+    def submit(self, event: Event) -> None:
+        """Takes an event in. If one is being handled, this one comes behind it, before the outer call returns."""
+        self._events.append(event)
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._events and not self.failed:
+                for action in self.core.handle(self._events.popleft()):
+                    self._do(action)
+            if self.core.world.ending:
+                self.ending.set()
+        except Exception as error:  # the core's own faults: see `failed`
+            log.exception("a fault in the core: the supervisor ends")
+            self.failed = error
+            self.ending.set()
+            self.exited.set()
+        finally:
+            self._running = False
+
+    @contextlib.asynccontextmanager
+    async def asked(
+        self, model: str, kind: RequestKind, limit_s: float, options: LoadOptions, *, force: bool = False
+    ) -> AsyncIterator[Ticket]:
+        """A request as long as the block runs; leaving the block ends it, whatever the reason.
+
+        `force` is for an unload.
+        """
+        ticket = Ticket(next(self._ids))
+        self._tickets[ticket.request] = ticket
+        if kind is RequestKind.UNLOAD:
+            self.submit(UnloadRequested(self.now_s(), ticket.request, model, limit_s, force))
+        else:
+            self.submit(Requested(self.now_s(), ticket.request, model, kind, limit_s, options))
+        try:
+            yield ticket
+        except BaseException:
+            self._leave(ticket, Cancelled(self.now_s(), ticket.request))
+            raise
+        self._leave(ticket, Ended(self.now_s(), ticket.request))
+
+    def streamed(self, ticket: Ticket) -> None:
+        """The first part of an answer has gone to the caller."""
+        self.submit(Streamed(self.now_s(), ticket.request))
+
+    def _leave(self, ticket: Ticket, event: Ended | Cancelled) -> None:
+        self._tickets.pop(ticket.request, None)
+        self.submit(event)
+
+    def _do(self, action: Action) -> None:  # noqa: PLR0912  one line per action
+        match action:
+            case Spawn() | Load() | Stop() | SetThreads():
+                self._act(action)
+            case FindPlans():
+                self._find_plans(action)
+            case Grant(request, incarnation, threads):
+                if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
+                    ticket.outcome.set_result(Granted(incarnation, threads))
+            case Complete(request, receipt):
+                if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
+                    ticket.outcome.set_result(receipt)
+            case Refuse(request, why):
+                if ticket := self._tickets.get(request):
+                    ticket.refuse(why)
+            case Report(request):
+                if ticket := self._tickets.get(request):
+                    ticket.reports.put_nowait(action)
+            case SetTimer(timer):
+                self._set_timer(timer)
+            case CancelDeadline(request):
+                if handle := self._timers.pop((DeadlinePassed, request), None):
+                    handle.cancel()
+            case Exit():
+                self.exited.set()
+            case ModelChanged() | LedgerChanged() | Evicted() | Released():
+                self._publish(action)
+            case _:
+                assert_never(action)
+
+    def _set_timer(self, timer: Timed) -> None:
+        key = (type(timer), timer.request if isinstance(timer, DeadlinePassed) else timer.incarnation)
+        if handle := self._timers.pop(key, None):
+            handle.cancel()
+        self._timers[key] = self._loop.call_at(timer.at_s, self._ring, key, timer)
+
+    def _ring(self, key: tuple[type, int], timer: Timed) -> None:
+        del self._timers[key]
+        self.submit(timer)

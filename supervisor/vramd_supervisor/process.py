@@ -1,0 +1,164 @@
+"""One worker process: its start, its hello, what it prints, its end in words. Knows pids and signals, no models.
+
+Two daemon threads per process wait for what only blocking calls tell on every system: its output and its exit.
+"""
+
+import asyncio
+import contextlib
+import importlib.machinery
+import importlib.util
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from vramd_proto.v1.rendezvous import PROTOCOL, Hello, Orders
+
+from . import containment
+
+HELLO_S = 15.0
+"""A worker that has not said hello by then is ended. Python with its libraries takes 0.3 s, on a busy machine some."""
+KILL_S = 10.0
+"""A process that is killed and still there after this is in the hands of the kernel."""
+MOST_HELLO_BYTES = 64 * 1024
+OWN_PACKAGES = ("vramd_worker", "vramd_proto")
+
+
+class HelloError(Exception):
+    """A worker did not say hello, or said something else."""
+
+
+def import_paths() -> tuple[str, ...]:
+    """Folders that this process imports from, our own first; not the current folder nor that of the script it runs.
+
+    A worker runs isolated (`-I`), so it would find neither an install in the user site nor an editable one.
+    """
+    own = [Path(spec.origin).parents[1] for name in OWN_PACKAGES if (spec := _spec(name)) and spec.origin]
+    strange = {Path.cwd(), Path(sys.argv[0]).absolute().parent} - set(own)
+    others = [Path(entry).absolute() for entry in sys.path if entry]
+    return tuple(dict.fromkeys(str(path) for path in (*own, *others) if path.is_dir() and path not in strange))
+
+
+def _spec(name: str) -> "importlib.machinery.ModuleSpec | None":
+    return importlib.util.find_spec(name)
+
+
+class WorkerProcess:
+    """A child process. Made and used from the loop's thread, which must live as long as the process does."""
+
+    def __init__(
+        self,
+        socket_dir: str,
+        cwd: str,
+        untested_engine: bool,
+        on_output: Callable[[bytes], None],
+        on_exit: Callable[[str], None],
+    ) -> None:
+        """Starts it at once. Raises OSError.
+
+        `on_output` gets what it prints, in a thread of its own, and nothing at the end; `on_exit` gets its end in
+        words, once, in the loop's thread.
+        """
+        self.nonce = secrets.token_hex(16)
+        self._loop = asyncio.get_running_loop()
+        self._on_output = on_output
+        self._on_exit = on_exit
+        self._gone = asyncio.Event()
+        self._hello: asyncio.Future[bytes] = self._loop.create_future()
+        self.child = containment.start(self._arguments(), cwd)
+        orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
+        assert self.child.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.child.stdin.write(orders.line())
+        for work in (self._read_output, self._read_hello, self._wait):
+            threading.Thread(target=work, name=f"{work.__name__}-{self.child.pid}", daemon=True).start()
+
+    @staticmethod
+    def _arguments() -> list[str]:
+        spec = _spec("vramd_worker")
+        assert spec and spec.origin
+        return [sys.executable, "-I", str(Path(spec.origin).with_name("boot.py")), "vramd_worker"]
+
+    @property
+    def pid(self) -> int:
+        """Process id, valid until the exit was seen."""
+        return self.child.pid
+
+    @property
+    def gone(self) -> bool:
+        """Whether its exit was seen."""
+        return self._gone.is_set()
+
+    async def hello(self) -> Hello:
+        """Its first words, checked. Raises HelloError; the process may then still be there."""
+        try:
+            line = await asyncio.wait_for(asyncio.shield(self._hello), HELLO_S)
+            hello = Hello.parse(line)
+        except asyncio.TimeoutError:
+            raise HelloError(f"the worker did not say hello within {HELLO_S:g} s") from None
+        except (ValueError, KeyError, TypeError):
+            raise HelloError("the worker's first words were not a hello") from None
+        if hello.nonce != self.nonce or hello.protocol != PROTOCOL:
+            raise HelloError(f"the worker speaks version {hello.protocol} of the protocol, {PROTOCOL} is needed")
+        return hello
+
+    async def exit_within(self, within_s: float) -> bool:
+        """Waits for its exit to be seen; whether it was."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), within_s)
+        return self.gone
+
+    async def stop(self, patience_s: float) -> None:
+        """Asks it to go, waits, kills it and what it started, waits again; bounded. Harmless if it is gone."""
+        if not self.gone:
+            containment.ask(self.child)
+            await self.exit_within(patience_s)
+        await self.kill()
+
+    def kill_now(self) -> None:
+        """Ends it without waiting. Harmless if it is gone."""
+        if not self.gone:
+            containment.kill(self.child)
+
+    async def kill(self) -> None:
+        """Ends it and waits, bounded."""
+        if not self.gone:
+            self.kill_now()
+            await self.exit_within(KILL_S)
+
+    def _read_output(self) -> None:
+        assert self.child.stderr
+        with self.child.stderr as stream:
+            while data := os.read(stream.fileno(), 64 * 1024):
+                self._on_output(data)
+        self._on_output(b"")
+
+    def _read_hello(self) -> None:
+        assert self.child.stdout
+        with self.child.stdout as stream:
+            line = b""
+            while b"\n" not in line and len(line) < MOST_HELLO_BYTES and (data := os.read(stream.fileno(), 4096)):
+                line += data
+        self._tell(self._heard, line)
+
+    def _heard(self, line: bytes) -> None:
+        if not self._hello.done():
+            self._hello.set_result(line)
+
+    def _wait(self) -> None:
+        returncode = containment.wait(self.child)
+        self._tell(self._exited, containment.exit_words(returncode))
+
+    def _exited(self, words: str) -> None:
+        if self.child.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self.child.stdin.close()
+        self._gone.set()
+        self._on_exit(words)
+
+    def _tell(self, what: Callable[..., None], value: object) -> None:
+        # The loop may be closed: then nobody is left to be told.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what, value)

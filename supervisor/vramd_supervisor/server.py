@@ -1,0 +1,243 @@
+"""The composition root: builds everything, serves, and ends it in order.
+
+Start: lock, configuration, devices, listening, models, address file. End: drain, workers, server, address file, lock.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import assert_never
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
+from vramd_proto.v1.rendezvous import Address
+from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
+
+from . import containment
+from .actions import Evicted, LedgerChanged, ModelChanged, Notice, Released
+from .config import Config
+from .core import Core
+from .device_view import Sample, limits
+from .devices import Device, find_devices
+from .door import Door
+from .events import ShutdownRequested, Started
+from .feed import Feed
+from .folders import Folders
+from .host_memory import usable_cores
+from .instance import Instance
+from .log_book import LogBook, OwnLogHandler
+from .loop import Loop
+from .planning import UNKNOWN_FACTS, Planning
+from .sampler import Sampler, first_account
+from .service_inference import InferenceService
+from .service_models import ModelService, ResidentReader
+from .service_supervisor import Identity, SupervisorService
+from .workers import Workers
+
+log = logging.getLogger(__name__)
+
+MOST_MESSAGE_BYTES = 16 * 1024 * 1024
+END_GRACE_S = 0.5
+"""For the last answers to leave, the one to Shutdown among them."""
+RELEASE_S = 20.0
+"""On top of the drain: asking, killing, and the memory of the last workers coming back."""
+
+SERVER_OPTIONS = (
+    # Two servers could otherwise share a port without an error.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", 4 * MOST_MESSAGE_BYTES),
+    # A long prompt is a quiet stream: a client's pings must not be taken for an attack.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Generous: a debugger's breakpoint must not cut streams.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.ping_timeout_ms", 30_000),
+)
+
+
+class AddressInUseError(Exception):
+    """The port is somebody else's."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the composition root has built, for the parts that follow."""
+
+    loop: Loop
+    devices: list[Device]
+    samples: dict[str, Sample]
+    planning: Planning
+    workers: Workers
+    feed: Feed
+    logs: LogBook
+    folders: Folders
+
+
+async def serve(config: Config, base: Path, instance: Instance, on_ready: Callable[[str], None]) -> bool:
+    """Serves until somebody ends it; whether it ended in order. Raises AddressInUseError.
+
+    `base` is where relative paths of the configuration start; `on_ready` is told the address once clients can come.
+    """
+    logs = LogBook(instance.folder.logs)
+    handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    leave_job = containment.contain()
+    parts = await _build(config, base, instance, logs)
+    loop = parts.loop
+    server = grpc.aio.server(interceptors=(Door(instance.token),), options=SERVER_OPTIONS)
+    address = _listen(server, config)
+    healthy = _add_services(server, config, parts, address)
+    sampler = Sampler(loop, parts.devices, parts.samples, parts.workers.pids)
+    await parts.folders.rescan()
+    loop.submit(Started(loop.now_s()))
+    await server.start()
+    async with _running(sampler):
+        with _signals(loop):
+            instance.announce(Address(address, os.getpid(), version("vramd")))
+            log.info("listens on %s, runtime folder %s", address, instance.folder.path)
+            on_ready(address)
+            await _until_end(loop, healthy, config)
+    await server.stop(END_GRACE_S)
+    parts.workers.kill_all()
+    leave_job()
+    logging.getLogger().removeHandler(handler)
+    return loop.failed is None
+
+
+async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) -> Parts:
+    devices = await asyncio.to_thread(find_devices, config)
+    samples = {device.id: await asyncio.to_thread(device.probe.sample) for device in devices}
+    accounts = {}
+    for device in devices:
+        may = limits(config, device.id, device.kind, samples[device.id].total_bytes)
+        accounts[device.id] = first_account(samples[device.id], may.budget_bytes, may.headroom_bytes)
+    cores = usable_cores(config.server.reserved_cores)
+    loop = Loop(Core(config, accounts, cores, UNKNOWN_FACTS.idle_bytes))
+    planning = Planning(loop, devices, cores)
+    workers = Workers(
+        loop,
+        devices,
+        logs,
+        planning,
+        instance.socket_dir,
+        str(instance.folder.path),
+        config.scheduling.stop_s,
+        config.server.untested_engine,
+    )
+    feed = Feed()
+
+    def publish(notice: Notice) -> None:
+        feed.publish(notice)
+        if words := _in_words(notice):
+            log.info("%s", words)
+
+    loop.connect(workers.perform, planning.find_plans, publish)
+    return Parts(loop, devices, samples, planning, workers, feed, logs, Folders(config, base, loop))
+
+
+def _in_words(notice: Notice) -> str:
+    """What the log says of a notice; nothing of those that come in crowds."""
+    match notice:
+        case ModelChanged(model, incarnation, _, after, cause):
+            return f"{model} ({incarnation}): {after.name}: {cause}"
+        case Evicted(model, incarnation, for_model, reason):
+            return f"{model} ({incarnation}) is evicted for {for_model}: {reason}"
+        case LedgerChanged() | Released():
+            return ""
+        case _:
+            assert_never(notice)
+
+
+def _listen(server: grpc.aio.Server, config: Config) -> str:
+    wanted = f"{config.server.host}:{config.server.port}"
+    try:
+        port = server.add_insecure_port(wanted)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise AddressInUseError(
+            f"{wanted} cannot be listened on; another program may have it: --port 0 picks a free one"
+        )
+    return f"{config.server.host}:{port}"
+
+
+def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address: str) -> health.aio.HealthServicer:
+    loop = parts.loop
+    reader = ResidentReader(loop, parts.workers)
+    inference = InferenceService(loop, parts.workers.client, config.server.request_deadline_s)
+    server.add_generic_rpc_handlers((inference.handlers(),))
+    load_s, unload_s = config.server.load_deadline_s, config.scheduling.drain_s + RELEASE_S
+    models = ModelService(loop, reader, parts.folders.rescan, load_s, unload_s)
+    add_ModelServiceServicer_to_server(models, server)
+    identity = Identity(version("vramd"), address, loop.now_s())
+    supervisor = SupervisorService(
+        identity, loop, reader, parts.devices, parts.samples, parts.planning, parts.feed, parts.logs
+    )
+    add_SupervisorServiceServicer_to_server(supervisor, server)
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    names = [
+        inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,
+        model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+        supervisor_pb2.DESCRIPTOR.services_by_name["SupervisorService"].full_name,
+        health.SERVICE_NAME,
+        reflection.SERVICE_NAME,
+    ]
+    reflection.enable_server_reflection(names, server)
+    return healthy
+
+
+async def _until_end(loop: Loop, healthy: health.aio.HealthServicer, config: Config) -> None:
+    """Waits until the core says that everything is ended; bounded once it is to end."""
+    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    await loop.ending.wait()
+    await healthy.enter_graceful_shutdown()
+    try:
+        await asyncio.wait_for(loop.exited.wait(), config.scheduling.drain_s + RELEASE_S)
+    except asyncio.TimeoutError:
+        log.error("not everything has ended in time; what is left is killed")
+
+
+@contextlib.asynccontextmanager
+async def _running(sampler: Sampler) -> AsyncIterator[None]:
+    task = asyncio.get_running_loop().create_task(sampler.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@contextlib.contextmanager
+def _signals(loop: Loop) -> Iterator[None]:
+    """SIGTERM, Ctrl-C and Ctrl-Break end the supervisor: the first one in order, the second one at once."""
+    event_loop = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def note(number: int) -> None:
+        seen.append(number)
+        loop.submit(ShutdownRequested(loop.now_s(), force=len(seen) > 1))
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform == "win32":
+        numbers.append(signal.SIGBREAK)
+    before = {n: signal.signal(n, lambda got, _: event_loop.call_soon_threadsafe(note, got)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

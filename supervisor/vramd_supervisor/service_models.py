@@ -1,0 +1,135 @@
+"""ModelService: translates and waits. Decides nothing."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from vramd_proto.v1 import model_pb2
+from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
+from vramd_proto.v1.reasons import Reason
+
+from . import messages, validation
+from .catalog import LoadOptions
+from .errors import RefusedError, refusal
+from .loop import Loop, Ticket
+from .receipt import Receipt
+from .state import Entry, ModelState, RequestKind
+from .status import Context
+from .view import Resident, resident, residents
+from .workers import Workers
+
+
+@dataclass(frozen=True)
+class Rescanned:
+    """What a new look into the folders has changed."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    known: int
+
+
+class ResidentReader:
+    """Joins what the core knows of a model with what its process really takes."""
+
+    def __init__(self, loop: Loop, workers: Workers) -> None:
+        self._loop = loop
+        self._workers = workers
+
+    async def one(self, model: str) -> model_pb2.ResidentModel | None:
+        """None if it has no process and waits for none."""
+        seen = resident(self._loop.core.world, model, self._loop.now_s())
+        return (await self._measured([seen]))[0] if seen else None
+
+    async def all(self) -> list[model_pb2.ResidentModel]:
+        """By id."""
+        return await self._measured(residents(self._loop.core.world, self._loop.now_s()))
+
+    async def _measured(self, seen: Iterable[Resident]) -> list[model_pb2.ResidentModel]:
+        return [messages.resident(one, await self._workers.measured(one.incarnation)) for one in seen]
+
+
+class ModelService(ModelServiceServicer):
+    """Made by the composition root."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        reader: ResidentReader,
+        rescan: Callable[[], Awaitable[Rescanned]],
+        load_deadline_s: float,
+        unload_deadline_s: float,
+    ) -> None:
+        self._loop = loop
+        self._reader = reader
+        self._rescan = rescan
+        self._load_deadline_s = load_deadline_s
+        self._unload_deadline_s = unload_deadline_s
+
+    async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
+        entries = sorted(self._loop.core.world.entries.items())
+        return model_pb2.ListModelsResponse(
+            models=[messages.model(entry.model, entry.state) for _, entry in entries if entry.listed]
+        )
+
+    async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
+        entry = self._known(request.model)
+        return model_pb2.GetModelResponse(
+            model=messages.model(entry.model, entry.state), resident=await self._reader.one(request.model)
+        )
+
+    def _known(self, model: str) -> Entry:
+        entry = self._loop.core.world.entries.get(validation.model_id(model))
+        if entry is None or not entry.listed:
+            text = f"no model is called {model!r}; `vramd models` lists what there is"
+            raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=model))
+        return entry
+
+    async def RescanModels(
+        self, request: model_pb2.RescanModelsRequest, context: Context
+    ) -> model_pb2.RescanModelsResponse:
+        changes = await self._rescan()
+        return model_pb2.RescanModelsResponse(added=changes.added, removed=changes.removed, known=changes.known)
+
+    async def LoadModel(
+        self, request: model_pb2.LoadModelRequest, context: Context
+    ) -> AsyncIterator[model_pb2.LoadModelResponse]:
+        model, options = validation.model_id(request.model), validation.load_options(request.load)
+        limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
+        async with self._loop.asked(model, RequestKind.LOAD, limit_s, options) as ticket:
+            async for message in _progress(ticket):
+                yield message
+            await ticket.outcome
+        yield model_pb2.LoadModelResponse(
+            state=messages.STATES[ModelState.READY], resident=await self._reader.one(model)
+        )
+
+    async def UnloadModel(
+        self, request: model_pb2.UnloadModelRequest, context: Context
+    ) -> model_pb2.UnloadModelResponse:
+        model = validation.model_id(request.model)
+        limit_s = min(context.time_remaining() or math.inf, self._unload_deadline_s)
+        async with self._loop.asked(model, RequestKind.UNLOAD, limit_s, LoadOptions(), force=request.force) as ticket:
+            receipt = await ticket.outcome
+        assert isinstance(receipt, Receipt)
+        return model_pb2.UnloadModelResponse(receipt=messages.receipt(receipt))
+
+
+async def _progress(ticket: Ticket) -> AsyncIterator[model_pb2.LoadModelResponse]:
+    """What is told while a load goes on; ends when it has ended, one way or the other."""
+    news = asyncio.ensure_future(ticket.reports.get())
+    try:
+        while True:
+            either: set[asyncio.Future[Any]] = {news, ticket.outcome}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not news.done():
+                return
+            report = news.result()
+            news = asyncio.ensure_future(ticket.reports.get())
+            # The last message of the call says READY, with the details.
+            if report.state is not ModelState.READY:
+                state = messages.STATES[report.state]
+                yield model_pb2.LoadModelResponse(state=state, progress=report.share, message=report.message)
+    finally:
+        news.cancel()
