@@ -163,9 +163,16 @@ class CoreWorld:
         self.granted.pop(request, None)
         self.answered += 1
 
-    def request(self, name: str, kind: RequestKind = RequestKind.RUN, limit_s: float = 600.0, **options: float) -> int:
+    def request(
+        self,
+        name: str,
+        kind: RequestKind = RequestKind.RUN,
+        limit_s: float = 600.0,
+        keep_alive_s: float | None = None,
+        context_tokens: int | None = None,
+    ) -> int:
         request = self._accept()
-        asked = LoadOptions(keep_alive_s=options.get("keep_alive_s"))
+        asked = LoadOptions(keep_alive_s=keep_alive_s, context_tokens=context_tokens)
         self.tell(Requested(self.now_s, request, name, kind, limit_s, asked))
         return request
 
@@ -237,6 +244,9 @@ class CoreWorld:
             self.errands.append(Release(incarnation))
 
     def next_timer(self) -> None:
+        """Moves the clock to the next timer, if there is one."""
+        if not self.timers:
+            return
         at_s, _, timer = heapq.heappop(self.timers)
         self.now_s = max(self.now_s, at_s)
         self.tell(timer)
@@ -244,8 +254,8 @@ class CoreWorld:
     def sample(self, device: str, external: int) -> None:
         self.tell(DeviceSampled(self.now_s, device, BUDGETS[device], external))
 
-    def rescan(self) -> None:
-        self.tell(CatalogueRead(self.now_s, MODELS))
+    def rescan(self, without: str | None = None) -> None:
+        self.tell(CatalogueRead(self.now_s, {name: known for name, known in MODELS.items() if name != without}))
 
     def settle_down(self) -> None:
         """No more faults: what is asked for is done, what runs ends, until nothing moves."""

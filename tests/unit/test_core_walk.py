@@ -7,6 +7,9 @@ from support.core_world import BUDGETS, MODELS, CoreWorld
 from vramd_supervisor.state import ModelState, RequestKind
 
 models = st.sampled_from(sorted(MODELS))
+kinds = st.sampled_from([RequestKind.RUN, RequestKind.RUN, RequestKind.LOAD])
+errands = st.lists(st.integers(0, 1 << 16), max_size=8)
+"""Which of the things that the core has asked for are done next, in any order."""
 
 
 class Walk(RuleBasedStateMachine):
@@ -14,51 +17,57 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.world = CoreWorld()
 
-    @rule(model=models, kind=st.sampled_from([RequestKind.RUN, RequestKind.RUN, RequestKind.LOAD]))
-    def request(self, model: str, kind: RequestKind) -> None:
-        self.world.request(model, kind)
+    def go_on(self, done: list[int]) -> None:
+        for number in done:
+            if self.world.errands:
+                self.world.run_errand(number % len(self.world.errands))
 
-    @rule(model=models, force=st.booleans())
-    def unload(self, model: str, force: bool) -> None:
-        self.world.unload(model, force)
+    @rule(calls=st.lists(st.tuples(models, kinds, st.sampled_from([None, 0.0, -1.0])), max_size=4), done=errands)
+    def requests(self, calls: list[tuple[str, RequestKind, float | None]], done: list[int]) -> None:
+        for model, kind, keep_alive_s in calls:
+            self.world.request(model, kind, keep_alive_s=keep_alive_s)
+            self.go_on(done[:1])
+        self.go_on(done[1:])
+
+    @precondition(lambda self: self.world.granted)
+    @rule(data=st.data(), how=st.sampled_from(["stream", "end", "end", "cancel", "late end"]), done=errands)
+    def running_caller(self, data: st.DataObject, how: str, done: list[int]) -> None:
+        self.world.caller(data.draw(st.sampled_from(sorted(self.world.granted))), how)
+        self.go_on(done)
 
     @precondition(lambda self: self.world.open_requests)
-    @rule(data=st.data(), how=st.sampled_from(["stream", "end", "cancel", "late end"]))
-    def caller(self, data: st.DataObject, how: str) -> None:
-        self.world.caller(data.draw(st.sampled_from(sorted(self.world.open_requests))), how)
+    @rule(data=st.data(), done=errands)
+    def caller_leaves(self, data: st.DataObject, done: list[int]) -> None:
+        self.world.caller(data.draw(st.sampled_from(sorted(self.world.open_requests))), "cancel")
+        self.go_on(done)
 
-    @precondition(lambda self: self.world.errands)
-    @rule(data=st.data())
-    def errand(self, data: st.DataObject) -> None:
-        """Something that the core asked for is done: in any order."""
-        self.world.run_errand(data.draw(st.integers(0, len(self.world.errands) - 1)))
+    @precondition(lambda self: self.world.alive)
+    @rule(data=st.data(), done=errands)
+    def crash(self, data: st.DataObject, done: list[int]) -> None:
+        busy = sorted(set(self.world.granted.values()) & self.world.alive)
+        self.world.crash(data.draw(st.sampled_from(busy or sorted(self.world.alive))))
+        self.go_on(done)
 
     @precondition(lambda self: self.world.errands)
     @rule(data=st.data())
     def failed_errand(self, data: st.DataObject) -> None:
         self.world.fail_errand(data.draw(st.integers(0, len(self.world.errands) - 1)))
 
-    @precondition(lambda self: self.world.alive)
-    @rule(data=st.data())
-    def crash(self, data: st.DataObject) -> None:
-        self.world.crash(data.draw(st.sampled_from(sorted(self.world.alive))))
-
-    @precondition(lambda self: self.world.timers)
-    @rule()
-    def time_passes(self) -> None:
-        self.world.next_timer()
-
-    @rule(device=st.sampled_from(sorted(BUDGETS)), external=st.integers(0, 6))
-    def others_take_memory(self, device: str, external: int) -> None:
-        self.world.sample(device, external)
-
-    @rule()
-    def rescan(self) -> None:
-        self.world.rescan()
+    @rule(what=st.sampled_from(["unload", "force", "time", "others", "rescan"]), data=st.data(), done=errands)
+    def something_else(self, what: str, data: st.DataObject, done: list[int]) -> None:
+        if what in ("unload", "force"):
+            self.world.unload(data.draw(models), force=what == "force")
+        elif what == "time":
+            self.world.next_timer()
+        elif what == "others":
+            self.world.sample(data.draw(st.sampled_from(sorted(BUDGETS))), data.draw(st.integers(0, 6)))
+        else:
+            self.world.rescan(without=data.draw(st.sampled_from([None, *sorted(MODELS)])))
+        self.go_on(done)
 
     @invariant()
     def nobody_lost(self) -> None:
-        assert self.world.open_requests == set(self.world.core.world.requests)
+        assert self.world.open_requests == set(self.world.core.world.requests), "somebody was never answered"
 
     def teardown(self) -> None:
         """With all faults over, everybody is answered, and an end leaves nothing behind."""
@@ -74,5 +83,5 @@ class Walk(RuleBasedStateMachine):
 
 TestWalk = Walk.TestCase
 TestWalk.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

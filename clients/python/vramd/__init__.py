@@ -1,1 +1,135 @@
-"""vramd for Python programs."""
+"""vramd for Python programs.
+
+    with vramd.Client() as client:
+        for text in client.chat("talker", "Say hello."):
+            print(text, end="", flush=True)
+
+Names are imported when they are first used: `import vramd` itself takes no time, and gRPC waits for `Client`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vramd.client import Client as Client
+    from vramd.errors import Cancelled as Cancelled
+    from vramd.errors import ChatTemplateUnusable as ChatTemplateUnusable
+    from vramd.errors import DeadlinePassed as DeadlinePassed
+    from vramd.errors import DeviceUnusable as DeviceUnusable
+    from vramd.errors import EngineMissing as EngineMissing
+    from vramd.errors import Exhausted as Exhausted
+    from vramd.errors import FileMissing as FileMissing
+    from vramd.errors import FileUnusable as FileUnusable
+    from vramd.errors import Internal as Internal
+    from vramd.errors import InvalidRequest as InvalidRequest
+    from vramd.errors import LoadedDifferently as LoadedDifferently
+    from vramd.errors import LoadTimedOut as LoadTimedOut
+    from vramd.errors import MemoryExhausted as MemoryExhausted
+    from vramd.errors import NotFound as NotFound
+    from vramd.errors import NotLoaded as NotLoaded
+    from vramd.errors import PromptTooLong as PromptTooLong
+    from vramd.errors import QueueFull as QueueFull
+    from vramd.errors import ShuttingDown as ShuttingDown
+    from vramd.errors import SupervisorNotFound as SupervisorNotFound
+    from vramd.errors import SupervisorUnreachable as SupervisorUnreachable
+    from vramd.errors import TokenRefused as TokenRefused
+    from vramd.errors import TooLarge as TooLarge
+    from vramd.errors import Unavailable as Unavailable
+    from vramd.errors import Unimplemented as Unimplemented
+    from vramd.errors import Unloaded as Unloaded
+    from vramd.errors import Unsupported as Unsupported
+    from vramd.errors import VramdError as VramdError
+    from vramd.errors import WorkerCrashed as WorkerCrashed
+    from vramd.requests import AnswerSettings as AnswerSettings
+    from vramd.requests import LoadSettings as LoadSettings
+    from vramd.stream import Feed as Feed
+    from vramd.stream import Stream as Stream
+    from vramd.values import Device as Device
+    from vramd.values import DeviceReceipt as DeviceReceipt
+    from vramd.values import DeviceUse as DeviceUse
+    from vramd.values import Embeddings as Embeddings
+    from vramd.values import Event as Event
+    from vramd.values import Evicted as Evicted
+    from vramd.values import Finish as Finish
+    from vramd.values import LedgerChanged as LedgerChanged
+    from vramd.values import LoadProgress as LoadProgress
+    from vramd.values import Model as Model
+    from vramd.values import ModelChanged as ModelChanged
+    from vramd.values import Receipt as Receipt
+    from vramd.values import Rescan as Rescan
+    from vramd.values import ResidentModel as ResidentModel
+    from vramd.values import Status as Status
+    from vramd.values import SupervisorInfo as SupervisorInfo
+    from vramd.values import Usage as Usage
+
+_ROOMS = {
+    "client": ("Client",),
+    "errors": (
+        "Cancelled",
+        "ChatTemplateUnusable",
+        "DeadlinePassed",
+        "DeviceUnusable",
+        "EngineMissing",
+        "Exhausted",
+        "FileMissing",
+        "FileUnusable",
+        "Internal",
+        "InvalidRequest",
+        "LoadTimedOut",
+        "LoadedDifferently",
+        "MemoryExhausted",
+        "NotFound",
+        "NotLoaded",
+        "PromptTooLong",
+        "QueueFull",
+        "ShuttingDown",
+        "SupervisorNotFound",
+        "SupervisorUnreachable",
+        "TokenRefused",
+        "TooLarge",
+        "Unavailable",
+        "Unimplemented",
+        "Unloaded",
+        "Unsupported",
+        "VramdError",
+        "WorkerCrashed",
+    ),
+    "requests": ("AnswerSettings", "LoadSettings"),
+    "stream": ("Feed", "Stream"),
+    "values": (
+        "Device",
+        "DeviceReceipt",
+        "DeviceUse",
+        "Embeddings",
+        "Event",
+        "Evicted",
+        "Finish",
+        "LedgerChanged",
+        "LoadProgress",
+        "Model",
+        "ModelChanged",
+        "Receipt",
+        "Rescan",
+        "ResidentModel",
+        "Status",
+        "SupervisorInfo",
+        "Usage",
+    ),
+}
+"""Module → the names that stand here too."""
+
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a type checker that saw this would take every name for granted
+
+    def __getattr__(name: str) -> object:
+        """Imports a name when it is first used (PEP 562)."""
+        if name not in _ROOM_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_ROOM_OF})

@@ -1,0 +1,5 @@
+"""`python -m vramd`: the command line."""
+
+from vramd.console import main
+
+main()

@@ -1,0 +1,27 @@
+"""The settings of a channel to a supervisor, and the metadata of every call. Shared by all clients."""
+
+from vramd_proto.v1.rendezvous import TOKEN_KEY
+
+from vramd.finding import Place
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # A supervisor that was restarted is found again within a second; gRPC's own limit is two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A long prompt is a quiet stream: a dead peer is noticed by pings, not by silence.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    # 1024 embeddings of 8192 floats are 32 MiB.
+    ("grpc.max_receive_message_length", 64 << 20),
+    # Clients of one process share nothing: closing one does not slow another down.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A proxy of the environment must not see what goes to this machine.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+def metadata(place: Place) -> Metadata:
+    """What every call carries."""
+    return ((TOKEN_KEY, f"Bearer {place.token}"),) if place.token else ()

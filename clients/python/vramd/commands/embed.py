@@ -1,0 +1,42 @@
+"""`vramd embed`: vectors of texts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from vramd import Client
+from vramd.commands.connection import with_client
+from vramd.commands.settings import json_flag, load_flags, timeout_flag
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from vramd.requests import LoadSettings
+
+
+@click.command("embed", short_help="Print the embeddings of texts.")
+@click.argument("model")
+@click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@load_flags
+@timeout_flag
+@json_flag
+@with_client
+def embed(
+    client: Client,
+    model: str,
+    texts: tuple[str, ...],
+    timeout_s: float | None,
+    as_json: bool,
+    **settings: Unpack[LoadSettings],
+) -> None:
+    """Prints one vector of length 1 per TEXT, in the order given; rounded, without --json."""
+    embeddings = client.embed(model, texts, timeout_s=timeout_s, **settings)
+    if not as_json:
+        for vector in embeddings:
+            click.echo(" ".join(f"{number:.4f}" for number in vector))
+        return
+    listed = [{"index": index, "embedding": vector} for index, vector in enumerate(embeddings)]
+    click.echo(json.dumps({"model": embeddings.model, "dimensions": embeddings.dimensions, "embeddings": listed}))

@@ -1,0 +1,121 @@
+"""`models`, `ps`, `status`, `devices`: what there is."""
+
+from collections.abc import Sequence
+
+import click
+
+from vramd import Client
+from vramd.commands import show
+from vramd.commands.connection import with_client
+from vramd.commands.settings import json_flag
+from vramd.values import Device, ResidentModel
+
+NO_RESIDENT = "no model is loaded"
+
+
+@click.command("models", short_help="List the models vramd knows.")
+@json_flag
+@with_client
+def models(client: Client, as_json: bool) -> None:
+    """Every model that vramd knows, loaded or not."""
+    listed = client.models()
+    if as_json:
+        show.as_json(listed)
+        return
+    rows = [
+        (
+            model.id,
+            model.state,
+            show.size(model.size_bytes),
+            model.architecture or model.engine,
+            model.quantization or "-",
+            str(model.trained_context_tokens or "-"),
+        )
+        for model in listed
+    ]
+    columns = ("MODEL", "STATE", "SIZE>", "KIND", "TYPE", "CONTEXT>")
+    show.table(columns, rows, "no model is known: vramd serve --models DIR")
+    _notes([(model.id, model.problem) for model in listed])
+
+
+@click.command("ps", short_help="List the loaded models.")
+@json_flag
+@with_client
+def ps(client: Client, as_json: bool) -> None:
+    """The models that have a process, or wait for one."""
+    resident = client.resident()
+    if as_json:
+        show.as_json(resident)
+    else:
+        _show_resident(resident)
+
+
+@click.command("devices", short_help="List the devices and their memory.")
+@json_flag
+@with_client
+def devices(client: Client, as_json: bool) -> None:
+    """Every device, counted or not."""
+    listed = client.devices()
+    if as_json:
+        show.as_json(listed)
+    else:
+        _show_devices(listed)
+
+
+@click.command("status", short_help="Show supervisor, devices and loaded models.")
+@json_flag
+@with_client
+def status(client: Client, as_json: bool) -> None:
+    """The supervisor, its devices and the loaded models, at one moment."""
+    now = client.status()
+    if as_json:
+        show.as_json(now)
+        return
+    info = now.supervisor
+    click.echo(
+        f"vramd {info.version} at {info.address}, pid {info.pid}, up {show.duration(info.uptime_s)}, "
+        f"{show.size(info.rss_bytes)}, {info.usable_cores} cores\n"
+    )
+    _show_devices(now.devices)
+    click.echo()
+    _show_resident(now.models)
+
+
+def _show_resident(resident: Sequence[ResidentModel]) -> None:
+    rows = [
+        (
+            model.model + (" (pinned)" if model.pinned else ""),
+            model.state,
+            str(model.pid or "-"),
+            show.size(model.reserved_bytes),
+            show.size(model.measured_bytes),
+            f"{model.in_flight}/{model.parallel}",
+            str(model.queued),
+            show.duration(model.last_used_s),
+        )
+        for model in resident
+    ]
+    show.table(("MODEL", "STATE", "PID>", "RESERVED>", "MEASURED>", "BUSY>", "QUEUE>", "IDLE>"), rows, NO_RESIDENT)
+
+
+def _show_devices(listed: Sequence[Device]) -> None:
+    rows = [
+        (
+            device.id,
+            device.kind,
+            show.size(device.total_bytes),
+            show.size(device.budget_bytes),
+            show.size(device.reserved_bytes),
+            show.size(device.external_bytes),
+            show.size(device.free_bytes),
+        )
+        for device in listed
+    ]
+    show.table(("DEVICE", "KIND", "TOTAL>", "BUDGET>", "RESERVED>", "OTHERS>", "FREE>"), rows, "there is no device")
+    _notes([(device.id, device.unusable) for device in listed])
+
+
+def _notes(rows: Sequence[tuple[str, str | None]]) -> None:
+    for name, note in rows:
+        if note:
+            click.echo(f"{name}: {note}")

@@ -1,0 +1,18 @@
+"""`vramd logs`: what was printed."""
+
+import click
+
+from vramd import Client
+from vramd.commands.connection import with_client
+
+
+@click.command("logs", short_help="Print the log of a model, or of the supervisor.")
+@click.argument("model", required=False, default="")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=100, show_default=True, help="Lines of the past.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@with_client
+def logs(client: Client, model: str, lines: int, follow: bool) -> None:
+    """Prints what the worker of MODEL printed, or without MODEL the supervisor."""
+    with client.logs(model, lines=lines, follow=follow) as feed:
+        for line in feed:
+            click.echo(line)

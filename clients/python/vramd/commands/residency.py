@@ -1,0 +1,72 @@
+"""`load`, `unload`, `rescan`: which models are there, and which are loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from vramd import Client, LoadProgress
+from vramd.commands import show
+from vramd.commands.connection import with_client
+from vramd.commands.settings import json_flag, load_flags, timeout_flag
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from vramd.requests import LoadSettings
+
+
+@click.command("load", short_help="Load a model.")
+@click.argument("model")
+@load_flags
+@timeout_flag
+@json_flag
+@with_client
+def load(client: Client, model: str, timeout_s: float | None, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
+    """Loads MODEL, or joins its load; ends when it is ready. Ctrl-C leaves the load to the supervisor."""
+    with show.progress(model) as line:
+
+        def on_progress(step: LoadProgress) -> None:
+            line.show(step.message or step.state.lower(), step.progress)
+
+        resident = client.load(model, on_progress=on_progress, timeout_s=timeout_s, **settings)
+    if as_json:
+        show.as_json(resident)
+        return
+    places = ", ".join(f"{show.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)
+    click.echo(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
+
+
+@click.command("unload", short_help="Unload a model, and say what came back.")
+@click.argument("model")
+@click.option("--force", is_flag=True, help="End running requests at once.")
+@timeout_flag
+@json_flag
+@with_client
+def unload(client: Client, model: str, force: bool, timeout_s: float | None, as_json: bool) -> None:
+    """Ends the process of MODEL; returns when it is gone and its memory is back."""
+    receipt = client.unload(model, force=force, timeout_s=timeout_s)
+    if as_json:
+        show.as_json(receipt)
+        return
+    if receipt.observed_bytes is None:
+        back = f"{show.size(receipt.expected_bytes)} expected, not observed: {receipt.reason}"
+    else:
+        back = f"{show.size(receipt.observed_bytes)} came back of {show.size(receipt.expected_bytes)} reserved"
+    click.echo(f"{receipt.model} is unloaded: pid {receipt.pid} {receipt.exit} after {receipt.exit_s:.2f} s; {back}")
+
+
+@click.command("rescan", short_help="Look into the folders of models again.")
+@json_flag
+@with_client
+def rescan(client: Client, as_json: bool) -> None:
+    """Looks into the folders of models again, and says what changed."""
+    found = client.rescan()
+    if as_json:
+        show.as_json(found)
+        return
+    for sign, names in (("+", found.added), ("-", found.removed)):
+        for name in names:
+            click.echo(f"{sign} {name}")
+    click.echo(f"{found.known} models known")

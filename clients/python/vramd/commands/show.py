@@ -1,0 +1,101 @@
+"""Puts values on the screen: tables, JSON, and units for people."""
+
+import dataclasses
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Row = Sequence[str]
+
+_KIB = 1024
+
+
+def size(size_bytes: int | None) -> str:
+    """Bytes for people: 512 B, 45.1 MiB, 7.0 GiB; "-" if unknown."""
+    if size_bytes is None:
+        return "-"
+    if size_bytes < _KIB:
+        return f"{size_bytes} B"
+    amount, unit = size_bytes / _KIB, "KiB"
+    for larger in ("MiB", "GiB", "TiB"):
+        if amount < 1023.95:  # what would be rounded to 1024.0 is one of the next unit
+            break
+        amount, unit = amount / _KIB, larger
+    return f"{amount:.1f} {unit}"
+
+
+def duration(duration_s: float | None) -> str:
+    """Seconds for people: 7 s, 3 min, 2 h, 5 d; "-" if unknown."""
+    if duration_s is None:
+        return "-"
+    for limit_s, unit_s, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if duration_s < limit_s:
+            return f"{duration_s / unit_s:.0f} {unit}"
+    return f"{duration_s / 86_400:.0f} d"
+
+
+def as_json(value: "DataclassInstance | Sequence[DataclassInstance]") -> None:
+    """A value, or a list of them, with the names of its fields."""
+    plain = list(map(dataclasses.asdict, value)) if isinstance(value, Sequence) else dataclasses.asdict(value)
+    click.echo(json.dumps(plain, indent=2))
+
+
+def table(columns: Row, rows: Sequence[Row], nothing: str) -> None:
+    """Lines of text; drawn with rich on a terminal. `nothing` is said on stderr if there are no rows.
+
+    A column whose name ends in ">" is set to the right.
+    """
+    if not rows:
+        click.echo(nothing, err=True)
+        return
+    names = [name.rstrip(">") for name in columns]
+    right = [name.endswith(">") for name in columns]
+    if sys.stdout.isatty():
+        _draw(names, right, rows)
+        return
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    for row in (names, *rows):
+        cells = (
+            cell.rjust(width) if side else cell.ljust(width)
+            for cell, width, side in zip(row, widths, right, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def _draw(names: Row, right: Sequence[bool], rows: Sequence[Row]) -> None:
+    from rich.console import Console  # noqa: PLC0415  only a terminal needs it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawing = Table(box=None, pad_edge=False, header_style="bold")
+    for name, side in zip(names, right, strict=True):
+        drawing.add_column(name, justify="right" if side else "left", overflow="fold")
+    for row in rows:
+        drawing.add_row(*map(Text, row))
+    Console().print(drawing)
+
+
+class Progress:
+    """What a load is at."""
+
+    def show(self, words: str, share: float | None) -> None:
+        """Words, and the share that is done, 0 to 1. Nothing is shown here: nobody looks."""
+
+
+@contextmanager
+def progress(model: str) -> Iterator[Progress]:
+    """A moving line on stderr if a person looks on; quiet otherwise."""
+    if not (sys.stderr.isatty() and sys.stdout.isatty()):
+        yield Progress()
+        return
+    drawn = importlib.import_module("vramd.commands.drawing").drawn_progress
+    with drawn(model) as line:
+        yield line

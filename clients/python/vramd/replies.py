@@ -1,0 +1,205 @@
+"""Turns messages of the wire into values. Pure; shared by all clients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+
+from vramd import values
+
+STATES: Mapping[int, values.ModelState] = {
+    model_pb2.MODEL_STATE_UNLOADED: "UNLOADED",
+    model_pb2.MODEL_STATE_QUEUED: "QUEUED",
+    model_pb2.MODEL_STATE_STARTING: "STARTING",
+    model_pb2.MODEL_STATE_LOADING: "LOADING",
+    model_pb2.MODEL_STATE_READY: "READY",
+    model_pb2.MODEL_STATE_DRAINING: "DRAINING",
+    model_pb2.MODEL_STATE_STOPPING: "STOPPING",
+}
+
+DEVICE_KINDS: Mapping[int, values.DeviceKind] = {
+    supervisor_pb2.DEVICE_KIND_HOST: "host",
+    supervisor_pb2.DEVICE_KIND_NVIDIA: "nvidia",
+    supervisor_pb2.DEVICE_KIND_VIRTUAL: "virtual",
+}
+
+FINISH_REASONS: Mapping[int, values.FinishReason] = {
+    inference_pb2.FINISH_REASON_STOP: "STOP",
+    inference_pb2.FINISH_REASON_LENGTH: "LENGTH",
+}
+
+EVENT_KINDS: Mapping[int, values.EventKind] = {
+    supervisor_pb2.EVENT_KIND_MODEL: "MODEL",
+    supervisor_pb2.EVENT_KIND_LEDGER: "LEDGER",
+    supervisor_pb2.EVENT_KIND_EVICTION: "EVICTION",
+    supervisor_pb2.EVENT_KIND_RELEASE: "RELEASE",
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one message of an answer brings."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish: values.Finish | None
+
+
+def piece(message: inference_pb2.GenerateResponse | inference_pb2.ChatResponse) -> Piece:
+    """One message of an answer."""
+    finish = None
+    if message.HasField("finish"):
+        reason = FINISH_REASONS.get(message.finish.reason, "UNSPECIFIED")
+        finish = values.Finish(reason, usage(message.finish.usage))
+    return Piece(message.text, tuple(message.token_ids), finish)
+
+
+def usage(message: inference_pb2.Usage) -> values.Usage:
+    """What an answer took."""
+    return values.Usage(message.prompt_tokens, message.completion_tokens, message.prompt_s, message.generation_s)
+
+
+def embeddings(message: inference_pb2.EmbedResponse) -> values.Embeddings:
+    """Vectors in the order of the texts."""
+    ordered = sorted(message.embeddings, key=lambda embedding: embedding.index)
+    vectors = tuple(tuple(embedding.values) for embedding in ordered)
+    return values.Embeddings(message.model, message.dimensions, vectors, usage(message.usage))
+
+
+def resident(message: model_pb2.ResidentModel) -> values.ResidentModel:
+    """A model that has a process, or waits for one."""
+    return values.ResidentModel(
+        model=message.model,
+        incarnation=message.incarnation,
+        state=STATES.get(message.state, "UNSPECIFIED"),
+        pid=message.pid or None,
+        devices=tuple(
+            values.DeviceUse(use.id, use.reserved_bytes, use.measured_bytes if use.HasField("measured_bytes") else None)
+            for use in message.devices
+        ),
+        reserved_bytes=message.reserved_bytes,
+        measured_bytes=message.measured_bytes if message.HasField("measured_bytes") else None,
+        parallel=message.parallel,
+        in_flight=message.in_flight,
+        queued=message.queued,
+        loaded_s=message.loaded_s if message.HasField("loaded_s") else None,
+        last_used_s=message.last_used_s if message.HasField("last_used_s") else None,
+        pinned=message.pinned,
+        context_tokens=message.context_tokens or None,
+    )
+
+
+def model(message: model_pb2.Model, residency: model_pb2.ResidentModel | None = None) -> values.Model:
+    """A model that vramd knows."""
+    return values.Model(
+        id=message.id,
+        engine=message.engine,
+        path=message.path or None,
+        size_bytes=message.size_bytes,
+        architecture=message.architecture or None,
+        parameters=message.parameters or None,
+        quantization=message.quantization or None,
+        trained_context_tokens=message.trained_context_tokens or None,
+        has_chat_template=message.has_chat_template,
+        projector_path=message.projector_path or None,
+        pinned=message.pinned,
+        state=STATES.get(message.state, "UNSPECIFIED"),
+        problem=message.problem or None,
+        resident=resident(residency) if residency is not None else None,
+    )
+
+
+def progress(message: model_pb2.LoadModelResponse) -> values.LoadProgress:
+    """One step of a load."""
+    return values.LoadProgress(
+        STATES.get(message.state, "UNSPECIFIED"),
+        message.progress if message.HasField("progress") else None,
+        message.message,
+    )
+
+
+def receipt(message: model_pb2.Receipt) -> values.Receipt:
+    """What an unload gave back."""
+    return values.Receipt(
+        model=message.model,
+        incarnation=message.incarnation,
+        pid=message.pid or None,
+        exit=message.exit,
+        exit_s=message.exit_s,
+        release_s=message.release_s,
+        expected_bytes=message.expected_bytes,
+        observed_bytes=message.observed_bytes if message.HasField("observed_bytes") else None,
+        reason=message.reason,
+        devices=tuple(
+            values.DeviceReceipt(
+                device.id,
+                device.expected_bytes,
+                device.observed_bytes if device.HasField("observed_bytes") else None,
+                device.reason,
+            )
+            for device in message.devices
+        ),
+    )
+
+
+def rescan(message: model_pb2.RescanModelsResponse) -> values.Rescan:
+    """What a new look into the folders found."""
+    return values.Rescan(tuple(message.added), tuple(message.removed), message.known)
+
+
+def device(message: supervisor_pb2.Device) -> values.Device:
+    """One device of the ledger."""
+    return values.Device(
+        id=message.id,
+        kind=DEVICE_KINDS.get(message.kind, "unspecified"),
+        name=message.name,
+        total_bytes=message.total_bytes,
+        budget_bytes=message.budget_bytes,
+        reserved_bytes=message.reserved_bytes,
+        external_bytes=message.external_bytes,
+        headroom_bytes=message.headroom_bytes,
+        free_bytes=message.free_bytes,
+        temperature_c=message.temperature_c if message.HasField("temperature_c") else None,
+        utilisation_percent=message.utilisation_percent if message.HasField("utilisation_percent") else None,
+        uuid=message.uuid or None,
+        unusable=message.unusable or None,
+    )
+
+
+def status(message: supervisor_pb2.GetStatusResponse) -> values.Status:
+    """The supervisor at one moment."""
+    info = message.supervisor
+    return values.Status(
+        values.SupervisorInfo(info.pid, info.version, info.uptime_s, info.rss_bytes, info.address, info.usable_cores),
+        tuple(map(device, message.devices)),
+        tuple(map(resident, message.models)),
+    )
+
+
+def event(message: supervisor_pb2.WatchEventsResponse) -> values.Event:
+    """Something that happened."""
+    kind = EVENT_KINDS.get(message.kind, "UNSPECIFIED")
+    return values.Event(message.sequence, message.time_s, kind, _detail(message))
+
+
+def _detail(
+    message: supervisor_pb2.WatchEventsResponse,
+) -> values.ModelChanged | values.LedgerChanged | values.Evicted | values.Receipt | None:
+    match message.WhichOneof("detail"):
+        case "model_changed":
+            change = message.model_changed
+            before, after = (STATES.get(state, "UNSPECIFIED") for state in (change.before, change.after))
+            return values.ModelChanged(change.model, change.incarnation, before, after, change.cause)
+        case "ledger_changed":
+            rows = message.ledger_changed.devices
+            return values.LedgerChanged(
+                tuple(values.LedgerRow(row.id, row.reserved_bytes, row.budget_bytes) for row in rows),
+                message.ledger_changed.cause,
+            )
+        case "evicted":
+            gone = message.evicted
+            return values.Evicted(gone.model, gone.incarnation, gone.for_model, gone.reason)
+        case "released":
+            return receipt(message.released)
+        case _:
+            return None

@@ -1,0 +1,242 @@
+"""Builds requests from Python's words. Pure; shared by all clients. Raises InvalidRequest for what cannot be said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypedDict
+
+from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
+
+from vramd.errors import InvalidRequest
+from vramd.values import EventKind
+
+Messages = str | Sequence[Mapping[str, str] | tuple[str, str]]
+"""A conversation, oldest first: {"role": …, "content": …} or (role, text); a plain text is one turn of the user."""
+
+
+class LoadSettings(TypedDict, total=False):
+    """Settings of a load. What is not given, or None, comes from the configuration, then from the defaults.
+
+    A call for a model that is resident with other settings is refused; `keep_alive_s` is applied, never compared.
+    """
+
+    context: int | None
+    """Tokens that all parallel sequences share."""
+    threads: int | None
+    """CPU threads while the model computes alone."""
+    device: str | None
+    """Id of a device, or "auto"."""
+    gpu_layers: int | None
+    """Layers on the GPU; -1 is all, 0 none."""
+    batch: int | None
+    """Tokens per decode step."""
+    kv_type: str | None
+    """Type of the KV cache: f16, f32, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl."""
+    parallel: int | None
+    """Sequences that may run at the same time."""
+    keep_alive_s: float | None
+    """Seconds that the model stays after its last use; 0 leaves at once, -1 stays."""
+
+
+class AnswerSettings(LoadSettings, total=False):
+    """How an answer is made: sampling and limits, beside the settings of a load that may come first."""
+
+    temperature: float | None
+    """0 or more; 0 takes the likeliest token always."""
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    repeat_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    penalty_last_tokens: int | None
+    """Tokens that the penalties look back."""
+    seed: int | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    """The answer ends before the first of these."""
+    max_tokens_per_s: float | None
+
+
+LOAD_FIELDS: Mapping[str, str] = {
+    "context": "context_tokens",
+    "threads": "threads",
+    "device": "device",
+    "gpu_layers": "gpu_layers",
+    "batch": "batch_tokens",
+    "kv_type": "kv_type",
+    "parallel": "parallel",
+    "keep_alive_s": "keep_alive_s",
+}
+"""Setting → field of the wire."""
+
+SAMPLING_FIELDS: Mapping[str, str] = {
+    name: name
+    for name in (
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repeat_penalty",
+        "frequency_penalty",
+        "presence_penalty",
+        "penalty_last_tokens",
+        "seed",
+    )
+}
+LIMIT_FIELDS: Mapping[str, str] = {"max_tokens": "max_tokens", "max_tokens_per_s": "max_tokens_per_s"}
+
+_ANSWER_FIELDS = (*LOAD_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, "stop")
+
+
+def name(model: str) -> str:
+    """A model's id, as it may travel."""
+    return _text("model", model)
+
+
+def load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
+    """None where nothing is asked for. Raises TypeError for a setting that does not exist."""
+    _refuse_unknown(settings, LOAD_FIELDS)
+    return _load_options(settings)
+
+
+def generate(model: str, prompt: str, settings: AnswerSettings) -> inference_pb2.GenerateRequest:
+    """A prompt to go on with, as it stands."""
+    _refuse_unknown(settings, _ANSWER_FIELDS)
+    return inference_pb2.GenerateRequest(
+        model=name(model),
+        prompt=_parts("prompt", prompt),
+        sampling=_sampling(settings),
+        limits=_limits(settings),
+        load=_load_options(settings),
+    )
+
+
+def chat(model: str, messages: Messages, settings: AnswerSettings) -> inference_pb2.ChatRequest:
+    """A conversation to answer."""
+    _refuse_unknown(settings, _ANSWER_FIELDS)
+    turns = [("user", messages)] if isinstance(messages, str) else [_turn(message) for message in messages]
+    return inference_pb2.ChatRequest(
+        model=name(model),
+        messages=[
+            inference_pb2.ChatMessage(role=_text("role", role), parts=_parts("content", text)) for role, text in turns
+        ],
+        sampling=_sampling(settings),
+        limits=_limits(settings),
+        load=_load_options(settings),
+    )
+
+
+def embed(model: str, texts: str | Sequence[str], settings: LoadSettings) -> inference_pb2.EmbedRequest:
+    """Texts to embed; a plain text is one."""
+    listed = [texts] if isinstance(texts, str) else texts
+    return inference_pb2.EmbedRequest(
+        model=name(model),
+        inputs=[inference_pb2.EmbedInput(parts=_parts("inputs", text)) for text in listed],
+        load=load_options(settings),
+    )
+
+
+def tokenize(
+    model: str, text: str, add_special: bool, parse_special: bool, settings: LoadSettings
+) -> inference_pb2.TokenizeRequest:
+    """A text to cut into tokens."""
+    return inference_pb2.TokenizeRequest(
+        model=name(model),
+        text=_text("text", text),
+        add_special=add_special,
+        parse_special=parse_special,
+        load=load_options(settings),
+    )
+
+
+def detokenize(model: str, token_ids: Iterable[int], settings: LoadSettings) -> inference_pb2.DetokenizeRequest:
+    """Tokens to put together."""
+    request = inference_pb2.DetokenizeRequest(model=name(model), load=load_options(settings))
+    try:
+        request.token_ids.extend(token_ids)
+    except (TypeError, ValueError) as error:
+        raise _invalid("token_ids", error) from error
+    return request
+
+
+def watch(kinds: Iterable[EventKind], after_sequence: int) -> supervisor_pb2.WatchEventsRequest:
+    """Events wanted; no kinds means all."""
+    try:
+        wanted = [supervisor_pb2.EventKind.Value(f"EVENT_KIND_{kind.upper()}") for kind in kinds]
+        return supervisor_pb2.WatchEventsRequest(kinds=wanted, after_sequence=after_sequence)
+    except ValueError as error:
+        raise _invalid("kinds", error) from error
+
+
+def logs(model: str, lines: int, follow: bool) -> supervisor_pb2.TailLogsRequest:
+    """Lines of a model's log; an empty id means the supervisor's own."""
+    try:
+        return supervisor_pb2.TailLogsRequest(model=name(model), lines=lines, follow=follow)
+    except ValueError as error:
+        raise _invalid("lines", error) from error
+
+
+def _load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
+    options = load_pb2.LoadOptions()
+    return options if _fill(options, LOAD_FIELDS, settings) else None
+
+
+def _sampling(settings: AnswerSettings) -> inference_pb2.Sampling | None:
+    sampling = inference_pb2.Sampling()
+    return sampling if _fill(sampling, SAMPLING_FIELDS, settings) else None
+
+
+def _limits(settings: AnswerSettings) -> inference_pb2.Limits | None:
+    limits = inference_pb2.Limits()
+    stop = settings.get("stop") or ()
+    limits.stop.extend(_text("stop", text) for text in ([stop] if isinstance(stop, str) else stop))
+    return limits if _fill(limits, LIMIT_FIELDS, settings) or limits.stop else None
+
+
+def _fill(
+    message: load_pb2.LoadOptions | inference_pb2.Sampling | inference_pb2.Limits,
+    fields: Mapping[str, str],
+    settings: Mapping[str, object],
+) -> bool:
+    """Sets what is given; says whether anything was."""
+    given = {name: field for name, field in fields.items() if settings.get(name) is not None}
+    for name, field in given.items():
+        try:
+            setattr(message, field, settings[name])
+        except (TypeError, ValueError) as error:
+            raise _invalid(name, error) from error
+    return bool(given)
+
+
+def _turn(message: Mapping[str, str] | tuple[str, str]) -> tuple[str, str]:
+    match message:
+        case {"role": role, "content": text}:
+            return role, text
+        case (role, text):
+            return role, text
+        case _:
+            shape = 'a message is {"role": …, "content": …} or (role, text)'
+            raise InvalidRequest("FIELD_INVALID", shape, {"field": "messages"})
+
+
+def _parts(field: str, text: str) -> list[inference_pb2.ContentPart]:
+    return [inference_pb2.ContentPart(text=_text(field, text))] if text else []
+
+
+def _text(field: str, text: str) -> str:
+    """The text, if it can be written as UTF-8: bytes of a command line that are none come as lone surrogates."""
+    try:
+        text.encode()
+    except (UnicodeEncodeError, AttributeError) as error:
+        raise InvalidRequest("FIELD_INVALID", f"{field} is no UTF-8 text", {"field": field}) from error
+    return text
+
+
+def _refuse_unknown(settings: Mapping[str, object], known: Collection[str]) -> None:
+    if unknown := sorted(settings.keys() - known):
+        raise TypeError(f"no such setting: {', '.join(unknown)}")
+
+
+def _invalid(field: str, error: Exception) -> InvalidRequest:
+    return InvalidRequest("FIELD_INVALID", f"{field} is out of range: {error}", {"field": field})

@@ -1,0 +1,264 @@
+"""A supervisor for tests of clients: real gRPC, scripted answers, nothing behind them.
+
+Each method takes its answers off a script, in order; the last one is kept for all further calls. A part of an answer is
+a message, a `Refusal`, or `Wait`, which holds the stream until the test lets go or the client leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1.reasons import DOMAIN, Reason
+from vramd_proto.v1.rendezvous import TOKEN_KEY, Address, RuntimeDir
+
+BOUND_S = 10.0
+TOKEN = "a-token-of-this-test"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error as a supervisor sends it. `reason` may be one that no client knows; without one there are no details."""
+
+    reason: Reason | str | None
+    code: str = ""
+    message: str = "refused by the script"
+    metadata: dict[str, str] = field(default_factory=dict)
+    retry_after_s: float | None = None
+    details: bytes | None = None
+    """Sent instead of the real ones."""
+
+
+class Wait:
+    """Holds the stream; `reached` tells that it does, `left` that the client went.
+
+    Wait for `reached` before the client leaves: a stream that is ended before gets no further.
+    """
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.left = threading.Event()
+        self._go = threading.Event()
+
+    def go(self) -> None:
+        self._go.set()
+
+    def hold(self, context: grpc.ServicerContext) -> None:
+        def leave() -> None:
+            self.left.set()
+            self._go.set()
+
+        if not context.add_callback(leave):
+            leave()
+        self.reached.set()
+        assert self._go.wait(BOUND_S), "the test let a stream wait for ever"
+
+
+Part = Message | Refusal | Wait
+Answer = tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    method: str
+    request: Message
+    metadata: dict[str, str]
+    left_s: float | None
+
+
+class FakeSupervisor:
+    """`with FakeSupervisor(folder) as fake:` serves, and is found by that runtime folder."""
+
+    def __init__(self, folder: Path, token: str = TOKEN) -> None:
+        self.folder = RuntimeDir(folder)
+        self.token = token
+        self.calls: list[Call] = []
+        self._scripts: dict[str, list[Answer]] = defaultdict(list)
+        self._pool = ThreadPoolExecutor(8)
+        self._server = grpc.server(self._pool)
+        self._server.add_generic_rpc_handlers((_Handlers(self._answer),))
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def script(self, method: str, *parts: Part) -> None:
+        """The next answer of a method."""
+        self._scripts[method].append(parts)
+
+    def requests(self, method: str) -> list[Message]:
+        return [call.request for call in self.calls if call.method == method]
+
+    def __enter__(self) -> FakeSupervisor:
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.folder.token_file.write_text(self.token + "\n", "utf-8")
+        Address(self.address, os.getpid(), "0.0.0").write(self.folder.address_file)
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.folder.address_file.unlink(missing_ok=True)
+        assert self._server.stop(0).wait(BOUND_S)
+        self._pool.shutdown(wait=True)
+
+    def _answer(self, method: str, request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
+        metadata = {key: str(value) for key, value in context.invocation_metadata()}
+        self.calls.append(Call(method, request, metadata, context.time_remaining()))
+        if metadata.get(TOKEN_KEY) != f"Bearer {self.token}":
+            _abort(Refusal(Reason.TOKEN_INVALID if TOKEN_KEY in metadata else Reason.TOKEN_MISSING), context)
+        script = self._scripts[method]
+        if not script:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"nothing is scripted for {method}")
+        for part in script.pop(0) if len(script) > 1 else script[0]:
+            match part:
+                case Refusal():
+                    _abort(part, context)
+                case Wait():
+                    part.hold(context)
+                case Message():
+                    yield part
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """One handler per method of the public services, as their descriptors name them."""
+
+    def __init__(self, answer: Callable[[str, Message, grpc.ServicerContext], Iterator[Message]]) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[Message, Message]] = {}
+        for file in (inference_pb2, model_pb2, supervisor_pb2):
+            for service in file.DESCRIPTOR.services_by_name.values():
+                for method in service.methods:
+                    parse = GetMessageClass(method.input_type).FromString
+
+                    def stream(
+                        request: Message, context: grpc.ServicerContext, name: str = method.name
+                    ) -> Iterator[Message]:
+                        return answer(name, request, context)
+
+                    def single(request: Message, context: grpc.ServicerContext, name: str = method.name) -> Message:
+                        return next(answer(name, request, context))
+
+                    self._handlers[f"/{service.full_name}/{method.name}"] = (
+                        grpc.unary_stream_rpc_method_handler(stream, parse, _bytes)
+                        if method.server_streaming
+                        else grpc.unary_unary_rpc_method_handler(single, parse, _bytes)
+                    )
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Message, Message] | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _abort(refusal: Refusal, context: grpc.ServicerContext) -> NoReturn:
+    code = refusal.code or (refusal.reason.value.code if isinstance(refusal.reason, Reason) else "UNKNOWN")
+    details = status_bytes(refusal) if refusal.details is None else refusal.details
+    if details:
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+    context.abort(grpc.StatusCode[code], refusal.message)
+
+
+def status_bytes(refusal: Refusal) -> bytes:
+    """The google.rpc.Status of a refusal; empty without a reason."""
+    if refusal.reason is None:
+        return b""
+    name = refusal.reason.name if isinstance(refusal.reason, Reason) else refusal.reason
+    details = [AnyMessage(), AnyMessage()]
+    details[0].Pack(ErrorInfo(reason=name, domain=DOMAIN, metadata=refusal.metadata))
+    if refusal.retry_after_s is None:
+        details.pop()
+    else:
+        retry = RetryInfo()
+        retry.retry_delay.FromNanoseconds(int(refusal.retry_after_s * 1e9))
+        details[1].Pack(retry)
+    return Status(message=refusal.message, details=details).SerializeToString()
+
+
+def resident(model: str = "talker") -> model_pb2.ResidentModel:
+    """A loaded model with every field set."""
+    return model_pb2.ResidentModel(
+        model=model,
+        incarnation=3,
+        state=model_pb2.MODEL_STATE_READY,
+        pid=4711,
+        devices=[model_pb2.DeviceUse(id="gpu0", reserved_bytes=3 << 30, measured_bytes=2 << 30)],
+        reserved_bytes=3 << 30,
+        measured_bytes=2 << 30,
+        parallel=4,
+        in_flight=1,
+        queued=2,
+        loaded_s=12.5,
+        last_used_s=1.5,
+        pinned=True,
+        context_tokens=4096,
+    )
+
+
+def device(name: str = "gpu0") -> supervisor_pb2.Device:
+    """A card with every field set but `unusable`."""
+    return supervisor_pb2.Device(
+        id=name,
+        kind=supervisor_pb2.DEVICE_KIND_NVIDIA,
+        name="A Card",
+        total_bytes=8 << 30,
+        budget_bytes=7 << 30,
+        reserved_bytes=3 << 30,
+        external_bytes=1 << 30,
+        headroom_bytes=1 << 30,
+        free_bytes=3 << 30,
+        temperature_c=60,
+        utilisation_percent=90,
+        uuid="GPU-1",
+    )
+
+
+def receipt() -> model_pb2.Receipt:
+    return model_pb2.Receipt(
+        model="talker",
+        incarnation=3,
+        pid=4711,
+        exit="left by itself",
+        exit_s=0.25,
+        release_s=0.01,
+        expected_bytes=200 << 20,
+        observed_bytes=198 << 20,
+        reason="private memory before the stop",
+        devices=[model_pb2.DeviceReceipt(id="host", expected_bytes=200 << 20, reason="no way to tell")],
+    )
+
+
+def known(model: str = "talker", *, chats: bool = True, problem: str = "") -> model_pb2.Model:
+    return model_pb2.Model(
+        id=model,
+        engine="llama",
+        path=f"/models/{model}.gguf",
+        size_bytes=45 << 20,
+        architecture="llama",
+        quantization="Q4_K_M",
+        trained_context_tokens=8192,
+        has_chat_template=chats,
+        state=model_pb2.MODEL_STATE_UNLOADED,
+        problem=problem,
+    )
+
+
+def answer(*texts: str) -> tuple[inference_pb2.ChatResponse, ...]:
+    """One message per text, with its number as token id, and the end."""
+    usage = inference_pb2.Usage(prompt_tokens=5, completion_tokens=len(texts), prompt_s=0.5, generation_s=1.5)
+    finish = inference_pb2.Finish(reason=inference_pb2.FINISH_REASON_STOP, usage=usage)
+    pieces = [inference_pb2.ChatResponse(text=text, token_ids=[number]) for number, text in enumerate(texts)]
+    return (*pieces, inference_pb2.ChatResponse(finish=finish))

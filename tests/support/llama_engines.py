@@ -1,0 +1,114 @@
+"""Loaded engines for tests, and how to ask them something and wait for the answer."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vramd_worker.engine import EngineError, Finish, Job, Piece, Task, Vectors
+from vramd_worker.llama import LlamaEngine, LlamaSpec
+
+LIMIT_S = 30.0
+"""Longer than anything here takes; a wait that reaches it has failed."""
+
+
+@dataclass
+class Answer:
+    """What a job gave, as it comes in."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    error: EngineError | None = None
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    on_piece: Callable[[Piece], None] | None = None
+    """Called in the engine's thread with each piece."""
+
+    def emit(self, piece: Piece | EngineError) -> None:
+        if self.on_piece is not None and isinstance(piece, Piece):
+            self.on_piece(piece)
+        with self.changed:
+            if isinstance(piece, Piece):
+                self.pieces.append(piece)
+            else:
+                self.error = piece
+            self.changed.notify_all()
+
+    def wait(self) -> "Answer":
+        """Waits for the end."""
+        self._wait_for(lambda: self.error is not None or any(piece.finish for piece in self.pieces))
+        return self
+
+    def wait_for_pieces(self, count: int) -> None:
+        self._wait_for(lambda: len(self.pieces) >= count)
+
+    def _wait_for(self, condition: Callable[[], bool]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, LIMIT_S), f"no answer; so far {self.pieces}"
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [token for piece in self.pieces for token in piece.token_ids]
+
+    @property
+    def finish(self) -> Finish:
+        assert self.error is None, self.error
+        assert [bool(piece.finish) for piece in self.pieces] == [False] * (len(self.pieces) - 1) + [True]
+        finish = self.pieces[-1].finish
+        assert finish is not None
+        return finish
+
+
+def start(engine: LlamaEngine, job: Job, on_piece: Callable[[Piece], None] | None = None) -> tuple[Answer, Task]:
+    answer = Answer(on_piece=on_piece)
+    return answer, engine.generate(job, answer.emit)
+
+
+def ask(engine: LlamaEngine, job: Job) -> Answer:
+    return start(engine, job)[0].wait()
+
+
+def embed(engine: LlamaEngine, texts: Sequence[str]) -> Vectors | EngineError:
+    answers: list[Vectors | EngineError] = []
+    answered = threading.Event()
+
+    def done(answer: Vectors | EngineError) -> None:
+        answers.append(answer)
+        answered.set()
+
+    engine.embed(texts, done)
+    assert answered.wait(LIMIT_S)
+    return answers[0]
+
+
+def spec(
+    path: Path,
+    *,
+    context_tokens: int = 1024,
+    batch_tokens: int = 64,
+    kv_type: str = "f16",
+    untested: bool = False,
+) -> LlamaSpec:
+    return LlamaSpec(
+        path=str(path),
+        context_tokens=context_tokens,
+        batch_tokens=batch_tokens,
+        ubatch_tokens=batch_tokens,
+        gpu_layers=0,
+        kv_type=kv_type,
+        gpu_uuid="",
+        untested=untested,
+    )
+
+
+@contextmanager
+def loaded(wanted: LlamaSpec, parallel: int = 4) -> Iterator[LlamaEngine]:
+    engine = LlamaEngine(wanted, threads=1, parallel=parallel)
+    engine.load(lambda _share: None)
+    try:
+        yield engine
+    finally:
+        engine.close()

@@ -1,0 +1,82 @@
+"""The generated stubs with the token, and what a refusal looks like on the wire."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from vramd_proto.v1 import inference_pb2
+from vramd_proto.v1.inference_pb2_grpc import InferenceServiceStub
+from vramd_proto.v1.model_pb2_grpc import ModelServiceStub
+from vramd_proto.v1.rendezvous import TOKEN_KEY
+from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceStub
+
+DETAILS_KEY = "grpc-status-details-bin"
+BOUND_S = 30.0
+
+_Detail = TypeVar("_Detail", ErrorInfo, RetryInfo)
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+class Caller:
+    """The stubs over one channel."""
+
+    def __init__(self, channel: grpc.Channel, token: str) -> None:
+        self.channel = channel
+        self.metadata: Metadata = ((TOKEN_KEY, f"Bearer {token}"),)
+        self.inference = InferenceServiceStub(channel)
+        self.models = ModelServiceStub(channel)
+        self.supervisor = SupervisorServiceStub(channel)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What came over the wire instead of an answer."""
+
+    code: str
+    message: str
+    status: Status
+    infos: tuple[ErrorInfo, ...]
+    retries: tuple[RetryInfo, ...]
+    details_bytes: int
+
+
+def refused(call: Callable[[], object]) -> Refused:
+    """The status that a call ends with. Fails if the call does not fail."""
+    try:
+        answer = call()
+    except grpc.RpcError as error:
+        trailing = [value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY]
+        assert len(trailing) == 1, f"{error.code()}: {error.details()}"
+        raw = trailing[0]
+        assert isinstance(raw, bytes)
+        status = Status.FromString(raw)
+        return Refused(
+            error.code().name,
+            error.details() or "",
+            status,
+            tuple(_unpacked(status, ErrorInfo)),
+            tuple(_unpacked(status, RetryInfo)),
+            len(raw),
+        )
+    raise AssertionError(f"not refused, but answered: {answer}")
+
+
+def _unpacked(status: Status, kind: type[_Detail]) -> list[_Detail]:
+    found = []
+    for packed in status.details:
+        detail = kind()
+        if packed.Unpack(detail):
+            found.append(detail)
+    return found
+
+
+def parts(text: str) -> list[inference_pb2.ContentPart]:
+    return [inference_pb2.ContentPart(text=text)]
+
+
+def question(text: str = "What is new?") -> list[inference_pb2.ChatMessage]:
+    return [inference_pb2.ChatMessage(role="user", parts=parts(text))]

@@ -1,0 +1,209 @@
+"""The command line as a process of its own: how it starts, how it is interrupted, what it draws."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from click import ClickException
+from support.fake_supervisor import BOUND_S, FakeSupervisor, Wait, answer, device, known, resident
+from vramd.commands.starting import ensure_running
+from vramd.console import leave_current_folder
+from vramd_proto.v1 import model_pb2, supervisor_pb2
+from vramd_proto.v1.rendezvous import Address, RuntimeDir
+
+LIMIT_S = 60
+CONSOLE = (sys.executable, "-c", "from vramd.console import main; main()")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
+    with FakeSupervisor(tmp_path / "run") as supervisor:
+        yield supervisor
+
+
+def environment(folder: Path, **more: str) -> Mapping[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMD_", "COV_"))}
+    return {**kept, "VRAMD_RUNTIME_DIR": str(folder), **more}
+
+
+def run(folder: Path, *command: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=LIMIT_S, cwd=cwd, env=environment(folder, **more), check=False
+    )
+
+
+@pytest.mark.parametrize("command", [(sys.executable, "-m", "vramd"), CONSOLE])
+def test_a_folder_grpc_in_the_current_folder_shadows_nothing(
+    fake: FakeSupervisor, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    fake.script("ListDevices", supervisor_pb2.ListDevicesResponse(devices=[device()]))
+    for name in ("grpc", "click", "json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('shadowed')")
+    done = run(fake.folder.path, *command, "devices", "--json", cwd=tmp_path, PYTHONPATH=os.pathsep)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)[0]["id"] == "gpu0"
+
+
+def test_only_what_python_put_there_leaves_the_import_path() -> None:
+    standard = str(Path(os.__file__).parent)
+    path = ["/here", "", "/elsewhere", "/here", standard, "/here"]
+    leave_current_folder(path, Path("/here"))
+    assert path == ["/elsewhere", standard, "/here"]
+
+
+def without(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", f"import sys; sys.modules[{module!r}] = None; from vramd.console import main; main()")
+
+
+@pytest.mark.parametrize("module", ["click", "psutil"])
+def test_a_missing_extra_is_named(tmp_path: Path, module: str) -> None:
+    done = run(tmp_path, *without(module), "shutdown")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pip install 'vramd[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_names_its_missing_extra(tmp_path: Path) -> None:
+    done = run(tmp_path, *without("grpc_health"), "serve")
+    assert done.returncode == 1
+    assert "pip install 'vramd[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_hands_its_arguments_on_untouched(tmp_path: Path) -> None:
+    """A stand-in under the supervisor's name shows what arrives."""
+    package = tmp_path / "stand-in" / "vramd_supervisor"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import json, sys; print(json.dumps([__name__, *sys.argv[1:]])); sys.exit(69)")
+    arguments = ["--help", "-h", "--port=0", "--", "-x", "--models", "a b"]
+    done = run(tmp_path, *CONSOLE, "serve", *arguments, PYTHONPATH=str(package.parent))
+    assert done.returncode == 69
+    assert json.loads(done.stdout) == ["__main__", *arguments]
+
+
+@posix
+def test_ctrl_c_ends_the_answer(fake: FakeSupervisor) -> None:
+    wait = Wait()
+    fake.script("Generate", answer("Hel")[0], wait)
+    process = subprocess.Popen(
+        [*CONSOLE, "run", "talker", "Hi", "--raw"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(fake.folder.path),
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(3) == b"Hel"
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, rest, errors) == (130, b"\n", b"")
+    assert wait.left.wait(BOUND_S)
+
+
+@posix
+@pytest.mark.parametrize("command", [("logs", "--follow"), ("load", "talker"), ("embed", "m", "text")])
+def test_ctrl_c_leaves_any_wait(fake: FakeSupervisor, command: tuple[str, ...]) -> None:
+    wait = Wait()
+    for method in ("TailLogs", "LoadModel", "Embed"):
+        fake.script(method, wait)
+    process = subprocess.Popen(
+        [*CONSOLE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(fake.folder.path)
+    )
+    assert wait.reached.wait(LIMIT_S)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=LIMIT_S) == (b"", b"")
+    assert process.returncode == 130
+    assert wait.left.wait(BOUND_S)
+
+
+def test_a_reader_that_leaves_early_is_no_fault(fake: FakeSupervisor) -> None:
+    wait = Wait()
+    line = supervisor_pb2.TailLogsResponse(line="x" * 1000)
+    fake.script("TailLogs", line, wait, *[line] * 1000)
+    process = subprocess.Popen(
+        [*CONSOLE, "logs", "--follow"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(fake.folder.path),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    wait.go()
+    assert process.wait(LIMIT_S) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_an_answer_with_characters_that_the_terminal_lacks(fake: FakeSupervisor) -> None:
+    fake.script("Generate", *answer("a \u2603"))
+    done = run(fake.folder.path, *CONSOLE, "run", "talker", "Hi", "--raw", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stdout) == (0, "a ?\n")
+
+
+SPAWN = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> str:
+    """What a terminal of 80 columns gets to see, escapes included."""
+    done = run(folder, sys.executable, "-c", SPAWN, *CONSOLE, *arguments, COLUMNS="80", LINES="24", TERM="xterm")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@posix
+def test_a_person_sees_a_table_and_the_progress_of_a_load(fake: FakeSupervisor) -> None:
+    fake.script("ListModels", model_pb2.ListModelsResponse(models=[known("a" * 100), known("[b]")]))
+    loading = model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_LOADING, progress=0.5)
+    fake.script("LoadModel", loading, model_pb2.LoadModelResponse(resident=resident()))
+    listed = on_a_terminal(fake.folder.path, "models")
+    assert "\x1b[1mMODEL" in listed
+    assert "[b]" in listed
+    load = on_a_terminal(fake.folder.path, "load", "talker")
+    assert "talker: loading" in load
+    assert "talker is loaded: pid 4711" in load
+
+
+STAND_IN = """
+    import json, os, pathlib, socket, sys
+    folder = pathlib.Path(sys.argv[sys.argv.index("--runtime-dir") + 1])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        record = {"address": address, "pid": os.getpid(), "version": "0"}
+        (folder / "fresh").write_text(json.dumps(record))
+        (folder / "fresh").replace(folder / "supervisor.json")
+        listening.accept()[0].close()
+"""
+
+
+def test_start_waits_until_the_new_supervisor_listens(tmp_path: Path) -> None:
+    folder = tmp_path / "run here"
+    folder.mkdir(0o700)
+    Address("127.0.0.1:1", 1, "stale").write(RuntimeDir(folder).address_file)
+    process = ensure_running(folder, (sys.executable, "-c", textwrap.dedent(STAND_IN)))
+    assert process is not None
+    assert process.wait(LIMIT_S) == 0
+    started = Address.read(RuntimeDir(folder).address_file)
+    assert started is not None
+    assert started.version == "0"
+
+
+def test_start_leaves_a_running_supervisor_alone(fake: FakeSupervisor) -> None:
+    assert ensure_running(fake.folder.path, ("/nowhere/vramd",)) is None
+
+
+def test_start_shows_why_it_failed(tmp_path: Path) -> None:
+    serve = (sys.executable, "-c", "raise SystemExit('the port is taken')")
+    with pytest.raises(ClickException, match="exit code 1:\nthe port is taken"):
+        ensure_running(tmp_path / "run", serve)
+    if sys.platform != "win32":
+        assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,102 @@
+"""Messages of the wire become values."""
+
+import pytest
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from support.fake_supervisor import device, known, receipt, resident
+from vramd import DeviceUse, Evicted, LedgerChanged, ModelChanged, Receipt, replies
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+
+
+@pytest.mark.parametrize(
+    ("wire", "table"),
+    [
+        (model_pb2.ModelState, replies.STATES),
+        (supervisor_pb2.DeviceKind, replies.DEVICE_KINDS),
+        (supervisor_pb2.EventKind, replies.EVENT_KINDS),
+        (inference_pb2.FinishReason, replies.FINISH_REASONS),
+    ],
+)
+def test_every_enum_of_the_wire_has_its_words(wire: EnumTypeWrapper, table: dict[int, str]) -> None:
+    names = {number: name for name, number in wire.items() if number}
+    assert set(names) == set(table)
+    for number, word in table.items():
+        assert names[number].endswith(f"_{word.upper()}")
+
+
+def test_a_resident_model() -> None:
+    value = replies.resident(resident())
+    assert (value.state, value.pid, value.context_tokens, value.last_used_s) == ("READY", 4711, 4096, 1.5)
+    assert value.devices == (DeviceUse("gpu0", 3 << 30, 2 << 30),)
+
+
+def test_what_nobody_knows_is_none() -> None:
+    bare = replies.resident(model_pb2.ResidentModel(model="talker", devices=[model_pb2.DeviceUse(id="host")]))
+    assert (bare.pid, bare.measured_bytes, bare.loaded_s, bare.last_used_s, bare.context_tokens) == (None,) * 5
+    assert bare.devices[0].measured_bytes is None
+    assert bare.state == "UNSPECIFIED"
+    card = replies.device(supervisor_pb2.Device(id="gpu0"))
+    assert (card.temperature_c, card.utilisation_percent, card.uuid, card.unusable) == (None,) * 4
+    gone = replies.receipt(model_pb2.Receipt(model="talker"))
+    assert (gone.pid, gone.observed_bytes) == (None, None)
+    model = replies.model(model_pb2.Model(id="talker"))
+    assert (model.path, model.parameters, model.quantization, model.problem, model.resident) == (None,) * 5
+
+
+def test_zero_that_was_measured_is_zero() -> None:
+    cold = supervisor_pb2.Device(id="gpu0", temperature_c=0, utilisation_percent=0)
+    assert (replies.device(cold).temperature_c, replies.device(cold).utilisation_percent) == (0, 0)
+    assert replies.receipt(model_pb2.Receipt(observed_bytes=0)).observed_bytes == 0
+
+
+def test_a_state_of_the_future_has_no_name_yet() -> None:
+    message = resident()
+    message.state = 99  # type: ignore[assignment]  # what a newer supervisor may send
+    assert replies.resident(message).state == "UNSPECIFIED"
+
+
+def test_devices_models_and_receipts_keep_their_numbers() -> None:
+    card = replies.device(device())
+    assert (card.kind, card.budget_bytes, card.free_bytes, card.uuid) == ("nvidia", 7 << 30, 3 << 30, "GPU-1")
+    assert replies.model(known(), resident()).resident == replies.resident(resident())
+    gone = replies.receipt(receipt())
+    assert (gone.exit_s, gone.release_s, gone.observed_bytes) == (0.25, 0.01, 198 << 20)
+    assert gone.devices[0].observed_bytes is None
+
+
+def test_embeddings_come_in_the_order_of_the_texts() -> None:
+    message = inference_pb2.EmbedResponse(
+        model="m",
+        dimensions=2,
+        embeddings=[
+            inference_pb2.Embedding(index=1, values=[0.0, 1.0]),
+            inference_pb2.Embedding(index=0, values=[1.0, 0.0]),
+        ],
+    )
+    vectors = replies.embeddings(message)
+    assert list(vectors) == [(1.0, 0.0), (0.0, 1.0)]
+    assert (len(vectors), vectors[1], vectors.dimensions) == (2, (0.0, 1.0), 2)
+
+
+def test_events_carry_what_happened() -> None:
+    changed = supervisor_pb2.ModelChanged(
+        model="talker",
+        incarnation=3,
+        before=model_pb2.MODEL_STATE_LOADING,
+        after=model_pb2.MODEL_STATE_READY,
+        cause="loaded",
+    )
+    ledger = supervisor_pb2.LedgerChanged(
+        devices=[supervisor_pb2.LedgerRow(id="host", reserved_bytes=1, budget_bytes=2)], cause="reserved"
+    )
+    evicted = supervisor_pb2.Evicted(model="a", incarnation=1, for_model="b", reason="least recently used")
+    events = [
+        replies.event(supervisor_pb2.WatchEventsResponse(sequence=1, time_s=2.5, kind=1, model_changed=changed)),  # type: ignore[arg-type]  # the number of MODEL
+        replies.event(supervisor_pb2.WatchEventsResponse(ledger_changed=ledger)),
+        replies.event(supervisor_pb2.WatchEventsResponse(evicted=evicted)),
+        replies.event(supervisor_pb2.WatchEventsResponse(released=receipt())),
+        replies.event(supervisor_pb2.WatchEventsResponse(sequence=9)),
+    ]
+    assert (events[0].sequence, events[0].time_s, events[0].kind) == (1, 2.5, "MODEL")
+    assert events[0].detail == ModelChanged("talker", 3, "LOADING", "READY", "loaded")
+    assert [type(event.detail) for event in events[1:4]] == [LedgerChanged, Evicted, Receipt]
+    assert (events[4].kind, events[4].detail) == ("UNSPECIFIED", None)

@@ -1,0 +1,111 @@
+"""Python's words become messages of the wire."""
+
+import pytest
+from vramd import AnswerSettings, InvalidRequest, LoadSettings, requests
+from vramd_proto.v1.inference_pb2 import Limits, Sampling
+from vramd_proto.v1.load_pb2 import LoadOptions
+
+
+def test_every_field_of_a_load_can_be_said() -> None:
+    assert set(requests.LOAD_FIELDS.values()) == set(LoadOptions.DESCRIPTOR.fields_by_name)
+    assert set(requests.LOAD_FIELDS) == LoadSettings.__optional_keys__
+
+
+def test_every_field_of_an_answer_can_be_said() -> None:
+    assert set(requests.SAMPLING_FIELDS.values()) == set(Sampling.DESCRIPTOR.fields_by_name)
+    assert {*requests.LIMIT_FIELDS.values(), "stop"} == set(Limits.DESCRIPTOR.fields_by_name)
+    own = {*requests.SAMPLING_FIELDS, *requests.LIMIT_FIELDS, "stop"}
+    assert own | set(requests.LOAD_FIELDS) == AnswerSettings.__optional_keys__
+
+
+def test_what_is_not_given_is_not_sent() -> None:
+    request = requests.generate("talker", "Once", {"temperature": None, "stop": None, "context": None})
+    assert not request.HasField("sampling")
+    assert not request.HasField("limits")
+    assert not request.HasField("load")
+    assert [part.text for part in request.prompt] == ["Once"]
+
+
+def test_zero_is_given() -> None:
+    request = requests.generate("talker", "Once", {"temperature": 0, "gpu_layers": 0, "keep_alive_s": 0, "seed": 0})
+    assert request.sampling.HasField("temperature")
+    assert request.sampling.HasField("seed")
+    assert request.load.HasField("gpu_layers")
+    assert request.load.HasField("keep_alive_s")
+
+
+def test_settings_arrive_under_their_names() -> None:
+    request = requests.chat(
+        "talker", "Hello", {"context": 4096, "batch": 256, "top_k": 5, "max_tokens": 7, "stop": "\n"}
+    )
+    assert (request.load.context_tokens, request.load.batch_tokens) == (4096, 256)
+    assert (request.sampling.top_k, request.limits.max_tokens, list(request.limits.stop)) == (5, 7, ["\n"])
+
+
+@pytest.mark.parametrize(
+    "messages",
+    ["Hello", [{"role": "user", "content": "Hello"}], [("user", "Hello")], ({"content": "Hello", "role": "user"},)],
+)
+def test_a_conversation_may_be_said_in_three_ways(messages: requests.Messages) -> None:
+    (message,) = requests.chat("talker", messages, {}).messages
+    assert (message.role, [part.text for part in message.parts]) == ("user", ["Hello"])
+
+
+@pytest.mark.parametrize("message", [{"role": "user"}, ("user",), "hi", 5, {"content": "x"}])
+def test_what_is_no_message_is_refused(message: object) -> None:
+    with pytest.raises(InvalidRequest, match="role") as caught:
+        requests.chat("talker", [message], {})  # type: ignore[list-item]  # what a caller without types may do
+    assert caught.value.metadata == {"field": "messages"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"top_k": -1}, "top_k"),
+        ({"context": 2**40}, "context"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"device": 3}, "device"),
+        ({"stop": ["\ud800"]}, "stop"),
+    ],
+)
+def test_what_cannot_travel_is_named(settings: AnswerSettings, field: str) -> None:
+    with pytest.raises(InvalidRequest, match=field) as caught:
+        requests.generate("talker", "Once", settings)
+    assert (caught.value.reason, caught.value.metadata) == ("FIELD_INVALID", {"field": field})
+
+
+def test_a_setting_that_does_not_exist_is_a_mistake_of_the_program() -> None:
+    settings: dict[str, object] = {"temprature": 1.0}
+    with pytest.raises(TypeError, match="temprature"):
+        requests.generate("talker", "Once", settings)  # type: ignore[arg-type]  # the misspelling is the point
+    with pytest.raises(TypeError, match="top_k"):
+        requests.load_options({"top_k": 1})  # type: ignore[typeddict-unknown-key]  # no setting of a load
+
+
+@pytest.mark.parametrize("text", ["\udcff", b"bytes"])
+def test_text_that_is_no_utf8_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        requests.generate("talker", text, {})
+    with pytest.raises(InvalidRequest, match="model"):
+        requests.name(text)
+
+
+def test_one_text_or_many_to_embed() -> None:
+    assert len(requests.embed("m", "one", {}).inputs) == 1
+    assert [request.parts[0].text for request in requests.embed("m", ("one", "two"), {}).inputs] == ["one", "two"]
+
+
+def test_token_ids_out_of_range_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="token_ids"):
+        requests.detokenize("m", [1, 2**31], {})
+
+
+def test_events_are_chosen_by_name() -> None:
+    assert list(requests.watch(["LEDGER", "EVICTION"], 7).kinds) == [2, 3]
+    with pytest.raises(InvalidRequest, match="kinds"):
+        requests.watch(["NOISE"], 0)  # type: ignore[list-item]  # no such kind
+
+
+def test_a_negative_number_of_lines_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="lines"):
+        requests.logs("", -1, False)

@@ -1,0 +1,145 @@
+"""Every public method, once, over the generated stubs."""
+
+from collections.abc import Callable
+
+import pytest
+from support.wire import BOUND_S, Caller, parts, question
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+
+FEW = inference_pb2.Limits(max_tokens=5)
+
+
+def generate(caller: Caller) -> None:
+    request = inference_pb2.GenerateRequest(model="talker", prompt=parts("Once"), limits=FEW)
+    answers = list(caller.inference.Generate(request, metadata=caller.metadata, timeout=BOUND_S))
+    assert sum(len(answer.token_ids) for answer in answers) == 5
+    assert [answer.HasField("finish") for answer in answers] == [False] * (len(answers) - 1) + [True]
+    assert answers[-1].finish.reason == inference_pb2.FINISH_REASON_LENGTH
+    assert answers[-1].finish.usage.completion_tokens == 5
+
+
+def chat(caller: Caller) -> None:
+    request = inference_pb2.ChatRequest(model="talker", messages=question(), limits=FEW)
+    answers = list(caller.inference.Chat(request, metadata=caller.metadata, timeout=BOUND_S))
+    assert "".join(answer.text for answer in answers).strip()
+    assert answers[-1].finish.reason == inference_pb2.FINISH_REASON_LENGTH
+
+
+def embed(caller: Caller) -> None:
+    inputs = [inference_pb2.EmbedInput(parts=parts(text)) for text in ("a cat", "a dog", "a cat")]
+    request = inference_pb2.EmbedRequest(model="talker", inputs=inputs)
+    answer = caller.inference.Embed(request, metadata=caller.metadata, timeout=BOUND_S)
+    assert [vector.index for vector in answer.embeddings] == [0, 1, 2]
+    assert {len(vector.values) for vector in answer.embeddings} == {answer.dimensions}
+    cat, dog, again = (list(vector.values) for vector in answer.embeddings)
+    assert cat == again != dog
+
+
+def tokenize(caller: Caller) -> None:
+    request = inference_pb2.TokenizeRequest(model="talker", text="a small cat")
+    assert caller.inference.Tokenize(request, metadata=caller.metadata, timeout=BOUND_S).token_ids
+
+
+def detokenize(caller: Caller) -> None:
+    request = inference_pb2.GenerateRequest(model="talker", prompt=parts("Once"), limits=FEW)
+    answers = list(caller.inference.Generate(request, metadata=caller.metadata, timeout=BOUND_S))
+    ids = [token for answer in answers for token in answer.token_ids]
+    asked = inference_pb2.DetokenizeRequest(model="talker", token_ids=ids)
+    answer = caller.inference.Detokenize(asked, metadata=caller.metadata, timeout=BOUND_S)
+    assert answer.text == "".join(answer.text for answer in answers)
+
+
+def list_models(caller: Caller) -> None:
+    answer = caller.models.ListModels(model_pb2.ListModelsRequest(), metadata=caller.metadata, timeout=BOUND_S)
+    assert [model.id for model in answer.models] == ["slow", "talker"]
+
+
+def get_model(caller: Caller) -> None:
+    request = model_pb2.GetModelRequest(model="talker")
+    answer = caller.models.GetModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    assert (answer.model.id, answer.model.engine) == ("talker", "simulated")
+
+
+def rescan_models(caller: Caller) -> None:
+    answer = caller.models.RescanModels(model_pb2.RescanModelsRequest(), metadata=caller.metadata, timeout=BOUND_S)
+    assert (answer.known, list(answer.added), list(answer.removed)) == (2, [], [])
+
+
+def load_model(caller: Caller) -> None:
+    request = model_pb2.LoadModelRequest(model="talker")
+    answers = list(caller.models.LoadModel(request, metadata=caller.metadata, timeout=BOUND_S))
+    assert answers[-1].state == model_pb2.MODEL_STATE_READY
+    assert answers[-1].resident.pid
+    assert {use.id for use in answers[-1].resident.devices} == {"card", "host"}
+
+
+def unload_model(caller: Caller) -> None:
+    load_model(caller)
+    request = model_pb2.UnloadModelRequest(model="talker")
+    receipt = caller.models.UnloadModel(request, metadata=caller.metadata, timeout=BOUND_S).receipt
+    assert (receipt.model, {device.id for device in receipt.devices}) == ("talker", {"card", "host"})
+    assert receipt.pid
+    assert receipt.exit
+
+
+def get_status(caller: Caller) -> None:
+    answer = caller.supervisor.GetStatus(supervisor_pb2.GetStatusRequest(), metadata=caller.metadata, timeout=BOUND_S)
+    assert answer.supervisor.pid
+    assert answer.supervisor.rss_bytes > 1 << 20
+    assert {"card", "host"} <= {device.id for device in answer.devices}
+
+
+def list_devices(caller: Caller) -> None:
+    request = supervisor_pb2.ListDevicesRequest()
+    answer = caller.supervisor.ListDevices(request, metadata=caller.metadata, timeout=BOUND_S)
+    card = next(device for device in answer.devices if device.id == "card")
+    assert (card.kind, card.total_bytes) == (supervisor_pb2.DEVICE_KIND_VIRTUAL, 8 << 30)
+
+
+def watch_events(caller: Caller) -> None:
+    """One load or unload at least has happened by then, and is remembered from the first event on."""
+    load_model(caller)
+    unload_model(caller)
+    request = supervisor_pb2.WatchEventsRequest(kinds=[supervisor_pb2.EVENT_KIND_MODEL], after_sequence=1)
+    stream = caller.supervisor.WatchEvents(request, metadata=caller.metadata, timeout=BOUND_S)
+    event = next(stream)
+    stream.cancel()
+    assert event.kind == supervisor_pb2.EVENT_KIND_MODEL
+    assert event.WhichOneof("detail") == "model_changed"
+    assert event.sequence > 1
+
+
+def tail_logs(caller: Caller) -> None:
+    request = supervisor_pb2.TailLogsRequest(lines=50)
+    lines = list(caller.supervisor.TailLogs(request, metadata=caller.metadata, timeout=BOUND_S))
+    assert any("listens on" in answer.line for answer in lines)
+
+
+CALLS: dict[str, Callable[[Caller], None]] = {
+    "Generate": generate,
+    "Chat": chat,
+    "Embed": embed,
+    "Tokenize": tokenize,
+    "Detokenize": detokenize,
+    "ListModels": list_models,
+    "GetModel": get_model,
+    "RescanModels": rescan_models,
+    "LoadModel": load_model,
+    "UnloadModel": unload_model,
+    "GetStatus": get_status,
+    "ListDevices": list_devices,
+    "WatchEvents": watch_events,
+    "TailLogs": tail_logs,
+}
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_the_method_answers(caller: Caller, method: str) -> None:
+    CALLS[method](caller)
+
+
+def test_every_method_is_among_these() -> None:
+    """Shutdown is in a test of its own."""
+    files = (inference_pb2, model_pb2, supervisor_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    assert {method.name for service in services for method in service.methods} == {*CALLS, "Shutdown"}

@@ -1,0 +1,132 @@
+"""A context of llama.cpp: batches go in, logits or vectors come out. Used by the decode thread alone."""
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from types import ModuleType
+from typing import NamedTuple, NoReturn
+
+from vramd_worker.llama.model import NativeModel
+
+
+class Chunk(NamedTuple):
+    """Tokens of one sequence that go into one batch."""
+
+    slot: int
+    """Id of the sequence within the context."""
+    tokens: Sequence[int]
+    position: int
+    """Of the first of the tokens."""
+    output: bool
+    """The result behind the last token is wanted."""
+
+
+class Outcome(Enum):
+    """How a batch ended. Whatever else llama.cpp may say ends the process."""
+
+    DONE = 0
+    NO_ROOM = 1
+    """The memory has no cells for it; nothing was changed."""
+    ABORTED = 2
+    """`abort` was called; part of it may have been computed."""
+
+
+class NativeContext:
+    """Wraps the handle of a context, its memory and its batch, and frees them."""
+
+    def __init__(self, library: ModuleType, model: NativeModel, handle: int, embeds: bool) -> None:
+        self._library = library
+        self._model = model
+        self.handle = handle
+        self.batch_tokens = batch_tokens = int(library.llama_n_batch(handle))
+        """Tokens that a batch takes at most; one more would abort the process."""
+        self.cells = int(library.llama_n_ctx(handle))
+        """Tokens that its memory holds, over all sequences."""
+        memory = library.llama_get_memory(handle)
+        self._memory = None if memory is None else int(memory)
+        self._compute = library.llama_encode if self._memory is None else library.llama_decode
+        self._tokens = (ctypes.c_int32 * batch_tokens)()
+        self._positions = (ctypes.c_int32 * batch_tokens)()
+        self._slot_counts = (ctypes.c_int32 * batch_tokens)(*([1] * batch_tokens))
+        self._slot_addresses = (ctypes.c_size_t * batch_tokens)()
+        self._outputs = (ctypes.c_int8 * batch_tokens)()
+        self._slots: dict[int, ctypes.Array[ctypes.c_int32]] = {}
+        # Pooling needs the output of every token.
+        self._inner_output = int(embeds)
+        self._abort = ctypes.create_string_buffer(2)
+
+    def close(self) -> None:
+        """Frees the context with its memory."""
+        self._library.llama_free(self.handle)
+
+    @property
+    def abort_address(self) -> int:
+        """Of a C string that is empty as long as computing shall go on."""
+        return ctypes.addressof(self._abort)
+
+    def set_abort(self, wanted: bool) -> None:
+        """Ends the running batch early, where the backend can. From any thread."""
+        self._abort.raw = b"\1\0" if wanted else b"\0\0"
+
+    def set_threads(self, threads: int) -> None:
+        """CPU threads from the next batch on."""
+        self._library.llama_set_n_threads(self.handle, threads, threads)
+
+    def compute(self, chunks: Iterable[Chunk]) -> tuple[Outcome, list[int]]:
+        """Computes one batch; returns how it ended and each chunk's index for sampling. Blocks without the GIL."""
+        count = 0
+        ends = []
+        for chunk in chunks:
+            end = count + len(chunk.tokens)
+            length = len(chunk.tokens)
+            self._tokens[count:end] = list(chunk.tokens)
+            self._positions[count:end] = list(range(chunk.position, chunk.position + length))
+            self._slot_addresses[count:end] = [self._slot_address(chunk.slot)] * length
+            self._outputs[count:end] = [self._inner_output] * length
+            self._outputs[end - 1] = chunk.output
+            ends.append(end - 1)
+            count = end
+        batch = self._library.llama_batch(
+            n_tokens=count,
+            token=self._tokens,
+            embd=None,
+            pos=self._positions,
+            n_seq_id=self._slot_counts,
+            seq_id=ctypes.cast(self._slot_addresses, ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+            logits=self._outputs,
+        )
+        code = int(self._compute(self.handle, batch))
+        if code not in {outcome.value for outcome in Outcome}:
+            _die(f"llama.cpp could not compute a batch of {count} tokens (code {code})")
+        return Outcome(code), ends
+
+    def forget(self, slot: int) -> None:
+        """Drops what the memory holds of a sequence."""
+        if self._memory is not None:
+            self._library.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def forget_all(self) -> None:
+        """Drops what the memory holds."""
+        if self._memory is not None:
+            self._library.llama_memory_clear(self._memory, False)
+
+    def vector(self, slot: int) -> list[float]:
+        """The pooled embedding of a sequence of the last batch."""
+        values = self._library.llama_get_embeddings_seq(self.handle, slot)
+        if not values:
+            _die("llama.cpp computed a batch and has no embedding for it")
+        return [float(value) for value in values[: self._model.embedding_dimensions]]
+
+    def _slot_address(self, slot: int) -> int:
+        if slot not in self._slots:
+            self._slots[slot] = (ctypes.c_int32 * 1)(slot)
+        return ctypes.addressof(self._slots[slot])
+
+
+def _die(why: str) -> NoReturn:
+    """Ends the process: behind such an answer of the library nothing in it can be relied on."""
+    sys.stderr.write(f"fatal: {why}\n")
+    sys.stderr.flush()
+    os.abort()

@@ -1,0 +1,157 @@
+"""The engine for GGUF models as the worker sees it: it puts the rooms of this package together."""
+
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from types import ModuleType
+
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
+from vramd_worker.llama.desk import Desk
+from vramd_worker.llama.embedding import Embedding, EmbeddingTask
+from vramd_worker.llama.generation import Generation
+from vramd_worker.llama.load import LlamaSpec, check_file, clamp_threads, open_model, show_device
+from vramd_worker.llama.loop import Interrupt, Loop
+from vramd_worker.llama.model import NativeModel
+from vramd_worker.llama.native import bind, native_log
+from vramd_worker.llama.prompts import Prompts
+from vramd_worker.llama.sampling import SamplerChain
+from vramd_worker.llama.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What there is once the model is loaded; one of the loops, for a model gives either text or embeddings."""
+
+    library: ModuleType
+    model: NativeModel
+    prompts: Prompts
+    desk: Desk
+    generation: Loop[Sequence] | None
+    embedding: Loop[EmbeddingTask] | None
+    close_context: Callable[[], None]
+
+
+class LlamaEngine:
+    """One GGUF model in this process: implements `vramd_worker.engine.Engine`.
+
+    Prompts are prepared in one thread and computed in another; `emit` and `done` are called from either.
+    """
+
+    def __init__(self, spec: LlamaSpec, threads: int, parallel: int) -> None:
+        self._spec = spec
+        self._threads = threads
+        self._parallel = parallel
+        self._ready: _Ready | None = None
+
+    def load(self, progress: Callable[[float], None]) -> Loaded:
+        """Loads the model; called once, blocks. Raises EngineError. No backend is touched before."""
+        spec = self._spec
+        check_file(spec.path)
+        show_device(spec.gpu_uuid)
+        library = bind(spec.untested)
+        log = native_log(library)
+        library.llama_backend_init()
+        opened = open_model(library, log, spec, self._threads, self._parallel, progress)
+        model, context = opened.model, opened.context
+        interrupt = Interrupt(context, log)
+        threads = clamp_threads(self._threads)
+        generation: Loop[Sequence] | None = None
+        embedding: Loop[EmbeddingTask] | None = None
+        if opened.embeds:
+            embedding = Loop(context, interrupt, Embedding(context, interrupt), threads)
+            embedding.start()
+        else:
+            work = Generation(model, context, interrupt, opened.context_tokens, self._parallel)
+            generation = Loop(context, interrupt, work, threads)
+            generation.start()
+        prompts = Prompts(model, opened.context_tokens)
+        self._ready = _Ready(library, model, prompts, Desk(), generation, embedding, context.close)
+        return Loaded(
+            context_tokens=opened.context_tokens,
+            trained_context_tokens=model.trained_context_tokens,
+            embedding_dimensions=model.embedding_dimensions if opened.embeds else 0,
+            has_chat_template=bool(model.chat_template),
+        )
+
+    def generate(self, job: Job, emit: Emit) -> Task:
+        """Takes the job in and returns at once."""
+        ready = self._loaded
+        sequence = Sequence(job, emit)
+
+        def prepare() -> None:
+            if sequence.cancelled:
+                return
+            if ready.generation is None:
+                sequence.fail(EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only"))
+                return
+            try:
+                tokens = ready.prompts.of_job(job)
+            except EngineError as error:
+                sequence.fail(error)
+                return
+            sequence.ready(tokens, SamplerChain(ready.library, ready.model, job.sampling, tokens))
+            ready.generation.add(sequence)
+
+        ready.desk.add(prepare)
+        return sequence
+
+    def embed(self, texts: SequenceOf[str], done: Callable[[Vectors | EngineError], None]) -> Task:
+        """Takes the texts in and returns at once."""
+        ready = self._loaded
+        task = EmbeddingTask(done)
+
+        def prepare() -> None:
+            if task.cancelled:
+                return
+            if ready.embedding is None:
+                task.fail(EngineError(Reason.EMBEDDING_UNSUPPORTED, "the model gives no embeddings"))
+                return
+            try:
+                inputs = [ready.prompts.of_text(text) for text in texts]
+            except EngineError as error:
+                task.fail(error)
+                return
+            if not inputs:
+                task.finish()
+                return
+            task.ready(inputs)
+            ready.embedding.add(task)
+
+        ready.desk.add(prepare)
+        return task
+
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> SequenceOf[int]:
+        """Token ids of a text."""
+        return self._loaded.model.tokenize(text, add_special, parse_special)
+
+    def detokenize(self, token_ids: SequenceOf[int]) -> bytes:
+        """Bytes of the tokens, control tokens by name. Raises EngineError(FIELD_INVALID) for an id that is none."""
+        return self._loaded.model.detokenize(token_ids)
+
+    def set_threads(self, threads: int) -> None:
+        """CPU threads from the next step on; before the load, those of the load."""
+        self._threads = threads
+        if self._ready is not None:
+            for loop in (self._ready.generation, self._ready.embedding):
+                if loop is not None:
+                    loop.set_threads(clamp_threads(threads))
+
+    def close(self) -> None:
+        """Ends the threads and frees the model; what still runs gets no answer. A worker just exits instead."""
+        ready, self._ready = self._ready, None
+        if ready is None:
+            return
+        ready.desk.close()
+        for loop in (ready.generation, ready.embedding):
+            if loop is not None:
+                loop.stop()
+        ready.close_context()
+        ready.model.close()
+
+    @property
+    def _loaded(self) -> _Ready:
+        if self._ready is None:
+            raise RuntimeError("the model is not loaded")
+        return self._ready

@@ -1,0 +1,125 @@
+"""A loaded model as llama.cpp holds it: its vocabulary and what its file says. Safe to use from several threads."""
+
+import ctypes
+from collections.abc import Sequence
+from functools import lru_cache
+from types import ModuleType
+
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import EngineError
+
+_PIECE_BYTES = 256
+
+
+class NativeModel:
+    """Wraps the handle of a model and frees it."""
+
+    def __init__(self, library: ModuleType, handle: int) -> None:
+        self._library = library
+        self.handle = handle
+        self.vocabulary = int(library.llama_model_get_vocab(handle))
+        """Handle of its vocabulary."""
+        self.vocabulary_tokens = int(library.llama_vocab_n_tokens(self.vocabulary))
+        self.trained_context_tokens = int(library.llama_model_n_ctx_train(handle))
+        self.embedding_dimensions = int(library.llama_model_n_embd_out(handle))
+        template = library.llama_model_chat_template(handle, None)
+        self.chat_template = "" if template is None else bytes(template).decode("utf-8", "replace")
+        """Empty if the file has none."""
+        self.bos = self._special(library.llama_vocab_bos)
+        self.eos = self._special(library.llama_vocab_eos)
+        self.adds_bos = bool(library.llama_vocab_get_add_bos(self.vocabulary))
+        self.piece = lru_cache(maxsize=4096)(self._piece)
+        """Bytes of a token within an answer; control tokens have none."""
+
+    def close(self) -> None:
+        """Frees the weights. No context of the model may be left."""
+        self._library.llama_model_free(self.handle)
+
+    def _special(self, which: object) -> int | None:
+        assert callable(which)
+        token = int(which(self.vocabulary))
+        return token if 0 <= token < self.vocabulary_tokens else None
+
+    def metadata(self, key: str) -> str | None:
+        """A scalar of the file's header as text; None if it is not there."""
+        buffer = ctypes.create_string_buffer(256)
+        length = int(self._library.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer)))
+        return None if length < 0 else buffer.value.decode("utf-8", "replace")
+
+    def architecture_metadata(self, key: str) -> str | None:
+        """A scalar that the header keeps under the architecture's name."""
+        return self.metadata(f"{self.metadata('general.architecture')}.{key}")
+
+    @property
+    def is_limited_to_training(self) -> bool:
+        """Positions past the trained context do not exist (learned position embeddings): computing one would abort."""
+        rotary = int(self._library.llama_model_rope_type(self.handle)) != int(self._library.LLAMA_ROPE_TYPE_NONE)
+        recurrent = bool(self._library.llama_model_is_recurrent(self.handle))
+        return not self.is_causal or not (rotary or recurrent)
+
+    @property
+    def is_causal(self) -> bool:
+        """False for encoders: every token sees the whole input."""
+        return self.architecture_metadata("attention.causal") != "false" and not self.is_encoder
+
+    @property
+    def is_encoder(self) -> bool:
+        """It has an encoder part and no other (T5 encoders; BERT is a decoder without causality to llama.cpp)."""
+        library = self._library
+        return bool(library.llama_model_has_encoder(self.handle)) and not library.llama_model_has_decoder(self.handle)
+
+    @property
+    def unsupported_kind(self) -> str:
+        """What keeps this engine from running it, in words; empty if nothing does."""
+        if self._library.llama_model_is_diffusion(self.handle):
+            return "diffusion models are not supported"
+        if self._library.llama_model_has_encoder(self.handle) and self._library.llama_model_has_decoder(self.handle):
+            return "models of an encoder and a decoder are not supported"
+        return ""
+
+    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of a text."""
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 8
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            count = int(
+                self._library.llama_tokenize(self.vocabulary, data, len(data), buffer, room, add_special, parse_special)
+            )
+            if count >= 0:
+                return buffer[:count]
+            room = -count
+
+    def detokenize(self, token_ids: Sequence[int]) -> bytes:
+        """Bytes of the tokens, control tokens by name. Raises EngineError for an id that is none."""
+        for token in token_ids:
+            if not 0 <= token < self.vocabulary_tokens:
+                raise EngineError(Reason.FIELD_INVALID, f"{token} is no token of this model", field="token_ids")
+        tokens = (ctypes.c_int32 * len(token_ids))(*token_ids)
+        room = 16 * len(token_ids) + 16
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = int(
+                self._library.llama_detokenize(self.vocabulary, tokens, len(tokens), buffer, room, False, True)
+            )
+            if length >= 0:
+                return buffer.raw[:length]
+            room = -length
+
+    def name(self, token: int | None) -> str:
+        """How a control token is written in a template."""
+        return "" if token is None else bytes(self._library.llama_vocab_get_text(self.vocabulary, token)).decode()
+
+    def ends_answer(self, token: int) -> bool:
+        """Whether the model says with it that it is done."""
+        return bool(self._library.llama_vocab_is_eog(self.vocabulary, token))
+
+    def _piece(self, token: int) -> bytes:
+        room = _PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            length = int(self._library.llama_token_to_piece(self.vocabulary, token, buffer, room, 0, False))
+            if length >= 0:
+                return buffer.raw[:length]
+            room = -length

@@ -1,0 +1,216 @@
+"""The border to llama-cpp-python: is it there, is it the build we know, what does it print.
+
+The binding's module is handed on as a plain module; each room that calls it turns what comes back into its own types.
+"""
+
+import ctypes
+import importlib
+import os
+import re
+import sys
+from collections import deque
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import EngineError
+
+TESTED_VERSIONS = frozenset({"0.3.36"})
+
+_STRUCT_BYTES = {"llama_model_params": 80, "llama_context_params": 160, "llama_batch": 56, "llama_token_data": 12}
+"""Sizes on every 64-bit system."""
+
+_MODEL_DEFAULTS = {"n_gpu_layers": -1, "split_mode": 1, "load_mode": -1, "use_extra_bufts": True, "no_alloc": False}
+_CONTEXT_DEFAULTS = {
+    "n_ctx": 512,
+    "n_batch": 2048,
+    "n_outputs_max": 0,
+    "n_outputs_max_per_seq": 1,
+    "flash_attn_type": -1,
+    "yarn_ext_factor": -1.0,
+    "type_v": 1,
+    "offload_kqv": True,
+    "swa_full": True,
+    "kv_unified": False,
+}
+"""What the library itself fills in, from the first field to the last: a shifted layout shows here."""
+
+_ARGUMENTS = {
+    "llama_backend_init": 0,
+    "llama_decode": 2,
+    "llama_detokenize": 7,
+    "llama_encode": 2,
+    "llama_free": 1,
+    "llama_get_causal_attn": 1,
+    "llama_get_embeddings_seq": 2,
+    "llama_get_memory": 1,
+    "llama_init_from_model": 2,
+    "llama_log_set": 2,
+    "llama_memory_clear": 2,
+    "llama_memory_seq_rm": 4,
+    "llama_model_chat_template": 2,
+    "llama_model_free": 1,
+    "llama_model_get_vocab": 1,
+    "llama_model_has_decoder": 1,
+    "llama_model_has_encoder": 1,
+    "llama_model_is_diffusion": 1,
+    "llama_model_is_recurrent": 1,
+    "llama_model_load_from_file": 2,
+    "llama_model_meta_val_str": 4,
+    "llama_model_n_ctx_train": 1,
+    "llama_model_n_embd_out": 1,
+    "llama_model_rope_type": 1,
+    "llama_n_batch": 1,
+    "llama_n_ctx": 1,
+    "llama_pooling_type": 1,
+    "llama_sampler_accept": 2,
+    "llama_sampler_chain_add": 2,
+    "llama_sampler_chain_init": 1,
+    "llama_sampler_free": 1,
+    "llama_sampler_init_dist": 1,
+    "llama_sampler_init_greedy": 0,
+    "llama_sampler_init_min_p": 2,
+    "llama_sampler_init_penalties": 5,
+    "llama_sampler_init_temp": 1,
+    "llama_sampler_init_top_k": 1,
+    "llama_sampler_init_top_p": 2,
+    "llama_sampler_sample": 3,
+    "llama_set_n_threads": 3,
+    "llama_token_to_piece": 6,
+    "llama_tokenize": 7,
+    "llama_vocab_bos": 1,
+    "llama_vocab_eos": 1,
+    "llama_vocab_get_add_bos": 1,
+    "llama_vocab_get_text": 2,
+    "llama_vocab_is_eog": 2,
+    "llama_vocab_n_tokens": 1,
+}
+"""Every function that is called, with the number of its arguments."""
+
+_LOG_WARN, _LOG_ERROR, _LOG_CONTINUED = 3, 4, 5
+"""Levels of ggml.h (the binding names others); the last goes on with the line before."""
+
+
+class Build(NamedTuple):
+    """The llama-cpp-python of this installation."""
+
+    version: str
+    """Empty if there is none."""
+    problem: str
+    """Why it cannot be used, and what to do about it; empty if it can."""
+    backends: tuple[str, ...]
+    """What it was built for: "cpu" always, "cuda", "vulkan", "metal", …; empty if there is none."""
+
+
+def probe() -> Build:
+    """What is installed here. Imports the binding, which takes a moment, and touches no backend and no device."""
+    try:
+        library = _import_binding()
+    except (ImportError, OSError, RuntimeError) as error:
+        return Build("", f"llama-cpp-python cannot be used: {error}; `pip install 'vramd[llama]'` installs it", ())
+    version = _version()
+    return Build(version, difference(library, version), _backends())
+
+
+def difference(library: ModuleType, version: str) -> str:
+    """What sets a build apart from those that were tested, and what to do about it; empty if nothing does."""
+    if wrong := _wrong_functions(library):
+        return f"llama-cpp-python {version} cannot be used: {wrong}"
+    if version not in TESTED_VERSIONS:
+        wrong = f"tested with this vramd: {', '.join(sorted(TESTED_VERSIONS))}"
+    else:
+        wrong = _wrong_structs(library)
+    return (
+        f"llama-cpp-python {version} is an untested build ({wrong}); --untested-engine uses it anyway" if wrong else ""
+    )
+
+
+def bind(untested: bool) -> ModuleType:
+    """The binding's module of native calls. Raises EngineError(ENGINE_MISSING) unless it is there and tested.
+
+    `untested` takes any version; a function that is missing or has other arguments is refused even so.
+    """
+    found = probe()
+    if not found.version:
+        raise EngineError(Reason.ENGINE_MISSING, found.problem, engine="llama")
+    library = _import_binding()
+    problem = _wrong_functions(library) if untested else found.problem
+    if problem:
+        raise EngineError(Reason.ENGINE_MISSING, problem, engine="llama")
+    return library
+
+
+class NativeLog:
+    """What llama.cpp prints: warnings and errors go to stderr; the last errors are kept to explain a failed load."""
+
+    def __init__(self, library: ModuleType) -> None:
+        """Use `native_log`: the library goes on calling this object."""
+        self.errors: deque[str] = deque(maxlen=20)
+        self.muted = False
+        """Nothing is said: a batch is being ended early, and llama.cpp calls that a failure."""
+        self._level = 0
+        self._callback = library.llama_log_callback(self._take)
+        library.llama_log_set(self._callback, None)
+
+    def _take(self, level: int, text: bytes, _data: int | None) -> None:
+        self._level = self._level if level == _LOG_CONTINUED else level
+        if self.muted:
+            return
+        line = text.decode("utf-8", "replace")
+        if self._level == _LOG_ERROR and line.strip():
+            self.errors.append(line.strip())
+        if self._level in {_LOG_WARN, _LOG_ERROR}:
+            sys.stderr.write(line)
+
+
+@cache
+def native_log(library: ModuleType) -> NativeLog:
+    """The log of this process, which lives as long as the library."""
+    return NativeLog(library)
+
+
+def _import_binding() -> ModuleType:
+    # Without this, a failed assertion of ggml starts a debugger from PATH before it lets the process die.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    return importlib.import_module("llama_cpp.llama_cpp")
+
+
+def _version() -> str:
+    return str(getattr(importlib.import_module("llama_cpp"), "__version__", "of unknown version"))
+
+
+def _wrong_functions(library: ModuleType) -> str:
+    for name, count in _ARGUMENTS.items():
+        function = getattr(library, name, None)
+        if function is None:
+            return f"{name} is missing"
+        if len(function.argtypes or ()) != count:
+            return f"{name} takes {len(function.argtypes or ())} arguments, not {count}"
+    return ""
+
+
+def _wrong_structs(library: ModuleType) -> str:
+    for name, size in _STRUCT_BYTES.items():
+        if (found := ctypes.sizeof(getattr(library, name))) != size:
+            return f"{name} has {found} bytes, not {size}"
+    for values, defaults in (
+        (library.llama_model_default_params(), _MODEL_DEFAULTS),
+        (library.llama_context_default_params(), _CONTEXT_DEFAULTS),
+    ):
+        for field, expected in defaults.items():
+            if (value := getattr(values, field, None)) != expected:
+                return f"{field} is {value}, not {expected}"
+    return ""
+
+
+def _backends() -> tuple[str, ...]:
+    """From the names of the shared libraries: asking the library would start its backends."""
+    package = Path(str(importlib.import_module("llama_cpp").__file__)).parent
+    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or package / "lib")
+    names = {
+        match[1] for file in folder.glob("*ggml-*") if (match := re.match(r"(?:lib)?ggml-([a-z]+)[.-]", file.name))
+    }
+    return ("cpu", *sorted(names - {"base", "cpu"}))

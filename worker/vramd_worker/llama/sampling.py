@@ -1,0 +1,59 @@
+"""How the next token of one sequence is chosen: a chain of llama.cpp's samplers."""
+
+import secrets
+from collections.abc import Sequence
+from types import ModuleType
+
+from vramd_worker.engine import Sampling
+from vramd_worker.llama.context import NativeContext
+from vramd_worker.llama.model import NativeModel
+
+
+class SamplerChain:
+    """The samplers of one sequence in llama.cpp's usual order: penalties, top-k, top-p, min-p, temperature, draw.
+
+    Temperature 0 takes the likeliest token behind the penalties. The penalties see the end of the prompt too.
+    """
+
+    def __init__(self, library: ModuleType, model: NativeModel, sampling: Sampling, prompt: Sequence[int]) -> None:
+        self._library = library
+        parameters = library.llama_sampler_chain_default_params()
+        self._handle = library.llama_sampler_chain_init(parameters)
+        if _penalises(sampling):
+            self._add(
+                library.llama_sampler_init_penalties(
+                    model.vocabulary_tokens,
+                    sampling.penalty_last_tokens,
+                    sampling.repeat_penalty,
+                    sampling.frequency_penalty,
+                    sampling.presence_penalty,
+                )
+            )
+            for token in prompt[-sampling.penalty_last_tokens :]:
+                library.llama_sampler_accept(self._handle, token)
+        if sampling.temperature == 0:
+            self._add(library.llama_sampler_init_greedy())
+            return
+        self._add(library.llama_sampler_init_top_k(sampling.top_k))
+        self._add(library.llama_sampler_init_top_p(sampling.top_p, 1))
+        self._add(library.llama_sampler_init_min_p(sampling.min_p, 1))
+        self._add(library.llama_sampler_init_temp(sampling.temperature))
+        seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+        # The largest value would have llama.cpp draw a seed by itself.
+        self._add(library.llama_sampler_init_dist(seed % int(library.LLAMA_DEFAULT_SEED)))
+
+    def _add(self, sampler: object) -> None:
+        self._library.llama_sampler_chain_add(self._handle, sampler)
+
+    def sample(self, context: NativeContext, index: int) -> int:
+        """Chooses a token from the logits at this index of the last batch, and remembers it."""
+        return int(self._library.llama_sampler_sample(self._handle, context.handle, index))
+
+    def close(self) -> None:
+        """Frees the samplers."""
+        self._library.llama_sampler_free(self._handle)
+
+
+def _penalises(sampling: Sampling) -> bool:
+    strengths = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
+    return sampling.penalty_last_tokens > 0 and strengths != (1.0, 0.0, 0.0)

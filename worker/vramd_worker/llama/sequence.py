@@ -1,0 +1,103 @@
+"""One text that is being generated: what it has so far, and what it may still have."""
+
+import time
+import traceback
+
+from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
+from vramd_worker.llama.loop import Cancellable
+from vramd_worker.llama.sampling import SamplerChain
+from vramd_worker.text import TextAssembler
+
+
+class Sequence(Cancellable):
+    """A job on its way through the engine. Everything but `cancel` belongs to the decode thread once it is `ready`."""
+
+    def __init__(self, job: Job, emit: Emit) -> None:
+        super().__init__()
+        self.job = job
+        self._emit_piece = emit
+        self._text = TextAssembler(job.stop)
+        self._period_s = 1 / job.max_tokens_per_s if job.max_tokens_per_s else 0.0
+        self._began_s = 0.0
+        self._first_token_s = 0.0
+        self.tokens: list[int] = []
+        """Prompt and answer."""
+        self.prompt_tokens = 0
+        self.evaluated = 0
+        """How many of the tokens the memory holds."""
+        self.slot: int | None = None
+        """Its id in the context while it runs."""
+        self.due_s = 0.0
+        """No step before this time; monotonic seconds."""
+        self.sampler: SamplerChain | None = None
+
+    def ready(self, prompt: list[int], sampler: SamplerChain) -> None:
+        """The prompt is known."""
+        self.tokens = prompt
+        self.prompt_tokens = len(prompt)
+        self.sampler = sampler
+
+    @property
+    def pending(self) -> int:
+        """Tokens that are to be computed before the next can be sampled."""
+        return len(self.tokens) - self.evaluated
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated so far."""
+        return len(self.tokens) - self.prompt_tokens
+
+    def begin_step(self, now_s: float) -> None:
+        """It takes part in a step that begins now."""
+        if not self._began_s:
+            self._began_s = now_s
+        if self._period_s and self.completion_tokens:
+            self.due_s = max(self.due_s, now_s)
+
+    def take(self, token: int, piece: bytes, ends_answer: bool, context_tokens: int) -> bool:
+        """Takes a sampled token and emits what it gives; true if it was the last."""
+        now_s = time.monotonic()
+        if not self._first_token_s:
+            self._first_token_s = self.due_s = now_s
+        self.due_s += self._period_s
+        self.tokens.append(token)
+        text = "" if ends_answer else self._text.feed(piece)
+        reason: FinishReason | None = None
+        if ends_answer or self._text.stopped:
+            reason = FinishReason.STOP
+        elif self.completion_tokens == self.job.max_tokens or len(self.tokens) >= context_tokens:
+            reason = FinishReason.LENGTH
+        if reason is None:
+            self._emit(Piece(text, (token,)))
+            return False
+        self._emit(Piece(text + self._text.finish(), (token,), self._finish(reason)))
+        return True
+
+    def end_at_length(self) -> None:
+        """There is no room for it to go on."""
+        self._emit(Piece(self._text.finish(), (), self._finish(FinishReason.LENGTH)))
+
+    def fail(self, error: EngineError) -> None:
+        """It cannot be done."""
+        self._emit(error)
+
+    def close(self) -> None:
+        """Frees what is native in it."""
+        if self.sampler is not None:
+            self.sampler.close()
+            self.sampler = None
+
+    def _finish(self, reason: FinishReason) -> Finish:
+        now_s = time.monotonic()
+        first_s = self._first_token_s or now_s
+        return Finish(reason, self.prompt_tokens, self.completion_tokens, first_s - self._began_s, now_s - first_s)
+
+    def _emit(self, piece: Piece | EngineError) -> None:
+        if self.cancelled:
+            return
+        try:
+            self._emit_piece(piece)
+        except Exception:
+            # Whoever asked is gone; the other sequences are not to suffer for it.
+            traceback.print_exc()
+            self.cancelled = True
