@@ -46,7 +46,13 @@ class Door(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(
                 guarded, handler.request_deserializer, handler.response_serializer
             )
-        return handler
+        if handler and handler.stream_stream:  # reflection
+            guarded = self._streaming(handler.stream_stream, is_open)
+            return grpc.stream_stream_rpc_method_handler(
+                guarded, handler.request_deserializer, handler.response_serializer
+            )
+        assert handler is None, f"{handler_call_details.method} is of a kind that nobody guards"
+        return None
 
     def _unary(self, behavior: Behavior, is_open: bool) -> Callable[..., Awaitable[Any]]:
         async def guarded(request: object, context: Context) -> object:

@@ -1,17 +1,13 @@
 """Requests become the engine's values, and errors become statuses within their bounds."""
 
-import grpc
 import pytest
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
-from hypothesis import given
-from hypothesis import strategies as st
 from vramd_proto.v1 import inference_pb2, worker_pb2
 from vramd_proto.v1.reasons import Reason
+from vramd_proto.v1.statuses import unpack
 from vramd_worker import translate
 from vramd_worker.engine import EngineError, Finish, FinishReason, Job, Message, Piece, Sampling
 from vramd_worker.llama import LlamaSpec
-from vramd_worker.refusals import cut, incident, refusal
+from vramd_worker.refusals import incident, refusal
 from vramd_worker.simulated import Manner, SimulatedSpec
 
 
@@ -89,48 +85,6 @@ def test_a_load_of_nothing_we_know_is_a_fault(request_: worker_pb2.WorkerLoadReq
         translate.spec(request_)
 
 
-def status_of(error: EngineError, model: str = "m") -> tuple[grpc.StatusCode, Status, ErrorInfo]:
-    refused = refusal(error, model)
-    ((key, packed),) = refused.metadata
-    assert key == "grpc-status-details-bin"
-    status = Status.FromString(packed)
-    assert (status.code, status.message) == (refused.code.value[0], refused.message)
-    info = ErrorInfo()
-    assert [detail.Unpack(info) for detail in status.details].count(True) == 1
-    return refused.code, status, info
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_its_code_and_tells_when_to_try_again(reason: Reason) -> None:
-    code, status, info = status_of(EngineError(reason, "why"))
-    assert code.name == reason.value.code
-    assert (info.domain, info.reason) == ("vramd", reason.name)
-    assert set(info.metadata) <= set(reason.value.metadata)
-    retry = RetryInfo()
-    assert any(detail.Unpack(retry) for detail in status.details) is (reason.value.retry_after_s is not None)
-    assert retry.retry_delay.ToMilliseconds() == round((reason.value.retry_after_s or 0) * 1000)
-
-
-def test_the_model_is_added_where_the_table_names_it() -> None:
-    assert dict(status_of(EngineError(Reason.EMBEDDING_UNSUPPORTED, ""))[2].metadata) == {"model": "m"}
-    assert dict(status_of(EngineError(Reason.FIELD_INVALID, "", field="f"))[2].metadata) == {"field": "f"}
-
-
-@pytest.mark.parametrize("reason", Reason)
-def test_no_status_is_larger_than_a_trailer_may_be(reason: Reason) -> None:
-    endless = "雪" * 10_000
-    refused = refusal(EngineError(reason, endless, **dict.fromkeys(reason.value.metadata, endless)), endless)
-    assert len(refused.message.encode()) <= 1024
-    assert sum(len(value) for _, value in refused.metadata) <= 4096
-
-
-@given(st.text(), st.integers(3, 40))
-def test_a_cut_keeps_whole_characters_within_the_bound(text: str, most_bytes: int) -> None:
-    short = cut(text, most_bytes)
-    assert len(short.encode()) <= most_bytes
-    assert text.encode("utf-8", "replace").decode().startswith(short.removesuffix("…"))
-
-
 def test_an_incident_tells_the_log_and_not_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         raise KeyError("a secret path")
@@ -140,3 +94,12 @@ def test_an_incident_tells_the_log_and_not_the_caller(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().err
     assert "KeyError: 'a secret path'" in printed
     assert f"incident {error.metadata['incidentId']}" in printed
+
+
+def test_the_model_is_added_where_the_table_names_it() -> None:
+    told = unpack(refusal(EngineError(Reason.EMBEDDING_UNSUPPORTED, ""), "m").details)
+    assert told
+    assert told.metadata == {"model": "m"}
+    told = unpack(refusal(EngineError(Reason.FIELD_INVALID, "", field="f"), "m").details)
+    assert told
+    assert told.metadata == {"field": "f"}

@@ -15,6 +15,7 @@ import grpc
 from vramd_proto.v1 import inference_pb2, worker_pb2
 from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import NONCE_KEY
+from vramd_proto.v1.statuses import DETAILS_KEY
 from vramd_proto.v1.worker_pb2_grpc import WorkerServiceServicer
 
 from vramd_worker import translate
@@ -140,7 +141,8 @@ class WorkerServicer(WorkerServiceServicer):
             refused = refusal(incident(fault), self._model)
         else:
             return
-        await context.abort(refused.code, refused.message, refused.metadata)
+        details = ((DETAILS_KEY, refused.details),)
+        await context.abort(grpc.StatusCode[refused.code], refused.message, details)
 
     def _admit(self, context: grpc.aio.ServicerContext[Asked, Told]) -> None:
         told = next((value for key, value in context.invocation_metadata() or () if key == NONCE_KEY), "")

@@ -1,34 +1,19 @@
 """Reads what came over the wire instead of an answer: status code, text, details. The only place that does."""
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
-from vramd_proto.v1.reasons import DOMAIN
+from vramd_proto.v1.statuses import DETAILS_KEY, unpack
 
 from vramd.errors import SupervisorUnreachable, VramdError, class_of
-
-DETAILS_KEY = "grpc-status-details-bin"
-"""Trailing metadata: a google.rpc.Status."""
 
 HOW_TO_START = "start one with: vramd serve --models DIR"
 
 
 def failure(code: str, text: str, details: bytes) -> VramdError:
     """The error for a status code's name, its text and the bytes of its google.rpc.Status, empty if there are none."""
-    info, retry, known = ErrorInfo(), RetryInfo(), False
-    try:
-        for detail in Status.FromString(details).details:
-            if detail.Unpack(info):
-                known = info.domain == DOMAIN
-            else:
-                detail.Unpack(retry)
-    except DecodeError:
-        known = False  # whoever sent that is no supervisor: the code is all there is to know
-    if not known:
+    told = unpack(details)
+    if told is None:
         return _without_reason(code, text)
-    after_s = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
-    return class_of(info.reason, code)(info.reason, text, dict(info.metadata), after_s, code)
+    return class_of(told.reason, code)(told.reason, text, dict(told.metadata), told.retry_after_s, code)
 
 
 def _without_reason(code: str, text: str) -> VramdError:

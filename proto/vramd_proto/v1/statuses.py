@@ -1,0 +1,84 @@
+"""How a reason of the table travels: a google.rpc.Status with exactly one ErrorInfo, and RetryInfo where it helps.
+
+Sizes are bounded: past 8 KB of details gRPC answers RESOURCE_EXHAUSTED instead of the real code (measured; C-core masks
+a status whose metadata is too large). Knows the messages of google.rpc, not gRPC itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import Code
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from .reasons import DOMAIN, Reason
+
+DETAILS_KEY = "grpc-status-details-bin"
+"""Trailing metadata that carries the status."""
+MOST_MESSAGE_BYTES = 1000
+MOST_VALUE_BYTES = 500
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a call is ended with."""
+
+    code: str
+    """Name of the canonical status code."""
+    message: str
+    details: bytes
+    """Value of `DETAILS_KEY`; at most 4 KB."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a caller of ours was told."""
+
+    reason: str
+    """Name of a `Reason`, perhaps one that only another version knows."""
+    message: str
+    metadata: Mapping[str, str]
+    retry_after_s: float | None
+
+
+def pack(reason: Reason, message: str, metadata: Mapping[str, str]) -> Packed:
+    """The status for a refusal. Keys that the table does not name are left out, long texts are cut."""
+    meaning = reason.value
+    text = cut(" ".join(message.split()), MOST_MESSAGE_BYTES)
+    told = {key: cut(metadata[key], MOST_VALUE_BYTES) for key in meaning.metadata if key in metadata}
+    status = Status(code=Code.Value(meaning.code), message=text)
+    status.details.add().Pack(ErrorInfo(reason=reason.name, domain=DOMAIN, metadata=told))
+    if meaning.retry_after_s is not None:
+        delay = Duration()
+        delay.FromMilliseconds(round(meaning.retry_after_s * 1000))
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return Packed(meaning.code, text, status.SerializeToString())
+
+
+def unpack(details: bytes) -> Told | None:
+    """What the value of `DETAILS_KEY` says; None if it is not in our words."""
+    info, retry, known = ErrorInfo(), RetryInfo(), False
+    try:
+        status = Status.FromString(details)
+        for detail in status.details:
+            if detail.Unpack(info):
+                known = info.domain == DOMAIN
+            else:
+                detail.Unpack(retry)
+    except DecodeError:
+        return None
+    if not known:
+        return None
+    after_s = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
+    return Told(info.reason, status.message, dict(info.metadata), after_s)
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """The text if it is short enough in UTF-8, else its beginning, in whole characters, and an ellipsis."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= most_bytes:
+        return encoded.decode()
+    ellipsis = "…"
+    return encoded[: most_bytes - len(ellipsis.encode())].decode("utf-8", "ignore") + ellipsis
