@@ -1,6 +1,7 @@
 """`vramd serve`: reads the flags and the configuration, then serves until somebody ends it.
 
-Exit codes: 0 ended in order, 1 could not listen, 2 wrong usage or configuration, 69 already running, 70 internal.
+Exit codes: 0 ended in order, 1 could not listen or use its runtime folder, 2 wrong usage or configuration, 69 already
+running, 70 internal.
 """
 
 import asyncio
@@ -75,6 +76,9 @@ def main(
     except AlreadyRunningError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(ALREADY_RUNNING)
+    except OSError as error:
+        click.echo(f"error: the runtime folder cannot be used: {error}", err=True)
+        sys.exit(1)
     base = config.absolute().parent if config else Path.cwd()
 
     def ready(address: str) -> None:

@@ -1,5 +1,6 @@
 """What callers bring about: requests, their ends, unloads. Pure; records facts, the scheduler draws the conclusions."""
 
+from dataclasses import asdict
 from difflib import get_close_matches
 
 from vramd_proto.v1.reasons import Reason
@@ -7,7 +8,16 @@ from vramd_proto.v1.reasons import Reason
 from .actions import Refuse, SetTimer
 from .catalog import LoadOptions, ModelFile
 from .errors import Refusal, refusal
-from .events import DeadlinePassed, DrainEnded, Requested, ShutdownRequested, Streamed, UnloadRequested
+from .events import (
+    DeadlinePassed,
+    DrainEnded,
+    ModelUpdated,
+    Requested,
+    RestartRequested,
+    ShutdownRequested,
+    Streamed,
+    UnloadRequested,
+)
 from .lives import stop
 from .state import COMING, GOING, Entry, ModelState, Request, RequestKind, RequestState, has_place
 from .world import World
@@ -62,7 +72,11 @@ def _queue_full(world: World, entry: Entry) -> Refusal | None:
 
 
 def _accept(
-    world: World, entry: Entry, event: Requested | UnloadRequested, kind: RequestKind, options: LoadOptions
+    world: World,
+    entry: Entry,
+    event: Requested | UnloadRequested | RestartRequested,
+    kind: RequestKind,
+    options: LoadOptions,
 ) -> Request:
     deadline_s = event.at_s + event.limit_s
     request = Request(event.request, entry.model.id, kind, options, deadline_s, event.limit_s)
@@ -125,6 +139,43 @@ def unload_requested(world: World, event: UnloadRequested) -> None:
         stop(world, entry.current, "unload was asked for")
     else:
         drain(world, entry, "unload was asked for", force=event.force)
+
+
+def restart_requested(world: World, event: RestartRequested) -> None:
+    """Has a process go and the model come back with the same settings; its waiting callers keep their places.
+
+    The caller stands before all of them and is answered when the model is ready again.
+    """
+    entry = _admit(world, event.request, event.model)
+    if entry is None:
+        return
+    if entry.current is None or entry.current.plan is None or entry.state in GOING:
+        text = f"{event.model} is {entry.state.name}: there is no process that could be replaced"
+        world.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=event.model)))
+        return
+    settings = entry.current.plan.settings
+    same = LoadOptions(**asdict(settings), keep_alive_s=entry.current.keep_alive_s)
+    _accept(world, entry, event, RequestKind.LOAD, same)
+    entry.queue = {event.request: entry.queue.pop(event.request), **entry.queue}
+    if entry.state in COMING:
+        stop(world, entry.current, "a restart was asked for")
+    else:
+        drain(world, entry, "a restart was asked for", force=event.force)
+
+
+def model_updated(world: World, event: ModelUpdated) -> None:
+    """Changes how long a model stays, from now on and for its next lives."""
+    entry = world.entries.get(event.model)
+    if entry is None:
+        return
+    if event.pinned is not None:
+        entry.pinned_now = event.pinned
+        world.room_changed = True
+    if event.keep_alive_s is not None:
+        entry.keep_alive_now_s = event.keep_alive_s
+        if entry.current:
+            entry.current.keep_alive_s = event.keep_alive_s
+    world.touch(entry)
 
 
 def drain(world: World, entry: Entry, cause: str, *, force: bool = False) -> None:

@@ -6,7 +6,8 @@ Facts are recorded by `callers` and `lives`; what follows from them is decided b
 """
 
 from collections.abc import Mapping
-from typing import assert_never
+
+from typing_extensions import assert_never
 
 from . import callers, lives, scheduler
 from .actions import Action
@@ -24,9 +25,11 @@ from .events import (
     LoadProgressed,
     LoadRefused,
     MemoryReleased,
+    ModelUpdated,
     PlansFound,
     PlansRefused,
     Requested,
+    RestartRequested,
     ShutdownRequested,
     Started,
     Streamed,
@@ -70,6 +73,10 @@ class Core:
                 callers.requested(world, event)
             case UnloadRequested():
                 callers.unload_requested(world, event)
+            case RestartRequested():
+                callers.restart_requested(world, event)
+            case ModelUpdated():
+                callers.model_updated(world, event)
             case Streamed():
                 callers.streamed(world, event)
             case Ended() | Cancelled():

@@ -3,7 +3,8 @@
 import hmac
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -75,9 +76,11 @@ class Door(grpc.aio.ServerInterceptor):
             try:
                 self._admit(context, is_open)
                 answer = behavior(request, context)
-                if isinstance(answer, AsyncIterator):
-                    async for message in answer:
-                        await context.write(message)
+                if isinstance(answer, AsyncGenerator):
+                    # A caller that leaves interrupts the write: what the generator holds is given back all the same.
+                    async with aclosing(answer):
+                        async for message in answer:
+                            await context.write(message)
                 else:
                     await answer
             except RefusedError as error:

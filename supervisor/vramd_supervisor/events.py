@@ -62,6 +62,28 @@ class UnloadRequested:
 
 
 @dataclass(frozen=True)
+class RestartRequested:
+    """A caller wants a loaded model to have a new process with the same settings."""
+
+    at_s: float
+    request: int
+    model: str
+    limit_s: float
+    force: bool = False
+    """End what runs at once."""
+
+
+@dataclass(frozen=True)
+class ModelUpdated:
+    """A caller has changed how long a model stays; None leaves a thing as it is."""
+
+    at_s: float
+    model: str
+    pinned: bool | None = None
+    keep_alive_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Streamed:
     """The first part of an answer has reached the caller."""
 
@@ -210,6 +232,8 @@ Event = (
     | DeviceSampled
     | Requested
     | UnloadRequested
+    | RestartRequested
+    | ModelUpdated
     | Streamed
     | Ended
     | Cancelled

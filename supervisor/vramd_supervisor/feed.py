@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from .actions import Notice
@@ -30,7 +30,7 @@ class Feed:
     def __init__(self) -> None:
         self._sequence = 0
         self._past: deque[Published] = deque(maxlen=REMEMBERED)
-        self._watchers: set[asyncio.Queue[Published]] = set()
+        self._watchers: set[asyncio.Queue[Published | None]] = set()
 
     def publish(self, notice: Notice) -> None:
         """Called by the loop for each notice; never waits."""
@@ -43,15 +43,24 @@ class Feed:
             else:
                 watcher.put_nowait(published)
 
-    async def watch(self, after_sequence: int) -> AsyncIterator[Published]:
+    def close(self) -> None:
+        """The story is over: who watches gets what is left of it, then its end."""
+        for watcher in self._watchers:
+            if not watcher.full():
+                watcher.put_nowait(None)
+        self._watchers.clear()
+
+    async def watch(self, after_sequence: int) -> AsyncGenerator[Published, None]:
         """What comes; before it what is remembered behind `after_sequence`, unless that is 0. Ends for one too slow."""
-        news: asyncio.Queue[Published] = asyncio.Queue(BEHIND)
+        news: asyncio.Queue[Published | None] = asyncio.Queue(BEHIND)
         past = [published for published in self._past if 0 < after_sequence < published.sequence]
         self._watchers.add(news)
         try:
             for published in past:
                 yield published
             while news in self._watchers or not news.empty():
-                yield await news.get()
+                if (fresh := await news.get()) is None:
+                    return
+                yield fresh
         finally:
             self._watchers.discard(news)

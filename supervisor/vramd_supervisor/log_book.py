@@ -5,7 +5,7 @@ import contextlib
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Log:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.lines: deque[str] = deque(maxlen=RING_LINES)
-        self._followers: set[asyncio.Queue[str]] = set()
+        self._followers: set[asyncio.Queue[str | None]] = set()
         self._failing = False
 
     def add(self, lines: Sequence[str]) -> None:
@@ -37,9 +37,12 @@ class Log:
         self.lines.extend(lines)
         for follower in self._followers:
             for line in lines:
-                if follower.full():
-                    follower.get_nowait()
-                follower.put_nowait(line)
+                _push(follower, line)
+
+    def close(self) -> None:
+        """Nothing more comes: who follows gets what is left, then the end."""
+        for follower in self._followers:
+            _push(follower, None)
 
     def write(self, data: bytes) -> None:
         """Adds to the file; one earlier file of full size is kept. A disk that takes no more is logged once."""
@@ -54,18 +57,25 @@ class Log:
                 _log.warning("what workers print cannot be kept in %s: %s", self.file, error)
             self._failing = True
 
-    async def tail(self, lines: int, *, follow: bool) -> AsyncIterator[str]:
+    async def tail(self, lines: int, *, follow: bool) -> AsyncGenerator[str, None]:
         """The last lines, then what comes, if that is wanted. A reader that is too slow misses the oldest."""
-        news: asyncio.Queue[str] = asyncio.Queue(RING_LINES)
+        news: asyncio.Queue[str | None] = asyncio.Queue(RING_LINES)
         if follow:
             self._followers.add(news)
         try:
             for line in list(self.lines)[max(0, len(self.lines) - lines) :]:
                 yield line
-            while follow:
-                yield await news.get()
+            while follow and (line_or_end := await news.get()) is not None:
+                yield line_or_end
         finally:
             self._followers.discard(news)
+
+
+def _push(follower: "asyncio.Queue[str | None]", line: str | None) -> None:
+    """Never waits: what is oldest makes room."""
+    if follower.full():
+        follower.get_nowait()
+    follower.put_nowait(line)
 
 
 class LogBook:
@@ -83,6 +93,11 @@ class LogBook:
             name = re.sub(r"[^\w.-]", "_", model)[:100]
             self._logs[model] = Log(self._folder / f"{name}.log")
         return self._logs[model]
+
+    def close(self) -> None:
+        """Nothing more is printed by anybody."""
+        for log in (self.own, *self._logs.values()):
+            log.close()
 
 
 class Splitter:

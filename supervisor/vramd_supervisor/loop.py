@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import assert_never
+
+from typing_extensions import assert_never
 
 from .actions import (
     Action,
@@ -36,7 +37,17 @@ from .actions import (
 from .catalog import LoadOptions
 from .core import Core
 from .errors import Refusal, RefusedError
-from .events import Cancelled, DeadlinePassed, Ended, Event, Requested, Streamed, Timed, UnloadRequested
+from .events import (
+    Cancelled,
+    DeadlinePassed,
+    Ended,
+    Event,
+    Requested,
+    RestartRequested,
+    Streamed,
+    Timed,
+    UnloadRequested,
+)
 from .receipt import Receipt
 from .state import RequestKind
 
@@ -143,20 +154,25 @@ class Loop:
         finally:
             self._running = False
 
-    @contextlib.asynccontextmanager
-    async def asked(
-        self, model: str, kind: RequestKind, limit_s: float, options: LoadOptions, *, force: bool = False
-    ) -> AsyncIterator[Ticket]:
-        """A request as long as the block runs; leaving the block ends it, whatever the reason.
+    def asked(
+        self, model: str, kind: RequestKind, limit_s: float, options: LoadOptions
+    ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
+        """The wish for a place in a model, or for its load. Leaving the block ends it, whatever the reason."""
+        return self._ticket(lambda request: Requested(self.now_s(), request, model, kind, limit_s, options))
 
-        `force` is for an unload.
-        """
+    def unload(self, model: str, limit_s: float, *, force: bool) -> "contextlib.AbstractAsyncContextManager[Ticket]":
+        """The wish that a model goes."""
+        return self._ticket(lambda request: UnloadRequested(self.now_s(), request, model, limit_s, force))
+
+    def restart(self, model: str, limit_s: float, *, force: bool) -> "contextlib.AbstractAsyncContextManager[Ticket]":
+        """The wish that a model gets a new process."""
+        return self._ticket(lambda request: RestartRequested(self.now_s(), request, model, limit_s, force))
+
+    @contextlib.asynccontextmanager
+    async def _ticket(self, event: Callable[[int], Event]) -> AsyncIterator[Ticket]:
         ticket = Ticket(next(self._ids))
         self._tickets[ticket.request] = ticket
-        if kind is RequestKind.UNLOAD:
-            self.submit(UnloadRequested(self.now_s(), ticket.request, model, limit_s, force))
-        else:
-            self.submit(Requested(self.now_s(), ticket.request, model, kind, limit_s, options))
+        self.submit(event(ticket.request))
         try:
             yield ticket
         except BaseException:

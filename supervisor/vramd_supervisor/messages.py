@@ -1,17 +1,17 @@
 """Values to public messages. Translates, decides nothing."""
 
 from collections.abc import Mapping
-from typing import assert_never
 
+from typing_extensions import assert_never
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
 from .actions import Evicted, LedgerChanged, ModelChanged, Released
-from .catalog import Model, ModelFile
+from .catalog import ModelFile
 from .device_view import DeviceKind
 from .devices import Device
 from .feed import Published
 from .receipt import Receipt
-from .state import ModelState
+from .state import Entry, ModelState, is_pinned
 from .view import DeviceBooks, Resident
 
 STATES: Mapping[ModelState, "model_pb2.ModelState.ValueType"] = {
@@ -31,9 +31,10 @@ KINDS: Mapping[DeviceKind, "supervisor_pb2.DeviceKind.ValueType"] = {
 }
 
 
-def model(known: Model, state: ModelState) -> model_pb2.Model:
+def model(entry: Entry) -> model_pb2.Model:
     """A model that vramd knows."""
-    message = model_pb2.Model(id=known.id, pinned=known.pinned, state=STATES[state])
+    known = entry.model
+    message = model_pb2.Model(id=known.id, pinned=is_pinned(entry), state=STATES[entry.state])
     if isinstance(known.source, ModelFile):
         file = known.source
         message.engine = "llama"

@@ -62,6 +62,7 @@ class WorkerProcess:
         words, once, in the loop's thread.
         """
         self.nonce = secrets.token_hex(16)
+        self._socket_dir = socket_dir
         self._loop = asyncio.get_running_loop()
         self._on_output = on_output
         self._on_exit = on_exit
@@ -155,6 +156,10 @@ class WorkerProcess:
         if self.child.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self.child.stdin.close()
+        if self._socket_dir:
+            # One that was killed leaves its socket there.
+            for socket in Path(self._socket_dir).glob(f"{self.pid}.*"):
+                socket.unlink(missing_ok=True)
         self._gone.set()
         self._on_exit(words)
 

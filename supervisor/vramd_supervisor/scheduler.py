@@ -14,7 +14,7 @@ from .lives import HOST, load, stop
 from .placement import Plan
 from .policy import Candidate
 from .room import Begin, Evict, Holders, Wait, find_room
-from .state import GOING, Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place
+from .state import GOING, Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_pinned
 from .world import Waiting, World
 
 
@@ -57,7 +57,8 @@ def _settle(world: World, entry: Entry) -> None:
 
 def _want(world: World, entry: Entry) -> None:
     first = next(iter(entry.queue.values()))
-    options = first.options.over(entry.model.options)
+    changed = LoadOptions(keep_alive_s=entry.keep_alive_now_s)
+    options = first.options.over(changed).over(entry.model.options)
     world.waiting[entry.model.id] = Waiting(options)
     world.move(entry, ModelState.QUEUED, "it is asked for")
     world.emit(FindPlans(entry.model, options))
@@ -103,7 +104,7 @@ def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
     until_s = incarnation.last_used_s + incarnation.keep_alive_s
     if not entry.listed:
         drain(world, entry, "the catalogue does not list it any more")
-    elif entry.model.pinned or incarnation.keep_alive_s < 0:
+    elif is_pinned(entry) or incarnation.keep_alive_s < 0:
         return
     elif until_s <= world.now_s:
         drain(world, entry, f"it was idle for {incarnation.keep_alive_s:g} s (keep-alive)")
@@ -169,7 +170,7 @@ def _holders(world: World) -> Holders:
         if incarnation.exited or owner is None or owner.state in GOING:
             if incarnation is not world.spare:
                 going.add(incarnation.id)
-        elif owner.model.pinned:
+        elif is_pinned(owner):
             continue
         elif owner.state is ModelState.READY and not incarnation.in_flight and not owner.queue:
             held = world.ledger.rows[incarnation.id]

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import assert_never
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from typing_extensions import assert_never
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.rendezvous import Address
@@ -110,6 +110,8 @@ async def serve(config: Config, base: Path, instance: Instance, on_ready: Callab
             log.info("listens on %s, runtime folder %s", address, instance.folder.path)
             on_ready(address)
             await _until_end(loop, healthy, config)
+    parts.feed.close()
+    logs.close()
     await server.stop(END_GRACE_S)
     parts.workers.kill_all()
     leave_job()
@@ -179,7 +181,9 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
     reader = ResidentReader(loop, parts.workers)
     inference = InferenceService(loop, parts.workers.client, config.server.request_deadline_s)
     server.add_generic_rpc_handlers((inference.handlers(),))
-    load_s, unload_s = config.server.load_deadline_s, config.scheduling.drain_s + RELEASE_S
+    # A load waits for room as long as a request may, and then takes its time.
+    load_s = config.server.request_deadline_s + config.server.load_deadline_s
+    unload_s = config.scheduling.drain_s + RELEASE_S
     models = ModelService(loop, reader, parts.folders.rescan, load_s, unload_s)
     add_ModelServiceServicer_to_server(models, server)
     identity = Identity(version("vramd"), address, loop.now_s())

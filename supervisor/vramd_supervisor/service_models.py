@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 from vramd_proto.v1.reasons import Reason
 
 from . import messages, validation
-from .catalog import LoadOptions
 from .errors import RefusedError, refusal
+from .events import ModelUpdated
 from .loop import Loop, Ticket
 from .receipt import Receipt
 from .state import Entry, ModelState, RequestKind
@@ -69,15 +70,11 @@ class ModelService(ModelServiceServicer):
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         entries = sorted(self._loop.core.world.entries.items())
-        return model_pb2.ListModelsResponse(
-            models=[messages.model(entry.model, entry.state) for _, entry in entries if entry.listed]
-        )
+        return model_pb2.ListModelsResponse(models=[messages.model(entry) for _, entry in entries if entry.listed])
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         entry = self._known(request.model)
-        return model_pb2.GetModelResponse(
-            model=messages.model(entry.model, entry.state), resident=await self._reader.one(request.model)
-        )
+        return model_pb2.GetModelResponse(model=messages.model(entry), resident=await self._reader.one(request.model))
 
     def _known(self, model: str) -> Entry:
         entry = self._loop.core.world.entries.get(validation.model_id(model))
@@ -98,8 +95,9 @@ class ModelService(ModelServiceServicer):
         model, options = validation.model_id(request.model), validation.load_options(request.load)
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
         async with self._loop.asked(model, RequestKind.LOAD, limit_s, options) as ticket:
-            async for message in _progress(ticket):
-                yield message
+            async with aclosing(_progress(ticket)) as news:
+                async for message in news:
+                    yield message
             await ticket.outcome
         yield model_pb2.LoadModelResponse(
             state=messages.STATES[ModelState.READY], resident=await self._reader.one(model)
@@ -110,13 +108,31 @@ class ModelService(ModelServiceServicer):
     ) -> model_pb2.UnloadModelResponse:
         model = validation.model_id(request.model)
         limit_s = min(context.time_remaining() or math.inf, self._unload_deadline_s)
-        async with self._loop.asked(model, RequestKind.UNLOAD, limit_s, LoadOptions(), force=request.force) as ticket:
+        async with self._loop.unload(model, limit_s, force=request.force) as ticket:
             receipt = await ticket.outcome
         assert isinstance(receipt, Receipt)
         return model_pb2.UnloadModelResponse(receipt=messages.receipt(receipt))
 
+    async def UpdateModel(
+        self, request: model_pb2.UpdateModelRequest, context: Context
+    ) -> model_pb2.UpdateModelResponse:
+        entry = self._known(request.model)
+        pinned = request.pinned if request.HasField("pinned") else None
+        keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
+        self._loop.submit(ModelUpdated(self._loop.now_s(), request.model, pinned, keep_alive_s))
+        return model_pb2.UpdateModelResponse(model=messages.model(entry))
 
-async def _progress(ticket: Ticket) -> AsyncIterator[model_pb2.LoadModelResponse]:
+    async def RestartModel(
+        self, request: model_pb2.RestartModelRequest, context: Context
+    ) -> model_pb2.RestartModelResponse:
+        model = validation.model_id(request.model)
+        limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
+        async with self._loop.restart(model, limit_s, force=request.force) as ticket:
+            await ticket.outcome
+        return model_pb2.RestartModelResponse(resident=await self._reader.one(model))
+
+
+async def _progress(ticket: Ticket) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
     """What is told while a load goes on; ends when it has ended, one way or the other."""
     news = asyncio.ensure_future(ticket.reports.get())
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import psutil
@@ -95,10 +96,11 @@ class SupervisorService(SupervisorServiceServicer):
     async def WatchEvents(
         self, request: supervisor_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.WatchEventsResponse]:
-        async for published in self._feed.watch(request.after_sequence):
-            message = messages.event(published)
-            if not request.kinds or message.kind in request.kinds:
-                yield message
+        async with aclosing(self._feed.watch(request.after_sequence)) as story:
+            async for published in story:
+                message = messages.event(published)
+                if not request.kinds or message.kind in request.kinds:
+                    yield message
 
     async def TailLogs(
         self, request: supervisor_pb2.TailLogsRequest, context: Context
@@ -107,8 +109,9 @@ class SupervisorService(SupervisorServiceServicer):
             text = f"no model is called {request.model!r}; `vramd models` lists what there is"
             raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=request.model))
         source = self._logs.of(request.model) if request.model else self._logs.own
-        async for line in source.tail(request.lines, follow=request.follow):
-            yield supervisor_pb2.TailLogsResponse(line=line)
+        async with aclosing(source.tail(request.lines, follow=request.follow)) as lines:
+            async for line in lines:
+                yield supervisor_pb2.TailLogsResponse(line=line)
 
     async def Shutdown(
         self, request: supervisor_pb2.ShutdownRequest, context: Context

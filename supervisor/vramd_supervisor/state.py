@@ -110,10 +110,19 @@ class Entry:
     current: Incarnation | None = None
     queue: dict[int, Request] = field(default_factory=dict)
     """Waiting requests by id, first come first served."""
+    pinned_now: bool | None = None
+    """What a caller has made of the configured pin, until the supervisor ends."""
+    keep_alive_now_s: float | None = None
+    """The same for the seconds that it stays."""
     listed: bool = True
     """False: the catalogue has dropped it; forgotten once nothing is left of it."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """Its last changes of state, printed when an impossible one comes."""
+
+
+def is_pinned(entry: Entry) -> bool:
+    """Whether a model is never evicted and never idle for too long."""
+    return entry.model.pinned if entry.pinned_now is None else entry.pinned_now
 
 
 def has_place(entry: Entry) -> bool:

@@ -87,9 +87,6 @@ def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
     kv_type = options.kv_type if options.HasField("kv_type") else None
     if kv_type is not None and kv_type not in get_args(KvType):
         bad("load.kv_type", f"{kv_type!r} is none of {', '.join(get_args(KvType))}")
-    keep_alive_s = options.keep_alive_s if options.HasField("keep_alive_s") else None
-    if keep_alive_s is not None and not (keep_alive_s == -1 or 0 <= keep_alive_s < math.inf):
-        bad("load.keep_alive_s", f"{keep_alive_s} is neither -1 nor 0 or more seconds")
     gpu_layers = options.gpu_layers if options.HasField("gpu_layers") else None
     if gpu_layers is not None and gpu_layers < -1:
         bad("load.gpu_layers", f"{gpu_layers} is neither -1 nor 0 or more")
@@ -101,8 +98,15 @@ def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
         batch_tokens=_within(options, "batch_tokens", 1, MOST_TOKENS),
         kv_type=kv_type,
         parallel=_within(options, "parallel", 1, MOST_PARALLEL),
-        keep_alive_s=keep_alive_s,
+        keep_alive_s=keep_alive_s(options.keep_alive_s) if options.HasField("keep_alive_s") else None,
     )
+
+
+def keep_alive_s(seconds: float) -> float:
+    """Seconds that a model may stay idle, if they can be such. Raises RefusedError."""
+    if not (seconds == -1 or 0 <= seconds < math.inf):
+        bad("keep_alive_s", f"{seconds} is neither -1 nor 0 or more seconds")
+    return seconds
 
 
 def _within(options: load_pb2.LoadOptions, field: str, least: int, most: int) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .state import Entry, ModelState
+from .state import Entry, ModelState, is_pinned
 from .world import World
 
 
@@ -66,7 +66,7 @@ def _resident(world: World, entry: Entry, now_s: float) -> Resident:
         queued=len(entry.queue),
         loaded_s=None if ready_s is None else now_s - ready_s,
         last_used_s=None if current is None or not current.used else now_s - current.last_used_s,
-        pinned=entry.model.pinned,
+        pinned=is_pinned(entry),
         context_tokens=current.context_tokens if current else 0,
     )
 

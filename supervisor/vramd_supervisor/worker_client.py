@@ -17,11 +17,10 @@ from vramd_proto.v1.worker_pb2 import (
 )
 
 from .catalog import Model, ModelFile, Settings
+from .closed_form import ubatch_tokens
 
 SERVICE = "/vramd.v1.WorkerService/"
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
-PHYSICAL_BATCH_TOKENS = 512
-"""Tokens per computation; more costs memory and gains little on the devices vramd is for."""
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),
@@ -106,14 +105,12 @@ def _serialized(message: Message) -> bytes:
 
 
 def _llama(file: ModelFile, settings: Settings, gpu_uuid: str) -> LlamaModel:
-    # An encoder takes an input in one piece.
-    physical = settings.batch_tokens if not file.shape.causal else min(settings.batch_tokens, PHYSICAL_BATCH_TOKENS)
     return LlamaModel(
         path=file.path,
         context_tokens=settings.context_tokens,
         batch_tokens=settings.batch_tokens,
-        ubatch_tokens=physical,
-        gpu_layers=settings.gpu_layers,
+        ubatch_tokens=ubatch_tokens(file.shape, settings),
+        gpu_layers=settings.gpu_layers if gpu_uuid else 0,
         kv_type=settings.kv_type,
         gpu_uuid=gpu_uuid,
     )

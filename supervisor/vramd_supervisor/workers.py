@@ -6,9 +6,10 @@ Runs in the event loop's thread; what takes time is a task whose end is an event
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, assert_never
+from typing import Any
 
 import grpc
+from typing_extensions import assert_never
 
 from .actions import Load, SetThreads, Spawn, Stop
 from .device_view import HOST, DeviceKind
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 EXIT_SEEN_S = 15.0
 """A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
 
+LAST_WORDS_S = 0.5
+"""A process whose stdout has ended without a hello is gone by then, or it will not go by itself."""
+
 
 class Worker:
     """One incarnation, as the shell sees it."""
@@ -38,6 +42,7 @@ class Worker:
         self.process: WorkerProcess | None = None
         self.client: WorkerClient | None = None
         self.log = spare_log
+        self.has_model = False
         self.first_lines: list[str] = []
         """What it printed before it had a model."""
         self.devices: Sequence[str] = (HOST,)
@@ -149,7 +154,7 @@ class Workers:
 
     def _printed(self, worker: Worker, lines: list[str]) -> None:
         worker.log.add(lines)
-        if worker.client is None or worker.devices == (HOST,):
+        if not worker.has_model:
             worker.first_lines = (worker.first_lines + lines)[-100:]
 
     async def _greet(self, worker: Worker, process: WorkerProcess) -> None:
@@ -157,7 +162,8 @@ class Workers:
         try:
             hello = await process.hello()
         except HelloError as error:
-            if not process.gone:
+            # A process that dies closes its stdout first: then its exit says more.
+            if not await process.exit_within(LAST_WORDS_S):
                 worker.fault = str(error)
                 await process.kill()
             return
@@ -203,7 +209,7 @@ class Workers:
         """From now on what it prints belongs to its model, and so does what it has printed before."""
         model_log.add(worker.first_lines)
         model_log.write("".join(f"{line}\n" for line in worker.first_lines).encode())
-        worker.first_lines, worker.log = [], model_log
+        worker.first_lines, worker.log, worker.has_model = [], model_log, True
 
     async def _set_threads(self, worker: Worker, threads: int) -> None:
         assert worker.client is not None

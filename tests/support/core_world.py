@@ -31,9 +31,11 @@ from vramd_supervisor.events import (
     LoadProgressed,
     LoadRefused,
     MemoryReleased,
+    ModelUpdated,
     PlansFound,
     PlansRefused,
     Requested,
+    RestartRequested,
     ShutdownRequested,
     Started,
     Streamed,
@@ -47,7 +49,7 @@ from vramd_supervisor.ledger import Account
 from vramd_supervisor.placement import Plan
 from vramd_supervisor.quote import Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.receipt import Receipt
-from vramd_supervisor.state import RequestKind
+from vramd_supervisor.state import RequestKind, is_pinned
 
 BUDGETS = {"card": 8, "host": 12}
 NEEDS = {
@@ -141,7 +143,7 @@ class CoreWorld:
                 self.errands.append(action)
             case Evicted(victim, incarnation):
                 assert incarnation not in self.granted.values(), "a busy model was made a victim"
-                assert not MODELS[victim].pinned, "a pinned model was made a victim"
+                assert not is_pinned(self.core.world.entries[victim]), "a pinned model was made a victim"
             case Grant(request, incarnation):
                 assert request in self.open_requests
                 assert request not in self.granted, "granted twice"
@@ -179,6 +181,11 @@ class CoreWorld:
     def unload(self, name: str, force: bool = False) -> int:
         request = self._accept()
         self.tell(UnloadRequested(self.now_s, request, name, 600.0, force))
+        return request
+
+    def restart(self, name: str, force: bool = False) -> int:
+        request = self._accept()
+        self.tell(RestartRequested(self.now_s, request, name, 600.0, force))
         return request
 
     def _accept(self) -> int:
@@ -243,6 +250,9 @@ class CoreWorld:
             self.tell(WorkerExited(self.now_s, incarnation, how))
             self.errands.append(Release(incarnation))
 
+    def pin(self, name: str, pinned: bool) -> None:
+        self.tell(ModelUpdated(self.now_s, name, pinned=pinned))
+
     def next_timer(self) -> None:
         """Moves the clock to the next timer, if there is one."""
         if not self.timers:
@@ -258,7 +268,9 @@ class CoreWorld:
         self.tell(CatalogueRead(self.now_s, {name: known for name, known in MODELS.items() if name != without}))
 
     def settle_down(self) -> None:
-        """No more faults: what is asked for is done, what runs ends, until nothing moves."""
+        """No more faults: what is asked for is done, what runs ends, nothing but one is pinned, until nothing moves."""
+        for name, known in MODELS.items():
+            self.pin(name, known.pinned)
         for device in BUDGETS:
             self.sample(device, 0)
         while self.errands or self.granted:

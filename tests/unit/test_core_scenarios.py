@@ -2,13 +2,14 @@
 
 from support.core_world import CoreWorld
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.actions import Evicted, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
+from vramd_supervisor.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
 from vramd_supervisor.config import Config, SchedulingConfig, ServerConfig
 from vramd_supervisor.events import (
     DeadlinePassed,
     KeepAliveEnded,
     LoadLimitReached,
     LoadProgressed,
+    ModelUpdated,
     ShutdownRequested,
     UnloadRequested,
 )
@@ -428,3 +429,72 @@ def test_an_unload_without_a_model_is_refused() -> None:
     world.open_requests.add(99)
     world.tell(UnloadRequested(world.now_s, 99, "nobody", 60.0))
     assert refusals(world) == [Reason.MODEL_NOT_FOUND]
+
+
+def test_a_restart_gives_a_new_process_and_keeps_the_waiting_in_their_places() -> None:
+    world = world_of()
+    running = [world.request("small"), world.request("small")]
+    waiting = [world.request("small"), world.request("small")]
+    run_all(world)
+    (before,) = world.alive
+    restart = world.restart("small")
+    assert state(world, "small") is ModelState.DRAINING
+    assert world.open_requests == {*running, *waiting, restart}
+    for request in running:
+        world.caller(request, "end")
+    run_all(world)
+    (after,) = world.alive
+    assert after != before
+    assert restart not in world.open_requests
+    assert sorted(world.granted) == waiting
+
+
+def test_a_restart_while_loading_begins_anew_and_loses_nobody() -> None:
+    world = world_of()
+    first = world.request("small")
+    world.run_errand()
+    restart = world.restart("small")
+    assert state(world, "small") is ModelState.STOPPING
+    run_all(world)
+    assert restart not in world.open_requests
+    assert first in world.granted
+
+
+def test_a_restart_keeps_the_settings_that_were_asked_for() -> None:
+    world = world_of()
+    loaded(world, "small")
+    world.restart("small")
+    world.run_errand()
+    (find,) = [errand for errand in world.errands if isinstance(errand, FindPlans)]
+    assert (find.options.context_tokens, find.options.parallel, find.options.keep_alive_s) == (2048, 2, 60.0)
+
+
+def test_what_has_no_process_cannot_be_restarted() -> None:
+    world = world_of()
+    world.restart("small")
+    assert refusals(world) == [Reason.MODEL_NOT_LOADED]
+
+
+def test_a_model_can_be_pinned_and_unpinned_while_it_runs() -> None:
+    world = world_of()
+    loaded(world, "middle")
+    world.tell(ModelUpdated(world.now_s, "middle", pinned=True))
+    world.request("large")
+    world.run_errand()
+    assert refusals(world) == [Reason.MEMORY_EXHAUSTED]
+    world.tell(ModelUpdated(world.now_s, "middle", pinned=False))
+    world.request("large")
+    run_all(world)
+    assert state(world, "large") is ModelState.READY
+
+
+def test_a_changed_keep_alive_counts_at_once_and_for_the_next_life() -> None:
+    world = world_of()
+    loaded(world, "small")
+    world.tell(ModelUpdated(world.now_s, "small", keep_alive_s=0.0))
+    assert state(world, "small") is ModelState.STOPPING
+    run_all(world)
+    again = world.request("small")
+    run_all(world)
+    world.caller(again, "end")
+    assert state(world, "small") is ModelState.STOPPING

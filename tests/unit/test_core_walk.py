@@ -53,10 +53,18 @@ class Walk(RuleBasedStateMachine):
     def failed_errand(self, data: st.DataObject) -> None:
         self.world.fail_errand(data.draw(st.integers(0, len(self.world.errands) - 1)))
 
-    @rule(what=st.sampled_from(["unload", "force", "time", "others", "rescan"]), data=st.data(), done=errands)
+    @rule(
+        what=st.sampled_from(["unload", "force", "restart", "pin", "time", "others", "rescan"]),
+        data=st.data(),
+        done=errands,
+    )
     def something_else(self, what: str, data: st.DataObject, done: list[int]) -> None:
         if what in ("unload", "force"):
             self.world.unload(data.draw(models), force=what == "force")
+        elif what == "restart":
+            self.world.restart(data.draw(models), force=data.draw(st.booleans()))
+        elif what == "pin":
+            self.world.pin(data.draw(models), data.draw(st.booleans()))
         elif what == "time":
             self.world.next_timer()
         elif what == "others":

@@ -5,6 +5,7 @@ Pure but for `default_runtime_dir`, which asks the system for its folder.
 
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def default_runtime_dir() -> Path:
     """The folder of this user's supervisor: `VRAMD_RUNTIME_DIR`, else the system's place for such things."""
     if chosen := os.environ.get("VRAMD_RUNTIME_DIR"):
         return Path(chosen)
-    return user_runtime_path("vramd", appauthor=False)
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR, as in containers, the folder is one below /tmp: that is no news to a user of vramd.
+        warnings.simplefilter("ignore")
+        return user_runtime_path("vramd", appauthor=False)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The engine: sequences that take turns in one thread, each at the declared pace."""
 
+import sys
 import threading
 import time
 from collections import deque
@@ -48,6 +49,7 @@ class SimulatedEngine:
     def __init__(self, spec: SimulatedSpec, parallel: int) -> None:
         self._spec = spec
         self._parallel = parallel
+        self._threads = 0
         self._memory = TakenMemory()
         self._changed = threading.Condition()
         self._waiting: deque[SimulatedSequence] = deque()
@@ -94,7 +96,10 @@ class SimulatedEngine:
         return vocabulary.detokenize(token_ids)
 
     def set_threads(self, threads: int) -> None:
-        """See `Engine`. Nothing is computed here, so nothing changes."""
+        """See `Engine`. Nothing is computed here, so it is only told: one line on stderr for each change."""
+        if threads != self._threads:
+            self._threads = threads
+            sys.stderr.write(f"simulated: {threads} threads\n")
 
     def _wake(self) -> None:
         with self._changed:
