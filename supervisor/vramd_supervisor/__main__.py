@@ -50,6 +50,7 @@ def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 @click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one.  [default: 50151]")
 @click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
 @click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
+@click.option("--owned", is_flag=True, help="End when stdin ends: the program that started this one is gone.")
 @click.version_option(version("vramd"), prog_name="vramd")
 def main(
     config: Path | None,
@@ -59,6 +60,7 @@ def main(
     port: int | None,
     runtime_dir: Path | None,
     untested_engine: bool,
+    owned: bool,
 ) -> None:
     """Starts the supervisor and stays with it until it ends.
 
@@ -69,12 +71,12 @@ def main(
     try:
         settings = load_config(config, os.environ, flags)
     except ConfigError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"vramd: {error}", err=True)
         sys.exit(2)
     try:
         instance = Instance(runtime_dir or default_runtime_dir())
     except AlreadyRunningError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"vramd: {error}", err=True)
         sys.exit(ALREADY_RUNNING)
     except OSError as error:
         click.echo(f"error: the runtime folder cannot be used: {error}", err=True)
@@ -85,9 +87,9 @@ def main(
         click.echo(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}")
 
     try:
-        ended_well = asyncio.run(serve(settings, base, instance, ready))
+        ended_well = asyncio.run(serve(settings, base, instance, ready, owned=owned))
     except AddressInUseError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"vramd: {error}", err=True)
         sys.exit(1)
     finally:
         instance.leave()

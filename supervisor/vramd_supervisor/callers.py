@@ -33,7 +33,7 @@ def requested(world: World, event: Requested) -> None:
         path = entry.model.source.path if isinstance(entry.model.source, ModelFile) else ""
         why = refusal(problem.reason, f"{event.model}: {problem.text}", model=event.model, path=path)
         world.emit(Refuse(event.request, why))
-    elif full := _queue_full(world, entry):
+    elif full := _queue_full(world, entry, event.kind):
         world.emit(Refuse(event.request, full))
     else:
         _accept(world, entry, event, event.kind, event.options)
@@ -54,9 +54,11 @@ def _admit(world: World, request: int, model: str) -> Entry | None:
     return entry
 
 
-def _queue_full(world: World, entry: Entry) -> Refusal | None:
+def _queue_full(world: World, entry: Entry, kind: RequestKind) -> Refusal | None:
     limits = world.config.scheduling
     if has_place(entry) and not entry.queue:
+        return None
+    if kind is RequestKind.LOAD and entry.state is ModelState.READY:
         return None
     if len(entry.queue) < limits.queue_per_model and world.queued < limits.queue_total:
         return None

@@ -148,6 +148,9 @@ class Core:
             assert len(entry.current.in_flight) <= entry.current.plan.settings.parallel, f"{name} has too many at once"
             assert entry.state is not ModelState.READY or entry.current.pid, f"{name} is ready without a pid"
             assert not (entry.state in COMING and entry.current.in_flight), f"{name} works before it is ready"
+        loads = {id_ for id_, request in entry.queue.items() if request.kind is RequestKind.LOAD}
+        assert loads == set(entry.loads), f"{name} has lost callers that wait for its load"
+        assert not (entry.state is ModelState.READY and loads), f"{name} is ready and has not said so"
         assert not (entry.state is ModelState.UNLOADED and entry.queue), f"{name} has forgotten its callers"
 
     def _check_request(self, request_id: int) -> None:

@@ -1,9 +1,10 @@
 """What those who watch get to see: every notice of the core, numbered. Remembers the last ones."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 
 from .actions import Notice
@@ -50,17 +51,26 @@ class Feed:
                 watcher.put_nowait(None)
         self._watchers.clear()
 
-    async def watch(self, after_sequence: int) -> AsyncGenerator[Published, None]:
-        """What comes; before it what is remembered behind `after_sequence`, unless that is 0. Ends for one too slow."""
+    @contextlib.contextmanager
+    def watching(self, after_sequence: int) -> Iterator[AsyncGenerator[Published, None]]:
+        """Collects from the first moment of the block; before it what is remembered behind `after_sequence`, but for 0.
+
+        It ends for one too slow.
+        """
         news: asyncio.Queue[Published | None] = asyncio.Queue(BEHIND)
         past = [published for published in self._past if 0 < after_sequence < published.sequence]
         self._watchers.add(news)
         try:
-            for published in past:
-                yield published
-            while news in self._watchers or not news.empty():
-                if (fresh := await news.get()) is None:
-                    return
-                yield fresh
+            yield self._told(past, news)
         finally:
             self._watchers.discard(news)
+
+    async def _told(
+        self, past: Iterable[Published], news: asyncio.Queue[Published | None]
+    ) -> AsyncGenerator[Published, None]:
+        for published in past:
+            yield published
+        while news in self._watchers or not news.empty():
+            if (fresh := await news.get()) is None:
+                return
+            yield fresh

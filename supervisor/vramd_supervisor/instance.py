@@ -44,7 +44,10 @@ class Instance:
         (self.folder.logs / "models").mkdir(parents=True, exist_ok=True)
         self.token = secrets.token_urlsafe(32)
         self._write_token()
-        self.socket_dir = _socket_folder(self.folder.path)
+        self.socket_dir = ""
+        """Where workers put their sockets; empty where they listen on TCP."""
+        if sys.platform != "win32":
+            self.socket_dir = _socket_folder(self.folder.path)
 
     def _write_token(self) -> None:
         fresh = self.folder.token_file.with_suffix(".new")
@@ -67,13 +70,11 @@ class Instance:
 
 
 def _socket_folder(runtime: Path) -> str:
-    """A folder (0700) of our own whose path is short and plain; empty where workers listen on TCP.
+    """A folder (0700) of our own whose path is short and plain.
 
     gRPC fails in odd ways for socket paths that are long or have `%`, `?`, `#` or the like in them, so a runtime folder
     of that kind is passed over for a temporary one.
     """
-    if sys.platform == "win32":
-        return ""
     sockets = runtime / "sockets"
     if _is_plain(str(sockets)):
         shutil.rmtree(sockets, ignore_errors=True)

@@ -14,7 +14,7 @@ from .lives import HOST, load, stop
 from .placement import Plan
 from .policy import Candidate
 from .room import Begin, Evict, Holders, Wait, find_room
-from .state import GOING, Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_pinned
+from .state import GOING, Entry, Incarnation, ModelState, Request, RequestState, has_place, is_pinned
 from .world import Waiting, World
 
 
@@ -65,17 +65,20 @@ def _want(world: World, entry: Entry) -> None:
 
 
 def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
-    """First come, first served, while there are places."""
+    """First come, first served, while there are places; who only wants it to be ready needs none."""
     assert incarnation.plan is not None
     settings = incarnation.plan.settings
+    for request in list(entry.loads.values()):
+        if differences := settings.differences(request.options):
+            world.refuse(request, _differently(entry, differences))
+        else:
+            _keep(incarnation, request.options)
+            world.end(request)
+            world.emit(Complete(request.id))
     while entry.queue:
         request = next(iter(entry.queue.values()))
         if differences := settings.differences(request.options):
             world.refuse(request, _differently(entry, differences))
-        elif request.kind is RequestKind.LOAD:
-            _keep(incarnation, request.options)
-            world.end(request)
-            world.emit(Complete(request.id))
         elif has_place(entry):
             _grant(world, incarnation, request)
         else:

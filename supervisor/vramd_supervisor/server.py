@@ -23,7 +23,7 @@ from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
-from . import containment
+from . import containment, owner
 from .actions import Evicted, LedgerChanged, ModelChanged, Notice, Released
 from .config import Config
 from .core import Core
@@ -85,10 +85,13 @@ class Parts:
     folders: Folders
 
 
-async def serve(config: Config, base: Path, instance: Instance, on_ready: Callable[[str], None]) -> bool:
+async def serve(
+    config: Config, base: Path, instance: Instance, on_ready: Callable[[str], None], *, owned: bool
+) -> bool:
     """Serves until somebody ends it; whether it ended in order. Raises AddressInUseError.
 
-    `base` is where relative paths of the configuration start; `on_ready` is told the address once clients can come.
+    `base` is where relative paths of the configuration start; `on_ready` is told the address once clients can come;
+    `owned` ends it with the program that holds its stdin.
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
@@ -106,6 +109,8 @@ async def serve(config: Config, base: Path, instance: Instance, on_ready: Callab
     await server.start()
     async with _running(sampler):
         with _signals(loop):
+            if owned:
+                owner.watch(asyncio.get_running_loop(), lambda: _leave_with_owner(loop))
             instance.announce(Address(address, os.getpid(), version("vramd")))
             log.info("listens on %s, runtime folder %s", address, instance.folder.path)
             on_ready(address)
@@ -224,6 +229,11 @@ async def _running(sampler: Sampler) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _leave_with_owner(loop: Loop) -> None:
+    log.info("its owner is gone: the supervisor ends")
+    loop.submit(ShutdownRequested(loop.now_s(), force=False))
 
 
 @contextlib.contextmanager

@@ -96,7 +96,9 @@ class SupervisorService(SupervisorServiceServicer):
     async def WatchEvents(
         self, request: supervisor_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.WatchEventsResponse]:
-        async with aclosing(self._feed.watch(request.after_sequence)) as story:
+        with self._feed.watching(request.after_sequence) as story:
+            # The header is the client's sign that from here on it misses nothing.
+            await context.send_initial_metadata(())
             async for published in story:
                 message = messages.event(published)
                 if not request.kinds or message.kind in request.kinds:

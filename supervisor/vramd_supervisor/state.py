@@ -110,6 +110,8 @@ class Entry:
     current: Incarnation | None = None
     queue: dict[int, Request] = field(default_factory=dict)
     """Waiting requests by id, first come first served."""
+    loads: dict[int, Request] = field(default_factory=dict)
+    """Those of the queue that take no place: they only wait until it is ready."""
     pinned_now: bool | None = None
     """What a caller has made of the configured pin, until the supervisor ends."""
     keep_alive_now_s: float | None = None

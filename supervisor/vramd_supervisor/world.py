@@ -80,9 +80,8 @@ class World:
 
     def report(self, entry: Entry, share: float | None, message: str) -> None:
         """Tells those who wait for a load."""
-        for request in entry.queue.values():
-            if request.kind is RequestKind.LOAD:
-                self.emit(Report(request.id, entry.state, share, message))
+        for request_id in entry.loads:
+            self.emit(Report(request_id, entry.state, share, message))
 
     def incarnate(self) -> Incarnation:
         """A new process, in the books only."""
@@ -114,12 +113,15 @@ class World:
         """Puts a request at the end of its model's queue."""
         self.requests[request.id] = request
         entry.queue[request.id] = request
+        if request.kind is RequestKind.LOAD:
+            entry.loads[request.id] = request
         self.queued += 1
         self.touch(entry)
 
     def leave_queue(self, request: Request) -> None:
         """Takes a request out of its queue, if it is in there."""
         entry = self.entries[request.model]
+        entry.loads.pop(request.id, None)
         if entry.queue.pop(request.id, None):
             self.queued -= 1
             self.touch(entry)

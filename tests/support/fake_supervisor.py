@@ -122,6 +122,8 @@ class FakeSupervisor:
         script = self._scripts[method]
         if not script:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, f"nothing is scripted for {method}")
+        if method == "WatchEvents":
+            context.send_initial_metadata(())
         for part in script.pop(0) if len(script) > 1 else script[0]:
             match part:
                 case Refusal():

@@ -15,6 +15,7 @@ from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceStub
 
 DETAILS_KEY = "grpc-status-details-bin"
 BOUND_S = 30.0
+CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
 _Detail = TypeVar("_Detail", ErrorInfo, RetryInfo)
 
@@ -49,7 +50,7 @@ def refused(call: Callable[[], object]) -> Refused:
     try:
         answer = call()
     except grpc.RpcError as error:
-        trailing = [value for key, value in error.trailing_metadata() or () if key == DETAILS_KEY]
+        trailing = [entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS_KEY]
         assert len(trailing) == 1, f"{error.code()}: {error.details()}"
         raw = trailing[0]
         assert isinstance(raw, bytes)

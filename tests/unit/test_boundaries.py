@@ -38,7 +38,18 @@ PURE = {
     "view",
     "world",
 }
-HARMLESS = {"collections", "dataclasses", "difflib", "enum", "itertools", "math", "pathlib", "re", "typing"}
+HARMLESS = {
+    "collections",
+    "dataclasses",
+    "difflib",
+    "enum",
+    "itertools",
+    "math",
+    "pathlib",
+    "re",
+    "typing",
+    "typing_extensions",
+}
 SEES_PROTOBUF = {
     "door",
     "feed",

@@ -1,0 +1,110 @@
+"""Requests: when the first word comes, who is served next, how long a model stays, who gets how many threads."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import vramd
+from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
+
+CONFIGURATION = "\n".join(
+    (
+        "[scheduling]\nstop_s = 0.3",
+        simulated("blocked", card="", manners=["block-after-first-token"]),
+        simulated("one", card="", parallel=1, tokens_per_s=20),
+        simulated("a", card=""),
+        simulated("left", card="", tokens_per_s=20),
+        simulated("right", card="", tokens_per_s=20),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SupervisorProcess]:
+    with SupervisorProcess(CONFIGURATION) as supervisor:
+        yield supervisor.ready()
+
+
+def test_the_first_word_leaves_before_the_second_token_exists(shared: SupervisorProcess) -> None:
+    with shared.client().chat("blocked", "x", timeout_s=BOUND_S) as stream:
+        assert next(stream)
+        assert len(stream.token_ids) == 1
+
+
+def test_a_caller_that_leaves_gives_its_place_to_the_next(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with client.generate("one", "x", max_tokens=2000) as endless:
+        next(endless)
+        with client.generate("one", "y", max_tokens=2) as waiting:
+            until("the second waits", lambda: client.load("one").queued == 1)
+            endless.cancel()
+            assert waiting.finish is not None
+            assert len(waiting.token_ids) == 2
+
+
+def test_a_client_that_vanishes_gives_its_place_to_the_next(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with vramd.Client(shared.folder.path) as vanishing:
+        next(vanishing.generate("one", "x", max_tokens=2000))
+    assert len(client.embed("one", ["x", "y"], timeout_s=BOUND_S)) == 2
+    until("nobody is left", lambda: client.load("one").in_flight == 0)
+
+
+def test_to_load_what_is_loaded_waits_for_nobody(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with client.generate("one", "x", max_tokens=2000) as endless:
+        next(endless)
+        with client.generate("one", "y", max_tokens=2):
+            seen = until("the second waits", lambda: found if (found := client.load("one")).queued else None)
+            assert (seen.in_flight, seen.queued) == (1, 1)
+
+
+def test_a_deadline_ends_a_request_that_waits(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with client.generate("one", "x", max_tokens=2000) as endless:
+        next(endless)
+        with pytest.raises(vramd.DeadlinePassed):
+            client.embed("one", "y", timeout_s=0.3)
+        until("nobody waits", lambda: client.load("one").queued == 0)
+        assert next(endless)
+
+
+def test_a_model_that_shall_not_stay_leaves_at_once(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with shared.story() as story:
+        incarnation = client.load("a", keep_alive_s=-1).incarnation
+        client.embed("a", "x", keep_alive_s=0)
+        story.until("it has left", lambda _: incarnation in {c.incarnation for c in story.changes("a", "STOPPING")})
+        story.until(
+            "its memory is back", lambda _: incarnation in {r.incarnation for r in story.details(vramd.Receipt)}
+        )
+
+
+def test_a_model_stays_as_long_as_it_shall(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with shared.story() as story:
+        incarnation = client.load("a", keep_alive_s=0.4).incarnation
+        client.embed("a", "x")
+        story.until("it has left", lambda _: incarnation in {c.incarnation for c in story.changes("a", "DRAINING")})
+        moments = {
+            event.detail.after: event.time_s
+            for event in story.events
+            if isinstance(event.detail, vramd.ModelChanged) and event.detail.incarnation == incarnation
+        }
+        assert 0.39 <= moments["DRAINING"] - moments["READY"] < 5
+
+
+def test_two_models_that_generate_share_the_cores(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    cores = client.status().supervisor.usable_cores
+    if cores < 2:
+        pytest.skip("one core is shared by nobody")
+    with ThreadPoolExecutor() as pool, client.logs("left", follow=True, timeout_s=BOUND_S) as told:
+        with client.generate("left", "x", max_tokens=2000) as left:
+            next(left)
+            with client.generate("right", "x", max_tokens=2000) as right:
+                next(right)
+            lines = pool.submit(lambda: [next(told) for _ in range(3)]).result(BOUND_S)
+        half = (cores + 1) // 2
+        assert lines == [f"simulated: {threads} threads" for threads in (cores, half, cores)]
+        assert f"simulated: {cores - half} threads" in list(client.logs("right"))

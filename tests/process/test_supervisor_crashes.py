@@ -1,0 +1,122 @@
+"""A worker that dies, hangs, floods or leaves children behind harms its own requests only."""
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import vramd
+from support.supervisor_process import SupervisorProcess, simulated, until
+
+MIB = 1 << 20
+
+CONFIGURATION = "\n".join(
+    (
+        "[server]\nload_deadline_s = 3",
+        "[scheduling]\nstop_s = 0.3",
+        simulated("dying", card="", tokens_per_s=20),
+        simulated("living", card="", tokens_per_s=50),
+        simulated("parent", card="", manners=["grandchild"]),
+        simulated("flood", card="", manners=["flood-stderr"]),
+        simulated("garbage", card="", manners=["garbage-on-stdout"]),
+        simulated("hanging", card="", manners=["hang-in-load", "ignore-sigterm"]),
+        simulated("hang-in-decode", card="", manners=["hang-in-decode"]),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SupervisorProcess]:
+    with SupervisorProcess(CONFIGURATION) as supervisor:
+        yield supervisor.ready()
+
+
+def process_of(client: vramd.Client, model: str) -> psutil.Process:
+    pid = client.load(model).pid
+    assert pid is not None
+    return psutil.Process(pid)
+
+
+def test_a_killed_worker_fails_its_own_stream_only(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with (
+        client.generate("living", "x", max_tokens=50) as living,
+        client.generate("dying", "x", max_tokens=500) as dying,
+    ):
+        next(living)
+        next(dying)
+        before = process_of(client, "dying")
+        before.kill()
+        with pytest.raises(vramd.WorkerCrashed) as failed:
+            list(dying)
+        assert (failed.value.reason, failed.value.metadata["exit"]) == (
+            "WORKER_CRASHED_MID_STREAM",
+            "killed by SIGKILL",
+        )
+        assert f"pid {before.pid}" in str(failed.value)
+        assert dying.received
+        assert client.embed("dying", "again").dimensions == 8
+        assert process_of(client, "dying").pid != before.pid
+        assert living.finish is not None
+        assert len(living.token_ids) == 50
+
+
+def test_an_exit_is_seen_at_once_although_a_grandchild_holds_stderr(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    worker = process_of(client, "parent")
+    (grandchild,) = worker.children()
+    receipt = client.unload("parent")
+    assert receipt.exit == "killed by SIGTERM"
+    assert receipt.exit_s < 0.3
+    until("the grandchild is gone too", lambda: not grandchild.is_running())
+
+
+def test_a_flood_on_stderr_neither_stops_the_answer_nor_fills_memory_or_disk(shared: SupervisorProcess) -> None:
+    client, supervisor = shared.client(), psutil.Process(shared.pid)
+    client.load("living")
+    before_bytes = supervisor.memory_info().rss
+    with client.generate("flood", "x", max_tokens=400) as stream:
+        assert stream.finish is not None
+        assert len(stream.token_ids) == 400
+    client.unload("flood")
+    assert supervisor.memory_info().rss - before_bytes < 40 * MIB
+    files = list((shared.folder.logs / "models").glob("flood*"))
+    assert 4 * MIB < sum(file.stat().st_size for file in files) < 9 * MIB
+    assert list(client.logs("flood", lines=1)) == [("flood " * 170).rstrip() + " "]
+
+
+def test_garbage_on_stdout_is_escaped_and_harmless(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    assert client.embed("garbage", "x").dimensions == 8
+    lines = list(client.logs("garbage"))
+    assert any("\\x00\\x01" in line for line in lines)
+    assert [line for line in lines if not line.replace("\t", "").isprintable()] == []
+
+
+def test_a_load_that_hangs_is_ended(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with shared.story() as story:
+        with pytest.raises(vramd.LoadTimedOut):
+            client.load("hanging", timeout_s=4.5)
+        (receipt,) = story.until(
+            "it is gone", lambda _: [r for r in story.details(vramd.Receipt) if r.model == "hanging"]
+        )
+        assert receipt.exit == "killed by SIGKILL"
+
+
+def test_an_engine_that_hangs_can_be_unloaded(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with client.generate("hang-in-decode", "x") as stream:
+        for _ in range(3):
+            next(stream)
+        assert client.unload("hang-in-decode", force=True).exit == "killed by SIGTERM"
+        with pytest.raises(vramd.Unloaded):
+            list(stream)
+
+
+def test_a_spare_that_is_killed_is_replaced_by_the_next_load() -> None:
+    with SupervisorProcess(simulated("a", card="")) as supervisor:
+        supervisor.heard("an idle worker takes")
+        (spare,) = supervisor.workers()
+        spare.kill()
+        supervisor.heard("worker 1: killed by SIGKILL")
+        assert supervisor.client().load("a").state == "READY"

@@ -1,0 +1,149 @@
+"""How a supervisor ends, and what it leaves behind: nothing."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import vramd
+from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
+
+WITHIN_S = 1.0
+"""After the supervisor's death a worker may live so long."""
+
+MODELS = "\n".join(
+    (
+        "[scheduling]\ndrain_s = 600\nstop_s = 0.3",
+        simulated("idle", card=""),
+        simulated("slow", card="", tokens_per_s=20),
+        simulated("loading", card="", load_s=600),
+        simulated("stopped", card=""),
+        simulated("rude", card="", manners=["ignore-sigterm"]),
+    )
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="waits for the end of strangers by pidfd")
+def test_no_worker_outlives_a_supervisor_that_is_killed() -> None:
+    if sys.platform == "linux":
+        with SupervisorProcess(MODELS) as supervisor, supervisor.story() as story:
+            client = supervisor.client()
+            for model in ("idle", "stopped", "rude"):
+                client.load(model)
+            loading, generating = client.generate("loading", "x"), client.generate("slow", "x", max_tokens=2000)
+            story.reached("loading", "LOADING")
+            next(generating)
+            until("a spare beside them", lambda: len(supervisor.workers()) == 6)
+            pids = {model.model: model.pid or 0 for model in client.resident()}
+            assert set(pids) == {"idle", "slow", "loading", "stopped", "rude"}
+            os.kill(pids["stopped"], signal.SIGSTOP)
+            until("it is stopped", lambda: psutil.Process(pids["stopped"]).status() == psutil.STATUS_STOPPED)
+            workers = {worker.pid: os.pidfd_open(worker.pid) for worker in supervisor.workers()}
+            supervisor.process.kill()
+            end_s = time.monotonic() + WITHIN_S
+            alive = [pid for pid, fd in workers.items() if not has_ended(fd, end_s)]
+            for fd in workers.values():
+                os.close(fd)
+            for stream in (loading, generating):
+                stream.cancel()
+        assert len(workers) == 6
+        assert alive == []
+
+
+def has_ended(pidfd: int, end_s: float) -> bool:
+    return bool(select.select([pidfd], [], [], max(0.0, end_s - time.monotonic()))[0])
+
+
+def assert_nothing_left(supervisor: SupervisorProcess, workers: list[psutil.Process]) -> None:
+    assert [worker for worker in workers if worker.is_running()] == []
+    assert sorted(path.name for path in supervisor.folder.path.iterdir()) == ["lock", "logs"]
+    assert "ERROR" not in supervisor.log
+
+
+def test_sigterm_lets_answers_end_then_leaves_nothing_behind() -> None:
+    with SupervisorProcess(MODELS) as supervisor, supervisor.story() as story:
+        client = supervisor.client()
+        client.load("idle")
+        with client.generate("slow", "x", max_tokens=12) as stream:
+            next(stream)
+            workers = supervisor.workers()
+            assert len(supervisor.sockets()) >= 2
+            supervisor.process.terminate()
+            assert stream.finish is not None
+            assert len(stream.token_ids) == 12
+        assert supervisor.exit_code(5) == 0
+        assert_nothing_left(supervisor, workers)
+        story.until("those who watch see the end", lambda _: story.over)
+        assert story.end is None
+        assert story.changes("slow", "UNLOADED")
+
+
+def test_a_second_sigterm_ends_it_at_once() -> None:
+    with SupervisorProcess(MODELS) as supervisor:
+        client = supervisor.client()
+        client.load("rude")
+        with client.generate("slow", "x", max_tokens=2000) as stream:
+            next(stream)
+            workers = supervisor.workers()
+            supervisor.process.terminate()
+            supervisor.heard("slow (2): DRAINING: the supervisor ends")
+            supervisor.process.terminate()
+            with pytest.raises(vramd.Unloaded):
+                list(stream)
+        assert supervisor.exit_code(5) == 0
+        assert_nothing_left(supervisor, workers)
+
+
+def test_sigterm_ends_a_load_and_tells_who_waits() -> None:
+    with SupervisorProcess(MODELS) as supervisor, supervisor.story() as story:
+        with supervisor.client().generate("loading", "x", timeout_s=1.9) as stream:
+            story.reached("loading", "LOADING")
+            supervisor.process.terminate()
+            with pytest.raises((vramd.ShuttingDown, vramd.SupervisorUnreachable)):
+                list(stream)
+        assert supervisor.exit_code(5) == 0
+
+
+def test_the_command_shutdown_ends_it() -> None:
+    with SupervisorProcess(MODELS) as supervisor:
+        supervisor.client().load("idle")
+        workers = supervisor.workers()
+        command = [sys.executable, "-m", "vramd", "shutdown", "--runtime-dir", str(supervisor.folder.path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert supervisor.exit_code(5) == 0
+        assert_nothing_left(supervisor, workers)
+
+
+def descriptors_and_threads(process: psutil.Process) -> tuple[int, int]:
+    if sys.platform == "win32":
+        return process.num_handles(), process.num_threads()
+    else:  # noqa: RET505  mypy takes what follows a platform's return for unreachable
+        return process.num_fds(), process.num_threads()
+
+
+def test_thirty_lives_of_a_model_leave_nothing_behind() -> None:
+    with SupervisorProcess(simulated("a", card="", load_s=0)) as supervisor:
+        client, process = supervisor.client(), psutil.Process(supervisor.pid)
+
+        def live_once() -> None:
+            client.load("a")
+            client.unload("a")
+
+        def resting() -> tuple[int, int] | None:
+            alone = len(supervisor.workers()) == len(supervisor.sockets()) == 1
+            return descriptors_and_threads(process) if alone else None
+
+        for _ in range(5):
+            live_once()
+        descriptors, threads = until("one spare is left", resting)
+        for _ in range(25):
+            live_once()
+        now = until("one spare is left again", resting)
+        # A few come and go by themselves; one for each life would be 25.
+        assert now[0] - descriptors < 5
+        assert now[1] - threads < 5

@@ -1,0 +1,184 @@
+"""Every reason of the table, seen by a real client, without a real model."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import psutil
+import pytest
+import vramd
+from support import gguf_bytes
+from support.reasons import ENGINE_ONLY, check
+from support.supervisor_process import CARD, SupervisorProcess, simulated
+from vramd_proto.v1.reasons import Reason
+
+CONFIGURATION = "\n".join(
+    (
+        "[server]\nrequest_deadline_s = 60",
+        "[scheduling]\nqueue_per_model = 1\nstop_s = 0.3",
+        CARD,
+        simulated("quick", context=100),
+        simulated("slow", tokens_per_s=1),
+        simulated("endless-load", load_s=600),
+        simulated("crash-in-load", manners=["exit-in-load"]),
+        simulated("crash-in-answer", manners=["exit-in-decode"]),
+        simulated("bug", manners=["bug"]),
+        simulated("pinned", card="4GiB", pinned=True),
+        simulated("beside-pinned", card="5GiB"),
+        simulated("giant", card="9GiB"),
+        '[models.gone]\npath = "gone.gguf"',
+        '[models.folder]\npath = "folder.gguf"',
+        '[models.garbage]\npath = "garbage.gguf"',
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProcess]:
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "folder.gguf").mkdir()
+    (folder / "garbage.gguf").write_bytes(b"GGUF" + b"\xff" * 4096)
+    configuration = CONFIGURATION.replace('path = "', f'path = "{folder.as_posix()}/')
+    with SupervisorProcess(configuration) as supervisor:
+        yield supervisor.ready()
+
+
+def stream_is_cut_off(supervisor: SupervisorProcess) -> None:
+    client = supervisor.client()
+    with client.generate("slow", "x") as stream:
+        next(stream)
+        client.unload("slow", force=True)
+        assert stream.text
+
+
+def queue_is_full(supervisor: SupervisorProcess) -> None:
+    client = supervisor.client()
+    with supervisor.story() as story, client.generate("endless-load", "x"):
+        story.reached("endless-load", "LOADING")
+        try:
+            client.embed("endless-load", "x")
+        finally:
+            client.unload("endless-load")
+
+
+def memory_is_exhausted(supervisor: SupervisorProcess) -> None:
+    client = supervisor.client()
+    client.load("pinned")
+    try:
+        client.load("beside-pinned")
+    finally:
+        client.unload("pinned")
+
+
+def loaded_differently(supervisor: SupervisorProcess) -> None:
+    supervisor.client().load("slow", context=200)
+    supervisor.client().embed("slow", "x", context=300)
+
+
+def killed_before_the_first_token(supervisor: SupervisorProcess) -> None:
+    client = supervisor.client()
+    client.load("slow")
+    with client.generate("slow", "x", timeout_s=0.4) as stream:
+        pid = client.load("slow").pid
+        assert pid is not None
+        psutil.Process(pid).kill()
+        next(stream)
+
+
+def supervisor_ends(_: SupervisorProcess) -> None:
+    with SupervisorProcess(simulated("slow", card="", tokens_per_s=1)) as ending:
+        client = ending.client()
+        with client.generate("slow", "x") as stream:
+            next(stream)
+            ending.process.terminate()
+            ending.heard("DRAINING: the supervisor ends")
+            client.embed("slow", "x", timeout_s=1)
+
+
+def request_has_had_its_time(_: SupervisorProcess) -> None:
+    with SupervisorProcess("[server]\nrequest_deadline_s = 0.3\n" + simulated("a", card="", load_s=600)) as impatient:
+        impatient.client().embed("a", "x")
+
+
+def load_takes_too_long(_: SupervisorProcess) -> None:
+    hanging = simulated("a", card="", manners=["hang-in-load"])
+    with SupervisorProcess("[server]\nload_deadline_s = 0.5\n" + hanging) as impatient:
+        impatient.client().load("a", timeout_s=4)
+
+
+def engine_is_missing(_: SupervisorProcess) -> None:
+    with SupervisorProcess() as place:
+        model, without = place.own / "m.gguf", place.own / "without"
+        without.mkdir()
+        (without / "llama_cpp.py").write_text(
+            "raise ModuleNotFoundError('No module named llama_cpp', name='llama_cpp')"
+        )
+        model.write_bytes(gguf_bytes.llama())
+        configuration = f'[models.m]\npath = "{model.as_posix()}"\n'
+        with SupervisorProcess(configuration, environment={"PYTHONPATH": str(without)}) as supervisor:
+            supervisor.client().load("m")
+
+
+CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
+    Reason.FIELD_INVALID: lambda it: it.client().chat("quick", []).text,
+    Reason.CONTEXT_OVERFLOW: lambda it: it.client().generate("quick", "word " * 101).text,
+    Reason.PROMPT_TOO_LARGE: lambda it: it.client().generate("quick", "word " * (2 << 20)).text,
+    Reason.TOKEN_MISSING: lambda it: it.stranger("").status(),
+    Reason.TOKEN_INVALID: lambda it: it.stranger("guessed").status(),
+    Reason.MODEL_NOT_FOUND: lambda it: it.client().load("quik"),
+    Reason.MODEL_FILE_MISSING: lambda it: it.client().load("gone"),
+    Reason.MODEL_PATH_INVALID: lambda it: it.client().load("folder"),
+    Reason.MODEL_FILE_INVALID: lambda it: it.client().load("garbage"),
+    Reason.MODEL_TOO_LARGE: lambda it: it.client().load("giant"),
+    Reason.MODEL_LOADED_DIFFERENTLY: loaded_differently,
+    Reason.MODEL_NOT_LOADED: lambda it: it.client().unload("giant"),
+    Reason.ENGINE_MISSING: engine_is_missing,
+    Reason.DEVICE_UNUSABLE: lambda it: it.client().load("giant", device="gpu7"),
+    Reason.QUEUE_FULL: queue_is_full,
+    Reason.MEMORY_EXHAUSTED: memory_is_exhausted,
+    Reason.SHUTTING_DOWN: supervisor_ends,
+    Reason.WORKER_CRASHED: lambda it: it.client().load("crash-in-load"),
+    Reason.LOAD_TIMEOUT: load_takes_too_long,
+    Reason.WORKER_CRASHED_MID_STREAM: lambda it: it.client().generate("crash-in-answer", "x").text,
+    Reason.MODEL_UNLOADED: stream_is_cut_off,
+    Reason.DEADLINE_PASSED: request_has_had_its_time,
+    Reason.INTERNAL: lambda it: it.client().generate("bug", "x").text,
+}
+
+
+def test_each_reason_has_its_case() -> None:
+    assert set(CASES) == set(Reason) - ENGINE_ONLY
+
+
+@pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.name)
+def test_reason_reaches_the_client(reason: Reason, shared: SupervisorProcess) -> None:
+    with pytest.raises(vramd.VramdError) as failed:
+        CASES[reason](shared)
+    check(failed.value, reason)
+    assert shared.client().status().supervisor.pid == shared.pid
+
+
+def test_a_crash_before_the_first_token_is_told_apart(shared: SupervisorProcess) -> None:
+    with pytest.raises(vramd.WorkerCrashed) as failed:
+        killed_before_the_first_token(shared)
+    check(failed.value, Reason.WORKER_CRASHED)
+    assert failed.value.metadata["exit"] == "killed by SIGKILL"
+
+
+def test_a_fault_is_told_as_an_incident_and_explained_in_the_models_log_only(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with pytest.raises(vramd.Internal) as failed:
+        list(client.generate("bug", "x"))
+    incident = failed.value.metadata["incidentId"]
+    assert incident in str(failed.value)
+    assert "manner" not in str(failed.value)
+    logged = "\n".join(client.logs("bug", lines=1000))
+    assert incident in logged
+    assert "RuntimeError: a simulated model with the manner 'bug'" in logged
+
+
+def test_long_names_do_not_make_a_status_too_large(shared: SupervisorProcess) -> None:
+    with pytest.raises(vramd.VramdError) as failed:
+        shared.client().load("é" * 512)
+    check(failed.value, Reason.MODEL_NOT_FOUND)
+    with pytest.raises(vramd.VramdError) as failed:
+        shared.client().load("giant", device="é" * 100_000)
+    check(failed.value, Reason.DEVICE_UNUSABLE)

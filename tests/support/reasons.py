@@ -1,0 +1,44 @@
+"""What a failed call must carry, whatever its reason; and which reasons only a real engine gives."""
+
+import grpc
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from vramd import VramdError
+from vramd.error_table import BY_REASON
+from vramd_proto.v1.reasons import Reason
+
+ENGINE_ONLY = {
+    Reason.MODEL_UNSUPPORTED,
+    Reason.EMBEDDING_UNSUPPORTED,
+    Reason.GENERATION_UNSUPPORTED,
+    Reason.CHAT_TEMPLATE_UNUSABLE,
+}
+"""Given by llama.cpp alone; the others need no real model."""
+
+MOST_DETAIL_BYTES = 4096
+MOST_MESSAGE_BYTES = 1024
+
+
+def check(error: VramdError, reason: Reason) -> None:
+    """Asserts that an error is what the table of reasons says, as Python class and on the wire."""
+    meaning = reason.value
+    assert (error.reason, error.code) == (reason.name, meaning.code), error
+    assert type(error) is BY_REASON[reason]
+    assert error.retry_after_s == meaning.retry_after_s
+    assert set(meaning.metadata) <= set(error.metadata)
+    assert "" not in (error.metadata[key] for key in meaning.metadata)
+
+    call = error.__cause__
+    assert isinstance(call, grpc.RpcError)
+    packed = [entry.value for entry in call.trailing_metadata() or () if entry.key == "grpc-status-details-bin"]
+    assert len(packed) == 1
+    assert isinstance(packed[0], bytes)
+    assert len(packed[0]) <= MOST_DETAIL_BYTES
+    assert 0 < len(str(error).encode()) <= MOST_MESSAGE_BYTES
+    assert "Traceback" not in str(error)
+    status = Status.FromString(packed[0])
+    assert (status.code, status.message) == (grpc.StatusCode[meaning.code].value[0], str(error))
+    info, retry = ErrorInfo(), RetryInfo()
+    kinds = [(detail.Unpack(info), detail.Unpack(retry)) for detail in status.details]
+    assert info.domain == "vramd"
+    assert sorted(kinds, reverse=True) == [(True, False)] + [(False, True)] * (meaning.retry_after_s is not None)

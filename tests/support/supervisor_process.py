@@ -1,0 +1,223 @@
+"""A real supervisor: `vramd serve` in a runtime folder of its own, clients for it, and all that it tells of itself."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import psutil
+import vramd
+from vramd_proto.v1.rendezvous import Address, RuntimeDir
+
+BOUND_S = 30.0
+"""Nothing here takes this long, unless it hangs."""
+
+POLL_S = 0.01
+
+CARD = '[devices.card]\nkind = "virtual"\ntotal = "8GiB"\n'
+"""A device that models of tests declare their bytes on."""
+
+Value = TypeVar("Value")
+
+
+def until(what: str, look: Callable[[], Value | None], bound_s: float = BOUND_S) -> Value:
+    """Looks again and again until there is something to see; fails if there is nothing within the bound."""
+    end_s = time.monotonic() + bound_s
+    while not (seen := look()):
+        assert time.monotonic() < end_s, f"not within {bound_s:g} s: {what}"
+        time.sleep(POLL_S)
+    return seen
+
+
+def simulated(model: str, card: str = "1GiB", host: str = "60MiB", **settings: object) -> str:
+    """The table of a simulated model in the configuration; quick, unless told otherwise."""
+    given = {"load_s": 0.1, "tokens_per_s": 500, **settings}
+    keys = "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
+    memory = ", ".join(f'{device} = "{size}"' for device, size in (("host", host), ("card", card)) if size)
+    return f'[models.{model}]\nengine = "simulated"\nmemory = {{ {memory} }}\n{keys}'
+
+
+class Story:
+    """What a supervisor has told since its start, read by a thread as it comes."""
+
+    def __init__(self, feed: vramd.Feed[vramd.Event]) -> None:
+        self.events: list[vramd.Event] = []
+        self.end: vramd.VramdError | None = None
+        """Why nothing more comes, unless it was ended from here."""
+        self._feed = feed
+        self._changed = threading.Condition()
+        self.over = False
+        """Nothing more comes."""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            for event in self._feed:
+                with self._changed:
+                    self.events.append(event)
+                    self._changed.notify_all()
+        except vramd.VramdError as error:
+            self.end = error
+        with self._changed:
+            self.over = True
+            self._changed.notify_all()
+
+    def until(self, what: str, holds: Callable[[Sequence[vramd.Event]], Value | None]) -> Value:
+        """Waits until the events so far say so."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.over or holds(self.events), BOUND_S)
+            seen = holds(self.events)
+        assert seen, f"not told: {what}; but: {[event.detail for event in self.events[-20:]]}, then {self.end}"
+        return seen
+
+    def reached(self, model: str, state: str, times: int = 1) -> vramd.ModelChanged:
+        """Waits until a model has come into a state for so many times."""
+        return self.until(
+            f"{model} {state} for {times} times",
+            lambda _: found[times - 1] if len(found := self.changes(model, state)) >= times else None,
+        )
+
+    def changes(self, model: str, state: str) -> list[vramd.ModelChanged]:
+        """The times that a model came into a state."""
+        return [c for c in self.details(vramd.ModelChanged) if (c.model, c.after) == (model, state)]
+
+    def details(self, kind: type[Value]) -> list[Value]:
+        """The events of one kind, so far."""
+        return [event.detail for event in list(self.events) if isinstance(event.detail, kind)]
+
+    def __enter__(self) -> "Story":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._feed.cancel()
+        self._reader.join(BOUND_S)
+
+
+class SupervisorProcess:
+    """Gone when its `with` ends, with all its workers, clients and files."""
+
+    def __init__(
+        self,
+        configuration: str = "",
+        *,
+        runtime_dir: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = ("--port", "0"),
+        cwd: Path | None = None,
+    ) -> None:
+        # The system's limit for the path of a socket is below the length of many a test's folder.
+        self.own = Path(tempfile.mkdtemp(prefix="vs"))
+        self.folder = RuntimeDir(runtime_dir or self.own / "run")
+        self.configuration = self.own / "vramd.toml"
+        self.configuration.write_text(configuration, "utf-8")
+        self._printed = self.own / "printed"
+        self._clients: list[vramd.Client] = []
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMD_", "PYTHON"))}
+        with self._printed.open("wb") as out:
+            self.process = subprocess.Popen(
+                self._command(arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=cwd or self.own,
+                env={**kept, **(environment or {})},
+            )
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        files = ("--config", str(self.configuration), "--runtime-dir", str(self.folder.path))
+        return [sys.executable, "-m", "vramd", "serve", *files, *arguments]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def printed(self) -> str:
+        return self._printed.read_text("utf-8", "replace")
+
+    @property
+    def log(self) -> str:
+        """The log file of the supervisor itself."""
+        return (self.folder.logs / "supervisor.log").read_text("utf-8")
+
+    def ready(self) -> "SupervisorProcess":
+        """Waits until it can be found."""
+        until("an address file", lambda: self.folder.address_file.exists() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.printed
+        return self
+
+    @property
+    def address(self) -> Address:
+        found = Address.read(self.ready().folder.address_file)
+        assert found is not None
+        return found
+
+    def client(self) -> vramd.Client:
+        """Closed with this supervisor. It repeats calls as any client does, but without waiting in between."""
+        return self._kept(vramd.Client(self.ready().folder.path, sleep=lambda _: None))
+
+    def stranger(self, token: str) -> vramd.Client:
+        """A client that has the address and this token, and has never seen the runtime folder."""
+        return self._kept(vramd.Client(address=self.address.address, token=token))
+
+    def _kept(self, client: vramd.Client) -> vramd.Client:
+        self._clients.append(client)
+        return client
+
+    @contextlib.contextmanager
+    def story(self) -> Iterator[Story]:
+        """All its events but the very first one."""
+        client = vramd.Client(self.ready().folder.path)
+        with client, Story(client.watch(after_sequence=1)) as story:
+            yield story
+
+    def workers(self) -> list[psutil.Process]:
+        """Every process below it, zombies too."""
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def sockets(self) -> list[Path]:
+        """Of its workers, where they lie in the runtime folder."""
+        folder = self.folder.path / "sockets"
+        return sorted(folder.iterdir()) if folder.exists() else []
+
+    def heard(self, text: str) -> None:
+        """Waits until it has printed this."""
+        until(f"{text!r} printed", lambda: text in self.printed)
+
+    def exit_code(self, bound_s: float = BOUND_S) -> int:
+        """Waits for its end."""
+        return self.process.wait(bound_s)
+
+    def end(self, bound_s: float = BOUND_S) -> int:
+        """Ends it in order, at once."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            # Another number: two of one kind may come as one.
+            self.process.send_signal(signal.SIGINT)
+        return self.exit_code(bound_s)
+
+    def __enter__(self) -> "SupervisorProcess":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        for client in self._clients:
+            client.close()
+        try:
+            self.end()
+        finally:
+            self.process.kill()
+            self.process.wait(BOUND_S)
+            if kind is not None:
+                print(self.printed)
+            shutil.rmtree(self.own, ignore_errors=True)
