@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from click import ClickException
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Wait, answer, device, known, resident
 from vramd.commands.starting import ensure_running
 from vramd.console import leave_current_folder
+from vramd.errors import StartFailed
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_proto.v1.rendezvous import Address, RuntimeDir
 
@@ -203,7 +203,7 @@ def test_start_leaves_a_running_supervisor_alone(fake: FakeSupervisor) -> None:
 
 def test_start_shows_why_it_failed(tmp_path: Path) -> None:
     serve = (sys.executable, "-c", "raise SystemExit('the port is taken')")
-    with pytest.raises(ClickException, match="exit code 1:\nthe port is taken"):
+    with pytest.raises(StartFailed, match="exit code 1:\nthe port is taken"):
         ensure_running(tmp_path / "run", serve)
     if sys.platform != "win32":
         assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700

@@ -8,7 +8,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from support.fake_supervisor import Refusal, status_bytes
-from vramd.errors import BY_CODE, BY_REASON
+from vramd.error_table import BY_CODE, BY_REASON
 from vramd.failures import failure
 from vramd_proto.v1.reasons import Reason
 

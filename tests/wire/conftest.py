@@ -4,20 +4,19 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from support.served import served
-from support.wire import Caller
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from support.supervisor_process import CARD, SupervisorProcess, simulated
+from support.wire import CHANNEL_OPTIONS, Caller
+
+MODELS = simulated("talker", tokens_per_s=2000) + simulated("slow", tokens_per_s=20) + simulated("unused")
 
 
 @pytest.fixture(scope="session")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeDir]:
-    with served(tmp_path_factory.mktemp("served")) as folder:
-        yield folder
+def supervisor() -> Iterator[SupervisorProcess]:
+    with SupervisorProcess(CARD + MODELS) as process:
+        yield process.ready()
 
 
 @pytest.fixture
-def caller(runtime: RuntimeDir) -> Iterator[Caller]:
-    address = Address.read(runtime.address_file)
-    assert address is not None
-    with grpc.insecure_channel(address.address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
-        yield Caller(channel, runtime.token_file.read_text().strip())
+def caller(supervisor: SupervisorProcess) -> Iterator[Caller]:
+    with grpc.insecure_channel(supervisor.address.address, CHANNEL_OPTIONS) as channel:
+        yield Caller(channel, supervisor.folder.token_file.read_text().strip())

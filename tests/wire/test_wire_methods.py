@@ -51,7 +51,7 @@ def detokenize(caller: Caller) -> None:
 
 def list_models(caller: Caller) -> None:
     answer = caller.models.ListModels(model_pb2.ListModelsRequest(), metadata=caller.metadata, timeout=BOUND_S)
-    assert [model.id for model in answer.models] == ["slow", "talker"]
+    assert [model.id for model in answer.models] == ["slow", "talker", "unused"]
 
 
 def get_model(caller: Caller) -> None:
@@ -62,7 +62,7 @@ def get_model(caller: Caller) -> None:
 
 def rescan_models(caller: Caller) -> None:
     answer = caller.models.RescanModels(model_pb2.RescanModelsRequest(), metadata=caller.metadata, timeout=BOUND_S)
-    assert (answer.known, list(answer.added), list(answer.removed)) == (2, [], [])
+    assert (answer.known, list(answer.added), list(answer.removed)) == (3, [], [])
 
 
 def load_model(caller: Caller) -> None:
@@ -80,6 +80,25 @@ def unload_model(caller: Caller) -> None:
     assert (receipt.model, {device.id for device in receipt.devices}) == ("talker", {"card", "host"})
     assert receipt.pid
     assert receipt.exit
+
+
+def update_model(caller: Caller) -> None:
+    for pinned in (True, False):
+        request = model_pb2.UpdateModelRequest(model="talker", pinned=pinned)
+        answer = caller.models.UpdateModel(request, metadata=caller.metadata, timeout=BOUND_S)
+        assert (answer.model.id, answer.model.pinned) == ("talker", pinned)
+
+
+def restart_model(caller: Caller) -> None:
+    load_model(caller)
+    before = caller.models.GetModel(
+        model_pb2.GetModelRequest(model="talker"), metadata=caller.metadata, timeout=BOUND_S
+    ).resident
+    request = model_pb2.RestartModelRequest(model="talker")
+    after = caller.models.RestartModel(request, metadata=caller.metadata, timeout=BOUND_S).resident
+    assert after.pid != before.pid
+    assert after.incarnation > before.incarnation
+    assert after.state == model_pb2.MODEL_STATE_READY
 
 
 def get_status(caller: Caller) -> None:
@@ -126,6 +145,8 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "RescanModels": rescan_models,
     "LoadModel": load_model,
     "UnloadModel": unload_model,
+    "UpdateModel": update_model,
+    "RestartModel": restart_model,
     "GetStatus": get_status,
     "ListDevices": list_devices,
     "WatchEvents": watch_events,

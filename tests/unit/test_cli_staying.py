@@ -1,0 +1,182 @@
+"""`pin`, `unpin`, `keep`, `restart`, `events`, and how wrong usage is told."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, receipt, resident
+from vramd.commands import vramd
+from vramd_proto.v1 import model_pb2, supervisor_pb2
+from vramd_proto.v1.reasons import Reason
+
+Shell = Callable[..., Result]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
+    with FakeSupervisor(tmp_path / "run") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    def call(*arguments: str) -> Result:
+        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(vramd, arguments)
+
+    return call
+
+
+@pytest.mark.parametrize(("command", "pinned"), [("pin", True), ("unpin", False)])
+def test_pin_and_unpin(fake: FakeSupervisor, shell: Shell, command: str, pinned: bool) -> None:
+    fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=known()))
+    assert shell(command, "talker").stdout == f"talker is {'' if pinned else 'not '}pinned\n"
+    assert fake.requests("UpdateModel") == [model_pb2.UpdateModelRequest(model="talker", pinned=pinned)]
+    assert json.loads(shell(command, "talker", "--json").stdout)["id"] == "talker"
+
+
+@pytest.mark.parametrize(
+    ("alive", "seconds", "words"),
+    [
+        ("10m", 600, "stays 10 min after its last use"),
+        ("90s", 90, "stays 90 s after its last use"),
+        ("90", 90, "stays 90 s after its last use"),
+        ("1.5h", 5400, "stays 90 min after its last use"),
+        ("2d", 172_800, "stays 2 d after its last use"),
+        ("0", 0, "leaves at once after its use"),
+        ("-1", -1, "stays"),
+        ("forever", -1, "stays"),
+    ],
+)
+def test_keep(fake: FakeSupervisor, shell: Shell, alive: str, seconds: float, words: str) -> None:
+    fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=known()))
+    assert shell("keep", "talker", "--alive", alive).stdout == f"talker {words}\n"
+    assert fake.requests("UpdateModel") == [model_pb2.UpdateModelRequest(model="talker", keep_alive_s=seconds)]
+
+
+@pytest.mark.parametrize("alive", ["soon", "-2", "1e3", "10 m", "", "nan"])
+def test_what_is_no_duration_is_wrong_usage(fake: FakeSupervisor, shell: Shell, alive: str) -> None:
+    done = shell("keep", "talker", "--alive", alive)
+    assert done.exit_code == 2
+    assert "is no duration" in done.stderr
+    assert fake.calls == []
+
+
+def test_restart(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("RestartModel", model_pb2.RestartModelResponse(resident=resident()))
+    done = shell("restart", "talker", "--force")
+    assert done.stdout == "talker is loaded: pid 4711, 3.0 GiB on gpu0, context 4096\n"
+    assert fake.requests("RestartModel") == [model_pb2.RestartModelRequest(model="talker", force=True)]
+    assert json.loads(shell("restart", "talker", "--json").stdout)["incarnation"] == 3
+
+
+def test_restart_of_what_is_not_loaded(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("RestartModel", Refusal(Reason.MODEL_NOT_LOADED, message="it is not loaded"))
+    done = shell("restart", "talker")
+    assert (done.exit_code, done.stderr) == (1, "vramd: it is not loaded (MODEL_NOT_LOADED)\n")
+
+
+def story() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
+    row = supervisor_pb2.LedgerRow(id="gpu0", reserved_bytes=3 << 30, budget_bytes=7 << 30)
+    told = supervisor_pb2.WatchEventsResponse
+    return (
+        told(
+            sequence=41,
+            kind=supervisor_pb2.EVENT_KIND_MODEL,
+            model_changed=supervisor_pb2.ModelChanged(
+                model="a",
+                incarnation=2,
+                before=model_pb2.MODEL_STATE_LOADING,
+                after=model_pb2.MODEL_STATE_READY,
+                cause="it answers",
+            ),
+        ),
+        told(
+            sequence=42,
+            kind=supervisor_pb2.EVENT_KIND_LEDGER,
+            ledger_changed=supervisor_pb2.LedgerChanged(devices=[row], cause="a is loaded"),
+        ),
+        told(
+            sequence=43,
+            kind=supervisor_pb2.EVENT_KIND_EVICTION,
+            evicted=supervisor_pb2.Evicted(model="a", incarnation=2, for_model="b", reason="used 3 s ago"),
+        ),
+        told(sequence=44, kind=supervisor_pb2.EVENT_KIND_RELEASE, released=receipt()),
+        told(sequence=45),
+    )
+
+
+def test_events_are_lines(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("WatchEvents", *story())
+    done = shell("events", "--kind", "memory", "--kind", "model", "--after", "40")
+    assert done.exit_code == 0
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["41", "42", "43", "44", "45"]
+    assert [" ".join(line[2].split()) for line in lines] == [
+        "model a (2) LOADING -> READY: it answers",
+        "memory gpu0 3.0 GiB of 7.0 GiB: a is loaded",
+        "eviction a (2) leaves for b: used 3 s ago",
+        "release talker is unloaded: pid 4711 left by itself after 0.25 s; 198.0 MiB came back of 200.0 MiB reserved",
+        "UNSPECIFIED of a kind that this version does not know",
+    ]
+    kinds = [supervisor_pb2.EVENT_KIND_LEDGER, supervisor_pb2.EVENT_KIND_MODEL]
+    assert fake.requests("WatchEvents") == [supervisor_pb2.WatchEventsRequest(kinds=kinds, after_sequence=40)]
+
+
+def test_events_as_json_are_an_object_per_line(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("WatchEvents", *story())
+    told = [json.loads(line) for line in shell("events", "--json").stdout.splitlines()]
+    assert [event["kind"] for event in told] == ["MODEL", "LEDGER", "EVICTION", "RELEASE", "UNSPECIFIED"]
+    assert all(list(event) == ["sequence", "time_s", "kind", "detail"] for event in told)
+    assert told[2]["detail"] == {"model": "a", "incarnation": 2, "for_model": "b", "reason": "used 3 s ago"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_ends_the_events(fake: FakeSupervisor) -> None:
+    wait = Wait()
+    fake.script("WatchEvents", *story()[:1], wait)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vramd", "events", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "VRAMD_RUNTIME_DIR": str(fake.folder.path)},
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["sequence"] == 41  # a line comes when it happens, in a pipe too
+    assert wait.reached.wait(BOUND_S)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 130
+    assert wait.left.wait(BOUND_S)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--bogus",), "No such option"),
+        (("no-such-command",), "No such command"),
+        (("ps", "--bogus"), "No such option"),
+        (("keep", "talker"), "Missing option '--alive'"),
+        (("ps", "--address", "a:1", "--runtime-dir", "b"), "give one"),
+        (("events", "--kind", "noise"), "'noise'"),
+    ],
+)
+def test_wrong_usage_is_told_like_every_failure(shell: Shell, arguments: tuple[str, ...], told: str) -> None:
+    done = shell(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("vramd: ")
+    assert told in last
+    assert "Error" not in done.stderr
+
+
+def test_without_a_command_there_is_the_help(shell: Shell) -> None:
+    assert "Commands:" in shell().output
+    assert shell("--help").exit_code == 0
+    assert shell("chat", "--help").exit_code == 0

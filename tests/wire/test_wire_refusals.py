@@ -1,0 +1,111 @@
+"""Refusals: a canonical status with exactly one ErrorInfo of ours, whatever the call was."""
+
+from collections.abc import Callable
+
+import pytest
+from support.wire import BOUND_S, Caller, Refused, parts, question, refused
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1.reasons import DOMAIN, Reason
+from vramd_proto.v1.rendezvous import TOKEN_KEY
+
+MIB = 1024 * 1024
+
+
+def get(caller: Caller, model: str) -> object:
+    request = model_pb2.GetModelRequest(model=model)
+    return caller.models.GetModel(request, metadata=caller.metadata, timeout=BOUND_S)
+
+
+def chat(caller: Caller, request: inference_pb2.ChatRequest) -> object:
+    return list(caller.inference.Chat(request, metadata=caller.metadata, timeout=BOUND_S))
+
+
+def hot(caller: Caller) -> object:
+    sampling = inference_pb2.Sampling(temperature=float("nan"))
+    return chat(caller, inference_pb2.ChatRequest(model="talker", messages=question(), sampling=sampling))
+
+
+def unload(caller: Caller) -> object:
+    request = model_pb2.UnloadModelRequest(model="unused")
+    return caller.models.UnloadModel(request, metadata=caller.metadata, timeout=BOUND_S)
+
+
+def logs(caller: Caller) -> object:
+    request = supervisor_pb2.TailLogsRequest(model="nobody")
+    return list(caller.supervisor.TailLogs(request, metadata=caller.metadata, timeout=BOUND_S))
+
+
+def embed(caller: Caller) -> object:
+    request = inference_pb2.EmbedRequest(model="talker", inputs=[inference_pb2.EmbedInput(parts=parts(""))])
+    return caller.inference.Embed(request, metadata=caller.metadata, timeout=BOUND_S)
+
+
+CALLS: dict[str, tuple[Reason, Callable[[Caller], object]]] = {
+    "unary, unknown model": (Reason.MODEL_NOT_FOUND, lambda caller: get(caller, "nobody")),
+    "unary, empty field": (Reason.FIELD_INVALID, lambda caller: get(caller, "")),
+    "stream, unknown model": (Reason.MODEL_NOT_FOUND, logs),
+    "stream, no messages": (Reason.FIELD_INVALID, lambda caller: chat(caller, inference_pb2.ChatRequest(model="m"))),
+    "stream, not a number": (Reason.FIELD_INVALID, hot),
+    "nothing to unload": (Reason.MODEL_NOT_LOADED, unload),
+    "nothing to embed": (Reason.FIELD_INVALID, embed),
+    "a name of many bytes": (Reason.MODEL_NOT_FOUND, lambda caller: get(caller, "\N{SNOWMAN}" * 512)),
+}
+
+
+def check(answer: Refused, reason: Reason) -> None:
+    meaning = reason.value
+    assert [(info.domain, info.reason) for info in answer.infos] == [(DOMAIN, reason.name)]
+    assert set(meaning.metadata) <= set(answer.infos[0].metadata)
+    assert answer.code == meaning.code
+    assert answer.message == answer.status.message != ""
+    assert len(answer.retries) == (meaning.retry_after_s is not None)
+    assert answer.details_bytes < 4096
+
+
+@pytest.mark.parametrize("what", CALLS)
+def test_a_refusal_is_one_error_info(caller: Caller, what: str) -> None:
+    reason, call = CALLS[what]
+    check(refused(lambda: call(caller)), reason)
+
+
+TOKENS = {
+    "none": ((), Reason.TOKEN_MISSING),
+    "another": (((TOKEN_KEY, "Bearer another"),), Reason.TOKEN_INVALID),
+    "no bearer": (((TOKEN_KEY, "another"),), Reason.TOKEN_INVALID),
+    "empty": (((TOKEN_KEY, ""),), Reason.TOKEN_INVALID),
+}
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_every_service_asks_for_the_token(caller: Caller, token: str) -> None:
+    metadata, reason = TOKENS[token]
+    caller.metadata = metadata
+    check(refused(lambda: get(caller, "talker")), reason)
+    check(refused(lambda: hot(caller)), reason)
+    request = supervisor_pb2.GetStatusRequest()
+    check(refused(lambda: caller.supervisor.GetStatus(request, metadata=metadata, timeout=BOUND_S)), reason)
+
+
+def generate(caller: Caller, prompt: str) -> Refused:
+    request = inference_pb2.GenerateRequest(model="talker", prompt=parts(prompt))
+    return refused(lambda: list(caller.inference.Generate(request, metadata=caller.metadata, timeout=BOUND_S)))
+
+
+def test_five_megabytes_pass_to_the_model(caller: Caller) -> None:
+    """A context that holds them is nobody's, so the model itself says so, with the numbers."""
+    answer = generate(caller, "word " * (5 * MIB // 5))
+    check(answer, Reason.CONTEXT_OVERFLOW)
+    metadata = answer.infos[0].metadata
+    assert int(metadata["promptTokens"]) > int(metadata["contextTokens"])
+
+
+def test_nine_mebibytes_are_too_many(caller: Caller) -> None:
+    answer = generate(caller, "x" * (9 * MIB))
+    check(answer, Reason.PROMPT_TOO_LARGE)
+    metadata = answer.infos[0].metadata
+    assert int(metadata["bytes"]) > 9 * MIB > int(metadata["limitBytes"])
+
+
+def test_after_a_refusal_the_channel_goes_on(caller: Caller) -> None:
+    generate(caller, "x" * (9 * MIB))
+    assert get(caller, "talker")
