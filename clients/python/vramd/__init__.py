@@ -11,6 +11,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vramd.async_client import AsyncClient as AsyncClient
+    from vramd.async_stream import AsyncFeed as AsyncFeed
+    from vramd.async_stream import AsyncStream as AsyncStream
     from vramd.client import Client as Client
     from vramd.errors import Cancelled as Cancelled
     from vramd.errors import ChatTemplateUnusable as ChatTemplateUnusable
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from vramd.errors import PromptTooLong as PromptTooLong
     from vramd.errors import QueueFull as QueueFull
     from vramd.errors import ShuttingDown as ShuttingDown
+    from vramd.errors import StartFailed as StartFailed
     from vramd.errors import SupervisorNotFound as SupervisorNotFound
     from vramd.errors import SupervisorUnreachable as SupervisorUnreachable
     from vramd.errors import TokenRefused as TokenRefused
@@ -40,10 +44,12 @@ if TYPE_CHECKING:
     from vramd.errors import Unsupported as Unsupported
     from vramd.errors import VramdError as VramdError
     from vramd.errors import WorkerCrashed as WorkerCrashed
+    from vramd.listening import Subscription as Subscription
     from vramd.requests import AnswerSettings as AnswerSettings
     from vramd.requests import LoadSettings as LoadSettings
     from vramd.stream import Feed as Feed
     from vramd.stream import Stream as Stream
+    from vramd.supervisor import Supervisor as Supervisor
     from vramd.values import Device as Device
     from vramd.values import DeviceReceipt as DeviceReceipt
     from vramd.values import DeviceUse as DeviceUse
@@ -52,6 +58,7 @@ if TYPE_CHECKING:
     from vramd.values import Evicted as Evicted
     from vramd.values import Finish as Finish
     from vramd.values import LedgerChanged as LedgerChanged
+    from vramd.values import LedgerRow as LedgerRow
     from vramd.values import LoadProgress as LoadProgress
     from vramd.values import Model as Model
     from vramd.values import ModelChanged as ModelChanged
@@ -63,6 +70,8 @@ if TYPE_CHECKING:
     from vramd.values import Usage as Usage
 
 _ROOMS = {
+    "async_client": ("AsyncClient",),
+    "async_stream": ("AsyncFeed", "AsyncStream"),
     "client": ("Client",),
     "errors": (
         "Cancelled",
@@ -83,6 +92,7 @@ _ROOMS = {
         "PromptTooLong",
         "QueueFull",
         "ShuttingDown",
+        "StartFailed",
         "SupervisorNotFound",
         "SupervisorUnreachable",
         "TokenRefused",
@@ -94,8 +104,10 @@ _ROOMS = {
         "VramdError",
         "WorkerCrashed",
     ),
+    "listening": ("Subscription",),
     "requests": ("AnswerSettings", "LoadSettings"),
     "stream": ("Feed", "Stream"),
+    "supervisor": ("Supervisor",),
     "values": (
         "Device",
         "DeviceReceipt",
@@ -105,6 +117,7 @@ _ROOMS = {
         "Evicted",
         "Finish",
         "LedgerChanged",
+        "LedgerRow",
         "LoadProgress",
         "Model",
         "ModelChanged",
@@ -119,6 +132,8 @@ _ROOMS = {
 """Module → the names that stand here too."""
 
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_ROOM_OF)  # noqa: PLE0605  the table says it once
 
 
 if not TYPE_CHECKING:  # a type checker that saw this would take every name for granted

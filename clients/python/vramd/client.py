@@ -5,53 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 import grpc
-from vramd_proto.v1 import (
-    inference_pb2_grpc,
-    model_pb2,
-    model_pb2_grpc,
-    supervisor_pb2,
-    supervisor_pb2_grpc,
-)
 
-from vramd import channel, failures, replies, requests
-from vramd.errors import Internal
+from vramd import calls, channel, failures, values
+from vramd.calls import Call
 from vramd.finding import PathLike, find
+from vramd.listening import Listener, Subscription, Topic
 from vramd.requests import AnswerSettings, LoadSettings, Messages
 from vramd.retry import Deadline, retrying
 from vramd.stream import Feed, Incoming, Receiving, Stream
-from vramd.values import (
-    Device,
-    Embeddings,
-    Event,
-    EventKind,
-    LoadProgress,
-    Model,
-    Receipt,
-    Rescan,
-    ResidentModel,
-    Status,
-)
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-Request_contra = TypeVar("Request_contra", contravariant=True)
-Reply_co = TypeVar("Reply_co", covariant=True)
-
-
-class _Unary(Protocol[Request_contra, Reply_co]):
-    def __call__(
-        self, request: Request_contra, timeout: float | None = None, metadata: channel.Metadata | None = None
-    ) -> Reply_co: ...
-
-
-class _Streaming(Protocol[Request_contra, Reply_co]):
-    def __call__(
-        self, request: Request_contra, timeout: float | None = None, metadata: channel.Metadata | None = None
-    ) -> Incoming[Reply_co]: ...
+Value = TypeVar("Value")
 
 
 class Client:
@@ -64,6 +33,10 @@ class Client:
     `VramdError`. `timeout_s` limits a whole call, repetitions included; None takes that of the client, and None there
     leaves it to the supervisor. Calls that the supervisor could not begin to answer are made up to three times, when
     it says that waiting helps; `sleep` waits in between.
+
+    >>> with vramd.Client() as client:
+    ...     client.chat("talker", "Say hello.").text
+    'Hello, you.'
     """
 
     def __init__(
@@ -85,9 +58,7 @@ class Client:
         self._timeout_s = timeout_s
         self._sleep = sleep
         self._channel = grpc.insecure_channel(place.address, channel.OPTIONS)
-        self._inference = inference_pb2_grpc.InferenceServiceStub(self._channel)
-        self._models = model_pb2_grpc.ModelServiceStub(self._channel)
-        self._supervisor = supervisor_pb2_grpc.SupervisorServiceStub(self._channel)
+        self._listener = Listener(self.watch)
 
     def __enter__(self) -> Self:
         return self
@@ -98,22 +69,38 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the calls that still run, and the connection. Idempotent."""
+        """Ends the calls that still run, the callbacks, and the connection. Idempotent.
+
+        >>> client = vramd.Client()
+        >>> client.close()
+        """
+        self._listener.close()
         self._channel.close()
 
     def chat(
         self, model: str, messages: Messages, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
     ) -> Stream:
-        """Answers a conversation, rendered with the model's own chat template. Loads the model if need be."""
-        request = requests.chat(model, messages, settings)
-        return Stream(model, self._receive(self._inference.Chat, request, self._limit_s(timeout_s)))
+        """Answers a conversation, rendered with the model's own chat template. Loads the model if need be.
+
+        >>> for text in client.chat("talker", "Say hello.", max_tokens=40):
+        ...     print(text, end="")
+        Hello, you.
+        >>> client.chat("talker", [("system", "You are brief."), ("user", "Say hello.")]).text
+        'Hello, you.'
+        """
+        call = calls.chat(model, messages, settings)
+        return Stream(model, self._receive(call, self._limit_s(timeout_s)))
 
     def generate(
         self, model: str, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
     ) -> Stream:
-        """Goes on with a prompt as it stands: no chat template. Loads the model if need be."""
-        request = requests.generate(model, prompt, settings)
-        return Stream(model, self._receive(self._inference.Generate, request, self._limit_s(timeout_s)))
+        """Goes on with a prompt as it stands: no chat template. Loads the model if need be.
+
+        >>> client.generate("talker", "Once upon a", seed=1, stop="\\n").text
+        ' time.'
+        """
+        call = calls.generate(model, prompt, settings)
+        return Stream(model, self._receive(call, self._limit_s(timeout_s)))
 
     def embed(
         self,
@@ -122,10 +109,15 @@ class Client:
         *,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
-    ) -> Embeddings:
-        """One vector per text, in the order given; at most 1024 texts. Loads the model if need be."""
-        request = requests.embed(model, texts, settings)
-        return replies.embeddings(self._call(self._inference.Embed, request, timeout_s))
+    ) -> values.Embeddings:
+        """One vector per text, in the order given; at most 1024 texts. Loads the model if need be.
+
+        >>> for vector in client.embed("reader", ["a cat", "a dog"]):
+        ...     print(vector)
+        (1.0, 0.0)
+        (0.0, 1.0)
+        """
+        return self._ask(calls.embed(model, texts, settings), timeout_s)
 
     def tokenize(
         self,
@@ -141,90 +133,171 @@ class Client:
 
         `add_special` adds what the model puts around a text by itself; `parse_special` reads the names of control
         tokens in the text as those tokens.
+
+        >>> client.tokenize("talker", "Hello, you.")
+        (15, 3, 42)
         """
-        request = requests.tokenize(model, text, add_special, parse_special, settings)
-        return tuple(self._call(self._inference.Tokenize, request, timeout_s).token_ids)
+        return self._ask(calls.tokenize(model, text, add_special, parse_special, settings), timeout_s)
 
     def detokenize(
         self, model: str, token_ids: Iterable[int], *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]
     ) -> str:
-        """Text of token ids; bytes that are no UTF-8 come as U+FFFD."""
-        request = requests.detokenize(model, token_ids, settings)
-        return self._call(self._inference.Detokenize, request, timeout_s).text
+        """Text of token ids; bytes that are no UTF-8 come as U+FFFD.
+
+        >>> client.detokenize("talker", (15, 3, 42))
+        'Hello, you.'
+        """
+        return self._ask(calls.detokenize(model, token_ids, settings), timeout_s)
 
     def load(
         self,
         model: str,
         *,
-        on_progress: Callable[[LoadProgress], None] | None = None,
+        on_progress: Callable[[values.LoadProgress], None] | None = None,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
-    ) -> ResidentModel:
+    ) -> values.ResidentModel:
         """Loads a model, or joins its load; returns when it is ready.
 
         `on_progress` is called from this thread for each step. Leaving the call, by an error or by `timeout_s`, does
         not stop the load.
-        """
-        request = model_pb2.LoadModelRequest(model=requests.name(model), load=requests.load_options(settings))
-        messages = self._receive(self._models.LoadModel, request, self._limit_s(timeout_s))
-        resident = None
-        try:
-            for message in messages:
-                if on_progress is not None:
-                    on_progress(replies.progress(message))
-                if message.HasField("resident"):
-                    resident = replies.resident(message.resident)
-        finally:
-            messages.cancel()
-        if resident is None:
-            raise Internal("INTERNAL", "the load ended without saying how")
-        return resident
 
-    def unload(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> Receipt:
+        >>> client.load("talker", context=4096, on_progress=lambda step: print(step.state, step.progress)).pid
+        LOADING 0.5
+        READY None
+        4711
+        """
+        steps = self._receive(calls.load(model, settings), self._limit_s(timeout_s))
+        step = None
+        try:
+            for step in steps:
+                if on_progress is not None:
+                    on_progress(step.progress)
+        finally:
+            steps.cancel()
+        return calls.loaded(step)
+
+    def unload(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> values.Receipt:
         """Ends a model's process; returns when it is gone and its memory is back.
 
         Running requests may end first, unless `force`.
+
+        >>> receipt = client.unload("talker")
+        >>> receipt.observed_bytes, receipt.expected_bytes
+        (207618048, 209715200)
         """
-        request = model_pb2.UnloadModelRequest(model=requests.name(model), force=force)
-        return replies.receipt(self._call(self._models.UnloadModel, request, timeout_s).receipt)
+        return self._ask(calls.unload(model, force), timeout_s)
 
-    def models(self, *, timeout_s: float | None = None) -> tuple[Model, ...]:
-        """Every model that vramd knows, loaded or not, by id."""
-        reply = self._call(self._models.ListModels, model_pb2.ListModelsRequest(), timeout_s)
-        return tuple(map(replies.model, reply.models))
+    def restart(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> values.ResidentModel:
+        """Gives a loaded model a new process with the same settings; returns when that is ready.
 
-    def model(self, model: str, *, timeout_s: float | None = None) -> Model:
-        """One model, with its residency if it has a process or waits for one."""
-        request = model_pb2.GetModelRequest(model=requests.name(model))
-        reply = self._call(self._models.GetModel, request, timeout_s)
-        return replies.model(reply.model, reply.resident if reply.HasField("resident") else None)
+        Requests that wait for the model keep their place. Those that run may end first, unless `force`.
 
-    def resident(self, *, timeout_s: float | None = None) -> tuple[ResidentModel, ...]:
-        """The models that have a process, or wait for one."""
+        >>> client.restart("talker").incarnation
+        3
+        """
+        return self._ask(calls.restart(model, force), timeout_s)
+
+    def update(
+        self,
+        model: str,
+        *,
+        pinned: bool | None = None,
+        keep_alive_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> values.Model:
+        """Changes how long a model stays, until the supervisor ends; None leaves it as it is.
+
+        A pinned model is never evicted, and never idle for too long. `keep_alive_s` are the seconds that it stays after
+        its last use; 0 leaves at once, -1 stays.
+
+        >>> client.update("talker", pinned=True, keep_alive_s=600).pinned
+        True
+        """
+        return self._ask(calls.update(model, pinned, keep_alive_s), timeout_s)
+
+    def models(self, *, timeout_s: float | None = None) -> tuple[values.Model, ...]:
+        """Every model that vramd knows, loaded or not, by id.
+
+        >>> [model.id for model in client.models()]
+        ['reader', 'talker']
+        """
+        return self._ask(calls.models(), timeout_s)
+
+    def model(self, model: str, *, timeout_s: float | None = None) -> values.Model:
+        """One model, with its residency if it has a process or waits for one.
+
+        >>> client.model("talker").resident.state
+        'READY'
+        """
+        return self._ask(calls.model(model), timeout_s)
+
+    def resident(self, *, timeout_s: float | None = None) -> tuple[values.ResidentModel, ...]:
+        """The models that have a process, or wait for one.
+
+        >>> [(model.model, model.in_flight) for model in client.resident()]
+        [('talker', 1)]
+        """
         return self.status(timeout_s=timeout_s).models
 
-    def rescan(self, *, timeout_s: float | None = None) -> Rescan:
-        """Looks into the folders of models again."""
-        return replies.rescan(self._call(self._models.RescanModels, model_pb2.RescanModelsRequest(), timeout_s))
+    def rescan(self, *, timeout_s: float | None = None) -> values.Rescan:
+        """Looks into the folders of models again.
 
-    def status(self, *, timeout_s: float | None = None) -> Status:
-        """The supervisor, its devices and the resident models, at one moment."""
-        return replies.status(self._call(self._supervisor.GetStatus, supervisor_pb2.GetStatusRequest(), timeout_s))
+        >>> client.rescan().added
+        ('reader',)
+        """
+        return self._ask(calls.rescan(), timeout_s)
 
-    def devices(self, *, timeout_s: float | None = None) -> tuple[Device, ...]:
-        """Every device, counted or not."""
-        reply = self._call(self._supervisor.ListDevices, supervisor_pb2.ListDevicesRequest(), timeout_s)
-        return tuple(map(replies.device, reply.devices))
+    def status(self, *, timeout_s: float | None = None) -> values.Status:
+        """The supervisor, its devices and the resident models, at one moment.
+
+        >>> client.status().supervisor.usable_cores
+        2
+        """
+        return self._ask(calls.status(), timeout_s)
+
+    def devices(self, *, timeout_s: float | None = None) -> tuple[values.Device, ...]:
+        """Every device, counted or not.
+
+        >>> [(device.id, device.free_bytes) for device in client.devices()]
+        [('gpu0', 3221225472)]
+        """
+        return self._ask(calls.devices(), timeout_s)
 
     def watch(
-        self, kinds: Iterable[EventKind] = (), *, after_sequence: int = 0, timeout_s: float | None = None
-    ) -> Feed[Event]:
+        self, kinds: Iterable[values.EventKind] = (), *, after_sequence: int = 0, timeout_s: float | None = None
+    ) -> Feed[values.Event]:
         """What happens from now on; no kinds means all, `after_sequence` begins behind a remembered event.
 
         Goes on for ever; only a `timeout_s` of its own limits it.
+
+        >>> with client.watch(["EVICTION"]) as events:
+        ...     next(events).detail.reason
+        'least recently used'
         """
-        messages = self._receive(self._supervisor.WatchEvents, requests.watch(kinds, after_sequence), timeout_s)
-        return Feed(map(replies.event, messages), messages.cancel)
+        events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
+        return Feed(events, events.cancel, events.begun)
+
+    @overload
+    def on(self, topic: Literal["memory"], callback: Callable[[values.LedgerChanged], None]) -> Subscription: ...
+    @overload
+    def on(self, topic: Literal["model"], callback: Callable[[values.ModelChanged], None]) -> Subscription: ...
+    @overload
+    def on(self, topic: Literal["eviction"], callback: Callable[[values.Evicted], None]) -> Subscription: ...
+    @overload
+    def on(self, topic: Literal["release"], callback: Callable[[values.Receipt], None]) -> Subscription: ...
+
+    def on(self, topic: Topic, callback: Callable[..., None]) -> Subscription:
+        """Calls back for what happens from now on, until the subscription is closed, or this client.
+
+        All callbacks of a client share one thread of their own: a slow one keeps the others waiting. One that raises is
+        logged, and called again for the next event. When the supervisor ends, so do the calls, with a warning in the
+        log of `vramd`: nothing connects again, but `on` may be called again.
+
+        >>> subscription = client.on("memory", lambda change: print(change.devices[0].reserved_bytes))
+        >>> subscription.close()
+        """
+        return self._listener.add(topic, callback)
 
     def logs(
         self, model: str = "", *, lines: int = 100, follow: bool = False, timeout_s: float | None = None
@@ -232,37 +305,41 @@ class Client:
         """The last lines that a model's worker printed, or the supervisor; with `follow` also those to come.
 
         Only a `timeout_s` of its own limits it.
+
+        >>> list(client.logs("talker", lines=2))
+        ['the model is ready', '2 tokens in 0.1 s']
         """
-        messages = self._receive(self._supervisor.TailLogs, requests.logs(model, lines, follow), timeout_s)
-        return Feed((message.line for message in messages), messages.cancel)
+        printed = self._receive(calls.logs(model, lines, follow), timeout_s)
+        return Feed(printed, printed.cancel)
 
     def shutdown(self, *, force: bool = False, timeout_s: float | None = None) -> None:
         """Asks the supervisor to end, with all its workers; returns when it has agreed, not when it is gone.
 
         Running requests may end first, unless `force`.
+
+        >>> client.shutdown()
         """
-        self._call(self._supervisor.Shutdown, supervisor_pb2.ShutdownRequest(force=force), timeout_s)
+        self._ask(calls.shutdown(force), timeout_s)
 
     def _limit_s(self, timeout_s: float | None) -> float | None:
         return self._timeout_s if timeout_s is None else timeout_s
 
-    def _call(
-        self, method: _Unary[Request_contra, Reply_co], request: Request_contra, timeout_s: float | None
-    ) -> Reply_co:
+    def _ask(self, call: Call[Value], timeout_s: float | None) -> Value:
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(call.path)
         deadline = Deadline(self._limit_s(timeout_s))
 
-        def attempt() -> Reply_co:
+        def attempt() -> bytes:
             try:
-                return method(request, timeout=deadline.left_s(), metadata=self._metadata)
+                return method(call.request, timeout=deadline.left_s(), metadata=self._metadata)
             except grpc.RpcError as error:
                 raise failures.from_rpc(error) from error
 
-        return retrying(deadline, self._sleep)(attempt)
+        return call.read(retrying(deadline, self._sleep)(attempt))
 
-    def _receive(
-        self, method: _Streaming[Request_contra, Reply_co], request: Request_contra, timeout_s: float | None
-    ) -> Receiving[Reply_co]:
-        def begin(left_s: float | None) -> Incoming[Reply_co]:
-            return method(request, timeout=left_s, metadata=self._metadata)
+    def _receive(self, call: Call[Value], timeout_s: float | None) -> Receiving[Value]:
+        method: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
 
-        return Receiving(begin, timeout_s, self._sleep)
+        def begin(left_s: float | None) -> Incoming:
+            return method(call.request, timeout=left_s, metadata=self._metadata)
+
+        return Receiving(begin, call.read, timeout_s, self._sleep)

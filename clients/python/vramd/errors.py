@@ -1,12 +1,10 @@
-"""What a call can raise: one class per thing that a caller can act on, and the one table from reasons to classes.
+"""What a call can raise: one class per thing that a caller can act on.
 
 Every class is a `VramdError`; where Python has a name for the same thing, it is that too (`except LookupError` catches
 `NotFound`). Pure: no gRPC, no protobuf.
 """
 
 from collections.abc import Mapping
-
-from vramd_proto.v1.reasons import Reason
 
 
 class VramdError(Exception):
@@ -15,6 +13,12 @@ class VramdError(Exception):
     `reason` is a name of the table of reasons, or the status code's name where the failure has none. `metadata` has the
     numbers and names of the message. `retry_after_s` is set where the same call may succeed later. `code` is the name
     of the gRPC status code; empty where no call was made.
+
+    >>> try:
+    ...     client.load("talker")
+    ... except vramd.VramdError as error:
+    ...     print(error.reason, error.code, error.retry_after_s)
+    MODEL_NOT_FOUND NOT_FOUND None
     """
 
     def __init__(
@@ -37,160 +41,282 @@ class VramdError(Exception):
 
 
 class InvalidRequest(VramdError, ValueError):
-    """A field is missing or out of range; `metadata["field"]` names it."""
+    """A field is missing or out of range; `metadata["field"]` names it.
+
+    >>> try:
+    ...     client.chat("talker", "Hi", temperature=-1).text
+    ... except vramd.InvalidRequest as error:
+    ...     print(error.metadata["field"])
+    temperature
+    """
 
 
 class PromptTooLong(InvalidRequest):
-    """The prompt does not fit: shorten it, or load the model with more context."""
+    """The prompt does not fit: shorten it, or load the model with more context.
+
+    >>> try:
+    ...     client.chat("talker", "…").text
+    ... except vramd.PromptTooLong as error:
+    ...     print(error.metadata["promptTokens"], error.metadata["contextTokens"])
+    5000 4096
+    """
 
 
 class TokenRefused(VramdError, PermissionError):
-    """The call carried no token, or that of another supervisor."""
+    """The call carried no token, or that of another supervisor.
+
+    >>> client.status()
+    Traceback (most recent call last):
+    vramd.errors.TokenRefused: the call carries no token
+    """
 
 
 class NotFound(VramdError, LookupError):
-    """No model has this id."""
+    """No model has this id.
+
+    >>> try:
+    ...     client.load("nobody")
+    ... except vramd.NotFound:
+    ...     client.rescan().added
+    ('reader',)
+    """
 
 
 class FileMissing(NotFound):
-    """The model is known, but its file is gone."""
+    """The model is known, but its file is gone.
+
+    >>> client.load("talker")
+    Traceback (most recent call last):
+    vramd.errors.FileMissing: the model's file is not there
+    """
 
 
 class FileUnusable(VramdError):
-    """The model's file is damaged, or no regular file."""
+    """The model's file is damaged, or no regular file.
+
+    >>> client.load("talker")
+    Traceback (most recent call last):
+    vramd.errors.FileUnusable: the model's path is no regular file
+    """
 
 
 class Unsupported(VramdError):
-    """The model, or the llama.cpp that is installed, cannot do what was asked."""
+    """The model, or the llama.cpp that is installed, cannot do what was asked.
+
+    >>> client.embed("talker", "a cat")
+    Traceback (most recent call last):
+    vramd.errors.Unsupported: this llama.cpp cannot run the model
+    """
 
 
 class ChatTemplateUnusable(Unsupported):
-    """The model has no chat template, or it refuses these messages; `generate` works without one."""
+    """The model has no chat template, or it refuses these messages; `generate` works without one.
+
+    >>> try:
+    ...     client.chat("talker", "Once upon a").text
+    ... except vramd.ChatTemplateUnusable:
+    ...     client.generate("talker", "Once upon a").text
+    ' time.'
+    """
 
 
 class TooLarge(VramdError, MemoryError):
-    """The model needs more than a device may ever give: fewer layers, less context, or a larger budget may help."""
+    """The model needs more than a device may ever give: fewer layers, less context, or a larger budget may help.
+
+    >>> try:
+    ...     client.load("talker")
+    ... except vramd.TooLarge as error:
+    ...     client.load("talker", context=2048).context_tokens
+    4096
+    """
 
 
 class LoadedDifferently(VramdError):
-    """The model is loaded with other settings than the call asks for: unload it first, or ask for nothing special."""
+    """The model is loaded with other settings than the call asks for: unload it first, or ask for nothing special.
+
+    >>> try:
+    ...     client.load("talker", context=2048)
+    ... except vramd.LoadedDifferently as error:
+    ...     print(error.metadata["differences"])
+    context 4096
+    """
 
 
 class NotLoaded(VramdError):
-    """There is nothing to unload."""
+    """There is nothing to unload.
+
+    >>> client.unload("talker")
+    Traceback (most recent call last):
+    vramd.errors.NotLoaded: there is nothing to unload
+    """
 
 
 class EngineMissing(VramdError):
-    """The model's engine is not installed; the message names the line that installs it."""
+    """The model's engine is not installed; the message names the line that installs it.
+
+    >>> client.load("talker")
+    Traceback (most recent call last):
+    vramd.errors.EngineMissing: the model's engine is not installed
+    """
 
 
 class DeviceUnusable(VramdError):
-    """The device is unknown or cannot hold the model."""
+    """The device is unknown or cannot hold the model.
+
+    >>> client.load("talker", device="gpu7")
+    Traceback (most recent call last):
+    vramd.errors.DeviceUnusable: the device is unknown or cannot hold the model
+    """
 
 
 class Exhausted(VramdError):
-    """There is too little of something at this moment."""
+    """There is too little of something at this moment.
+
+    >>> try:
+    ...     client.load("talker")
+    ... except vramd.Exhausted as error:
+    ...     print(error.code)
+    RESOURCE_EXHAUSTED
+    """
 
 
 class QueueFull(Exhausted):
-    """Too many requests wait."""
+    """Too many requests wait.
+
+    >>> client.chat("talker", "Hi").text
+    Traceback (most recent call last):
+    vramd.errors.QueueFull: too many requests wait
+    """
 
 
 class MemoryExhausted(Exhausted, MemoryError):
-    """What is free, or could be made free, is less than the model needs; `metadata["heldBy"]` says who has it."""
+    """What is free, or could be made free, is less than the model needs; `metadata["heldBy"]` says who has it.
+
+    >>> try:
+    ...     client.load("talker")
+    ... except vramd.MemoryExhausted as error:
+    ...     print(error.metadata["heldBy"], error.retry_after_s)
+    reader 5.0
+    """
 
 
 class Unavailable(VramdError):
-    """The same call may succeed later."""
+    """The same call may succeed later.
+
+    >>> try:
+    ...     client.load("talker")
+    ... except vramd.Unavailable as error:
+    ...     print(error.code)
+    UNAVAILABLE
+    """
 
 
 class SupervisorUnreachable(Unavailable, ConnectionError):
-    """Nothing answers at the supervisor's address."""
+    """Nothing answers at the supervisor's address.
+
+    >>> with vramd.Client(address="127.0.0.1:1") as nobody:
+    ...     try:
+    ...         nobody.status()
+    ...     except vramd.SupervisorUnreachable as error:
+    ...         print(error.code)
+    UNAVAILABLE
+    """
 
 
 class SupervisorNotFound(SupervisorUnreachable):
-    """No supervisor runs in the runtime folder; the message says how to start one."""
+    """No supervisor runs in the runtime folder; the message says how to start one.
+
+    >>> try:
+    ...     vramd.Client("/nowhere")
+    ... except vramd.SupervisorNotFound as error:
+    ...     print("start one with: vramd serve" in str(error))
+    True
+    """
+
+
+class StartFailed(VramdError):
+    """A supervisor was started, but does not answer; `metadata["log"]` has the end of what it printed.
+
+    >>> try:
+    ...     vramd.Supervisor.start(serve=["no-such-command"])
+    ... except vramd.StartFailed as error:
+    ...     print(error.reason)
+    START_FAILED
+    """
 
 
 class ShuttingDown(Unavailable):
-    """The supervisor ends."""
+    """The supervisor ends.
+
+    >>> client.status()
+    Traceback (most recent call last):
+    vramd.errors.ShuttingDown: the supervisor ends
+    """
 
 
 class LoadTimedOut(Unavailable, TimeoutError):
-    """The load took too long and was ended."""
+    """The load took too long and was ended.
+
+    >>> client.load("talker")
+    Traceback (most recent call last):
+    vramd.errors.LoadTimedOut: the load took too long and was ended
+    """
 
 
 class WorkerCrashed(VramdError):
-    """The model's process ended before or in the middle of the answer; what was received until then is true."""
+    """The model's process ended before or in the middle of the answer; what was received until then is true.
+
+    >>> stream = client.chat("talker", "Hi")
+    >>> try:
+    ...     stream.text
+    ... except vramd.WorkerCrashed as error:
+    ...     print(error.metadata["exit"], repr(stream.received))
+    SIGSEGV ''
+    """
 
 
 class Unloaded(VramdError):
-    """The model was unloaded while the request ran or waited."""
+    """The model was unloaded while the request ran or waited.
+
+    >>> client.chat("talker", "Hi").text
+    Traceback (most recent call last):
+    vramd.errors.Unloaded: the model was unloaded while the request ran or waited
+    """
 
 
 class DeadlinePassed(VramdError, TimeoutError):
-    """The call took longer than its `timeout_s`, or than the supervisor allows."""
+    """The call took longer than its `timeout_s`, or than the supervisor allows.
+
+    >>> client.chat("talker", "Hi", timeout_s=60).text
+    Traceback (most recent call last):
+    vramd.errors.DeadlinePassed: the request took longer than it may
+    """
 
 
 class Cancelled(VramdError):
-    """The call was ended from elsewhere: its client was closed, or the supervisor gave it up."""
+    """The call was ended from elsewhere: its client was closed, or the supervisor gave it up.
+
+    >>> client.load("talker")
+    Traceback (most recent call last):
+    vramd.errors.Cancelled: given up
+    """
 
 
 class Unimplemented(VramdError, NotImplementedError):
-    """The supervisor does not know this call: it is older than this client."""
+    """The supervisor does not know this call: it is older than this client.
+
+    >>> client.restart("talker")
+    Traceback (most recent call last):
+    vramd.errors.Unimplemented: given up
+    """
 
 
 class Internal(VramdError):
-    """A fault of vramd; the supervisor's log says more under `metadata["incidentId"]`."""
+    """A fault of vramd; the supervisor's log says more under `metadata["incidentId"]`.
 
-
-BY_REASON: Mapping[Reason, type[VramdError]] = {
-    Reason.FIELD_INVALID: InvalidRequest,
-    Reason.CONTEXT_OVERFLOW: PromptTooLong,
-    Reason.PROMPT_TOO_LARGE: PromptTooLong,
-    Reason.TOKEN_MISSING: TokenRefused,
-    Reason.TOKEN_INVALID: TokenRefused,
-    Reason.MODEL_NOT_FOUND: NotFound,
-    Reason.MODEL_FILE_MISSING: FileMissing,
-    Reason.MODEL_PATH_INVALID: FileUnusable,
-    Reason.MODEL_FILE_INVALID: FileUnusable,
-    Reason.MODEL_UNSUPPORTED: Unsupported,
-    Reason.MODEL_TOO_LARGE: TooLarge,
-    Reason.MODEL_LOADED_DIFFERENTLY: LoadedDifferently,
-    Reason.MODEL_NOT_LOADED: NotLoaded,
-    Reason.ENGINE_MISSING: EngineMissing,
-    Reason.DEVICE_UNUSABLE: DeviceUnusable,
-    Reason.EMBEDDING_UNSUPPORTED: Unsupported,
-    Reason.GENERATION_UNSUPPORTED: Unsupported,
-    Reason.CHAT_TEMPLATE_UNUSABLE: ChatTemplateUnusable,
-    Reason.QUEUE_FULL: QueueFull,
-    Reason.MEMORY_EXHAUSTED: MemoryExhausted,
-    Reason.SHUTTING_DOWN: ShuttingDown,
-    Reason.WORKER_CRASHED: WorkerCrashed,
-    Reason.LOAD_TIMEOUT: LoadTimedOut,
-    Reason.WORKER_CRASHED_MID_STREAM: WorkerCrashed,
-    Reason.MODEL_UNLOADED: Unloaded,
-    Reason.DEADLINE_PASSED: DeadlinePassed,
-    Reason.INTERNAL: Internal,
-}
-
-BY_CODE: Mapping[str, type[VramdError]] = {
-    "CANCELLED": Cancelled,
-    "INVALID_ARGUMENT": InvalidRequest,
-    "DEADLINE_EXCEEDED": DeadlinePassed,
-    "NOT_FOUND": NotFound,
-    "PERMISSION_DENIED": TokenRefused,
-    "RESOURCE_EXHAUSTED": Exhausted,
-    "UNIMPLEMENTED": Unimplemented,
-    "INTERNAL": Internal,
-    "UNAVAILABLE": Unavailable,
-    "UNAUTHENTICATED": TokenRefused,
-}
-"""For a reason that this client does not know yet, and for failures without any."""
-
-
-def class_of(reason: str, code: str) -> type[VramdError]:
-    """The class for a reason, else for a status code."""
-    if reason in Reason.__members__:
-        return BY_REASON[Reason[reason]]
-    return BY_CODE.get(code, VramdError)
+    >>> try:
+    ...     client.load("talker")
+    ... except vramd.Internal as error:
+    ...     print(error.metadata["incidentId"])
+    4f2a
+    """

@@ -3,7 +3,8 @@
 import grpc
 from vramd_proto.v1.statuses import DETAILS_KEY, unpack
 
-from vramd.errors import SupervisorUnreachable, VramdError, class_of
+from vramd.error_table import class_of
+from vramd.errors import SupervisorUnreachable, VramdError
 
 HOW_TO_START = "start one with: vramd serve --models DIR"
 
@@ -27,6 +28,14 @@ def _without_reason(code: str, text: str) -> VramdError:
 
 def from_rpc(error: grpc.RpcError) -> VramdError:
     """The error for what a channel raised."""
-    trailing = error.trailing_metadata() or ()
-    details = next((entry.value for entry in trailing if entry.key == DETAILS_KEY), b"")
-    return failure(error.code().name, error.details() or "", details)
+    return failure(error.code().name, error.details() or "", _details(error))
+
+
+def _details(error: grpc.RpcError) -> bytes:
+    """The two kinds of channels have two kinds of metadata."""
+    found: object
+    if isinstance(error, grpc.aio.AioRpcError):
+        found = error.trailing_metadata().get(DETAILS_KEY)
+    else:
+        found = next((entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS_KEY), None)
+    return found if isinstance(found, bytes) else b""

@@ -109,13 +109,23 @@ def model(message: model_pb2.Model, residency: model_pb2.ResidentModel | None = 
     )
 
 
-def progress(message: model_pb2.LoadModelResponse) -> values.LoadProgress:
+@dataclass(frozen=True)
+class LoadStep:
+    """What one message of a load brings."""
+
+    progress: values.LoadProgress
+    resident: values.ResidentModel | None
+    """In the last one."""
+
+
+def load_step(message: model_pb2.LoadModelResponse) -> LoadStep:
     """One step of a load."""
-    return values.LoadProgress(
+    progress = values.LoadProgress(
         STATES.get(message.state, "UNSPECIFIED"),
         message.progress if message.HasField("progress") else None,
         message.message,
     )
+    return LoadStep(progress, resident(message.resident) if message.HasField("resident") else None)
 
 
 def receipt(message: model_pb2.Receipt) -> values.Receipt:
@@ -182,9 +192,7 @@ def event(message: supervisor_pb2.WatchEventsResponse) -> values.Event:
     return values.Event(message.sequence, message.time_s, kind, _detail(message))
 
 
-def _detail(
-    message: supervisor_pb2.WatchEventsResponse,
-) -> values.ModelChanged | values.LedgerChanged | values.Evicted | values.Receipt | None:
+def _detail(message: supervisor_pb2.WatchEventsResponse) -> values.Detail | None:
     match message.WhichOneof("detail"):
         case "model_changed":
             change = message.model_changed

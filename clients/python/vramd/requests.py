@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypedDict
 
-from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
 from vramd.errors import InvalidRequest
 from vramd.values import EventKind
@@ -18,6 +18,9 @@ class LoadSettings(TypedDict, total=False):
     """Settings of a load. What is not given, or None, comes from the configuration, then from the defaults.
 
     A call for a model that is resident with other settings is refused; `keep_alive_s` is applied, never compared.
+
+    >>> client.load("talker", context=4096, kv_type="q8_0", keep_alive_s=600).context_tokens
+    4096
     """
 
     context: int | None
@@ -39,7 +42,11 @@ class LoadSettings(TypedDict, total=False):
 
 
 class AnswerSettings(LoadSettings, total=False):
-    """How an answer is made: sampling and limits, beside the settings of a load that may come first."""
+    """How an answer is made: sampling and limits, beside the settings of a load that may come first.
+
+    >>> client.chat("talker", "Say hello.", temperature=0, max_tokens=40, stop=["\\n"]).text
+    'Hello, you.'
+    """
 
     temperature: float | None
     """0 or more; 0 takes the likeliest token always."""
@@ -158,6 +165,14 @@ def detokenize(model: str, token_ids: Iterable[int], settings: LoadSettings) -> 
     except (TypeError, ValueError) as error:
         raise _invalid("token_ids", error) from error
     return request
+
+
+def update(model: str, pinned: bool | None, keep_alive_s: float | None) -> model_pb2.UpdateModelRequest:
+    """What is to change of a model; None leaves it as it is."""
+    try:
+        return model_pb2.UpdateModelRequest(model=name(model), pinned=pinned, keep_alive_s=keep_alive_s)
+    except TypeError as error:
+        raise _invalid("keep_alive_s" if pinned is None else "pinned", error) from error
 
 
 def watch(kinds: Iterable[EventKind], after_sequence: int) -> supervisor_pb2.WatchEventsRequest:

@@ -3,9 +3,9 @@
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.stop import stop_base
 
 from vramd.errors import InvalidRequest, VramdError
@@ -49,10 +49,19 @@ def _wait(state: RetryCallState) -> float:
     return wait_s(error) if error else 0.0
 
 
-def retrying(deadline: Deadline, sleep: Callable[[float], None]) -> Retrying:
-    """Calls a function up to three times; raises its last error as it is. Never waits past the deadline."""
+def _stop(deadline: Deadline) -> stop_base:
     stop: stop_base = stop_after_attempt(ATTEMPTS)
     left_s = deadline.left_s()
-    if left_s is not None:
-        stop |= stop_before_delay(left_s)
-    return Retrying(sleep=sleep, stop=stop, wait=_wait, retry=retry_if_exception(may_retry), reraise=True)
+    return stop if left_s is None else stop | stop_before_delay(left_s)
+
+
+def retrying(deadline: Deadline, sleep: Callable[[float], None]) -> Retrying:
+    """Calls a function up to three times; raises its last error as it is. Never waits past the deadline."""
+    return Retrying(sleep=sleep, stop=_stop(deadline), wait=_wait, retry=retry_if_exception(may_retry), reraise=True)
+
+
+def async_retrying(deadline: Deadline, sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+    """The same for a coroutine function."""
+    return AsyncRetrying(
+        sleep=sleep, stop=_stop(deadline), wait=_wait, retry=retry_if_exception(may_retry), reraise=True
+    )

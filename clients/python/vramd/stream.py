@@ -9,29 +9,35 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import grpc
 
-from vramd import failures, replies
-from vramd.errors import Internal, VramdError
+from vramd import failures
+from vramd.answer import Answer
+from vramd.errors import VramdError
 from vramd.retry import Deadline, retrying
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-    from vramd_proto.v1.inference_pb2 import ChatResponse, GenerateResponse
 
+    from vramd.replies import Piece
     from vramd.values import Finish
 
-Message_co = TypeVar("Message_co", covariant=True)
 Value_co = TypeVar("Value_co", covariant=True)
 
 
-class Incoming(Protocol[Message_co]):
+class Incoming(Protocol):
     """What a channel gives for a streaming call."""
 
-    def __next__(self) -> Message_co: ...
+    def __next__(self) -> bytes: ...
     def cancel(self) -> bool:
         """Ends the call."""
 
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
 
-class Receiving(Generic[Message_co]):
+    def initial_metadata(self) -> object:
+        """Waits for the header, or the end."""
+
+
+class Receiving(Generic[Value_co]):
     """The messages of one streaming call. It is made again, as the supervisor advises, until a first message is there.
 
     Iterating waits for the next message and raises VramdError.
@@ -39,11 +45,13 @@ class Receiving(Generic[Message_co]):
 
     def __init__(
         self,
-        begin: Callable[[float | None], Incoming[Message_co]],
+        begin: Callable[[float | None], Incoming],
+        read: Callable[[bytes], Value_co],
         timeout_s: float | None,
         sleep: Callable[[float], None],
     ) -> None:
         self._begin = begin
+        self._read = read
         self._sleep = sleep
         self._deadline = Deadline(timeout_s)
         self._cancelled = threading.Event()
@@ -52,31 +60,40 @@ class Receiving(Generic[Message_co]):
         self._call = begin(self._deadline.left_s())
         self._fresh = True
 
-    def __iter__(self) -> Iterator[Message_co]:
+    def __iter__(self) -> Iterator[Value_co]:
         return self
 
-    def __next__(self) -> Message_co:
+    def __next__(self) -> Value_co:
         if self._over:
             raise StopIteration
         try:
-            message = self._receive() if self._answered else retrying(self._deadline, self._sleep)(self._first)
+            raw = self._receive() if self._answered else retrying(self._deadline, self._sleep)(self._first)
+            self._over = raw is None
         except VramdError:
             self._over = True
             if self._cancelled.is_set():
                 raise StopIteration from None
             raise
-        if message is None:
-            self._over = True
+        if raw is None:
             raise StopIteration
         self._answered = True
-        return message
+        return self._read(raw)
+
+    def begun(self) -> None:
+        """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
+        self._call.initial_metadata()
+        if isinstance(self._call, grpc.RpcError) and not self._call.is_active() and not self._cancelled.is_set():
+            error = failures.from_rpc(self._call)
+            if error.code != "OK":
+                self._over = True
+                raise error
 
     def cancel(self) -> None:
         """Ends the call, from any thread; the iteration ends without an error. Idempotent."""
         self._cancelled.set()
         self._call.cancel()
 
-    def _first(self) -> Message_co | None:
+    def _first(self) -> bytes | None:
         if not self._fresh:
             self._call = self._begin(self._deadline.left_s())
             if self._cancelled.is_set():  # while this thread waited for the next attempt
@@ -84,7 +101,7 @@ class Receiving(Generic[Message_co]):
         self._fresh = False
         return self._receive()
 
-    def _receive(self) -> Message_co | None:
+    def _receive(self) -> bytes | None:
         try:
             return next(self._call)
         except StopIteration:
@@ -96,12 +113,22 @@ class Receiving(Generic[Message_co]):
 class Feed(Generic[Value_co]):
     """What happens, as it happens: iterate, and leave the block or `cancel` to end it.
 
-    Iterating waits, and raises VramdError.
+    Iterating waits, and raises VramdError. Entering the block of a `Client.watch` waits until the supervisor watches:
+    of what happens then nothing is missed.
+
+    >>> with client.logs("talker", lines=2) as lines:
+    ...     for line in lines:
+    ...         print(line)
+    the model is ready
+    2 tokens in 0.1 s
     """
 
-    def __init__(self, values: Iterator[Value_co], cancel: Callable[[], None]) -> None:
+    def __init__(
+        self, values: Iterator[Value_co], cancel: Callable[[], None], begun: Callable[[], None] | None = None
+    ) -> None:
         self._values = values
         self._cancel = cancel
+        self._begun = begun
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
@@ -110,6 +137,8 @@ class Feed(Generic[Value_co]):
         return next(self._values)
 
     def __enter__(self) -> Self:
+        if self._begun is not None:
+            self._begun()
         return self
 
     def __exit__(
@@ -118,7 +147,13 @@ class Feed(Generic[Value_co]):
         self.cancel()
 
     def cancel(self) -> None:
-        """Ends it, from any thread. Idempotent."""
+        """Ends it, from any thread. Idempotent.
+
+        >>> lines = client.logs("talker")
+        >>> next(lines)
+        'the model is ready'
+        >>> lines.cancel()
+        """
         self._cancel()
 
 
@@ -127,16 +162,18 @@ class Stream:
 
     Leaving the block before the end, or `cancel`, ends the answer in the worker too. Iterating, `text` and `finish`
     wait, and raise VramdError; what came before the error is in `received`.
+
+    >>> with client.chat("talker", "Say hello.") as stream:
+    ...     for text in stream:
+    ...         print(repr(text))
+    'Hello'
+    ', you.'
     """
 
-    def __init__(self, model: str, messages: Receiving[ChatResponse | GenerateResponse]) -> None:
+    def __init__(self, model: str, pieces: Receiving[Piece]) -> None:
         self.model = model
-        self._messages = messages
-        self._texts: list[str] = []
-        self._token_ids: list[int] = []
-        self._finish: Finish | None = None
-        self._cancelled = False
-        self._error: VramdError | None = None
+        self._pieces = pieces
+        self._answer = Answer()
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -155,55 +192,69 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._finish is None:
+        if self._answer.finish is None:
             self.cancel()
 
     @property
     def received(self) -> str:
-        """The text so far; does not wait."""
-        return "".join(self._texts)
+        """The text so far; does not wait.
+
+        >>> stream = client.chat("talker", "Say hello.")
+        >>> next(stream)
+        'Hello'
+        >>> stream.received
+        'Hello'
+        """
+        return self._answer.text
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """Ids of the tokens so far; does not wait. They may be ahead of the text."""
-        return tuple(self._token_ids)
+        """Ids of the tokens so far; does not wait. They may be ahead of the text.
+
+        >>> stream = client.chat("talker", "Say hello.")
+        >>> list(stream), stream.token_ids
+        (['Hello', ', you.'], (0, 1))
+        """
+        return self._answer.token_ids
 
     @property
     def text(self) -> str:
-        """The whole text; waits for the end. After `cancel` what had come by then."""
+        """The whole text; waits for the end. After `cancel` what had come by then.
+
+        >>> client.chat("talker", "Say hello.").text
+        'Hello, you.'
+        """
         self._drain()
         return self.received
 
     @property
     def finish(self) -> Finish | None:
-        """How the answer ended, and what it took; waits for the end. None after `cancel`."""
+        """How the answer ended, and what it took; waits for the end. None after `cancel`.
+
+        >>> client.chat("talker", "Say hello.").finish.reason
+        'STOP'
+        """
         self._drain()
-        return self._finish
+        return self._answer.finish
 
     def cancel(self) -> None:
-        """Ends the answer, from any thread; iterating then stops without an error. Idempotent."""
-        self._cancelled = True
-        self._messages.cancel()
+        """Ends the answer, from any thread; iterating then stops without an error. Idempotent.
+
+        >>> stream = client.chat("talker", "Say hello.")
+        >>> stream.cancel()
+        >>> list(stream)
+        []
+        """
+        self._answer.cancelled = True
+        self._pieces.cancel()
 
     def _drain(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self._answer.error is not None:
+            raise self._answer.error
         while self._advance() is not None:
             pass
 
     def _advance(self) -> str | None:
         """The text of the next message, which may be empty; None at the end."""
-        try:
-            message = next(self._messages, None)
-            if message is None and self._finish is None and not self._cancelled and self._error is None:
-                raise Internal("INTERNAL", "the answer ended without saying how")
-        except VramdError as error:
-            self._error = error
-            raise
-        if message is None:
-            return None
-        piece = replies.piece(message)
-        self._texts.append(piece.text)
-        self._token_ids.extend(piece.token_ids)
-        self._finish = piece.finish or self._finish
-        return piece.text
+        with self._answer.noting():
+            return self._answer.take(next(self._pieces, None))

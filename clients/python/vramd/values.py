@@ -20,7 +20,11 @@ EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE"]
 
 @dataclass(frozen=True)
 class Usage:
-    """What an answer took."""
+    """What an answer took.
+
+    >>> client.chat("talker", "Hi").finish.usage
+    Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5)
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -32,7 +36,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Finish:
-    """How an answer ended."""
+    """How an answer ended.
+
+    >>> client.chat("talker", "Hi", max_tokens=2).finish.reason
+    'STOP'
+    """
 
     reason: FinishReason
     usage: Usage
@@ -40,7 +48,11 @@ class Finish:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One vector of length 1 per text, in the order given. Iterating gives the vectors."""
+    """One vector of length 1 per text, in the order given. Iterating gives the vectors.
+
+    >>> [vector for vector in client.embed("reader", ["a cat", "a dog"])]
+    [(1.0, 0.0), (0.0, 1.0)]
+    """
 
     model: str
     dimensions: int
@@ -59,7 +71,11 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class DeviceUse:
-    """Bytes of one loaded model on one device."""
+    """Bytes of one loaded model on one device.
+
+    >>> [(use.id, use.reserved_bytes, use.measured_bytes) for use in client.resident()[0].devices]
+    [('gpu0', 3221225472, 2147483648)]
+    """
 
     id: str
     reserved_bytes: int
@@ -70,7 +86,11 @@ class DeviceUse:
 
 @dataclass(frozen=True)
 class ResidentModel:
-    """A model that has a process, or waits for one."""
+    """A model that has a process, or waits for one.
+
+    >>> [(model.model, model.state, model.pid, model.in_flight) for model in client.resident()]
+    [('talker', 'READY', 4711, 1)]
+    """
 
     model: str
     incarnation: int
@@ -96,7 +116,11 @@ class ResidentModel:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that vramd knows."""
+    """A model that vramd knows.
+
+    >>> [(model.id, model.architecture, model.state) for model in client.models()]
+    [('reader', 'llama', 'UNLOADED'), ('talker', 'llama', 'UNLOADED')]
+    """
 
     id: str
     engine: str
@@ -120,7 +144,12 @@ class Model:
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """One step of a load."""
+    """One step of a load.
+
+    >>> loaded = client.load("talker", on_progress=lambda step: print(step.state, step.progress))
+    LOADING 0.5
+    READY None
+    """
 
     state: ModelState
     progress: float | None
@@ -131,7 +160,12 @@ class LoadProgress:
 
 @dataclass(frozen=True)
 class DeviceReceipt:
-    """What an unload gave back on one device."""
+    """What an unload gave back on one device.
+
+    >>> for device in client.unload("talker").devices:
+    ...     print(device.id, device.expected_bytes, device.observed_bytes, device.reason)
+    host 209715200 None no way to tell
+    """
 
     id: str
     expected_bytes: int
@@ -142,7 +176,11 @@ class DeviceReceipt:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an unload gave back."""
+    """What an unload gave back.
+
+    >>> client.unload("talker").exit
+    'left by itself'
+    """
 
     model: str
     incarnation: int
@@ -161,7 +199,11 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Rescan:
-    """What a new look into the folders found."""
+    """What a new look into the folders found.
+
+    >>> client.rescan()
+    Rescan(added=('reader',), removed=(), known=2)
+    """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -171,7 +213,11 @@ class Rescan:
 
 @dataclass(frozen=True)
 class Device:
-    """One device of the ledger."""
+    """One device of the ledger.
+
+    >>> [(device.id, device.kind, device.budget_bytes) for device in client.devices()]
+    [('gpu0', 'nvidia', 7516192768)]
+    """
 
     id: str
     kind: DeviceKind
@@ -194,7 +240,11 @@ class Device:
 
 @dataclass(frozen=True)
 class SupervisorInfo:
-    """The supervisor's process."""
+    """The supervisor's process.
+
+    >>> client.status().supervisor.address
+    '127.0.0.1:50151'
+    """
 
     pid: int
     version: str
@@ -207,7 +257,12 @@ class SupervisorInfo:
 
 @dataclass(frozen=True)
 class Status:
-    """The supervisor, its devices and the resident models, at one moment."""
+    """The supervisor, its devices and the resident models, at one moment.
+
+    >>> status = client.status()
+    >>> [device.id for device in status.devices], [model.model for model in status.models]
+    (['gpu0'], ['talker'])
+    """
 
     supervisor: SupervisorInfo
     devices: tuple[Device, ...]
@@ -216,7 +271,12 @@ class Status:
 
 @dataclass(frozen=True)
 class ModelChanged:
-    """A model went from one state to another."""
+    """A model went from one state to another.
+
+    >>> with client.watch(["MODEL"]) as events:
+    ...     next(events).detail.after
+    'READY'
+    """
 
     model: str
     incarnation: int
@@ -227,7 +287,12 @@ class ModelChanged:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One device's row of the ledger."""
+    """One device's row of the ledger.
+
+    >>> with client.watch(["LEDGER"]) as events:
+    ...     next(events).detail.devices
+    (LedgerRow(id='gpu0', reserved_bytes=3221225472, budget_bytes=7516192768),)
+    """
 
     id: str
     reserved_bytes: int
@@ -236,7 +301,12 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class LedgerChanged:
-    """What is promised after a change."""
+    """What is promised after a change.
+
+    >>> with client.watch(["LEDGER"]) as events:
+    ...     next(events).detail.cause
+    'talker is loaded'
+    """
 
     devices: tuple[LedgerRow, ...]
     cause: str
@@ -244,7 +314,12 @@ class LedgerChanged:
 
 @dataclass(frozen=True)
 class Evicted:
-    """A model must go so that another can come."""
+    """A model must go so that another can come.
+
+    >>> with client.watch(["EVICTION"]) as events:
+    ...     next(events).detail.for_model
+    'talker'
+    """
 
     model: str
     incarnation: int
@@ -252,13 +327,22 @@ class Evicted:
     reason: str
 
 
+Detail = ModelChanged | LedgerChanged | Evicted | Receipt
+"""What an event tells, by its kind: MODEL, LEDGER, EVICTION, RELEASE."""
+
+
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in the supervisor."""
+    """Something that happened in the supervisor.
+
+    >>> with client.watch() as events:
+    ...     next(events).kind
+    'EVICTION'
+    """
 
     sequence: int
     """Counts up from 1 without gaps as long as the supervisor lives."""
     time_s: float
     """Unix time."""
     kind: EventKind
-    detail: ModelChanged | LedgerChanged | Evicted | Receipt | None
+    detail: Detail | None

@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 the call failed, 2 wrong usage, 130 Ctrl-C; `serve` has it
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -14,6 +16,7 @@ from vramd.errors import VramdError
 ROOMS: Mapping[str, str] = {
     "serve": "serve",
     "run": "run",
+    "chat": "chat",
     "embed": "embed",
     "models": "listings",
     "ps": "listings",
@@ -21,11 +24,24 @@ ROOMS: Mapping[str, str] = {
     "devices": "listings",
     "load": "residency",
     "unload": "residency",
+    "restart": "residency",
+    "pin": "staying",
+    "unpin": "staying",
+    "keep": "staying",
     "logs": "logs",
+    "events": "events",
     "rescan": "residency",
+    "demo": "demo",
+    "bench": "bench",
     "shutdown": "shutdown",
 }
 """Command → the module that has it under the same name."""
+
+
+HELP: tuple[type[click.ClickException], ...] = (
+    (click.exceptions.NoArgsIsHelpError,) if hasattr(click.exceptions, "NoArgsIsHelpError") else ()
+)
+"""The help in the shape of an error, which newer versions of click have."""
 
 
 class Vramd(click.Group):
@@ -43,15 +59,36 @@ class Vramd(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Reads what stands before the command."""
+        with _telling():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; its failure becomes a line on stderr and an exit code."""
-        try:
+        with _telling():
             return super().invoke(ctx)
-        except VramdError as error:
-            click.echo(f"vramd: {error} ({error.reason})", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Says in one place, and in one way, what failed."""
+    try:
+        yield
+    except VramdError as error:
+        click.echo(f"vramd: {error} ({error.reason})", err=True)
+        raise click.exceptions.Exit(1) from error
+    except HELP:
+        raise
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n", err=True)
+        click.echo(f"vramd: {error.format_message()}", err=True)
+        raise click.exceptions.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        raise click.exceptions.Exit(INTERRUPTED) from error
 
 
 @click.group(cls=Vramd, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,4 +1,4 @@
-"""`load`, `unload`, `rescan`: which models are there, and which are loaded."""
+"""`load`, `unload`, `restart`, `rescan`: which models are there, and which are loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramd import Client, LoadProgress
+from vramd import Client, LoadProgress, ResidentModel
 from vramd.commands import show
 from vramd.commands.connection import with_client
 from vramd.commands.settings import json_flag, load_flags, timeout_flag
@@ -31,6 +31,27 @@ def load(client: Client, model: str, timeout_s: float | None, as_json: bool, **s
             line.show(step.message or step.state.lower(), step.progress)
 
         resident = client.load(model, on_progress=on_progress, timeout_s=timeout_s, **settings)
+    _tell(resident, as_json)
+
+
+@click.command("restart", short_help="Give a loaded model a new process.")
+@click.argument("model")
+@click.option("--force", is_flag=True, help="End running requests at once.")
+@timeout_flag
+@json_flag
+@with_client
+def restart(client: Client, model: str, force: bool, timeout_s: float | None, as_json: bool) -> None:
+    """Ends the process of MODEL, and starts a new one with the same settings; ends when that is ready.
+
+    Requests that wait for MODEL keep their place.
+    """
+    with show.progress(model) as line:
+        line.show("restarting", None)
+        resident = client.restart(model, force=force, timeout_s=timeout_s)
+    _tell(resident, as_json)
+
+
+def _tell(resident: ResidentModel, as_json: bool) -> None:
     if as_json:
         show.as_json(resident)
         return
@@ -50,11 +71,7 @@ def unload(client: Client, model: str, force: bool, timeout_s: float | None, as_
     if as_json:
         show.as_json(receipt)
         return
-    if receipt.observed_bytes is None:
-        back = f"{show.size(receipt.expected_bytes)} expected, not observed: {receipt.reason}"
-    else:
-        back = f"{show.size(receipt.observed_bytes)} came back of {show.size(receipt.expected_bytes)} reserved"
-    click.echo(f"{receipt.model} is unloaded: pid {receipt.pid} {receipt.exit} after {receipt.exit_s:.2f} s; {back}")
+    click.echo(show.receipt(receipt))
 
 
 @click.command("rescan", short_help="Look into the folders of models again.")

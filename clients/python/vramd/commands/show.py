@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vramd.values import Receipt
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -40,6 +42,15 @@ def duration(duration_s: float | None) -> str:
         if duration_s < limit_s:
             return f"{duration_s / unit_s:.0f} {unit}"
     return f"{duration_s / 86_400:.0f} d"
+
+
+def receipt(given: Receipt) -> str:
+    """What an unload gave back, in a line."""
+    if given.observed_bytes is None:
+        back = f"{size(given.expected_bytes)} expected, not observed: {given.reason}"
+    else:
+        back = f"{size(given.observed_bytes)} came back of {size(given.expected_bytes)} reserved"
+    return f"{given.model} is unloaded: pid {given.pid} {given.exit} after {given.exit_s:.2f} s; {back}"
 
 
 def as_json(value: "DataclassInstance | Sequence[DataclassInstance]") -> None:

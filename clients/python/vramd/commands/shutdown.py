@@ -8,7 +8,7 @@ from vramd_proto.v1.rendezvous import Address
 
 from vramd import Client
 from vramd.commands.connection import with_client
-from vramd.commands.starting import listens
+from vramd.launching import listens
 
 END_LIMIT_S = 60.0
 """Running requests may take 30 s to end, and each worker some more."""

@@ -1,0 +1,325 @@
+"""A supervisor as an object, for programs with an event loop: `Client`, with `await` before what waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
+
+import grpc
+
+from vramd import calls, channel, values
+from vramd.async_stream import AsyncFeed, AsyncIncoming, AsyncReceiving, AsyncStream, outcome
+from vramd.calls import Call
+from vramd.finding import PathLike, find
+from vramd.listening import AsyncListener, Subscription, Topic
+from vramd.requests import AnswerSettings, LoadSettings, Messages
+from vramd.retry import Deadline, async_retrying
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+Value = TypeVar("Value")
+
+
+class AsyncClient:
+    """Calls to one supervisor from one event loop. Use it in an `async with` block, or `await close()`.
+
+    Everything is as in `Client`, where each method is described, but for two things: what waits there is awaited here,
+    and cancelling the task that awaits ends the call.
+
+    >>> async with vramd.AsyncClient() as client:
+    ...     await client.chat("talker", "Say hello.").text
+    'Hello, you.'
+    """
+
+    def __init__(
+        self,
+        runtime_dir: PathLike | None = None,
+        *,
+        address: str | None = None,
+        token: str | None = None,
+        token_file: PathLike | None = None,
+        timeout_s: float | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        place = find(runtime_dir, address, token, token_file)
+        self.address = place.address
+        """host:port of the supervisor."""
+        self.address_file = place.address_file
+        """Lies there as long as the supervisor lives; None if it was found by an address of another place."""
+        self._metadata = channel.metadata(place)
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+        self._opened: grpc.aio.Channel | None = None
+        self._listener = AsyncListener(self.watch)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the calls that still run, the callbacks, and the connection. Idempotent.
+
+        >>> client = vramd.AsyncClient()
+        >>> await client.close()
+        """
+        await self._listener.close()
+        if self._opened is not None:
+            await self._opened.close()
+
+    def chat(
+        self, model: str, messages: Messages, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
+    ) -> AsyncStream:
+        """Answers a conversation.
+
+        >>> async for text in client.chat("talker", "Say hello.", max_tokens=40):
+        ...     print(text, end="")
+        Hello, you.
+        """
+        call = calls.chat(model, messages, settings)
+        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s)))
+
+    def generate(
+        self, model: str, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
+    ) -> AsyncStream:
+        """Goes on with a prompt as it stands.
+
+        >>> await client.generate("talker", "Once upon a", seed=1).text
+        ' time.'
+        """
+        call = calls.generate(model, prompt, settings)
+        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s)))
+
+    async def embed(
+        self,
+        model: str,
+        texts: str | Sequence[str],
+        *,
+        timeout_s: float | None = None,
+        **settings: Unpack[LoadSettings],
+    ) -> values.Embeddings:
+        """One vector per text, in the order given.
+
+        >>> (await client.embed("reader", ["a cat", "a dog"])).vectors
+        ((1.0, 0.0), (0.0, 1.0))
+        """
+        return await self._ask(calls.embed(model, texts, settings), timeout_s)
+
+    async def tokenize(
+        self,
+        model: str,
+        text: str,
+        *,
+        add_special: bool = False,
+        parse_special: bool = False,
+        timeout_s: float | None = None,
+        **settings: Unpack[LoadSettings],
+    ) -> tuple[int, ...]:
+        """Token ids of a text.
+
+        >>> await client.tokenize("talker", "Hello, you.")
+        (15, 3, 42)
+        """
+        return await self._ask(calls.tokenize(model, text, add_special, parse_special, settings), timeout_s)
+
+    async def detokenize(
+        self, model: str, token_ids: Iterable[int], *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]
+    ) -> str:
+        """Text of token ids.
+
+        >>> await client.detokenize("talker", (15, 3, 42))
+        'Hello, you.'
+        """
+        return await self._ask(calls.detokenize(model, token_ids, settings), timeout_s)
+
+    async def load(
+        self,
+        model: str,
+        *,
+        on_progress: Callable[[values.LoadProgress], None] | None = None,
+        timeout_s: float | None = None,
+        **settings: Unpack[LoadSettings],
+    ) -> values.ResidentModel:
+        """Loads a model, or joins its load; returns when it is ready.
+
+        >>> (await client.load("talker", on_progress=lambda step: print(step.state))).pid
+        LOADING
+        READY
+        4711
+        """
+        steps = self._receive(calls.load(model, settings), self._limit_s(timeout_s))
+        step = None
+        try:
+            async for step in steps:
+                if on_progress is not None:
+                    on_progress(step.progress)
+        finally:
+            steps.cancel()
+        return calls.loaded(step)
+
+    async def unload(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> values.Receipt:
+        """Ends a model's process; returns when it is gone and its memory is back.
+
+        >>> (await client.unload("talker")).observed_bytes
+        207618048
+        """
+        return await self._ask(calls.unload(model, force), timeout_s)
+
+    async def restart(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> values.ResidentModel:
+        """Gives a loaded model a new process with the same settings.
+
+        >>> (await client.restart("talker")).incarnation
+        3
+        """
+        return await self._ask(calls.restart(model, force), timeout_s)
+
+    async def update(
+        self,
+        model: str,
+        *,
+        pinned: bool | None = None,
+        keep_alive_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> values.Model:
+        """Changes how long a model stays.
+
+        >>> (await client.update("talker", pinned=True)).pinned
+        True
+        """
+        return await self._ask(calls.update(model, pinned, keep_alive_s), timeout_s)
+
+    async def models(self, *, timeout_s: float | None = None) -> tuple[values.Model, ...]:
+        """Every model that vramd knows.
+
+        >>> [model.id for model in await client.models()]
+        ['reader', 'talker']
+        """
+        return await self._ask(calls.models(), timeout_s)
+
+    async def model(self, model: str, *, timeout_s: float | None = None) -> values.Model:
+        """One model, with its residency.
+
+        >>> (await client.model("talker")).resident.state
+        'READY'
+        """
+        return await self._ask(calls.model(model), timeout_s)
+
+    async def resident(self, *, timeout_s: float | None = None) -> tuple[values.ResidentModel, ...]:
+        """The models that have a process, or wait for one.
+
+        >>> [model.model for model in await client.resident()]
+        ['talker']
+        """
+        return (await self.status(timeout_s=timeout_s)).models
+
+    async def rescan(self, *, timeout_s: float | None = None) -> values.Rescan:
+        """Looks into the folders of models again.
+
+        >>> (await client.rescan()).added
+        ('reader',)
+        """
+        return await self._ask(calls.rescan(), timeout_s)
+
+    async def status(self, *, timeout_s: float | None = None) -> values.Status:
+        """The supervisor, its devices and the resident models.
+
+        >>> (await client.status()).supervisor.usable_cores
+        2
+        """
+        return await self._ask(calls.status(), timeout_s)
+
+    async def devices(self, *, timeout_s: float | None = None) -> tuple[values.Device, ...]:
+        """Every device.
+
+        >>> [device.id for device in await client.devices()]
+        ['gpu0']
+        """
+        return await self._ask(calls.devices(), timeout_s)
+
+    def watch(
+        self, kinds: Iterable[values.EventKind] = (), *, after_sequence: int = 0, timeout_s: float | None = None
+    ) -> AsyncFeed[values.Event]:
+        """What happens from now on.
+
+        >>> async with client.watch(["EVICTION"]) as events:
+        ...     (await anext(events)).detail.reason
+        'least recently used'
+        """
+        events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
+        return AsyncFeed(events, events.cancel, events.begun)
+
+    @overload
+    async def on(
+        self, topic: Literal["memory"], callback: Callable[[values.LedgerChanged], Awaitable[None] | None]
+    ) -> Subscription: ...
+    @overload
+    async def on(
+        self, topic: Literal["model"], callback: Callable[[values.ModelChanged], Awaitable[None] | None]
+    ) -> Subscription: ...
+    @overload
+    async def on(
+        self, topic: Literal["eviction"], callback: Callable[[values.Evicted], Awaitable[None] | None]
+    ) -> Subscription: ...
+    @overload
+    async def on(
+        self, topic: Literal["release"], callback: Callable[[values.Receipt], Awaitable[None] | None]
+    ) -> Subscription: ...
+
+    async def on(self, topic: Topic, callback: Callable[..., Awaitable[None] | None]) -> Subscription:
+        """Calls back for what happens from now on, in a task of its own; coroutine functions are awaited in turn.
+
+        >>> subscription = await client.on("eviction", lambda gone: print(gone.model, gone.reason))
+        >>> subscription.close()
+        """
+        return await self._listener.add(topic, callback)
+
+    def logs(
+        self, model: str = "", *, lines: int = 100, follow: bool = False, timeout_s: float | None = None
+    ) -> AsyncFeed[str]:
+        """The last lines that a model's worker printed, or the supervisor.
+
+        >>> [line async for line in client.logs("talker", lines=2)]
+        ['the model is ready', '2 tokens in 0.1 s']
+        """
+        printed = self._receive(calls.logs(model, lines, follow), timeout_s)
+        return AsyncFeed(printed, printed.cancel)
+
+    async def shutdown(self, *, force: bool = False, timeout_s: float | None = None) -> None:
+        """Asks the supervisor to end, with all its workers.
+
+        >>> await client.shutdown()
+        """
+        await self._ask(calls.shutdown(force), timeout_s)
+
+    def _limit_s(self, timeout_s: float | None) -> float | None:
+        return self._timeout_s if timeout_s is None else timeout_s
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        """Opened by the first call: it belongs to the event loop that runs then."""
+        if self._opened is None:
+            self._opened = grpc.aio.insecure_channel(self.address, channel.OPTIONS)
+        return self._opened
+
+    async def _ask(self, call: Call[Value], timeout_s: float | None) -> Value:
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(call.path)
+        deadline = Deadline(self._limit_s(timeout_s))
+
+        async def attempt() -> bytes:
+            return await outcome(method(call.request, timeout=deadline.left_s(), metadata=self._metadata))
+
+        return call.read(await async_retrying(deadline, self._sleep)(attempt))
+
+    def _receive(self, call: Call[Value], timeout_s: float | None) -> AsyncReceiving[Value]:
+        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
+
+        def begin(left_s: float | None) -> AsyncIncoming:
+            return method(call.request, timeout=left_s, metadata=self._metadata)
+
+        return AsyncReceiving(begin, call.read, timeout_s, self._sleep)

@@ -1,0 +1,190 @@
+"""Every call, described once: where it goes, what it asks, how each message of its answer is read.
+
+Pure: the clients are shells around these descriptions, one that waits and one that awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+
+from vramd import replies, requests
+from vramd.errors import Internal
+from vramd.requests import AnswerSettings, LoadSettings, Messages
+from vramd.values import (
+    Device,
+    Embeddings,
+    Event,
+    EventKind,
+    Model,
+    Receipt,
+    Rescan,
+    ResidentModel,
+    Status,
+)
+
+Reply = TypeVar("Reply", bound=Message)
+Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Call(Generic[Value_co]):
+    """One call, ready to be made."""
+
+    path: str
+    """/package.Service/Method."""
+    request: bytes
+    read: Callable[[bytes], Value_co]
+    """Makes a value of a message. Raises Internal for bytes that are no such message."""
+
+
+def _call(
+    service: str, method: str, request: Message, reply: type[Reply], value: Callable[[Reply], Value]
+) -> Call[Value]:
+    def read(raw: bytes) -> Value:
+        try:
+            message = reply.FromString(raw)
+        except DecodeError as error:
+            raise Internal("INTERNAL", f"the answer to {method} cannot be read: {error}") from error
+        return value(message)
+
+    return Call(f"/vramd.v1.{service}/{method}", request.SerializeToString(), read)
+
+
+def _inference(method: str, request: Message, reply: type[Reply], value: Callable[[Reply], Value]) -> Call[Value]:
+    return _call("InferenceService", method, request, reply, value)
+
+
+def _models(method: str, request: Message, reply: type[Reply], value: Callable[[Reply], Value]) -> Call[Value]:
+    return _call("ModelService", method, request, reply, value)
+
+
+def _supervisor(method: str, request: Message, reply: type[Reply], value: Callable[[Reply], Value]) -> Call[Value]:
+    return _call("SupervisorService", method, request, reply, value)
+
+
+def chat(model: str, messages: Messages, settings: AnswerSettings) -> Call[replies.Piece]:
+    """A stream."""
+    return _inference("Chat", requests.chat(model, messages, settings), inference_pb2.ChatResponse, replies.piece)
+
+
+def generate(model: str, prompt: str, settings: AnswerSettings) -> Call[replies.Piece]:
+    """A stream."""
+    request = requests.generate(model, prompt, settings)
+    return _inference("Generate", request, inference_pb2.GenerateResponse, replies.piece)
+
+
+def embed(model: str, texts: str | Sequence[str], settings: LoadSettings) -> Call[Embeddings]:
+    """One answer."""
+    request = requests.embed(model, texts, settings)
+    return _inference("Embed", request, inference_pb2.EmbedResponse, replies.embeddings)
+
+
+def tokenize(
+    model: str, text: str, add_special: bool, parse_special: bool, settings: LoadSettings
+) -> Call[tuple[int, ...]]:
+    """One answer."""
+    request = requests.tokenize(model, text, add_special, parse_special, settings)
+    return _inference("Tokenize", request, inference_pb2.TokenizeResponse, lambda reply: tuple(reply.token_ids))
+
+
+def detokenize(model: str, token_ids: Iterable[int], settings: LoadSettings) -> Call[str]:
+    """One answer."""
+    request = requests.detokenize(model, token_ids, settings)
+    return _inference("Detokenize", request, inference_pb2.DetokenizeResponse, lambda reply: reply.text)
+
+
+def models() -> Call[tuple[Model, ...]]:
+    """One answer."""
+    return _models(
+        "ListModels",
+        model_pb2.ListModelsRequest(),
+        model_pb2.ListModelsResponse,
+        lambda reply: tuple(map(replies.model, reply.models)),
+    )
+
+
+def model(name: str) -> Call[Model]:
+    """One answer."""
+    return _models(
+        "GetModel",
+        model_pb2.GetModelRequest(model=requests.name(name)),
+        model_pb2.GetModelResponse,
+        lambda reply: replies.model(reply.model, reply.resident if reply.HasField("resident") else None),
+    )
+
+
+def rescan() -> Call[Rescan]:
+    """One answer."""
+    return _models("RescanModels", model_pb2.RescanModelsRequest(), model_pb2.RescanModelsResponse, replies.rescan)
+
+
+def load(name: str, settings: LoadSettings) -> Call[replies.LoadStep]:
+    """A stream; its last step has the loaded model."""
+    request = model_pb2.LoadModelRequest(model=requests.name(name), load=requests.load_options(settings))
+    return _models("LoadModel", request, model_pb2.LoadModelResponse, replies.load_step)
+
+
+def loaded(last: replies.LoadStep | None) -> ResidentModel:
+    """What a load came to, by its last step. Raises Internal if that does not tell."""
+    if last is None or last.resident is None:
+        raise Internal("INTERNAL", "the load ended without saying how")
+    return last.resident
+
+
+def unload(name: str, force: bool) -> Call[Receipt]:
+    """One answer."""
+    request = model_pb2.UnloadModelRequest(model=requests.name(name), force=force)
+    return _models("UnloadModel", request, model_pb2.UnloadModelResponse, lambda reply: replies.receipt(reply.receipt))
+
+
+def update(name: str, pinned: bool | None, keep_alive_s: float | None) -> Call[Model]:
+    """One answer."""
+    request = requests.update(name, pinned, keep_alive_s)
+    return _models("UpdateModel", request, model_pb2.UpdateModelResponse, lambda reply: replies.model(reply.model))
+
+
+def restart(name: str, force: bool) -> Call[ResidentModel]:
+    """One answer."""
+    request = model_pb2.RestartModelRequest(model=requests.name(name), force=force)
+    return _models(
+        "RestartModel", request, model_pb2.RestartModelResponse, lambda reply: replies.resident(reply.resident)
+    )
+
+
+def status() -> Call[Status]:
+    """One answer."""
+    return _supervisor("GetStatus", supervisor_pb2.GetStatusRequest(), supervisor_pb2.GetStatusResponse, replies.status)
+
+
+def devices() -> Call[tuple[Device, ...]]:
+    """One answer."""
+    return _supervisor(
+        "ListDevices",
+        supervisor_pb2.ListDevicesRequest(),
+        supervisor_pb2.ListDevicesResponse,
+        lambda reply: tuple(map(replies.device, reply.devices)),
+    )
+
+
+def watch(kinds: Iterable[EventKind], after_sequence: int) -> Call[Event]:
+    """A stream; its header comes when nothing more can be missed."""
+    request = requests.watch(kinds, after_sequence)
+    return _supervisor("WatchEvents", request, supervisor_pb2.WatchEventsResponse, replies.event)
+
+
+def logs(name: str, lines: int, follow: bool) -> Call[str]:
+    """A stream."""
+    request = requests.logs(name, lines, follow)
+    return _supervisor("TailLogs", request, supervisor_pb2.TailLogsResponse, lambda reply: reply.line)
+
+
+def shutdown(force: bool) -> Call[None]:
+    """One answer."""
+    request = supervisor_pb2.ShutdownRequest(force=force)
+    return _supervisor("Shutdown", request, supervisor_pb2.ShutdownResponse, lambda _: None)

@@ -1,0 +1,177 @@
+"""`vramd chat`: a conversation, turn by turn."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from vramd import ChatTemplateUnusable, Client, InvalidRequest, LoadProgress, PromptTooLong, Stream, VramdError
+from vramd.commands import show
+from vramd.commands.connection import with_client
+from vramd.commands.conversation import Conversation, Turn
+from vramd.commands.settings import answer_flags, load_flags, timeout_flag
+from vramd.console import INTERRUPTED
+from vramd.requests import LOAD_FIELDS
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from vramd.requests import AnswerSettings, LoadSettings
+
+MOST_ROOM_TOKENS = 512
+"""Kept free for an answer whose length is not limited; a quarter of the context if that is less."""
+
+EXIT = "/exit"
+
+
+@click.command("chat", short_help="Talk with a model.")
+@click.argument("model")
+@click.option("--system", metavar="TEXT", help="What the model is told first.")
+@answer_flags
+@load_flags
+@timeout_flag
+@with_client
+def chat(
+    client: Client, model: str, system: str | None, timeout_s: float | None, **settings: Unpack[AnswerSettings]
+) -> None:
+    """Talks with MODEL: each line is a message. Ctrl-D or /exit ends, Ctrl-C stops an answer.
+
+    The oldest messages are dropped when the context is full, and it is said how many; that of --system stays. From a
+    pipe each line is a message too, and only the answers are printed.
+    """
+    if not client.model(model).has_chat_template:
+        words = f"{model} has no chat template; a text can be gone on with: vramd run {model} TEXT"
+        raise ChatTemplateUnusable("CHAT_TEMPLATE_UNUSABLE", words, {"model": model})
+    talk = Talk(client, model, system, timeout_s, settings)
+    interactive = sys.stdin.isatty()
+    if interactive:
+        with contextlib.suppress(ImportError):  # Windows edits lines without it
+            importlib.import_module("readline")
+    while (text := _read(interactive)) is not None and text != EXIT:
+        try:
+            if text and not talk.turn(text) and not interactive:
+                sys.exit(INTERRUPTED)
+        except VramdError as error:
+            if not interactive:
+                raise
+            click.echo(f"vramd: {error} ({error.reason})", err=True)
+        except KeyboardInterrupt:  # before there was an answer to stop
+            if not interactive:
+                raise
+            click.echo()
+
+
+class Talk:
+    """The conversation of one call of the command."""
+
+    def __init__(
+        self, client: Client, model: str, system: str | None, timeout_s: float | None, settings: AnswerSettings
+    ) -> None:
+        """Loads the model, to know its context."""
+        self._client = client
+        self._model = model
+        self._timeout_s = timeout_s
+        self._settings = settings
+        self._load = cast("LoadSettings", {name: value for name, value in settings.items() if name in LOAD_FIELDS})
+        with show.progress(model) as line:
+
+            def on_progress(step: LoadProgress) -> None:
+                line.show(step.message or step.state.lower(), step.progress)
+
+            resident = client.load(model, on_progress=on_progress, timeout_s=timeout_s, **self._load)
+        self._context_tokens = resident.context_tokens or 0
+        told = Turn("system", system, self._count(system)) if system else None
+        self._conversation = Conversation(told)
+
+    def turn(self, text: str) -> bool:
+        """Prints the answer as it comes. False if Ctrl-C stopped it; what had come by then is part of the talk.
+
+        Raises VramdError; the conversation is then as it was before.
+        """
+        self._conversation.say(text, self._count(text))
+        try:
+            stream, first = self._ask()
+        except BaseException:
+            self._conversation.take_back()
+            raise
+        with stream:
+            try:
+                click.echo(first, nl=False)
+                for piece in stream:
+                    click.echo(piece, nl=False)
+            except KeyboardInterrupt:
+                stream.cancel()
+            except VramdError:
+                self._conversation.take_back()
+                raise
+            finally:
+                click.echo()  # what comes next stands on a line of its own
+        return self._note(stream)
+
+    def _count(self, text: str) -> int:
+        return len(self._client.tokenize(self._model, text, timeout_s=self._timeout_s, **self._load))
+
+    def _ask(self) -> tuple[Stream, str]:
+        """The stream of an answer, and its first text. Drops turns until the supervisor takes the prompt."""
+        dropped = 0
+        if self._context_tokens:
+            dropped = self._conversation.fit(self._context_tokens - self._room_tokens())
+        while True:
+            messages = self._conversation.messages
+            stream = self._client.chat(self._model, messages, timeout_s=self._timeout_s, **self._settings)
+            try:
+                with show.progress(self._model) as line:
+                    line.show("waiting", None)
+                    first = next(stream, "")
+                break
+            except PromptTooLong as error:
+                self._context_tokens = int(error.metadata.get("contextTokens", self._context_tokens))
+                gone = self._conversation.drop_oldest()
+                if not gone:
+                    raise
+                dropped += gone
+            except KeyboardInterrupt:
+                stream.cancel()
+                first = ""
+                break
+        if dropped:
+            fits = f"the context holds {self._context_tokens} tokens"
+            click.echo(f"({dropped} of the oldest messages were dropped: {fits})", err=True)
+        return stream, first
+
+    def _room_tokens(self) -> int:
+        return self._settings.get("max_tokens") or min(MOST_ROOM_TOKENS, self._context_tokens // 4)
+
+    def _note(self, stream: Stream) -> bool:
+        """Makes the answer a part of the talk; False if it was stopped."""
+        finish = stream.finish
+        if finish is not None:
+            self._conversation.learn(finish.usage.prompt_tokens)
+            if finish.reason == "LENGTH":
+                click.echo("(the answer was cut off: its limit, or the context, was reached)", err=True)
+        if stream.received:
+            self._conversation.answered(stream.received, len(stream.token_ids))
+        else:
+            self._conversation.take_back()
+        return finish is not None
+
+
+def _read(interactive: bool) -> str | None:
+    """The next message, without the blanks around it; None at the end."""
+    while True:
+        try:
+            return input("> " if interactive and sys.stdout.isatty() else "").strip()
+        except EOFError:
+            if interactive:
+                click.echo()
+            return None
+        except UnicodeDecodeError as error:
+            raise InvalidRequest("FIELD_INVALID", f"stdin is no UTF-8 text: {error}", {"field": "messages"}) from error
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            click.echo("\n(Ctrl-D or /exit ends)", err=True)

@@ -1,0 +1,50 @@
+"""`vramd events`: what happens, as it happens."""
+
+import dataclasses
+import json
+import time
+
+import click
+
+from vramd import Client, Event, Evicted, LedgerChanged, ModelChanged, Receipt
+from vramd.commands import show
+from vramd.commands.connection import with_client
+from vramd.commands.settings import json_flag
+from vramd.listening import TOPICS
+
+_NAMES = {kind: topic for topic, kind in TOPICS.items()}
+
+
+@click.command("events", short_help="Follow what happens.")
+@click.option("--kind", "topics", type=click.Choice(list(TOPICS)), multiple=True, help="Only these; may be repeated.")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Begin behind this number, if it is remembered.")
+@json_flag
+@with_client
+def events(client: Client, topics: tuple[str, ...], after: int, as_json: bool) -> None:
+    """Prints a line for each event, until Ctrl-C (exit code 130, as with `logs --follow`) or the supervisor's end.
+
+    Without --after it begins with the next that happens. With --json each line is an object.
+    """
+    with client.watch([TOPICS[topic] for topic in topics], after_sequence=after) as feed:
+        for event in feed:
+            click.echo(json.dumps(dataclasses.asdict(event)) if as_json else _line(event))
+
+
+def _line(event: Event) -> str:
+    clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
+    return f"{event.sequence:>6}  {clock}  {_NAMES.get(event.kind, event.kind):<8}  {_words(event)}"
+
+
+def _words(event: Event) -> str:
+    match event.detail:
+        case ModelChanged(model, incarnation, before, after, cause):
+            return f"{model} ({incarnation}) {before} -> {after}: {cause}"
+        case LedgerChanged(devices, cause):
+            rows = (f"{row.id} {show.size(row.reserved_bytes)} of {show.size(row.budget_bytes)}" for row in devices)
+            return f"{', '.join(rows)}: {cause}"
+        case Evicted(model, incarnation, for_model, reason):
+            return f"{model} ({incarnation}) leaves for {for_model}: {reason}"
+        case Receipt() as receipt:
+            return show.receipt(receipt)
+        case None:
+            return "of a kind that this version does not know"

@@ -1,0 +1,102 @@
+"""Starts a supervisor as a process, and waits until it listens."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from vramd_proto.v1.rendezvous import Address, RuntimeDir
+
+from vramd.errors import StartFailed
+
+CONNECT_LIMIT_S = 1.0
+
+SERVE = (sys.executable, "-m", "vramd", "serve")
+"""`-m` imports from the current folder first; it is started in the runtime folder, which has nothing to import."""
+
+_LOOK_EVERY_S = 0.05
+_TAIL_BYTES = 4096
+
+
+def listens(address: str) -> bool:
+    """Whether something takes connections at host:port; waits a second at most."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_LIMIT_S):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def log_file(folder: RuntimeDir) -> Path:
+    """Where a supervisor that was started from here prints."""
+    return folder.logs / "start.log"
+
+
+def log_tail(folder: RuntimeDir) -> str:
+    """The end of what it printed."""
+    with log_file(folder).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        return file.read().decode("utf-8", "replace").strip()
+
+
+def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subprocess.Popen[bytes]":
+    """Starts a supervisor in a session of its own: neither Ctrl-C nor the end of the terminal reaches it.
+
+    The folder is made (0700) if need be. Raises StartFailed if there is no such command.
+    """
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(mode=0o700, exist_ok=True)
+    folder.logs.mkdir(mode=0o700, exist_ok=True)
+    if sys.platform == "win32":
+        # A console of its own that nobody sees; its workers share it.
+        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        flags = 0
+    with log_file(folder).open("wb") as output:
+        try:
+            return subprocess.Popen(
+                [*command, "--runtime-dir", str(folder.path)],
+                cwd=folder.path,
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                creationflags=flags,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StartFailed("START_FAILED", f"the supervisor cannot be started: {error}") from error
+
+
+def wait_until_listening(
+    process: "subprocess.Popen[bytes]",
+    folder: RuntimeDir,
+    limit_s: float,
+    *,
+    stale: Address | None = None,
+    harmless_exits: Collection[int] = (),
+) -> Address:
+    """Waits until a supervisor listens for the folder, other than the `stale` one that was recorded there before.
+
+    Raises StartFailed with the end of its log if the process ends, but for `harmless_exits`, or none listens in time;
+    the process may live then.
+    """
+    end_s = time.monotonic() + limit_s
+    while True:
+        found = Address.read(folder.address_file)
+        if found is not None and found != stale and listens(found.address):
+            return found
+        code = process.poll()
+        if code is not None and code not in harmless_exits:
+            raise _failed(folder, f"the supervisor ended with exit code {code}", {"exitCode": str(code)})
+        if time.monotonic() > end_s:
+            raise _failed(folder, f"no supervisor after {limit_s:g} s", {})
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _failed(folder: RuntimeDir, what: str, metadata: dict[str, str]) -> StartFailed:
+    log = log_tail(folder)
+    return StartFailed("START_FAILED", f"{what}:\n{log or 'it said nothing'}", {**metadata, "log": log})

@@ -1,0 +1,162 @@
+"""A supervisor that belongs to this program: started by it, ended with it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from vramd_proto.v1.rendezvous import Address, RuntimeDir
+
+from vramd import launching
+from vramd.client import Client
+from vramd.errors import VramdError
+from vramd.finding import PathLike
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from vramd.async_client import AsyncClient
+
+START_LIMIT_S = 60.0
+END_LIMIT_S = 60.0
+"""Requests of other programs may take 30 s to end, and each worker some more."""
+
+FORCED_S = 5.0
+
+
+class Supervisor:
+    """A supervisor as a child of this program, with a client for it. Use it in a `with` block, or `stop` it.
+
+    It ends with this program, however that ends: its stdin is a pipe that the system closes. Ctrl-C in the terminal
+    does not reach it. Needs the extra `server` in the same environment.
+
+    >>> with vramd.Supervisor.start(config="vramd.toml", budgets={"card": "2GiB"}) as supervisor:
+    ...     supervisor.client.chat("talker", "Say hello.", max_tokens=3).finish.usage.completion_tokens
+    3
+    """
+
+    client: Client
+    """Connected to it; closed with it."""
+    address: str
+    """host:port."""
+    pid: int
+    runtime_dir: Path
+    """Where other programs of this user find it: `vramd ps --runtime-dir …`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: RuntimeDir, found: Address, temporary: bool) -> None:
+        """For `start`."""
+        self.client = Client(folder.path)
+        self.address = self.client.address
+        self.pid = found.pid
+        self.runtime_dir = folder.path
+        self._end = weakref.finalize(self, _end, process, self.client.close, folder.path if temporary else None)
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        models: PathLike | Sequence[PathLike] = (),
+        config: PathLike | None = None,
+        budgets: Mapping[str, str | int] | None = None,
+        runtime_dir: PathLike | None = None,
+        host: str | None = None,
+        port: int = 0,
+        timeout_s: float = START_LIMIT_S,
+        serve: Sequence[str] = launching.SERVE,
+    ) -> Self:
+        """Starts one, and waits until it answers; it waits in this thread, an event loop calls it by `to_thread`.
+
+        `models` are folders with GGUF files; `config` is a TOML file; `budgets` are bytes, or sizes like "6GiB", by
+        device; port 0 picks a free one. Without a `runtime_dir` it gets a temporary one, which is removed with it.
+        `serve` is the command that is called, for programs that come without a Python of their own. The environment
+        is this program's, VRAMD_* included.
+
+        Raises StartFailed with the end of its log if it does not come to answer within `timeout_s`.
+
+        >>> supervisor = vramd.Supervisor.start(config="vramd.toml")
+        >>> [model.id for model in supervisor.client.models()]
+        ['talker']
+        >>> supervisor.stop()
+        """
+        folders = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
+        arguments = ["--owned", "--port", str(port)]
+        arguments += [f"--models={Path(folder).absolute()}" for folder in folders]
+        arguments += [f"--budget={device}={size}" for device, size in (budgets or {}).items()]
+        if config is not None:
+            arguments.append(f"--config={Path(config).absolute()}")
+        if host is not None:
+            arguments.append(f"--host={host}")
+        folder = RuntimeDir(Path(runtime_dir or tempfile.mkdtemp(prefix="vramd-")).absolute())
+        temporary = None if runtime_dir else folder.path
+        stale = Address.read(folder.address_file)
+        process = None
+        try:
+            process = launching.launch(folder, [*serve, *arguments], subprocess.PIPE)
+            found = launching.wait_until_listening(process, folder, timeout_s, stale=stale)
+            return cls(process, folder, found, temporary is not None)
+        except BaseException:
+            _end(process, _nothing, temporary)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def async_client(self) -> AsyncClient:
+        """A new client for an event loop; close it before the supervisor.
+
+        >>> async def main(supervisor):
+        ...     async with supervisor.async_client() as client:
+        ...         return [model.id for model in await client.models()]
+        >>> with vramd.Supervisor.start(config="vramd.toml") as supervisor:
+        ...     asyncio.run(main(supervisor))
+        ['talker']
+        """
+        from vramd.async_client import AsyncClient  # noqa: PLC0415  most programs have no event loop
+
+        return AsyncClient(self.runtime_dir)
+
+    def stop(self, *, force: bool = False) -> None:
+        """Closes the client and ends the supervisor with its workers; returns when it is gone. Idempotent.
+
+        Requests of other programs may end first, unless `force`. After a minute it is killed, and its workers with it.
+
+        >>> supervisor = vramd.Supervisor.start(config="vramd.toml")
+        >>> supervisor.stop(force=True)
+        >>> supervisor.runtime_dir.exists()
+        False
+        """
+        if force and self._end.alive:
+            with contextlib.suppress(VramdError):  # it is ended anyway
+                self.client.shutdown(force=True, timeout_s=FORCED_S)
+        self._end()
+
+
+def _nothing() -> None:
+    """There is no client yet."""
+
+
+def _end(process: subprocess.Popen[bytes] | None, close_client: Callable[[], None], temporary: Path | None) -> None:
+    """Ends a supervisor in order, or else by force; then its folder goes. Called at the program's end, too."""
+    close_client()
+    if process is not None:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if temporary is not None:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,210 @@
+"""A supervisor that belongs to a program: started by it, used by it, ended with it, however that ends."""
+
+import asyncio
+import doctest
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+import vramd
+from support.supervisor_process import BOUND_S, CARD, simulated, until
+from vramd_proto.v1.rendezvous import Address, RuntimeDir
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "vramd.toml"
+    file.write_text(CARD + simulated("talker"), "utf-8")
+    return file
+
+
+def gone(*pids: int) -> None:
+    """Waits until no such process is there, but for zombies that somebody else has to fetch."""
+
+    def ended(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    until(f"the end of {pids}", lambda: all(map(ended, pids)))
+
+
+@pytest.mark.parametrize("name", ["", "start", "async_client", "stop"])
+def test_the_examples_are_true(config: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(config.parent)
+    text = inspect.getdoc(getattr(vramd.Supervisor, name) if name else vramd.Supervisor)
+    assert text
+    names = {"vramd": vramd, "asyncio": asyncio}
+    result = doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(text, names, name, None, 0))
+    assert result.failed == 0
+    assert result.attempted > 0
+
+
+def test_everything_is_gone_behind_the_block(config: Path) -> None:
+    with vramd.Supervisor.start(config=config) as supervisor:
+        worker = supervisor.client.load("talker").pid
+        info = supervisor.client.status().supervisor
+        assert (info.pid, info.address) == (supervisor.pid, supervisor.address)
+        assert supervisor.runtime_dir.is_dir()
+    assert worker is not None
+    gone(supervisor.pid, worker)
+    assert not supervisor.runtime_dir.exists()
+    supervisor.stop()
+    with pytest.raises((vramd.VramdError, ValueError)):
+        supervisor.client.status()
+
+
+def test_a_runtime_folder_of_the_user_stays_and_others_find_it(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run here"
+    with vramd.Supervisor.start(config=config, runtime_dir=folder, budgets={"card": 2 << 30}) as supervisor:
+        with vramd.Client(folder) as other:
+            card = next(device for device in other.devices() if device.id == "card")
+        assert card.budget_bytes == 2 << 30
+        supervisor.stop(force=True)
+    assert (folder / "logs" / "supervisor.log").exists()
+    assert Address.read(RuntimeDir(folder).address_file) is None
+
+
+def test_folders_of_models_are_those_of_this_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are relative to its current folder, not to that of the supervisor."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.gguf").write_bytes(b"no GGUF")
+    monkeypatch.chdir(tmp_path)
+    with vramd.Supervisor.start(models="models") as supervisor:
+        assert [model.id for model in supervisor.client.models()] == ["broken"]
+
+
+def test_why_it_did_not_start(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(vramd.StartFailed, match="exit code 2") as caught:
+        vramd.Supervisor.start(budgets={"host": "much"}, runtime_dir=folder)
+    assert "much" in caught.value.metadata["log"]
+    assert caught.value.metadata["exitCode"] == "2"
+
+
+def test_another_supervisor_of_the_folder_is_not_taken_over(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with vramd.Supervisor.start(config=config, runtime_dir=folder) as first:
+        with pytest.raises(vramd.StartFailed, match=r"runs in .* already") as caught:
+            vramd.Supervisor.start(config=config, runtime_dir=folder)
+        assert caught.value.metadata["exitCode"] == "69"
+        assert first.client.status().supervisor.pid == first.pid
+
+
+def test_one_that_never_answers_is_ended(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
+    with pytest.raises(vramd.StartFailed, match=r"no supervisor after 0\.5 s") as caught:
+        vramd.Supervisor.start(serve=[sys.executable, "-c", code], timeout_s=0.5)
+    if printed := caught.value.metadata["log"]:
+        gone(int(printed))
+
+
+OWNER = """
+    import os, sys, vramd
+    supervisor = vramd.Supervisor.start(config=sys.argv[1], runtime_dir=sys.argv[2])
+    worker = supervisor.client.load("talker").pid
+    if "fork" in sys.argv and os.fork() == 0:
+        os.read(int(sys.argv[4]), 1)
+        os._exit(0)
+    print(supervisor.pid, worker, flush=True)
+    if "forget" not in sys.argv:
+        sys.stdin.read()
+"""
+
+
+def owner(config: Path, *more: str, fds: tuple[int, ...] = ()) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OWNER), str(config), str(config.parent / "run"), *more],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=fds,
+    )
+
+
+def pids(program: "subprocess.Popen[str]") -> list[int]:
+    assert program.stdout is not None
+    return [int(word) for word in program.stdout.readline().split()]
+
+
+@pytest.mark.parametrize("way", ["return", "kill", "interrupt"])
+@posix
+def test_the_end_of_the_program_is_its_end(config: Path, way: str) -> None:
+    with owner(config, *(["forget"] if way == "return" else [])) as program:
+        started = pids(program)
+        assert len(started) == 2
+        if way != "return":
+            program.kill() if way == "kill" else program.send_signal(signal.SIGINT)
+        program.wait(BOUND_S)
+        gone(*started)
+    if way != "kill":
+        assert not RuntimeDir(config.parent / "run").address_file.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the end of the parent")
+def test_a_child_that_the_program_forked_does_not_keep_it(config: Path) -> None:
+    held, end = os.pipe()
+    with owner(config, "fork", str(held), fds=(held,)) as program:
+        started = pids(program)
+        program.kill()
+        program.wait(BOUND_S)
+        gone(*started)
+        os.close(held)
+        os.close(end)  # lets the child go, which holds the program's pipes
+
+
+@posix
+def test_ctrl_c_in_the_terminal_does_not_reach_it(config: Path) -> None:
+    with vramd.Supervisor.start(config=config) as supervisor:
+        if sys.platform != "win32":
+            assert os.getpgid(supervisor.pid) != os.getpgid(0)
+            assert os.getsid(supervisor.pid) != os.getsid(0)
+
+
+def test_callbacks_see_a_real_swap(tmp_path: Path) -> None:
+    file = tmp_path / "vramd.toml"
+    file.write_text(CARD + simulated("a") + simulated("b"), "utf-8")
+    evicted: list[vramd.Evicted] = []
+    released: list[vramd.Receipt] = []
+    with vramd.Supervisor.start(config=file, budgets={"card": "1536MiB"}) as supervisor:
+        client = supervisor.client
+        client.on("eviction", evicted.append)
+        client.on("release", released.append)
+        client.load("a")
+        client.load("b")
+        until("an eviction and a release", lambda: evicted and released)
+    assert [(gone.model, gone.for_model) for gone in evicted] == [("a", "b")]
+    assert released[0].model == "a"
+
+
+def test_an_async_client_does_what_the_other_does(config: Path) -> None:
+    async def work(client: vramd.AsyncClient) -> None:
+        changes: list[str] = []
+        async with client:
+            await client.on("model", lambda change: changes.append(change.after))
+            async with client.watch(["MODEL"]) as events:
+                loaded = await client.load("talker")
+                assert await client.chat("talker", "Hi", max_tokens=3).text
+                assert (await client.update("talker", pinned=True, keep_alive_s=60)).pinned
+                fresh = await client.restart("talker")
+                assert (fresh.incarnation, fresh.pid) != (loaded.incarnation, loaded.pid)
+                await client.unload("talker", force=True)
+                seen = set[str]()
+                while "UNLOADED" not in seen:
+                    event = await asyncio.wait_for(events.__anext__(), BOUND_S)
+                    assert isinstance(event.detail, vramd.ModelChanged)
+                    seen.add(event.detail.after)
+            assert {"LOADING", "READY", "UNLOADED"} <= seen
+            assert "READY" in changes
+
+    with vramd.Supervisor.start(config=config) as supervisor:
+        asyncio.run(work(supervisor.async_client()))
