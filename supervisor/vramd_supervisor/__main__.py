@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 from vramd_proto.v1.rendezvous import default_runtime_dir
 
-from .config import Size
+from .core.config import Size
+from .core.sizes import parse_size
 from .instance import AlreadyRunningError, Instance
 from .server import AddressInUseError, serve
-from .settings_file import ConfigError, Flags, load_config
-from .sizes import parse_size
+from .settings.settings_file import ConfigError, Flags, load_config
 
 ALREADY_RUNNING = 69
 INTERNAL = 70

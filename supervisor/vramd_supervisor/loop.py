@@ -14,7 +14,7 @@ from itertools import count
 
 from typing_extensions import assert_never
 
-from .actions import (
+from .core.actions import (
     Action,
     CancelDeadline,
     Complete,
@@ -34,10 +34,10 @@ from .actions import (
     Spawn,
     Stop,
 )
-from .catalog import LoadOptions
-from .core import Core
-from .errors import Refusal, RefusedError
-from .events import (
+from .core.catalog import LoadOptions
+from .core.core import Core
+from .core.errors import Refusal, RefusedError
+from .core.events import (
     Cancelled,
     DeadlinePassed,
     Ended,
@@ -48,8 +48,8 @@ from .events import (
     Timed,
     UnloadRequested,
 )
-from .receipt import Receipt
-from .state import RequestKind
+from .core.receipt import Receipt
+from .core.state import RequestKind
 
 log = logging.getLogger(__name__)
 

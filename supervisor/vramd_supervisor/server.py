@@ -23,26 +23,27 @@ from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
-from . import containment, owner
-from .actions import Evicted, LedgerChanged, ModelChanged, Notice, Released
-from .config import Config
-from .core import Core
-from .device_view import Sample, limits
-from .devices import Device, find_devices
-from .door import Door
-from .events import ShutdownRequested, Started
-from .feed import Feed
-from .folders import Folders
-from .host_memory import usable_cores
+from . import owner
+from .core.actions import Evicted, LedgerChanged, ModelChanged, Notice, Released
+from .core.config import Config
+from .core.core import Core
+from .core.device_view import Sample, limits
+from .core.events import ShutdownRequested, Started
+from .devices.devices import Device, find_devices
+from .devices.host_memory import usable_cores
+from .devices.sampler import Sampler, first_account
+from .files.folders import Folders
 from .instance import Instance
-from .log_book import LogBook, OwnLogHandler
 from .loop import Loop
-from .planning import UNKNOWN_FACTS, Planning
-from .sampler import Sampler, first_account
-from .service_inference import InferenceService
-from .service_models import ModelService, ResidentReader
-from .service_supervisor import Identity, SupervisorService
-from .workers import Workers
+from .services.door import Door
+from .services.feed import Feed
+from .services.service_inference import InferenceService
+from .services.service_models import ModelService, ResidentReader
+from .services.service_supervisor import Identity, SupervisorService
+from .workers import containment
+from .workers.log_book import LogBook, OwnLogHandler
+from .workers.planning import UNKNOWN_FACTS, Planning
+from .workers.workers import Workers
 
 log = logging.getLogger(__name__)
 

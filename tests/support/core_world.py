@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.actions import (
+from vramd_supervisor.core.actions import (
     Action,
     Complete,
     Evicted,
@@ -18,11 +18,11 @@ from vramd_supervisor.actions import (
     Spawn,
     Stop,
 )
-from vramd_supervisor.catalog import LoadOptions, Model, Settings, Simulation
-from vramd_supervisor.config import Config, SchedulingConfig
-from vramd_supervisor.core import Core
-from vramd_supervisor.errors import refusal
-from vramd_supervisor.events import (
+from vramd_supervisor.core.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.core.config import Config, SchedulingConfig
+from vramd_supervisor.core.core import Core
+from vramd_supervisor.core.errors import refusal
+from vramd_supervisor.core.events import (
     Cancelled,
     CatalogueRead,
     DeviceSampled,
@@ -45,11 +45,11 @@ from vramd_supervisor.events import (
     WorkerReady,
     WorkerStarted,
 )
-from vramd_supervisor.ledger import Account
-from vramd_supervisor.placement import Plan
-from vramd_supervisor.quote import Confidence, DeviceBytes, Quote, Source
-from vramd_supervisor.receipt import Receipt
-from vramd_supervisor.state import RequestKind, is_pinned
+from vramd_supervisor.core.ledger import Account
+from vramd_supervisor.core.placement import Plan
+from vramd_supervisor.core.quote import Confidence, DeviceBytes, Quote, Source
+from vramd_supervisor.core.receipt import Receipt
+from vramd_supervisor.core.state import RequestKind, is_pinned
 
 BUDGETS = {"card": 8, "host": 12}
 NEEDS = {

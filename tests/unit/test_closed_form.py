@@ -2,13 +2,13 @@
 
 import pytest
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.catalog import LoadOptions, Model, ModelFile, Problem, Settings, Shape, Simulation
-from vramd_supervisor.closed_form import CUDA_CONTEXT_BYTES, quote, ubatch_tokens
-from vramd_supervisor.config import Config, DeviceConfig, Headroom, ServerConfig, Size
-from vramd_supervisor.device_view import DeviceKind, DeviceView, limits
-from vramd_supervisor.errors import Refusal
-from vramd_supervisor.placement import Plan, decide, placements
-from vramd_supervisor.quote import Confidence, DeviceBytes, Source
+from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem, Settings, Shape, Simulation
+from vramd_supervisor.core.closed_form import CUDA_CONTEXT_BYTES, quote, ubatch_tokens
+from vramd_supervisor.core.config import Config, DeviceConfig, Headroom, ServerConfig, Size
+from vramd_supervisor.core.device_view import DeviceKind, DeviceView, limits
+from vramd_supervisor.core.errors import Refusal
+from vramd_supervisor.core.placement import Plan, decide, placements
+from vramd_supervisor.core.quote import Confidence, DeviceBytes, Source
 
 MIB = 1 << 20
 IDLE = 50 * MIB

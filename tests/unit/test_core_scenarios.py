@@ -2,9 +2,9 @@
 
 from support.core_world import CoreWorld
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
-from vramd_supervisor.config import Config, SchedulingConfig, ServerConfig
-from vramd_supervisor.events import (
+from vramd_supervisor.core.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
+from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
+from vramd_supervisor.core.events import (
     DeadlinePassed,
     KeepAliveEnded,
     LoadLimitReached,
@@ -13,8 +13,9 @@ from vramd_supervisor.events import (
     ShutdownRequested,
     UnloadRequested,
 )
-from vramd_supervisor.state import ModelState, RequestKind
-from vramd_supervisor.view import books, resident, residents
+from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
+from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.core.view import books, resident, residents
 
 NO_SPARE = Config(server=ServerConfig(spare=False))
 
@@ -159,13 +160,37 @@ def test_a_caller_that_leaves_does_not_stop_the_load() -> None:
     assert state(world, "small") is ModelState.READY
 
 
-def test_a_spare_is_used_by_the_next_load_and_replaced() -> None:
+def test_a_spare_is_used_by_the_next_load_and_replaced_behind_its_first_answer() -> None:
+    world = CoreWorld()
+    run_all(world)
+    request = world.request("small")
+    world.run_errand()
+    assert any(isinstance(a, Load) for a in world.actions)
+    run_all(world)
+    assert state(world, "small") is ModelState.READY
+    assert len(world.alive) == 1, "a process that starts would slow the load down"
+    world.caller(request, "stream")
+    assert sum(isinstance(a, Spawn) for a in world.actions) == 1, "the next spare"
+    run_all(world)
+    assert len(world.alive) == 2
+
+
+def test_the_next_spare_does_not_wait_for_a_slow_load_for_ever() -> None:
     world = CoreWorld()
     run_all(world)
     world.request("small")
     world.run_errand()
-    assert any(isinstance(a, Load) for a in world.actions)
-    assert sum(isinstance(a, Spawn) for a in world.actions) == 1, "the next spare"
+    for after_s, alive in ((0.0, 1), (SPARE_PATIENCE_S - 0.1, 1), (SPARE_PATIENCE_S, 2)):
+        world.now_s = after_s
+        world.sample("host", 0)
+        assert len(world.alive) == alive
+    assert state(world, "small") is ModelState.LOADING
+
+
+def test_the_next_spare_comes_at_once_if_only_the_load_was_asked_for() -> None:
+    world = CoreWorld()
+    run_all(world)
+    world.request("small", RequestKind.LOAD)
     run_all(world)
     assert len(world.alive) == 2
 

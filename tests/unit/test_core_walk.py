@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.core_world import BUDGETS, MODELS, CoreWorld
-from vramd_supervisor.state import ModelState, RequestKind
+from vramd_supervisor.core.state import ModelState, RequestKind
 
 models = st.sampled_from(sorted(MODELS))
 kinds = st.sampled_from([RequestKind.RUN, RequestKind.RUN, RequestKind.LOAD])

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from vramd_supervisor.cgroup import Cgroups, MemoryLimit
-from vramd_supervisor.config import Config, DeviceConfig, Size
-from vramd_supervisor.device_view import DeviceKind, DeviceLostError, Sample
-from vramd_supervisor.devices import Device, find_devices
-from vramd_supervisor.host_memory import HostProbe, usable_cores
-from vramd_supervisor.nvml import Card, Nvml, find_cards, load_nvml
+from vramd_supervisor.core.config import Config, DeviceConfig, Size
+from vramd_supervisor.core.device_view import DeviceKind, DeviceLostError, Sample
+from vramd_supervisor.devices.cgroup import Cgroups, MemoryLimit
+from vramd_supervisor.devices.devices import Device, find_devices
+from vramd_supervisor.devices.host_memory import HostProbe, usable_cores
+from vramd_supervisor.devices.nvml import Card, Nvml, find_cards, load_nvml
 
 MIB = 1 << 20
 T = TypeVar("T")

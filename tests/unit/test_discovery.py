@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from support.gguf_bytes import Row, gguf, llama, llama_rows, projector
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.catalog import Model, ModelFile, Simulation
-from vramd_supervisor.config import Config, ModelConfig, ServerConfig, Size
-from vramd_supervisor.discovery import (
+from vramd_supervisor.core.catalog import Model, ModelFile, Simulation
+from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig, Size
+from vramd_supervisor.core.listing import catalogue, name_files
+from vramd_supervisor.files.discovery import (
     configured_files,
     discover,
     folders_to_scan,
     hugging_face_folder,
     lm_studio_folders,
 )
-from vramd_supervisor.listing import catalogue, name_files
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, or lets few make them")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.error_table import FILE, table
 from vramd.commands import ROOMS
-from vramd_supervisor.settings_file import Flags, load_config
+from vramd_supervisor.settings.settings_file import Flags, load_config
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

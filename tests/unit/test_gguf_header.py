@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.gguf_bytes import F16, Q8_0, Plain, Row, gguf, llama, llama_rows, text
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.catalog import ModelFile
-from vramd_supervisor.gguf_header import read_header
-from vramd_supervisor.gguf_model import describe
-from vramd_supervisor.gguf_values import Tensor, UnreadableModelError
+from vramd_supervisor.core.catalog import ModelFile
+from vramd_supervisor.files.gguf_header import read_header
+from vramd_supervisor.files.gguf_model import describe
+from vramd_supervisor.files.gguf_values import Tensor, UnreadableModelError
 
 GOOD = llama()
 

@@ -78,7 +78,7 @@ def test_the_walk_passes_on_a_copy_without_a_bug(tmp_path: Path) -> None:
 def test_the_walk_finds(bug: str, tmp_path: Path) -> None:
     file, right, wrong, words = BUGS[bug]
     shutil.copytree(ROOT / "supervisor/vramd_supervisor", tmp_path / "vramd_supervisor")
-    source = tmp_path / "vramd_supervisor" / file
+    source = tmp_path / "vramd_supervisor/core" / file
     text = source.read_text("utf-8")
     assert text.count(right) == 1, f"{file} has changed: plant the bug anew"
     source.write_text(text.replace(right, wrong), "utf-8")

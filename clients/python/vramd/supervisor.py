@@ -74,7 +74,8 @@ class Supervisor:
         """Starts one, and waits until it answers; it waits in this thread, an event loop calls it by `to_thread`.
 
         `models` are folders with GGUF files; `config` is a TOML file; `budgets` are bytes, or sizes like "6GiB", by
-        device; port 0 picks a free one. Without a `runtime_dir` it gets a temporary one, which is removed with it.
+        device; port 0 picks a free one. Without a `runtime_dir` it gets a temporary one, which is removed
+        with it, unless this program is killed.
         `serve` is the command that is called, for programs that come without a Python of their own. The environment
         is this program's, VRAMD_* included.
 

@@ -1,0 +1,209 @@
+"""What callers bring about: requests, their ends, unloads. Pure; records facts, the scheduler draws the conclusions."""
+
+from dataclasses import asdict
+from difflib import get_close_matches
+
+from vramd_proto.v1.reasons import Reason
+
+from .actions import Refuse, SetTimer
+from .catalog import LoadOptions, ModelFile
+from .errors import Refusal, refusal
+from .events import (
+    DeadlinePassed,
+    DrainEnded,
+    ModelUpdated,
+    Requested,
+    RestartRequested,
+    ShutdownRequested,
+    Streamed,
+    UnloadRequested,
+)
+from .lives import stop
+from .state import COMING, GOING, Entry, ModelState, Request, RequestKind, RequestState, has_place
+from .world import World
+
+
+def requested(world: World, event: Requested) -> None:
+    """Takes a request in, or refuses it at once."""
+    entry = _admit(world, event.request, event.model)
+    if entry is None:
+        return
+    problem = entry.model.source.problem if isinstance(entry.model.source, ModelFile) else None
+    if problem:
+        path = entry.model.source.path if isinstance(entry.model.source, ModelFile) else ""
+        why = refusal(problem.reason, f"{event.model}: {problem.text}", model=event.model, path=path)
+        world.emit(Refuse(event.request, why))
+    elif full := _queue_full(world, entry, event.kind):
+        world.emit(Refuse(event.request, full))
+    else:
+        _accept(world, entry, event, event.kind, event.options)
+
+
+def _admit(world: World, request: int, model: str) -> Entry | None:
+    """The model a call is about; None if the call was refused."""
+    entry = world.entries.get(model)
+    if world.ending:
+        world.emit(Refuse(request, refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")))
+        return None
+    if entry is None or not entry.listed:
+        near = get_close_matches(model, world.entries, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`vramd models` lists what there is"
+        why = refusal(Reason.MODEL_NOT_FOUND, f"no model is called {model[:200]!r}; {hint}", model=model[:200])
+        world.emit(Refuse(request, why))
+        return None
+    return entry
+
+
+def _queue_full(world: World, entry: Entry, kind: RequestKind) -> Refusal | None:
+    limits = world.config.scheduling
+    if has_place(entry) and not entry.queue:
+        return None
+    if kind is RequestKind.LOAD and entry.state is ModelState.READY:
+        return None
+    if len(entry.queue) < limits.queue_per_model and world.queued < limits.queue_total:
+        return None
+    model, queued = entry.model.id, len(entry.queue)
+    return refusal(
+        Reason.QUEUE_FULL,
+        f"{queued} requests wait for {model} (at most {limits.queue_per_model}), "
+        f"{world.queued} in all (at most {limits.queue_total}); try again later",
+        model=model,
+        queued=queued,
+        limit=limits.queue_per_model,
+    )
+
+
+def _accept(
+    world: World,
+    entry: Entry,
+    event: Requested | UnloadRequested | RestartRequested,
+    kind: RequestKind,
+    options: LoadOptions,
+) -> Request:
+    deadline_s = event.at_s + event.limit_s
+    request = Request(event.request, entry.model.id, kind, options, deadline_s, event.limit_s)
+    world.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
+    if kind is RequestKind.UNLOAD:
+        world.requests[request.id] = request
+    else:
+        world.enqueue(entry, request)
+    return request
+
+
+def streamed(world: World, event: Streamed) -> None:
+    """From here on the request cannot be begun anew."""
+    request = world.requests.get(event.request)
+    if request and request.state is RequestState.DISPATCHED:
+        request.state = RequestState.STREAMING
+        if incarnation := world.processes.get(request.incarnation or 0):
+            incarnation.answered = True
+
+
+def ended(world: World, request_id: int) -> None:
+    """A caller is done or has left; one that was refused meanwhile is no longer known."""
+    if request := world.requests.get(request_id):
+        world.end(request)
+
+
+def deadline_passed(world: World, event: DeadlinePassed) -> None:
+    """Ends a request that has had its time, waiting or running."""
+    request = world.requests.get(event.request)
+    if request is None:
+        return
+    entry = world.entries[request.model]
+    doing = f"waited for {request.model}, which is {entry.state.name}"
+    if request.incarnation is not None and request.kind is RequestKind.RUN:
+        doing = f"ran on {request.model}"
+    text = f"the request {doing}; its {request.limit_s:g} s are over"
+    world.refuse(request, refusal(Reason.DEADLINE_PASSED, text, limitS=f"{request.limit_s:g}"))
+
+
+def unload_requested(world: World, event: UnloadRequested) -> None:
+    """Has a model go; its waiting callers are told, its running ones may finish unless forced.
+
+    A load that waits for room is given up; there is no process then, so there is no receipt.
+    """
+    entry = _admit(world, event.request, event.model)
+    if entry is None:
+        return
+    model = event.model
+    if entry.state in {ModelState.READY, ModelState.QUEUED} | COMING:
+        world.refuse_queue(entry, world.unloaded(entry))
+    if entry.state is ModelState.QUEUED:
+        del world.waiting[model]
+        world.move(entry, ModelState.UNLOADED, "unload was asked for while it waited for room")
+    if entry.current is None:
+        text = f"{model} has no process that could be ended"
+        world.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=model)))
+        return
+    request = _accept(world, entry, event, RequestKind.UNLOAD, LoadOptions())
+    request.incarnation = entry.current.id
+    entry.current.unload_waiters.append(request.id)
+    if entry.state in COMING:
+        stop(world, entry.current, "unload was asked for")
+    else:
+        drain(world, entry, "unload was asked for", force=event.force)
+
+
+def restart_requested(world: World, event: RestartRequested) -> None:
+    """Has a process go and the model come back with the same settings; its waiting callers keep their places.
+
+    The caller stands before all of them and is answered when the model is ready again.
+    """
+    entry = _admit(world, event.request, event.model)
+    if entry is None:
+        return
+    if entry.current is None or entry.current.plan is None or entry.state in GOING:
+        text = f"{event.model} is {entry.state.name}: there is no process that could be replaced"
+        world.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=event.model)))
+        return
+    settings = entry.current.plan.settings
+    same = LoadOptions(**asdict(settings), keep_alive_s=entry.current.keep_alive_s)
+    _accept(world, entry, event, RequestKind.LOAD, same)
+    entry.queue = {event.request: entry.queue.pop(event.request), **entry.queue}
+    if entry.state in COMING:
+        stop(world, entry.current, "a restart was asked for")
+    else:
+        drain(world, entry, "a restart was asked for", force=event.force)
+
+
+def model_updated(world: World, event: ModelUpdated) -> None:
+    """Changes how long a model stays, from now on and for its next lives."""
+    entry = world.entries.get(event.model)
+    if entry is None:
+        return
+    if event.pinned is not None:
+        entry.pinned_now = event.pinned
+        world.room_changed = True
+    if event.keep_alive_s is not None:
+        entry.keep_alive_now_s = event.keep_alive_s
+        if entry.current:
+            entry.current.keep_alive_s = event.keep_alive_s
+    world.touch(entry)
+
+
+def drain(world: World, entry: Entry, cause: str, *, force: bool = False) -> None:
+    """Has a ready model admit nothing new and stop once nothing runs; at once if forced, in any case within drain_s."""
+    assert entry.current is not None
+    if entry.state not in GOING:
+        world.move(entry, ModelState.DRAINING, cause)
+        world.emit(SetTimer(DrainEnded(world.now_s + world.config.scheduling.drain_s, entry.current.id)))
+    if force:
+        world.abort(entry.current, world.unloaded(entry))
+
+
+def shutdown_requested(world: World, event: ShutdownRequested) -> None:
+    """Has everything go; who waits is told, who runs may finish unless forced."""
+    world.ending = True
+    why = refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")
+    world.waiting.clear()
+    for entry in world.entries.values():
+        world.refuse_queue(entry, why)
+        if entry.state is ModelState.QUEUED:
+            world.move(entry, ModelState.UNLOADED, "the supervisor ends")
+        elif entry.current and entry.state in COMING:
+            stop(world, entry.current, "the supervisor ends")
+        elif entry.current and entry.state is not ModelState.STOPPING:
+            drain(world, entry, "the supervisor ends", force=event.force)
+    if world.spare:
+        stop(world, world.spare, "the supervisor ends")

@@ -1,0 +1,238 @@
+"""Draws the conclusions of an event: who is served, what is loaded, who has to go for it. Pure.
+
+Runs at the end of every event, over the models that the event has touched, then over the loads that wait for room.
+"""
+
+from vramd_proto.v1.reasons import Reason
+
+from .actions import Complete, Evicted, Exit, FindPlans, Grant, SetTimer, Spawn
+from .callers import drain
+from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
+from .errors import Refusal, in_words, refusal
+from .events import KeepAliveEnded, LoadLimitReached, PlansFound, PlansRefused
+from .lives import HOST, load, stop
+from .placement import Plan
+from .policy import Candidate
+from .room import Begin, Evict, Holders, Wait, find_room
+from .state import COMING, GOING, Entry, Incarnation, ModelState, Request, RequestState, has_place, is_pinned
+from .world import Waiting, World
+
+SPARE_PATIENCE_S = 2.0
+"""A process that starts takes a core for some 0.3 s: the next spare waits for a load and its first answer, so long."""
+
+
+def settle(world: World) -> None:
+    """Thinks until nothing is left to think about."""
+    while world.touched or world.room_changed:
+        while world.touched:
+            model = next(iter(world.touched))
+            del world.touched[model]
+            _settle(world, world.entries[model])
+        if world.room_changed:
+            world.room_changed = False
+            _find_rooms(world)
+    _keep_spare(world)
+    if world.ending and not world.processes:
+        world.emit(Exit())
+
+
+def _settle(world: World, entry: Entry) -> None:
+    """The next step of one model.
+
+    1. It has no process: a load begins if somebody waits; if nobody does and it left the catalogue, it is forgotten.
+    2. It is ready: those who wait are served as far as there are places; if it is idle, its time to stay runs.
+    3. It drains: it stops once nothing runs.
+    """
+    if entry.state is ModelState.UNLOADED:  # 1
+        if entry.queue:
+            _want(world, entry)
+        elif not entry.listed and not any(owner is entry for owner in world.owners.values()):
+            del world.entries[entry.model.id]
+    elif entry.current is None:
+        return
+    elif entry.state is ModelState.READY:  # 2
+        _serve(world, entry, entry.current)
+        if not entry.current.in_flight:
+            _stay(world, entry, entry.current)
+    elif entry.state is ModelState.DRAINING and not entry.current.in_flight:  # 3
+        stop(world, entry.current, "nothing runs on it any more")
+
+
+def _want(world: World, entry: Entry) -> None:
+    first = next(iter(entry.queue.values()))
+    changed = LoadOptions(keep_alive_s=entry.keep_alive_now_s)
+    options = first.options.over(changed).over(entry.model.options)
+    world.waiting[entry.model.id] = Waiting(options)
+    world.move(entry, ModelState.QUEUED, "it is asked for")
+    world.emit(FindPlans(entry.model, options))
+
+
+def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
+    """First come, first served, while there are places; who only wants it to be ready needs none."""
+    assert incarnation.plan is not None
+    settings = incarnation.plan.settings
+    for request in list(entry.loads.values()):
+        if differences := settings.differences(request.options):
+            world.refuse(request, _differently(entry, differences))
+        else:
+            _keep(incarnation, request.options)
+            world.end(request)
+            world.emit(Complete(request.id))
+    while entry.queue:
+        request = next(iter(entry.queue.values()))
+        if differences := settings.differences(request.options):
+            world.refuse(request, _differently(entry, differences))
+        elif has_place(entry):
+            _grant(world, incarnation, request)
+        else:
+            break
+
+
+def _grant(world: World, incarnation: Incarnation, request: Request) -> None:
+    """Takes the place in the same step."""
+    world.leave_queue(request)
+    request.state = RequestState.DISPATCHED
+    request.incarnation = incarnation.id
+    incarnation.in_flight.add(request.id)
+    incarnation.last_used_s = world.now_s
+    incarnation.used = True
+    _keep(incarnation, request.options)
+    world.share_threads()
+    world.emit(Grant(request.id, incarnation.id, world.threads[incarnation.id]))
+
+
+def _keep(incarnation: Incarnation, options: LoadOptions) -> None:
+    if options.keep_alive_s is not None:
+        incarnation.keep_alive_s = options.keep_alive_s
+
+
+def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
+    until_s = incarnation.last_used_s + incarnation.keep_alive_s
+    if not entry.listed:
+        drain(world, entry, "the catalogue does not list it any more")
+    elif is_pinned(entry) or incarnation.keep_alive_s < 0:
+        return
+    elif until_s <= world.now_s:
+        drain(world, entry, f"it was idle for {incarnation.keep_alive_s:g} s (keep-alive)")
+    else:
+        world.emit(SetTimer(KeepAliveEnded(until_s, incarnation.id)))
+
+
+def _differently(entry: Entry, differences: str) -> Refusal:
+    model = entry.model.id
+    text = f"{model} is loaded with other settings: {differences}; unload it first, or leave those settings out"
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model, differences=differences)
+
+
+def plans_found(world: World, event: PlansFound) -> None:
+    """The ways to place a load are known: it joins those who wait for room."""
+    if waiting := world.waiting.get(event.model):
+        waiting.plans = tuple(event.plans)
+        world.room_changed = True
+
+
+def plans_refused(world: World, event: PlansRefused) -> None:
+    """There is no way to place a load."""
+    if event.model in world.waiting:
+        _give_up(world, world.entries[event.model], event.refusal)
+
+
+def _give_up(world: World, entry: Entry, why: Refusal) -> None:
+    del world.waiting[entry.model.id]
+    world.refuse_queue(entry, why)
+    world.move(entry, ModelState.UNLOADED, why.message)
+
+
+def _find_rooms(world: World) -> None:
+    """Goes through the loads that wait, in their order; one that waits for a device lets nobody overtake it there."""
+    taken: set[str] = set()
+    for model in list(world.waiting):
+        waiting = world.waiting[model]
+        entry = world.entries[model]
+        touched = {device for plan in waiting.plans for device in plan.quote.devices}
+        if not waiting.plans or taken & touched:
+            continue
+        decision = find_room(model, waiting.plans, world.ledger, _holders(world))
+        if isinstance(decision, Begin):
+            _begin(world, entry, decision.plan, waiting.options)
+        elif isinstance(decision, Evict):
+            taken |= set(decision.missing_bytes)
+            _evict(world, entry, decision)
+        elif isinstance(decision, Wait):
+            taken |= set(decision.missing_bytes)
+            if waiting.told != decision.message:
+                waiting.told = decision.message
+                world.report(entry, None, decision.message)
+        else:
+            _give_up(world, entry, decision)
+
+
+def _holders(world: World) -> Holders:
+    """Who holds what, sorted by what may be done about it."""
+    idle, busy, going, names = [], set(), set(), {}
+    for incarnation in world.processes.values():
+        owner = world.owners.get(incarnation.id)
+        names[incarnation.id] = owner.model.id if owner else "a spare worker"
+        if incarnation.exited or owner is None or owner.state in GOING:
+            if incarnation is not world.spare:
+                going.add(incarnation.id)
+        elif is_pinned(owner):
+            continue
+        elif owner.state is ModelState.READY and not incarnation.in_flight and not owner.queue:
+            held = world.ledger.rows[incarnation.id]
+            idle.append(Candidate(incarnation.id, incarnation.last_used_s, held))
+        else:
+            busy.add(incarnation.id)
+    own = frozenset({world.spare.id}) if world.spare else frozenset[int]()
+    return Holders(idle, frozenset(busy), frozenset(going), own, names)
+
+
+def _evict(world: World, entry: Entry, decision: Evict) -> None:
+    missing = ", ".join(f"{in_words(size)} on {device}" for device, size in decision.missing_bytes.items())
+    for victim in decision.incarnations:
+        owner = world.owners[victim]
+        reason = f"{entry.model.id} lacks {missing}; {owner.model.id} was least recently used among the idle"
+        world.emit(Evicted(owner.model.id, victim, entry.model.id, reason))
+        drain(world, owner, f"evicted for {entry.model.id}")
+
+
+def _begin(world: World, entry: Entry, plan: Plan, options: LoadOptions) -> None:
+    """Promises the bytes, then starts a process, or takes the spare."""
+    del world.waiting[entry.model.id]
+    world.spare_from_s = world.now_s + SPARE_PATIENCE_S
+    incarnation, world.spare = world.spare, None
+    fresh = incarnation is None
+    if incarnation is None:
+        incarnation = world.incarnate()
+    incarnation.plan = plan
+    incarnation.keep_alive_s = DEFAULT_KEEP_ALIVE_S
+    _keep(incarnation, options)
+    entry.current = incarnation
+    world.owners[incarnation.id] = entry
+    needs = {device: need.total_bytes for device, need in plan.quote.devices.items()}
+    world.promise(incarnation, needs, f"{entry.model.id} is to be loaded")
+    world.emit(SetTimer(LoadLimitReached(world.now_s + world.config.server.load_deadline_s, incarnation.id)))
+    if incarnation.pid:
+        load(world, entry, incarnation)
+        return
+    world.move(entry, ModelState.STARTING, "there is room")
+    if fresh:
+        world.emit(Spawn(incarnation.id))
+
+
+def _keep_spare(world: World) -> None:
+    """Has an idle process ready for the next load, unless it would keep a load out, or slow one down."""
+    if world.spare or not world.spare_wanted or world.ending or world.waiting:
+        return
+    if world.now_s < world.spare_from_s and any(_is_coming(world, process) for process in world.processes.values()):
+        return
+    if world.ledger.free_bytes(HOST) >= world.spare_bytes:
+        world.spare = world.incarnate()
+        world.promise(world.spare, {HOST: world.spare_bytes}, "a spare worker starts")
+        world.emit(Spawn(world.spare.id))
+
+
+def _is_coming(world: World, incarnation: Incarnation) -> bool:
+    """Whether somebody waits for the first word of this process."""
+    entry = world.owners.get(incarnation.id)
+    return bool(entry and entry.state in COMING) or (bool(incarnation.in_flight) and not incarnation.answered)

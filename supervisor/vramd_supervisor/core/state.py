@@ -1,0 +1,145 @@
+"""What the core remembers: models, processes, requests, and the changes of state that are possible. Pure.
+
+Only the core changes these; everybody else reads them within one turn of the loop.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model
+from .placement import Plan
+
+
+class ModelState(Enum):
+    """What a model is doing."""
+
+    UNLOADED = auto()
+    QUEUED = auto()
+    STARTING = auto()
+    LOADING = auto()
+    READY = auto()
+    DRAINING = auto()
+    STOPPING = auto()
+
+
+STARTABLE = frozenset({ModelState.UNLOADED, ModelState.QUEUED})
+COMING = frozenset({ModelState.STARTING, ModelState.LOADING})
+GOING = frozenset({ModelState.DRAINING, ModelState.STOPPING})
+
+TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = {
+    ModelState.UNLOADED: frozenset({ModelState.QUEUED}),
+    ModelState.QUEUED: frozenset({ModelState.STARTING, ModelState.LOADING, ModelState.UNLOADED}),
+    ModelState.STARTING: frozenset({ModelState.LOADING, ModelState.STOPPING, ModelState.UNLOADED}),
+    ModelState.LOADING: frozenset({ModelState.READY, ModelState.STOPPING, ModelState.UNLOADED}),
+    ModelState.READY: frozenset({ModelState.DRAINING, ModelState.UNLOADED}),
+    ModelState.DRAINING: frozenset({ModelState.STOPPING, ModelState.UNLOADED}),
+    ModelState.STOPPING: frozenset({ModelState.UNLOADED}),
+}
+"""UNLOADED is reachable from everywhere: a process can die at any time."""
+
+
+class RequestKind(Enum):
+    """What a caller wants of a model."""
+
+    RUN = auto()
+    """A place in the model: it is granted, and ends when the caller says so."""
+    LOAD = auto()
+    """That the model is ready; ends with that."""
+    UNLOAD = auto()
+    """That the model's process is gone and its memory back; ends with the receipt."""
+
+
+class RequestState(Enum):
+    """Where a request is. One that has ended is forgotten."""
+
+    QUEUED = auto()
+    DISPATCHED = auto()
+    """Granted; nothing has reached the caller."""
+    STREAMING = auto()
+    """Something has reached the caller: it cannot be begun anew."""
+
+
+@dataclass(eq=False)
+class Request:
+    """One accepted call."""
+
+    id: int
+    model: str
+    kind: RequestKind
+    options: LoadOptions
+    deadline_s: float
+    """The moment it has to end by."""
+    limit_s: float
+    """How long that was from its arrival."""
+    state: RequestState = RequestState.QUEUED
+    incarnation: int | None = None
+    """Where it runs, once granted."""
+
+
+@dataclass(eq=False)
+class Incarnation:
+    """One process: of a model, or a spare that waits for one."""
+
+    id: int
+    pid: int = 0
+    """0 until it said hello."""
+    plan: Plan | None = None
+    """None: a spare."""
+    keep_alive_s: float = DEFAULT_KEEP_ALIVE_S
+    in_flight: set[int] = field(default_factory=set)
+    context_tokens: int = 0
+    ready_s: float | None = None
+    """The moment it became ready."""
+    last_used_s: float = 0.0
+    """The moment its last request began or ended, or it became ready."""
+    used: bool = False
+    """Whether it had a request."""
+    answered: bool = False
+    """Whether a request has had something of it."""
+    stopping: bool = False
+    exited: bool = False
+    unload_waiters: list[int] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Entry:
+    """A model that is known, and its life."""
+
+    model: Model
+    state: ModelState = ModelState.UNLOADED
+    current: Incarnation | None = None
+    queue: dict[int, Request] = field(default_factory=dict)
+    """Waiting requests by id, first come first served."""
+    loads: dict[int, Request] = field(default_factory=dict)
+    """Those of the queue that take no place: they only wait until it is ready."""
+    pinned_now: bool | None = None
+    """What a caller has made of the configured pin, until the supervisor ends."""
+    keep_alive_now_s: float | None = None
+    """The same for the seconds that it stays."""
+    listed: bool = True
+    """False: the catalogue has dropped it; forgotten once nothing is left of it."""
+    story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+    """Its last changes of state, printed when an impossible one comes."""
+
+
+def is_pinned(entry: Entry) -> bool:
+    """Whether a model is never evicted and never idle for too long."""
+    return entry.model.pinned if entry.pinned_now is None else entry.pinned_now
+
+
+def has_place(entry: Entry) -> bool:
+    """Whether a model can take one more request at this moment."""
+    current = entry.current
+    if entry.state is not ModelState.READY or current is None or current.plan is None:
+        return False
+    return len(current.in_flight) < current.plan.settings.parallel
+
+
+class ImpossibleTransitionError(Exception):
+    """A change of state that must not happen: a fault of the core. Tells how it came about."""
+
+    def __init__(self, entry: Entry, after: ModelState, cause: str) -> None:
+        story = "\n  ".join(entry.story)
+        super().__init__(f"{entry.model.id}: {entry.state.name} -> {after.name} ({cause}); before:\n  {story}")

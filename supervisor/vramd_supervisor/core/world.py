@@ -1,0 +1,180 @@
+"""What the core remembers, and the few ways to change it. Pure: no I/O, no clock.
+
+Each change that somebody may want to see emits its notice here, so that none can be forgotten.
+"""
+
+from collections.abc import Mapping
+
+from vramd_proto.v1.reasons import Reason
+
+from .actions import Action, CancelDeadline, LedgerChanged, ModelChanged, Refuse, Report, SetThreads
+from .catalog import LoadOptions
+from .config import Config
+from .cores import shares
+from .errors import Refusal, refusal
+from .ledger import Account, Ledger
+from .placement import Plan
+from .state import TRANSITIONS, Entry, ImpossibleTransitionError, Incarnation, ModelState, Request, RequestKind
+
+
+class Waiting:
+    """A load that has no process yet: it waits for its plans, then for room."""
+
+    def __init__(self, options: LoadOptions) -> None:
+        self.options = options
+        self.plans: tuple[Plan, ...] = ()
+        self.told = ""
+        """What its callers were last told."""
+
+
+class World:
+    """The state of the core, and the actions that the present event has brought so far."""
+
+    def __init__(self, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> None:
+        self.config = config
+        self.usable_cores = usable_cores
+        self.ledger = Ledger(accounts)
+        self.entries: dict[str, Entry] = {}
+        self.requests: dict[int, Request] = {}
+        self.processes: dict[int, Incarnation] = {}
+        """Every process that lives or whose memory is not back yet, by incarnation."""
+        self.owners: dict[int, Entry] = {}
+        """Whose each process is; spares have none."""
+        self.waiting: dict[str, Waiting] = {}
+        """Loads without a process, first come first served."""
+        self.spare: Incarnation | None = None
+        self.spare_bytes = spare_bytes
+        self.spare_wanted = False
+        """False until the shell runs, and after a spare failed, until some worker starts again."""
+        self.spare_from_s = 0.0
+        """Before this moment the next spare does not start beside a load."""
+        self.threads: dict[int, int] = {}
+        """CPU threads of each worker that generates now."""
+        self.queued = 0
+        self.ending = False
+        self.now_s = 0.0
+        self.touched: dict[str, None] = {}
+        """Models whose next step has to be thought about."""
+        self.room_changed = False
+        """Loads that wait have to be thought about."""
+        self.actions: list[Action] = []
+        self._incarnations = 0
+
+    def emit(self, action: Action) -> None:
+        """Adds to what the present event brings."""
+        self.actions.append(action)
+
+    def touch(self, entry: Entry) -> None:
+        """Has the scheduler think about this model before the event is over."""
+        self.touched[entry.model.id] = None
+
+    def move(self, entry: Entry, after: ModelState, cause: str) -> None:
+        """The one place where a model changes its state. Raises ImpossibleTransitionError."""
+        before = entry.state
+        if after not in TRANSITIONS[before]:
+            raise ImpossibleTransitionError(entry, after, cause)
+        entry.state = after
+        incarnation = entry.current.id if entry.current else 0
+        entry.story.append(f"{self.now_s:.3f} {before.name} -> {after.name}: {cause}")
+        self.emit(ModelChanged(entry.model.id, incarnation, before, after, cause))
+        self.report(entry, None, cause)
+        self.touch(entry)
+
+    def report(self, entry: Entry, share: float | None, message: str) -> None:
+        """Tells those who wait for a load."""
+        for request_id in entry.loads:
+            self.emit(Report(request_id, entry.state, share, message))
+
+    def incarnate(self) -> Incarnation:
+        """A new process, in the books only."""
+        self._incarnations += 1
+        incarnation = Incarnation(self._incarnations)
+        self.processes[incarnation.id] = incarnation
+        return incarnation
+
+    def promise(self, incarnation: Incarnation, needs: Mapping[str, int], cause: str) -> None:
+        """Writes or rewrites a process's row."""
+        self.ledger.reserve(incarnation.id, needs)
+        self._ledger_changed(cause)
+
+    def strike(self, incarnation: Incarnation, cause: str) -> Mapping[str, int]:
+        """Ends a process's row and returns what it held."""
+        held = self.ledger.release(incarnation.id)
+        del self.processes[incarnation.id]
+        self.owners.pop(incarnation.id, None)
+        self._ledger_changed(cause)
+        return held
+
+    def _ledger_changed(self, cause: str) -> None:
+        ledger = self.ledger
+        rows = {d: (ledger.reserved_bytes(d), account.budget_bytes) for d, account in ledger.accounts.items()}
+        self.emit(LedgerChanged(rows, cause))
+        self.room_changed = True
+
+    def enqueue(self, entry: Entry, request: Request) -> None:
+        """Puts a request at the end of its model's queue."""
+        self.requests[request.id] = request
+        entry.queue[request.id] = request
+        if request.kind is RequestKind.LOAD:
+            entry.loads[request.id] = request
+        self.queued += 1
+        self.touch(entry)
+
+    def leave_queue(self, request: Request) -> None:
+        """Takes a request out of its queue, if it is in there."""
+        entry = self.entries[request.model]
+        entry.loads.pop(request.id, None)
+        if entry.queue.pop(request.id, None):
+            self.queued -= 1
+            self.touch(entry)
+
+    def end(self, request: Request) -> None:
+        """Forgets a request, wherever it is; its place is free."""
+        del self.requests[request.id]
+        self.emit(CancelDeadline(request.id))
+        self.leave_queue(request)
+        incarnation = self.processes.get(request.incarnation or 0)
+        if incarnation is None:
+            return
+        if request.kind is RequestKind.UNLOAD:
+            incarnation.unload_waiters.remove(request.id)
+            return
+        incarnation.in_flight.remove(request.id)
+        incarnation.answered = True
+        incarnation.last_used_s = self.now_s
+        self.room_changed = True
+        self.touch(self.entries[request.model])
+        if not incarnation.in_flight:
+            self.share_threads()
+
+    def refuse(self, request: Request, why: Refusal) -> None:
+        """Ends a request with an error."""
+        self.end(request)
+        self.emit(Refuse(request.id, why))
+
+    def refuse_queue(self, entry: Entry, why: Refusal) -> None:
+        """Ends everything that waits for a model with an error."""
+        for request in list(entry.queue.values()):
+            self.refuse(request, why)
+
+    def abort(self, incarnation: Incarnation, why: Refusal) -> None:
+        """Ends everything that runs on a process with an error."""
+        for request_id in sorted(incarnation.in_flight):
+            self.refuse(self.requests[request_id], why)
+
+    def unloaded(self, entry: Entry) -> Refusal:
+        """What callers of a model hear that is unloaded under them."""
+        model = entry.model.id
+        return refusal(Reason.MODEL_UNLOADED, f"{model} was unloaded; call again to load it anew", model=model)
+
+    def share_threads(self) -> None:
+        """Gives each worker that generates its share of the cores, and tells those whose share changed."""
+        wanted = {
+            incarnation.id: incarnation.plan.settings.threads
+            for incarnation in self.processes.values()
+            if incarnation.plan and incarnation.in_flight and not incarnation.exited
+        }
+        before, self.threads = self.threads, shares(self.usable_cores, wanted)
+        for incarnation, threads in self.threads.items():
+            if before.get(incarnation, threads) != threads:
+                self.emit(SetThreads(incarnation, threads))

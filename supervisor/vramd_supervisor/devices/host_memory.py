@@ -1,0 +1,74 @@
+"""RAM and CPU threads of this machine, within what its control group and affinity leave to this process."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from ..core.device_view import Sample
+from .cgroup import Cgroups
+
+Memory = Callable[[], tuple[int, int]]
+"""Total and available bytes of the machine."""
+
+
+def _machine_memory() -> tuple[int, int]:
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
+
+
+class HostProbe:
+    """Measures host RAM: the machine's, or the control group's where that is less."""
+
+    def __init__(self, cgroups: Cgroups | None = None, memory: Memory = _machine_memory) -> None:
+        self._cgroups = cgroups or Cgroups()
+        self._memory = memory
+
+    def sample(self) -> Sample:
+        """Total and use; file pages that the kernel would drop count as free."""
+        total_bytes, available_bytes = self._memory()
+        for limit in self._cgroups.memory_limits():
+            total_bytes = min(total_bytes, limit.limit_bytes)
+            available_bytes = min(available_bytes, limit.available_bytes)
+        return Sample(total_bytes, max(0, total_bytes - available_bytes))
+
+    def process_bytes(self, pid: int) -> int | None:
+        """RAM of one process, pages shared with others by its share (PSS); outside Linux only what it has alone."""
+        if sys.platform == "linux" and (shared := _pss_bytes(self._cgroups.proc, pid)) is not None:
+            return shared
+        try:
+            return int(psutil.Process(pid).memory_full_info().uss)
+        except (psutil.Error, OSError):
+            return None
+
+
+def _pss_bytes(proc: Path, pid: int) -> int | None:
+    try:
+        lines = (proc / str(pid) / "smaps_rollup").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), None)
+
+
+def _affinity() -> int:
+    """CPU threads that this process may run on; macOS knows no such limit."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    elif sys.platform == "win32":  # noqa: RET505  mypy takes what follows a platform's return for unreachable
+        return len(psutil.Process().cpu_affinity())
+    else:
+        return psutil.cpu_count() or 1
+
+
+def usable_cores(reserved: int, cgroups: Cgroups | None = None, affinity: Callable[[], int] = _affinity) -> int:
+    """CPU threads for generating workers: those this process may run on, within the quota, less `reserved`; at least 1.
+
+    Part of a core counts as none: a thread more than the quota is stopped in the middle of every period.
+    """
+    cores = affinity()
+    quota = (cgroups or Cgroups()).cpu_quota()
+    if quota is not None:
+        cores = min(cores, int(quota))
+    return max(1, cores - reserved)

@@ -1,0 +1,53 @@
+"""Bytes that a process takes, and the moment they are free again. Measures; decides nothing."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from ..core.device_view import DeviceKind, DeviceLostError
+from ..core.receipt import Observed
+from .devices import Device
+
+POLL_S = 0.02
+RELEASE_S = 2.0
+"""Drivers give memory back within 0.5 to 1.5 s (as Ollama and Unsloth observed); past this it counts as others'."""
+
+_HOW = {
+    DeviceKind.HOST: "what the process held just before the stop (proportional set size where the system tells it)",
+    DeviceKind.NVIDIA: "what the driver showed for the process just before the stop",
+}
+_WHY_NOT = {
+    DeviceKind.HOST: "the system does not tell what the process held",
+    DeviceKind.NVIDIA: "the driver does not tell what the process held",
+    DeviceKind.VIRTUAL: "a virtual device has no bytes that could be measured",
+}
+BY_ITSELF = "the process ended by itself, so nothing was measured just before"
+
+
+def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
+    """What a process takes on these devices now. Takes milliseconds: not for the loop's thread."""
+    seen = {}
+    for device in devices:
+        size = device.probe.process_bytes(pid)
+        seen[device.id] = Observed(size, (_WHY_NOT if size is None else _HOW)[device.kind])
+    return seen
+
+
+async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Observed]) -> dict[str, Observed]:
+    """Waits, bounded, until cards do not show a dead process any more. Returns what each device gave back.
+
+    Host memory is back when the process is reaped.
+    """
+    cards = [device for device in devices if device.kind is DeviceKind.NVIDIA]
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + RELEASE_S
+    # A driver tells nobody when memory is free: it has to be asked.
+    while loop.time() < until_s and any([await asyncio.to_thread(_holds, card, pid) for card in cards]):  # noqa: ASYNC110
+        await asyncio.sleep(POLL_S)
+    return {device.id: before.get(device.id, Observed(None, BY_ITSELF)) for device in devices}
+
+
+def _holds(card: Device, pid: int) -> bool:
+    try:
+        return bool(card.probe.process_bytes(pid))
+    except DeviceLostError:
+        return False

@@ -1,0 +1,1 @@
+"""Models on the disk: found and read without loading them."""

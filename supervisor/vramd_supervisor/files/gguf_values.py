@@ -1,0 +1,46 @@
+"""What the header of a GGUF file says, as values. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vramd_proto.v1.reasons import Reason
+
+from ..core.catalog import Problem
+
+
+class UnreadableModelError(Exception):
+    """A file that is no model for vramd; `problem` has the reason and the words."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.problem = Problem(reason, text)
+
+
+@dataclass(frozen=True)
+class Elements:
+    """An array of the metadata; `values` is empty where it is of strings, or long."""
+
+    count: int
+    values: tuple[int | float | bool, ...] = ()
+
+
+Value = int | float | bool | str | Elements
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A row of the table of tensors."""
+
+    name: str
+    type: int
+    elements: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What one GGUF file says of itself."""
+
+    file_bytes: int
+    metadata: Mapping[str, Value]
+    tensors: tuple[Tensor, ...]

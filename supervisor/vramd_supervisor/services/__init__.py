@@ -1,0 +1,1 @@
+"""The public gRPC services: translate and wait, decide nothing."""

@@ -1,0 +1,156 @@
+"""Values to public messages. Translates, decides nothing."""
+
+from collections.abc import Mapping
+
+from typing_extensions import assert_never
+from vramd_proto.v1 import model_pb2, supervisor_pb2
+
+from ..core.actions import Evicted, LedgerChanged, ModelChanged, Released
+from ..core.catalog import ModelFile
+from ..core.device_view import DeviceKind
+from ..core.receipt import Receipt
+from ..core.state import Entry, ModelState, is_pinned
+from ..core.view import DeviceBooks, Resident
+from ..devices.devices import Device
+from .feed import Published
+
+STATES: Mapping[ModelState, "model_pb2.ModelState.ValueType"] = {
+    ModelState.UNLOADED: model_pb2.MODEL_STATE_UNLOADED,
+    ModelState.QUEUED: model_pb2.MODEL_STATE_QUEUED,
+    ModelState.STARTING: model_pb2.MODEL_STATE_STARTING,
+    ModelState.LOADING: model_pb2.MODEL_STATE_LOADING,
+    ModelState.READY: model_pb2.MODEL_STATE_READY,
+    ModelState.DRAINING: model_pb2.MODEL_STATE_DRAINING,
+    ModelState.STOPPING: model_pb2.MODEL_STATE_STOPPING,
+}
+
+KINDS: Mapping[DeviceKind, "supervisor_pb2.DeviceKind.ValueType"] = {
+    DeviceKind.HOST: supervisor_pb2.DEVICE_KIND_HOST,
+    DeviceKind.NVIDIA: supervisor_pb2.DEVICE_KIND_NVIDIA,
+    DeviceKind.VIRTUAL: supervisor_pb2.DEVICE_KIND_VIRTUAL,
+}
+
+
+def model(entry: Entry) -> model_pb2.Model:
+    """A model that vramd knows."""
+    known = entry.model
+    message = model_pb2.Model(id=known.id, pinned=is_pinned(entry), state=STATES[entry.state])
+    if isinstance(known.source, ModelFile):
+        file = known.source
+        message.engine = "llama"
+        message.path = file.path
+        message.size_bytes = file.size_bytes
+        message.architecture = file.architecture
+        message.parameters = file.parameters
+        message.quantization = file.quantization
+        message.trained_context_tokens = file.trained_context_tokens
+        message.has_chat_template = file.has_chat_template
+        message.projector_path = file.projector_path
+        message.problem = file.problem.text if file.problem else ""
+    else:
+        message.engine = "simulated"
+        message.size_bytes = sum(known.source.memory.values())
+        message.has_chat_template = True
+    return message
+
+
+def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.ResidentModel:
+    """A model that has a process or waits for one, with what its process takes."""
+    known = [size for size in measured.values() if size is not None]
+    return model_pb2.ResidentModel(
+        model=seen.model,
+        incarnation=seen.incarnation,
+        state=STATES[seen.state],
+        pid=seen.pid,
+        devices=[
+            model_pb2.DeviceUse(id=device, reserved_bytes=size, measured_bytes=measured.get(device))
+            for device, size in seen.reserved.items()
+        ],
+        reserved_bytes=sum(seen.reserved.values()),
+        measured_bytes=sum(known) if known else None,
+        parallel=seen.parallel,
+        in_flight=seen.in_flight,
+        queued=seen.queued,
+        loaded_s=seen.loaded_s,
+        last_used_s=seen.last_used_s,
+        pinned=seen.pinned,
+        context_tokens=seen.context_tokens,
+    )
+
+
+def device(
+    known: Device, books: DeviceBooks, unusable: str, temperature_c: int | None, utilisation_percent: int | None
+) -> supervisor_pb2.Device:
+    """A device with what the ledger says of it."""
+    return supervisor_pb2.Device(
+        id=known.id,
+        kind=KINDS[known.kind],
+        name=known.name,
+        total_bytes=books.total_bytes,
+        budget_bytes=books.budget_bytes,
+        reserved_bytes=books.reserved_bytes,
+        external_bytes=books.external_bytes,
+        headroom_bytes=books.headroom_bytes,
+        free_bytes=books.free_bytes,
+        temperature_c=temperature_c,
+        utilisation_percent=utilisation_percent,
+        uuid=known.uuid,
+        unusable=unusable,
+    )
+
+
+def receipt(given: Receipt) -> model_pb2.Receipt:
+    """The end of a process. What was observed is never a copy of what was expected: unknown stays unset."""
+    observed = {device: seen.size_bytes for device, seen in given.observed.items() if seen.size_bytes is not None}
+    unknown = [f"{device}: {seen.reason}" for device, seen in given.observed.items() if seen.size_bytes is None]
+    known = [f"{device}: {given.observed[device].reason}" for device in observed]
+    return model_pb2.Receipt(
+        model=given.model,
+        incarnation=given.incarnation,
+        pid=given.pid,
+        exit=given.exit,
+        exit_s=given.exit_s,
+        release_s=given.release_s,
+        expected_bytes=sum(given.expected.values()),
+        observed_bytes=sum(observed.values()) if observed else None,
+        reason="; ".join(known + unknown),
+        devices=[
+            model_pb2.DeviceReceipt(
+                id=device,
+                expected_bytes=size,
+                observed_bytes=observed.get(device),
+                reason=given.observed[device].reason if device in given.observed else "",
+            )
+            for device, size in given.expected.items()
+        ],
+    )
+
+
+def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
+    """A notice, as those who watch get it."""
+    message = supervisor_pb2.WatchEventsResponse(sequence=published.sequence, time_s=published.time_s)
+    match published.notice:
+        case ModelChanged() as changed:
+            message.kind = supervisor_pb2.EVENT_KIND_MODEL
+            message.model_changed.model = changed.model
+            message.model_changed.incarnation = changed.incarnation
+            message.model_changed.before = STATES[changed.before]
+            message.model_changed.after = STATES[changed.after]
+            message.model_changed.cause = changed.cause
+        case LedgerChanged(rows, cause):
+            message.kind = supervisor_pb2.EVENT_KIND_LEDGER
+            message.ledger_changed.cause = cause
+            for device_id, (reserved, budget) in rows.items():
+                message.ledger_changed.devices.add(id=device_id, reserved_bytes=reserved, budget_bytes=budget)
+        case Evicted() as evicted:
+            message.kind = supervisor_pb2.EVENT_KIND_EVICTION
+            message.evicted.model = evicted.model
+            message.evicted.incarnation = evicted.incarnation
+            message.evicted.for_model = evicted.for_model
+            message.evicted.reason = evicted.reason
+        case Released() as released:
+            message.kind = supervisor_pb2.EVENT_KIND_RELEASE
+            message.released.CopyFrom(receipt(released.receipt))
+        case _:
+            assert_never(published.notice)
+    return message

@@ -1,0 +1,151 @@
+"""ModelService: translates and waits. Decides nothing."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from vramd_proto.v1 import model_pb2
+from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
+from vramd_proto.v1.reasons import Reason
+
+from ..core.errors import RefusedError, refusal
+from ..core.events import ModelUpdated
+from ..core.receipt import Receipt
+from ..core.state import Entry, ModelState, RequestKind
+from ..core.view import Resident, resident, residents
+from ..loop import Loop, Ticket
+from ..workers.workers import Workers
+from . import messages, validation
+from .status import Context
+
+
+@dataclass(frozen=True)
+class Rescanned:
+    """What a new look into the folders has changed."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    known: int
+
+
+class ResidentReader:
+    """Joins what the core knows of a model with what its process really takes."""
+
+    def __init__(self, loop: Loop, workers: Workers) -> None:
+        self._loop = loop
+        self._workers = workers
+
+    async def one(self, model: str) -> model_pb2.ResidentModel | None:
+        """None if it has no process and waits for none."""
+        seen = resident(self._loop.core.world, model, self._loop.now_s())
+        return (await self._measured([seen]))[0] if seen else None
+
+    async def all(self) -> list[model_pb2.ResidentModel]:
+        """By id."""
+        return await self._measured(residents(self._loop.core.world, self._loop.now_s()))
+
+    async def _measured(self, seen: Iterable[Resident]) -> list[model_pb2.ResidentModel]:
+        return [messages.resident(one, await self._workers.measured(one.incarnation)) for one in seen]
+
+
+class ModelService(ModelServiceServicer):
+    """Made by the composition root."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        reader: ResidentReader,
+        rescan: Callable[[], Awaitable[Rescanned]],
+        load_deadline_s: float,
+        unload_deadline_s: float,
+    ) -> None:
+        self._loop = loop
+        self._reader = reader
+        self._rescan = rescan
+        self._load_deadline_s = load_deadline_s
+        self._unload_deadline_s = unload_deadline_s
+
+    async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
+        entries = sorted(self._loop.core.world.entries.items())
+        return model_pb2.ListModelsResponse(models=[messages.model(entry) for _, entry in entries if entry.listed])
+
+    async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
+        entry = self._known(request.model)
+        return model_pb2.GetModelResponse(model=messages.model(entry), resident=await self._reader.one(request.model))
+
+    def _known(self, model: str) -> Entry:
+        entry = self._loop.core.world.entries.get(validation.model_id(model))
+        if entry is None or not entry.listed:
+            text = f"no model is called {model!r}; `vramd models` lists what there is"
+            raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=model))
+        return entry
+
+    async def RescanModels(
+        self, request: model_pb2.RescanModelsRequest, context: Context
+    ) -> model_pb2.RescanModelsResponse:
+        changes = await self._rescan()
+        return model_pb2.RescanModelsResponse(added=changes.added, removed=changes.removed, known=changes.known)
+
+    async def LoadModel(
+        self, request: model_pb2.LoadModelRequest, context: Context
+    ) -> AsyncIterator[model_pb2.LoadModelResponse]:
+        model, options = validation.model_id(request.model), validation.load_options(request.load)
+        limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
+        async with self._loop.asked(model, RequestKind.LOAD, limit_s, options) as ticket:
+            async with aclosing(_progress(ticket)) as news:
+                async for message in news:
+                    yield message
+            await ticket.outcome
+        yield model_pb2.LoadModelResponse(
+            state=messages.STATES[ModelState.READY], resident=await self._reader.one(model)
+        )
+
+    async def UnloadModel(
+        self, request: model_pb2.UnloadModelRequest, context: Context
+    ) -> model_pb2.UnloadModelResponse:
+        model = validation.model_id(request.model)
+        limit_s = min(context.time_remaining() or math.inf, self._unload_deadline_s)
+        async with self._loop.unload(model, limit_s, force=request.force) as ticket:
+            receipt = await ticket.outcome
+        assert isinstance(receipt, Receipt)
+        return model_pb2.UnloadModelResponse(receipt=messages.receipt(receipt))
+
+    async def UpdateModel(
+        self, request: model_pb2.UpdateModelRequest, context: Context
+    ) -> model_pb2.UpdateModelResponse:
+        entry = self._known(request.model)
+        pinned = request.pinned if request.HasField("pinned") else None
+        keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
+        self._loop.submit(ModelUpdated(self._loop.now_s(), request.model, pinned, keep_alive_s))
+        return model_pb2.UpdateModelResponse(model=messages.model(entry))
+
+    async def RestartModel(
+        self, request: model_pb2.RestartModelRequest, context: Context
+    ) -> model_pb2.RestartModelResponse:
+        model = validation.model_id(request.model)
+        limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
+        async with self._loop.restart(model, limit_s, force=request.force) as ticket:
+            await ticket.outcome
+        return model_pb2.RestartModelResponse(resident=await self._reader.one(model))
+
+
+async def _progress(ticket: Ticket) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
+    """What is told while a load goes on; ends when it has ended, one way or the other."""
+    news = asyncio.ensure_future(ticket.reports.get())
+    try:
+        while True:
+            either: set[asyncio.Future[Any]] = {news, ticket.outcome}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not news.done():
+                return
+            report = news.result()
+            news = asyncio.ensure_future(ticket.reports.get())
+            # The last message of the call says READY, with the details.
+            if report.state is not ModelState.READY:
+                state = messages.STATES[report.state]
+                yield model_pb2.LoadModelResponse(state=state, progress=report.share, message=report.message)
+    finally:
+        news.cancel()

@@ -1,0 +1,123 @@
+"""SupervisorService: translates and waits. Decides nothing."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import psutil
+from vramd_proto.v1 import supervisor_pb2
+from vramd_proto.v1.reasons import Reason
+from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
+
+from ..core.device_view import Sample
+from ..core.errors import RefusedError, refusal
+from ..core.events import ShutdownRequested
+from ..core.view import books
+from ..devices.devices import Device
+from ..loop import Loop
+from ..workers.log_book import LogBook
+from ..workers.planning import Planning
+from . import messages, validation
+from .feed import Feed
+from .service_models import ResidentReader
+from .status import Context
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this supervisor is."""
+
+    version: str
+    address: str
+    started_s: float
+    """By the loop's clock."""
+
+
+class SupervisorService(SupervisorServiceServicer):
+    """Made by the composition root."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        loop: Loop,
+        reader: ResidentReader,
+        devices: Sequence[Device],
+        samples: dict[str, Sample],
+        planning: Planning,
+        feed: Feed,
+        logs: LogBook,
+    ) -> None:
+        """`samples` is kept current by the sampler."""
+        self._identity = identity
+        self._loop = loop
+        self._reader = reader
+        self._devices = devices
+        self._samples = samples
+        self._planning = planning
+        self._feed = feed
+        self._logs = logs
+
+    async def GetStatus(
+        self, request: supervisor_pb2.GetStatusRequest, context: Context
+    ) -> supervisor_pb2.GetStatusResponse:
+        return supervisor_pb2.GetStatusResponse(
+            supervisor=supervisor_pb2.SupervisorInfo(
+                pid=os.getpid(),
+                version=self._identity.version,
+                uptime_s=self._loop.now_s() - self._identity.started_s,
+                rss_bytes=psutil.Process().memory_info().rss,
+                address=self._identity.address,
+                usable_cores=self._loop.core.world.usable_cores,
+            ),
+            devices=self._device_messages(),
+            models=await self._reader.all(),
+        )
+
+    async def ListDevices(
+        self, request: supervisor_pb2.ListDevicesRequest, context: Context
+    ) -> supervisor_pb2.ListDevicesResponse:
+        return supervisor_pb2.ListDevicesResponse(devices=self._device_messages())
+
+    def _device_messages(self) -> list[supervisor_pb2.Device]:
+        ledger = books(self._loop.core.world)
+        return [
+            messages.device(
+                device,
+                ledger[device.id],
+                self._planning.unusable(device),
+                self._samples[device.id].temperature_c,
+                self._samples[device.id].utilisation_percent,
+            )
+            for device in self._devices
+        ]
+
+    async def WatchEvents(
+        self, request: supervisor_pb2.WatchEventsRequest, context: Context
+    ) -> AsyncIterator[supervisor_pb2.WatchEventsResponse]:
+        with self._feed.watching(request.after_sequence) as story:
+            # The header is the client's sign that from here on it misses nothing.
+            await context.send_initial_metadata(())
+            async for published in story:
+                message = messages.event(published)
+                if not request.kinds or message.kind in request.kinds:
+                    yield message
+
+    async def TailLogs(
+        self, request: supervisor_pb2.TailLogsRequest, context: Context
+    ) -> AsyncIterator[supervisor_pb2.TailLogsResponse]:
+        if request.model and validation.model_id(request.model) not in self._loop.core.world.entries:
+            text = f"no model is called {request.model!r}; `vramd models` lists what there is"
+            raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=request.model))
+        source = self._logs.of(request.model) if request.model else self._logs.own
+        async with aclosing(source.tail(request.lines, follow=request.follow)) as lines:
+            async for line in lines:
+                yield supervisor_pb2.TailLogsResponse(line=line)
+
+    async def Shutdown(
+        self, request: supervisor_pb2.ShutdownRequest, context: Context
+    ) -> supervisor_pb2.ShutdownResponse:
+        event = ShutdownRequested(self._loop.now_s(), request.force)
+        asyncio.get_running_loop().call_soon(self._loop.submit, event)
+        return supervisor_pb2.ShutdownResponse()

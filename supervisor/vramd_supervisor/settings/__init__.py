@@ -1,0 +1,1 @@
+"""The configuration of the user: read and checked."""

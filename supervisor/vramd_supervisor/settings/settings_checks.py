@@ -1,0 +1,140 @@
+"""What a configuration must keep to beyond the types of its values. Pure."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..core.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
+from ..core.device_view import AUTO, HOST
+
+Path = tuple[str, ...]
+Fault = tuple[Path, str]
+"""Where, as keys from the outside in, and what is wrong."""
+
+_LARGEST = (1 << 31) - 1
+_MOST_SEQUENCES = 256
+_LONGEST_ID = 256
+_REAL_GPU = re.compile(r"gpu\d+", re.ASCII)
+_DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
+
+_SIMULATED_KEYS = frozenset({"memory", "load_s", "tokens_per_s", "manners", "allocate"})
+_LLAMA_KEYS = frozenset({"path", "device", "gpu_layers", "batch", "kv_type"})
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at what may have been meant; empty if nothing is near."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def faults(config: Config, given: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
+    """All that is wrong, in the order of the file's tables; `given` has the keys that each model's table sets."""
+    yield from _server(config.server)
+    yield from _scheduling(config.scheduling)
+    for device, settings in config.devices.items():
+        yield from ((("devices", device, *path), text) for path, text in _device(device, settings))
+    for model, chosen in config.models.items():
+        found = _model(model, chosen, given.get(model, frozenset()), config.devices)
+        yield from ((("models", model, *path), text) for path, text in found)
+
+
+def _least(key: str, value: float | None, least: float) -> Iterator[Fault]:
+    if value is not None and value < least:
+        yield (key,), f"must be {least:g} or more, not {value:g}"
+
+
+def _within(key: str, value: int | None, least: int, most: int) -> Iterator[Fault]:
+    if value is not None and not least <= value <= most:
+        yield (key,), f"must be {least} to {most}, not {value}"
+
+
+def _positive(key: str, value: float) -> Iterator[Fault]:
+    if value <= 0:
+        yield (key,), f"must be more than 0, not {value:g}"
+
+
+def _server(server: ServerConfig) -> Iterator[Fault]:
+    found = [
+        *_within("port", server.port, 0, 65535),
+        *_within("reserved_cores", server.reserved_cores, 0, _LARGEST),
+        *_positive("request_deadline_s", server.request_deadline_s),
+        *_positive("load_deadline_s", server.load_deadline_s),
+    ]
+    if not server.host.strip():
+        found.append((("host",), "must not be empty"))
+    if "" in server.models:
+        found.append((("models",), "must not have an empty name"))
+    return ((("server", *path), text) for path, text in found)
+
+
+def _scheduling(scheduling: SchedulingConfig) -> Iterator[Fault]:
+    found = [
+        *_least("drain_s", scheduling.drain_s, 0),
+        *_least("stop_s", scheduling.stop_s, 0),
+        *_within("queue_per_model", scheduling.queue_per_model, 1, _LARGEST),
+        *_within("queue_total", scheduling.queue_total, 1, _LARGEST),
+    ]
+    return ((("scheduling", *path), text) for path, text in found)
+
+
+def _device(device: str, settings: DeviceConfig) -> Iterator[Fault]:
+    real = device == HOST or _REAL_GPU.fullmatch(device)
+    if settings.kind is None and not real:
+        hint = "real devices are host, gpu0, gpu1, …"
+        yield (), f'{device} is no real device; a virtual one says kind = "virtual" ({hint})'
+    elif settings.kind is None:
+        if settings.total is not None:
+            yield ("total",), "is known for a real device; its limit is budget"
+    elif real:
+        yield (), f"{device} is the name of a real device; call the virtual one otherwise"
+    elif device == AUTO or not _DEVICE_ID.fullmatch(device):
+        yield (), f"{device!r} cannot be the name of a device"
+    elif settings.total is None:
+        yield (), 'total is missing: a virtual device has as many bytes as it says, such as total = "8GiB"'
+    elif settings.total <= 0:
+        yield ("total",), "must be more than 0"
+    elif settings.budget is not None and settings.budget > settings.total:
+        yield ("budget",), f"is {settings.budget} bytes, more than the total of {settings.total}"
+
+
+def _model(
+    model: str, settings: ModelConfig, given: frozenset[str], devices: Mapping[str, DeviceConfig]
+) -> Iterator[Fault]:
+    if not model.strip() or len(model) > _LONGEST_ID or not model.isprintable():
+        yield (), "a model needs a name of at most 256 printable characters"
+    simulated = settings.engine == "simulated"
+    for key in sorted(given & (_LLAMA_KEYS if simulated else _SIMULATED_KEYS)):
+        other = 'a real model; this one has engine = "simulated"' if simulated else 'engine = "simulated"'
+        yield (key,), f"is a setting of {other}"
+    yield from _within("context", settings.context, 1, _LARGEST)
+    yield from _within("threads", settings.threads, 1, _LARGEST)
+    yield from _within("batch", settings.batch, 1, _LARGEST)
+    yield from _within("gpu_layers", settings.gpu_layers, -1, _LARGEST)
+    yield from _within("parallel", settings.parallel, 1, _MOST_SEQUENCES)
+    if settings.keep_alive_s is not None and settings.keep_alive_s < 0 and settings.keep_alive_s != -1:
+        yield ("keep_alive_s",), f"must be 0 or more, or -1 to stay, not {settings.keep_alive_s:g}"
+    if settings.path is not None and (not settings.path.strip() or "\0" in settings.path):
+        yield ("path",), "must name a file"
+    if simulated:
+        yield from _simulated(settings, devices)
+    elif settings.device is not None:
+        yield from _known_device(("device",), settings.device, (AUTO, HOST, *devices))
+
+
+def _known_device(path: Path, device: str, known: Iterable[str]) -> Iterator[Fault]:
+    names = tuple(known)
+    if device not in names and not _REAL_GPU.fullmatch(device):
+        yield path, f"there is no device {device}{nearest(device, names)}"
+
+
+def _simulated(settings: ModelConfig, devices: Mapping[str, DeviceConfig]) -> Iterator[Fault]:
+    if not settings.memory:
+        yield (), 'memory is missing: a simulated model says what it takes, such as memory = { host = "60MiB" }'
+    for device in settings.memory:
+        if device not in (HOST, *devices):
+            yield ("memory", device), f"there is no device {device}{nearest(device, (HOST, *devices))}"
+    yield from _least("load_s", settings.load_s, 0)
+    yield from _positive("tokens_per_s", settings.tokens_per_s)
+    for manner in settings.manners:
+        if manner not in MANNERS:
+            yield ("manners",), f'knows no "{manner}"{nearest(manner, MANNERS)} (there are {", ".join(MANNERS)})'

@@ -1,0 +1,219 @@
+"""Reads the configuration: one TOML file, over it the environment, over that the flags of the command line.
+
+Everything is checked here, so that the rest of the program has to trust its configuration only. The first thing that
+is wrong is a ConfigError, which says where.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from cattrs import BaseValidationError, ForbiddenExtraKeysError
+
+from ..core.config import Config, Headroom, ServerConfig, Size
+from .settings_checks import faults, nearest
+from .settings_types import ExpectedError, first_cause, structure
+from .toml_lines import line_of
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_PREFIX = "VRAMD_"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line sets; None and empty leave it to what is weaker."""
+
+    models: tuple[str, ...] = ()
+    budgets: Mapping[str, Size] = field(default_factory=dict)
+    """By device."""
+    host: str | None = None
+    port: int | None = None
+    untested_engine: bool = False
+
+
+class ConfigError(Exception):
+    """Something in the configuration that cannot stand; its text is for the user, with file, line and key."""
+
+    def __init__(self, file: Path | None, line: int | None, key: str, message: str) -> None:
+        place = ":".join(str(part) for part in (file, line) if part is not None)
+        super().__init__(": ".join(part for part in (place, key, message) if part))
+        self.file = file
+        self.line = line
+        self.key = key
+        self.message = message
+
+
+def load_config(file: Path | None, environment: Mapping[str, str], flags: Flags) -> Config:
+    """The whole configuration, checked. Folders of models are absolute in it. Raises ConfigError."""
+    source = _Source(file, _text(file) if file else "")
+    raw = source.parse()
+    source.overlay(raw, _from_environment(environment))
+    source.overlay(raw, _from_flags(flags))
+    config = source.structure(raw)
+    given = {model: frozenset(table) for model, table in _tables(raw, "models").items()}
+    for path, message in faults(config, given):
+        raise source.error(path, message)
+    base = file.absolute().parent if file else Path.cwd()
+    return replace(config, server=replace(config.server, models=_absolute(config.server.models, base)))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(file, None, "", f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(file, None, "", "is no UTF-8 text") from error
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What something stronger than the file sets."""
+
+    path: tuple[str, ...]
+    value: object
+    origin: str
+    """What the user wrote it as."""
+
+
+def _tables(raw: Mapping[str, object], key: str) -> dict[str, dict[str, object]]:
+    """The tables below a key, as far as they are tables; what is not is found fault with elsewhere."""
+    tables = raw.get(key)
+    if not isinstance(tables, dict):
+        return {}
+    return {name: table for name, table in tables.items() if isinstance(table, dict)}
+
+
+class _Source:
+    """A file of configuration, or none, and what was laid over it."""
+
+    def __init__(self, file: Path | None, text: str) -> None:
+        self.file = file
+        self.text = text
+        self.origins: dict[tuple[str, ...], str] = {}
+
+    def error(self, path: tuple[str, ...], message: str) -> ConfigError:
+        """Names the place that set what is wrong."""
+        for end in range(len(path), 0, -1):
+            if origin := self.origins.get(path[:end]):
+                return ConfigError(None, None, origin, message)
+        return ConfigError(self.file, line_of(self.text, path), ".".join(path), message)
+
+    def overlay(self, raw: dict[str, object], settings: Iterable[_Setting]) -> None:
+        """Puts values into the tables, in place of what they have."""
+        for setting in settings:
+            table = raw
+            for depth, key in enumerate(setting.path[:-1], 1):
+                if key not in table:
+                    self.origins[setting.path[:depth]] = setting.origin
+                below = table.setdefault(key, {})
+                if not isinstance(below, dict):
+                    raise self.error(setting.path[:depth], "expected a table")
+                table = below
+            table[setting.path[-1]] = setting.value
+            self.origins[setting.path] = setting.origin
+
+    def parse(self) -> dict[str, object]:
+        try:
+            return tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            said = str(error)
+            place = re.search(r"\(at line (\d+)", said)
+            line = int(place[1]) if place else len(self.text.splitlines())
+            raise ConfigError(self.file, line, "", f"is no valid TOML: {said}") from error
+
+    def structure(self, raw: Mapping[str, object]) -> Config:
+        try:
+            return structure(raw)
+        except BaseValidationError as error:
+            path, cause = first_cause(error)
+            if isinstance(cause, ForbiddenExtraKeysError):
+                unknown = min(cause.extra_fields)
+                hint = nearest(unknown, [known.name for known in fields(cause.cl)])
+                raise self.error((*path, unknown), f"unknown key{hint}") from error
+            if isinstance(cause, ExpectedError):
+                seconds = " of seconds" if path[-1].endswith("_s") else ""
+                message = f"expected {cause.expected}{seconds}, got {_shown(cause.value)}"
+                raise self.error(path, message) from error
+            if isinstance(cause, ValueError):
+                raise self.error(path, str(cause)) from error
+            raise
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+
+
+def _absolute(folders: Sequence[str], base: Path) -> tuple[str, ...]:
+    """From the folder that relative ones start at."""
+    return tuple(os.path.abspath(base / Path(folder).expanduser()) for folder in folders)  # noqa: PTH100  keeps links
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
+    """`VRAMD_PORT` and so on: the keys of `[server]`. Other names that begin like this mean something else."""
+    for known in fields(ServerConfig):
+        name = _PREFIX + known.name.upper()
+        if text := environment.get(name):
+            try:
+                value = _READERS[known.type](text)
+            except ValueError as error:
+                raise ConfigError(None, None, name, str(error)) from error
+            yield _Setting(("server", known.name), value, name)
+
+
+def _from_flags(flags: Flags) -> Iterator[_Setting]:
+    if flags.models:
+        yield _Setting(("server", "models"), list(_absolute(flags.models, Path.cwd())), "--models")
+    if flags.host is not None:
+        yield _Setting(("server", "host"), flags.host, "--host")
+    if flags.port is not None:
+        yield _Setting(("server", "port"), flags.port, "--port")
+    if flags.untested_engine:
+        yield _Setting(("server", "untested_engine"), True, "--untested-engine")
+    for device, budget in flags.budgets.items():
+        yield _Setting(("devices", device, "budget"), budget, f"--budget {device}")
+
+
+def _read_whole(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise ValueError(f"expected a whole number, got {json.dumps(text)}")
+    return int(text)
+
+
+def _read_number(text: str) -> float:
+    if not re.fullmatch(r"\d{1,18}(\.\d{1,9})?", text, re.ASCII):
+        raise ValueError(f"expected a number, got {json.dumps(text)}")
+    return float(text)
+
+
+def _read_truth(text: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in known:
+        raise ValueError(f"expected true or false, got {json.dumps(text)}")
+    return known[text.lower()]
+
+
+def _read_folders(text: str) -> list[str]:
+    return list(_absolute([folder for folder in text.split(os.pathsep) if folder], Path.cwd()))
+
+
+_READERS: Mapping[object, Callable[[str], object]] = {
+    str: str,
+    int: _read_whole,
+    float: _read_number,
+    bool: _read_truth,
+    tuple[str, ...]: _read_folders,
+    Headroom | None: str,
+}

@@ -1,0 +1,116 @@
+"""The gRPC channel to one worker process. Replies of a request come as bytes: they are handed through, not parsed."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from vramd_proto.v1.rendezvous import NONCE_KEY
+from vramd_proto.v1.worker_pb2 import (
+    LlamaModel,
+    SimulatedModel,
+    WorkerLoadRequest,
+    WorkerLoadResponse,
+    WorkerSetThreadsRequest,
+    WorkerSetThreadsResponse,
+)
+
+from ..core.catalog import Model, ModelFile, Settings
+from ..core.closed_form import ubatch_tokens
+
+SERVICE = "/vramd.v1.WorkerService/"
+MOST_MESSAGE_BYTES = 64 * 1024 * 1024
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
+)
+
+_Reply = TypeVar("_Reply")
+
+
+@dataclass(frozen=True)
+class LoadedFacts:
+    """What a worker says of the model it has loaded."""
+
+    context_tokens: int
+
+
+class WorkerClient:
+    """One incarnation. Every call carries its nonce."""
+
+    def __init__(self, address: str, nonce: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._metadata = ((NONCE_KEY, nonce),)
+
+    async def load(
+        self, model: Model, settings: Settings, threads: int, gpu_uuid: str
+    ) -> AsyncIterator[float | LoadedFacts]:
+        """Shares of the weights read, then what was loaded. Raises grpc.aio.AioRpcError."""
+        request = WorkerLoadRequest(model=model.id, parallel=settings.parallel, threads=threads)
+        if isinstance(model.source, ModelFile):
+            request.llama.CopyFrom(_llama(model.source, settings, gpu_uuid))
+        else:
+            source = model.source
+            request.simulated.CopyFrom(
+                SimulatedModel(
+                    allocate_bytes=source.memory.get("host", 0) if source.allocate else 0,
+                    load_s=source.load_s,
+                    tokens_per_s=source.tokens_per_s,
+                    manners=source.manners,
+                    context_tokens=settings.context_tokens,
+                )
+            )
+        call = self._streamed("Load", WorkerLoadResponse.FromString)(request, metadata=self._metadata)
+        async for response in call:
+            if response.WhichOneof("step") == "loaded":
+                yield LoadedFacts(response.loaded.context_tokens)
+            else:
+                yield response.progress
+
+    def stream(self, method: str, request: Message) -> "grpc.aio.UnaryStreamCall[Message, bytes]":
+        """Generate or Chat; yields the public messages as bytes."""
+        return self._streamed(method, bytes)(request, metadata=self._metadata)
+
+    def ask(self, method: str, request: Message) -> "grpc.aio.UnaryUnaryCall[Message, bytes]":
+        """Embed, Tokenize or Detokenize; gives the public message as bytes."""
+        return self._unary(method, bytes)(request, metadata=self._metadata)
+
+    async def set_threads(self, threads: int) -> None:
+        """Raises grpc.aio.AioRpcError."""
+        call = self._unary("SetThreads", WorkerSetThreadsResponse.FromString)
+        await call(WorkerSetThreadsRequest(threads=threads), metadata=self._metadata, timeout=5.0)
+
+    async def close(self) -> None:
+        """Ends the channel; the process is left to others."""
+        await self._channel.close()
+
+    def _streamed(
+        self, method: str, parse: Callable[[bytes], _Reply]
+    ) -> "grpc.aio.UnaryStreamMultiCallable[Message, _Reply]":
+        return self._channel.unary_stream(SERVICE + method, _serialized, parse)
+
+    def _unary(
+        self, method: str, parse: Callable[[bytes], _Reply]
+    ) -> "grpc.aio.UnaryUnaryMultiCallable[Message, _Reply]":
+        return self._channel.unary_unary(SERVICE + method, _serialized, parse)
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _llama(file: ModelFile, settings: Settings, gpu_uuid: str) -> LlamaModel:
+    return LlamaModel(
+        path=file.path,
+        context_tokens=settings.context_tokens,
+        batch_tokens=settings.batch_tokens,
+        ubatch_tokens=ubatch_tokens(file.shape, settings),
+        gpu_layers=settings.gpu_layers if gpu_uuid else 0,
+        kv_type=settings.kv_type,
+        gpu_uuid=gpu_uuid,
+    )

@@ -1,0 +1,252 @@
+"""The worker processes: does what the core wants done to them, and tells it what came of it. Decides nothing.
+
+Runs in the event loop's thread; what takes time is a task whose end is an event.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+import grpc
+from typing_extensions import assert_never
+
+from ..core.actions import Load, SetThreads, Spawn, Stop
+from ..core.device_view import HOST, DeviceKind
+from ..core.errors import Refusal
+from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
+from ..core.receipt import Observed, Receipt
+from ..devices.devices import Device
+from ..devices.release import measure, settle
+from ..loop import Loop, WorkerAction
+from ..services.status import from_worker, incident
+from .log_book import Log, LogBook, Splitter
+from .planning import UNKNOWN_FACTS, EngineFacts, Planning
+from .process import HelloError, WorkerProcess
+from .worker_client import LoadedFacts, WorkerClient
+
+log = logging.getLogger(__name__)
+
+EXIT_SEEN_S = 15.0
+"""A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
+
+LAST_WORDS_S = 0.5
+"""A process whose stdout has ended without a hello is gone by then, or it will not go by itself."""
+
+
+class Worker:
+    """One incarnation, as the shell sees it."""
+
+    def __init__(self, incarnation: int, spare_log: Log) -> None:
+        self.incarnation = incarnation
+        self.process: WorkerProcess | None = None
+        self.client: WorkerClient | None = None
+        self.log = spare_log
+        self.has_model = False
+        self.first_lines: list[str] = []
+        """What it printed before it had a model."""
+        self.devices: Sequence[str] = (HOST,)
+        """Where it has bytes."""
+        self.fault = ""
+        """Why the shell ended it, if the core did not want that."""
+        self.stop_s: float | None = None
+        """The moment it was asked to stop."""
+        self.observed: Mapping[str, Observed] = {}
+
+
+class Workers:
+    """All worker processes of this supervisor."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        devices: Sequence[Device],
+        logs: LogBook,
+        planning: Planning,
+        socket_dir: str,
+        cwd: str,
+        patience_s: float,
+        untested_engine: bool,
+    ) -> None:
+        """`patience_s` is how long a process that was asked to stop may take before it is killed."""
+        self._loop = loop
+        self._devices = {device.id: device for device in devices}
+        self._logs = logs
+        self._planning = planning
+        self._socket_dir = socket_dir
+        self._cwd = cwd
+        self._patience_s = patience_s
+        self._untested_engine = untested_engine
+        self._workers: dict[int, Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def client(self, incarnation: int) -> WorkerClient:
+        """The channel to a worker that is ready."""
+        client = self._workers[incarnation].client
+        assert client is not None
+        return client
+
+    def pids(self) -> list[int]:
+        """Of all that live."""
+        return [w.process.pid for w in self._workers.values() if w.process and not w.process.gone]
+
+    def kill_all(self) -> None:
+        """Ends whatever is left at the very end, without waiting."""
+        for worker in self._workers.values():
+            if worker.process:
+                worker.process.kill_now()
+
+    async def measured(self, incarnation: int) -> dict[str, int | None]:
+        """Bytes that a worker takes now, per device; None where that cannot be known."""
+        worker = self._workers.get(incarnation)
+        if worker is None or worker.process is None or worker.process.gone:
+            return {}
+        observed = await asyncio.to_thread(measure, self._on(worker), worker.process.pid)
+        return {device: seen.size_bytes for device, seen in observed.items()}
+
+    def perform(self, action: WorkerAction) -> None:
+        """Called by the loop."""
+        match action:
+            case Spawn(incarnation):
+                self._spawn(incarnation)
+            case Load(incarnation):
+                self._run(self._load(self._workers[incarnation], action))
+            case Stop(incarnation):
+                self._run(self._stop(self._workers[incarnation]))
+            case SetThreads(incarnation, threads):
+                self._run(self._set_threads(self._workers[incarnation], threads))
+            case _:
+                assert_never(action)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a fault in the shell", exc_info=error)
+
+    def _spawn(self, incarnation: int) -> None:
+        worker = self._workers[incarnation] = Worker(incarnation, self._logs.of("spare"))
+        self._planning.expect(incarnation)
+        splitter, event_loop = Splitter(), asyncio.get_running_loop()
+
+        def on_output(data: bytes) -> None:
+            lines = splitter.feed(data) if data else splitter.close()
+            worker.log.write(data)
+            if lines:
+                event_loop.call_soon_threadsafe(self._printed, worker, lines)
+
+        try:
+            worker.process = WorkerProcess(
+                self._socket_dir,
+                self._cwd,
+                self._untested_engine,
+                on_output,
+                lambda words: self._exited(worker, words),
+            )
+        except OSError as error:
+            self._exited(worker, f"could not be started: {error}")
+            return
+        self._run(self._greet(worker, worker.process))
+
+    def _printed(self, worker: Worker, lines: list[str]) -> None:
+        worker.log.add(lines)
+        if not worker.has_model:
+            worker.first_lines = (worker.first_lines + lines)[-100:]
+
+    async def _greet(self, worker: Worker, process: WorkerProcess) -> None:
+        """Waits for the hello, measures what an idle worker takes, and opens the channel."""
+        try:
+            hello = await process.hello()
+        except HelloError as error:
+            # A process that dies closes its stdout first: then its exit says more.
+            if not await process.exit_within(LAST_WORDS_S):
+                worker.fault = str(error)
+                await process.kill()
+            return
+        idle = await asyncio.to_thread(self._devices[HOST].probe.process_bytes, process.pid)
+        worker.client = WorkerClient(hello.address, process.nonce)
+        idle_bytes = UNKNOWN_FACTS.idle_bytes if idle is None else idle
+        self._planning.learn(worker.incarnation, EngineFacts(hello.llama_problem, hello.backends, idle_bytes))
+        self._loop.submit(WorkerStarted(self._loop.now_s(), worker.incarnation, process.pid, idle_bytes))
+
+    async def _load(self, worker: Worker, action: Load) -> None:
+        """Runs a load to its end, whoever waits for it."""
+        assert worker.client is not None
+        self._give_log(worker, self._logs.of(action.model.id))
+        settings = action.plan.settings
+        worker.devices = tuple(action.plan.quote.devices)
+        device = self._devices[settings.device]
+        gpu = device.uuid if device.kind is DeviceKind.NVIDIA else ""
+        try:
+            async for step in worker.client.load(action.model, settings, action.threads, gpu):
+                now_s = self._loop.now_s()
+                if isinstance(step, LoadedFacts):
+                    self._loop.submit(WorkerReady(now_s, worker.incarnation, step.context_tokens))
+                else:
+                    self._loop.submit(LoadProgressed(now_s, worker.incarnation, step))
+        except grpc.aio.AioRpcError as error:
+            why = from_worker(error)
+            if why is None and worker.process and not worker.process.gone:
+                why = await self._unexplained(worker, error)
+            if why:
+                self._loop.submit(LoadRefused(self._loop.now_s(), worker.incarnation, why))
+
+    @staticmethod
+    async def _unexplained(worker: Worker, error: grpc.aio.AioRpcError) -> Refusal | None:
+        """A connection that broke: nearly always the process died, and its exit is about to be seen."""
+        assert worker.process is not None
+        if await worker.process.exit_within(EXIT_SEEN_S):
+            return None
+        incident_id, why = incident("a load broke off, and the worker lives")
+        log.error("incident %s: %s", incident_id, error)
+        return why
+
+    def _give_log(self, worker: Worker, model_log: Log) -> None:
+        """From now on what it prints belongs to its model, and so does what it has printed before."""
+        model_log.add(worker.first_lines)
+        model_log.write("".join(f"{line}\n" for line in worker.first_lines).encode())
+        worker.first_lines, worker.log, worker.has_model = [], model_log, True
+
+    async def _set_threads(self, worker: Worker, threads: int) -> None:
+        assert worker.client is not None
+        try:
+            await worker.client.set_threads(threads)
+        except grpc.aio.AioRpcError as error:
+            # It is on its way out, or its next grant carries the number.
+            log.debug("worker %d did not take its threads: %s", worker.incarnation, error.details())
+
+    async def _stop(self, worker: Worker) -> None:
+        worker.stop_s = self._loop.now_s()
+        if worker.process is None or worker.process.gone:
+            return
+        worker.observed = await asyncio.to_thread(measure, self._on(worker), worker.process.pid)
+        await worker.process.stop(self._patience_s)
+        if not worker.process.gone:
+            log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)
+
+    def _exited(self, worker: Worker, words: str) -> None:
+        self._planning.learn(worker.incarnation, None)
+        exit_ = f"{worker.fault}; {words}" if worker.fault else words
+        now_s = self._loop.now_s()
+        log.info("worker %d: %s", worker.incarnation, exit_)
+        self._loop.submit(WorkerExited(now_s, worker.incarnation, exit_))
+        self._run(self._release(worker, exit_, now_s))
+
+    async def _release(self, worker: Worker, exit_: str, exit_s: float) -> None:
+        """Waits until the devices show the memory of a dead process as free, then books it."""
+        pid = worker.process.pid if worker.process else 0
+        observed = await settle(self._on(worker), pid, worker.observed)
+        if worker.client:
+            await worker.client.close()
+        now_s = self._loop.now_s()
+        took_s = exit_s - worker.stop_s if worker.stop_s is not None else 0.0
+        del self._workers[worker.incarnation]
+        receipt = Receipt(worker.incarnation, pid, exit_, took_s, now_s - exit_s, observed)
+        self._loop.submit(MemoryReleased(now_s, worker.incarnation, receipt))
+
+    def _on(self, worker: Worker) -> list[Device]:
+        return [self._devices[device] for device in worker.devices]
