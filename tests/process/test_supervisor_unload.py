@@ -122,6 +122,7 @@ def test_an_unload_ends_a_load(shared: SupervisorProcess) -> None:
         assert receipt.model == "slow-load"
         with pytest.raises(vramd.Unloaded):
             loading.result(BOUND_S)
+        story.reached("slow-load", "UNLOADED")
         assert [change.after for change in story.details(vramd.ModelChanged) if change.model == "slow-load"][-2:] == [
             "STOPPING",
             "UNLOADED",
