@@ -1,0 +1,99 @@
+"""What a benchmark found, as values. Pure. Units are seconds, bytes, tokens per second, and ratios of two of a kind."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class BenchError(Exception):
+    """A benchmark cannot be run, or broke off; the text is for the user."""
+
+
+class Unit(Enum):
+    """What a figure counts."""
+
+    SECONDS = "s"
+    BYTES = "bytes"
+    TOKENS_PER_S = "tokens/s"
+    RATIO = "ratio"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The same thing measured several times, in the order of the measurements."""
+
+    runs: tuple[float, ...]
+
+    @property
+    def least(self) -> float:
+        """The smallest."""
+        return min(self.runs)
+
+    @property
+    def median(self) -> float:
+        """The one in the middle."""
+        return statistics.median(self.runs)
+
+    @property
+    def most(self) -> float:
+        """The largest."""
+        return max(self.runs)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a figure is to reach; its median is judged."""
+
+    limit: float
+    at_most: bool
+    """False: at least."""
+
+    def met_by(self, value: float) -> bool:
+        """Whether a value reaches it."""
+        return value <= self.limit if self.at_most else value >= self.limit
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the report."""
+
+    name: str
+    unit: Unit
+    spread: Spread
+    bar: Bar | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """None: there is no bar."""
+        return None if self.bar is None else self.bar.met_by(self.spread.median)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one benchmark found."""
+
+    benchmark: str
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...] = ()
+    """What has to be known to read the figures."""
+
+
+def at_most(limit: float) -> Bar:
+    """The smaller the better."""
+    return Bar(limit, at_most=True)
+
+
+def at_least(limit: float) -> Bar:
+    """The larger the better."""
+    return Bar(limit, at_most=False)
+
+
+def figure(name: str, unit: Unit, values: Sequence[float], bar: Bar | None = None) -> Figure:
+    """A figure of what was measured; at least one value is needed."""
+    return Figure(name, unit, Spread(tuple(values)), bar)
+
+
+def ratios(name: str, values: Sequence[float], others: Sequence[float], bar: Bar) -> Figure:
+    """Each value by the one that was measured beside it, so that what slows both down cancels out."""
+    return figure(name, Unit.RATIO, [value / other for value, other in zip(values, others, strict=True)], bar)

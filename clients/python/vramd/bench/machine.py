@@ -1,0 +1,75 @@
+"""Where figures were measured: machine, versions, commit."""
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+PACKAGES = ("vramd", "llama-cpp-python", "grpcio", "protobuf")
+OWN_FOLDER = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This one, and what is installed here."""
+
+    system: str
+    cpu: str
+    cores: int
+    """CPU threads of the machine."""
+    ram_bytes: int
+    python: str
+    versions: Mapping[str, str]
+    commit: str | None
+    """Of the checkout that vramd runs from, with "+" if something in it was changed; None: it is none."""
+
+
+def look() -> Machine:
+    """What there is."""
+    return Machine(
+        system=f"{platform.system()} {platform.release()}",
+        cpu=_cpu(),
+        cores=psutil.cpu_count() or 1,
+        ram_bytes=psutil.virtual_memory().total,
+        python=platform.python_version(),
+        versions={name: found for name in PACKAGES if (found := _version(name))},
+        commit=commit(OWN_FOLDER),
+    )
+
+
+def commit(package: Path) -> str | None:
+    """Of the checkout in which the package lies where vramd's repository has it."""
+    root = package.parents[2]
+    git = shutil.which("git")
+    if git is None or package != root / "clients/python/vramd" or not (root / ".git").exists():
+        return None
+    named = _said([git, "-C", str(root), "rev-parse", "--short=12", "HEAD"])
+    changed = _said([git, "-C", str(root), "status", "--porcelain", "--untracked-files=no"])
+    return f"{named}+" if named and changed else named
+
+
+def _said(command: list[str]) -> str | None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    """Linux tells the name in a file only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())

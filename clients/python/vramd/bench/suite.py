@@ -1,0 +1,26 @@
+"""Runs benchmarks by name."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from vramd.bench import ipc, machine, memory, swap, two_models
+from vramd.bench.figures import Result
+from vramd.bench.report import Report
+from vramd.bench.subject import Setup, running
+
+Measure = Callable[[Setup, Callable[[str], None]], Result]
+
+BENCHMARKS: Mapping[str, Measure] = {
+    "ipc": ipc.measure,
+    "swap": swap.measure,
+    "memory": memory.measure,
+    "two-models": two_models.measure,
+}
+
+
+def run(names: Sequence[str], setup: Setup, say: Callable[[str], None]) -> Report:
+    """One after the other. Raises BenchError, VramdError, grpc.RpcError."""
+    with running(setup, []) as subject:
+        threads = subject.threads()
+    results = tuple(BENCHMARKS[name](setup, say) for name in names)
+    size_bytes = setup.path.stat().st_size
+    return Report(machine.look(), setup.path.name, size_bytes, threads, setup.runs, setup.quick, results)

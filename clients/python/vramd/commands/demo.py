@@ -1,0 +1,126 @@
+"""`vramd demo`: shows what vramd does, with models that ship with it."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import click
+
+from vramd.commands import show
+from vramd.commands.settings import json_flag
+from vramd.demo.play import MODEL_FILE, Played, Step, play
+
+
+class Quiet:
+    """Nobody looks: the facts come at the end, as one object."""
+
+    def begins(self, title: str) -> None:
+        """Says nothing."""
+
+    def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
+        """Says nothing."""
+
+    def asks(self, model: str, prompt: str) -> None:
+        """Says nothing."""
+
+    def hears(self, text: str) -> None:
+        """Says nothing."""
+
+    def killed(self, model: str, pid: int) -> None:
+        """Says nothing."""
+
+    def ends(self, step: Step) -> None:
+        """Says nothing."""
+
+
+class Person:
+    """Reads along, on a terminal or in a file."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def begins(self, title: str) -> None:
+        """A heading."""
+        click.secho(f"\n{self._number}. {title}", bold=True)
+        self._number += 1
+
+    def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
+        """A table, and the budget."""
+        rows = [(model, show.size(size)) for model, size in needs_bytes.items()]
+        show.table(("MODEL", "NEEDS>"), rows, "")
+        click.echo(f"The budget is {show.size(budget_bytes)}: two of them fit.")
+
+    def asks(self, model: str, prompt: str) -> None:
+        """A line of the conversation, and the beginning of the next."""
+        click.echo(f"\n   you -> {model}: {prompt}\n   {model}: ", nl=False)
+
+    def hears(self, text: str) -> None:
+        """As it comes."""
+        click.echo(text, nl=False)
+
+    def killed(self, model: str, pid: int) -> None:
+        """What was done to whom."""
+        click.echo(
+            f"\n   (meanwhile the process of {model}, pid {pid}, was killed in the middle of its answer)", nl=False
+        )
+
+    def ends(self, step: Step) -> None:
+        """What came of it, and the books."""
+        click.echo()
+        for answer in step.answers:
+            if answer.error:
+                click.echo(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
+        if step.evicted:
+            click.echo(f"   evicted: {step.evicted.model}, because {step.evicted.reason}")
+        if step.receipt:
+            click.echo(f"   receipt: {show.receipt(step.receipt)}")
+        rows: list[tuple[str, ...]] = [
+            (
+                model.model,
+                model.state,
+                str(model.pid or "-"),
+                show.size(model.reserved_bytes),
+                show.size(model.measured_bytes),
+            )
+            for model in step.models
+        ]
+        host = step.ledger[-1]
+        rows.append((host.id, "budget", "-", show.size(host.budget_bytes), f"{show.size(host.free_bytes)} free"))
+        show.table(("LEDGER", "STATE", "PID>", "RESERVED>", "MEASURED>"), rows, "")
+
+
+@click.command("demo", short_help="Show what vramd does, with a model that ships with it.")
+@json_flag
+def demo(as_json: bool) -> None:
+    """Loads, swaps and kills three small models within a minute. All text comes from llama.cpp.
+
+    It starts a supervisor of its own and ends it again; one that runs already is not touched.
+    """
+    began_s = time.monotonic()
+    if as_json:
+        played = play(Quiet())
+        click.echo(json.dumps({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
+        return
+    click.echo(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size.")
+    played = play(Person())
+    click.echo(f"\nDone in {time.monotonic() - began_s:.0f} s. With models of yours: vramd serve --models DIR\n")
+    show.table(("STEP", "MODEL", "ENGINE", "PID>", "TOKENS>", "EVICTED", "CAME BACK>", "ENDED"), _summary(played), "")
+
+
+def _summary(played: Played) -> list[tuple[str, ...]]:
+    """One row for each answer."""
+    return [
+        (
+            str(number),
+            answer.model,
+            answer.engine,
+            str(answer.pid),
+            "-" if answer.completion_tokens is None else str(answer.completion_tokens),
+            step.evicted.model if step.evicted and answer is step.answers[-1] else "-",
+            show.size(step.receipt.observed_bytes) if step.receipt else "-",
+            "killed" if answer.error else "well",
+        )
+        for number, step in enumerate(played.steps, start=1)
+        for answer in step.answers
+    ]

@@ -1,0 +1,226 @@
+"""What happens in the demo. Everything is done through the SDK; nothing is made up, nothing drawn here."""
+
+import hashlib
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from vramd.client import Client
+from vramd.errors import VramdError
+from vramd.supervisor import Supervisor
+from vramd.values import Device, Evicted, Receipt, ResidentModel
+
+MODEL_FILE = Path(__file__).with_name("companion.gguf")
+CONTEXTS: Mapping[str, int] = {"short": 2048, "medium": 8192, "long": 16384}
+"""The three entries are one file with different contexts, so they need different numbers of bytes."""
+SPARE_ROOM_BYTES = 8 << 20
+"""On top of the two largest: too little for the third."""
+READING_TOKENS_PER_S = 30.0
+"""As fast as a person reads along."""
+SLOW_TOKENS_PER_S = 4.0
+"""For the answer that is to be cut off: it must not have ended by then."""
+PIECES_BEFORE_THE_MIDDLE = 3
+TOKENS = 60
+WAIT_S = 15.0
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Windows knows one way to end a process, and calls it SIGTERM."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said, and what ended it."""
+
+    model: str
+    engine: str
+    pid: int
+    prompt: str
+    text: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    """None: it was cut off."""
+    error: str | None = None
+    """The reason why it was cut off."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was shown, and how the books stood afterwards."""
+
+    title: str
+    answers: tuple[Answer, ...]
+    evicted: Evicted | None
+    receipt: Receipt | None
+    killed_pid: int | None
+    models: tuple[ResidentModel, ...]
+    ledger: tuple[Device, ...]
+
+
+@dataclass(frozen=True)
+class Played:
+    """The whole demo."""
+
+    model_file: str
+    sha256: str
+    budget_bytes: int
+    needs_bytes: Mapping[str, int]
+    """What each entry needs, as the ledger had it."""
+    steps: tuple[Step, ...]
+
+
+class Audience(Protocol):
+    """Who looks on; each call is made when it happens."""
+
+    def begins(self, title: str) -> None:
+        """A step begins."""
+
+    def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
+        """What the entries need, and the budget that follows."""
+
+    def asks(self, model: str, prompt: str) -> None:
+        """A model is asked."""
+
+    def hears(self, text: str) -> None:
+        """A piece of its answer."""
+
+    def killed(self, model: str, pid: int) -> None:
+        """The process of a model has got SIGKILL."""
+
+    def ends(self, step: Step) -> None:
+        """A step is over."""
+
+
+class Stage:
+    """One supervisor, and what it says of evictions and releases."""
+
+    def __init__(self, client: Client, audience: Audience) -> None:
+        self.client = client
+        self.audience = audience
+        self._news = threading.Condition()
+        self._evicted: list[Evicted] = []
+        self._released: list[Receipt] = []
+        client.on("eviction", lambda evicted: self._hear(self._evicted, evicted))
+        client.on("release", lambda receipt: self._hear(self._released, receipt))
+
+    def _hear(self, heard: list[Value], value: Value) -> None:
+        with self._news:
+            heard.append(value)
+            self._news.notify_all()
+
+    def pid(self, model: str) -> int:
+        """Of a model that is loaded."""
+        return next(resident.pid or 0 for resident in self.client.resident() if resident.model == model)
+
+    def answer(self, model: str, prompt: str, in_the_middle: Callable[[], None] = lambda: None) -> Answer:
+        """Asks a model and lets the audience hear it as it comes; something may be done in the middle of it."""
+        self.audience.asks(model, prompt)
+        with self.client.chat(model, prompt, max_tokens=TOKENS, max_tokens_per_s=READING_TOKENS_PER_S) as stream:
+            for number, piece in enumerate(stream, start=1):
+                self.audience.hears(piece)
+                if number == PIECES_BEFORE_THE_MIDDLE:
+                    in_the_middle()
+        assert stream.finish is not None
+        usage = stream.finish.usage
+        engine, pid = self.client.model(model).engine, self.pid(model)
+        return Answer(model, engine, pid, prompt, stream.text, usage.prompt_tokens, usage.completion_tokens)
+
+    def step(
+        self, title: str, answers: tuple[Answer, ...], *, swapped: bool = False, killed_pid: int | None = None
+    ) -> Step:
+        """Ends a step with the books as they stand; after a swap with the victim and its receipt."""
+        evicted = receipt = None
+        if swapped:
+            with self._news:
+                assert self._news.wait_for(lambda: self._evicted, WAIT_S), "nothing was evicted"
+                evicted = self._evicted.pop()
+                gone = evicted.incarnation
+                assert self._news.wait_for(lambda: any(r.incarnation == gone for r in self._released), WAIT_S)
+                receipt = next(r for r in self._released if r.incarnation == gone)
+        status = self.client.status()
+        done = Step(title, answers, evicted, receipt, killed_pid, status.models, status.devices)
+        self.audience.ends(done)
+        return done
+
+
+def play(audience: Audience) -> Played:
+    """Plays it all; takes less than a minute. Raises VramdError if something does not work."""
+    needs_bytes = _measure(audience)
+    largest = sorted(needs_bytes.values())[-2:]
+    budget_bytes = sum(largest) + SPARE_ROOM_BYTES
+    audience.needs(needs_bytes, budget_bytes)
+    with _supervisor({"host": budget_bytes}) as client:
+        stage = Stage(client, audience)
+        steps = (_load_two(stage), _swap(stage), _kill(stage), _again(stage))
+    digest = hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()
+    return Played(MODEL_FILE.name, digest, budget_bytes, needs_bytes, steps)
+
+
+def _measure(audience: Audience) -> dict[str, int]:
+    audience.begins("What do the three models need?")
+    with _supervisor({}) as client:
+        return {model: client.load(model).reserved_bytes for model in CONTEXTS}
+
+
+def _load_two(stage: Stage) -> Step:
+    title = "Two models fit: each gets a process of its own"
+    stage.audience.begins(title)
+    answers = (stage.answer("short", "Good morning!"), stage.answer("medium", "Do you like music?"))
+    return stage.step(title, answers)
+
+
+def _swap(stage: Stage) -> Step:
+    title = "The third does not fit: the least recently used one has to go"
+    stage.audience.begins(title)
+    return stage.step(title, (stage.answer("long", "What do you think about rain?"),), swapped=True)
+
+
+def _kill(stage: Stage) -> Step:
+    """Kills a model in the middle of its answer, while another one answers."""
+    title = "A process is killed while another one answers"
+    stage.audience.begins(title)
+    prompt = "Tell me about your favourite game."
+    pid = stage.pid("medium")
+    speaks = threading.Event()
+    cut_off: list[Answer] = []
+    victim = threading.Thread(target=lambda: cut_off.append(_until_cut_off(stage, prompt, pid, speaks)))
+    victim.start()
+    assert speaks.wait(WAIT_S), "the victim did not begin"
+    witness = stage.answer("long", "Can you recommend a book?", in_the_middle=lambda: os.kill(pid, KILL))
+    victim.join(WAIT_S)
+    stage.audience.killed("medium", pid)
+    return stage.step(title, (witness, *cut_off), killed_pid=pid)
+
+
+def _until_cut_off(stage: Stage, prompt: str, pid: int, speaks: threading.Event) -> Answer:
+    stream = stage.client.chat("medium", prompt, max_tokens=TOKENS, max_tokens_per_s=SLOW_TOKENS_PER_S)
+    engine, error = stage.client.model("medium").engine, None
+    try:
+        for _ in stream:
+            speaks.set()
+    except VramdError as failure:
+        error = failure.reason
+    return Answer("medium", engine, pid, prompt, stream.received, None, None, error)
+
+
+def _again(stage: Stage) -> Step:
+    title = "The next call loads the killed model anew"
+    stage.audience.begins(title)
+    return stage.step(title, (stage.answer("medium", "Are you still there?"),))
+
+
+@contextmanager
+def _supervisor(budgets: Mapping[str, str | int]) -> Iterator[Client]:
+    """A supervisor of the demo's own, which no configuration of the user's reaches but the environment's."""
+    with tempfile.TemporaryDirectory(prefix="vramd-demo-") as folder:
+        config = Path(folder) / "demo.toml"
+        entries = [f"[models.{name}]\npath = {str(MODEL_FILE)!r}\ncontext = {n}\n" for name, n in CONTEXTS.items()]
+        config.write_text("\n".join(entries), "utf-8")
+        with Supervisor.start(config=config, budgets=budgets) as supervisor:
+            yield supervisor.client
