@@ -32,6 +32,9 @@ def step_back() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        # A session of its own has a scheduling group of its own, inside which alone the niceness counts.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS), "ascii")
         # Some containers refuse it. Then the kernel chooses by size alone, which hits workers first anyway.
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(OUT_OF_MEMORY_SCORE), "ascii")

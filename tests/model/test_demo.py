@@ -1,0 +1,51 @@
+"""The demo does what it says, with real processes of llama.cpp."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("llama_cpp")
+
+from vramd.demo.play import MODEL_FILE
+
+
+def demo(*arguments: str) -> str:
+    command = [sys.executable, "-m", "vramd", "demo", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_loads_swaps_and_survives_a_kill() -> None:
+    played = json.loads(demo("--json"))
+    assert played["sha256"] == hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()
+    two, swap, kill, again = played["steps"]
+    answers = [answer for step in played["steps"] for answer in step["answers"]]
+    assert {answer["engine"] for answer in answers} == {"llama"}
+    assert all(answer["text"] and answer["pid"] for answer in answers)
+    assert len({answer["pid"] for answer in answers}) == 4, "short, medium, long, and medium anew"
+    assert swap["evicted"]["model"] == "short"
+    assert swap["receipt"]["pid"] == two["answers"][0]["pid"]
+    assert swap["receipt"]["observed_bytes"] > 10_000_000
+    witness, victim = kill["answers"]
+    assert (witness["error"], victim["error"]) == (None, "WORKER_CRASHED_MID_STREAM")
+    assert kill["killed_pid"] == victim["pid"]
+    assert [model["model"] for model in kill["models"]] == ["long"]
+    assert again["answers"][0]["pid"] != victim["pid"]
+    for step in played["steps"]:
+        (host,) = [device for device in step["ledger"] if device["id"] == "host"]
+        assert host["reserved_bytes"] <= host["budget_bytes"] == played["budget_bytes"]
+
+
+def test_without_a_terminal_it_is_plain_text_that_ends_with_a_table() -> None:
+    text = demo()
+    assert "\x1b" not in text
+    lines = text.rstrip().splitlines()
+    assert lines[-7].split()[:2] == ["STEP", "MODEL"]
+    tables = [line for line in lines if line.startswith(("LEDGER", "STEP", "host", "short ", "medium ", "long "))]
+    assert max(map(len, tables)) <= 80
+    assert "evicted: short" in text
+    assert "was killed in the middle of its answer" in text
