@@ -103,13 +103,14 @@ def _figure_as_json(figure: Figure) -> dict[str, object]:
 
 
 def as_markdown(report: Report) -> str:
-    """A table for each benchmark, and where it was measured."""
-    parts = [f"Measured by `vramd bench`: {where(report)}. Bars are judged by the median."]
+    """One table of the figures that have a bar, and where they were measured."""
+    lines = ["| | | median | min | max | bar | |", "| --- | --- | ---: | ---: | ---: | ---: | --- |"]
     for result in report.results:
-        lines = [f"| {result.benchmark} | min | median | max | bar | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
-        lines += ["| " + " | ".join(_row(figure)).rstrip() + " |" for figure in result.figures]
-        parts += ["\n".join(lines), "\n".join(result.notes)]
-    return "\n\n".join(parts)
+        for figure in result.figures:
+            if figure.bar is not None:
+                name, least, median, most, limit, met = _row(figure)
+                lines.append(f"| {' | '.join((result.benchmark, name, median, least, most, limit, met))} |")
+    return "\n".join([*lines, "", f"{where(report)}. The median is judged."])
 
 
 def put_into(text: str, section: str) -> str:
