@@ -16,6 +16,7 @@ from vramd_proto.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, Wor
 from ..core.errors import Refusal, RefusedError
 from ..core.state import RequestKind
 from ..loop import Granted, Loop, Ticket
+from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
 from . import validation
 from .status import Context, from_worker, incident
@@ -23,9 +24,6 @@ from .status import Context, from_worker, incident
 log = logging.getLogger(__name__)
 
 SERVICE = "vramd.v1.InferenceService"
-
-EXIT_SEEN_S = 15.0
-"""A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
 
 AnyRequest = (
     public.GenerateRequest

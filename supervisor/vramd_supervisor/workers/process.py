@@ -22,6 +22,8 @@ HELLO_S = 15.0
 """A worker that has not said hello by then is ended. Python with its libraries takes 0.3 s, on a busy machine some."""
 KILL_S = 10.0
 """A process that is killed and still there after this is in the hands of the kernel."""
+EXIT_SEEN_S = 15.0
+"""A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
 MOST_HELLO_BYTES = 64 * 1024
 OWN_PACKAGES = ("vramd_worker", "vramd_proto")
 

@@ -22,13 +22,10 @@ from ..loop import Loop, WorkerAction
 from ..services.status import from_worker, incident
 from .log_book import Log, LogBook, Splitter
 from .planning import UNKNOWN_FACTS, EngineFacts, Planning
-from .process import HelloError, WorkerProcess
+from .process import EXIT_SEEN_S, HelloError, WorkerProcess
 from .worker_client import LoadedFacts, WorkerClient
 
 log = logging.getLogger(__name__)
-
-EXIT_SEEN_S = 15.0
-"""A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
 
 LAST_WORDS_S = 0.5
 """A process whose stdout has ended without a hello is gone by then, or it will not go by itself."""

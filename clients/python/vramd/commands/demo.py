@@ -9,32 +9,10 @@ import click
 
 from vramd.commands import show
 from vramd.commands.settings import json_flag
-from vramd.demo.play import MODEL_FILE, Played, Step, play
+from vramd.demo.play import MODEL_FILE, Audience, Played, Step, play
 
 
-class Quiet:
-    """Nobody looks: the facts come at the end, as one object."""
-
-    def begins(self, title: str) -> None:
-        """Says nothing."""
-
-    def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
-        """Says nothing."""
-
-    def asks(self, model: str, prompt: str) -> None:
-        """Says nothing."""
-
-    def hears(self, text: str) -> None:
-        """Says nothing."""
-
-    def killed(self, model: str, pid: int) -> None:
-        """Says nothing."""
-
-    def ends(self, step: Step) -> None:
-        """Says nothing."""
-
-
-class Person:
+class Person(Audience):
     """Reads along, on a terminal or in a file."""
 
     def __init__(self) -> None:
@@ -99,7 +77,7 @@ def demo(as_json: bool) -> None:
     """
     began_s = time.monotonic()
     if as_json:
-        played = play(Quiet())
+        played = play(Audience())
         click.echo(json.dumps({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
         return
     click.echo(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size.")

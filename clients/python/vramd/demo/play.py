@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from vramd.client import Client
 from vramd.errors import VramdError
@@ -75,8 +75,8 @@ class Played:
     steps: tuple[Step, ...]
 
 
-class Audience(Protocol):
-    """Who looks on; each call is made when it happens."""
+class Audience:
+    """Who looks on; each call is made when it happens. This one looks away."""
 
     def begins(self, title: str) -> None:
         """A step begins."""
