@@ -7,7 +7,7 @@ import pytest
 import vramd
 from support import gguf_bytes
 from support.reasons import ENGINE_ONLY, check
-from support.supervisor_process import CARD, SupervisorProcess, simulated
+from support.supervisor_process import CARD, SupervisorProcess, simulated, until
 from vramd_proto.v1.reasons import Reason
 
 CONFIGURATION = "\n".join(
@@ -64,6 +64,15 @@ def memory_is_exhausted(supervisor: SupervisorProcess) -> None:
     client.load("pinned")
     try:
         client.load("beside-pinned")
+    finally:
+        client.unload("pinned")
+
+
+def reservation_is_too_much_now(supervisor: SupervisorProcess) -> None:
+    client = supervisor.client()
+    client.load("pinned")
+    try:
+        client.reserve("5GiB", device="card", label="game")
     finally:
         client.unload("pinned")
 
@@ -134,6 +143,8 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
     Reason.DEVICE_UNUSABLE: lambda it: it.client().load("giant", device="gpu7"),
     Reason.QUEUE_FULL: queue_is_full,
     Reason.MEMORY_EXHAUSTED: memory_is_exhausted,
+    Reason.RESERVATION_TOO_LARGE: lambda it: it.client().reserve("9GiB", device="card"),
+    Reason.RESERVATION_EXHAUSTED: reservation_is_too_much_now,
     Reason.SHUTTING_DOWN: supervisor_ends,
     Reason.WORKER_CRASHED: lambda it: it.client().load("crash-in-load"),
     Reason.LOAD_TIMEOUT: load_takes_too_long,
@@ -170,9 +181,12 @@ def test_a_fault_is_told_as_an_incident_and_explained_in_the_models_log_only(sha
     incident = failed.value.metadata["incidentId"]
     assert incident in str(failed.value)
     assert "manner" not in str(failed.value)
-    logged = "\n".join(client.logs("bug", lines=1000))
-    assert incident in logged
-    assert "RuntimeError: a simulated model with the manner 'bug'" in logged
+
+    def logged() -> bool:
+        text = "\n".join(client.logs("bug", lines=1000))
+        return incident in text and "RuntimeError: a simulated model with the manner 'bug'" in text
+
+    until("the incident and its cause are in the log", logged)
 
 
 def test_long_names_do_not_make_a_status_too_large(shared: SupervisorProcess) -> None:
