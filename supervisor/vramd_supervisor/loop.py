@@ -17,6 +17,7 @@ from typing_extensions import assert_never
 from .core.actions import (
     Action,
     CancelDeadline,
+    CancelExpiry,
     Complete,
     Evicted,
     Exit,
@@ -29,6 +30,7 @@ from .core.actions import (
     Refuse,
     Released,
     Report,
+    Reserve,
     SetThreads,
     SetTimer,
     Spawn,
@@ -38,10 +40,12 @@ from .core.catalog import LoadOptions
 from .core.core import Core
 from .core.errors import Refusal, RefusedError
 from .core.events import (
+    AnnouncementExpired,
     Cancelled,
     DeadlinePassed,
     Ended,
     Event,
+    MemoryAnnounced,
     Requested,
     RestartRequested,
     Streamed,
@@ -64,6 +68,13 @@ class Granted:
     threads: int
 
 
+@dataclass(frozen=True)
+class Reserved:
+    """Bytes that are kept free for another program."""
+
+    reservation: int
+
+
 def _nobody(_: object) -> None:
     raise RuntimeError("the loop is not connected")
 
@@ -73,8 +84,8 @@ class Ticket:
 
     def __init__(self, request: int) -> None:
         self.request = request
-        self.outcome: asyncio.Future[Granted | Receipt | None] = asyncio.get_running_loop().create_future()
-        """The grant, or how a load or unload ended; RefusedError if it was refused while it waited."""
+        self.outcome: asyncio.Future[Granted | Reserved | Receipt | None] = asyncio.get_running_loop().create_future()
+        """The grant, the reservation, or how a load or unload ended; RefusedError if it was refused while it waited."""
         self.reports: asyncio.Queue[Report] = asyncio.Queue()
         self.lost: Refusal | None = None
         """Why a granted request was ended."""
@@ -168,6 +179,14 @@ class Loop:
         """The wish that a model gets a new process."""
         return self._ticket(lambda request: RestartRequested(self.now_s(), request, model, limit_s, force))
 
+    def announce(
+        self, device: str, size_bytes: int, ttl_s: float, label: str, limit_s: float
+    ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
+        """The wish that bytes are made free, and kept so; what was reserved stays when the block is left well."""
+        return self._ticket(
+            lambda request: MemoryAnnounced(self.now_s(), request, device, size_bytes, ttl_s, label, limit_s)
+        )
+
     @contextlib.asynccontextmanager
     async def _ticket(self, event: Callable[[int], Event]) -> AsyncIterator[Ticket]:
         ticket = Ticket(next(self._ids))
@@ -200,6 +219,9 @@ class Loop:
             case Complete(request, receipt):
                 if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
                     ticket.outcome.set_result(receipt)
+            case Reserve(request, reservation):
+                if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
+                    ticket.outcome.set_result(Reserved(reservation))
             case Refuse(request, why):
                 if ticket := self._tickets.get(request):
                     ticket.refuse(why)
@@ -211,6 +233,9 @@ class Loop:
             case CancelDeadline(request):
                 if handle := self._timers.pop((DeadlinePassed, request), None):
                     handle.cancel()
+            case CancelExpiry(reservation):
+                if handle := self._timers.pop((AnnouncementExpired, reservation), None):
+                    handle.cancel()
             case Exit():
                 self.exited.set()
             case ModelChanged() | LedgerChanged() | Evicted() | Released():
@@ -219,7 +244,14 @@ class Loop:
                 assert_never(action)
 
     def _set_timer(self, timer: Timed) -> None:
-        key = (type(timer), timer.request if isinstance(timer, DeadlinePassed) else timer.incarnation)
+        match timer:
+            case DeadlinePassed():
+                about = timer.request
+            case AnnouncementExpired():
+                about = timer.reservation
+            case _:
+                about = timer.incarnation
+        key = (type(timer), about)
         if handle := self._timers.pop(key, None):
             handle.cancel()
         self._timers[key] = self._loop.call_at(timer.at_s, self._ring, key, timer)

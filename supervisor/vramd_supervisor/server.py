@@ -27,7 +27,7 @@ from . import owner
 from .core.actions import Evicted, LedgerChanged, ModelChanged, Notice, Released
 from .core.config import Config
 from .core.core import Core
-from .core.device_view import Sample, limits
+from .core.device_view import DeviceLostError, Sample, limits
 from .core.events import ShutdownRequested, Started
 from .devices.devices import Device, find_devices
 from .devices.host_memory import usable_cores
@@ -68,6 +68,10 @@ SERVER_OPTIONS = (
 )
 
 
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  compared, not listened on
+"""Listened on, every address of the machine; clients of this one are told one that they can call."""
+
+
 class AddressInUseError(Exception):
     """The port is somebody else's."""
 
@@ -105,6 +109,7 @@ async def serve(
     address = _listen(server, config)
     healthy = _add_services(server, config, parts, address)
     sampler = Sampler(loop, parts.devices, parts.samples, parts.workers.pids)
+    parts.workers.connect(sampler.look)
     await parts.folders.rescan()
     loop.submit(Started(loop.now_s()))
     await server.start()
@@ -127,7 +132,7 @@ async def serve(
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) -> Parts:
     devices = await asyncio.to_thread(find_devices, config)
-    samples = {device.id: await asyncio.to_thread(device.probe.sample) for device in devices}
+    samples = {device.id: await asyncio.to_thread(_first_sample, device) for device in devices}
     accounts = {}
     for device in devices:
         may = limits(config, device.id, device.kind, samples[device.id].total_bytes)
@@ -169,8 +174,18 @@ def _in_words(notice: Notice) -> str:
             assert_never(notice)
 
 
+def _first_sample(device: Device) -> Sample:
+    """What a device has; one that gives no answer has nothing, and is said to be unusable."""
+    try:
+        return device.probe.sample()
+    except DeviceLostError as error:
+        log.warning("%s gives no answer: %s", device.id, error)
+        return Sample(0, 0)
+
+
 def _listen(server: grpc.aio.Server, config: Config) -> str:
-    wanted = f"{config.server.host}:{config.server.port}"
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    wanted = f"{host}:{config.server.port}"
     try:
         port = server.add_insecure_port(wanted)
     except RuntimeError:
@@ -179,7 +194,7 @@ def _listen(server: grpc.aio.Server, config: Config) -> str:
         raise AddressInUseError(
             f"{wanted} cannot be listened on; another program may have it: --port 0 picks a free one"
         )
-    return f"{config.server.host}:{port}"
+    return f"{WILDCARDS.get(host, host)}:{port}"
 
 
 def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address: str) -> health.aio.HealthServicer:
@@ -194,7 +209,15 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
     add_ModelServiceServicer_to_server(models, server)
     identity = Identity(version("vramd"), address, loop.now_s())
     supervisor = SupervisorService(
-        identity, loop, reader, parts.devices, parts.samples, parts.planning, parts.feed, parts.logs
+        identity,
+        loop,
+        reader,
+        parts.devices,
+        parts.samples,
+        parts.planning,
+        parts.feed,
+        parts.logs,
+        config.server.request_deadline_s,
     )
     add_SupervisorServiceServicer_to_server(supervisor, server)
     healthy = health.aio.HealthServicer()

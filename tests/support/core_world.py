@@ -14,6 +14,7 @@ from vramd_supervisor.core.actions import (
     Grant,
     Load,
     Refuse,
+    Reserve,
     SetTimer,
     Spawn,
     Stop,
@@ -23,6 +24,7 @@ from vramd_supervisor.core.config import Config, SchedulingConfig
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.errors import refusal
 from vramd_supervisor.core.events import (
+    AnnouncementWithdrawn,
     Cancelled,
     CatalogueRead,
     DeviceSampled,
@@ -30,6 +32,7 @@ from vramd_supervisor.core.events import (
     Event,
     LoadProgressed,
     LoadRefused,
+    MemoryAnnounced,
     MemoryReleased,
     ModelUpdated,
     PlansFound,
@@ -104,6 +107,8 @@ class CoreWorld:
         """Bytes that each process really holds until its memory is back."""
         self.open_requests: set[int] = set()
         self.granted: dict[int, int] = {}
+        self.reserved: list[int] = []
+        """Reservations that were granted, ended or not."""
         self.accepted = 0
         self.answered = 0
         self.exited = False
@@ -149,6 +154,9 @@ class CoreWorld:
                 assert request not in self.granted, "granted twice"
                 assert incarnation in self.alive
                 self.granted[request] = incarnation
+            case Reserve(request, reservation):
+                self.reserved.append(reservation)
+                self._close(request)
             case Refuse(request) | Complete(request):
                 self._close(request)
             case SetTimer(timer):
@@ -177,6 +185,14 @@ class CoreWorld:
         asked = LoadOptions(keep_alive_s=keep_alive_s, context_tokens=context_tokens)
         self.tell(Requested(self.now_s, request, name, kind, limit_s, asked))
         return request
+
+    def announce(self, device: str, size: int, ttl_s: float = 60.0, label: str = "game", limit_s: float = 600.0) -> int:
+        request = self._accept()
+        self.tell(MemoryAnnounced(self.now_s, request, device, size, ttl_s, label, limit_s))
+        return request
+
+    def release(self, reservation: int) -> None:
+        self.tell(AnnouncementWithdrawn(self.now_s, reservation))
 
     def unload(self, name: str, force: bool = False) -> int:
         request = self._accept()
@@ -208,8 +224,8 @@ class CoreWorld:
         """What the core asked for is done."""
         errand = self.errands.pop(index)
         match errand:
-            case FindPlans(wanted):
-                self.tell(PlansFound(self.now_s, wanted.id, (plan(NEEDS[wanted.id]),)))
+            case FindPlans(wanted, _, turn):
+                self.tell(PlansFound(self.now_s, wanted.id, turn, (plan(NEEDS[wanted.id]),)))
             case Spawn(incarnation) if incarnation in self.alive:
                 self.tell(WorkerStarted(self.now_s, incarnation, 1000 + incarnation, SPARE))
             case Load(incarnation) if incarnation in self.alive:
@@ -227,9 +243,9 @@ class CoreWorld:
         """What the core asked for goes wrong, if it can."""
         errand = self.errands.pop(index)
         match errand:
-            case FindPlans(wanted):
+            case FindPlans(wanted, _, turn):
                 why = refusal(Reason.MODEL_FILE_MISSING, "gone", model=wanted.id, path="x")
-                self.tell(PlansRefused(self.now_s, wanted.id, why))
+                self.tell(PlansRefused(self.now_s, wanted.id, turn, why))
             case Spawn(incarnation):
                 self.crash(incarnation)
             case Load(incarnation, wanted) if incarnation in self.alive:
@@ -273,6 +289,8 @@ class CoreWorld:
             self.pin(name, known.pinned)
         for device in BUDGETS:
             self.sample(device, 0)
+        for reservation in self.reserved:
+            self.release(reservation)
         while self.errands or self.granted:
             while self.errands:
                 self.run_errand()

@@ -76,7 +76,9 @@ def test_the_section_goes_between_the_marks(tmp_path: Path) -> None:
     assert text.startswith("before\n<!-- bench -->\n")
     assert text.endswith("\n<!-- /bench -->\nafter\n")
     assert "old" not in text
-    assert text.count("| ipc | vramd / relay | 1.20 \u00d7 | 1.20 \u00d7 | 1.20 \u00d7 | \u2264 1.25 \u00d7 | met |") == 1
+    assert (
+        text.count("| ipc | vramd / relay | 1.20 \u00d7 | 1.20 \u00d7 | 1.20 \u00d7 | \u2264 1.25 \u00d7 | met |") == 1
+    )
     assert "p50" not in text, "a figure without a bar"
 
 

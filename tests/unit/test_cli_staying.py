@@ -81,6 +81,36 @@ def test_restart_of_what_is_not_loaded(fake: FakeSupervisor, shell: Shell) -> No
     assert (done.exit_code, done.stderr) == (1, "vramd: it is not loaded (MODEL_NOT_LOADED)\n")
 
 
+def test_reserve_prints_the_id_and_release_takes_it(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("ReserveMemory", supervisor_pb2.ReserveMemoryResponse(reservation=8, waited_s=0.25))
+    asked = ("reserve", "1.5GiB", "--device", "gpu0", "--for", "2m", "--label", "game")
+    assert shell(*asked).stdout == "8\n"
+    size_bytes = 3 << 29
+    expected = supervisor_pb2.ReserveMemoryRequest(device="gpu0", size_bytes=size_bytes, ttl_s=120, label="game")
+    assert fake.requests("ReserveMemory") == [expected]
+    assert json.loads(shell(*asked, "--json").stdout) == {
+        "id": 8,
+        "device": "gpu0",
+        "size_bytes": size_bytes,
+        "ttl_s": 120,
+        "label": "game",
+        "waited_s": 0.25,
+    }
+    fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse(released=True))
+    fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse())
+    assert shell("release", "8").stdout == "reservation 8 is released\n"
+    assert shell("release", "8").stdout == "reservation 8 had ended already\n"
+    assert fake.requests("ReleaseMemory") == [supervisor_pb2.ReleaseMemoryRequest(reservation=8)] * 2
+
+
+@pytest.mark.parametrize("size", ["much", "-1", "1.5", "1GiBs"])
+def test_what_is_no_size_is_told(fake: FakeSupervisor, shell: Shell, size: str) -> None:
+    done = shell("reserve", "--", size)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "size_bytes is out of range" in done.stderr
+    assert fake.calls == []
+
+
 def story() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
     row = supervisor_pb2.LedgerRow(id="gpu0", reserved_bytes=3 << 30, budget_bytes=7 << 30)
     told = supervisor_pb2.WatchEventsResponse

@@ -1,8 +1,11 @@
 """The core, told what happens and asked what it wants done: one scenario each, without any I/O."""
 
-from support.core_world import CoreWorld
+from dataclasses import replace
+
+from support.core_world import NEEDS, CoreWorld, plan
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
+from vramd_supervisor.core.catalog import LoadOptions
 from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.events import (
     DeadlinePassed,
@@ -523,3 +526,45 @@ def test_a_changed_keep_alive_counts_at_once_and_for_the_next_life() -> None:
     run_all(world)
     world.caller(again, "end")
     assert state(world, "small") is ModelState.STOPPING
+
+
+def test_a_load_does_not_take_the_first_worker_that_was_told_to_go() -> None:
+    world = CoreWorld(NO_SPARE)
+    request = world.request("small")
+    world.run_errand()
+    assert any(isinstance(errand, Stop) for errand in world.errands)
+    run_all(world)
+    assert request in world.granted
+
+
+def test_an_answer_to_an_older_wish_is_none_to_a_newer_one() -> None:
+    world = world_of()
+    world.request("small")
+    world.unload("small")
+    again = world.request("small")
+    world.fail_errand()
+    assert again in world.open_requests
+    run_all(world)
+    assert again in world.granted
+
+
+def test_memory_that_a_device_shows_as_others_while_it_comes_back_does_not_refuse_a_load() -> None:
+    world = world_of()
+    loaded(world, "middle")
+    request = world.request("large")
+    world.run_errand()
+    world.run_errand()
+    world.sample("card", 4)
+    assert request in world.open_requests
+    world.sample("card", 0)
+    run_all(world)
+    assert request in world.granted
+
+
+def test_a_batch_longer_than_the_context_is_no_difference() -> None:
+    settings = plan(NEEDS["small"]).settings
+    assert (
+        settings.differences(LoadOptions(batch_tokens=4096, context_tokens=2048))
+        == "batch_tokens is 512, asked for 2048"
+    )
+    assert not replace(settings, batch_tokens=2048).differences(LoadOptions(batch_tokens=4096))

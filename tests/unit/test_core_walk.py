@@ -73,18 +73,37 @@ class Walk(RuleBasedStateMachine):
             self.world.rescan(without=data.draw(st.sampled_from([None, *sorted(MODELS)])))
         self.go_on(done)
 
+    @rule(
+        device=st.sampled_from(sorted(BUDGETS)),
+        size=st.integers(1, 14),
+        ttl_s=st.sampled_from([0.5, 5.0, 100.0]),
+        done=errands,
+    )
+    def reserve(self, device: str, size: int, ttl_s: float, done: list[int]) -> None:
+        self.world.announce(device, size, ttl_s)
+        self.go_on(done)
+
+    @precondition(lambda self: self.world.reserved)
+    @rule(data=st.data(), done=errands)
+    def release(self, data: st.DataObject, done: list[int]) -> None:
+        self.world.release(data.draw(st.sampled_from(self.world.reserved)))
+        self.go_on(done)
+
     @invariant()
     def nobody_lost(self) -> None:
-        assert self.world.open_requests == set(self.world.core.world.requests), "somebody was never answered"
+        core = self.world.core.world
+        assert self.world.open_requests == set(core.requests) | set(core.announcing), "somebody was never answered"
 
     def teardown(self) -> None:
         """With all faults over, everybody is answered, and an end leaves nothing behind."""
         self.world.settle_down()
         assert not self.world.core.world.queued, "somebody waits for ever"
+        assert not self.world.core.world.announcing, "a reservation waits for ever"
         self.world.shut_down()
         assert self.world.exited
         assert not self.world.core.world.requests
         assert not self.world.core.world.processes
+        assert not self.world.core.world.ledger.rows
         assert all(entry.state is ModelState.UNLOADED for entry in self.world.core.world.entries.values())
         assert self.world.answered == self.world.accepted
 

@@ -26,8 +26,8 @@ BUGS = {
     "one cold model gets two processes": (
         "scheduler.py",
         "    if incarnation.pid:\n        load(",
-        "    world.emit(Spawn(world.incarnate().id))\n    world.ledger.reserve(world._incarnations, {})\n"
-        "    world.owners[world._incarnations] = entry\n    if incarnation.pid:\n        load(",
+        "    world.emit(Spawn(world.incarnate().id))\n    world.ledger.reserve(world._rows, {})\n"
+        "    world.owners[world._rows] = entry\n    if incarnation.pid:\n        load(",
         "has two processes",
     ),
     "a crash forgets those who were being served": (
@@ -47,6 +47,12 @@ BUGS = {
         "holders.own | gone, device)",
         "holders.own | holders.going | gone, device)",
         "would be promised of",
+    ),
+    "a reservation is written over without room": (
+        "scheduler.py",
+        "        world.announce(announcement)\n",
+        "        world.announced[announcement.id] = announcement\n",
+        "the rows are not",
     ),
 }
 

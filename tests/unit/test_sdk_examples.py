@@ -48,8 +48,9 @@ NEEDS_A_PROCESS = "vramd.supervisor"
 
 
 def members(value: type) -> Iterator[tuple[str, object]]:
-    """The public methods and properties that a class has of its own."""
-    for name, member in vars(value).items():
+    """The public methods and properties that a class has of its own, or from the room of calls that it extends."""
+    rooms = [kind for kind in value.__mro__ if kind is value or kind.__module__ == "vramd.announcing"]
+    for name, member in (member for room in rooms for member in vars(room).items()):
         if not name.startswith("_") and isinstance(member, types.FunctionType | property | classmethod):
             yield f"{value.__name__}.{name}", member
 
@@ -121,6 +122,8 @@ def script(fake: FakeSupervisor, text: str) -> None:
     fake.script("WatchEvents", *wanted(text))
     lines = ("the model is ready", "2 tokens in 0.1 s")
     fake.script("TailLogs", *(supervisor_pb2.TailLogsResponse(line=line) for line in lines))
+    fake.script("ReserveMemory", supervisor_pb2.ReserveMemoryResponse(reservation=8, waited_s=0.25))
+    fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse(released=True))
     fake.script("Shutdown", supervisor_pb2.ShutdownResponse())
 
 

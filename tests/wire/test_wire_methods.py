@@ -134,6 +134,20 @@ def tail_logs(caller: Caller) -> None:
     assert any("listens on" in answer.line for answer in lines)
 
 
+def reserve_memory(caller: Caller) -> None:
+    request = supervisor_pb2.ReserveMemoryRequest(device="card", size_bytes=1 << 20, ttl_s=60, label="game")
+    answer = caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S)
+    assert answer.reservation
+    assert 0 <= answer.waited_s < BOUND_S
+    ended = supervisor_pb2.ReleaseMemoryRequest(reservation=answer.reservation)
+    assert caller.supervisor.ReleaseMemory(ended, metadata=caller.metadata, timeout=BOUND_S).released
+
+
+def release_memory(caller: Caller) -> None:
+    unknown = supervisor_pb2.ReleaseMemoryRequest(reservation=1 << 60)
+    assert not caller.supervisor.ReleaseMemory(unknown, metadata=caller.metadata, timeout=BOUND_S).released
+
+
 CALLS: dict[str, Callable[[Caller], None]] = {
     "Generate": generate,
     "Chat": chat,
@@ -151,6 +165,8 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "ListDevices": list_devices,
     "WatchEvents": watch_events,
     "TailLogs": tail_logs,
+    "ReserveMemory": reserve_memory,
+    "ReleaseMemory": release_memory,
 }
 
 

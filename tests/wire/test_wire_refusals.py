@@ -40,6 +40,13 @@ def embed(caller: Caller) -> object:
     return caller.inference.Embed(request, metadata=caller.metadata, timeout=BOUND_S)
 
 
+def reserve(caller: Caller, **changed: str | float) -> object:
+    request = supervisor_pb2.ReserveMemoryRequest(device="card", size_bytes=1, ttl_s=60)
+    for field, value in changed.items():
+        setattr(request, field, value)
+    return caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S)
+
+
 CALLS: dict[str, tuple[Reason, Callable[[Caller], object]]] = {
     "unary, unknown model": (Reason.MODEL_NOT_FOUND, lambda caller: get(caller, "nobody")),
     "unary, empty field": (Reason.FIELD_INVALID, lambda caller: get(caller, "")),
@@ -48,6 +55,13 @@ CALLS: dict[str, tuple[Reason, Callable[[Caller], object]]] = {
     "stream, not a number": (Reason.FIELD_INVALID, hot),
     "nothing to unload": (Reason.MODEL_NOT_LOADED, unload),
     "nothing to embed": (Reason.FIELD_INVALID, embed),
+    "no such device": (Reason.FIELD_INVALID, lambda caller: reserve(caller, device="gpu7")),
+    "no bytes": (Reason.FIELD_INVALID, lambda caller: reserve(caller, size_bytes=0)),
+    "no time": (Reason.FIELD_INVALID, lambda caller: reserve(caller, ttl_s=0)),
+    "time without end": (Reason.FIELD_INVALID, lambda caller: reserve(caller, ttl_s=float("inf"))),
+    "time that is no number": (Reason.FIELD_INVALID, lambda caller: reserve(caller, ttl_s=float("nan"))),
+    "a label of two lines": (Reason.FIELD_INVALID, lambda caller: reserve(caller, label="a\nb")),
+    "more than the device has": (Reason.RESERVATION_TOO_LARGE, lambda caller: reserve(caller, size_bytes=9 << 30)),
     "a name of many bytes": (Reason.MODEL_NOT_FOUND, lambda caller: get(caller, "\N{SNOWMAN}" * 512)),
 }
 

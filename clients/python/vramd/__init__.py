@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vramd.listening import Subscription as Subscription
     from vramd.requests import AnswerSettings as AnswerSettings
     from vramd.requests import LoadSettings as LoadSettings
+    from vramd.reservation import Reservation as Reservation
     from vramd.stream import Feed as Feed
     from vramd.stream import Stream as Stream
     from vramd.supervisor import Supervisor as Supervisor
@@ -106,6 +107,7 @@ _ROOMS = {
     ),
     "listening": ("Subscription",),
     "requests": ("AnswerSettings", "LoadSettings"),
+    "reservation": ("Reservation",),
     "stream": ("Feed", "Stream"),
     "supervisor": ("Supervisor",),
     "values": (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, overload
 import grpc
 
 from vramd import calls, channel, values
+from vramd.announcing import AsyncAnnouncing
 from vramd.async_stream import AsyncFeed, AsyncIncoming, AsyncReceiving, AsyncStream, outcome
 from vramd.calls import Call
 from vramd.finding import PathLike, find
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class AsyncClient:
+class AsyncClient(AsyncAnnouncing):
     """Calls to one supervisor from one event loop. Use it in an `async with` block, or `await close()`.
 
     Everything is as in `Client`, where each method is described, but for two things: what waits there is awaited here,

@@ -15,6 +15,7 @@ from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd import replies, requests
 from vramd.errors import Internal
 from vramd.requests import AnswerSettings, LoadSettings, Messages
+from vramd.reservation import Reservation
 from vramd.values import (
     Device,
     Embeddings,
@@ -182,6 +183,23 @@ def logs(name: str, lines: int, follow: bool) -> Call[str]:
     """A stream."""
     request = requests.logs(name, lines, follow)
     return _supervisor("TailLogs", request, supervisor_pb2.TailLogsResponse, lambda reply: reply.line)
+
+
+def reserve(size: str | int, device: str, ttl_s: float, label: str) -> Call[Reservation]:
+    """One answer."""
+    request = requests.reserve(size, device, ttl_s, label)
+    return _supervisor(
+        "ReserveMemory",
+        request,
+        supervisor_pb2.ReserveMemoryResponse,
+        lambda reply: replies.reservation(request, reply),
+    )
+
+
+def release(reservation: Reservation | int) -> Call[bool]:
+    """One answer."""
+    request = requests.release(reservation.id if isinstance(reservation, Reservation) else reservation)
+    return _supervisor("ReleaseMemory", request, supervisor_pb2.ReleaseMemoryResponse, lambda reply: reply.released)
 
 
 def shutdown(force: bool) -> Call[None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, overload
 import grpc
 
 from vramd import calls, channel, failures, values
+from vramd.announcing import Announcing
 from vramd.calls import Call
 from vramd.finding import PathLike, find
 from vramd.listening import Listener, Subscription, Topic
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Client:
+class Client(Announcing):
     """Calls to one supervisor. Use it in a `with` block, or `close` it; any number of threads may share it.
 
     It is found by its runtime folder: `runtime_dir`, else the user's own (VRAMD_RUNTIME_DIR); or by `address`

@@ -54,6 +54,8 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.CHAT_TEMPLATE_UNUSABLE: ChatTemplateUnusable,
     Reason.QUEUE_FULL: QueueFull,
     Reason.MEMORY_EXHAUSTED: MemoryExhausted,
+    Reason.RESERVATION_TOO_LARGE: TooLarge,
+    Reason.RESERVATION_EXHAUSTED: MemoryExhausted,
     Reason.SHUTTING_DOWN: ShuttingDown,
     Reason.WORKER_CRASHED: WorkerCrashed,
     Reason.LOAD_TIMEOUT: LoadTimedOut,

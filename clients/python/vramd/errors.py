@@ -121,7 +121,9 @@ class ChatTemplateUnusable(Unsupported):
 
 
 class TooLarge(VramdError, MemoryError):
-    """The model needs more than a device may ever give: fewer layers, less context, or a larger budget may help.
+    """A model, or a reservation, needs more than a device may ever give.
+
+    A model may fit with fewer layers or less context; a larger budget helps both.
 
     >>> try:
     ...     client.load("talker")
@@ -190,7 +192,9 @@ class QueueFull(Exhausted):
 
 
 class MemoryExhausted(Exhausted, MemoryError):
-    """What is free, or could be made free, is less than the model needs; `metadata["heldBy"]` says who has it.
+    """What is free, or could be made free, is less than a model or a reservation needs.
+
+    `metadata["heldBy"]` says who has it.
 
     >>> try:
     ...     client.load("talker")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
 from vramd import values
+from vramd.reservation import Reservation
 
 STATES: Mapping[int, values.ModelState] = {
     model_pb2.MODEL_STATE_UNLOADED: "UNLOADED",
@@ -184,6 +185,13 @@ def status(message: supervisor_pb2.GetStatusResponse) -> values.Status:
         tuple(map(device, message.devices)),
         tuple(map(resident, message.models)),
     )
+
+
+def reservation(
+    asked: supervisor_pb2.ReserveMemoryRequest, message: supervisor_pb2.ReserveMemoryResponse
+) -> Reservation:
+    """What was asked for, now that it stands."""
+    return Reservation(message.reservation, asked.device, asked.size_bytes, asked.ttl_s, asked.label, message.waited_s)
 
 
 def event(message: supervisor_pb2.WatchEventsResponse) -> values.Event:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1.sizes import parse_size
 
 from vramd.errors import InvalidRequest
 from vramd.values import EventKind
@@ -190,6 +191,29 @@ def logs(model: str, lines: int, follow: bool) -> supervisor_pb2.TailLogsRequest
         return supervisor_pb2.TailLogsRequest(model=name(model), lines=lines, follow=follow)
     except ValueError as error:
         raise _invalid("lines", error) from error
+
+
+def reserve(size: str | int, device: str, ttl_s: float, label: str) -> supervisor_pb2.ReserveMemoryRequest:
+    """Bytes to be kept free; a text is a size such as "1.5GiB"."""
+    try:
+        size_bytes = parse_size(size) if isinstance(size, str) else size
+        request = supervisor_pb2.ReserveMemoryRequest(size_bytes=size_bytes)
+    except (TypeError, ValueError) as error:
+        raise _invalid("size_bytes", error) from error
+    request.device, request.label = _text("device", device), _text("label", label)
+    try:
+        request.ttl_s = ttl_s
+    except (TypeError, ValueError) as error:
+        raise _invalid("ttl_s", error) from error
+    return request
+
+
+def release(reservation: int) -> supervisor_pb2.ReleaseMemoryRequest:
+    """A reservation that is to end."""
+    try:
+        return supervisor_pb2.ReleaseMemoryRequest(reservation=reservation)
+    except (TypeError, ValueError) as error:
+        raise _invalid("reservation", error) from error
 
 
 def _load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:

@@ -68,6 +68,17 @@ class Reason(Enum):
         ("model", "device", "neededBytes", "freeBytes", "heldBy"),
         retry_after_s=5.0,
     )
+    RESERVATION_TOO_LARGE = Meaning(
+        "FAILED_PRECONDITION",
+        "the reservation is for more than the device may ever give",
+        ("device", "neededBytes", "budgetBytes"),
+    )
+    RESERVATION_EXHAUSTED = Meaning(
+        "RESOURCE_EXHAUSTED",
+        "what is free, or could be made free, is less than the reservation is for",
+        ("device", "neededBytes", "freeBytes", "heldBy"),
+        retry_after_s=5.0,
+    )
     SHUTTING_DOWN = Meaning("UNAVAILABLE", "the supervisor ends", retry_after_s=2.0)
     WORKER_CRASHED = Meaning(
         "UNAVAILABLE", "the model's process ended before it said anything", ("model", "exit"), retry_after_s=0.5

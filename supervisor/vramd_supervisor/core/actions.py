@@ -17,6 +17,8 @@ class FindPlans:
 
     model: Model
     options: LoadOptions
+    turn: int
+    """Which wish this is; the answer carries it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ class Complete:
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """Tell a caller that the bytes it announced are free, and kept so."""
+
+    request: int
+    reservation: int
+
+
+@dataclass(frozen=True)
 class Report:
     """Tell a caller that waits for a load how far it is."""
 
@@ -99,6 +109,13 @@ class CancelDeadline:
     """Forget the timer of a request that has ended."""
 
     request: int
+
+
+@dataclass(frozen=True)
+class CancelExpiry:
+    """Forget the timer of a reservation that has ended."""
+
+    reservation: int
 
 
 @dataclass(frozen=True)
@@ -154,9 +171,11 @@ Action = (
     | SetThreads
     | Refuse
     | Complete
+    | Reserve
     | Report
     | SetTimer
     | CancelDeadline
+    | CancelExpiry
     | Exit
     | Notice
 )

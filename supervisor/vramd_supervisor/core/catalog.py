@@ -1,7 +1,7 @@
 """Models and their settings, as values. Pure: `discovery` reads the files, `settings_file` the configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from vramd_proto.v1.reasons import Reason
 
@@ -126,9 +126,14 @@ class Settings:
     parallel: int
 
     def differences(self, wanted: LoadOptions) -> str:
-        """Where a call asks for something else, as text; empty where it does not. "auto" asks for nothing."""
+        """Where a call asks for something else, as text; empty where it does not.
+
+        "auto" asks for nothing, and a batch is never longer than the context.
+        """
+        batch_tokens = wanted.batch_tokens and min(wanted.batch_tokens, self.context_tokens)
+        asked_for = replace(wanted, batch_tokens=batch_tokens)
         return ", ".join(
             f"{f.name} is {getattr(self, f.name)}, asked for {asked}"
             for f in fields(self)
-            if (asked := getattr(wanted, f.name)) not in (None, "auto", getattr(self, f.name))
+            if (asked := getattr(asked_for, f.name)) not in (None, "auto", getattr(self, f.name))
         )

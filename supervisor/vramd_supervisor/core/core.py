@@ -9,10 +9,12 @@ from collections.abc import Mapping
 
 from typing_extensions import assert_never
 
-from . import callers, lives, scheduler
+from . import announcements, callers, lives, scheduler
 from .actions import Action
 from .config import Config
 from .events import (
+    AnnouncementExpired,
+    AnnouncementWithdrawn,
     Cancelled,
     CatalogueRead,
     DeadlinePassed,
@@ -24,6 +26,7 @@ from .events import (
     LoadLimitReached,
     LoadProgressed,
     LoadRefused,
+    MemoryAnnounced,
     MemoryReleased,
     ModelUpdated,
     PlansFound,
@@ -59,7 +62,7 @@ class Core:
         actions, world.actions = world.actions, []
         return actions
 
-    def _record(self, event: Event) -> None:  # noqa: PLR0912  one line per event
+    def _record(self, event: Event) -> None:  # noqa: PLR0912, PLR0915  one case per event
         world = self.world
         match event:
             case Started():
@@ -79,10 +82,18 @@ class Core:
                 callers.model_updated(world, event)
             case Streamed():
                 callers.streamed(world, event)
-            case Ended() | Cancelled():
+            case Ended():
                 callers.ended(world, event.request)
+            case Cancelled():
+                callers.ended(world, event.request)
+                announcements.caller_left(world, event.request)
+            case MemoryAnnounced():
+                announcements.announced(world, event)
+            case AnnouncementWithdrawn() | AnnouncementExpired():
+                announcements.ended(world, event)
             case DeadlinePassed():
                 callers.deadline_passed(world, event)
+                announcements.deadline_passed(world, event.request)
             case PlansFound():
                 scheduler.plans_found(world, event)
             case PlansRefused():
@@ -107,6 +118,7 @@ class Core:
             case LoadLimitReached():
                 lives.load_limit_reached(world, event)
             case ShutdownRequested():
+                announcements.shutdown_requested(world)
                 callers.shutdown_requested(world, event)
             case _:
                 assert_never(event)
@@ -125,7 +137,9 @@ class Core:
         """Asserts what must hold between two events."""
         world = self.world
         world.ledger.check()
-        assert set(world.ledger.rows) == set(world.processes), "the rows are not the live and dying processes"
+        rows = set(world.processes) | set(world.announced)
+        assert set(world.ledger.rows) == rows, "the rows are not the live and dying processes and the reservations"
+        assert not world.processes.keys() & world.announced.keys(), "a process and a reservation share a row"
         assert world.queued == sum(len(entry.queue) for entry in world.entries.values())
         assert set(world.waiting) == {e.model.id for e in world.entries.values() if e.state is ModelState.QUEUED}
         assert not (world.touched or world.actions), "something was left undone"

@@ -108,11 +108,36 @@ class Cancelled:
 
 
 @dataclass(frozen=True)
+class MemoryAnnounced:
+    """A caller says that another program is about to take bytes."""
+
+    at_s: float
+    request: int
+    device: str
+    size_bytes: int
+    ttl_s: float
+    """Seconds that the reservation stands, once there is room."""
+    label: str
+    limit_s: float
+    """Seconds that it may take to make room."""
+
+
+@dataclass(frozen=True)
+class AnnouncementWithdrawn:
+    """A caller has no need of a reservation any more."""
+
+    at_s: float
+    reservation: int
+
+
+@dataclass(frozen=True)
 class PlansFound:
     """The ways a model can be placed, best first, with their quotes. Answers FindPlans."""
 
     at_s: float
     model: str
+    turn: int
+    """Of the wish that this answers; a newer one has another."""
     plans: Sequence[Plan]
 
 
@@ -122,6 +147,7 @@ class PlansRefused:
 
     at_s: float
     model: str
+    turn: int
     refusal: Refusal
 
 
@@ -215,6 +241,14 @@ class LoadLimitReached:
 
 
 @dataclass(frozen=True)
+class AnnouncementExpired:
+    """Timer: a reservation has stood for as long as its caller said."""
+
+    at_s: float
+    reservation: int
+
+
+@dataclass(frozen=True)
 class ShutdownRequested:
     """The supervisor is to end."""
 
@@ -223,7 +257,7 @@ class ShutdownRequested:
     """End what runs at once."""
 
 
-Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached
+Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | AnnouncementExpired
 """What a timer turns into when its time has come."""
 
 Event = (
@@ -237,6 +271,8 @@ Event = (
     | Streamed
     | Ended
     | Cancelled
+    | MemoryAnnounced
+    | AnnouncementWithdrawn
     | PlansFound
     | PlansRefused
     | WorkerStarted

@@ -1,7 +1,8 @@
 """Bytes promised, per device and process. Pure: no I/O, no clock.
 
-A row belongs to one process (an incarnation of a model, or a spare). It is written before the process is spawned and
-struck out when the process is known to be gone and its memory is back, never earlier.
+A row belongs to one process (an incarnation of a model, or a spare), or to a reservation that a caller announced. That
+of a process is written before it is spawned and struck out when it is known to be gone and its memory is back, never
+earlier.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,8 @@ class Ledger:
         self._accounts = dict(accounts)
         self._rows: dict[int, dict[str, int]] = {}
         self._reserved = dict.fromkeys(accounts, 0)
+        self._external_at_first: dict[int, dict[str, int]] = {}
+        """Of each announced row: what others took of its devices when it was written, or later, if that was less."""
 
     @property
     def accounts(self) -> Mapping[str, Account]:
@@ -46,6 +49,9 @@ class Ledger:
     def observe(self, device: str, total_bytes: int, external_bytes: int) -> None:
         """Takes in what a sample of the device says."""
         self._accounts[device] = replace(self._accounts[device], total_bytes=total_bytes, external_bytes=external_bytes)
+        for firsts in self._external_at_first.values():
+            if device in firsts:
+                firsts[device] = min(firsts[device], external_bytes)
 
     def reserved_bytes(self, device: str) -> int:
         """What is promised on a device."""
@@ -54,8 +60,16 @@ class Ledger:
     def free_bytes(self, device: str) -> int:
         """What can be promised now: within the budget, and beside what others take. Negative when they took ours."""
         account = self._accounts[device]
-        usable = account.total_bytes - account.headroom_bytes - account.external_bytes
+        others = account.external_bytes - self._arrived_bytes(device)
+        usable = account.total_bytes - account.headroom_bytes - others
         return min(account.budget_bytes, usable) - self._reserved[device]
+
+    def _arrived_bytes(self, device: str) -> int:
+        """What others took since it was announced: it is promised already, and not to be counted twice."""
+        external = self._accounts[device].external_bytes
+        grown = {row: external - firsts[device] for row, firsts in self._external_at_first.items() if device in firsts}
+        each = sum(min(self._rows[row][device], growth) for row, growth in grown.items())
+        return min(each, max(grown.values(), default=0))
 
     def held_bytes(self, rows: Iterable[int], device: str) -> int:
         """What these rows hold on a device together."""
@@ -75,9 +89,15 @@ class Ledger:
         for device, need in needs.items():
             self._reserved[device] += need
 
+    def announce(self, row: int, needs: Mapping[str, int]) -> None:
+        """Writes a row for bytes that another program is about to take. Raises OverBudgetError and changes nothing."""
+        self.reserve(row, needs)
+        self._external_at_first[row] = {device: self._accounts[device].external_bytes for device in needs}
+
     def release(self, row: int) -> Mapping[str, int]:
         """Strikes a row out and returns it. Raises KeyError if there is none: nothing is released twice."""
         needs = self._rows.pop(row)
+        self._external_at_first.pop(row, None)
         self._strike(needs)
         return needs
 

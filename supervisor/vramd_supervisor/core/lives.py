@@ -99,6 +99,8 @@ def stop(world: World, incarnation: Incarnation, cause: str) -> None:
     if incarnation.stopping or incarnation.exited:
         return
     incarnation.stopping = True
+    if incarnation is world.spare:
+        world.spare = None
     if entry := world.owners.get(incarnation.id):
         world.move(entry, ModelState.STOPPING, cause)
     world.emit(Stop(incarnation.id))

@@ -1,4 +1,4 @@
-"""Where there is room for a load, or how it can be made. Pure; only decides."""
+"""Where there is room for a load or a reservation, or how it can be made. Pure; only decides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,15 +7,24 @@ from vramd_proto.v1.reasons import Reason
 
 from .errors import Refusal, in_words, refusal
 from .ledger import Ledger
-from .placement import Plan
 from .policy import Candidate, victims
 
 
 @dataclass(frozen=True)
-class Begin:
-    """There is room: load like this."""
+class Wish:
+    """A load, or a reservation that a caller announced."""
 
-    plan: Plan
+    name: str
+    ways: Sequence[Mapping[str, int]]
+    """Bytes per device of each way that it can have its room, best first."""
+    is_load: bool = True
+
+
+@dataclass(frozen=True)
+class Begin:
+    """There is room, in this one of the ways."""
+
+    way: int
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ Decision = Begin | Evict | Wait | Refusal
 
 @dataclass(frozen=True)
 class Holders:
-    """Who holds what in the ledger, seen from one load."""
+    """Who holds what in the ledger, seen from one wish."""
 
     idle: Sequence[Candidate] = ()
     """May be ended now."""
@@ -53,8 +62,8 @@ class Holders:
     """What to call each row."""
 
 
-def find_room(model: str, plans: Sequence[Plan], ledger: Ledger, holders: Holders) -> Decision:
-    """Decides for one load; `plans` are its ways, best first.
+def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
+    """Decides for one wish.
 
     1. No way stays within the budgets: refuse, it can never fit.
     2. For each way in turn:
@@ -62,63 +71,64 @@ def find_room(model: str, plans: Sequence[Plan], ledger: Ledger, holders: Holder
        b. it fits once those on their way out are gone: wait;
        c. it fits once some idle ones are gone too: evict them, least recently used first.
     3. Some way fits once busy ones have become idle: wait.
-    4. Pinned models or other programs hold the rest: refuse, naming them.
+    4. Something is still on its way out: wait and look again, a device may show its bytes as others' meanwhile.
+    5. Pinned models, reservations or other programs hold the rest: refuse, naming them.
     """
-    feasible = [plan for plan in plans if not _beyond_budget(plan, ledger)]
+    feasible = [place for place, way in enumerate(wish.ways) if not _beyond_budget(way, ledger)]
     if not feasible:  # 1
-        return _too_large(model, plans[-1], ledger)
-    for plan in feasible:  # 2
-        missing = _missing(plan, ledger, holders, frozenset())
+        return _too_large(wish, ledger)
+    for place in feasible:  # 2
+        way = wish.ways[place]
+        missing = _missing(way, ledger, holders, frozenset())
         if not missing:
-            return Begin(plan)  # 2a
-        short = _missing(plan, ledger, holders, holders.going)
+            return Begin(place)  # 2a
+        short = _missing(way, ledger, holders, holders.going)
         if not short:
             return Wait(missing, "memory of an ended process is on its way back")  # 2b
         if (picked := victims(holders.idle, short)) is not None:
             return Evict(picked, missing)  # 2c
     everybody = holders.going | holders.busy | {candidate.incarnation for candidate in holders.idle}
-    for plan in feasible:  # 3
-        if not _missing(plan, ledger, holders, everybody):
+    for place in feasible:  # 3
+        way = wish.ways[place]
+        if not _missing(way, ledger, holders, everybody):
             names = ", ".join(sorted(holders.names[row] for row in holders.busy))
-            return Wait(_missing(plan, ledger, holders, frozenset()), f"waits until one of these is idle: {names}")
-    return _exhausted(model, feasible[0], ledger, holders)  # 4
+            return Wait(_missing(way, ledger, holders, frozenset()), f"waits until one of these is idle: {names}")
+    first = wish.ways[feasible[0]]
+    if holders.going:  # 4
+        return Wait(_missing(first, ledger, holders, frozenset()), "memory of an ended process is on its way back")
+    return _exhausted(wish, first, ledger, holders)  # 5
 
 
-def _missing(plan: Plan, ledger: Ledger, holders: Holders, gone: frozenset[int]) -> dict[str, int]:
-    """Bytes per device that the plan lacks once `gone` have given back theirs."""
+def _missing(way: Mapping[str, int], ledger: Ledger, holders: Holders, gone: frozenset[int]) -> dict[str, int]:
+    """Bytes per device that the way lacks once `gone` have given back theirs."""
     missing = {}
-    for device, need in plan.quote.devices.items():
+    for device, need in way.items():
         free = ledger.free_bytes(device) + ledger.held_bytes(holders.own | gone, device)
-        if need.total_bytes > free:
-            missing[device] = need.total_bytes - free
+        if need > free:
+            missing[device] = need - free
     return missing
 
 
-def _beyond_budget(plan: Plan, ledger: Ledger) -> bool:
-    return any(need.total_bytes > ledger.accounts[device].budget_bytes for device, need in plan.quote.devices.items())
+def _beyond_budget(way: Mapping[str, int], ledger: Ledger) -> bool:
+    return any(need > ledger.accounts[device].budget_bytes for device, need in way.items())
 
 
-def _too_large(model: str, plan: Plan, ledger: Ledger) -> Refusal:
+def _too_large(wish: Wish, ledger: Ledger) -> Refusal:
     device, need = next(
-        (device, need.total_bytes)
-        for device, need in plan.quote.devices.items()
-        if need.total_bytes > ledger.accounts[device].budget_bytes
+        (device, need) for device, need in wish.ways[-1].items() if need > ledger.accounts[device].budget_bytes
     )
     budget = ledger.accounts[device].budget_bytes
-    return refusal(
-        Reason.MODEL_TOO_LARGE,
-        f"{model} needs {in_words(need)} on {device}, which may give {in_words(budget)} in all; "
-        "a smaller context, fewer parallel sequences, a smaller quantization or a larger budget would help",
-        model=model,
-        device=device,
-        neededBytes=need,
-        budgetBytes=budget,
-    )
+    numbers = {"device": device, "neededBytes": need, "budgetBytes": budget}
+    text = f"{wish.name} needs {in_words(need)} on {device}, which may give {in_words(budget)} in all; "
+    if not wish.is_load:
+        text += "a smaller one, or a larger budget would help"
+        return refusal(Reason.RESERVATION_TOO_LARGE, text, **numbers)
+    text += "a smaller context, fewer parallel sequences, a smaller quantization or a larger budget would help"
+    return refusal(Reason.MODEL_TOO_LARGE, text, model=wish.name, **numbers)
 
 
-def _exhausted(model: str, plan: Plan, ledger: Ledger, holders: Holders) -> Refusal:
-    device = next(iter(_missing(plan, ledger, holders, frozenset())))
-    need = plan.quote.devices[device].total_bytes
+def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Holders) -> Refusal:
+    device = next(iter(_missing(way, ledger, holders, frozenset())))
     free = max(0, ledger.free_bytes(device))
     held = {
         holders.names[row]: needs[device]
@@ -126,14 +136,12 @@ def _exhausted(model: str, plan: Plan, ledger: Ledger, holders: Holders) -> Refu
         if needs.get(device) and row not in holders.own
     }
     held["other programs"] = ledger.accounts[device].external_bytes
-    by = ", ".join(f"{name} {in_words(size)}" for name, size in held.items() if size)
-    return refusal(
-        Reason.MEMORY_EXHAUSTED,
-        f"{model} needs {in_words(need)} on {device}, {in_words(free)} are free; held by: {by or 'nobody'}; "
-        "unpin or unload a model, or close a program that uses the device",
-        model=model,
-        device=device,
-        neededBytes=need,
-        freeBytes=free,
-        heldBy=by,
+    by = ", ".join(f"{name} {in_words(size)}" for name, size in held.items() if size) or "nobody"
+    numbers = {"device": device, "neededBytes": way[device], "freeBytes": free, "heldBy": by}
+    text = (
+        f"{wish.name} needs {in_words(way[device])} on {device}, {in_words(free)} are free; held by: {by}; "
+        "unpin or unload a model, release a reservation, or close a program that uses the device"
     )
+    if not wish.is_load:
+        return refusal(Reason.RESERVATION_EXHAUSTED, text, **numbers)
+    return refusal(Reason.MEMORY_EXHAUSTED, text, model=wish.name, **numbers)

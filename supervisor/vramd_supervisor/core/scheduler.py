@@ -1,20 +1,34 @@
 """Draws the conclusions of an event: who is served, what is loaded, who has to go for it. Pure.
 
-Runs at the end of every event, over the models that the event has touched, then over the loads that wait for room.
+Runs at the end of every event, over the models that the event has touched, then over what waits for room.
 """
+
+import math
 
 from vramd_proto.v1.reasons import Reason
 
-from .actions import Complete, Evicted, Exit, FindPlans, Grant, SetTimer, Spawn
+from . import announcements
+from .actions import CancelDeadline, Complete, Evicted, Exit, FindPlans, Grant, Reserve, SetTimer, Spawn
 from .callers import drain
 from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
 from .errors import Refusal, in_words, refusal
-from .events import KeepAliveEnded, LoadLimitReached, PlansFound, PlansRefused
+from .events import AnnouncementExpired, KeepAliveEnded, LoadLimitReached, PlansFound, PlansRefused
 from .lives import HOST, load, stop
 from .placement import Plan
 from .policy import Candidate
-from .room import Begin, Evict, Holders, Wait, find_room
-from .state import COMING, GOING, Entry, Incarnation, ModelState, Request, RequestState, has_place, is_pinned
+from .room import Begin, Evict, Holders, Wait, Wish, find_room
+from .state import (
+    COMING,
+    GOING,
+    Announcement,
+    Entry,
+    Incarnation,
+    ModelState,
+    Request,
+    RequestState,
+    has_place,
+    is_pinned,
+)
 from .world import Waiting, World
 
 SPARE_PATIENCE_S = 2.0
@@ -62,9 +76,9 @@ def _want(world: World, entry: Entry) -> None:
     first = next(iter(entry.queue.values()))
     changed = LoadOptions(keep_alive_s=entry.keep_alive_now_s)
     options = first.options.over(changed).over(entry.model.options)
-    world.waiting[entry.model.id] = Waiting(options)
+    world.waiting[entry.model.id] = Waiting(entry.model.id, options, world.next_turn())
     world.move(entry, ModelState.QUEUED, "it is asked for")
-    world.emit(FindPlans(entry.model, options))
+    world.emit(FindPlans(entry.model, options, world.waiting[entry.model.id].turn))
 
 
 def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
@@ -126,14 +140,16 @@ def _differently(entry: Entry, differences: str) -> Refusal:
 
 def plans_found(world: World, event: PlansFound) -> None:
     """The ways to place a load are known: it joins those who wait for room."""
-    if waiting := world.waiting.get(event.model):
+    waiting = world.waiting.get(event.model)
+    if waiting and waiting.turn == event.turn:
         waiting.plans = tuple(event.plans)
         world.room_changed = True
 
 
 def plans_refused(world: World, event: PlansRefused) -> None:
     """There is no way to place a load."""
-    if event.model in world.waiting:
+    waiting = world.waiting.get(event.model)
+    if waiting and waiting.turn == event.turn:
         _give_up(world, world.entries[event.model], event.refusal)
 
 
@@ -144,56 +160,89 @@ def _give_up(world: World, entry: Entry, why: Refusal) -> None:
 
 
 def _find_rooms(world: World) -> None:
-    """Goes through the loads that wait, in their order; one that waits for a device lets nobody overtake it there."""
+    """Goes through all that wait for room, in their order; who waits for a device lets nobody overtake it there."""
     taken: set[str] = set()
-    for model in list(world.waiting):
-        waiting = world.waiting[model]
-        entry = world.entries[model]
-        touched = {device for plan in waiting.plans for device in plan.quote.devices}
-        if not waiting.plans or taken & touched:
-            continue
-        decision = find_room(model, waiting.plans, world.ledger, _holders(world))
-        if isinstance(decision, Begin):
-            _begin(world, entry, decision.plan, waiting.options)
-        elif isinstance(decision, Evict):
-            taken |= set(decision.missing_bytes)
-            _evict(world, entry, decision)
-        elif isinstance(decision, Wait):
-            taken |= set(decision.missing_bytes)
-            if waiting.told != decision.message:
-                waiting.told = decision.message
-                world.report(entry, None, decision.message)
+    for waits in world.in_turn():
+        if isinstance(waits, Announcement):
+            wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
         else:
-            _give_up(world, entry, decision)
+            ways = [{d: need.total_bytes for d, need in plan.quote.devices.items()} for plan in waits.plans]
+            wish = Wish(waits.model, ways)
+        if not wish.ways or taken & {device for way in wish.ways for device in way}:
+            continue
+        decision = find_room(wish, world.ledger, _holders(world, with_spare=wish.is_load))
+        if isinstance(decision, Evict | Wait):
+            taken |= set(decision.missing_bytes)
+        if isinstance(decision, Evict):
+            _evict(world, wish.name, decision)
+        elif isinstance(waits, Announcement):
+            _answer(world, waits, decision)
+        else:
+            _go_on(world, waits, decision)
 
 
-def _holders(world: World) -> Holders:
-    """Who holds what, sorted by what may be done about it."""
-    idle, busy, going, names = [], set(), set(), {}
+def _answer(world: World, announcement: Announcement, decision: Begin | Wait | Refusal) -> None:
+    """Writes the row of a reservation that has its room, or tells its caller that it never will."""
+    if isinstance(decision, Begin):
+        del world.announcing[announcement.request]
+        world.emit(CancelDeadline(announcement.request))
+        world.announce(announcement)
+        world.emit(SetTimer(AnnouncementExpired(world.now_s + announcement.ttl_s, announcement.id)))
+        world.emit(Reserve(announcement.request, announcement.id))
+    elif isinstance(decision, Refusal):
+        announcements.refuse(world, announcement, decision)
+
+
+def _go_on(world: World, waiting: Waiting, decision: Begin | Wait | Refusal) -> None:
+    entry = world.entries[waiting.model]
+    if isinstance(decision, Begin):
+        _begin(world, entry, waiting.plans[decision.way], waiting.options)
+    elif isinstance(decision, Refusal):
+        _give_up(world, entry, decision)
+    elif waiting.told != decision.message:
+        waiting.told = decision.message
+        world.report(entry, None, decision.message)
+
+
+def _holders(world: World, *, with_spare: bool) -> Holders:
+    """Who holds what, sorted by what may be done about it. A load takes the spare; for a reservation it is in the way.
+
+    Reservations are named only: nobody may end one for somebody else.
+    """
+    idle, busy, going = [], set(), set()
+    names = {announcement.id: announcement.name for announcement in world.announced.values()}
     for incarnation in world.processes.values():
         owner = world.owners.get(incarnation.id)
+        held = world.ledger.rows[incarnation.id]
         names[incarnation.id] = owner.model.id if owner else "a spare worker"
-        if incarnation.exited or owner is None or owner.state in GOING:
-            if incarnation is not world.spare:
+        if incarnation is world.spare and not incarnation.exited:
+            if not with_spare and incarnation.stopping:
                 going.add(incarnation.id)
+            elif not with_spare:
+                idle.append(Candidate(incarnation.id, -math.inf, held))
+        elif incarnation.exited or owner is None or owner.state in GOING:
+            going.add(incarnation.id)
         elif is_pinned(owner):
             continue
         elif owner.state is ModelState.READY and not incarnation.in_flight and not owner.queue:
-            held = world.ledger.rows[incarnation.id]
             idle.append(Candidate(incarnation.id, incarnation.last_used_s, held))
         else:
             busy.add(incarnation.id)
-    own = frozenset({world.spare.id}) if world.spare else frozenset[int]()
+    own = frozenset({world.spare.id}) if world.spare and with_spare else frozenset[int]()
     return Holders(idle, frozenset(busy), frozenset(going), own, names)
 
 
-def _evict(world: World, entry: Entry, decision: Evict) -> None:
+def _evict(world: World, name: str, decision: Evict) -> None:
     missing = ", ".join(f"{in_words(size)} on {device}" for device, size in decision.missing_bytes.items())
     for victim in decision.incarnations:
-        owner = world.owners[victim]
-        reason = f"{entry.model.id} lacks {missing}; {owner.model.id} was least recently used among the idle"
-        world.emit(Evicted(owner.model.id, victim, entry.model.id, reason))
-        drain(world, owner, f"evicted for {entry.model.id}")
+        owner = world.owners.get(victim)
+        if owner is None:
+            spare, world.spare = world.processes[victim], None
+            stop(world, spare, f"a spare stands in the way of {name}")
+            continue
+        reason = f"{name} lacks {missing}; {owner.model.id} was least recently used among the idle"
+        world.emit(Evicted(owner.model.id, victim, name, reason))
+        drain(world, owner, f"evicted for {name}")
 
 
 def _begin(world: World, entry: Entry, plan: Plan, options: LoadOptions) -> None:
@@ -222,7 +271,7 @@ def _begin(world: World, entry: Entry, plan: Plan, options: LoadOptions) -> None
 
 def _keep_spare(world: World) -> None:
     """Has an idle process ready for the next load, unless it would keep a load out, or slow one down."""
-    if world.spare or not world.spare_wanted or world.ending or world.waiting:
+    if world.spare or not world.spare_wanted or world.ending or world.waiting or world.announcing:
         return
     if world.now_s < world.spare_from_s and any(_is_coming(world, process) for process in world.processes.values()):
         return

@@ -124,6 +124,30 @@ class Entry:
     """Its last changes of state, printed when an impossible one comes."""
 
 
+@dataclass(eq=False)
+class Announcement:
+    """Bytes that another program is about to take: a caller waits for them, or they stand in the ledger."""
+
+    id: int
+    """Its row in the ledger, once it stands."""
+    request: int
+    """The call that announced it."""
+    device: str
+    size_bytes: int
+    ttl_s: float
+    """How long it stands."""
+    label: str
+    limit_s: float
+    """How long its caller waits at most."""
+    turn: int
+    """Its place among all that wait for room."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"reservation {self.id} ({self.label})" if self.label else f"reservation {self.id}"
+
+
 def is_pinned(entry: Entry) -> bool:
     """Whether a model is never evicted and never idle for too long."""
     return entry.model.pinned if entry.pinned_now is None else entry.pinned_now

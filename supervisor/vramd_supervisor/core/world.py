@@ -7,21 +7,33 @@ from collections.abc import Mapping
 
 from vramd_proto.v1.reasons import Reason
 
-from .actions import Action, CancelDeadline, LedgerChanged, ModelChanged, Refuse, Report, SetThreads
+from .actions import Action, CancelDeadline, CancelExpiry, LedgerChanged, ModelChanged, Refuse, Report, SetThreads
 from .catalog import LoadOptions
 from .config import Config
 from .cores import shares
 from .errors import Refusal, refusal
 from .ledger import Account, Ledger
 from .placement import Plan
-from .state import TRANSITIONS, Entry, ImpossibleTransitionError, Incarnation, ModelState, Request, RequestKind
+from .state import (
+    TRANSITIONS,
+    Announcement,
+    Entry,
+    ImpossibleTransitionError,
+    Incarnation,
+    ModelState,
+    Request,
+    RequestKind,
+)
 
 
 class Waiting:
     """A load that has no process yet: it waits for its plans, then for room."""
 
-    def __init__(self, options: LoadOptions) -> None:
+    def __init__(self, model: str, options: LoadOptions, turn: int) -> None:
+        self.model = model
         self.options = options
+        self.turn = turn
+        """Its place among all that wait for room."""
         self.plans: tuple[Plan, ...] = ()
         self.told = ""
         """What its callers were last told."""
@@ -42,6 +54,10 @@ class World:
         """Whose each process is; spares have none."""
         self.waiting: dict[str, Waiting] = {}
         """Loads without a process, first come first served."""
+        self.announcing: dict[int, Announcement] = {}
+        """Reservations that wait for room, by the request of their caller; in one line with the loads."""
+        self.announced: dict[int, Announcement] = {}
+        """Reservations that stand, by their row."""
         self.spare: Incarnation | None = None
         self.spare_bytes = spare_bytes
         self.spare_wanted = False
@@ -58,7 +74,8 @@ class World:
         self.room_changed = False
         """Loads that wait have to be thought about."""
         self.actions: list[Action] = []
-        self._incarnations = 0
+        self._rows = 0
+        self._turns = 0
 
     def emit(self, action: Action) -> None:
         """Adds to what the present event brings."""
@@ -85,10 +102,23 @@ class World:
         for request_id in entry.loads:
             self.emit(Report(request_id, entry.state, share, message))
 
+    def next_row(self) -> int:
+        """An id for a row of the ledger: of a process, or of an announced reservation."""
+        self._rows += 1
+        return self._rows
+
+    def next_turn(self) -> int:
+        """A place at the end of the line of those who wait for room."""
+        self._turns += 1
+        return self._turns
+
+    def in_turn(self) -> list[Waiting | Announcement]:
+        """All that wait for room, first come first served."""
+        return sorted([*self.waiting.values(), *self.announcing.values()], key=lambda one: one.turn)
+
     def incarnate(self) -> Incarnation:
         """A new process, in the books only."""
-        self._incarnations += 1
-        incarnation = Incarnation(self._incarnations)
+        incarnation = Incarnation(self.next_row())
         self.processes[incarnation.id] = incarnation
         return incarnation
 
@@ -104,6 +134,19 @@ class World:
         self.owners.pop(incarnation.id, None)
         self._ledger_changed(cause)
         return held
+
+    def announce(self, announcement: Announcement) -> None:
+        """Writes the row of a reservation that a caller announced."""
+        self.ledger.announce(announcement.id, {announcement.device: announcement.size_bytes})
+        self.announced[announcement.id] = announcement
+        self._ledger_changed(f"{announcement.name} stands for {announcement.ttl_s:g} s")
+
+    def withdraw(self, announcement: Announcement, cause: str) -> None:
+        """Ends the row of a reservation."""
+        del self.announced[announcement.id]
+        self.ledger.release(announcement.id)
+        self.emit(CancelExpiry(announcement.id))
+        self._ledger_changed(f"{announcement.name} {cause}")
 
     def _ledger_changed(self, cause: str) -> None:
         ledger = self.ledger

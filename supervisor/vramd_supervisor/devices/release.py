@@ -1,12 +1,17 @@
 """Bytes that a process takes, and the moment they are free again. Measures; decides nothing."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 
 from ..core.device_view import DeviceKind, DeviceLostError
 from ..core.receipt import Observed
 from .devices import Device
 
+log = logging.getLogger(__name__)
+
+MEASURE_S = 1.0
+"""A measurement takes milliseconds."""
 POLL_S = 0.02
 RELEASE_S = 2.0
 """Drivers give memory back within 0.5 to 1.5 s (as Ollama and Unsloth observed); past this it counts as others'."""
@@ -30,6 +35,18 @@ def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
         size = device.probe.process_bytes(pid)
         seen[device.id] = Observed(size, (_WHY_NOT if size is None else _HOW)[device.kind])
     return seen
+
+
+async def measure_soon(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
+    """What a process takes now. Bounded, and it never fails: nothing must wait for a driver or a file that hangs."""
+    try:
+        return await asyncio.wait_for(asyncio.to_thread(measure, devices, pid), MEASURE_S)
+    except asyncio.TimeoutError:
+        why = f"it could not be measured within {MEASURE_S:g} s"
+    except Exception as error:  # a probe's fault must not keep a process alive
+        log.exception("process %d could not be measured", pid)
+        why = f"measuring failed: {error}"
+    return {device.id: Observed(None, why) for device in devices}
 
 
 async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Observed]) -> dict[str, Observed]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from ..core.device_view import DeviceKind, DeviceLostError, Sample
+from ..core.device_view import DeviceKind, Sample
 from ..core.events import DeviceSampled
 from ..core.ledger import Account
 from ..loop import Loop
@@ -43,26 +43,29 @@ class Sampler:
         for device in self._devices:
             try:
                 sample, ours = await asyncio.to_thread(_sample, device, pids)
-            except DeviceLostError as error:
-                if device.id not in self._lost:
-                    log.error("%s is lost, nothing can be promised on it: %s", device.id, error)
+            except Exception as error:  # whatever a driver does, the others are looked at
+                if device.id not in self._lost and not device.unusable:
+                    log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)
                 self._lost.add(device.id)
                 sample, ours = Sample(0, 0), 0
             else:
                 self._lost.discard(device.id)
             self._samples[device.id] = sample
+            if ours is None:
+                ours = self._loop.core.world.ledger.reserved_bytes(device.id)
             external = max(0, sample.used_bytes - ours)
             self._loop.submit(DeviceSampled(self._loop.now_s(), device.id, sample.total_bytes, external))
 
 
-def _sample(device: Device, pids: Sequence[int]) -> tuple[Sample, int]:
-    """The device, and what our own processes take of it."""
+def _sample(device: Device, pids: Sequence[int]) -> tuple[Sample, int | None]:
+    """The device, and what our own processes take of it; None where the driver does not tell (containers, Windows)."""
     sample = device.probe.sample()
     match device.kind:
         case DeviceKind.VIRTUAL:
             return sample, 0
         case DeviceKind.NVIDIA:
-            return sample, sum(device.probe.process_bytes(pid) or 0 for pid in pids)
+            told = [size for pid in pids if (size := device.probe.process_bytes(pid)) is not None]
+            return sample, sum(told) if told else None
         case DeviceKind.HOST:
             return sample, sum(_resident_bytes(pid) for pid in [*pids, psutil.Process().pid])
 

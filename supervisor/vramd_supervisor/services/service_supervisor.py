@@ -1,6 +1,7 @@
 """SupervisorService: translates and waits. Decides nothing."""
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -13,10 +14,10 @@ from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
 from ..core.device_view import Sample
 from ..core.errors import RefusedError, refusal
-from ..core.events import ShutdownRequested
+from ..core.events import AnnouncementWithdrawn, ShutdownRequested
 from ..core.view import books
 from ..devices.devices import Device
-from ..loop import Loop
+from ..loop import Loop, Reserved
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
 from . import messages, validation
@@ -48,8 +49,9 @@ class SupervisorService(SupervisorServiceServicer):
         planning: Planning,
         feed: Feed,
         logs: LogBook,
+        room_deadline_s: float,
     ) -> None:
-        """`samples` is kept current by the sampler."""
+        """`samples` is kept current by the sampler; making room may take `room_deadline_s` at most."""
         self._identity = identity
         self._loop = loop
         self._reader = reader
@@ -58,6 +60,7 @@ class SupervisorService(SupervisorServiceServicer):
         self._planning = planning
         self._feed = feed
         self._logs = logs
+        self._room_deadline_s = room_deadline_s
 
     async def GetStatus(
         self, request: supervisor_pb2.GetStatusRequest, context: Context
@@ -114,6 +117,26 @@ class SupervisorService(SupervisorServiceServicer):
         async with aclosing(source.tail(request.lines, follow=request.follow)) as lines:
             async for line in lines:
                 yield supervisor_pb2.TailLogsResponse(line=line)
+
+    async def ReserveMemory(
+        self, request: supervisor_pb2.ReserveMemoryRequest, context: Context
+    ) -> supervisor_pb2.ReserveMemoryResponse:
+        validation.reservation(request, self._loop.core.world.ledger.accounts)
+        limit_s = min(context.time_remaining() or math.inf, self._room_deadline_s)
+        began_s = self._loop.now_s()
+        wish = self._loop.announce(request.device, request.size_bytes, request.ttl_s, request.label, limit_s)
+        async with wish as ticket:
+            reserved = await ticket.outcome
+            assert isinstance(reserved, Reserved)
+        waited_s = self._loop.now_s() - began_s
+        return supervisor_pb2.ReserveMemoryResponse(reservation=reserved.reservation, waited_s=waited_s)
+
+    async def ReleaseMemory(
+        self, request: supervisor_pb2.ReleaseMemoryRequest, context: Context
+    ) -> supervisor_pb2.ReleaseMemoryResponse:
+        stood = request.reservation in self._loop.core.world.announced
+        self._loop.submit(AnnouncementWithdrawn(self._loop.now_s(), request.reservation))
+        return supervisor_pb2.ReleaseMemoryResponse(released=stood)
 
     async def Shutdown(
         self, request: supervisor_pb2.ShutdownRequest, context: Context

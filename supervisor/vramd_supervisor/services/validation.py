@@ -1,11 +1,11 @@
 """The edge: public requests are checked here once, so that behind it every value is in range. Knows no core."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NoReturn, TypeVar, get_args
 
 from google.protobuf.message import Message
-from vramd_proto.v1 import inference_pb2, load_pb2
+from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
 from ..core.catalog import LoadOptions
@@ -17,9 +17,12 @@ MOST_ID_CHARACTERS = 512
 MOST_STOPS = 16
 MOST_STOP_BYTES = 256
 MOST_INPUTS = 1024
+LEAST_TOKENS_PER_S = 0.001
 MOST_TOKENS = 1 << 24
 MOST_PARALLEL = 256
 MOST_THREADS = 1024
+MOST_RESERVED_S = 86_400
+MOST_LABEL_CHARACTERS = 64
 
 _Number = TypeVar("_Number", int, float)
 
@@ -109,6 +112,17 @@ def keep_alive_s(seconds: float) -> float:
     return seconds
 
 
+def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collection[str]) -> None:
+    """Raises RefusedError."""
+    if request.device not in devices:
+        bad("device", f"{request.device[:200]!r} is none of {', '.join(devices)}")
+    if not request.size_bytes:
+        bad("size_bytes", "0 bytes need no reservation")
+    _number("ttl_s", request.ttl_s, 0 < request.ttl_s <= MOST_RESERVED_S, f"above 0 and at most {MOST_RESERVED_S}")
+    if len(request.label) > MOST_LABEL_CHARACTERS or not request.label.isprintable():
+        bad("label", f"is not at most {MOST_LABEL_CHARACTERS} printable characters")
+
+
 def _within(options: load_pb2.LoadOptions, field: str, least: int, most: int) -> int | None:
     if not options.HasField(field):  # type: ignore[arg-type]  # names come from load_options above
         return None
@@ -161,7 +175,8 @@ def _limits(limits: inference_pb2.Limits) -> None:
     if limits.HasField("max_tokens") and not 1 <= limits.max_tokens <= MOST_TOKENS:
         bad("limits.max_tokens", f"{limits.max_tokens} is not from 1 to {MOST_TOKENS}")
     if limits.HasField("max_tokens_per_s"):
-        _number("limits.max_tokens_per_s", limits.max_tokens_per_s, limits.max_tokens_per_s > 0, "above 0")
+        rate = limits.max_tokens_per_s
+        _number("limits.max_tokens_per_s", rate, rate >= LEAST_TOKENS_PER_S, f"{LEAST_TOKENS_PER_S} or more")
     _stops(limits.stop)
 
 

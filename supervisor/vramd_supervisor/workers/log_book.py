@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -86,11 +87,15 @@ class LogBook:
         self._folder = folder / "models"
         self._logs: dict[str, Log] = {}
         self.own = Log(folder / "supervisor.log")
+        self.spare = Log(folder / "spare.log")
+        """Of workers that have no model yet."""
 
     def of(self, model: str) -> Log:
-        """The log of one model. Its file is named after the model, with what is no letter or digit replaced."""
+        """The log of one model. Its file is named after the model; a number tells those apart that cannot be."""
         if model not in self._logs:
             name = re.sub(r"[^\w.-]", "_", model)[:100]
+            if name != model:
+                name = f"{name}-{zlib.crc32(model.encode('utf-8', 'backslashreplace')):08x}"
             self._logs[model] = Log(self._folder / f"{name}.log")
         return self._logs[model]
 
@@ -136,9 +141,10 @@ class OwnLogHandler(logging.Handler):
         """Called by the logging library."""
         if record.name == __name__:
             return  # what is wrong with the log cannot be told in the log
-        text = self.format(record)
-        self._own.write(text.encode() + b"\n")
-        lines = [printable(line.encode()) for line in text.splitlines()]
+        # File names that are no UTF-8 come with surrogates.
+        text = self.format(record).encode("utf-8", "backslashreplace")
+        self._own.write(text + b"\n")
+        lines = [printable(line) for line in text.splitlines()]
         # The loop may be closed: then nobody follows any more.
         with contextlib.suppress(RuntimeError):
             self._event_loop.call_soon_threadsafe(self._own.add, lines)

@@ -99,9 +99,9 @@ class Planning:
             log.exception("incident %s", incident_id)
         now_s = self._loop.now_s()
         if isinstance(found, Refusal):
-            self._loop.submit(PlansRefused(now_s, action.model.id, found))
+            self._loop.submit(PlansRefused(now_s, action.model.id, action.turn, found))
         else:
-            self._loop.submit(PlansFound(now_s, action.model.id, found))
+            self._loop.submit(PlansFound(now_s, action.model.id, action.turn, found))
 
     async def _plans(self, action: FindPlans) -> tuple[Plan, ...] | Refusal:
         model = action.model

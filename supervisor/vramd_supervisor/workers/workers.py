@@ -5,7 +5,7 @@ Runs in the event loop's thread; what takes time is a task whose end is an event
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -17,7 +17,7 @@ from ..core.errors import Refusal
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
 from ..core.receipt import Observed, Receipt
 from ..devices.devices import Device
-from ..devices.release import measure, settle
+from ..devices.release import measure_soon, settle
 from ..loop import Loop, WorkerAction
 from ..services.status import from_worker, incident
 from .log_book import Log, LogBook, Splitter
@@ -31,6 +31,10 @@ LAST_WORDS_S = 0.5
 """A process whose stdout has ended without a hello is gone by then, or it will not go by itself."""
 
 
+async def _nowhere() -> None:
+    """Nobody samples yet."""
+
+
 class Worker:
     """One incarnation, as the shell sees it."""
 
@@ -42,6 +46,8 @@ class Worker:
         self.has_model = False
         self.first_lines: list[str] = []
         """What it printed before it had a model."""
+        self.pid = 0
+        """Of the interpreter itself; where a launcher starts it, the child is only that. 0 before the hello."""
         self.devices: Sequence[str] = (HOST,)
         """Where it has bytes."""
         self.fault = ""
@@ -74,8 +80,13 @@ class Workers:
         self._cwd = cwd
         self._patience_s = patience_s
         self._untested_engine = untested_engine
+        self._look: Callable[[], Awaitable[None]] = _nowhere
         self._workers: dict[int, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def connect(self, look: Callable[[], Awaitable[None]]) -> None:
+        """`look` samples the devices once."""
+        self._look = look
 
     def client(self, incarnation: int) -> WorkerClient:
         """The channel to a worker that is ready."""
@@ -85,7 +96,7 @@ class Workers:
 
     def pids(self) -> list[int]:
         """Of all that live."""
-        return [w.process.pid for w in self._workers.values() if w.process and not w.process.gone]
+        return [w.pid for w in self._workers.values() if w.pid and w.process and not w.process.gone]
 
     def kill_all(self) -> None:
         """Ends whatever is left at the very end, without waiting."""
@@ -98,7 +109,7 @@ class Workers:
         worker = self._workers.get(incarnation)
         if worker is None or worker.process is None or worker.process.gone:
             return {}
-        observed = await asyncio.to_thread(measure, self._on(worker), worker.process.pid)
+        observed = await measure_soon(self._on(worker), worker.pid)
         return {device: seen.size_bytes for device, seen in observed.items()}
 
     def perform(self, action: WorkerAction) -> None:
@@ -126,7 +137,7 @@ class Workers:
             log.error("a fault in the shell", exc_info=error)
 
     def _spawn(self, incarnation: int) -> None:
-        worker = self._workers[incarnation] = Worker(incarnation, self._logs.of("spare"))
+        worker = self._workers[incarnation] = Worker(incarnation, self._logs.spare)
         self._planning.expect(incarnation)
         splitter, event_loop = Splitter(), asyncio.get_running_loop()
 
@@ -164,11 +175,12 @@ class Workers:
                 worker.fault = str(error)
                 await process.kill()
             return
-        idle = await asyncio.to_thread(self._devices[HOST].probe.process_bytes, process.pid)
+        worker.pid = hello.pid
+        idle = (await measure_soon([self._devices[HOST]], worker.pid))[HOST].size_bytes
         worker.client = WorkerClient(hello.address, process.nonce)
         idle_bytes = UNKNOWN_FACTS.idle_bytes if idle is None else idle
         self._planning.learn(worker.incarnation, EngineFacts(hello.llama_problem, hello.backends, idle_bytes))
-        self._loop.submit(WorkerStarted(self._loop.now_s(), worker.incarnation, process.pid, idle_bytes))
+        self._loop.submit(WorkerStarted(self._loop.now_s(), worker.incarnation, worker.pid, idle_bytes))
 
     async def _load(self, worker: Worker, action: Load) -> None:
         """Runs a load to its end, whoever waits for it."""
@@ -220,7 +232,7 @@ class Workers:
         worker.stop_s = self._loop.now_s()
         if worker.process is None or worker.process.gone:
             return
-        worker.observed = await asyncio.to_thread(measure, self._on(worker), worker.process.pid)
+        worker.observed = await measure_soon(self._on(worker), worker.pid)
         await worker.process.stop(self._patience_s)
         if not worker.process.gone:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)
@@ -235,14 +247,15 @@ class Workers:
 
     async def _release(self, worker: Worker, exit_: str, exit_s: float) -> None:
         """Waits until the devices show the memory of a dead process as free, then books it."""
-        pid = worker.process.pid if worker.process else 0
-        observed = await settle(self._on(worker), pid, worker.observed)
+        observed = await settle(self._on(worker), worker.pid, worker.observed)
         if worker.client:
             await worker.client.close()
+        # What others take must not be judged by a sample in which the dead still count.
+        await self._look()
         now_s = self._loop.now_s()
         took_s = exit_s - worker.stop_s if worker.stop_s is not None else 0.0
         del self._workers[worker.incarnation]
-        receipt = Receipt(worker.incarnation, pid, exit_, took_s, now_s - exit_s, observed)
+        receipt = Receipt(worker.incarnation, worker.pid, exit_, took_s, now_s - exit_s, observed)
         self._loop.submit(MemoryReleased(now_s, worker.incarnation, receipt))
 
     def _on(self, worker: Worker) -> list[Device]:

@@ -13,6 +13,9 @@ from typing import Generic, Protocol, TypeVar
 from vramd_worker.llama.context import NativeContext
 from vramd_worker.llama.native import NativeLog
 
+LONGEST_WAIT_S = 3600.0
+"""What a system can wait for has a bound; behind it this looks again."""
+
 
 class Cancellable:
     """What the loop works on: it can be cancelled from any thread."""
@@ -137,7 +140,7 @@ class Loop(Generic[Item]):
         applied_threads = self._threads
         while True:
             with self._changed:
-                left_s = None if due_s == math.inf else due_s - time.monotonic()
+                left_s = None if due_s == math.inf else min(due_s - time.monotonic(), LONGEST_WAIT_S)
                 self._changed.wait_for(lambda: self._news, left_s)
                 if self._stopping:
                     return

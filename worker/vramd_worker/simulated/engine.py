@@ -16,6 +16,8 @@ from vramd_worker.simulated.memory import TakenMemory
 from vramd_worker.simulated.sequence import SimulatedSequence
 
 LOAD_STEPS = 20
+LONGEST_WAIT_S = 3600.0
+"""What a system can wait for has a bound; behind it this looks again."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class SimulatedEngine:
             wait_s = None if first is None else first.due_s - time.monotonic()
             if first is not None and wait_s is not None and wait_s <= 0:
                 return first
-            self._changed.wait(wait_s)
+            self._changed.wait(None if wait_s is None else min(wait_s, LONGEST_WAIT_S))
 
     def _admit(self, sequence: SimulatedSequence) -> None:
         try:

@@ -1,6 +1,7 @@
 """Where figures were measured: machine, versions, commit."""
 
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ class Machine:
 def look() -> Machine:
     """What there is."""
     return Machine(
-        system=f"{platform.system()} {platform.release()}",
+        system=" ".join((platform.system(), *re.findall(r"^\d+\.\d+", platform.release()))),
         cpu=_cpu(),
         cores=psutil.cpu_count() or 1,
         ram_bytes=psutil.virtual_memory().total,

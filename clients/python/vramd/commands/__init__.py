@@ -28,6 +28,8 @@ ROOMS: Mapping[str, str] = {
     "pin": "staying",
     "unpin": "staying",
     "keep": "staying",
+    "reserve": "reserving",
+    "release": "reserving",
     "logs": "logs",
     "events": "events",
     "rescan": "residency",

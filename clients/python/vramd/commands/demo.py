@@ -63,7 +63,7 @@ class Person(Audience):
             )
             for model in step.models
         ]
-        host = step.ledger[-1]
+        host = next(device for device in step.ledger if device.id == "host")
         rows.append((host.id, "budget", "-", show.size(host.budget_bytes), f"{show.size(host.free_bytes)} free"))
         show.table(("LEDGER", "STATE", "PID>", "RESERVED>", "MEASURED>"), rows, "")
 

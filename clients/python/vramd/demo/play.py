@@ -217,10 +217,15 @@ def _again(stage: Stage) -> Step:
 
 @contextmanager
 def _supervisor(budgets: Mapping[str, str | int]) -> Iterator[Client]:
-    """A supervisor of the demo's own, which no configuration of the user's reaches but the environment's."""
+    """A supervisor of the demo's own, on the RAM of the machine; no configuration of the user's reaches it."""
+    for name in [name for name in os.environ if name.startswith("VRAMD_")]:
+        del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="vramd-demo-") as folder:
         config = Path(folder) / "demo.toml"
-        entries = [f"[models.{name}]\npath = {str(MODEL_FILE)!r}\ncontext = {n}\n" for name, n in CONTEXTS.items()]
+        entries = [
+            f"[models.{name}]\npath = {str(MODEL_FILE)!r}\ncontext = {n}\ndevice = 'host'\n"
+            for name, n in CONTEXTS.items()
+        ]
         config.write_text("\n".join(entries), "utf-8")
         with Supervisor.start(config=config, budgets=budgets) as supervisor:
             yield supervisor.client

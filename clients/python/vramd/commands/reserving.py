@@ -1,0 +1,48 @@
+"""`reserve`, `release`: memory that another program is about to take."""
+
+import click
+
+from vramd import Client
+from vramd.commands import show
+from vramd.commands.connection import with_client
+from vramd.commands.settings import json_flag, timeout_flag
+from vramd.commands.staying import read_duration
+
+
+@click.command("reserve", short_help="Make room for another program's memory.")
+@click.argument("size")
+@click.option("--device", default="host", show_default=True, help="Id of the device.")
+@click.option(
+    "--for",
+    "ttl_s",
+    metavar="TIME",
+    callback=read_duration,
+    default="60s",
+    show_default=True,
+    help="How long it stands: 90s, 10m, 2h.",
+)
+@click.option("--label", default="", help="Who it is for, in messages.")
+@timeout_flag
+@json_flag
+@with_client
+def reserve(
+    client: Client, size: str, device: str, ttl_s: float, label: str, timeout_s: float | None, as_json: bool
+) -> None:
+    """Makes SIZE (1.5GiB, 600MB) free by evicting idle models, and keeps it free; prints the id of the reservation.
+
+    Returns when the room is made; models that are busy are waited for.
+    """
+    reservation = client.reserve(size, device=device, ttl_s=ttl_s, label=label, timeout_s=timeout_s)
+    if as_json:
+        show.as_json(reservation)
+        return
+    click.echo(reservation.id)
+
+
+@click.command("release", short_help="End a reservation.")
+@click.argument("reservation", metavar="ID", type=click.IntRange(min=1))
+@with_client
+def release(client: Client, reservation: int) -> None:
+    """Ends the reservation ID, as `reserve` printed it. It is no failure if it has ended already."""
+    released = client.release(reservation)
+    click.echo(f"reservation {reservation} {'is released' if released else 'had ended already'}")
