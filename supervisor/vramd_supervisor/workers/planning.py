@@ -27,7 +27,7 @@ FACTS_S = 20.0
 
 NO_CUDA = (
     "llama.cpp here was built without CUDA; install the build for it: "
-    "pip install --force-reinstall --no-cache-dir llama-cpp-python "
+    "pip install --force-reinstall --no-deps --only-binary :all: 'llama-cpp-python>=0.3.36,<0.4' "
     "--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cu124"
 )
 
