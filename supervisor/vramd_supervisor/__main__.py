@@ -15,7 +15,7 @@ import click
 from vramd_proto.v1.rendezvous import default_runtime_dir
 
 from .core.config import Size
-from .core.sizes import parse_size
+from .core.sizes import parse_budget
 from .instance import AlreadyRunningError, Instance
 from .server import AddressInUseError, serve
 from .settings.settings_file import ConfigError, Flags, load_config
@@ -26,14 +26,10 @@ INTERNAL = 70
 
 def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Size]:
     """DEVICE=SIZE on the command line, by device. Called by click."""
-    budgets = {}
-    for text in given:
-        device, _equals, size = text.partition("=")
-        try:
-            budgets[device] = parse_size(size)
-        except ValueError as error:
-            raise click.BadParameter(f"{text!r}: {error}; for example host=600MiB") from None
-    return budgets
+    try:
+        return dict(map(parse_budget, given))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command("serve", context_settings={"show_default": True})

@@ -18,7 +18,7 @@ from vramd_supervisor.core.events import (
 )
 from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
 from vramd_supervisor.core.state import ModelState, RequestKind
-from vramd_supervisor.core.view import books, resident, residents
+from vramd_supervisor.core.view import books, resident, residents, taken_bytes
 
 NO_SPARE = Config(server=ServerConfig(spare=False))
 
@@ -568,3 +568,19 @@ def test_a_batch_longer_than_the_context_is_no_difference() -> None:
         == "batch_tokens is 512, asked for 2048"
     )
     assert not replace(settings, batch_tokens=2048).differences(LoadOptions(batch_tokens=4096))
+
+
+def test_what_a_load_will_take_does_not_count_as_taken_before_it_is_ready() -> None:
+    world = world_of()
+    request = world.request("middle")
+    world.run_errand()
+    world.run_errand()
+    assert (state(world, "middle"), taken_bytes(world.core.world, "card")) == (ModelState.LOADING, 0)
+    run_all(world)
+    assert taken_bytes(world.core.world, "card") == 4
+    world.caller(request, "end")
+    world.unload("middle")
+    world.run_errand()
+    assert taken_bytes(world.core.world, "card") == 4, "its memory is not back yet"
+    run_all(world)
+    assert taken_bytes(world.core.world, "card") == 0

@@ -24,7 +24,6 @@ class ModelState(Enum):
     STOPPING = auto()
 
 
-STARTABLE = frozenset({ModelState.UNLOADED, ModelState.QUEUED})
 COMING = frozenset({ModelState.STARTING, ModelState.LOADING})
 GOING = frozenset({ModelState.DRAINING, ModelState.STOPPING})
 

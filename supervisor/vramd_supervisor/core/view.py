@@ -71,6 +71,14 @@ def _resident(world: World, entry: Entry, now_s: float) -> Resident:
     )
 
 
+def taken_bytes(world: World, device: str) -> int:
+    """What processes that were ready once hold on a device in the ledger, those included whose memory is not back yet.
+
+    Where a driver does not tell what our processes take, this is what is known of it: a load takes it bit by bit.
+    """
+    return world.ledger.held_bytes([i.id for i in world.processes.values() if i.ready_s is not None], device)
+
+
 def books(world: World) -> dict[str, DeviceBooks]:
     """What the ledger says of each device."""
     ledger = world.ledger

@@ -10,6 +10,7 @@ import psutil
 from ..core.device_view import DeviceKind, Sample
 from ..core.events import DeviceSampled
 from ..core.ledger import Account
+from ..core.view import taken_bytes
 from ..loop import Loop
 from .devices import Device
 
@@ -52,7 +53,7 @@ class Sampler:
                 self._lost.discard(device.id)
             self._samples[device.id] = sample
             if ours is None:
-                ours = self._loop.core.world.ledger.reserved_bytes(device.id)
+                ours = taken_bytes(self._loop.core.world, device.id)
             external = max(0, sample.used_bytes - ours)
             self._loop.submit(DeviceSampled(self._loop.now_s(), device.id, sample.total_bytes, external))
 
