@@ -1,10 +1,13 @@
 """`vramd serve`: reads the flags and the configuration, then serves until somebody ends it.
 
+`python -m vramd_supervisor COMMAND` runs one of `ROOMS` instead, which prints one JSON document.
+
 Exit codes: 0 ended in order, 1 could not listen or use its runtime folder, 2 wrong usage or configuration, 69 already
 running, 70 internal.
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -20,6 +23,8 @@ from .instance import AlreadyRunningError, Instance
 from .server import AddressInUseError, serve
 from .settings.settings_file import ConfigError, Flags, load_config
 
+ROOMS = {"doctor": "doctor", "estimate": "estimate", "plan": "services.plan_cards"}
+"""Command → the module of this package whose `main` it is."""
 ALREADY_RUNNING = 69
 INTERNAL = 70
 
@@ -92,5 +97,13 @@ def main(
     sys.exit(0 if ended_well else INTERNAL)
 
 
+def dispatch(arguments: list[str]) -> None:
+    """Hands the arguments to the room that the first one names, else to `serve`; ends the process."""
+    if arguments and arguments[0] in ROOMS:
+        room = importlib.import_module(f".{ROOMS[arguments[0]]}", __package__)
+        room.main(arguments[1:], prog_name=f"vramd {arguments[0]}")
+    main(arguments, prog_name="vramd serve")
+
+
 if __name__ == "__main__":
-    main(prog_name="vramd serve")
+    dispatch(sys.argv[1:])

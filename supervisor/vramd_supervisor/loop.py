@@ -27,6 +27,7 @@ from .core.actions import (
     Load,
     ModelChanged,
     Notice,
+    PressureChanged,
     Refuse,
     Released,
     Report,
@@ -238,7 +239,7 @@ class Loop:
                     handle.cancel()
             case Exit():
                 self.exited.set()
-            case ModelChanged() | LedgerChanged() | Evicted() | Released():
+            case ModelChanged() | LedgerChanged() | Evicted() | Released() | PressureChanged():
                 self._publish(action)
             case _:
                 assert_never(action)

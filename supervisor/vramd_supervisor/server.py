@@ -10,13 +10,16 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import grpc
+import psutil
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from platformdirs import user_state_dir
 from typing_extensions import assert_never
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
@@ -24,15 +27,18 @@ from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
 from . import owner
-from .core.actions import Evicted, LedgerChanged, ModelChanged, Notice, Released
+from .core.actions import Evicted, LedgerChanged, ModelChanged, Notice, PressureChanged, Released
 from .core.config import Config
 from .core.core import Core
 from .core.device_view import DeviceLostError, Sample, limits
 from .core.events import ShutdownRequested, Started
+from .core.host_profile import default_threads
+from .devices.backend import has_further_backends, with_backends
 from .devices.devices import Device, find_devices
 from .devices.host_memory import usable_cores
 from .devices.sampler import Sampler, first_account
 from .files.folders import Folders
+from .files.memory_book import MemoryBook
 from .instance import Instance
 from .loop import Loop
 from .services.door import Door
@@ -41,8 +47,11 @@ from .services.service_inference import InferenceService
 from .services.service_models import ModelService, ResidentReader
 from .services.service_supervisor import Identity, SupervisorService
 from .workers import containment
+from .workers.lessons import Teacher
 from .workers.log_book import LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
+from .workers.quoter import Quoter, QuoterError
+from .workers.quotes import Quotes
 from .workers.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -84,6 +93,7 @@ class Parts:
     devices: list[Device]
     samples: dict[str, Sample]
     planning: Planning
+    quoter: Quoter
     workers: Workers
     feed: Feed
     logs: LogBook
@@ -125,13 +135,15 @@ async def serve(
     logs.close()
     await server.stop(END_GRACE_S)
     parts.workers.kill_all()
+    parts.quoter.close()
     leave_job()
     logging.getLogger().removeHandler(handler)
     return loop.failed is None
 
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) -> Parts:
-    devices = await asyncio.to_thread(find_devices, config)
+    quoter = Quoter(str(instance.folder.path), config.server.untested_engine)
+    devices = await _all_devices(config, quoter)
     samples = {device.id: await asyncio.to_thread(_first_sample, device) for device in devices}
     accounts = {}
     for device in devices:
@@ -139,12 +151,17 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) 
         accounts[device.id] = first_account(samples[device.id], may.budget_bytes, may.headroom_bytes)
     cores = usable_cores(config.server.reserved_cores)
     loop = Loop(Core(config, accounts, cores, UNKNOWN_FACTS.idle_bytes))
-    planning = Planning(loop, devices, cores)
+    quotes = Quotes(quoter, instance.folder.path / "skeletons", devices)
+    threads = default_threads(psutil.cpu_count(logical=False), cores)
+    planning = Planning(loop, devices, threads, quotes)
+    teacher = Teacher(MemoryBook(_state_folder() / "memory.sqlite3"), quotes)
+    await teacher.begin()
     workers = Workers(
         loop,
         devices,
         logs,
         planning,
+        teacher,
         instance.socket_dir,
         str(instance.folder.path),
         config.scheduling.stop_s,
@@ -158,7 +175,23 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) 
             log.info("%s", words)
 
     loop.connect(workers.perform, planning.find_plans, publish)
-    return Parts(loop, devices, samples, planning, workers, feed, logs, Folders(config, base, loop))
+    return Parts(loop, devices, samples, planning, quoter, workers, feed, logs, Folders(config, base, loop))
+
+
+async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
+    devices = await asyncio.to_thread(find_devices, config)
+    if not has_further_backends(os.environ):
+        return devices
+    try:
+        return await asyncio.to_thread(with_backends, quoter.devices, devices)
+    except (QuoterError, FuturesTimeoutError) as error:
+        log.warning("llama.cpp does not tell of its devices: %s", error)
+        return devices
+
+
+def _state_folder() -> Path:
+    """Where what outlives a supervisor is kept, for this user."""
+    return Path(os.environ.get("VRAMD_STATE_DIR") or user_state_dir("vramd", appauthor=False))
 
 
 def _in_words(notice: Notice) -> str:
@@ -168,6 +201,8 @@ def _in_words(notice: Notice) -> str:
             return f"{model} ({incarnation}): {after.name}: {cause}"
         case Evicted(model, incarnation, for_model, reason):
             return f"{model} ({incarnation}) is evicted for {for_model}: {reason}"
+        case PressureChanged(device, before, after, cause=cause):
+            return f"{device}: pressure {before.name} -> {after.name}: {cause}"
         case LedgerChanged() | Released():
             return ""
         case _:
@@ -205,7 +240,7 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
     # A load waits for room as long as a request may, and then takes its time.
     load_s = config.server.request_deadline_s + config.server.load_deadline_s
     unload_s = config.scheduling.drain_s + RELEASE_S
-    models = ModelService(loop, reader, parts.folders.rescan, load_s, unload_s)
+    models = ModelService(loop, reader, parts.planning, parts.folders.rescan, load_s, unload_s)
     add_ModelServiceServicer_to_server(models, server)
     identity = Identity(version("vramd"), address, loop.now_s())
     supervisor = SupervisorService(

@@ -135,10 +135,11 @@ def test_an_answer_nobody_can_rely_on_ends_the_process(tmp_path: Path) -> None:
     path = random_llama(tmp_path / "model.gguf")
     code = f"""
 from vramd_worker.llama.context import Chunk
-from vramd_worker.llama.load import LlamaSpec, open_model
+from vramd_worker.llama.load import open_model
+from vramd_worker.llama.parameters import LlamaSpec
 from vramd_worker.llama.native import bind, native_log
 library = bind(untested=False)
-spec = LlamaSpec({str(path)!r}, 256, 64, 64, 0, "f16", "")
+spec = LlamaSpec({str(path)!r}, 256, 64, 64, 0, "f16")
 opened = open_model(library, native_log(library), spec, 1, 1, lambda share: None)
 opened.context.compute([Chunk(slot=0, tokens=[10**6], position=0, output=True)])
 print("still here")
@@ -153,3 +154,16 @@ def test_importing_the_engine_imports_nothing_native() -> None:
     code = "import sys, vramd_worker.llama; print('llama_cpp' in sys.modules, 'jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_probe_imports_the_calls_alone_and_leaves_the_package_whole() -> None:
+    code = """
+import sys
+from vramd_worker.llama import probe
+assert probe().version
+print(sorted({"numpy", "jinja2", "llama_cpp"} & set(sys.modules)), "llama_cpp.llama_cpp" in sys.modules)
+import llama_cpp
+print(llama_cpp.llama_cpp is sys.modules["llama_cpp.llama_cpp"], hasattr(llama_cpp, "Llama"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["[] True", "True True"]

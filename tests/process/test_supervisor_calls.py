@@ -13,8 +13,8 @@ CONFIGURATION = "\n".join(
         simulated("blocked", card="", manners=["block-after-first-token"]),
         simulated("one", card="", parallel=1, tokens_per_s=20),
         simulated("a", card=""),
-        simulated("left", card="", tokens_per_s=20),
-        simulated("right", card="", tokens_per_s=20),
+        simulated("left", card="", tokens_per_s=20, threads=64),
+        simulated("right", card="", tokens_per_s=20, threads=64),
     )
 )
 

@@ -49,8 +49,8 @@ from vramd_supervisor.core.events import (
     WorkerStarted,
 )
 from vramd_supervisor.core.ledger import Account
-from vramd_supervisor.core.placement import Plan
-from vramd_supervisor.core.quote import Confidence, DeviceBytes, Quote, Source
+from vramd_supervisor.core.pressure import WINDOW_S
+from vramd_supervisor.core.quote import Confidence, DeviceBytes, Plan, Quote, Source
 from vramd_supervisor.core.receipt import Receipt
 from vramd_supervisor.core.state import RequestKind, is_pinned
 
@@ -71,7 +71,7 @@ def plan(needs: dict[str, int], parallel: int = 2) -> Plan:
     settings = Settings(2048, 2, device, -1, 512, "f16", parallel)
     return Plan(
         settings,
-        Quote({d: DeviceBytes(weights_bytes=b) for d, b in needs.items()}, Confidence.EXACT, Source.DECLARED),
+        Quote({d: DeviceBytes(weights_bytes=b) for d, b in needs.items()}, Confidence.EXACT, Source.DRY_RUN),
     )
 
 
@@ -278,7 +278,8 @@ class CoreWorld:
         self.tell(timer)
 
     def sample(self, device: str, external: int) -> None:
-        self.tell(DeviceSampled(self.now_s, device, BUDGETS[device], external))
+        used = external + sum(memory.get(device, 0) for memory in self.memory.values())
+        self.tell(DeviceSampled(self.now_s, device, BUDGETS[device], external, used))
 
     def rescan(self, without: str | None = None) -> None:
         self.tell(CatalogueRead(self.now_s, {name: known for name, known in MODELS.items() if name != without}))
@@ -287,8 +288,10 @@ class CoreWorld:
         """No more faults: what is asked for is done, what runs ends, nothing but one is pinned, until nothing moves."""
         for name, known in MODELS.items():
             self.pin(name, known.pinned)
-        for device in BUDGETS:
-            self.sample(device, 0)
+        for _ in range(2):  # closed devices have forgotten with the first and reopen with the second
+            self.now_s += WINDOW_S
+            for device in BUDGETS:
+                self.sample(device, 0)
         for reservation in self.reserved:
             self.release(reservation)
         while self.errands or self.granted:

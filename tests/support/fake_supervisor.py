@@ -190,8 +190,65 @@ def status_bytes(refusal: Refusal) -> bytes:
     return Status(message=refusal.message, details=details).SerializeToString()
 
 
+def settings() -> model_pb2.Settings:
+    """Everything decided, on a card."""
+    return model_pb2.Settings(
+        context_tokens=4096,
+        batch_tokens=512,
+        ubatch_tokens=512,
+        kv_type="f16",
+        flash_attention="auto",
+        parallel=4,
+        outputs=4,
+        gpu_layers=-1,
+        threads=2,
+        devices=["gpu0"],
+    )
+
+
+def quote() -> model_pb2.Quote:
+    """3 GiB on a card, and a process on the host."""
+    card = model_pb2.QuotedDevice(
+        id="gpu0", weights_bytes=2 << 30, context_bytes=512 << 20, compute_bytes=256 << 20, process_bytes=256 << 20
+    )
+    host = model_pb2.QuotedDevice(id="host", compute_bytes=16 << 20, process_bytes=48 << 20)
+    return model_pb2.Quote(source="dry_run", confidence="exact", seconds=0.25, devices=[card, host])
+
+
+def plan() -> model_pb2.PlanLoadResponse:
+    """A load that fits when another model has gone."""
+    card = model_pb2.PlannedDevice(
+        id="gpu0", free_bytes=2 << 30, reserved_bytes=3 << 29, external_bytes=1 << 30, headroom_bytes=512 << 20
+    )
+    gives_back = [model_pb2.GivenBack(id="gpu0", bytes=3 << 29), model_pb2.GivenBack(id="host", bytes=64 << 20)]
+    return model_pb2.PlanLoadResponse(
+        model="talker",
+        fits=True,
+        settings=settings(),
+        quote=quote(),
+        devices=[card, model_pb2.PlannedDevice(id="host", free_bytes=1 << 30)],
+        victims=[model_pb2.Victim(model="reader", incarnation=2, gives_back=gives_back)],
+        expected_load_s=2.5,
+        message="1.00 GiB are missing on gpu0",
+    )
+
+
+def plan_that_does_not_fit() -> model_pb2.PlanLoadResponse:
+    """A load with too much context, and what would fit instead."""
+    smaller = settings()
+    smaller.context_tokens, smaller.ubatch_tokens, smaller.kv_type = 1536, 128, "q8_0"
+    changes = ["ubatch 128", "kv-type q8_0", "context of 1536 tokens instead of 65536"]
+    found = plan()
+    found.fits, found.settings.context_tokens = False, 65536
+    found.message = "talker needs 10.50 GiB on gpu0, which may give 7.00 GiB in all"
+    found.nearest.add(settings=smaller, needed_bytes=3 << 30, changes=changes)
+    found.ClearField("victims")
+    found.ClearField("expected_load_s")
+    return found
+
+
 def resident(model: str = "talker") -> model_pb2.ResidentModel:
-    """A loaded model with every field set."""
+    """A loaded model with every field set but `degraded`."""
     return model_pb2.ResidentModel(
         model=model,
         incarnation=3,
@@ -207,6 +264,8 @@ def resident(model: str = "talker") -> model_pb2.ResidentModel:
         last_used_s=1.5,
         pinned=True,
         context_tokens=4096,
+        settings=settings(),
+        quote=quote(),
     )
 
 
@@ -225,6 +284,7 @@ def device(name: str = "gpu0") -> supervisor_pb2.Device:
         temperature_c=60,
         utilisation_percent=90,
         uuid="GPU-1",
+        pressure=supervisor_pb2.PRESSURE_NONE,
     )
 
 

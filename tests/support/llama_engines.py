@@ -90,6 +90,10 @@ def spec(
     context_tokens: int = 1024,
     batch_tokens: int = 64,
     kv_type: str = "f16",
+    outputs: int = 0,
+    flash_attention: str = "auto",
+    swa_full: bool = False,
+    kv_split: bool = False,
     untested: bool = False,
 ) -> LlamaSpec:
     return LlamaSpec(
@@ -99,7 +103,10 @@ def spec(
         ubatch_tokens=batch_tokens,
         gpu_layers=0,
         kv_type=kv_type,
-        gpu_uuid="",
+        outputs=outputs,
+        flash_attention=flash_attention,
+        swa_full=swa_full,
+        kv_split=kv_split,
         untested=untested,
     )
 

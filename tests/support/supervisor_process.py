@@ -131,7 +131,7 @@ class SupervisorProcess:
                 stdout=out,
                 stderr=out,
                 cwd=cwd or self.own,
-                env={**kept, **(environment or {})},
+                env={**kept, "VRAMD_STATE_DIR": str(self.own / "state"), **(environment or {})},
             )
 
     def _command(self, arguments: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ PACKAGES = {
     "vramd_proto": ROOT / "proto/vramd_proto",
 }
 HARMLESS = {
+    "bisect",
     "collections",
     "dataclasses",
     "difflib",

@@ -15,7 +15,7 @@ from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 
-OWN_SUPERVISOR = ("serve", "demo", "bench")
+OWN_SUPERVISOR = ("serve", "demo", "bench", "estimate")
 """Commands that call no supervisor of the user's; the help of the first is the supervisor's own."""
 
 PS_KEYS = [
@@ -33,6 +33,9 @@ PS_KEYS = [
     "last_used_s",
     "pinned",
     "context_tokens",
+    "degraded",
+    "settings",
+    "quote",
 ]
 
 
@@ -99,6 +102,7 @@ def test_status_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: 
         "utilisation_percent": 90,
         "uuid": "GPU-1",
         "unusable": None,
+        "pressure": "NONE",
     }
     assert [list(model) for model in told["models"]] == [PS_KEYS, PS_KEYS]
 

@@ -1,13 +1,19 @@
-"""Formulas against bytes that llama.cpp really allocated, and the ways to place a model."""
+"""Formulas against bytes that llama.cpp really allocated."""
+
+from dataclasses import replace
 
 import pytest
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem, Settings, Shape, Simulation
-from vramd_supervisor.core.closed_form import CUDA_CONTEXT_BYTES, quote, ubatch_tokens
+from vramd_supervisor.core.catalog import LoadOptions, ModelFile, Settings, Shape
+from vramd_supervisor.core.closed_form import (
+    CUDA_CONTEXT_BYTES,
+    WORKER_GROWTH_BYTES,
+    host_process_bytes,
+    quote,
+    ubatch_tokens,
+)
 from vramd_supervisor.core.config import Config, DeviceConfig, Headroom, ServerConfig, Size
-from vramd_supervisor.core.device_view import DeviceKind, DeviceView, limits
-from vramd_supervisor.core.errors import Refusal
-from vramd_supervisor.core.placement import Plan, decide, placements
+from vramd_supervisor.core.device_view import DeviceKind, limits
+from vramd_supervisor.core.placement import decide
 from vramd_supervisor.core.quote import Confidence, DeviceBytes, Source
 
 MIB = 1 << 20
@@ -56,11 +62,6 @@ MINILM = Shape(
     input_bytes=23 * MIB,
     layer_bytes=(3 * MIB,) * 6,
 )
-HOST = DeviceView("host", DeviceKind.HOST)
-CARD = DeviceView("gpu0", DeviceKind.NVIDIA)
-SECOND = DeviceView("gpu1", DeviceKind.NVIDIA)
-BLIND = DeviceView("gpu0", DeviceKind.NVIDIA, "this llama.cpp was built without CUDA")
-VIRTUAL = DeviceView("card", DeviceKind.VIRTUAL)
 
 
 def file(shape: Shape, trained: int = 131072) -> ModelFile:
@@ -76,8 +77,12 @@ def needs(
     layers: int = -1,
     kv_type: str = "f16",
     parallel: int = 1,
+    shares: tuple[tuple[str, float], ...] = (),
 ) -> dict[str, DeviceBytes]:
-    settings = Settings(context, 2, device, layers, min(512, context), kv_type, parallel)
+    batch = min(512, context)
+    ubatch = ubatch_tokens(shape, context, batch, None)
+    outputs = min(batch, parallel)
+    settings = Settings(context, 2, device, layers, batch, kv_type, parallel, ubatch, outputs=outputs, shares=shares)
     return dict(quote(file(shape), settings, IDLE).devices)
 
 
@@ -123,7 +128,7 @@ def test_everything_on_the_gpu_but_the_input() -> None:
     assert placed["gpu0"].weights_bytes == (411 + 32 * 125) * MIB
     assert placed["host"].weights_bytes == 282 * MIB
     assert placed["gpu0"].process_bytes == CUDA_CONTEXT_BYTES
-    assert placed["host"].process_bytes == IDLE
+    assert placed["host"].process_bytes == host_process_bytes(LLAMA_8B, IDLE)
     assert placed["host"].context_bytes == 0
 
 
@@ -159,7 +164,8 @@ def test_on_the_host_all_is_on_the_host() -> None:
 def test_an_encoder_has_no_cache_and_takes_an_input_whole() -> None:
     settings = decide(file(MINILM, trained=512), LoadOptions(), 2, "host")
     assert (settings.context_tokens, settings.batch_tokens) == (512, 512)
-    assert ubatch_tokens(MINILM, settings) == 512
+    assert settings.ubatch_tokens == settings.outputs == 512
+    assert ubatch_tokens(MINILM, 300, 300, None) == 300
     found = quote(file(MINILM, trained=512), settings, IDLE)
     assert found.devices["host"].context_bytes == 0
     assert (found.confidence, found.source) == (Confidence.CLOSE, Source.CLOSED_FORM)
@@ -180,96 +186,8 @@ def test_a_header_that_tells_nothing_gives_a_rough_quote() -> None:
     assert (found.confidence, found.source) == (Confidence.ROUGH, Source.FILE_SIZE)
     assert found.total_bytes > 1050 * MIB + IDLE
     on_card = quote(unknown, decide(unknown, LoadOptions(), 2, "gpu0"), IDLE)
-    assert on_card.devices["host"].total_bytes == IDLE
+    assert on_card.devices["host"].total_bytes == IDLE + WORKER_GROWTH_BYTES
     assert on_card.devices["gpu0"].total_bytes > 1050 * MIB + CUDA_CONTEXT_BYTES
-
-
-def test_what_is_left_open_is_decided() -> None:
-    assert decide(file(LLAMA_8B), LoadOptions(), 6, "gpu0") == Settings(8192, 6, "gpu0", -1, 512, "f16", 4)
-    assert decide(file(LLAMA_8B, trained=2048), LoadOptions(), 6, "host").context_tokens == 2048
-    assert decide(file(LLAMA_8B, trained=0), LoadOptions(), 6, "host").context_tokens == 4096
-    assert decide(file(LLAMA_8B, trained=2048), LoadOptions(context_tokens=4096), 6, "host").context_tokens == 4096
-    assert decide(file(LLAMA_8B), LoadOptions(context_tokens=100), 6, "host").batch_tokens == 100
-    asked = LoadOptions(300, 3, None, 7, 64, "q8_0", 2)
-    assert decide(file(LLAMA_8B), asked, 6, "gpu0") == Settings(300, 3, "gpu0", 7, 64, "q8_0", 2)
-
-
-def plans(
-    options: LoadOptions, *devices: DeviceView, configured: LoadOptions | None = None, source: ModelFile | None = None
-) -> tuple[Plan, ...] | Refusal:
-    model = Model("m", source or file(LLAMA_8B), configured or LoadOptions())
-    return placements(model, options, devices, 4, IDLE)
-
-
-def targets(found: tuple[Plan, ...] | Refusal) -> list[str]:
-    assert not isinstance(found, Refusal)
-    return [plan.settings.device for plan in found]
-
-
-def why(found: tuple[Plan, ...] | Refusal) -> Reason:
-    assert isinstance(found, Refusal)
-    return found.reason
-
-
-def test_each_usable_gpu_then_the_host() -> None:
-    assert targets(plans(LoadOptions(), HOST, CARD, SECOND, VIRTUAL)) == ["gpu0", "gpu1", "host"]
-    assert targets(plans(LoadOptions(device="auto"), HOST, BLIND, SECOND)) == ["gpu1", "host"]
-    assert targets(plans(LoadOptions(gpu_layers=0), HOST, CARD)) == ["host"]
-    assert targets(plans(LoadOptions(), HOST)) == ["host"]
-
-
-def test_a_device_that_was_asked_for_is_the_only_one() -> None:
-    assert targets(plans(LoadOptions(device="gpu1"), HOST, CARD, SECOND)) == ["gpu1"]
-    assert targets(plans(LoadOptions(device="host"), HOST, CARD)) == ["host"]
-    assert targets(plans(LoadOptions(), HOST, CARD, configured=LoadOptions(device="host"))) == ["host"]
-    assert targets(plans(LoadOptions(device="gpu0"), HOST, CARD, configured=LoadOptions(device="host"))) == ["gpu0"]
-
-
-def test_a_device_that_cannot_hold_the_model_is_refused() -> None:
-    for device in ("gpu7", "gpu0", "card"):
-        found = plans(LoadOptions(device=device), HOST, BLIND, VIRTUAL)
-        assert why(found) is Reason.DEVICE_UNUSABLE
-        assert isinstance(found, Refusal)
-        assert found.metadata == {"model": "m", "device": device}
-
-
-def test_what_was_asked_for_stays_what_was_asked_for() -> None:
-    asked = LoadOptions(context_tokens=1000, gpu_layers=5, batch_tokens=64, parallel=2, threads=9)
-    found = plans(asked, HOST, CARD)
-    assert not isinstance(found, Refusal)
-    assert [plan.settings.differences(asked) for plan in found] == ["", ""]
-
-
-def test_a_damaged_model_is_refused_with_its_problem() -> None:
-    damaged = ModelFile("/m.gguf", 3, problem=Problem(Reason.MODEL_FILE_MISSING, "/m.gguf is not there"))
-    found = plans(LoadOptions(), HOST, source=damaged)
-    assert why(found) is Reason.MODEL_FILE_MISSING
-    assert isinstance(found, Refusal)
-    assert found.metadata == {"model": "m", "path": "/m.gguf"}
-    assert found.message == "m: /m.gguf is not there"
-
-
-def simulated(options: LoadOptions, *devices: DeviceView) -> tuple[Plan, ...] | Refusal:
-    memory = {"host": 60 * MIB, "card": 3000 * MIB}
-    return placements(Model("s", Simulation(memory, 1, 40, (), True)), options, devices, 4, IDLE)
-
-
-def test_a_simulated_model_takes_what_it_declares() -> None:
-    found = simulated(LoadOptions(), HOST, VIRTUAL)
-    assert not isinstance(found, Refusal)
-    [plan] = found
-    assert plan.settings == Settings(4096, 4, "card", -1, 512, "f16", 4)
-    assert {device: need.total_bytes for device, need in plan.quote.devices.items()} == {
-        "host": 60 * MIB,
-        "card": 3000 * MIB,
-    }
-    assert (plan.quote.confidence, plan.quote.source) == (Confidence.EXACT, Source.DECLARED)
-
-
-def test_a_simulated_model_stays_where_it_is_declared() -> None:
-    assert targets(simulated(LoadOptions(device="host"), HOST, VIRTUAL)) == ["host"]
-    assert why(simulated(LoadOptions(device="gpu0"), HOST, VIRTUAL, CARD)) is Reason.DEVICE_UNUSABLE
-    assert why(simulated(LoadOptions(), HOST)) is Reason.DEVICE_UNUSABLE
 
 
 def test_limits_of_a_device() -> None:
@@ -287,3 +205,30 @@ def test_limits_of_a_device() -> None:
     assert (own.headroom_bytes, own.budget_bytes) == (7, MIB)
     small = limits(config, "gpu0", DeviceKind.NVIDIA, 1000)
     assert (small.headroom_bytes, small.budget_bytes) == (7, 1000)
+
+
+def test_several_cards_share_the_layers() -> None:
+    placed = needs(LLAMA_8B, shares=(("gpu0", 2.0), ("gpu1", 1.0)))
+    assert placed["gpu0"].weights_bytes == 22 * 125 * MIB
+    assert placed["gpu1"].weights_bytes == (10 * 125 + 411) * MIB
+    assert placed["gpu0"].context_bytes + placed["gpu1"].context_bytes == 1024 * MIB
+    assert placed["gpu1"].process_bytes == CUDA_CONTEXT_BYTES
+    assert placed["host"].weights_bytes == 282 * MIB
+
+
+def test_settings_that_waste_memory_do() -> None:
+    usual = Settings(8192, 2, "gpu0", -1, 512, "f16", 4)
+
+    def total(shape: Shape, **changes: object) -> int:
+        return quote(file(shape), replace(usual, **changes), IDLE).total_bytes  # type: ignore[arg-type]
+
+    assert total(GEMMA_4B, swa_full=True) - total(GEMMA_4B) > 400 * MIB
+    assert total(LLAMA_8B, flash_attention="off") - total(LLAMA_8B) > 400 * MIB
+    assert total(LLAMA_8B, outputs=512) - total(LLAMA_8B) > 200 * MIB
+    assert total(LLAMA_8B, ubatch_tokens=128) < total(LLAMA_8B)
+
+
+def test_sequences_with_caches_of_their_own_share_the_context_out() -> None:
+    split = Settings(8000, 2, "gpu0", -1, 512, "f16", 4, kv_split=True)
+    assert quote(file(LLAMA_8B), split, IDLE).devices["gpu0"].context_bytes == 1024 * MIB
+    assert quote(file(LLAMA_8B), replace(split, parallel=3), IDLE).devices["gpu0"].context_bytes == 1056 * MIB

@@ -581,6 +581,6 @@ def test_what_a_load_will_take_does_not_count_as_taken_before_it_is_ready() -> N
     world.caller(request, "end")
     world.unload("middle")
     world.run_errand()
-    assert taken_bytes(world.core.world, "card") == 4, "its memory is not back yet"
+    assert taken_bytes(world.core.world, "card") == 0, "who is dead takes nothing for certain"
     run_all(world)
     assert taken_bytes(world.core.world, "card") == 0

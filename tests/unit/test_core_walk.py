@@ -97,6 +97,7 @@ class Walk(RuleBasedStateMachine):
     def teardown(self) -> None:
         """With all faults over, everybody is answered, and an end leaves nothing behind."""
         self.world.settle_down()
+        self.nobody_lost()
         assert not self.world.core.world.queued, "somebody waits for ever"
         assert not self.world.core.world.announcing, "a reservation waits for ever"
         self.world.shut_down()

@@ -12,8 +12,10 @@ from vramd_supervisor.core.config import Config, DeviceConfig, Size
 from vramd_supervisor.core.device_view import DeviceKind, DeviceLostError, Sample
 from vramd_supervisor.devices.cgroup import Cgroups, MemoryLimit
 from vramd_supervisor.devices.devices import Device, find_devices
+from vramd_supervisor.devices.drm import Roots
 from vramd_supervisor.devices.host_memory import HostProbe, usable_cores
 from vramd_supervisor.devices.nvml import Card, Nvml, find_cards, load_nvml
+from vramd_supervisor.devices.pids import PidNumbers
 
 MIB = 1 << 20
 T = TypeVar("T")
@@ -26,6 +28,7 @@ class FakeNvmlError(Exception):
         self.value = value
 
 
+NO_NAMESPACES, NO_CARDS = PidNumbers(Path("/nowhere")), Roots(Path("/nowhere"), Path("/nowhere"))
 NOT_SUPPORTED, GPU_IS_LOST = FakeNvmlError(3), FakeNvmlError(15)
 
 
@@ -47,12 +50,18 @@ class FakeRates:
 
 
 @dataclass
+class FakePci:
+    busId: str | bytes
+
+
+@dataclass
 class FakeCard:
     """Answers; an error in place of one is raised."""
 
     uuid: str | bytes | FakeNvmlError = "GPU-1"
     name: str | bytes = "Fake 4090"
     memory: FakeMemory | FakeNvmlError = field(default_factory=lambda: FakeMemory(8192 * MIB, 6144 * MIB))
+    pci: FakePci | FakeNvmlError = field(default_factory=lambda: FakePci(b"00000000:0A:00.0"))
     mig: list[int] | FakeNvmlError = NOT_SUPPORTED
     temperature: int | FakeNvmlError = 61
     rates: FakeRates | FakeNvmlError = field(default_factory=lambda: FakeRates(97))
@@ -82,6 +91,9 @@ class FakeNvml:
 
     def nvmlDeviceGetName(self, handle: object) -> str | bytes:
         return card(handle).name
+
+    def nvmlDeviceGetPciInfo(self, handle: object) -> FakePci:
+        return answer(card(handle).pci)
 
     def nvmlDeviceGetMemoryInfo(self, handle: object) -> FakeMemory:
         return answer(card(handle).memory)
@@ -115,7 +127,7 @@ def answer(said: T | FakeNvmlError) -> T:
 
 
 def one(fake: FakeCard) -> Card:
-    return Card(FakeNvml([fake]), 0)
+    return Card(FakeNvml([fake]), 0, NO_NAMESPACES, tells_all=True)
 
 
 def test_a_card_is_sampled() -> None:
@@ -141,7 +153,9 @@ def test_a_lost_card_says_so() -> None:
         ([FakeProcess(7, 300), FakeProcess(8, 900)], [FakeProcess(7, 310)], 310),
         ([FakeProcess(7, None)], [FakeProcess(7, None)], None),
         ([FakeProcess(7, None)], [FakeProcess(7, 5)], 5),
-        ([FakeProcess(8, 300)], [], None),
+        ([FakeProcess(8, 300)], [], 0),
+        ([], [], 0),
+        ([FakeProcess(8, 300)], NOT_SUPPORTED, None),
         (NOT_SUPPORTED, [FakeProcess(7, 310)], 310),
         (GPU_IS_LOST, GPU_IS_LOST, None),
     ],
@@ -153,7 +167,7 @@ def test_bytes_of_a_process(
 
 
 def found(nvml: Nvml, devices: Mapping[str, DeviceConfig] | None = None) -> dict[str, Device]:
-    return {device.id: device for device in find_devices(Config(devices=devices or {}), nvml)}
+    return {device.id: device for device in find_devices(Config(devices=devices or {}), nvml, NO_CARDS)}
 
 
 def test_cards_virtual_devices_and_the_host_are_found() -> None:
@@ -186,12 +200,24 @@ def test_the_real_binding_loads_or_there_is_no_driver() -> None:
     ("fake", "words"),
     [
         (FakeCard(mig=[1, 1]), "MIG"),
-        (FakeCard(memory=NOT_SUPPORTED), "no memory of its own"),
+        (FakeCard(memory=NOT_SUPPORTED), "no memory of its own: models go to the host's"),
         (FakeCard(memory=GPU_IS_LOST), "does not say"),
     ],
 )
 def test_a_card_that_cannot_be_used_is_shown_with_the_reason(fake: FakeCard, words: str) -> None:
     assert words in found(FakeNvml([fake]))["gpu0"].unusable
+
+
+def test_a_card_without_memory_of_its_own_has_the_hosts() -> None:
+    devices = found(FakeNvml([FakeCard(memory=NOT_SUPPORTED), FakeCard()]))
+    assert [devices[id_].pool for id_ in ("gpu0", "gpu1", "host")] == ["host", "gpu1", "host"]
+    seen, host = devices["gpu0"].probe.sample(), devices["host"].probe.sample()
+    assert (seen.total_bytes, seen.temperature_c) == (host.total_bytes, 61)
+
+
+def test_a_card_is_known_by_its_place() -> None:
+    assert found(FakeNvml([FakeCard()]))["gpu0"].pci_id == "0000:0a:00.0"
+    assert found(FakeNvml([FakeCard(pci=NOT_SUPPORTED)]))["gpu0"].pci_id == ""
 
 
 def test_a_card_that_is_not_split_is_usable() -> None:

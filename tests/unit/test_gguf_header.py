@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.gguf_bytes import F16, Q8_0, Plain, Row, gguf, llama, llama_rows, text
+from support.gguf_bytes import F16, F32, Q8_0, Plain, Row, gguf, llama, llama_rows, text
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import ModelFile
 from vramd_supervisor.files.gguf_header import read_header
 from vramd_supervisor.files.gguf_model import describe
-from vramd_supervisor.files.gguf_values import Tensor, UnreadableModelError
+from vramd_supervisor.files.gguf_values import Elements, Tensor, UnreadableModelError
 
 GOOD = llama()
 
@@ -156,6 +156,16 @@ def with_entries(*entries: bytes, tensors: int = 0, claimed: int | None = None) 
 
 
 TENSOR = text("t") + struct.pack("<I", 1)
+
+
+def two_tensors_at(*offsets: int) -> bytes:
+    """Of 32 bytes each."""
+    rows = [
+        text(name) + struct.pack("<IQIQ", 1, 8, F32, offset) for name, offset in zip(("a", "b"), offsets, strict=True)
+    ]
+    return with_entries(entry("general.architecture", 8, text("llama")), tensors=2) + b"".join(rows) + b"\0" * 999
+
+
 BAD = {
     "empty": b"",
     "three bytes": b"GGU",
@@ -193,6 +203,9 @@ BAD = {
     "a tensor between blocks": with_entries(tensors=1) + TENSOR + struct.pack("<QIQ", 33, Q8_0, 0) + b"\0" * 999,
     "a tensor off its place": with_entries(tensors=1) + TENSOR + struct.pack("<QIQ", 1, 0, 3) + b"\0" * 999,
     "a tensor twice": gguf({"general.architecture": "llama"}, [Row("t", (1,)), Row("t", (1,))]),
+    "tensors that overlap": two_tensors_at(0, 0),
+    "tensors with a gap between": two_tensors_at(0, 64),
+    "tensors in another order": two_tensors_at(32, 0),
     "cut off in the weights": GOOD[:-100],
     "cut off in the header": GOOD[:200],
     "no weights": gguf({"general.architecture": "llama"}, llama_rows(1), data=False),
@@ -209,6 +222,10 @@ def test_a_damaged_file_is_a_problem(tmp_path: Path, name: str) -> None:
     reason, words = refused(written(tmp_path, BAD[name]))
     assert reason is Reason.MODEL_FILE_INVALID
     assert 0 < len(words) < 500
+
+
+def test_tensors_side_by_side_are_read(tmp_path: Path) -> None:
+    assert read(written(tmp_path, two_tensors_at(0, 32))).parameters == 16
 
 
 def test_what_was_cut_off_is_named(tmp_path: Path) -> None:
@@ -239,7 +256,27 @@ def test_nonsense_in_the_metadata_counts_as_not_there(tmp_path: Path, key: str, 
 def test_a_type_of_tensor_that_is_newer_than_vramd_ends_where_the_next_begins(tmp_path: Path) -> None:
     rows = [Row("token_embd.weight", (64,), 999, size_bytes=96), Row("output.weight", (64,), 999, size_bytes=64)]
     header = read_header(written(tmp_path, gguf({"general.architecture": "llama"}, rows)))
-    assert header.tensors == (Tensor("token_embd.weight", 999, 64, 96), Tensor("output.weight", 999, 64, 64))
+    assert header.tensors == (Tensor("token_embd.weight", 999, (64,), 96), Tensor("output.weight", 999, (64,), 64))
+    assert [tensor.elements for tensor in header.tensors] == [64, 64]
+
+
+def test_what_a_rewrite_needs_is_kept(tmp_path: Path) -> None:
+    metadata: dict[str, Plain] = {
+        "general.alignment": 32,
+        "general.name": "x",
+        "k.number": 0.5,
+        "k.flag": True,
+        "k.short": [1, 2],
+        "k.long": [7] * 1025,
+        "k.texts": ["a", "b"],
+    }
+    header = read_header(written(tmp_path, gguf(metadata, [Row("a", (2, 3, 4), F16), Row("b", ())])))
+    assert header.kinds == dict(zip(metadata, (4, 8, 6, 7, 9, 9, 9), strict=True))
+    assert header.metadata["k.short"] == Elements(4, 2, (1, 2))
+    assert header.metadata["k.long"] == Elements(4, 1025)
+    assert header.metadata["k.texts"] == Elements(8, 2)
+    assert header.alignment == 32
+    assert header.tensors == (Tensor("a", F16, (2, 3, 4), 48), Tensor("b", 0, (), 4))
 
 
 def test_a_hole_of_a_terabyte_is_no_matter(tmp_path: Path) -> None:

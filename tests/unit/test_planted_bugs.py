@@ -18,7 +18,7 @@ BUGS = {
         "really taken",
     ),
     "a busy model is a victim": (
-        "scheduler.py",
+        "holders.py",
         "owner.state is ModelState.READY and not incarnation.in_flight and not owner.queue",
         "owner.state is ModelState.READY",
         "a busy model was made a victim",

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 import vramd
-from support.fake_supervisor import FakeSupervisor, Refusal, Wait, answer, device, known, receipt, resident
+from support.fake_supervisor import (
+    FakeSupervisor,
+    Refusal,
+    Wait,
+    answer,
+    device,
+    known,
+    plan,
+    plan_that_does_not_fit,
+    receipt,
+    resident,
+)
 from vramd.error_table import BY_CODE, BY_REASON
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
@@ -43,13 +54,16 @@ CONTENTED = {
 }
 """Examples that go on after the failure, and what fails in them; in the others everything does."""
 
+ROOMS_OF_CALLS = ("vramd.announcing", "vramd.planning")
+"""Whose classes the clients extend."""
+
 NEEDS_A_PROCESS = "vramd.supervisor"
 """Examples that start a supervisor are run where processes are."""
 
 
 def members(value: type) -> Iterator[tuple[str, object]]:
     """The public methods and properties that a class has of its own, or from the room of calls that it extends."""
-    rooms = [kind for kind in value.__mro__ if kind is value or kind.__module__ == "vramd.announcing"]
+    rooms = [kind for kind in value.__mro__ if kind is value or kind.__module__ in ROOMS_OF_CALLS]
     for name, member in (member for room in rooms for member in vars(room).items()):
         if not name.startswith("_") and isinstance(member, types.FunctionType | property | classmethod):
             yield f"{value.__name__}.{name}", member
@@ -78,6 +92,9 @@ def events() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
     evicted = supervisor_pb2.Evicted(model="reader", incarnation=2, for_model="talker", reason="least recently used")
     row = supervisor_pb2.LedgerRow(id="gpu0", reserved_bytes=3 << 30, budget_bytes=7 << 30)
     ledger = supervisor_pb2.LedgerChanged(devices=[row], cause="talker is loaded")
+    pressed = supervisor_pb2.PressureChanged(
+        device="gpu0", before=supervisor_pb2.PRESSURE_WARN, after=supervisor_pb2.PRESSURE_CLOSED
+    )
     ready = supervisor_pb2.ModelChanged(
         model="talker", before=model_pb2.MODEL_STATE_LOADING, after=model_pb2.MODEL_STATE_READY
     )
@@ -85,12 +102,15 @@ def events() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
         supervisor_pb2.WatchEventsResponse(sequence=7, kind=supervisor_pb2.EVENT_KIND_EVICTION, evicted=evicted),
         supervisor_pb2.WatchEventsResponse(sequence=8, kind=supervisor_pb2.EVENT_KIND_MODEL, model_changed=ready),
         supervisor_pb2.WatchEventsResponse(sequence=9, kind=supervisor_pb2.EVENT_KIND_LEDGER, ledger_changed=ledger),
+        supervisor_pb2.WatchEventsResponse(
+            sequence=10, kind=supervisor_pb2.EVENT_KIND_PRESSURE, pressure_changed=pressed
+        ),
     )
 
 
 def wanted(text: str) -> tuple[supervisor_pb2.WatchEventsResponse | Wait, ...]:
     """The events that an example watches; none while it only listens."""
-    kinds = [kind for kind in ("EVICTION", "MODEL", "LEDGER") if f'watch(["{kind}"])' in text]
+    kinds = [kind for kind in ("EVICTION", "MODEL", "LEDGER", "PRESSURE") if f'watch(["{kind}"])' in text]
     if ".on(" in text:
         return (Wait(),)
     return tuple(event for event in events() if not kinds or supervisor_pb2.EventKind.Name(event.kind)[11:] in kinds)
@@ -114,6 +134,7 @@ def script(fake: FakeSupervisor, text: str) -> None:
     fake.script("GetModel", model_pb2.GetModelResponse(model=known(), resident=resident()))
     fake.script("RescanModels", model_pb2.RescanModelsResponse(added=["reader"], known=2))
     fake.script("LoadModel", loading, ready)
+    fake.script("PlanLoad", plan_that_does_not_fit() if ".nearest" in text else plan())
     fake.script("UnloadModel", model_pb2.UnloadModelResponse(receipt=receipt()))
     fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=pinned))
     fake.script("RestartModel", model_pb2.RestartModelResponse(resident=resident()))

@@ -5,7 +5,17 @@ from vramd_proto.v1 import inference_pb2, worker_pb2
 from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.statuses import unpack
 from vramd_worker import translate
-from vramd_worker.engine import EngineError, Finish, FinishReason, Job, Message, Piece, Sampling
+from vramd_worker.engine import (
+    DeviceMemory,
+    EngineError,
+    Finish,
+    FinishReason,
+    Job,
+    Loaded,
+    Message,
+    Piece,
+    Sampling,
+)
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.refusals import incident, refusal
 from vramd_worker.simulated import Manner, SimulatedSpec
@@ -68,9 +78,52 @@ def test_each_engine_gets_what_it_is_loaded_with() -> None:
         1, 2, 3, frozenset({Manner.OOM, Manner.BUG}), 4
     )
     llama = worker_pb2.LlamaModel(
-        path="p", context_tokens=1, batch_tokens=2, ubatch_tokens=3, gpu_layers=-1, kv_type="f16", gpu_uuid="u"
+        path="p",
+        context_tokens=1,
+        batch_tokens=2,
+        ubatch_tokens=3,
+        gpu_layers=-1,
+        kv_type="f16",
+        gpu_uuids=["u", "v"],
+        outputs=4,
+        flash_attention="off",
+        swa_full=True,
+        kv_split=True,
+        backend_devices=["Vulkan0"],
+        split=[0.25, 0.75],
+        warm_up_batch=True,
     )
-    assert translate.spec(worker_pb2.WorkerLoadRequest(llama=llama)) == LlamaSpec("p", 1, 2, 3, -1, "f16", "u")
+    assert translate.spec(worker_pb2.WorkerLoadRequest(llama=llama)) == LlamaSpec(
+        path="p",
+        context_tokens=1,
+        batch_tokens=2,
+        ubatch_tokens=3,
+        gpu_layers=-1,
+        kv_type="f16",
+        gpu_uuids=("u", "v"),
+        backend_devices=("Vulkan0",),
+        split=(0.25, 0.75),
+        outputs=4,
+        flash_attention="off",
+        swa_full=True,
+        kv_split=True,
+        warm_up_batch=True,
+    )
+
+
+def test_settings_that_are_not_sent_are_the_thrifty_ones() -> None:
+    sent = worker_pb2.LlamaModel(path="p", context_tokens=1, batch_tokens=2, ubatch_tokens=3, kv_type="f16")
+    assert translate.spec(worker_pb2.WorkerLoadRequest(llama=sent)) == LlamaSpec("p", 1, 2, 3, 0, "f16")
+
+
+def test_a_load_tells_what_its_engine_counted() -> None:
+    counted = (DeviceMemory("", 1, 2, 3), DeviceMemory("CUDA0", 4, 5, 6))
+    told = translate.loaded(Loaded(7, 8, 9, True, counted)).loaded
+    assert [(one.device, one.weights_bytes, one.context_bytes, one.compute_bytes) for one in told.memory] == [
+        ("", 1, 2, 3),
+        ("CUDA0", 4, 5, 6),
+    ]
+    assert not translate.loaded(Loaded(7, 8, 9, True)).loaded.memory
 
 
 @pytest.mark.parametrize(

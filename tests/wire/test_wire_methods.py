@@ -65,6 +65,12 @@ def rescan_models(caller: Caller) -> None:
     assert (answer.known, list(answer.added), list(answer.removed)) == (3, [], [])
 
 
+def plan_load(caller: Caller) -> None:
+    request = model_pb2.PlanLoadRequest(model="talker")
+    answer = caller.models.PlanLoad(request, metadata=caller.metadata, timeout=BOUND_S)
+    assert (answer.model, answer.fits, answer.quote.source) == ("talker", True, "declared")
+
+
 def load_model(caller: Caller) -> None:
     request = model_pb2.LoadModelRequest(model="talker")
     answers = list(caller.models.LoadModel(request, metadata=caller.metadata, timeout=BOUND_S))
@@ -158,6 +164,7 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "GetModel": get_model,
     "RescanModels": rescan_models,
     "LoadModel": load_model,
+    "PlanLoad": plan_load,
     "UnloadModel": unload_model,
     "UpdateModel": update_model,
     "RestartModel": restart_model,

@@ -1,7 +1,8 @@
 """The first statements of a worker process: a script, started by its path as `python -I boot.py vramd_worker`.
 
-The argument only names the process in listings. Until the orders have come, the standard library is all there is; and
-until this process is tied to its parent, nothing slow or native may run here.
+The argument names the process in listings; `vramd_quoter` there makes it the helper that plans loads and does none.
+Until the orders have come, the standard library is all there is; and until this process is tied to its parent, nothing
+slow or native may run here.
 """
 
 import ctypes
@@ -10,6 +11,7 @@ import os
 import sys
 
 MOST_ORDER_BYTES = 64 * 1024
+QUOTER = "vramd_quoter"
 PR_SET_PDEATHSIG = 1
 SIGKILL = 9
 
@@ -20,15 +22,16 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
 
 
-def read_orders() -> bytes:
-    """The line that the supervisor writes to stdin; waits for it. Ends the process if there is none."""
+def read_orders() -> tuple[bytes, bytes]:
+    """The line that the supervisor writes to stdin, and what came behind it; waits. Ends the process without one."""
     line = b""
     while b"\n" not in line:
         read = os.read(0, MOST_ORDER_BYTES)
         line += read
         if not read or len(line) > MOST_ORDER_BYTES:
             sys.exit("vramd worker: no orders on stdin. A worker is started by the supervisor only: `vramd serve`")
-    return line
+    orders, _, more = line.partition(b"\n")
+    return orders, more
 
 
 def find_packages_in(folders: list[str]) -> None:
@@ -41,7 +44,7 @@ def find_packages_in(folders: list[str]) -> None:
 def main() -> None:
     """From the first statement to the worker proper; returns when the process may end."""
     die_with_parent()
-    line = read_orders()
+    line, more = read_orders()
     orders = json.loads(line)
     parent_pid = int(orders["parent_pid"])
     if sys.platform != "win32" and os.getppid() != parent_pid:
@@ -51,6 +54,14 @@ def main() -> None:
     # Only now can our own packages be found.
     from vramd_worker import containment, lifeline  # noqa: PLC0415
 
+    if sys.argv[1:] == [QUOTER]:
+        requests_fd = lifeline.take(parent_pid)
+        containment.step_back()
+        answers_fd = containment.take_stdout()
+        from vramd_worker import quoter  # noqa: PLC0415
+
+        quoter.run(requests_fd, more, answers_fd)
+        return
     lifeline.hold(parent_pid)
     containment.step_back()
     hello_fd = containment.take_stdout()

@@ -96,6 +96,17 @@ class Vectors:
 
 
 @dataclass(frozen=True)
+class DeviceMemory:
+    """What a loaded model takes on one device."""
+
+    device: str
+    """Name of the device as its engine calls it; empty for the host."""
+    weights_bytes: int
+    context_bytes: int
+    compute_bytes: int
+
+
+@dataclass(frozen=True)
 class Loaded:
     """What a load came to."""
 
@@ -104,6 +115,8 @@ class Loaded:
     embedding_dimensions: int
     """0: the model gives no embeddings."""
     has_chat_template: bool
+    memory: tuple[DeviceMemory, ...] = ()
+    """By the engine's own count; empty if it cannot tell."""
 
 
 Emit = Callable[[Piece | EngineError], None]

@@ -14,7 +14,12 @@ GONE = 1
 
 
 def hold(parent_pid: int) -> None:
-    """Takes stdin as the lifeline and watches it from a thread: its end is the end of this process.
+    """Takes stdin as the lifeline and watches it from a thread: its end is the end of this process."""
+    threading.Thread(target=_until_end_of_file, args=(take(parent_pid),), name="lifeline", daemon=True).start()
+
+
+def take(parent_pid: int) -> int:
+    """Takes stdin as the lifeline and returns its descriptor. Whoever reads it has to end the process at its end.
 
     Descriptor 0 is the null device afterwards: no child may inherit the lifeline, and on Windows a descriptor that a
     thread waits on blocks whoever asks for its kind, as the start-up of native libraries does.
@@ -23,9 +28,9 @@ def hold(parent_pid: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    threading.Thread(target=_until_end_of_file, args=(line,), name="lifeline", daemon=True).start()
     if sys.platform == "darwin":
         threading.Thread(target=_until_exit, args=(parent_pid,), name="parent", daemon=True).start()
+    return line
 
 
 def _until_end_of_file(line: int) -> None:

@@ -1,6 +1,7 @@
 """Between the wire's messages and the engines' values. Only conversion: requests were checked when they came in."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from vramd_proto.v1 import inference_pb2, worker_pb2
 
@@ -69,6 +70,7 @@ def loaded(result: Loaded) -> worker_pb2.WorkerLoadResponse:
             trained_context_tokens=result.trained_context_tokens,
             embedding_dimensions=result.embedding_dimensions,
             has_chat_template=result.has_chat_template,
+            memory=[worker_pb2.WorkerMemory(**asdict(one)) for one in result.memory],
         )
     )
 
@@ -120,5 +122,12 @@ def _llama_spec(model: worker_pb2.LlamaModel) -> LlamaSpec:
         ubatch_tokens=model.ubatch_tokens,
         gpu_layers=model.gpu_layers,
         kv_type=model.kv_type,
-        gpu_uuid=model.gpu_uuid,
+        gpu_uuids=tuple(model.gpu_uuids),
+        backend_devices=tuple(model.backend_devices),
+        split=tuple(model.split),
+        outputs=model.outputs,
+        flash_attention=model.flash_attention or "auto",
+        swa_full=model.swa_full,
+        kv_split=model.kv_split,
+        warm_up_batch=model.warm_up_batch,
     )

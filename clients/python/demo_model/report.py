@@ -27,8 +27,6 @@ def ask(path: Path, prompts: Sequence[str], context_tokens: int = 512) -> list[s
         ubatch_tokens=128,
         gpu_layers=0,
         kv_type="f16",
-        gpu_uuid="",
-        untested=False,
     )
     engine = LlamaEngine(spec, threads=2, parallel=1)
     engine.load(lambda _share: None)

@@ -11,6 +11,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vramd.answer_values import Embeddings as Embeddings
+    from vramd.answer_values import Finish as Finish
+    from vramd.answer_values import Usage as Usage
     from vramd.async_client import AsyncClient as AsyncClient
     from vramd.async_stream import AsyncFeed as AsyncFeed
     from vramd.async_stream import AsyncStream as AsyncStream
@@ -45,6 +48,15 @@ if TYPE_CHECKING:
     from vramd.errors import VramdError as VramdError
     from vramd.errors import WorkerCrashed as WorkerCrashed
     from vramd.listening import Subscription as Subscription
+    from vramd.plan_values import GivenBack as GivenBack
+    from vramd.plan_values import NearestSettings as NearestSettings
+    from vramd.plan_values import Plan as Plan
+    from vramd.plan_values import PlannedDevice as PlannedDevice
+    from vramd.plan_values import PlanSettings as PlanSettings
+    from vramd.plan_values import Quote as Quote
+    from vramd.plan_values import QuotedDevice as QuotedDevice
+    from vramd.plan_values import Victim as Victim
+    from vramd.pressure import PressureChanged as PressureChanged
     from vramd.requests import AnswerSettings as AnswerSettings
     from vramd.requests import LoadSettings as LoadSettings
     from vramd.reservation import Reservation as Reservation
@@ -54,10 +66,8 @@ if TYPE_CHECKING:
     from vramd.values import Device as Device
     from vramd.values import DeviceReceipt as DeviceReceipt
     from vramd.values import DeviceUse as DeviceUse
-    from vramd.values import Embeddings as Embeddings
     from vramd.values import Event as Event
     from vramd.values import Evicted as Evicted
-    from vramd.values import Finish as Finish
     from vramd.values import LedgerChanged as LedgerChanged
     from vramd.values import LedgerRow as LedgerRow
     from vramd.values import LoadProgress as LoadProgress
@@ -68,9 +78,9 @@ if TYPE_CHECKING:
     from vramd.values import ResidentModel as ResidentModel
     from vramd.values import Status as Status
     from vramd.values import SupervisorInfo as SupervisorInfo
-    from vramd.values import Usage as Usage
 
 _ROOMS = {
+    "answer_values": ("Embeddings", "Finish", "Usage"),
     "async_client": ("AsyncClient",),
     "async_stream": ("AsyncFeed", "AsyncStream"),
     "client": ("Client",),
@@ -106,6 +116,17 @@ _ROOMS = {
         "WorkerCrashed",
     ),
     "listening": ("Subscription",),
+    "plan_values": (
+        "GivenBack",
+        "NearestSettings",
+        "Plan",
+        "PlanSettings",
+        "PlannedDevice",
+        "Quote",
+        "QuotedDevice",
+        "Victim",
+    ),
+    "pressure": ("PressureChanged",),
     "requests": ("AnswerSettings", "LoadSettings"),
     "reservation": ("Reservation",),
     "stream": ("Feed", "Stream"),
@@ -114,10 +135,8 @@ _ROOMS = {
         "Device",
         "DeviceReceipt",
         "DeviceUse",
-        "Embeddings",
         "Event",
         "Evicted",
-        "Finish",
         "LedgerChanged",
         "LedgerRow",
         "LoadProgress",
@@ -128,7 +147,6 @@ _ROOMS = {
         "ResidentModel",
         "Status",
         "SupervisorInfo",
-        "Usage",
     ),
 }
 """Module → the names that stand here too."""

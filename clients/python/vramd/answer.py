@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vramd.answer_values import Finish
 from vramd.errors import Internal, VramdError
 from vramd.replies import Piece
-from vramd.values import Finish
 
 
 class Answer:

@@ -11,10 +11,13 @@ import grpc
 
 from vramd import calls, channel, values
 from vramd.announcing import AsyncAnnouncing
+from vramd.answer_values import Embeddings
 from vramd.async_stream import AsyncFeed, AsyncIncoming, AsyncReceiving, AsyncStream, outcome
 from vramd.calls import Call
 from vramd.finding import PathLike, find
 from vramd.listening import AsyncListener, Subscription, Topic
+from vramd.planning import AsyncPlanning
+from vramd.pressure import PressureChanged
 from vramd.requests import AnswerSettings, LoadSettings, Messages
 from vramd.retry import Deadline, async_retrying
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class AsyncClient(AsyncAnnouncing):
+class AsyncClient(AsyncAnnouncing, AsyncPlanning):
     """Calls to one supervisor from one event loop. Use it in an `async with` block, or `await close()`.
 
     Everything is as in `Client`, where each method is described, but for two things: what waits there is awaited here,
@@ -104,7 +107,7 @@ class AsyncClient(AsyncAnnouncing):
         *,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
-    ) -> values.Embeddings:
+    ) -> Embeddings:
         """One vector per text, in the order given.
 
         >>> (await client.embed("reader", ["a cat", "a dog"])).vectors
@@ -270,6 +273,10 @@ class AsyncClient(AsyncAnnouncing):
     @overload
     async def on(
         self, topic: Literal["release"], callback: Callable[[values.Receipt], Awaitable[None] | None]
+    ) -> Subscription: ...
+    @overload
+    async def on(
+        self, topic: Literal["pressure"], callback: Callable[[PressureChanged], Awaitable[None] | None]
     ) -> Subscription: ...
 
     async def on(self, topic: Topic, callback: Callable[..., Awaitable[None] | None]) -> Subscription:

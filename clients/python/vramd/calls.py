@@ -12,13 +12,14 @@ from typing import Generic, TypeVar
 from google.protobuf.message import DecodeError, Message
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
-from vramd import replies, requests
+from vramd import plan_replies, replies, requests
+from vramd.answer_values import Embeddings
 from vramd.errors import Internal
+from vramd.plan_values import Plan
 from vramd.requests import AnswerSettings, LoadSettings, Messages
 from vramd.reservation import Reservation
 from vramd.values import (
     Device,
-    Embeddings,
     Event,
     EventKind,
     Model,
@@ -136,6 +137,12 @@ def loaded(last: replies.LoadStep | None) -> ResidentModel:
     if last is None or last.resident is None:
         raise Internal("INTERNAL", "the load ended without saying how")
     return last.resident
+
+
+def plan(name: str, settings: LoadSettings) -> Call[Plan]:
+    """One answer."""
+    request = model_pb2.PlanLoadRequest(model=requests.name(name), load=requests.load_options(settings))
+    return _models("PlanLoad", request, model_pb2.PlanLoadResponse, plan_replies.plan)
 
 
 def unload(name: str, force: bool) -> Call[Receipt]:

@@ -11,9 +11,12 @@ import grpc
 
 from vramd import calls, channel, failures, values
 from vramd.announcing import Announcing
+from vramd.answer_values import Embeddings
 from vramd.calls import Call
 from vramd.finding import PathLike, find
 from vramd.listening import Listener, Subscription, Topic
+from vramd.planning import Planning
+from vramd.pressure import PressureChanged
 from vramd.requests import AnswerSettings, LoadSettings, Messages
 from vramd.retry import Deadline, retrying
 from vramd.stream import Feed, Incoming, Receiving, Stream
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Client(Announcing):
+class Client(Announcing, Planning):
     """Calls to one supervisor. Use it in a `with` block, or `close` it; any number of threads may share it.
 
     It is found by its runtime folder: `runtime_dir`, else the user's own (VRAMD_RUNTIME_DIR); or by `address`
@@ -110,7 +113,7 @@ class Client(Announcing):
         *,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
-    ) -> values.Embeddings:
+    ) -> Embeddings:
         """One vector per text, in the order given; at most 1024 texts. Loads the model if need be.
 
         >>> for vector in client.embed("reader", ["a cat", "a dog"]):
@@ -287,6 +290,8 @@ class Client(Announcing):
     def on(self, topic: Literal["eviction"], callback: Callable[[values.Evicted], None]) -> Subscription: ...
     @overload
     def on(self, topic: Literal["release"], callback: Callable[[values.Receipt], None]) -> Subscription: ...
+    @overload
+    def on(self, topic: Literal["pressure"], callback: Callable[[PressureChanged], None]) -> Subscription: ...
 
     def on(self, topic: Topic, callback: Callable[..., None]) -> Subscription:
         """Calls back for what happens from now on, until the subscription is closed, or this client.
@@ -295,8 +300,7 @@ class Client(Announcing):
         logged, and called again for the next event. When the supervisor ends, so do the calls, with a warning in the
         log of `vramd`: nothing connects again, but `on` may be called again.
 
-        >>> subscription = client.on("memory", lambda change: print(change.devices[0].reserved_bytes))
-        >>> subscription.close()
+        >>> client.on("memory", lambda change: print(change.devices[0].reserved_bytes)).close()
         """
         return self._listener.add(topic, callback)
 

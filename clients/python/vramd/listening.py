@@ -16,7 +16,7 @@ from vramd.values import Event, EventKind
 
 log = logging.getLogger("vramd")
 
-Topic = Literal["memory", "model", "eviction", "release"]
+Topic = Literal["memory", "model", "eviction", "release", "pressure"]
 """What can be listened to."""
 
 TOPICS: Mapping[str, EventKind] = {
@@ -24,6 +24,7 @@ TOPICS: Mapping[str, EventKind] = {
     "model": "MODEL",
     "eviction": "EVICTION",
     "release": "RELEASE",
+    "pressure": "PRESSURE",
 }
 """Topic → kind of its events."""
 

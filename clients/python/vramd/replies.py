@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
-from vramd import values
+from vramd import answer_values, plan_replies, values
+from vramd.pressure import Pressure, PressureChanged
 from vramd.reservation import Reservation
 
 STATES: Mapping[int, values.ModelState] = {
@@ -22,9 +23,10 @@ DEVICE_KINDS: Mapping[int, values.DeviceKind] = {
     supervisor_pb2.DEVICE_KIND_HOST: "host",
     supervisor_pb2.DEVICE_KIND_NVIDIA: "nvidia",
     supervisor_pb2.DEVICE_KIND_VIRTUAL: "virtual",
+    supervisor_pb2.DEVICE_KIND_BACKEND: "backend",
 }
 
-FINISH_REASONS: Mapping[int, values.FinishReason] = {
+FINISH_REASONS: Mapping[int, answer_values.FinishReason] = {
     inference_pb2.FINISH_REASON_STOP: "STOP",
     inference_pb2.FINISH_REASON_LENGTH: "LENGTH",
 }
@@ -34,6 +36,15 @@ EVENT_KINDS: Mapping[int, values.EventKind] = {
     supervisor_pb2.EVENT_KIND_LEDGER: "LEDGER",
     supervisor_pb2.EVENT_KIND_EVICTION: "EVICTION",
     supervisor_pb2.EVENT_KIND_RELEASE: "RELEASE",
+    supervisor_pb2.EVENT_KIND_PRESSURE: "PRESSURE",
+}
+
+PRESSURES: Mapping[int, Pressure] = {
+    supervisor_pb2.PRESSURE_NONE: "NONE",
+    supervisor_pb2.PRESSURE_WARN: "WARN",
+    supervisor_pb2.PRESSURE_CLOSED: "CLOSED",
+    supervisor_pb2.PRESSURE_EVICT: "EVICT",
+    supervisor_pb2.PRESSURE_CRITICAL: "CRITICAL",
 }
 
 
@@ -43,7 +54,7 @@ class Piece:
 
     text: str
     token_ids: tuple[int, ...]
-    finish: values.Finish | None
+    finish: answer_values.Finish | None
 
 
 def piece(message: inference_pb2.GenerateResponse | inference_pb2.ChatResponse) -> Piece:
@@ -51,20 +62,20 @@ def piece(message: inference_pb2.GenerateResponse | inference_pb2.ChatResponse) 
     finish = None
     if message.HasField("finish"):
         reason = FINISH_REASONS.get(message.finish.reason, "UNSPECIFIED")
-        finish = values.Finish(reason, usage(message.finish.usage))
+        finish = answer_values.Finish(reason, usage(message.finish.usage))
     return Piece(message.text, tuple(message.token_ids), finish)
 
 
-def usage(message: inference_pb2.Usage) -> values.Usage:
+def usage(message: inference_pb2.Usage) -> answer_values.Usage:
     """What an answer took."""
-    return values.Usage(message.prompt_tokens, message.completion_tokens, message.prompt_s, message.generation_s)
+    return answer_values.Usage(message.prompt_tokens, message.completion_tokens, message.prompt_s, message.generation_s)
 
 
-def embeddings(message: inference_pb2.EmbedResponse) -> values.Embeddings:
+def embeddings(message: inference_pb2.EmbedResponse) -> answer_values.Embeddings:
     """Vectors in the order of the texts."""
     ordered = sorted(message.embeddings, key=lambda embedding: embedding.index)
     vectors = tuple(tuple(embedding.values) for embedding in ordered)
-    return values.Embeddings(message.model, message.dimensions, vectors, usage(message.usage))
+    return answer_values.Embeddings(message.model, message.dimensions, vectors, usage(message.usage))
 
 
 def resident(message: model_pb2.ResidentModel) -> values.ResidentModel:
@@ -87,6 +98,9 @@ def resident(message: model_pb2.ResidentModel) -> values.ResidentModel:
         last_used_s=message.last_used_s if message.HasField("last_used_s") else None,
         pinned=message.pinned,
         context_tokens=message.context_tokens or None,
+        degraded=tuple(message.degraded),
+        settings=plan_replies.settings(message.settings) if message.HasField("settings") else None,
+        quote=plan_replies.quote(message.quote) if message.HasField("quote") else None,
     )
 
 
@@ -174,6 +188,7 @@ def device(message: supervisor_pb2.Device) -> values.Device:
         utilisation_percent=message.utilisation_percent if message.HasField("utilisation_percent") else None,
         uuid=message.uuid or None,
         unusable=message.unusable or None,
+        pressure=PRESSURES.get(message.pressure, "UNSPECIFIED"),
     )
 
 
@@ -217,5 +232,10 @@ def _detail(message: supervisor_pb2.WatchEventsResponse) -> values.Detail | None
             return values.Evicted(gone.model, gone.incarnation, gone.for_model, gone.reason)
         case "released":
             return receipt(message.released)
+        case "pressure_changed":
+            pressed = message.pressure_changed
+            earlier, later = (PRESSURES.get(level, "UNSPECIFIED") for level in (pressed.before, pressed.after))
+            sizes = (pressed.free_bytes, pressed.external_bytes, pressed.headroom_bytes)
+            return PressureChanged(pressed.device, earlier, later, *sizes, pressed.cause)
         case _:
             return None

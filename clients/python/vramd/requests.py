@@ -38,6 +38,22 @@ class LoadSettings(TypedDict, total=False):
     """Type of the KV cache: f16, f32, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl."""
     parallel: int | None
     """Sequences that may run at the same time."""
+    ubatch: int | None
+    """Tokens of one computation, a part of the batch."""
+    flash_attention: str | None
+    """"auto" where the backend has it, "on" or "off"."""
+    swa_full: bool | None
+    """Keep the whole context in layers with a sliding window too."""
+    outputs: str | int | None
+    """Results of one computation: "auto" (one for each sequence), "all", or a number."""
+    kv_split: bool | None
+    """A cache of its own for each sequence instead of one that they share."""
+    gpu_only: bool | None
+    """Refuse rather than leave a layer to the CPU; applied, never compared."""
+    least_context: int | None
+    """The context may be lowered to so many tokens; applied, never compared."""
+    degrade: bool | None
+    """Take smaller settings where those that nobody asked for do not fit; by default on GPUs only."""
     keep_alive_s: float | None
     """Seconds that the model stays after its last use; 0 leaves at once, -1 stays."""
 
@@ -74,6 +90,14 @@ LOAD_FIELDS: Mapping[str, str] = {
     "batch": "batch_tokens",
     "kv_type": "kv_type",
     "parallel": "parallel",
+    "ubatch": "ubatch_tokens",
+    "flash_attention": "flash_attention",
+    "swa_full": "swa_full",
+    "outputs": "outputs",
+    "kv_split": "kv_split",
+    "gpu_only": "gpu_only",
+    "least_context": "least_context_tokens",
+    "degrade": "degrade",
     "keep_alive_s": "keep_alive_s",
 }
 """Setting → field of the wire."""
@@ -218,6 +242,8 @@ def release(reservation: int) -> supervisor_pb2.ReleaseMemoryRequest:
 
 def _load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
     options = load_pb2.LoadOptions()
+    if isinstance(number := settings.get("outputs"), int):
+        settings = {**settings, "outputs": str(number)}
     return options if _fill(options, LOAD_FIELDS, settings) else None
 
 

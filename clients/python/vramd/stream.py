@@ -17,8 +17,8 @@ from vramd.retry import Deadline, retrying
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from vramd.answer_values import Finish
     from vramd.replies import Piece
-    from vramd.values import Finish
 
 Value_co = TypeVar("Value_co", covariant=True)
 

@@ -3,70 +3,18 @@
 Field names are the keys of the command line's JSON.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from vramd.plan_values import PlanSettings, Quote
+from vramd.pressure import Pressure, PressureChanged
 
 ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING", "READY", "DRAINING", "STOPPING"]
 """What a model is doing. UNSPECIFIED: a state that this client does not know yet."""
 
-DeviceKind = Literal["unspecified", "host", "nvidia", "virtual"]
+DeviceKind = Literal["unspecified", "host", "nvidia", "virtual", "backend"]
 
-FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH"]
-"""STOP: the model was done, or a stop string came. LENGTH: max_tokens or the context was reached."""
-
-EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE"]
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What an answer took.
-
-    >>> client.chat("talker", "Hi").finish.usage
-    Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5)
-    """
-
-    prompt_tokens: int
-    completion_tokens: int
-    prompt_s: float
-    """From the worker's first step for this request to its first token."""
-    generation_s: float
-    """From the first token to the last."""
-
-
-@dataclass(frozen=True)
-class Finish:
-    """How an answer ended.
-
-    >>> client.chat("talker", "Hi", max_tokens=2).finish.reason
-    'STOP'
-    """
-
-    reason: FinishReason
-    usage: Usage
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """One vector of length 1 per text, in the order given. Iterating gives the vectors.
-
-    >>> [vector for vector in client.embed("reader", ["a cat", "a dog"])]
-    [(1.0, 0.0), (0.0, 1.0)]
-    """
-
-    model: str
-    dimensions: int
-    vectors: tuple[tuple[float, ...], ...]
-    usage: Usage
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def __iter__(self) -> Iterator[tuple[float, ...]]:
-        return iter(self.vectors)
-
-    def __getitem__(self, index: int) -> tuple[float, ...]:
-        return self.vectors[index]
+EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +60,12 @@ class ResidentModel:
     """Seconds since its last request began or ended."""
     pinned: bool
     context_tokens: int | None
+    degraded: tuple[str, ...]
+    """Where its settings are less than the usual ones, so that it fits, in words and in the order of the steps."""
+    settings: PlanSettings | None
+    """What it is loaded with; None while it waits for room."""
+    quote: Quote | None
+    """What it was expected to need; None while it waits for room."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +190,7 @@ class Device:
     uuid: str | None
     unusable: str | None
     """Why no model is placed here, and what to do about it; None if models are."""
+    pressure: Pressure
 
 
 @dataclass(frozen=True)
@@ -327,8 +282,8 @@ class Evicted:
     reason: str
 
 
-Detail = ModelChanged | LedgerChanged | Evicted | Receipt
-"""What an event tells, by its kind: MODEL, LEDGER, EVICTION, RELEASE."""
+Detail = ModelChanged | LedgerChanged | Evicted | Receipt | PressureChanged
+"""What an event tells, by its kind: MODEL, LEDGER, EVICTION, RELEASE, PRESSURE."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from .catalog import LoadOptions, Model
 from .errors import Refusal
 from .events import Timed
-from .placement import Plan
+from .pressure import Level
+from .quote import Plan
 from .receipt import Receipt
 from .state import ModelState
 
@@ -19,6 +20,8 @@ class FindPlans:
     options: LoadOptions
     turn: int
     """Which wish this is; the answer carries it."""
+    attainable: Mapping[str, int]
+    """Bytes of each device that the load could have once all that may be ended is gone."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,21 @@ class Released:
     receipt: Receipt
 
 
-Notice = ModelChanged | LedgerChanged | Evicted | Released
+@dataclass(frozen=True)
+class PressureChanged:
+    """Tell those who watch: the memory of a device became scarcer, or less so."""
+
+    device: str
+    before: Level
+    after: Level
+    free_bytes: int
+    external_bytes: int
+    headroom_bytes: int
+    cause: str
+    """With the numbers."""
+
+
+Notice = ModelChanged | LedgerChanged | Evicted | Released | PressureChanged
 """What goes to those who watch."""
 
 Action = (

@@ -1,6 +1,5 @@
 """What callers bring about: requests, their ends, unloads. Pure; records facts, the scheduler draws the conclusions."""
 
-from dataclasses import asdict
 from difflib import get_close_matches
 
 from vramd_proto.v1.reasons import Reason
@@ -158,7 +157,7 @@ def restart_requested(world: World, event: RestartRequested) -> None:
         world.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=event.model)))
         return
     settings = entry.current.plan.settings
-    same = LoadOptions(**asdict(settings), keep_alive_s=entry.current.keep_alive_s)
+    same = settings.again(entry.current.keep_alive_s)
     _accept(world, entry, event, RequestKind.LOAD, same)
     entry.queue = {event.request: entry.queue.pop(event.request), **entry.queue}
     if entry.state in COMING:

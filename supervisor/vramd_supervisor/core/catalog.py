@@ -94,6 +94,18 @@ class LoadOptions:
     kv_type: str | None = None
     parallel: int | None = None
     keep_alive_s: float | None = None
+    ubatch_tokens: int | None = None
+    flash_attention: str | None = None
+    swa_full: bool | None = None
+    outputs: str | None = None
+    """"auto", "all" or a number."""
+    kv_split: bool | None = None
+    gpu_only: bool | None = None
+    """Refuse rather than leave a layer to the CPU."""
+    least_context_tokens: int | None = None
+    """The context may be lowered to this."""
+    degrade: bool | None = None
+    """Take smaller settings where those that nobody asked for do not fit. None: on GPUs."""
 
     def over(self, weaker: "LoadOptions") -> "LoadOptions":
         """These options, and where they leave something open, the weaker ones."""
@@ -119,21 +131,64 @@ class Settings:
     context_tokens: int
     threads: int
     device: str
-    """Id of the device that computes; "host" for the CPU."""
+    """Id of the device that computes, the first of several; "host" for the CPU."""
     gpu_layers: int
     batch_tokens: int
     kv_type: str
     parallel: int
+    ubatch_tokens: int = DEFAULT_BATCH_TOKENS
+    """Tokens of one computation at most (n_ubatch)."""
+    flash_attention: str = "auto"
+    """"auto", "on" or "off"."""
+    outputs: int = DEFAULT_PARALLEL
+    """Tokens of one computation whose result may be wanted (n_outputs_max)."""
+    swa_full: bool = False
+    """Layers with a sliding window keep the whole context too."""
+    kv_split: bool = False
+    """Each sequence has a cache of its own."""
+    shares: tuple[tuple[str, float], ...] = ()
+    """Devices that share the layers, and how much of them each takes; empty: `device` takes all."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Every device that computes."""
+        return tuple(device for device, _ in self.shares) or (self.device,)
+
+    def again(self, keep_alive_s: float) -> LoadOptions:
+        """Options that ask for these settings; layers that several devices share are shared out anew."""
+        same = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shares"}
+        same.update(outputs=str(self.outputs), device=None if self.shares else self.device)
+        return LoadOptions(**same, keep_alive_s=keep_alive_s)
 
     def differences(self, wanted: LoadOptions) -> str:
         """Where a call asks for something else, as text; empty where it does not.
 
-        "auto" asks for nothing, and a batch is never longer than the context.
+        "auto" asks for nothing, a batch is never longer than the context nor a computation than a batch, and a context
+        that may be lowered is not asked for.
         """
-        batch_tokens = wanted.batch_tokens and min(wanted.batch_tokens, self.context_tokens)
-        asked_for = replace(wanted, batch_tokens=batch_tokens)
-        return ", ".join(
-            f"{f.name} is {getattr(self, f.name)}, asked for {asked}"
-            for f in fields(self)
-            if (asked := getattr(asked_for, f.name)) not in (None, "auto", getattr(self, f.name))
+        least = wanted.least_context_tokens
+        lowered = least is not None and least <= self.context_tokens <= (wanted.context_tokens or 0)
+        asked_for = replace(
+            wanted,
+            context_tokens=None if lowered else wanted.context_tokens,
+            batch_tokens=wanted.batch_tokens and min(wanted.batch_tokens, self.context_tokens),
+            ubatch_tokens=wanted.ubatch_tokens and min(wanted.ubatch_tokens, self.batch_tokens),
+            outputs=wanted.outputs and str(outputs(wanted.outputs, self.parallel, self.ubatch_tokens)),
         )
+        return ", ".join(
+            f"{f.name} is {has}, asked for {asked}"
+            for f in fields(self)
+            if (asked := getattr(asked_for, f.name, None)) not in (None, "auto")
+            and str(asked) != str(has := getattr(self, f.name))
+            and not (f.name == "device" and asked in self.devices)
+        )
+
+
+def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:
+    """Results that one computation may give: "auto" is one for each sequence, "all" one for each token.
+
+    Less than one for each sequence llama.cpp does not take (llama-context.cpp `output_reserve`).
+    """
+    if asked == "all":
+        return ubatch_tokens
+    return min(ubatch_tokens, max(parallel, 0 if asked in (None, "auto") else int(asked)))

@@ -39,6 +39,10 @@ MANNERS = (
 )
 """Bad manners that a simulated model may have; the worker's engine of that name has them."""
 
+Outputs = NewType("Outputs", str)
+"""Results of one computation: "auto", "all" or a number; in the file the number may stand by itself."""
+
+FlashAttention = Literal["auto", "on", "off"]
 KvType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
@@ -58,6 +62,8 @@ class ServerConfig:
     """Look into the Hugging Face cache too."""
     headroom: Headroom | None = None
     """Left free on every device that does not say otherwise. Default: max(256 MiB, 3 %), none on virtual devices."""
+    alarm: float = 0.90
+    """Share of a device in use, by all programs, that is told as pressure; 0.05 to 1."""
     reserved_cores: int = 0
     """CPU threads that generating workers leave to the rest of the machine."""
     spare: bool = True
@@ -96,6 +102,8 @@ class DeviceConfig:
     """Bytes that vramd may promise at most. Default: total less headroom."""
     headroom: Headroom | None = None
     """Left free for other programs."""
+    alarm: float | None = None
+    """As in `[server]`, for this device."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,23 @@ class ModelConfig:
     gpu_layers: int | None = None
     """Layers on the GPU; -1, the default, is all."""
     batch: int | None = None
-    """Tokens per decode step. Default 512."""
+    """Tokens per decode step. Default 512, on small cards 256."""
+    ubatch: int | None = None
+    """Tokens of one computation, a part of the batch. Default: as the batch, at most 512."""
+    flash_attention: FlashAttention | None = None
+    """Default auto: where the backend has it."""
+    swa_full: bool | None = None
+    """Keep the whole context in layers with a sliding window too. Default false."""
+    outputs: Outputs | None = None
+    """Results of one computation. Default auto: one for each sequence."""
+    kv_split: bool | None = None
+    """A cache of its own for each sequence. Default false: they share one."""
+    gpu_only: bool | None = None
+    """Refuse rather than leave a layer to the CPU. Default false."""
+    least_context: int | None = None
+    """The context may be lowered to so many tokens. Default: only one that nobody asked for, to 2048."""
+    degrade: bool | None = None
+    """Take smaller settings where those that nobody asked for do not fit. Default: on GPUs."""
     kv_type: KvType | None = None
     """Type of the KV cache. Default f16."""
     parallel: int | None = None

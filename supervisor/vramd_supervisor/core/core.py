@@ -41,7 +41,9 @@ from .events import (
     WorkerReady,
     WorkerStarted,
 )
+from .holders import holders
 from .ledger import Account
+from .pressure import Reading
 from .state import COMING, Entry, ModelState, RequestKind, RequestState
 from .world import World
 
@@ -70,8 +72,7 @@ class Core:
             case CatalogueRead():
                 self._read_catalogue(event)
             case DeviceSampled():
-                world.ledger.observe(event.device, event.total_bytes, event.external_bytes)
-                world.room_changed = True
+                self._take_in(event)
             case Requested():
                 callers.requested(world, event)
             case UnloadRequested():
@@ -122,6 +123,37 @@ class Core:
                 callers.shutdown_requested(world, event)
             case _:
                 assert_never(event)
+
+    def _take_in(self, event: DeviceSampled) -> None:
+        """What others take, now and of late, and how scarce the device's memory is; one that is lost has none."""
+        world, device, ledger = self.world, event.device, self.world.ledger
+        ledger.observe(device, event.total_bytes, event.external_bytes)
+        world.room_changed = True
+        if not event.total_bytes:
+            return
+        used_bytes = event.used_bytes
+        if used_bytes is None:
+            used_bytes = min(event.total_bytes, event.external_bytes + ledger.held_bytes(world.processes, device))
+        else:
+            ledger.remember(device, event.at_s, self._doubtful_bytes(event))
+        reading = Reading(
+            event.at_s,
+            event.total_bytes,
+            used_bytes,
+            ledger.accounts[device].headroom_bytes,
+            world.alarm_share(device),
+            ledger.held_bytes(holders(world, with_spare=False).going, device),
+            event.spilled_bytes,
+        )
+        world.press(device, reading)
+
+    def _doubtful_bytes(self, event: DeviceSampled) -> int:
+        """What a sample may count as others' that is of ours: of those that end, or of loads where nobody tells."""
+        processes = self.world.processes.values()
+        doubtful = {i.id for i in processes if i.stopping or i.exited}
+        if not event.attributed:
+            doubtful |= {i.id for i in processes if i.ready_s is None}
+        return self.world.ledger.held_bytes(doubtful, event.device)
 
     def _read_catalogue(self, event: CatalogueRead) -> None:
         world = self.world

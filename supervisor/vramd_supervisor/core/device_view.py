@@ -19,6 +19,8 @@ class DeviceKind(Enum):
     HOST = "host"
     NVIDIA = "nvidia"
     VIRTUAL = "virtual"
+    BACKEND = "backend"
+    """A card that llama.cpp uses through another backend than CUDA: ROCm, Vulkan, SYCL, Metal."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class DeviceView:
     kind: DeviceKind
     unusable: str = ""
     """Why no model is placed here, and what to do about it; empty if models are."""
+    total_bytes: int = 0
+    """As its driver shows; 0 where that is not known."""
 
 
 @dataclass(frozen=True)

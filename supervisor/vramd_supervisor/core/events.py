@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from .catalog import LoadOptions, Model
 from .errors import Refusal
-from .placement import Plan
+from .quote import Plan
 from .receipt import Receipt
 from .state import RequestKind
 
@@ -34,6 +34,12 @@ class DeviceSampled:
     total_bytes: int
     external_bytes: int
     """What programs take that are not ours."""
+    used_bytes: int | None = None
+    """By all programs together; None for a virtual device, which nobody else can use."""
+    spilled_bytes: int = 0
+    """Of our processes, moved to the host's memory by the driver."""
+    attributed: bool = True
+    """Whether the driver tells what our processes take; else what a load takes looks like others' until it is ready."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,8 @@ class PlansFound:
     turn: int
     """Of the wish that this answers; a newer one has another."""
     plans: Sequence[Plan]
+    nearest: Sequence[Plan] = ()
+    """What would fit, if none of the plans can."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +186,8 @@ class WorkerReady:
     at_s: float
     incarnation: int
     context_tokens: int
+    measured: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that it takes, on the devices where that can be known."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ earlier.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from .pressure import Lately
+
 
 @dataclass(frozen=True)
 class Account:
@@ -33,6 +35,7 @@ class Ledger:
         self._accounts = dict(accounts)
         self._rows: dict[int, dict[str, int]] = {}
         self._reserved = dict.fromkeys(accounts, 0)
+        self._lately = {device: Lately() for device in accounts}
         self._external_at_first: dict[int, dict[str, int]] = {}
         """Of each announced row: what others took of its devices when it was written, or later, if that was less."""
 
@@ -53,16 +56,35 @@ class Ledger:
             if device in firsts:
                 firsts[device] = min(firsts[device], external_bytes)
 
+    def remember(self, device: str, at_s: float, doubtful_bytes: int) -> None:
+        """Keeps in mind for a while what others take now; `doubtful_bytes` of it may be of processes of ours.
+
+        What was announced is left out, for it is promised.
+        """
+        self._lately[device].take_in(at_s, self._others_bytes(device), doubtful_bytes)
+
     def reserved_bytes(self, device: str) -> int:
         """What is promised on a device."""
         return self._reserved[device]
 
     def free_bytes(self, device: str) -> int:
-        """What can be promised now: within the budget, and beside what others take. Negative when they took ours."""
+        """What can be promised now: within the budget, and beside what others take. Negative when they took ours.
+
+        By this is decided who is refused and who has to go; by `steady_free_bytes` when a load begins.
+        """
+        return self._beside(device, self._others_bytes(device))
+
+    def steady_free_bytes(self, device: str) -> int:
+        """The same beside the most that others took within the last minute."""
+        return self._beside(device, max(self._others_bytes(device), self._lately[device].most_bytes))
+
+    def _beside(self, device: str, others_bytes: int) -> int:
         account = self._accounts[device]
-        others = account.external_bytes - self._arrived_bytes(device)
-        usable = account.total_bytes - account.headroom_bytes - others
+        usable = account.total_bytes - account.headroom_bytes - others_bytes
         return min(account.budget_bytes, usable) - self._reserved[device]
+
+    def _others_bytes(self, device: str) -> int:
+        return self._accounts[device].external_bytes - self._arrived_bytes(device)
 
     def _arrived_bytes(self, device: str) -> int:
         """What others took since it was announced: it is promised already, and not to be counted twice."""

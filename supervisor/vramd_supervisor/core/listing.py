@@ -83,4 +83,12 @@ def _options(settings: ModelConfig) -> LoadOptions:
         kv_type=settings.kv_type,
         parallel=settings.parallel,
         keep_alive_s=settings.keep_alive_s,
+        ubatch_tokens=settings.ubatch,
+        flash_attention=settings.flash_attention,
+        swa_full=settings.swa_full,
+        outputs=settings.outputs,
+        kv_split=settings.kv_split,
+        gpu_only=settings.gpu_only,
+        least_context_tokens=settings.least_context,
+        degrade=settings.degrade,
     )

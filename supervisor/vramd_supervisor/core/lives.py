@@ -5,6 +5,7 @@ from dataclasses import replace
 from vramd_proto.v1.reasons import Reason
 
 from .actions import Complete, Load, Released, Stop
+from .catalog import ModelFile
 from .errors import Refusal, refusal
 from .events import (
     DrainEnded,
@@ -16,6 +17,7 @@ from .events import (
     WorkerReady,
     WorkerStarted,
 )
+from .reconcile import reconcile, too_much
 from .state import COMING, Entry, Incarnation, ModelState, RequestState
 from .world import World
 
@@ -47,6 +49,7 @@ def load(world: World, entry: Entry, incarnation: Incarnation) -> None:
     """Hands a started process its model."""
     assert incarnation.plan is not None
     world.move(entry, ModelState.LOADING, "its process has started")
+    incarnation.load_from_s = world.now_s
     threads = min(incarnation.plan.settings.threads, world.usable_cores)
     world.emit(Load(incarnation.id, entry.model, incarnation.plan, threads))
 
@@ -59,14 +62,35 @@ def progressed(world: World, event: LoadProgressed) -> None:
 
 
 def ready(world: World, event: WorkerReady) -> None:
-    """A model answers."""
+    """A model answers, if it takes no more than it may; else it is given back, and planned once more with what it took.
+
+    Those who wait for it keep their places.
+    """
     entry = world.owners.get(event.incarnation)
     if entry is None or entry.current is None or entry.state is not ModelState.LOADING:
         return
+    if overrun := reconcile(world, entry, entry.current, event.measured):
+        assert entry.current.plan is not None
+        settings = entry.current.plan.settings
+        if settings in entry.taken:
+            world.refuse_queue(entry, too_much(entry, overrun))
+        entry.taken[settings] = overrun.needs
+        stop(world, entry.current, overrun.message)
+        return
     entry.current.context_tokens = event.context_tokens
     entry.current.ready_s = entry.current.last_used_s = world.now_s
+    _time_load(world, entry, entry.current)
     world.move(entry, ModelState.READY, f"loaded with {event.context_tokens} tokens of context")
     world.room_changed = True
+
+
+def _time_load(world: World, entry: Entry, incarnation: Incarnation) -> None:
+    """Remembers what a load took, to foresee the next one."""
+    assert incarnation.plan is not None
+    entry.load_s = world.now_s - incarnation.load_from_s
+    weights_bytes = sum(need.weights_bytes for need in incarnation.plan.quote.devices.values())
+    if isinstance(entry.model.source, ModelFile) and entry.load_s > 0:
+        world.load_bytes_per_s = weights_bytes / entry.load_s
 
 
 def load_refused(world: World, event: LoadRefused) -> None:

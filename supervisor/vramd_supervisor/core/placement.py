@@ -1,7 +1,12 @@
-"""In which ways a model can be loaded: settings decided, and what each way needs. Pure."""
+"""In which ways a model can be loaded: settings decided, and what each way needs. Pure.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+The exact need of settings is known to llama.cpp alone, so a placement asks for it as it goes: it is a generator that
+yields settings and is sent their quote. Who drives it (`planning`) gets the quotes wherever it likes.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from vramd_proto.v1.reasons import Reason
 
@@ -14,81 +19,163 @@ from .catalog import (
     ModelFile,
     Settings,
     Simulation,
+    outputs,
 )
-from .closed_form import quote
+from .closed_form import embeds, ubatch_tokens
+from .degradation import fits, nearest, shrink
 from .device_view import AUTO, HOST, DeviceKind, DeviceView
 from .errors import Refusal, refusal
-from .quote import Confidence, DeviceBytes, Quote, Source
+from .host_profile import Profile
+from .quote import Confidence, DeviceBytes, Plan, Quote, Source
 
 UNKNOWN_CONTEXT_TOKENS = 4096
 """Context of a model that does not say what it was trained for."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One way to load a model."""
+class Ways:
+    """How a model can be loaded."""
 
-    settings: Settings
-    quote: Quote
+    plans: tuple[Plan, ...]
+    """Best first. What of it there is room for now is not said."""
+    nearest: tuple[Plan, ...] = ()
+    """If none of the plans can have its room: what could."""
+
+
+Placing: TypeAlias = Generator[Settings, Quote, "Ways | Refusal"]
 
 
 def placements(
-    model: Model, options: LoadOptions, devices: Sequence[DeviceView], cores: int, idle_worker_bytes: int
-) -> tuple[Plan, ...] | Refusal:
-    """The ways to load a model, best first, or why there is none.
+    model: Model, options: LoadOptions, devices: Sequence[DeviceView], threads: int, attainable: Mapping[str, int]
+) -> Placing:
+    """Finds the ways to load a model, or why there is none.
 
-    `options` are the call's; the model's own fill what they leave open. `idle_worker_bytes` is what a worker without a
-    model takes. Says nothing about what is free.
+    `options` are the call's; the model's own fill what they leave open, `threads` what nobody says. `attainable` has
+    the bytes of each device that the load could have once all that may be ended is gone.
     """
     asked = options.over(model.options)
     match model.source:
         case Simulation() as simulation:
-            return _simulated(model.id, simulation, asked, devices, cores)
+            return _simulated(model.id, simulation, asked, devices, threads)
         case ModelFile() as file:
             if why := file.problem:
                 return refusal(why.reason, f"{model.id}: {why.text}", model=model.id, path=file.path)
-            return _real(model.id, file, asked, devices, cores, idle_worker_bytes)
+            return (yield from _real(model.id, file, asked, devices, threads, attainable))
 
 
-def decide(file: ModelFile, options: LoadOptions, cores: int, device: str) -> Settings:
+def decide(
+    file: ModelFile, options: LoadOptions, threads: int, device: str, usual_batch_tokens: int = DEFAULT_BATCH_TOKENS
+) -> Settings:
     """Settles what the options leave open, for one device. More context than trained for is taken as asked."""
     usual = min(file.trained_context_tokens or UNKNOWN_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
     context = options.context_tokens or usual
     # An encoder cannot take an input in parts, so its batch is as long as its longest input.
-    batch = options.batch_tokens or (DEFAULT_BATCH_TOKENS if file.shape.causal else context)
-    layers = options.gpu_layers if options.gpu_layers is not None else (0 if device == HOST else -1)
+    batch = min(options.batch_tokens or (usual_batch_tokens if file.shape.causal else context), context)
+    layers = options.gpu_layers if options.gpu_layers is not None else -1
+    parallel = options.parallel or DEFAULT_PARALLEL
+    ubatch = ubatch_tokens(file.shape, context, batch, options.ubatch_tokens)
     return Settings(
         context_tokens=context,
-        threads=options.threads or cores,
+        threads=options.threads or threads,
         device=device,
-        gpu_layers=layers,
-        batch_tokens=min(batch, context),
+        gpu_layers=0 if device == HOST else layers,
+        batch_tokens=batch,
         kv_type=options.kv_type or "f16",
-        parallel=options.parallel or DEFAULT_PARALLEL,
+        parallel=parallel,
+        ubatch_tokens=ubatch,
+        flash_attention=options.flash_attention or "auto",
+        outputs=ubatch if embeds(file.shape) else outputs(options.outputs, parallel, ubatch),
+        swa_full=bool(options.swa_full),
+        kv_split=bool(options.kv_split),
     )
 
 
 def _real(
-    model: str, file: ModelFile, asked: LoadOptions, devices: Sequence[DeviceView], cores: int, idle_worker_bytes: int
-) -> tuple[Plan, ...] | Refusal:
+    model: str,
+    file: ModelFile,
+    asked: LoadOptions,
+    devices: Sequence[DeviceView],
+    threads: int,
+    attainable: Mapping[str, int],
+) -> Placing:
     """A model of llama.cpp.
 
-    1. A device was asked for: there, or nowhere.
-    2. No layer shall be on a GPU: the host.
-    3. Each usable GPU in turn, then the host.
+    1. On one GPU, the one with the least room to spare first.
+    2. Over several GPUs, by the room that they have.
+    3. On the roomiest GPU, or over several, with less of what nobody asked for.
+    4. On the host.
+    5. It fits nowhere: what was asked for first, and beside it what would fit.
     """
-    if asked.device not in (None, AUTO):  # 1
+    gpus = _gpus(model, asked, devices)
+    if isinstance(gpus, Refusal):
+        return gpus
+    if asked.gpu_only and not gpus:
+        return refusal(Reason.DEVICE_UNUSABLE, _no_gpu(model, devices), model=model, device=asked.device or AUTO)
+    whole: list[Plan] = []
+    profiles = {
+        device.id: Profile.of_card(device.total_bytes) if device.total_bytes else Profile.PERFORMANCE
+        for device in devices
+    }
+    for gpu in gpus:
+        settings = decide(file, asked, threads, gpu, profiles[gpu].batch_tokens)
+        plan = Plan(settings, (yield settings))
+        if plan.quote.confidence is Confidence.ROUGH and asked.gpu_layers is None:
+            # Where the need is a guess, the usual layers for such a card are the better one.
+            plan = replace(plan, settings=replace(settings, gpu_layers=profiles[gpu].gpu_layers))
+        whole.append(plan)
+    fitting = [plan for plan in whole if fits(plan.quote, attainable)]
+    if fitting:  # 1
+        by_rest = sorted(fitting, key=lambda plan: attainable[plan.settings.device] - plan.quote.total_bytes)
+        return Ways(tuple(by_rest))
+    if len(gpus) > 1:  # 2
+        settings = _shared(whole[0].settings, gpus, attainable)
+        whole.append(Plan(settings, (yield settings)))
+        if fits(whole[-1].quote, attainable):
+            return Ways((whole[-1],))
+    if whole and asked.degrade is not False:  # 3
+        roomiest = max(whole, key=lambda plan: sum(attainable.get(device, 0) for device in plan.settings.devices))
+        if smaller := (yield from shrink(roomiest.settings, asked, attainable, file.shape.layers)):
+            return Ways((smaller,))
+    if asked.device in (None, AUTO, HOST) and not asked.gpu_only:  # 4
+        settings = decide(file, asked, threads, HOST)
+        whole.append(Plan(settings, (yield settings)))
+        if fits(whole[-1].quote, attainable):
+            return Ways((whole[-1],))
+        if smaller := (yield from shrink(settings, asked, attainable, file.shape.layers)):
+            return Ways((smaller,))
+    found = yield from nearest(
+        [plan.settings for plan in whole], attainable, file.shape.layers, gpu_only=bool(asked.gpu_only)
+    )  # 5
+    return Ways(tuple(whole), found)
+
+
+def _gpus(model: str, asked: LoadOptions, devices: Sequence[DeviceView]) -> list[str] | Refusal:
+    """The cards that come into question."""
+    if asked.device not in (None, AUTO):
         chosen = next((device for device in devices if device.id == asked.device), None)
         if why := _unfit(chosen, str(asked.device), devices):
             return refusal(Reason.DEVICE_UNUSABLE, f"{model}: {why}", model=model, device=asked.device)
-        targets = [str(asked.device)]
-    elif asked.gpu_layers == 0:  # 2
-        targets = [HOST]
-    else:  # 3
-        targets = [device.id for device in devices if device.kind is DeviceKind.NVIDIA and not device.unusable]
-        targets.append(HOST)
-    decided = [decide(file, asked, cores, device) for device in targets]
-    return tuple(Plan(settings, quote(file, settings, idle_worker_bytes)) for settings in decided)
+        return [] if asked.device == HOST or asked.gpu_layers == 0 else [str(asked.device)]
+    if asked.gpu_layers == 0:
+        return []
+    return [device.id for device in devices if _is_gpu(device) and not device.unusable]
+
+
+def _is_gpu(device: DeviceView) -> bool:
+    return device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)
+
+
+def _no_gpu(model: str, devices: Sequence[DeviceView]) -> str:
+    unusable = "; ".join(f"{device.id}: {device.unusable}" for device in devices if _is_gpu(device))
+    return f"{model} shall be on a GPU only, and there is none that can be used{unusable and ': '}{unusable}"
+
+
+def _shared(settings: Settings, gpus: Sequence[str], attainable: Mapping[str, int]) -> Settings:
+    """The layers over several cards, in proportion to the room that each has."""
+    rooms = {gpu: max(0, attainable.get(gpu, 0)) for gpu in gpus}
+    total = sum(rooms.values()) or 1
+    shares = tuple((gpu, room / total) for gpu, room in rooms.items() if room)
+    return replace(settings, device=shares[0][0], shares=shares) if len(shares) > 1 else settings
 
 
 def _unfit(device: DeviceView | None, asked: str, devices: Sequence[DeviceView]) -> str:
@@ -101,8 +188,8 @@ def _unfit(device: DeviceView | None, asked: str, devices: Sequence[DeviceView])
 
 
 def _simulated(
-    model: str, simulation: Simulation, asked: LoadOptions, devices: Sequence[DeviceView], cores: int
-) -> tuple[Plan, ...] | Refusal:
+    model: str, simulation: Simulation, asked: LoadOptions, devices: Sequence[DeviceView], threads: int
+) -> Ways | Refusal:
     """Where its declaration says; the device with the largest share counts as the one that computes."""
     known = {device.id for device in devices}
     for device in simulation.memory:
@@ -114,6 +201,6 @@ def _simulated(
         return refusal(Reason.DEVICE_UNUSABLE, text, model=model, device=asked.device)
     largest = max(simulation.memory, key=lambda device: simulation.memory[device])
     chosen = largest if asked.device in (None, AUTO) else str(asked.device)
-    settings = decide(ModelFile(path="", size_bytes=0), asked, cores, chosen)
+    settings = decide(ModelFile(path="", size_bytes=0), asked, threads, chosen)
     needs = {device: DeviceBytes(weights_bytes=size) for device, size in simulation.memory.items()}
-    return (Plan(settings, Quote(needs, Confidence.EXACT, Source.DECLARED)),)
+    return Ways((Plan(settings, Quote(needs, Confidence.EXACT, Source.DECLARED)),))

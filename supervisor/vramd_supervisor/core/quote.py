@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from .catalog import Settings
+
 
 @dataclass(frozen=True)
 class DeviceBytes:
@@ -18,9 +20,23 @@ class DeviceBytes:
     """What a worker takes before any model is there."""
 
     @property
+    def engine_bytes(self) -> int:
+        """What llama.cpp allocates."""
+        return self.weights_bytes + self.context_bytes + self.compute_bytes
+
+    @property
     def total_bytes(self) -> int:
         """Over all kinds."""
-        return self.weights_bytes + self.context_bytes + self.compute_bytes + self.process_bytes
+        return self.engine_bytes + self.process_bytes
+
+    def plus(self, other: "DeviceBytes") -> "DeviceBytes":
+        """Both together."""
+        return DeviceBytes(
+            self.weights_bytes + other.weights_bytes,
+            self.context_bytes + other.context_bytes,
+            self.compute_bytes + other.compute_bytes,
+            self.process_bytes + other.process_bytes,
+        )
 
 
 class Source(Enum):
@@ -30,6 +46,10 @@ class Source(Enum):
     """The configuration of a simulated model says so."""
     CLOSED_FORM = "closed_form"
     """Formulas over the file's header."""
+    DRY_RUN = "dry_run"
+    """llama.cpp's own allocator, asked without allocating."""
+    LEARNED = "learned"
+    """What the same load took before."""
     FILE_SIZE = "file_size"
     """The header tells too little: bytes of the file and a guess."""
 
@@ -50,8 +70,27 @@ class Quote:
     devices: Mapping[str, DeviceBytes]
     confidence: Confidence
     source: Source
+    seconds: float = 0.0
+    """That it took to find out."""
+    key: str = ""
+    """Under which it is remembered what such a load takes; empty: it is not."""
 
     @property
     def total_bytes(self) -> int:
         """Over all devices."""
-        return sum(need.total_bytes for need in self.devices.values())
+        return sum(self.needs.values())
+
+    @property
+    def needs(self) -> dict[str, int]:
+        """Bytes of each device, over all kinds."""
+        return {device: need.total_bytes for device, need in self.devices.items()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to load a model."""
+
+    settings: Settings
+    quote: Quote
+    degraded: tuple[str, ...] = ()
+    """Where the settings are less than the usual ones, in words and in the order of the steps."""

@@ -1,13 +1,14 @@
 """Where there is room for a load or a reservation, or how it can be made. Pure; only decides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vramd_proto.v1.reasons import Reason
 
 from .errors import Refusal, in_words, refusal
 from .ledger import Ledger
 from .policy import Candidate, victims
+from .quote import Plan
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Evict:
 
     incarnations: tuple[int, ...]
     missing_bytes: Mapping[str, int]
+    way: int
+    """For this one of the ways."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Wait:
 
     missing_bytes: Mapping[str, int]
     message: str
+    way: int
+    """For this one of the ways."""
 
 
 Decision = Begin | Evict | Wait | Refusal
@@ -84,19 +89,30 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             return Begin(place)  # 2a
         short = _missing(way, ledger, holders, holders.going)
         if not short:
-            return Wait(missing, "memory of an ended process is on its way back")  # 2b
+            return Wait(missing, "memory of an ended process is on its way back", place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
-            return Evict(picked, missing)  # 2c
+            return Evict(picked, missing, place)  # 2c
     everybody = holders.going | holders.busy | {candidate.incarnation for candidate in holders.idle}
     for place in feasible:  # 3
         way = wish.ways[place]
         if not _missing(way, ledger, holders, everybody):
             names = ", ".join(sorted(holders.names[row] for row in holders.busy))
-            return Wait(_missing(way, ledger, holders, frozenset()), f"waits until one of these is idle: {names}")
+            return Wait(
+                _missing(way, ledger, holders, frozenset()), f"waits until one of these is idle: {names}", place
+            )
     first = wish.ways[feasible[0]]
     if holders.going:  # 4
-        return Wait(_missing(first, ledger, holders, frozenset()), "memory of an ended process is on its way back")
+        missing = _missing(first, ledger, holders, frozenset())
+        return Wait(missing, "memory of an ended process is on its way back", feasible[0])
     return _exhausted(wish, first, ledger, holders)  # 5
+
+
+def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
+    """The same refusal, with settings that would fit and what they need."""
+    if not nearest:
+        return why
+    ways = "; or ".join(f"{', '.join(plan.degraded)} ({in_words(plan.quote.total_bytes)} in all)" for plan in nearest)
+    return replace(why, message=f"{why.message}; what would fit: {ways}")
 
 
 def _missing(way: Mapping[str, int], ledger: Ledger, holders: Holders, gone: frozenset[int]) -> dict[str, int]:

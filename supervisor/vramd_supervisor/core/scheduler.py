@@ -3,7 +3,8 @@
 Runs at the end of every event, over the models that the event has touched, then over what waits for room.
 """
 
-import math
+from collections.abc import Iterable
+from dataclasses import replace
 
 from vramd_proto.v1.reasons import Reason
 
@@ -13,13 +14,15 @@ from .callers import drain
 from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
 from .errors import Refusal, in_words, refusal
 from .events import AnnouncementExpired, KeepAliveEnded, LoadLimitReached, PlansFound, PlansRefused
+from .holders import attainable, holders
 from .lives import HOST, load, stop
-from .placement import Plan
-from .policy import Candidate
-from .room import Begin, Evict, Holders, Wait, Wish, find_room
+from .policy import victims
+from .pressure import OTHERS, WINDOW_S
+from .quote import Plan
+from .reconcile import raised
+from .room import Begin, Decision, Evict, Wait, Wish, find_room, with_nearest
 from .state import (
     COMING,
-    GOING,
     Announcement,
     Entry,
     Incarnation,
@@ -37,6 +40,7 @@ SPARE_PATIENCE_S = 2.0
 
 def settle(world: World) -> None:
     """Thinks until nothing is left to think about."""
+    _relieve(world)
     while world.touched or world.room_changed:
         while world.touched:
             model = next(iter(world.touched))
@@ -78,7 +82,7 @@ def _want(world: World, entry: Entry) -> None:
     options = first.options.over(changed).over(entry.model.options)
     world.waiting[entry.model.id] = Waiting(entry.model.id, options, world.next_turn())
     world.move(entry, ModelState.QUEUED, "it is asked for")
-    world.emit(FindPlans(entry.model, options, world.waiting[entry.model.id].turn))
+    world.emit(FindPlans(entry.model, options, world.waiting[entry.model.id].turn, attainable(world)))
 
 
 def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
@@ -142,7 +146,9 @@ def plans_found(world: World, event: PlansFound) -> None:
     """The ways to place a load are known: it joins those who wait for room."""
     waiting = world.waiting.get(event.model)
     if waiting and waiting.turn == event.turn:
-        waiting.plans = tuple(event.plans)
+        taken = world.entries[event.model].taken
+        waiting.plans = tuple(raised(plan, taken.get(plan.settings, {})) for plan in event.plans)
+        waiting.nearest = tuple(event.nearest)
         world.room_changed = True
 
 
@@ -166,19 +172,49 @@ def _find_rooms(world: World) -> None:
         if isinstance(waits, Announcement):
             wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
         else:
-            ways = [{d: need.total_bytes for d, need in plan.quote.devices.items()} for plan in waits.plans]
-            wish = Wish(waits.model, ways)
+            wish = Wish(waits.model, [plan.quote.needs for plan in waits.plans])
         if not wish.ways or taken & {device for way in wish.ways for device in way}:
             continue
-        decision = find_room(wish, world.ledger, _holders(world, with_spare=wish.is_load))
+        decision = find_now(world, wish)
         if isinstance(decision, Evict | Wait):
             taken |= set(decision.missing_bytes)
         if isinstance(decision, Evict):
-            _evict(world, wish.name, decision)
+            lacks = ", ".join(f"{in_words(size)} on {device}" for device, size in decision.missing_bytes.items())
+            _evict(world, wish.name, f"{wish.name} lacks {lacks}", decision.incarnations)
         elif isinstance(waits, Announcement):
             _answer(world, waits, decision)
         else:
             _go_on(world, waits, decision)
+
+
+def find_now(world: World, wish: Wish) -> Decision:
+    """Finds room for a wish. Two things beside that make a load wait, and never have it refused.
+
+    1. A device whose headroom others need takes no load: there is another way, or it waits for the device to reopen.
+       Idle models go for it meanwhile, so that this comes sooner.
+    2. What fits beside what others take now, but not beside the most that they took within the last minute, waits.
+    """
+    held = holders(world, with_spare=wish.is_load)
+    decision = find_room(wish, world.ledger, held)
+    if not wish.is_load or (isinstance(decision, Refusal) and decision.reason is Reason.MODEL_TOO_LARGE):
+        return decision
+    closed = {device for way in wish.ways for device, need in way.items() if need and world.is_closed(device)}
+    ways = [place for place, way in enumerate(wish.ways) if not any(way.get(device) for device in closed)]
+    if closed:  # 1
+        detour = replace(wish, ways=[wish.ways[place] for place in ways])
+        around = find_room(detour, world.ledger, held) if ways else None
+        if around and not isinstance(around, Refusal):
+            decision = replace(around, way=ways[around.way])
+        elif isinstance(decision, Begin | Refusal):
+            shut = next(place for place in range(len(wish.ways)) if place not in ways)
+            return Wait({}, f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}", shut)
+    if isinstance(decision, Begin):
+        way = wish.ways[decision.way]
+        free = {d: world.ledger.steady_free_bytes(d) + world.ledger.held_bytes(held.own, d) for d in way}
+        if missing := {device: need - free[device] for device, need in way.items() if need > free[device]}:  # 2
+            words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
+            return Wait(missing, words, decision.way)
+    return decision
 
 
 def _answer(world: World, announcement: Announcement, decision: Begin | Wait | Refusal) -> None:
@@ -198,49 +234,31 @@ def _go_on(world: World, waiting: Waiting, decision: Begin | Wait | Refusal) -> 
     if isinstance(decision, Begin):
         _begin(world, entry, waiting.plans[decision.way], waiting.options)
     elif isinstance(decision, Refusal):
-        _give_up(world, entry, decision)
+        _give_up(world, entry, with_nearest(decision, waiting.nearest))
     elif waiting.told != decision.message:
         waiting.told = decision.message
         world.report(entry, None, decision.message)
 
 
-def _holders(world: World, *, with_spare: bool) -> Holders:
-    """Who holds what, sorted by what may be done about it. A load takes the spare; for a reservation it is in the way.
-
-    Reservations are named only: nobody may end one for somebody else.
-    """
-    idle, busy, going = [], set(), set()
-    names = {announcement.id: announcement.name for announcement in world.announced.values()}
-    for incarnation in world.processes.values():
-        owner = world.owners.get(incarnation.id)
-        held = world.ledger.rows[incarnation.id]
-        names[incarnation.id] = owner.model.id if owner else "a spare worker"
-        if incarnation is world.spare and not incarnation.exited:
-            if not with_spare and incarnation.stopping:
-                going.add(incarnation.id)
-            elif not with_spare:
-                idle.append(Candidate(incarnation.id, -math.inf, held))
-        elif incarnation.exited or owner is None or owner.state in GOING:
-            going.add(incarnation.id)
-        elif is_pinned(owner):
-            continue
-        elif owner.state is ModelState.READY and not incarnation.in_flight and not owner.queue:
-            idle.append(Candidate(incarnation.id, incarnation.last_used_s, held))
-        else:
-            busy.add(incarnation.id)
-    own = frozenset({world.spare.id}) if world.spare and with_spare else frozenset[int]()
-    return Holders(idle, frozenset(busy), frozenset(going), own, names)
+def _relieve(world: World) -> None:
+    """Gives others back what they need of a headroom: idle models go, all of them if that is still too little."""
+    while world.short:
+        device, short_bytes = world.short.popitem()
+        idle = holders(world, with_spare=False).idle
+        picked = victims(idle, {device: short_bytes})
+        if picked is None:
+            picked = tuple(candidate.incarnation for candidate in idle if candidate.held_bytes.get(device))
+        _evict(world, OTHERS, f"{device} lacks {in_words(short_bytes)} of its headroom", picked)
 
 
-def _evict(world: World, name: str, decision: Evict) -> None:
-    missing = ", ".join(f"{in_words(size)} on {device}" for device, size in decision.missing_bytes.items())
-    for victim in decision.incarnations:
+def _evict(world: World, name: str, why: str, incarnations: Iterable[int]) -> None:
+    for victim in incarnations:
         owner = world.owners.get(victim)
         if owner is None:
             spare, world.spare = world.processes[victim], None
             stop(world, spare, f"a spare stands in the way of {name}")
             continue
-        reason = f"{name} lacks {missing}; {owner.model.id} was least recently used among the idle"
+        reason = f"{why}; {owner.model.id} was least recently used among the idle"
         world.emit(Evicted(owner.model.id, victim, name, reason))
         drain(world, owner, f"evicted for {name}")
 
@@ -258,8 +276,7 @@ def _begin(world: World, entry: Entry, plan: Plan, options: LoadOptions) -> None
     _keep(incarnation, options)
     entry.current = incarnation
     world.owners[incarnation.id] = entry
-    needs = {device: need.total_bytes for device, need in plan.quote.devices.items()}
-    world.promise(incarnation, needs, f"{entry.model.id} is to be loaded")
+    world.promise(incarnation, plan.quote.needs, f"{entry.model.id} is to be loaded")
     world.emit(SetTimer(LoadLimitReached(world.now_s + world.config.server.load_deadline_s, incarnation.id)))
     if incarnation.pid:
         load(world, entry, incarnation)
@@ -275,7 +292,7 @@ def _keep_spare(world: World) -> None:
         return
     if world.now_s < world.spare_from_s and any(_is_coming(world, process) for process in world.processes.values()):
         return
-    if world.ledger.free_bytes(HOST) >= world.spare_bytes:
+    if world.ledger.steady_free_bytes(HOST) >= world.spare_bytes and not world.is_closed(HOST):
         world.spare = world.incarnate()
         world.promise(world.spare, {HOST: world.spare_bytes}, "a spare worker starts")
         world.emit(Spawn(world.spare.id))

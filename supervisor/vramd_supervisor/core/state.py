@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model
-from .placement import Plan
+from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model, Settings
+from .quote import Plan
 
 
 class ModelState(Enum):
@@ -89,6 +89,8 @@ class Incarnation:
     keep_alive_s: float = DEFAULT_KEEP_ALIVE_S
     in_flight: set[int] = field(default_factory=set)
     context_tokens: int = 0
+    load_from_s: float = 0.0
+    """The moment its load began."""
     ready_s: float | None = None
     """The moment it became ready."""
     last_used_s: float = 0.0
@@ -119,6 +121,10 @@ class Entry:
     """The same for the seconds that it stays."""
     listed: bool = True
     """False: the catalogue has dropped it; forgotten once nothing is left of it."""
+    taken: dict[Settings, Mapping[str, int]] = field(default_factory=dict)
+    """Bytes per device that loads took which were given back for taking too much."""
+    load_s: float | None = None
+    """How long its last load took, process start aside."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """Its last changes of state, printed when an impossible one comes."""
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .pressure import Level
+from .quote import Plan
 from .state import Entry, ModelState, is_pinned
 from .world import World
 
@@ -26,6 +28,8 @@ class Resident:
     """Seconds since its last request began or ended."""
     pinned: bool
     context_tokens: int
+    plan: Plan | None
+    """How it was placed; None while it waits for room."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class DeviceBooks:
     external_bytes: int
     headroom_bytes: int
     free_bytes: int
+    pressure: Level = Level.NONE
 
 
 def residents(world: World, now_s: float) -> list[Resident]:
@@ -68,15 +73,23 @@ def _resident(world: World, entry: Entry, now_s: float) -> Resident:
         last_used_s=None if current is None or not current.used else now_s - current.last_used_s,
         pinned=is_pinned(entry),
         context_tokens=current.context_tokens if current else 0,
+        plan=current.plan if current else None,
     )
 
 
 def taken_bytes(world: World, device: str) -> int:
-    """What processes that were ready once hold on a device in the ledger, those included whose memory is not back yet.
+    """What living processes that were ready once hold on a device in the ledger.
 
-    Where a driver does not tell what our processes take, this is what is known of it: a load takes it bit by bit.
+    Where a driver does not tell what our processes take, this is what is known of it: a load takes it bit by bit, and
+    of the dead nobody knows when it is back.
     """
-    return world.ledger.held_bytes([i.id for i in world.processes.values() if i.ready_s is not None], device)
+    living = [i.id for i in world.processes.values() if i.ready_s is not None and not i.exited]
+    return world.ledger.held_bytes(living, device)
+
+
+def ready_pids(world: World) -> list[int]:
+    """Process ids of all that have loaded their model."""
+    return [i.pid for i in world.processes.values() if i.ready_s is not None and not i.exited]
 
 
 def books(world: World) -> dict[str, DeviceBooks]:
@@ -90,6 +103,7 @@ def books(world: World) -> dict[str, DeviceBooks]:
             account.external_bytes,
             account.headroom_bytes,
             max(0, ledger.free_bytes(device)),
+            world.pressures[device].level,
         )
         for device, account in ledger.accounts.items()
     }

@@ -7,13 +7,24 @@ from collections.abc import Mapping
 
 from vramd_proto.v1.reasons import Reason
 
-from .actions import Action, CancelDeadline, CancelExpiry, LedgerChanged, ModelChanged, Refuse, Report, SetThreads
+from .actions import (
+    Action,
+    CancelDeadline,
+    CancelExpiry,
+    LedgerChanged,
+    ModelChanged,
+    PressureChanged,
+    Refuse,
+    Report,
+    SetThreads,
+)
 from .catalog import LoadOptions
-from .config import Config
+from .config import Config, DeviceConfig
 from .cores import shares
 from .errors import Refusal, refusal
 from .ledger import Account, Ledger
-from .placement import Plan
+from .pressure import Level, Pressure, Reading, explain
+from .quote import Plan
 from .state import (
     TRANSITIONS,
     Announcement,
@@ -35,6 +46,8 @@ class Waiting:
         self.turn = turn
         """Its place among all that wait for room."""
         self.plans: tuple[Plan, ...] = ()
+        self.nearest: tuple[Plan, ...] = ()
+        """What would fit, if none of the plans can."""
         self.told = ""
         """What its callers were last told."""
 
@@ -58,12 +71,18 @@ class World:
         """Reservations that wait for room, by the request of their caller; in one line with the loads."""
         self.announced: dict[int, Announcement] = {}
         """Reservations that stand, by their row."""
+        self.pressures = dict.fromkeys(accounts, Pressure())
+        """How scarce the memory of each device is."""
+        self.short: dict[str, int] = {}
+        """Bytes per device that idle models have to give back at once, because others need the headroom."""
         self.spare: Incarnation | None = None
         self.spare_bytes = spare_bytes
         self.spare_wanted = False
         """False until the shell runs, and after a spare failed, until some worker starts again."""
         self.spare_from_s = 0.0
         """Before this moment the next spare does not start beside a load."""
+        self.load_bytes_per_s: float | None = None
+        """How fast the last load of a file read its weights."""
         self.threads: dict[int, int] = {}
         """CPU threads of each worker that generates now."""
         self.queued = 0
@@ -153,6 +172,35 @@ class World:
         rows = {d: (ledger.reserved_bytes(d), account.budget_bytes) for d, account in ledger.accounts.items()}
         self.emit(LedgerChanged(rows, cause))
         self.room_changed = True
+
+    def press(self, device: str, reading: Reading) -> None:
+        """Takes in how scarce the memory of a device is now."""
+        before = self.pressures[device]
+        after = self.pressures[device] = before.after(reading)
+        if short_bytes := after.short_bytes(reading):
+            self.short[device] = short_bytes
+        if after.level is not before.level:
+            account = self.ledger.accounts[device]
+            self.emit(
+                PressureChanged(
+                    device,
+                    before.level,
+                    after.level,
+                    max(0, reading.free_bytes),
+                    account.external_bytes,
+                    account.headroom_bytes,
+                    explain(after.level, reading),
+                )
+            )
+
+    def is_closed(self, device: str) -> bool:
+        """Whether others need the headroom of a device, so that nothing is loaded there."""
+        return self.pressures[device].level >= Level.CLOSED
+
+    def alarm_share(self, device: str) -> float:
+        """How much of a device has to be in use before that is told."""
+        own = self.config.devices.get(device, DeviceConfig()).alarm
+        return self.config.server.alarm if own is None else own
 
     def enqueue(self, entry: Entry, request: Request) -> None:
         """Puts a request at the end of its model's queue."""

@@ -1,40 +1,38 @@
-"""Finds the devices of this machine and measures them: host RAM, NVIDIA cards, virtual ones. Decides nothing."""
+"""Finds the devices of this machine and measures them: host RAM, cards, virtual ones. Decides nothing."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..core.config import Config
 from ..core.device_view import HOST, DeviceKind, DeviceView, Sample
+from .drm import DrmCard, Roots, find_drm_cards
 from .host_memory import HostProbe
-from .nvml import Nvml, find_cards, load_nvml
+from .nvml import Card, Nvml, find_cards, load_nvml
+from .pdh import WddmProbe, open_counters
+from .probe import BoundedProbe, Probe, VirtualProbe
 
 _log = logging.getLogger(__name__)
 
+SHARED = "it has no memory of its own: models go to the host's"
+"""Said of a card whose pool is the host's, so that no byte of it is promised twice."""
 
-class Probe(Protocol):
-    """Measures one device. The calls take well under 10 ms and may be made from any one thread."""
+
+class UnifiedProbe(Probe):
+    """A card without memory of its own: its bytes are the host's, its processes are the driver's to tell."""
+
+    def __init__(self, card: Card | DrmCard, host: Probe) -> None:
+        self._card = card
+        self._host = host
 
     def sample(self) -> Sample:
-        """What the device has and what is taken of it, by whomever. Raises DeviceLostError."""
+        """The host's totals, with what the card is doing."""
+        host = self._host.sample()
+        return Sample(host.total_bytes, host.used_bytes, self._card.temperature_c(), self._card.utilisation_percent())
 
     def process_bytes(self, pid: int) -> int | None:
-        """Bytes that one process takes here; None where that cannot be known."""
-
-
-class VirtualProbe:
-    """A device that is nothing but a number of bytes; nobody else can use it."""
-
-    def __init__(self, total_bytes: int) -> None:
-        self._total_bytes = total_bytes
-
-    def sample(self) -> Sample:
-        """Nothing is ever taken of it but what the ledger says."""
-        return Sample(self._total_bytes, 0)
-
-    def process_bytes(self, pid: int) -> int | None:  # noqa: ARG002  the same for all
-        """Never known: nothing is there."""
-        return None
+        """What one process has through the card; None if the driver does not tell."""
+        return self._card.process_bytes(pid)
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,18 @@ class Device:
     """As its maker calls it."""
     probe: Probe
     uuid: str = ""
-    """Of a card."""
+    """Of a card by NVIDIA; of any other, what llama.cpp calls it (Vulkan0), once it has been asked."""
     unusable: str = ""
     """Why no model can be placed here, whatever llama.cpp was built for."""
+    pci_id: str = ""
+    """Of a card, as the system writes it: 0000:01:00.0."""
+    shares: str = ""
+    """Id of the device whose memory it uses; empty if it has its own."""
+
+    @property
+    def pool(self) -> str:
+        """Id of the device whose bytes are taken when something is placed here: one pool is one account."""
+        return self.shares or self.id
 
     @property
     def view(self) -> DeviceView:
@@ -57,20 +64,53 @@ class Device:
         return DeviceView(self.id, self.kind, self.unusable)
 
 
-def find_devices(config: Config, nvml: Nvml | None = None) -> list[Device]:
-    """NVIDIA cards, then virtual devices, then the host. Without a driver there are no cards, and that is no fault.
+def find_devices(config: Config, nvml: Nvml | None = None, roots: Roots | None = None) -> list[Device]:
+    """NVIDIA cards, AMD and Intel ones, virtual devices, then the host. Without a driver there are no cards: no fault.
 
-    `nvml` stands in for the binding; None loads it. A limit for a card that is not there is logged.
+    `nvml` stands in for the binding, None loads it; `roots` says where the system's files are. A limit for a card that
+    is not there is logged.
     """
-    devices = []
     binding = nvml or load_nvml()
-    for card in find_cards(binding) if binding else ():
-        devices.append(Device(card.id, DeviceKind.NVIDIA, card.name, card, card.uuid, card.unusable()))
+    host = HostProbe()
+    devices = [*_nvidia(find_cards(binding) if binding else [], host), *_drm(roots, host)]
     for device, settings in config.devices.items():
         if settings.kind == "virtual":
             assert settings.total is not None
             devices.append(Device(device, DeviceKind.VIRTUAL, f"virtual {device}", VirtualProbe(settings.total)))
-    devices.append(Device(HOST, DeviceKind.HOST, "RAM of this machine", HostProbe()))
+    devices.append(Device(HOST, DeviceKind.HOST, "RAM of this machine", host))
     for missing in sorted(set(config.devices) - {device.id for device in devices}):
         _log.warning("the configuration has limits for %s, which is not there", missing)
     return devices
+
+
+def _nvidia(cards: Sequence[Card], host: Probe) -> Iterator[Device]:
+    """Windows counts per process and not per card, so that its counters serve where there is one card only."""
+    counters = open_counters() if len(cards) == 1 else None
+    for card in cards:
+        unified = card.unified
+        probe: Probe = UnifiedProbe(card, host) if unified else card
+        if counters:
+            probe = WddmProbe(probe, counters)
+        yield Device(
+            card.id,
+            DeviceKind.NVIDIA,
+            card.name,
+            BoundedProbe(card.id, probe),
+            card.uuid,
+            SHARED if unified else card.unusable(),
+            card.pci_id,
+            HOST if unified else "",
+        )
+
+
+def _drm(roots: Roots | None, host: Probe) -> Iterator[Device]:
+    for card in find_drm_cards(roots):
+        yield Device(
+            card.id,
+            DeviceKind.BACKEND,
+            card.name,
+            BoundedProbe(card.id, UnifiedProbe(card, host) if card.unified else card),
+            unusable=SHARED if card.unified else card.unusable(),
+            pci_id=card.pci_id,
+            shares=HOST if card.unified else "",
+        )

@@ -9,6 +9,7 @@ import psutil
 
 from ..core.device_view import Sample
 from .cgroup import Cgroups
+from .probe import Probe
 
 Memory = Callable[[], tuple[int, int]]
 """Total and available bytes of the machine."""
@@ -19,7 +20,7 @@ def _machine_memory() -> tuple[int, int]:
     return memory.total, memory.available
 
 
-class HostProbe:
+class HostProbe(Probe):
     """Measures host RAM: the machine's, or the control group's where that is less."""
 
     def __init__(self, cgroups: Cgroups | None = None, memory: Memory = _machine_memory) -> None:

@@ -1,10 +1,13 @@
 """NVIDIA cards through NVML, which asks the driver and makes no CUDA context. Every call may fail and is guarded."""
 
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, cast
 
 from ..core.device_view import DeviceLostError, Sample
+from .pids import PidNumbers
+from .probe import Probe
 
 _log = logging.getLogger(__name__)
 
@@ -12,7 +15,14 @@ Handle = object
 """A card, as NVML knows it."""
 
 _NOT_SUPPORTED = 3
+_FUNCTION_NOT_FOUND = 13
+_NOT_AVAILABLE_BYTES = (1 << 64) - 1
+"""NVML_VALUE_NOT_AVAILABLE, where a binding passes it on."""
 _TEMPERATURE_GPU = 0
+_LISTS = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses")
+_VERSIONS = ("_v3", "_v2", "")
+"""Of a list: a driver before 510 lacks the third, and then the binding's plain function fails instead of falling back.
+An old binding has the plain one only."""
 
 
 class MemoryInfo(Protocol):
@@ -36,8 +46,14 @@ class Rates(Protocol):
     gpu: int
 
 
+class PciInfo(Protocol):
+    """nvmlPciInfo_t."""
+
+    busId: str | bytes
+
+
 class Nvml(Protocol):
-    """What is used of the module pynvml."""
+    """What is used of the module pynvml, beside the lists of processes, which go by several names."""
 
     NVMLError: type[Exception]
 
@@ -46,12 +62,11 @@ class Nvml(Protocol):
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Handle: ...  # noqa: D102
     def nvmlDeviceGetUUID(self, handle: Handle) -> str | bytes: ...  # noqa: D102
     def nvmlDeviceGetName(self, handle: Handle) -> str | bytes: ...  # noqa: D102
+    def nvmlDeviceGetPciInfo(self, handle: Handle) -> PciInfo: ...  # noqa: D102
     def nvmlDeviceGetMemoryInfo(self, handle: Handle) -> MemoryInfo: ...  # noqa: D102
     def nvmlDeviceGetMigMode(self, handle: Handle) -> Sequence[int]: ...  # noqa: D102
     def nvmlDeviceGetTemperature(self, handle: Handle, sensor: int) -> int: ...  # noqa: D102
     def nvmlDeviceGetUtilizationRates(self, handle: Handle) -> Rates: ...  # noqa: D102
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: Handle) -> Sequence[ProcessInfo]: ...  # noqa: D102
-    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: Handle) -> Sequence[ProcessInfo]: ...  # noqa: D102
 
 
 def load_nvml() -> Nvml | None:
@@ -69,16 +84,37 @@ def load_nvml() -> Nvml | None:
     return nvml
 
 
-class Card:
+class Card(Probe):
     """One card."""
 
-    def __init__(self, nvml: Nvml, index: int) -> None:
-        """Raises NVMLError if the driver does not even say who the card is."""
+    def __init__(
+        self, nvml: Nvml, index: int, pids: PidNumbers | None = None, *, tells_all: bool | None = None
+    ) -> None:
+        """Raises NVMLError if the driver does not even say who the card is.
+
+        `tells_all`: whether a process that the driver does not list takes nothing; None asks the system.
+        """
         self._nvml = nvml
         self.id = f"gpu{index}"
         self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
         self.uuid = _text(nvml.nvmlDeviceGetUUID(self._handle))
         self.name = _text(nvml.nvmlDeviceGetName(self._handle))
+        self._pids = pids or PidNumbers()
+        self._tells_all = _lists_all() if tells_all is None else tells_all
+
+    @property
+    def pci_id(self) -> str:
+        """Where the card is, as llama.cpp and the system write it (0000:01:00.0); empty if the driver does not say."""
+        try:
+            return short_pci_id(_text(self._nvml.nvmlDeviceGetPciInfo(self._handle).busId))
+        except self._nvml.NVMLError:
+            return ""
+
+    @property
+    def unified(self) -> bool:
+        """Whether the card has no memory of its own (GB10, Jetson): its models take the host's."""
+        fault = self._memory_fault()
+        return fault is not None and _code(fault) == _NOT_SUPPORTED
 
     def unusable(self) -> str:
         """Why no model can be placed here, whatever llama.cpp was built for; empty if one can."""
@@ -88,13 +124,18 @@ class Card:
             mode = (0,)  # a card that cannot be split says that it does not know the question
         if mode[0]:
             return "it is split into instances (MIG), which vramd does not use"
+        fault = self._memory_fault()
+        if fault is not None and _code(fault) != _NOT_SUPPORTED:
+            return f"it does not say how much memory it has: {fault}"
+        return ""
+
+    def _memory_fault(self) -> Exception | None:
+        """Why there are no totals; None if there are."""
         try:
             self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
         except self._nvml.NVMLError as error:
-            if _code(error) == _NOT_SUPPORTED:
-                return "it has no memory of its own: models go to the host's"
-            return f"it does not say how much memory it has: {error}"
-        return ""
+            return error
+        return None
 
     def sample(self) -> Sample:
         """What the card is doing. Raises DeviceLostError when the driver gives no answer."""
@@ -103,37 +144,54 @@ class Card:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         except nvml.NVMLError as error:
             raise DeviceLostError(f"{self.id} ({self.name}) gives no answer: {error}") from error
-        return Sample(memory.total, memory.total - memory.free, self._temperature_c(), self._utilisation_percent())
+        return Sample(memory.total, memory.total - memory.free, self.temperature_c(), self.utilisation_percent())
 
-    def _temperature_c(self) -> int | None:
+    def temperature_c(self) -> int | None:
+        """None where the driver does not tell."""
         try:
             return int(self._nvml.nvmlDeviceGetTemperature(self._handle, _TEMPERATURE_GPU))
         except self._nvml.NVMLError:
             return None
 
-    def _utilisation_percent(self) -> int | None:
+    def utilisation_percent(self) -> int | None:
+        """None where the driver does not tell."""
         try:
             return int(self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu)
         except self._nvml.NVMLError:
             return None
 
     def process_bytes(self, pid: int) -> int | None:
-        """What one process has on the card; None if it has nothing or the driver does not tell.
+        """What one process has on the card; None if the driver does not tell.
 
-        A process may be in both lists with the same bytes, so the larger counts. Inside a container the driver names
-        processes by the host's numbers, and none of ours is found.
+        A process may be in both lists with the same bytes, so the larger counts. Who is in neither has nothing, if the
+        driver tells all. In a container a driver may name processes by the host's numbers; if ours cannot be
+        translated, nothing is known.
         """
-        known: list[int] = []
-        for listing in (
-            self._nvml.nvmlDeviceGetComputeRunningProcesses,
-            self._nvml.nvmlDeviceGetGraphicsRunningProcesses,
-        ):
+        lists = [self._running(name) for name in _LISTS]
+        running = [entry for listed in lists if listed is not None for entry in listed]
+        number = self._pids.number(pid, {entry.pid for entry in running})
+        own = [entry.usedGpuMemory for entry in running if entry.pid == number]
+        told = [size for size in own if size is not None and size != _NOT_AVAILABLE_BYTES]
+        if own or number is None or None in lists or not self._tells_all:
+            return max(told, default=None)
+        return 0
+
+    def _running(self, name: str) -> Sequence[ProcessInfo] | None:
+        """One of the lists, in the newest form that both binding and driver have; None if the driver does not tell."""
+        for listing in self._versions(name):
             try:
-                running = listing(self._handle)
-            except self._nvml.NVMLError:
-                continue
-            known += [entry.usedGpuMemory for entry in running if entry.pid == pid and entry.usedGpuMemory is not None]
-        return max(known, default=None)
+                return listing(self._handle)
+            except self._nvml.NVMLError as error:
+                if _code(error) != _FUNCTION_NOT_FOUND:
+                    return None
+        return None
+
+    def _versions(self, name: str) -> Iterator[Callable[[Handle], Sequence[ProcessInfo]]]:
+        """The plain one last, and only where there is no other: of a new binding it is the newest again."""
+        known = [getattr(self._nvml, name + version, None) for version in _VERSIONS]
+        found = [listing for listing in known if listing is not None]
+        for listing in found[:-1] or found:
+            yield cast(Callable[[Handle], Sequence[ProcessInfo]], listing)
 
 
 def find_cards(nvml: Nvml) -> list[Card]:
@@ -150,6 +208,21 @@ def find_cards(nvml: Nvml) -> list[Card]:
         except nvml.NVMLError as error:
             _log.warning("NVIDIA card %d gives no answer: %s", index, error)
     return cards
+
+
+def short_pci_id(text: str) -> str:
+    """A PCI address in the system's form; NVML writes eight digits of the domain and capitals."""
+    domain, _, rest = text.strip().lower().partition(":")
+    return f"{domain[-4:]}:{rest}" if rest.count(":") == 1 else text.strip().lower()
+
+
+def _lists_all() -> bool:
+    """Under Windows and its Linux subsystem the driver cannot: Windows manages the memory."""
+    try:
+        release = Path("/proc/sys/kernel/osrelease").read_text("ascii", "replace")
+    except OSError:
+        return False
+    return "microsoft" not in release.lower()
 
 
 def _text(value: str | bytes) -> str:

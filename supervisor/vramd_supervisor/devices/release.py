@@ -13,16 +13,19 @@ log = logging.getLogger(__name__)
 MEASURE_S = 1.0
 """A measurement takes milliseconds."""
 POLL_S = 0.02
+STEADY_S = 0.5
 RELEASE_S = 2.0
 """Drivers give memory back within 0.5 to 1.5 s (as Ollama and Unsloth observed); past this it counts as others'."""
 
 _HOW = {
     DeviceKind.HOST: "what the process held just before the stop (proportional set size where the system tells it)",
     DeviceKind.NVIDIA: "what the driver showed for the process just before the stop",
+    DeviceKind.BACKEND: "what the driver showed for the process just before the stop",
 }
 _WHY_NOT = {
     DeviceKind.HOST: "the system does not tell what the process held",
     DeviceKind.NVIDIA: "the driver does not tell what the process held",
+    DeviceKind.BACKEND: "the driver does not tell what the process held",
     DeviceKind.VIRTUAL: "a virtual device has no bytes that could be measured",
 }
 BY_ITSELF = "the process ended by itself, so nothing was measured just before"
@@ -52,19 +55,40 @@ async def measure_soon(devices: Sequence[Device], pid: int) -> dict[str, Observe
 async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Observed]) -> dict[str, Observed]:
     """Waits, bounded, until cards do not show a dead process any more. Returns what each device gave back.
 
-    Host memory is back when the process is reaped.
+    Host memory is back when the process is reaped. A card that tells nothing of processes is watched until what is
+    taken of it has not fallen for `STEADY_S`.
     """
-    cards = [device for device in devices if device.kind is DeviceKind.NVIDIA]
+    cards = [device for device in devices if device.kind in (DeviceKind.NVIDIA, DeviceKind.BACKEND)]
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + RELEASE_S
-    # A driver tells nobody when memory is free: it has to be asked.
-    while loop.time() < until_s and any([await asyncio.to_thread(_holds, card, pid) for card in cards]):  # noqa: ASYNC110
-        await asyncio.sleep(POLL_S)
+    begun_s = loop.time()
+    least_bytes: dict[str, int] = {}
+    fell_s = dict.fromkeys((card.id for card in cards), begun_s)
+    while cards and loop.time() < begun_s + RELEASE_S:
+        for card in cards.copy():
+            held = await asyncio.to_thread(_held_bytes, card, pid)
+            if held is None and (used := await asyncio.to_thread(_used_bytes, card)) is not None:
+                if used < least_bytes.get(card.id, used + 1):
+                    least_bytes[card.id], fell_s[card.id] = used, loop.time()
+                if loop.time() < fell_s[card.id] + STEADY_S:
+                    continue
+            if not held:
+                cards.remove(card)
+        if cards:
+            # A driver tells nobody when memory is free: it has to be asked.
+            await asyncio.sleep(POLL_S)
     return {device.id: before.get(device.id, Observed(None, BY_ITSELF)) for device in devices}
 
 
-def _holds(card: Device, pid: int) -> bool:
+def _held_bytes(card: Device, pid: int) -> int | None:
+    """None: the driver does not tell. A card that is lost holds nothing any more."""
     try:
-        return bool(card.probe.process_bytes(pid))
+        return card.probe.process_bytes(pid)
     except DeviceLostError:
-        return False
+        return 0
+
+
+def _used_bytes(card: Device) -> int | None:
+    try:
+        return card.probe.sample().used_bytes
+    except DeviceLostError:
+        return None

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 
 import psutil
+from typing_extensions import assert_never
 
 from ..core.device_view import DeviceKind, Sample
 from ..core.events import DeviceSampled
 from ..core.ledger import Account
-from ..core.view import taken_bytes
+from ..core.view import ready_pids, taken_bytes
 from ..loop import Loop
 from .devices import Device
 
@@ -41,34 +42,51 @@ class Sampler:
     async def look(self) -> None:
         """Once, at every device."""
         pids = self._pids()
+        ready = ready_pids(self._loop.core.world)
         for device in self._devices:
             try:
-                sample, ours = await asyncio.to_thread(_sample, device, pids)
+                sample, ours, spilled_bytes = await asyncio.to_thread(_sample, device, pids, ready)
             except Exception as error:  # whatever a driver does, the others are looked at
                 if device.id not in self._lost and not device.unusable:
                     log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)
                 self._lost.add(device.id)
-                sample, ours = Sample(0, 0), 0
+                sample, ours, spilled_bytes = Sample(0, 0), 0, 0
             else:
                 self._lost.discard(device.id)
             self._samples[device.id] = sample
-            if ours is None:
-                ours = taken_bytes(self._loop.core.world, device.id)
-            external = max(0, sample.used_bytes - ours)
-            self._loop.submit(DeviceSampled(self._loop.now_s(), device.id, sample.total_bytes, external))
+            self._loop.submit(self._seen(device, sample, ours, spilled_bytes))
+
+    def _seen(self, device: Device, sample: Sample, ours: int | None, spilled_bytes: int) -> DeviceSampled:
+        taken = taken_bytes(self._loop.core.world, device.id) if ours is None else ours
+        return DeviceSampled(
+            self._loop.now_s(),
+            device.id,
+            sample.total_bytes,
+            max(0, sample.used_bytes - taken),
+            None if device.kind is DeviceKind.VIRTUAL else sample.used_bytes,
+            spilled_bytes,
+            attributed=ours is not None,
+        )
 
 
-def _sample(device: Device, pids: Sequence[int]) -> tuple[Sample, int | None]:
-    """The device, and what our own processes take of it; None where the driver does not tell (containers, Windows)."""
-    sample = device.probe.sample()
+def _sample(device: Device, pids: Sequence[int], ready: Sequence[int]) -> tuple[Sample, int | None, int]:
+    """The device, what our own processes take of it, and what of that was moved to the host's memory.
+
+    What they take is None where the driver does not tell (containers, Windows). They are asked about first: what one
+    takes in between then counts as others', which is the safe side. What a load moves on purpose is no spill.
+    """
     match device.kind:
         case DeviceKind.VIRTUAL:
-            return sample, 0
-        case DeviceKind.NVIDIA:
+            return device.probe.sample(), 0, 0
+        case DeviceKind.NVIDIA | DeviceKind.BACKEND:
             told = [size for pid in pids if (size := device.probe.process_bytes(pid)) is not None]
-            return sample, sum(told) if told else None
+            ours = sum(told) if told or not pids else None
+            return device.probe.sample(), ours, device.probe.spilled_bytes(ready)
         case DeviceKind.HOST:
-            return sample, sum(_resident_bytes(pid) for pid in [*pids, psutil.Process().pid])
+            ours = sum(_resident_bytes(pid) for pid in [*pids, psutil.Process().pid])
+            return device.probe.sample(), ours, 0
+        case _:
+            assert_never(device.kind)
 
 
 def _resident_bytes(pid: int) -> int:

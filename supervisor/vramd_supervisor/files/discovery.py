@@ -119,6 +119,11 @@ def _located(path: str, base: Path, folders: Sequence[str]) -> Path:
 
 def read_model(path: Path) -> ModelFile:
     """One model by its path; of several shards any will do."""
+    return read_with_headers(path)[0]
+
+
+def read_with_headers(path: Path) -> tuple[ModelFile, list[Header]]:
+    """One model, and the headers of its files, the first shard first; none where the model has a problem."""
     shard = _SHARD.fullmatch(path.name)
     count = int(shard["count"]) if shard else 1
     paths = [path]
@@ -126,9 +131,10 @@ def read_model(path: Path) -> ModelFile:
         paths = [path.with_name(_shard_name(shard, number)) for number in range(1, count + 1)]
         paths = [part for part in paths if part.exists()] or [path]
     try:
-        return describe(str(paths[0]), _headers(paths))
+        headers = _headers(paths)
+        return describe(str(paths[0]), headers), headers
     except UnreadableModelError as error:
-        return _broken(paths[0], error.problem)
+        return _broken(paths[0], error.problem), []
 
 
 def _key(path: Path) -> FileKey | None:

@@ -4,13 +4,14 @@ The file is not trusted: every count, length and total is bounded, and so is the
 can block (no FIFO, device or socket). All that goes wrong is an UnreadableModelError.
 """
 
+import math
 import os
 import stat
 import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -167,13 +168,16 @@ def _read(cursor: _Cursor) -> Header:
     if entry_count > _MOST_ENTRIES:
         _invalid(f"it claims {entry_count} entries of metadata")
     metadata: dict[str, Value] = {}
+    kinds: dict[str, int] = {}
     for _ in range(entry_count):
         cursor.check_time()
         key = cursor.text(_LONGEST_NAME_BYTES)
         if key in metadata:
             _invalid(f"{key} is there twice")
-        metadata[key] = _value(cursor, cursor.u32())
-    return Header(cursor.file_bytes, metadata, _tensors(cursor, tensor_count, _alignment(metadata)))
+        kinds[key] = cursor.u32()
+        metadata[key] = _value(cursor, kinds[key])
+    alignment = _alignment(metadata)
+    return Header(cursor.file_bytes, metadata, kinds, alignment, _tensors(cursor, tensor_count, alignment))
 
 
 def _alignment(metadata: Mapping[str, Value]) -> int:
@@ -198,13 +202,13 @@ def _value(cursor: _Cursor, kind: int) -> Value:
         _invalid(f"an array in its header claims {count} elements")
     if kind == STRING:
         cursor.skip_strings(count)
-        return Elements(count)
+        return Elements(kind, count)
     layout = _format(kind)
     if count > _KEPT_ELEMENTS:
         cursor.skip(count * struct.calcsize(layout))
-        return Elements(count)
+        return Elements(kind, count)
     many = f"<{count}{layout[1:]}"
-    return Elements(count, struct.unpack(many, cursor.take(struct.calcsize(many))))
+    return Elements(kind, count, struct.unpack(many, cursor.take(struct.calcsize(many))))
 
 
 def _format(kind: int) -> str:
@@ -222,7 +226,7 @@ def _scalar(cursor: _Cursor, layout: str) -> int | float | bool:
 
 
 def _tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[Tensor, ...]:
-    rows: list[tuple[str, int, int, int, int | None]] = []
+    rows: list[tuple[Tensor, int]] = []
     names: set[str] = set()
     for _ in range(count):
         cursor.check_time()
@@ -233,38 +237,42 @@ def _tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[Tensor, ...]:
         dimensions = cursor.u32()
         if dimensions > _MOST_DIMENSIONS:
             _invalid(f"the tensor {name} claims {dimensions} dimensions")
-        elements, width = 1, 1
-        for axis in range(dimensions):
-            length = cursor.u64()
-            elements *= length
-            width = length if axis == 0 else width
+        lengths = tuple(cursor.u64() for _ in range(dimensions))
         kind, offset = cursor.u32(), cursor.u64()
         if offset % alignment:
             _invalid(f"the tensor {name} does not begin at a multiple of {alignment} bytes")
-        rows.append((name, kind, elements, offset, _tensor_bytes(name, kind, width, elements)))
+        rows.append((Tensor(name, kind, lengths, _tensor_bytes(name, kind, lengths)), offset))
     data_start = -(-cursor.offset // alignment) * alignment
-    return _placed(rows, cursor.file_bytes - data_start)
+    return _placed(rows, cursor.file_bytes - data_start, alignment)
 
 
-def _tensor_bytes(name: str, kind: int, width: int, elements: int) -> int | None:
-    """None: the type is not in the table."""
+def _tensor_bytes(name: str, kind: int, lengths: tuple[int, ...]) -> int:
+    """0 for a type that is not in the table."""
     layout = TENSOR_TYPES.get(kind)
     if layout is None:
-        return None
+        return 0
+    width = lengths[0] if lengths else 1
     if width % layout.block:
         _invalid(f"the tensor {name} is {width} wide, no multiple of {layout.block}")
-    return elements // layout.block * layout.block_bytes
+    return math.prod(lengths) // layout.block * layout.block_bytes
 
 
-def _placed(rows: list[tuple[str, int, int, int, int | None]], data_bytes: int) -> tuple[Tensor, ...]:
-    """Checks that every tensor ends inside the file; one of an unknown type ends where the next begins."""
-    starts = sorted({row[3] for row in rows} | {max(0, data_bytes)})
-    following = dict(pairwise(starts))
+def _placed(rows: list[tuple[Tensor, int]], data_bytes: int, alignment: int) -> tuple[Tensor, ...]:
+    """Checks that every tensor ends inside the file; one of an unknown type ends where the next begins.
+
+    And that each begins where the one before it ends, as llama.cpp wants it (gguf.cpp).
+    """
     tensors = []
-    for name, kind, elements, offset, known_bytes in rows:
-        size_bytes = following.get(offset, offset) - offset if known_bytes is None else known_bytes
+    free = 0
+    for place, (tensor, offset) in enumerate(rows, start=1):
+        known = tensor.type in TENSOR_TYPES
+        next_offset = rows[place][1] if place < len(rows) else data_bytes
+        size_bytes = tensor.size_bytes if known else max(0, next_offset - offset)
         if offset + size_bytes > data_bytes:
             missing = offset + size_bytes - data_bytes
-            _invalid(f"it is cut off: the tensor {name} ends {missing} bytes behind the end of the file")
-        tensors.append(Tensor(name, kind, elements, size_bytes))
+            _invalid(f"it is cut off: the tensor {tensor.name} ends {missing} bytes behind the end of the file")
+        if offset != free:
+            _invalid(f"the tensor {tensor.name} begins at byte {offset} of the weights, where {free} is free")
+        free = offset + -(-size_bytes // alignment) * alignment
+        tensors.append(tensor if known else replace(tensor, size_bytes=size_bytes))
     return tuple(tensors)

@@ -40,6 +40,11 @@ _SLIDING_PERIOD = {
 architecture that is not here counts as if every layer did: too much rather than too little."""
 
 _INPUT = ("token_embd", "token_types", "position_embd", "per_layer_token_embd")
+_NORM_IS_OUTPUT = ("lfm2", "lfm2moe")
+"""Architectures whose last norm is called `token_embd_norm` (llama-arch.cpp); that of others is of the first block."""
+_HOST_ALIGNMENT_BYTES, _CARD_ALIGNMENT_BYTES = 32, 128
+_ROW_VALUES = 512
+"""To a multiple of which CUDA fills up the last row of a quantised tensor (ggml-cuda.cu `get_alloc_size`)."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def _shape(keys: _Keys, tensors: Sequence[Tensor]) -> Shape:
         value_length = 0  # multi-head latent attention caches one vector per token, which serves as the value too
     window = keys.number("attention.sliding_window")
     sliding = _sliding_layers(keys, layers) if window else ()
-    inputs, outputs, blocks, names = _sizes(tensors, layers, used_layers)
+    inputs, outputs, blocks, names = _sizes(tensors, layers, used_layers, keys.architecture)
     return Shape(
         layers=layers,
         embedding=embedding,
@@ -154,8 +159,11 @@ def _vocabulary(keys: _Keys) -> int:
 
 
 def _feed_forward(keys: _Keys, layers: int) -> int:
-    """Width of the feed-forward part; for a mixture of experts, of all those that one token uses."""
-    dense = max(keys.numbers("feed_forward_length", layers), default=0)
+    """Width of the feed-forward part; for a mixture of experts, of all those that one token uses.
+
+    A state space lives in the same scratch, six times its inner size wide.
+    """
+    dense = max(*keys.numbers("feed_forward_length", layers), 2 * keys.number("ssm.inner_size"), 0)
     used = keys.number("expert_used_count")
     if not used:
         return dense
@@ -204,14 +212,26 @@ def _state_bytes(keys: _Keys, names: Sequence[frozenset[str]]) -> tuple[int, ...
 
 
 def _tied_bytes(tensors: Sequence[Tensor]) -> int:
-    sizes = {tensor.name: tensor.size_bytes for tensor in tensors}
+    sizes = {tensor.name: _on_card_bytes(tensor) for tensor in tensors}
     return 0 if "output.weight" in sizes else sizes.get("token_embd.weight", 0)
 
 
+def _on_card_bytes(tensor: Tensor) -> int:
+    """What a tensor takes of a card like CUDA's; of the host it takes some bytes less."""
+    size_bytes = tensor.size_bytes
+    kind = TENSOR_TYPES.get(tensor.type)
+    if kind and kind.block > 1 and tensor.lengths and (over := tensor.lengths[0] % _ROW_VALUES):
+        size_bytes += (_ROW_VALUES - over) // kind.block * kind.block_bytes
+    return -(-size_bytes // _CARD_ALIGNMENT_BYTES) * _CARD_ALIGNMENT_BYTES
+
+
 def _sizes(
-    tensors: Sequence[Tensor], layers: int, used_layers: int
+    tensors: Sequence[Tensor], layers: int, used_layers: int, architecture: str
 ) -> tuple[int, int, tuple[int, ...], tuple[frozenset[str], ...]]:
-    """Bytes of the input layer, the output layer and each block, and the names of each block's parts."""
+    """Bytes of the input layer, the output layer and each block, and the names of each block's parts.
+
+    The input layer counts as the host takes it, where it always is. The rest counts as a card takes it.
+    """
     inputs = outputs = 0
     blocks, names = [0] * layers, [set[str]() for _ in range(layers)]
     for tensor in tensors:
@@ -219,9 +239,11 @@ def _sizes(
             case ["blk", number, part, *_] if number.isascii() and number.isdigit() and int(number[:9]) < layers:
                 block = int(number[:9])
                 names[block].add(part)
-                blocks[block] += tensor.size_bytes if block < used_layers else 0
-            case [part, *_] if part.removesuffix("_norm") in _INPUT:
-                inputs += tensor.size_bytes
+                blocks[block] += _on_card_bytes(tensor) if block < used_layers else 0
+            case ["token_embd_norm", *_] if used_layers and architecture not in _NORM_IS_OUTPUT:
+                blocks[0] += _on_card_bytes(tensor)
+            case [part, *_] if part in _INPUT:
+                inputs += -(-tensor.size_bytes // _HOST_ALIGNMENT_BYTES) * _HOST_ALIGNMENT_BYTES
             case _:
-                outputs += tensor.size_bytes
+                outputs += _on_card_bytes(tensor)
     return inputs, outputs, tuple(blocks), tuple(map(frozenset, names))

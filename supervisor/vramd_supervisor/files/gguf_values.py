@@ -1,5 +1,6 @@
 """What the header of a GGUF file says, as values. Pure."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ class UnreadableModelError(Exception):
 class Elements:
     """An array of the metadata; `values` is empty where it is of strings, or long."""
 
+    kind: int
+    """GGUF value type of each."""
     count: int
     values: tuple[int | float | bool, ...] = ()
 
@@ -33,8 +36,14 @@ class Tensor:
 
     name: str
     type: int
-    elements: int
+    lengths: tuple[int, ...]
+    """Of each dimension, the one whose values lie side by side first."""
     size_bytes: int
+
+    @property
+    def elements(self) -> int:
+        """How many values it has."""
+        return math.prod(self.lengths)
 
 
 @dataclass(frozen=True)
@@ -43,4 +52,9 @@ class Header:
 
     file_bytes: int
     metadata: Mapping[str, Value]
+    kinds: Mapping[str, int]
+    """GGUF value type of each entry of the metadata."""
+    alignment: int
+    """Bytes; every tensor begins at a multiple of it."""
     tensors: tuple[Tensor, ...]
+    """In the file's order, which is the order they lie in."""

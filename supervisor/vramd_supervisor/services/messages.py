@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing_extensions import assert_never
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
-from ..core.actions import Evicted, LedgerChanged, ModelChanged, Released
+from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, Released
 from ..core.catalog import ModelFile
 from ..core.device_view import DeviceKind
+from ..core.pressure import Level
 from ..core.receipt import Receipt
 from ..core.state import Entry, ModelState, is_pinned
 from ..core.view import DeviceBooks, Resident
 from ..devices.devices import Device
+from . import plan_messages
 from .feed import Published
 
 STATES: Mapping[ModelState, "model_pb2.ModelState.ValueType"] = {
@@ -28,6 +30,16 @@ KINDS: Mapping[DeviceKind, "supervisor_pb2.DeviceKind.ValueType"] = {
     DeviceKind.HOST: supervisor_pb2.DEVICE_KIND_HOST,
     DeviceKind.NVIDIA: supervisor_pb2.DEVICE_KIND_NVIDIA,
     DeviceKind.VIRTUAL: supervisor_pb2.DEVICE_KIND_VIRTUAL,
+    DeviceKind.BACKEND: supervisor_pb2.DEVICE_KIND_BACKEND,
+}
+
+
+LEVELS: Mapping[Level, "supervisor_pb2.Pressure.ValueType"] = {
+    Level.NONE: supervisor_pb2.PRESSURE_NONE,
+    Level.WARN: supervisor_pb2.PRESSURE_WARN,
+    Level.CLOSED: supervisor_pb2.PRESSURE_CLOSED,
+    Level.EVICT: supervisor_pb2.PRESSURE_EVICT,
+    Level.CRITICAL: supervisor_pb2.PRESSURE_CRITICAL,
 }
 
 
@@ -75,6 +87,9 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
         last_used_s=seen.last_used_s,
         pinned=seen.pinned,
         context_tokens=seen.context_tokens,
+        degraded=seen.plan.degraded if seen.plan else (),
+        settings=plan_messages.settings(seen.plan.settings) if seen.plan else None,
+        quote=plan_messages.quote(seen.plan.quote) if seen.plan else None,
     )
 
 
@@ -96,6 +111,7 @@ def device(
         utilisation_percent=utilisation_percent,
         uuid=known.uuid,
         unusable=unusable,
+        pressure=LEVELS[books.pressure],
     )
 
 
@@ -151,6 +167,15 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
         case Released() as released:
             message.kind = supervisor_pb2.EVENT_KIND_RELEASE
             message.released.CopyFrom(receipt(released.receipt))
+        case PressureChanged() as pressed:
+            message.kind = supervisor_pb2.EVENT_KIND_PRESSURE
+            message.pressure_changed.device = pressed.device
+            message.pressure_changed.before = LEVELS[pressed.before]
+            message.pressure_changed.after = LEVELS[pressed.after]
+            message.pressure_changed.free_bytes = pressed.free_bytes
+            message.pressure_changed.external_bytes = pressed.external_bytes
+            message.pressure_changed.headroom_bytes = pressed.headroom_bytes
+            message.pressure_changed.cause = pressed.cause
         case _:
             assert_never(published.notice)
     return message

@@ -11,14 +11,17 @@ from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 from vramd_proto.v1.reasons import Reason
 
-from ..core.errors import RefusedError, refusal
+from ..core.errors import Refusal, RefusedError, refusal
 from ..core.events import ModelUpdated
+from ..core.foresight import foresee
+from ..core.holders import attainable
 from ..core.receipt import Receipt
 from ..core.state import Entry, ModelState, RequestKind
-from ..core.view import Resident, resident, residents
+from ..core.view import Resident, books, resident, residents
 from ..loop import Loop, Ticket
+from ..workers.planning import Planning
 from ..workers.workers import Workers
-from . import messages, validation
+from . import messages, plan_messages, validation
 from .status import Context
 
 
@@ -58,12 +61,14 @@ class ModelService(ModelServiceServicer):
         self,
         loop: Loop,
         reader: ResidentReader,
+        planning: Planning,
         rescan: Callable[[], Awaitable[Rescanned]],
         load_deadline_s: float,
         unload_deadline_s: float,
     ) -> None:
         self._loop = loop
         self._reader = reader
+        self._planning = planning
         self._rescan = rescan
         self._load_deadline_s = load_deadline_s
         self._unload_deadline_s = unload_deadline_s
@@ -102,6 +107,14 @@ class ModelService(ModelServiceServicer):
         yield model_pb2.LoadModelResponse(
             state=messages.STATES[ModelState.READY], resident=await self._reader.one(model)
         )
+
+    async def PlanLoad(self, request: model_pb2.PlanLoadRequest, context: Context) -> model_pb2.PlanLoadResponse:
+        entry, options = self._known(request.model), validation.load_options(request.load)
+        ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world))
+        if isinstance(ways, Refusal):
+            raise RefusedError(ways)
+        world = self._loop.core.world
+        return plan_messages.plan(request.model, foresee(world, entry, ways), books(world))
 
     async def UnloadModel(
         self, request: model_pb2.UnloadModelRequest, context: Context

@@ -9,8 +9,9 @@ from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
 from ..core.catalog import LoadOptions
-from ..core.config import KvType
+from ..core.config import FlashAttention, KvType
 from ..core.errors import RefusedError, in_words, refusal
+from ..core.sizes import parse_outputs
 
 MOST_REQUEST_BYTES = 8 * 1024 * 1024
 MOST_ID_CHARACTERS = 512
@@ -87,9 +88,6 @@ def model_id(model: str) -> str:
 
 def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
     """What a call asks of a load. Raises RefusedError."""
-    kv_type = options.kv_type if options.HasField("kv_type") else None
-    if kv_type is not None and kv_type not in get_args(KvType):
-        bad("load.kv_type", f"{kv_type!r} is none of {', '.join(get_args(KvType))}")
     gpu_layers = options.gpu_layers if options.HasField("gpu_layers") else None
     if gpu_layers is not None and gpu_layers < -1:
         bad("load.gpu_layers", f"{gpu_layers} is neither -1 nor 0 or more")
@@ -99,10 +97,25 @@ def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
         device=options.device if options.HasField("device") else None,
         gpu_layers=gpu_layers,
         batch_tokens=_within(options, "batch_tokens", 1, MOST_TOKENS),
-        kv_type=kv_type,
+        kv_type=_one_of(options, "kv_type", get_args(KvType)),
         parallel=_within(options, "parallel", 1, MOST_PARALLEL),
         keep_alive_s=keep_alive_s(options.keep_alive_s) if options.HasField("keep_alive_s") else None,
+        ubatch_tokens=_within(options, "ubatch_tokens", 1, MOST_TOKENS),
+        flash_attention=_one_of(options, "flash_attention", get_args(FlashAttention)),
+        swa_full=options.swa_full if options.HasField("swa_full") else None,
+        outputs=_outputs(options.outputs) if options.HasField("outputs") else None,
+        kv_split=options.kv_split if options.HasField("kv_split") else None,
+        gpu_only=options.gpu_only if options.HasField("gpu_only") else None,
+        least_context_tokens=_within(options, "least_context_tokens", 1, MOST_TOKENS),
+        degrade=options.degrade if options.HasField("degrade") else None,
     )
+
+
+def _outputs(text: str) -> str:
+    try:
+        return parse_outputs(text)
+    except ValueError as error:
+        bad("load.outputs", str(error))
 
 
 def keep_alive_s(seconds: float) -> float:
@@ -129,6 +142,15 @@ def _within(options: load_pb2.LoadOptions, field: str, least: int, most: int) ->
     value = int(getattr(options, field))
     if not least <= value <= most:
         bad(f"load.{field}", f"{value} is not from {least} to {most}")
+    return value
+
+
+def _one_of(options: load_pb2.LoadOptions, field: str, words: Collection[str]) -> str | None:
+    if not options.HasField(field):  # type: ignore[arg-type]  # names come from load_options above
+        return None
+    value = str(getattr(options, field))
+    if value not in words:
+        bad(f"load.{field}", f"{value[:200]!r} is none of {', '.join(words)}")
     return value
 
 

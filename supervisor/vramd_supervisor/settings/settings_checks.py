@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..core.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
 from ..core.device_view import AUTO, HOST
+from ..core.pressure import EASE_SHARE
 
 Path = tuple[str, ...]
 Fault = tuple[Path, str]
@@ -15,10 +16,17 @@ _LARGEST = (1 << 31) - 1
 _MOST_SEQUENCES = 256
 _LONGEST_ID = 256
 _REAL_GPU = re.compile(r"gpu\d+", re.ASCII)
+_OTHER_GPU = re.compile(r"[a-z]+\d+", re.ASCII)
+"""As those are called that a driver or a backend of llama.cpp tells of; which there are is known at the start only."""
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 _SIMULATED_KEYS = frozenset({"memory", "load_s", "tokens_per_s", "manners", "allocate"})
-_LLAMA_KEYS = frozenset({"path", "device", "gpu_layers", "batch", "kv_type"})
+_LLAMA_KEYS = frozenset(
+    (
+        *("path", "device", "gpu_layers", "batch", "ubatch", "kv_type", "flash_attention", "swa_full", "outputs"),
+        *("kv_split", "gpu_only", "least_context", "degrade"),
+    )
+)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -53,8 +61,14 @@ def _positive(key: str, value: float) -> Iterator[Fault]:
         yield (key,), f"must be more than 0, not {value:g}"
 
 
+def _share(key: str, value: float | None, least: float) -> Iterator[Fault]:
+    if value is not None and not least <= value <= 1:
+        yield (key,), f"must be a share of {least:g} to 1, not {value:g}"
+
+
 def _server(server: ServerConfig) -> Iterator[Fault]:
     found = [
+        *_share("alarm", server.alarm, EASE_SHARE),
         *_within("port", server.port, 0, 65535),
         *_within("reserved_cores", server.reserved_cores, 0, _LARGEST),
         *_positive("request_deadline_s", server.request_deadline_s),
@@ -78,9 +92,10 @@ def _scheduling(scheduling: SchedulingConfig) -> Iterator[Fault]:
 
 
 def _device(device: str, settings: DeviceConfig) -> Iterator[Fault]:
+    yield from _share("alarm", settings.alarm, EASE_SHARE)
     real = device == HOST or _REAL_GPU.fullmatch(device)
-    if settings.kind is None and not real:
-        hint = "real devices are host, gpu0, gpu1, …"
+    if settings.kind is None and not real and not _OTHER_GPU.fullmatch(device):
+        hint = "real devices are host, gpu0, amd0, vulkan0, …"
         yield (), f'{device} is no real device; a virtual one says kind = "virtual" ({hint})'
     elif settings.kind is None:
         if settings.total is not None:
@@ -109,6 +124,8 @@ def _model(
     yield from _within("context", settings.context, 1, _LARGEST)
     yield from _within("threads", settings.threads, 1, _LARGEST)
     yield from _within("batch", settings.batch, 1, _LARGEST)
+    yield from _within("ubatch", settings.ubatch, 1, _LARGEST)
+    yield from _within("least_context", settings.least_context, 1, settings.context or _LARGEST)
     yield from _within("gpu_layers", settings.gpu_layers, -1, _LARGEST)
     yield from _within("parallel", settings.parallel, 1, _MOST_SEQUENCES)
     if settings.keep_alive_s is not None and settings.keep_alive_s < 0 and settings.keep_alive_s != -1:
@@ -123,7 +140,7 @@ def _model(
 
 def _known_device(path: Path, device: str, known: Iterable[str]) -> Iterator[Fault]:
     names = tuple(known)
-    if device not in names and not _REAL_GPU.fullmatch(device):
+    if device not in names and not _OTHER_GPU.fullmatch(device):
         yield path, f"there is no device {device}{nearest(device, names)}"
 
 

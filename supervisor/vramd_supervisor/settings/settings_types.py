@@ -11,8 +11,8 @@ from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 from vramd_proto.v1.sizes import SIZE_WORDS
 
-from ..core.config import Config, Headroom, Size
-from ..core.sizes import HEADROOM_WORDS, parse_headroom, parse_size
+from ..core.config import Config, Headroom, Outputs, Size
+from ..core.sizes import HEADROOM_WORDS, OUTPUTS_WORDS, parse_headroom, parse_outputs, parse_size
 
 
 class ExpectedError(Exception):
@@ -102,6 +102,12 @@ def _headroom(value: object, _: object) -> Headroom:
     return Headroom(size_bytes=value)
 
 
+def _outputs(value: object, _: object) -> Outputs:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ExpectedError(OUTPUTS_WORDS, value)
+    return parse_outputs(str(value))
+
+
 def _literal(value: object, kind: object) -> object:
     choices = get_args(kind)
     if value not in choices:
@@ -119,6 +125,7 @@ def _plain(kind: object) -> Hook | None:
         tuple[str, ...]: _several,
         Size: _size,
         Headroom: _headroom,
+        Outputs: _outputs,
     }
     return _literal if get_origin(kind) is Literal else hooks.get(kind)
 

@@ -11,6 +11,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+Child: TypeAlias = "subprocess.Popen[bytes]"
 
 KEPT_VARIABLES = (
     # What a process needs to run at all.
@@ -52,15 +55,18 @@ KEPT_VARIABLES = (
 )
 """PYTHON*, LD_PRELOAD and the variables by which libraries load code of somebody's choice are left out on purpose."""
 
+KEPT_PREFIX = "GGML_"
+"""How ggml's backends are set up; GGML_BACKEND_PATH names one that did not come with llama.cpp."""
+
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
     """What a worker gets of the supervisor's environment."""
-    kept = {name: own[name] for name in KEPT_VARIABLES if name in own}
+    kept = {name: value for name, value in own.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIX)}
     # An assertion in ggml otherwise starts a debugger from PATH and holds the memory meanwhile.
     return kept | {"GGML_NO_BACKTRACE": "1"}
 
 
-def start(arguments: Sequence[str], cwd: str) -> "subprocess.Popen[bytes]":
+def start(arguments: Sequence[str], cwd: str) -> Child:
     """Starts a child with three pipes. Only from a thread that lives as long as the process. Raises OSError.
 
     The kernel's parent-death signal is tied to the thread that started the child.
@@ -81,7 +87,7 @@ def start(arguments: Sequence[str], cwd: str) -> "subprocess.Popen[bytes]":
     )
 
 
-def ask(child: "subprocess.Popen[bytes]") -> None:
+def ask(child: Child) -> None:
     """Asks a child to go; it may be gone already."""
     if sys.platform == "win32":
         if child.stdin:
@@ -92,7 +98,7 @@ def ask(child: "subprocess.Popen[bytes]") -> None:
             os.kill(child.pid, signal.SIGCONT)
 
 
-def kill(child: "subprocess.Popen[bytes]") -> None:
+def kill(child: Child) -> None:
     """Ends a child and what it has started; works on stopped ones too. It may be gone already."""
     if sys.platform == "win32":
         child.kill()
@@ -101,7 +107,7 @@ def kill(child: "subprocess.Popen[bytes]") -> None:
             os.killpg(child.pid, signal.SIGKILL)
 
 
-def wait(child: "subprocess.Popen[bytes]") -> int:
+def wait(child: Child) -> int:
     """Waits until a child has ended, ends what it has left behind, and reaps it. Returns its return code.
 
     In this order: until it is reaped, its process id, which is also its group's, is nobody else's. (macOS has no such

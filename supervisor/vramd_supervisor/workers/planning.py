@@ -3,22 +3,22 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vramd_proto.v1.reasons import Reason
 
 from ..core.actions import FindPlans
-from ..core.catalog import ModelFile
+from ..core.catalog import LoadOptions, Model, ModelFile
 from ..core.device_view import DeviceKind, DeviceView
 from ..core.errors import Refusal, refusal
 from ..core.events import PlansFound, PlansRefused
-from ..core.placement import Plan, placements
+from ..core.placement import Ways, placements
 from ..devices.devices import Device
-from ..files.discovery import read_model
 from ..loop import Loop
 from ..services.status import incident
+from .quotes import EngineFacts, Quotes, Subject
 
 log = logging.getLogger(__name__)
 
@@ -32,28 +32,30 @@ NO_CUDA = (
 )
 
 
-@dataclass(frozen=True)
-class EngineFacts:
-    """What a worker's hello told of the engine, and what an idle worker takes."""
-
-    llama_problem: str
-    """Why llama.cpp cannot be used; empty if it can."""
-    backends: Sequence[str]
-    idle_bytes: int
-    """Of host memory, measured."""
-
+NO_BACKEND = "llama.cpp here was built without a backend for it (ROCm, Vulkan or SYCL)"
 
 UNKNOWN_FACTS = EngineFacts("", ("cpu",), 64 << 20)
 """What is taken for true where no worker could be started to tell."""
 
 
+def why_unusable(device: Device, backends: Sequence[str] | None) -> str:
+    """Why no model is placed on a device; empty if models are. `backends` are llama.cpp's; None: not known yet."""
+    if device.kind is DeviceKind.NVIDIA and backends is not None and "cuda" not in backends:
+        return NO_CUDA
+    if device.kind is DeviceKind.BACKEND and not device.uuid:
+        return device.unusable or NO_BACKEND
+    return device.unusable
+
+
 class Planning:
     """Quotes loads. Made by the composition root; the workers' side tells it of each start and hello."""
 
-    def __init__(self, loop: Loop, devices: Sequence[Device], cores: int) -> None:
+    def __init__(self, loop: Loop, devices: Sequence[Device], threads: int, quotes: Quotes) -> None:
+        """`threads` are for a model whose settings do not say."""
         self._loop = loop
         self._devices = devices
-        self._cores = cores
+        self._threads = threads
+        self._quotes = quotes
         self._facts: EngineFacts | None = None
         self._coming: set[int] = set()
         self._settled = asyncio.Event()
@@ -75,15 +77,22 @@ class Planning:
         if not self._coming:
             self._settled.set()
 
+    @property
+    def facts(self) -> EngineFacts:
+        """What the workers have said so far."""
+        return self._facts or UNKNOWN_FACTS
+
     def views(self) -> list[DeviceView]:
         """The devices, as a placement sees them."""
-        return [replace(device.view, unusable=self.unusable(device)) for device in self._devices]
+        accounts = self._loop.core.world.ledger.accounts
+        return [
+            replace(device.view, unusable=self.unusable(device), total_bytes=accounts[device.id].total_bytes)
+            for device in self._devices
+        ]
 
     def unusable(self, device: Device) -> str:
         """Why no model is placed on a device; empty if models are, or if that is not known yet."""
-        if device.kind is DeviceKind.NVIDIA and self._facts and "cuda" not in self._facts.backends:
-            return NO_CUDA
-        return device.unusable
+        return why_unusable(device, self._facts.backends if self._facts else None)
 
     def find_plans(self, action: FindPlans) -> None:
         """Called by the loop; PlansFound or PlansRefused follows."""
@@ -93,7 +102,7 @@ class Planning:
 
     async def _find(self, action: FindPlans) -> None:
         try:
-            found = await self._plans(action)
+            found = await self.ways(action.model, action.options, action.attainable)
         except Exception:  # whoever waits must hear something
             incident_id, found = incident(f"a fault while {action.model.id} was quoted")
             log.exception("incident %s", incident_id)
@@ -101,20 +110,22 @@ class Planning:
         if isinstance(found, Refusal):
             self._loop.submit(PlansRefused(now_s, action.model.id, action.turn, found))
         else:
-            self._loop.submit(PlansFound(now_s, action.model.id, action.turn, found))
+            self._loop.submit(PlansFound(now_s, action.model.id, action.turn, found.plans, found.nearest))
 
-    async def _plans(self, action: FindPlans) -> tuple[Plan, ...] | Refusal:
-        model = action.model
+    async def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
+        """The ways to load a model; `attainable` has the bytes of each device that it could have."""
+        subject = Subject(ModelFile("", 0), "", None)
         if isinstance(model.source, ModelFile):
-            fresh = await asyncio.to_thread(read_model, Path(model.source.path))
-            model = replace(model, source=fresh)
+            subject = await self._quotes.subject(Path(model.source.path))
+            model = replace(model, source=subject.file)
         facts = await self._await_facts()
         if isinstance(model.source, ModelFile) and facts.llama_problem:
             return refusal(Reason.ENGINE_MISSING, facts.llama_problem, model=model.id, engine="llama")
-        return placements(model, action.options, self.views(), self._cores, facts.idle_bytes)
+        placing = placements(model, options, self.views(), self._threads, attainable)
+        return await self._quotes.answer(placing, subject, facts)
 
     async def _await_facts(self) -> EngineFacts:
         if self._facts is None and self._coming:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), FACTS_S)
-        return self._facts or UNKNOWN_FACTS
+        return self.facts

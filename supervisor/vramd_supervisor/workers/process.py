@@ -47,6 +47,13 @@ def _spec(name: str) -> "importlib.machinery.ModuleSpec | None":
     return importlib.util.find_spec(name)
 
 
+def worker_arguments(role: str) -> list[str]:
+    """How a process of the worker's package is started in this role."""
+    spec = _spec("vramd_worker")
+    assert spec and spec.origin
+    return [sys.executable, "-I", str(Path(spec.origin).with_name("boot.py")), role]
+
+
 class WorkerProcess:
     """A child process. Made and used from the loop's thread, which must live as long as the process does."""
 
@@ -70,19 +77,13 @@ class WorkerProcess:
         self._on_exit = on_exit
         self._gone = asyncio.Event()
         self._hello: asyncio.Future[bytes] = self._loop.create_future()
-        self.child = containment.start(self._arguments(), cwd)
+        self.child = containment.start(worker_arguments("vramd_worker"), cwd)
         orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
         assert self.child.stdin
         with contextlib.suppress(BrokenPipeError):
             self.child.stdin.write(orders.line())
         for work in (self._read_output, self._read_hello, self._wait):
             threading.Thread(target=work, name=f"{work.__name__}-{self.child.pid}", daemon=True).start()
-
-    @staticmethod
-    def _arguments() -> list[str]:
-        spec = _spec("vramd_worker")
-        assert spec and spec.origin
-        return [sys.executable, "-I", str(Path(spec.origin).with_name("boot.py")), "vramd_worker"]
 
     @property
     def pid(self) -> int:

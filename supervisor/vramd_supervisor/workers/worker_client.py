@@ -1,6 +1,6 @@
 """The gRPC channel to one worker process. Replies of a request come as bytes: they are handed through, not parsed."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,12 +12,14 @@ from vramd_proto.v1.worker_pb2 import (
     SimulatedModel,
     WorkerLoadRequest,
     WorkerLoadResponse,
+    WorkerMemory,
     WorkerSetThreadsRequest,
     WorkerSetThreadsResponse,
 )
 
 from ..core.catalog import Model, ModelFile, Settings
-from ..core.closed_form import ubatch_tokens
+from ..core.device_view import HOST
+from ..core.quote import DeviceBytes, Plan, Source
 
 SERVICE = "/vramd.v1.WorkerService/"
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -38,6 +40,8 @@ class LoadedFacts:
     """What a worker says of the model it has loaded."""
 
     context_tokens: int
+    memory: tuple[tuple[str, DeviceBytes], ...] = ()
+    """By llama.cpp's own count, for each of its devices by name; "" is the host. Empty where it cannot tell."""
 
 
 class WorkerClient:
@@ -48,12 +52,15 @@ class WorkerClient:
         self._metadata = ((NONCE_KEY, nonce),)
 
     async def load(
-        self, model: Model, settings: Settings, threads: int, gpu_uuid: str
+        self, model: Model, plan: Plan, threads: int, gpu_uuids: Sequence[str], backend_devices: Sequence[str]
     ) -> AsyncIterator[float | LoadedFacts]:
         """Shares of the weights read, then what was loaded. Raises grpc.aio.AioRpcError."""
+        settings = plan.settings
         request = WorkerLoadRequest(model=model.id, parallel=settings.parallel, threads=threads)
         if isinstance(model.source, ModelFile):
-            request.llama.CopyFrom(_llama(model.source, settings, gpu_uuid))
+            request.llama.CopyFrom(_llama(model.source, settings, gpu_uuids, backend_devices))
+            # Scratch of a card grows with the first large batch: under nobody's request, and once only.
+            request.llama.warm_up_batch = settings.device != HOST and plan.quote.source is not Source.LEARNED
         else:
             source = model.source
             request.simulated.CopyFrom(
@@ -68,7 +75,7 @@ class WorkerClient:
         call = self._streamed("Load", WorkerLoadResponse.FromString)(request, metadata=self._metadata)
         async for response in call:
             if response.WhichOneof("step") == "loaded":
-                yield LoadedFacts(response.loaded.context_tokens)
+                yield LoadedFacts(response.loaded.context_tokens, tuple(map(_memory, response.loaded.memory)))
             else:
                 yield response.progress
 
@@ -104,13 +111,23 @@ def _serialized(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _llama(file: ModelFile, settings: Settings, gpu_uuid: str) -> LlamaModel:
+def _memory(told: WorkerMemory) -> tuple[str, DeviceBytes]:
+    return told.device, DeviceBytes(told.weights_bytes, told.context_bytes, told.compute_bytes)
+
+
+def _llama(file: ModelFile, settings: Settings, gpu_uuids: Sequence[str], backend_devices: Sequence[str]) -> LlamaModel:
     return LlamaModel(
         path=file.path,
         context_tokens=settings.context_tokens,
         batch_tokens=settings.batch_tokens,
-        ubatch_tokens=ubatch_tokens(file.shape, settings),
-        gpu_layers=settings.gpu_layers if gpu_uuid else 0,
+        ubatch_tokens=settings.ubatch_tokens,
+        gpu_layers=settings.gpu_layers,
         kv_type=settings.kv_type,
-        gpu_uuid=gpu_uuid,
+        gpu_uuids=gpu_uuids,
+        outputs=settings.outputs,
+        flash_attention=settings.flash_attention,
+        swa_full=settings.swa_full,
+        kv_split=settings.kv_split,
+        backend_devices=backend_devices,
+        split=[share for _, share in settings.shares],
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 from typing_extensions import assert_never
+from vramd_proto.v1.reasons import Reason
 
 from ..core.actions import Load, SetThreads, Spawn, Stop
 from ..core.device_view import HOST, DeviceKind
@@ -20,9 +21,11 @@ from ..devices.devices import Device
 from ..devices.release import measure_soon, settle
 from ..loop import Loop, WorkerAction
 from ..services.status import from_worker, incident
+from .lessons import Lesson, Teacher
 from .log_book import Log, LogBook, Splitter
-from .planning import UNKNOWN_FACTS, EngineFacts, Planning
+from .planning import UNKNOWN_FACTS, Planning
 from .process import EXIT_SEEN_S, HelloError, WorkerProcess
+from .quotes import EngineFacts
 from .worker_client import LoadedFacts, WorkerClient
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,8 @@ class Worker:
         self.stop_s: float | None = None
         """The moment it was asked to stop."""
         self.observed: Mapping[str, Observed] = {}
+        self.lesson: Lesson | None = None
+        """Under what it is remembered what it takes."""
 
 
 class Workers:
@@ -66,6 +71,7 @@ class Workers:
         devices: Sequence[Device],
         logs: LogBook,
         planning: Planning,
+        teacher: Teacher,
         socket_dir: str,
         cwd: str,
         patience_s: float,
@@ -76,6 +82,7 @@ class Workers:
         self._devices = {device.id: device for device in devices}
         self._logs = logs
         self._planning = planning
+        self._teacher = teacher
         self._socket_dir = socket_dir
         self._cwd = cwd
         self._patience_s = patience_s
@@ -179,7 +186,9 @@ class Workers:
         idle = (await measure_soon([self._devices[HOST]], worker.pid))[HOST].size_bytes
         worker.client = WorkerClient(hello.address, process.nonce)
         idle_bytes = UNKNOWN_FACTS.idle_bytes if idle is None else idle
-        self._planning.learn(worker.incarnation, EngineFacts(hello.llama_problem, hello.backends, idle_bytes))
+        self._planning.learn(
+            worker.incarnation, EngineFacts(hello.llama_problem, hello.backends, idle_bytes, hello.llama_version)
+        )
         self._loop.submit(WorkerStarted(self._loop.now_s(), worker.incarnation, worker.pid, idle_bytes))
 
     async def _load(self, worker: Worker, action: Load) -> None:
@@ -188,21 +197,40 @@ class Workers:
         self._give_log(worker, self._logs.of(action.model.id))
         settings = action.plan.settings
         worker.devices = tuple(action.plan.quote.devices)
-        device = self._devices[settings.device]
-        gpu = device.uuid if device.kind is DeviceKind.NVIDIA else ""
+        used = [self._devices[device] for device in settings.devices]
+        cards = [device.uuid for device in used if device.kind is DeviceKind.NVIDIA]
+        others = [device.uuid for device in used if device.kind is DeviceKind.BACKEND]
         try:
-            async for step in worker.client.load(action.model, settings, action.threads, gpu):
-                now_s = self._loop.now_s()
+            async for step in worker.client.load(action.model, action.plan, action.threads, cards, others):
                 if isinstance(step, LoadedFacts):
-                    self._loop.submit(WorkerReady(now_s, worker.incarnation, step.context_tokens))
+                    measured = await self._take_stock(worker, action, step)
+                    ready = WorkerReady(self._loop.now_s(), worker.incarnation, step.context_tokens, measured)
+                    self._loop.submit(ready)
                 else:
-                    self._loop.submit(LoadProgressed(now_s, worker.incarnation, step))
+                    self._loop.submit(LoadProgressed(self._loop.now_s(), worker.incarnation, step))
         except grpc.aio.AioRpcError as error:
             why = from_worker(error)
             if why is None and worker.process and not worker.process.gone:
                 why = await self._unexplained(worker, error)
             if why:
                 self._loop.submit(LoadRefused(self._loop.now_s(), worker.incarnation, why))
+            if why and why.reason is Reason.MEMORY_EXHAUSTED:
+                await self._teacher.exhausted(action, self._planning.facts)
+
+    async def _take_stock(self, worker: Worker, action: Load, loaded: LoadedFacts) -> dict[str, int]:
+        """What a process takes now that its model is there: as measured, at least as llama.cpp counts."""
+        names = [HOST, *(device for device in action.plan.settings.devices if device != HOST)]
+        told = sorted(
+            loaded.memory, key=lambda one: one[0] != ""
+        )  # the host first, then the cards as they were asked for
+        engine = dict(zip(names, (need for _, need in told), strict=False))
+        observed = await measure_soon(self._on(worker), worker.pid)
+        measured = {device: seen.size_bytes for device, seen in observed.items()}
+        worker.lesson = self._teacher.lesson(action, self._planning.facts, engine)
+        if worker.lesson:
+            self._run(self._teacher.observed(worker.lesson, measured))
+        counted = {device: need.engine_bytes for device, need in engine.items() if device != HOST}
+        return counted | {device: size for device, size in measured.items() if size is not None}
 
     @staticmethod
     async def _unexplained(worker: Worker, error: grpc.aio.AioRpcError) -> Refusal | None:
@@ -233,6 +261,9 @@ class Workers:
         if worker.process is None or worker.process.gone:
             return
         worker.observed = await measure_soon(self._on(worker), worker.pid)
+        if worker.lesson:
+            taken = {device: seen.size_bytes for device, seen in worker.observed.items()}
+            self._run(self._teacher.observed(worker.lesson, taken))
         await worker.process.stop(self._patience_s)
         if not worker.process.gone:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)

@@ -4,7 +4,7 @@ Importing this package imports no native code; `probe` and `LlamaEngine.load` do
 """
 
 from vramd_worker.llama.engine import LlamaEngine
-from vramd_worker.llama.load import LlamaSpec
 from vramd_worker.llama.native import Build, probe
+from vramd_worker.llama.parameters import LlamaSpec
 
 __all__ = ["Build", "LlamaEngine", "LlamaSpec", "probe"]

@@ -44,6 +44,8 @@ class NativeContext:
         """Tokens that a batch takes at most; one more would abort the process."""
         self.cells = int(library.llama_n_ctx(handle))
         """Tokens that its memory holds, over all sequences."""
+        self.sequence_cells = int(library.llama_n_ctx_seq(handle))
+        """Tokens that its memory holds of one sequence at most."""
         memory = library.llama_get_memory(handle)
         self._memory = None if memory is None else int(memory)
         self._compute = library.llama_encode if self._memory is None else library.llama_decode

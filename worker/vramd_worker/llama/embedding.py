@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from vramd_worker.engine import EngineError, Vectors
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
-from vramd_worker.llama.load import EMBEDDING_SLOTS
 from vramd_worker.llama.loop import Cancellable, Interrupt
+from vramd_worker.llama.parameters import EMBEDDING_SLOTS
 
 Vector = tuple[float, ...]
 

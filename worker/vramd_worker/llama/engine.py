@@ -11,10 +11,12 @@ from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
 from vramd_worker.llama.desk import Desk
 from vramd_worker.llama.embedding import Embedding, EmbeddingTask
 from vramd_worker.llama.generation import Generation
-from vramd_worker.llama.load import LlamaSpec, check_file, clamp_threads, open_model, show_device
+from vramd_worker.llama.ggml import load_backends
+from vramd_worker.llama.load import check_file, open_model, show_devices
 from vramd_worker.llama.loop import Interrupt, Loop
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import bind, native_log
+from vramd_worker.llama.parameters import LlamaSpec, clamp_threads
 from vramd_worker.llama.prompts import Prompts
 from vramd_worker.llama.sampling import SamplerChain
 from vramd_worker.llama.sequence import Sequence
@@ -49,9 +51,10 @@ class LlamaEngine:
         """Loads the model; called once, blocks. Raises EngineError. No backend is touched before."""
         spec = self._spec
         check_file(spec.path)
-        show_device(spec.gpu_uuid)
+        show_devices(spec)
         library = bind(spec.untested)
         log = native_log(library)
+        load_backends(library)
         library.llama_backend_init()
         opened = open_model(library, log, spec, self._threads, self._parallel, progress)
         model, context = opened.model, opened.context
@@ -73,6 +76,7 @@ class LlamaEngine:
             trained_context_tokens=model.trained_context_tokens,
             embedding_dimensions=model.embedding_dimensions if opened.embeds else 0,
             has_chat_template=bool(model.chat_template),
+            memory=opened.memory,
         )
 
     def generate(self, job: Job, emit: Emit) -> Task:

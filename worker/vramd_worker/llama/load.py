@@ -5,37 +5,26 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 from vramd_proto.v1.reasons import Reason
 
-from vramd_worker.engine import EngineError
+from vramd_worker.engine import DeviceMemory, EngineError
+from vramd_worker.llama.breakdown import memory_of
 from vramd_worker.llama.context import Chunk, NativeContext
+from vramd_worker.llama.ggml import ggml_of
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import NativeLog
-
-EMBEDDING_SLOTS = 64
-"""Texts of an embedding model that one batch holds at most."""
-_WARM_UP_CPU_TOKENS = 1
-_MAX_THREADS = 512
-"""As many as ggml has room for."""
-
-_GGML_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q5_0": 6,
-    "q5_1": 7,
-    "q8_0": 8,
-    "iq4_nl": 20,
-    "bf16": 30,
-}
-"""Numbers of ggml.h, of the types that a KV cache may have."""
+from vramd_worker.llama.parameters import (
+    ContextParameters,
+    LlamaSpec,
+    check,
+    context_parameters,
+    model_parameters,
+)
 
 _UNSUPPORTED = re.compile(
     r"unknown (model architecture|pre-tokenizer type)|unsupported|not supported|unknown tokenizer"
@@ -43,21 +32,14 @@ _UNSUPPORTED = re.compile(
 _OUT_OF_MEMORY = re.compile(r"failed to (allocate|reserve)|unable to allocate|out of memory|bad_alloc")
 
 
-@dataclass(frozen=True)
-class LlamaSpec:
-    """What a load is done with."""
-
-    path: str
-    context_tokens: int
-    batch_tokens: int
-    ubatch_tokens: int
-    gpu_layers: int
-    """-1: all."""
-    kv_type: str
-    gpu_uuid: str
-    """Of the NVIDIA card to use; empty: this process sees none."""
-    untested: bool = False
-    """Take an untested build of llama-cpp-python too."""
+_VARIABLES = {
+    "CUDA_VISIBLE_DEVICES": ("CUDA", ""),
+    # HIP takes an empty list for none at all, and falls back on CUDA's.
+    "HIP_VISIBLE_DEVICES": ("ROCm", "-1"),
+    "ROCR_VISIBLE_DEVICES": ("ROCm", "-1"),
+    "GGML_VK_VISIBLE_DEVICES": ("Vulkan", ""),
+}
+"""By which a backend's devices are hidden: how their names begin, and the value that leaves none visible."""
 
 
 class Opened(NamedTuple):
@@ -69,11 +51,8 @@ class Opened(NamedTuple):
     """Tokens that one sequence may have."""
     embeds: bool
     """It gives embeddings, and no text."""
-
-
-def clamp_threads(threads: int) -> int:
-    """A number of threads that ggml can run with."""
-    return max(1, min(threads, _MAX_THREADS))
+    memory: tuple[DeviceMemory, ...]
+    """By llama.cpp's own count, once a first batch is computed; empty where this build cannot tell."""
 
 
 def check_file(path: str) -> None:
@@ -93,45 +72,53 @@ def check_file(path: str) -> None:
         raise EngineError(Reason.MODEL_FILE_INVALID, f"{path} is no GGUF file")
 
 
-def show_device(gpu_uuid: str) -> None:
-    """Lets this process see that one NVIDIA card, or none. Before the first call into a backend."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu_uuid
+def show_devices(spec: LlamaSpec) -> None:
+    """Lets this process see the devices that it is to use, and as few others as can be. Before the first backend.
+
+    A backend may take memory on each device that it sees. Devices other than NVIDIA's are numbered over all of their
+    backend, so those of the same backend stay visible.
+    """
+    hide_devices(besides=spec.device_names)
+    if spec.gpu_layers != 0 and spec.gpu_uuids:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(spec.gpu_uuids)
+
+
+def hide_devices(besides: Sequence[str] = ()) -> None:
+    """Hides the devices of each backend that has none of these, by their names. Before the first backend."""
+    for variable, (beginning, nothing) in _VARIABLES.items():
+        if not any(name.startswith(beginning) for name in besides):
+            os.environ[variable] = nothing
 
 
 def open_model(
     library: ModuleType, log: NativeLog, spec: LlamaSpec, threads: int, parallel: int, progress: Callable[[float], None]
 ) -> Opened:
     """Reads the weights, makes a context and computes a first batch. Blocks. Raises EngineError."""
-    if spec.kv_type not in _GGML_TYPES:
-        raise EngineError(Reason.FIELD_INVALID, f"{spec.kv_type!r} is no type of a KV cache", field="kv_type")
-    model = _read_weights(library, log, spec, progress)
+    check(spec)
+    devices = [ggml_of(library).device(name) for name in spec.device_names]
+    model = _read_weights(library, log, spec, devices, progress)
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
-        return _open_context(library, log, model, spec, threads, parallel)
+        parameters = context_parameters(library, model, spec, parallel, threads, bool(devices))
+        return _open_context(library, log, model, spec, parameters)
     except EngineError:
         model.close()
         raise
 
 
 def _read_weights(
-    library: ModuleType, log: NativeLog, spec: LlamaSpec, progress: Callable[[float], None]
+    library: ModuleType, log: NativeLog, spec: LlamaSpec, devices: Sequence[int], progress: Callable[[float], None]
 ) -> NativeModel:
-    parameters = library.llama_model_default_params()
-    # Anonymous memory: a mapped file would be kept twice where weights are repacked, and not given back for certain.
-    parameters.load_mode = library.LLAMA_LOAD_MODE_NONE
-    parameters.n_gpu_layers = spec.gpu_layers
-    no_devices = (ctypes.c_void_p * 1)(None)
-    if spec.gpu_layers == 0:
-        parameters.devices = ctypes.cast(no_devices, ctypes.c_void_p)
+    parameters = model_parameters(library, spec, devices)
 
     def report(share: float, _data: int | None) -> bool:
         progress(share)
         return True
 
-    parameters.progress_callback = callback = library.llama_progress_callback(report)
+    parameters.values.progress_callback = callback = library.llama_progress_callback(report)
     log.errors.clear()
-    handle = library.llama_model_load_from_file(os.fsencode(spec.path), parameters)
+    handle = library.llama_model_load_from_file(os.fsencode(spec.path), parameters.values)
     del callback
     if handle is None:
         raise _load_error(log.errors, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
@@ -139,63 +126,26 @@ def _read_weights(
 
 
 def _open_context(
-    library: ModuleType, log: NativeLog, model: NativeModel, spec: LlamaSpec, threads: int, parallel: int
+    library: ModuleType, log: NativeLog, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters
 ) -> Opened:
-    limit = spec.context_tokens
-    if model.is_limited_to_training:
-        limit = min(limit, model.trained_context_tokens)
-    pooling = _pooling(library, model)
-    embeds = pooling != library.LLAMA_POOLING_TYPE_NONE
-    parameters = library.llama_context_default_params()
-    parameters.n_ctx = limit
-    parameters.n_seq_max = EMBEDDING_SLOTS if embeds else parallel
-    parameters.kv_unified = True
-    parameters.swa_full = False
-    parameters.n_batch = max(spec.batch_tokens, parallel)
-    parameters.n_ubatch = min(spec.ubatch_tokens, parameters.n_batch)
-    parameters.embeddings = embeds
-    if not embeds:
-        # One row of logits for each sequence; flagging more than is reserved here would abort the process.
-        parameters.n_outputs_max = parallel
-    else:
-        parameters.pooling_type = pooling
-        parameters.n_outputs_max_per_seq = 0
-        if pooling != library.LLAMA_POOLING_TYPE_LAST or not model.is_causal:
-            # The pooling sees one computation only, so that one must take the longest input.
-            parameters.n_batch = parameters.n_ubatch = limit
-    parameters.n_threads = parameters.n_threads_batch = clamp_threads(threads)
-    parameters.type_k = parameters.type_v = _GGML_TYPES[spec.kv_type]
-    quantised = spec.kv_type not in {"f16", "f32", "bf16"}
-    parameters.flash_attn_type = (
-        library.LLAMA_FLASH_ATTN_TYPE_ENABLED if quantised else library.LLAMA_FLASH_ATTN_TYPE_AUTO
-    )
-    parameters.offload_kqv = parameters.op_offload = spec.gpu_layers != 0
     log.errors.clear()
-    handle = library.llama_init_from_model(model.handle, parameters)
+    handle = library.llama_init_from_model(model.handle, parameters.values)
     if handle is None:
         raise _load_error(log.errors, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
-    context = NativeContext(library, model, int(handle), embeds)
+    context = NativeContext(library, model, int(handle), parameters.embeds)
     library.llama_set_abort_callback(handle, library.ggml_abort_callback(_strlen_address()), context.abort_address)
-    _warm_up(context, model, int(parameters.n_ubatch) if spec.gpu_layers else _WARM_UP_CPU_TOKENS)
-    return Opened(model, context, min(limit, context.cells), embeds)
-
-
-def _pooling(library: ModuleType, model: NativeModel) -> int:
-    """How the file wants embeddings to be pooled; encoders that do not say are pooled by the mean."""
-    none, mean = int(library.LLAMA_POOLING_TYPE_NONE), int(library.LLAMA_POOLING_TYPE_MEAN)
-    stated = model.architecture_metadata("pooling_type")
-    pooling = int(stated) if stated is not None else none
-    if pooling == library.LLAMA_POOLING_TYPE_RANK:
-        raise EngineError(Reason.MODEL_UNSUPPORTED, "the model ranks texts, it gives neither text nor embeddings")
-    if pooling not in {none, mean, library.LLAMA_POOLING_TYPE_CLS, library.LLAMA_POOLING_TYPE_LAST}:
-        raise EngineError(Reason.MODEL_UNSUPPORTED, f"the file wants its embeddings pooled in an unknown way: {stated}")
-    return mean if pooling == none and not model.is_causal else pooling
+    whole = spec.warm_up_batch and parameters.values.op_offload
+    _warm_up(context, model, int(parameters.values.n_ubatch) if whole else 1)
+    memory = memory_of(library, int(handle), model, parameters.embeds) or ()
+    return Opened(model, context, min(parameters.limit_tokens, context.sequence_cells), parameters.embeds, memory)
 
 
 def _warm_up(context: NativeContext, model: NativeModel, tokens: int) -> None:
     """Computes once, so that a backend takes its working memory now and the first request finds it there."""
     token = model.bos if model.bos is not None else 0
-    context.compute([Chunk(slot=0, tokens=[token] * min(tokens, context.cells), position=0, output=True)])
+    tokens = min(tokens, context.batch_tokens, context.cells)
+    lengths = [min(context.sequence_cells, tokens - at) for at in range(0, tokens, context.sequence_cells)]
+    context.compute([Chunk(slot, [token] * length, position=0, output=True) for slot, length in enumerate(lengths)])
     context.forget_all()
 
 
@@ -220,7 +170,7 @@ def _load_error(lines: Iterable[str], spec: LlamaSpec, otherwise: Reason, summar
         return EngineError(
             Reason.MEMORY_EXHAUSTED,
             message,
-            device=spec.gpu_uuid or "host",
+            device=", ".join((*spec.gpu_uuids, *spec.backend_devices)) or "host",
             neededBytes=size[1] if size else 0,
             freeBytes=0,
             heldBy="",

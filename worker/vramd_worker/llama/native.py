@@ -5,11 +5,13 @@ The binding's module is handed on as a plain module; each room that calls it tur
 
 import ctypes
 import importlib
+import importlib.util
 import os
 import re
 import sys
 from collections import deque
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -49,6 +51,7 @@ _ARGUMENTS = {
     "llama_get_memory": 1,
     "llama_init_from_model": 2,
     "llama_log_set": 2,
+    "llama_max_devices": 0,
     "llama_memory_clear": 2,
     "llama_memory_seq_rm": 4,
     "llama_model_chat_template": 2,
@@ -65,6 +68,8 @@ _ARGUMENTS = {
     "llama_model_rope_type": 1,
     "llama_n_batch": 1,
     "llama_n_ctx": 1,
+    "llama_n_ctx_seq": 1,
+    "llama_n_seq_max": 1,
     "llama_pooling_type": 1,
     "llama_sampler_accept": 2,
     "llama_sampler_chain_add": 2,
@@ -143,6 +148,17 @@ def bind(untested: bool) -> ModuleType:
     return library
 
 
+@cache
+def is_tested(library: ModuleType) -> bool:
+    """Whether nothing sets this build apart from those that were tested, so that its inner structures are known."""
+    return not difference(library, _version())
+
+
+def library_folder() -> Path:
+    """Where the shared libraries of the binding lie."""
+    return Path(os.environ.get("LLAMA_CPP_LIB_PATH") or _package_folder() / "lib")
+
+
 class NativeLog:
     """What llama.cpp prints: warnings and errors go to stderr; the last errors are kept to explain a failed load."""
 
@@ -172,14 +188,38 @@ def native_log(library: ModuleType) -> NativeLog:
     return NativeLog(library)
 
 
+@cache
 def _import_binding() -> ModuleType:
     # Without this, a failed assertion of ggml starts a debugger from PATH before it lets the process die.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-    return importlib.import_module("llama_cpp.llama_cpp")
+    package = _package()
+    if "llama_cpp" in sys.modules or package.submodule_search_locations is None:
+        # It is there in full, or it is something else, which says so itself.
+        return importlib.import_module("llama_cpp.llama_cpp")
+    # The package's own first lines import numpy and Jinja for its other interface: four fifths of the time. So its
+    # calls are imported below a package that ran nothing, and whoever asks for the package later gets all of it.
+    sys.modules["llama_cpp"] = importlib.util.module_from_spec(package)
+    try:
+        return importlib.import_module("llama_cpp.llama_cpp")
+    finally:
+        del sys.modules["llama_cpp"]
 
 
+def _package() -> ModuleSpec:
+    found = importlib.util.find_spec("llama_cpp")
+    if found is None:
+        raise ImportError("it is not installed")
+    return found
+
+
+def _package_folder() -> Path:
+    return Path(str(_package().origin)).parent
+
+
+@cache
 def _version() -> str:
-    return str(getattr(importlib.import_module("llama_cpp"), "__version__", "of unknown version"))
+    line = re.search(r'^__version__ = "(.+)"', (_package_folder() / "__init__.py").read_text("utf-8"), re.MULTILINE)
+    return line[1] if line else "of unknown version"
 
 
 def _wrong_functions(library: ModuleType) -> str:
@@ -208,9 +248,10 @@ def _wrong_structs(library: ModuleType) -> str:
 
 def _backends() -> tuple[str, ...]:
     """From the names of the shared libraries: asking the library would start its backends."""
-    package = Path(str(importlib.import_module("llama_cpp").__file__)).parent
-    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or package / "lib")
+    plug_in = os.environ.get("GGML_BACKEND_PATH")
     names = {
-        match[1] for file in folder.glob("*ggml-*") if (match := re.match(r"(?:lib)?ggml-([a-z]+)[.-]", file.name))
+        match[1]
+        for file in (*library_folder().glob("*ggml-*"), *([Path(plug_in)] if plug_in else ()))
+        if (match := re.match(r"(?:lib)?ggml-([a-z]+)[.-]", file.name))
     }
     return ("cpu", *sorted(names - {"base", "cpu"}))

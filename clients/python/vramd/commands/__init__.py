@@ -22,6 +22,7 @@ ROOMS: Mapping[str, str] = {
     "ps": "listings",
     "status": "listings",
     "devices": "listings",
+    "plan": "plan",
     "load": "residency",
     "unload": "residency",
     "restart": "residency",
@@ -35,6 +36,8 @@ ROOMS: Mapping[str, str] = {
     "rescan": "residency",
     "demo": "demo",
     "bench": "bench",
+    "doctor": "doctor",
+    "estimate": "estimate",
     "shutdown": "shutdown",
 }
 """Command → the module that has it under the same name."""

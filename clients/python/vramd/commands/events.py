@@ -6,7 +6,7 @@ import time
 
 import click
 
-from vramd import Client, Event, Evicted, LedgerChanged, ModelChanged, Receipt
+from vramd import Client, Event, Evicted, LedgerChanged, ModelChanged, PressureChanged, Receipt
 from vramd.commands import show
 from vramd.commands.connection import with_client
 from vramd.commands.settings import json_flag
@@ -46,5 +46,8 @@ def _words(event: Event) -> str:
             return f"{model} ({incarnation}) leaves for {for_model}: {reason}"
         case Receipt() as receipt:
             return show.receipt(receipt)
+        case PressureChanged(device, before, after, free_bytes, external_bytes, _, cause):
+            sizes = f"{show.size(free_bytes)} free, {show.size(external_bytes)} of others"
+            return f"{device} {before} -> {after}, {sizes}: {cause}"
         case None:
             return "of a kind that this version does not know"

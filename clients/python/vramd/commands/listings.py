@@ -108,10 +108,12 @@ def _show_devices(listed: Sequence[Device]) -> None:
             show.size(device.reserved_bytes),
             show.size(device.external_bytes),
             show.size(device.free_bytes),
+            device.pressure,
         )
         for device in listed
     ]
-    show.table(("DEVICE", "KIND", "TOTAL>", "BUDGET>", "RESERVED>", "OTHERS>", "FREE>"), rows, "there is no device")
+    columns = ("DEVICE", "KIND", "TOTAL>", "BUDGET>", "RESERVED>", "OTHERS>", "FREE>", "PRESSURE")
+    show.table(columns, rows, "there is no device")
     _notes([(device.id, device.unusable) for device in listed])
 
 

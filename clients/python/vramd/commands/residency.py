@@ -57,6 +57,8 @@ def _tell(resident: ResidentModel, as_json: bool) -> None:
         return
     places = ", ".join(f"{show.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)
     click.echo(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
+    for step in resident.degraded:
+        click.echo(f"less than usual: {step}")
 
 
 @click.command("unload", short_help="Unload a model, and say what came back.")

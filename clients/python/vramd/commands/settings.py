@@ -18,6 +18,14 @@ _LOAD: tuple[tuple[str, type, str], ...] = (
     ("--batch", int, "Tokens per decode step."),
     ("--kv-type", str, "Type of the KV cache, for example q8_0."),
     ("--parallel", int, "Sequences that may run at the same time."),
+    ("--ubatch", int, "Tokens of one computation, a part of the batch."),
+    ("--flash-attention", str, "auto, on or off."),
+    ("--swa-full", bool, "Keep the whole context in layers with a sliding window too."),
+    ("--outputs", str, "Results of one computation: auto, all or a number."),
+    ("--kv-split", bool, "A cache of its own for each sequence."),
+    ("--gpu-only", bool, "Refuse rather than leave a layer to the CPU."),
+    ("--least-context", int, "The context may be lowered to so many tokens."),
+    ("--degrade/--no-degrade", bool, "Take smaller settings than the usual ones where those do not fit, or never."),
     ("--keep-alive", float, "Seconds it stays after its last use; 0 leaves at once, -1 stays."),
 )
 _ANSWER: tuple[tuple[str, type, str], ...] = (
@@ -60,6 +68,7 @@ def json_flag(command: Command) -> Command:
 
 def _with_options(command: Command, options: tuple[tuple[str, type, str], ...]) -> Command:
     for flag, kind, text in reversed(options):
-        name = _NAMES.get(flag, flag.strip("-").replace("-", "_"))
-        command = click.option(flag, name, type=kind, help=text)(command)
+        name = _NAMES.get(flag, flag.split("/")[0].strip("-").replace("-", "_"))
+        switch = {"is_flag": True, "default": None} if kind is bool else {"type": kind}
+        command = click.option(flag, name, help=text, **switch)(command)
     return command

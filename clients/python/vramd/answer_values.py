@@ -1,0 +1,59 @@
+"""What an answer comes to: frozen values, as those of `vramd.values`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH"]
+"""STOP: the model was done, or a stop string came. LENGTH: max_tokens or the context was reached."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an answer took.
+
+    >>> client.chat("talker", "Hi").finish.usage
+    Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5)
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    prompt_s: float
+    """From the worker's first step for this request to its first token."""
+    generation_s: float
+    """From the first token to the last."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How an answer ended.
+
+    >>> client.chat("talker", "Hi", max_tokens=2).finish.reason
+    'STOP'
+    """
+
+    reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One vector of length 1 per text, in the order given. Iterating gives the vectors.
+
+    >>> [vector for vector in client.embed("reader", ["a cat", "a dog"])]
+    [(1.0, 0.0), (0.0, 1.0)]
+    """
+
+    model: str
+    dimensions: int
+    vectors: tuple[tuple[float, ...], ...]
+    usage: Usage
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __iter__(self) -> Iterator[tuple[float, ...]]:
+        return iter(self.vectors)
+
+    def __getitem__(self, index: int) -> tuple[float, ...]:
+        return self.vectors[index]

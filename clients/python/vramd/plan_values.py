@@ -1,0 +1,168 @@
+"""What a load would come to: frozen values, as those of `vramd.values`. Sizes are bytes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What a load is done with, everything decided.
+
+    >>> settings = client.plan("talker", parallel=4).settings
+    >>> settings.context, settings.kv_type, settings.devices
+    (4096, 'f16', ('gpu0',))
+    """
+
+    context: int
+    """Tokens that all parallel sequences share."""
+    batch: int
+    """Tokens per decode step at most."""
+    ubatch: int
+    """Tokens of one computation at most."""
+    kv_type: str
+    flash_attention: str
+    """"auto", "on" or "off"."""
+    parallel: int
+    """Sequences that may run at the same time."""
+    outputs: int
+    """Tokens of one computation whose result may be wanted."""
+    gpu_layers: int
+    """Layers on the GPU; -1 is all."""
+    threads: int
+    """CPU threads while it computes alone."""
+    devices: tuple[str, ...]
+    """That compute; several share the layers."""
+    swa_full: bool
+    """The whole context is kept in layers with a sliding window too."""
+    kv_split: bool
+    """Each sequence has a cache of its own."""
+
+
+@dataclass(frozen=True)
+class QuotedDevice:
+    """What a load needs on one device.
+
+    >>> [(device.id, device.weights_bytes) for device in client.plan("talker").quote.devices]
+    [('gpu0', 2147483648), ('host', 0)]
+    """
+
+    id: str
+    weights_bytes: int
+    context_bytes: int
+    """KV cache and recurrent state."""
+    compute_bytes: int
+    """Scratch of the graph, and the results."""
+    process_bytes: int
+    """What a process takes beside the model: interpreter, driver context, workspaces."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Over all kinds.
+
+        >>> client.plan("talker").quote.devices[0].total_bytes
+        3221225472
+        """
+        return self.weights_bytes + self.context_bytes + self.compute_bytes + self.process_bytes
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a load needs in all, and how that is known.
+
+    >>> quote = client.plan("talker").quote
+    >>> quote.source, quote.confidence
+    ('dry_run', 'exact')
+    """
+
+    source: str
+    """"learned", "dry_run", "closed_form", "file_size", or "declared" for a simulated model."""
+    confidence: str
+    """"exact", "close" or "rough"."""
+    seconds: float
+    """That it took to find out."""
+    devices: tuple[QuotedDevice, ...]
+
+
+@dataclass(frozen=True)
+class PlannedDevice:
+    """A device as a plan finds it.
+
+    >>> [(device.id, device.free_bytes) for device in client.plan("talker").devices]
+    [('gpu0', 2147483648), ('host', 1073741824)]
+    """
+
+    id: str
+    free_bytes: int
+    """What can be promised now."""
+    reserved_bytes: int
+    external_bytes: int
+    """Taken by programs that are not vramd's."""
+    headroom_bytes: int
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """What one device would get back.
+
+    >>> client.plan("talker").victims[0].gives_back[0]
+    GivenBack(id='gpu0', bytes=1610612736)
+    """
+
+    id: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A process that would have to go.
+
+    >>> [victim.model for victim in client.plan("talker").victims]
+    ['reader']
+    """
+
+    model: str
+    """Empty for the spare, a process without a model."""
+    incarnation: int
+    gives_back: tuple[GivenBack, ...]
+
+
+@dataclass(frozen=True)
+class NearestSettings(PlanSettings):
+    """Settings that would fit where those asked for do not.
+
+    >>> for settings in client.plan("talker", context=65536).nearest:
+    ...     print(settings.context, settings.kv_type, settings.needed_bytes, settings.changes)
+    1536 q8_0 3221225472 ('ubatch 128', 'kv-type q8_0', 'context of 1536 tokens instead of 65536')
+    """
+
+    needed_bytes: int
+    """Over all devices."""
+    changes: tuple[str, ...]
+    """In words."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a load would take, whether it fits, and who would have to go.
+
+    >>> plan = client.plan("talker")
+    >>> plan.fits, plan.message, plan.expected_load_s
+    (True, '1.00 GiB are missing on gpu0', 2.5)
+    """
+
+    model: str
+    fits: bool
+    """It could be loaded now, after the victims have gone."""
+    settings: PlanSettings
+    quote: Quote
+    devices: tuple[PlannedDevice, ...]
+    """Those that the load would touch."""
+    victims: tuple[Victim, ...]
+    """In the order in which they would go."""
+    expected_load_s: float | None
+    """Seconds until it would be ready."""
+    nearest: tuple[NearestSettings, ...]
+    """Nearest first; empty if it fits."""
+    degraded: tuple[str, ...]
+    """Where the settings are less than the usual ones, so that it fits, in words."""
+    message: str
+    """What would be waited for, or why it does not fit; empty if it would begin at once."""

@@ -1,0 +1,156 @@
+"""What to do with less when a model does not fit: smaller settings, one step after the other. Pure.
+
+The order is that of least harm: what costs speed only, then precision of the cache, then context, then layers on the
+GPU. Like a placement these are generators that yield settings and are sent their quote.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from .catalog import LoadOptions, Settings
+from .device_view import HOST
+from .errors import in_words
+from .quote import Plan, Quote
+
+LEAST_CONTEXT_TOKENS = 2048
+"""A context that nobody asked for is never lowered below this."""
+_LEAST_TOKENS = 256
+_CONTEXT_STEP = 256
+_UBATCHES = (256, 128)
+_MOST_ALTERNATIVES = 3
+
+
+Asking: TypeAlias = Generator[Settings, Quote, "Plan | None"]
+Change = Callable[[int], Settings]
+"""Settings with a number put in."""
+
+
+def fits(quote: Quote, attainable: Mapping[str, int]) -> bool:
+    """Whether every device has what is needed."""
+    return all(need <= attainable.get(device, 0) for device, need in quote.needs.items())
+
+
+def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int], layers: int) -> Asking:
+    """The first settings that fit, giving up as little as possible of what nobody asked for; None if none do.
+
+    1. Smaller computations, 256 then 128 tokens.
+    2. The KV cache as q8_0.
+    3. The largest context that fits, not below the one asked for unless that may be lowered.
+    4. The KV cache as q4_0, if degrading was allowed in so many words.
+    5. As many layers on the GPU as fit.
+
+    On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from.
+    """
+    everything = asked.degrade if asked.degrade is not None else settings.device != HOST
+    said: tuple[str, ...] = ()
+    if everything and asked.ubatch_tokens is None and _is_divisible(settings):  # 1
+        for tokens in (tokens for tokens in _UBATCHES if tokens < settings.ubatch_tokens):
+            settings, said = _ubatch(settings, tokens), (f"computations of {tokens} tokens",)
+            if fits(quote := (yield settings), attainable):
+                return Plan(settings, quote, said)
+    may_quantize = everything and asked.kv_type is None and settings.flash_attention != "off"
+    if may_quantize:  # 2
+        settings, said = replace(settings, kv_type="q8_0"), (*said, "KV cache as q8_0")
+        if fits(quote := (yield settings), attainable):
+            return Plan(settings, quote, said)
+    usual = LEAST_CONTEXT_TOKENS if asked.context_tokens is None else settings.context_tokens
+    least = min(asked.least_context_tokens or usual, settings.context_tokens)
+    if least < settings.context_tokens and asked.degrade is not False:  # 3
+        if plan := (yield from _largest_context(settings, least, attainable, said)):
+            return plan
+        said = (*said, f"context of {least} tokens instead of {settings.context_tokens}")
+        settings = _context(settings, least)
+    if may_quantize and asked.degrade:  # 4
+        settings, said = replace(settings, kv_type="q4_0"), (*said[:-1], "KV cache as q4_0", *said[-1:])
+        if fits(quote := (yield settings), attainable):
+            return Plan(settings, quote, said)
+    if everything and asked.gpu_layers is None and not asked.gpu_only and settings.device != HOST:  # 5
+        return (yield from _most_layers(settings, layers, attainable, said))
+    return None
+
+
+def nearest(
+    asked: Sequence[Settings], attainable: Mapping[str, int], layers: int, *, gpu_only: bool
+) -> Generator[Settings, Quote, tuple[Plan, ...]]:
+    """Settings that would fit where those asked for do not, the least change first; at most three.
+
+    One change alone, then several together, to the first of what was asked for.
+    """
+    found: list[Plan] = []
+    if not asked:
+        return ()
+    start = asked[0]
+    small = _ubatch(start, min(_UBATCHES[-1], start.ubatch_tokens)) if _is_divisible(start) else start
+    smaller = (f"ubatch {small.ubatch_tokens}",) if small != start else ()
+    singles = [(small, smaller)] if small != start else []
+    if start.flash_attention != "off":
+        singles.append((replace(start, kv_type="q8_0"), ("kv-type q8_0",)))
+        singles.append((replace(small, kv_type="q8_0"), (*smaller, "kv-type q8_0")))
+    for settings, said in singles:
+        if len(found) < _MOST_ALTERNATIVES - 1 and fits(quote := (yield settings), attainable):
+            found.append(Plan(settings, quote, said))
+    for settings, said in [(start, ()), *reversed(singles)]:
+        if len(found) < _MOST_ALTERNATIVES and (
+            plan := (yield from _largest_context(settings, _LEAST_TOKENS, attainable, said))
+        ):
+            found.append(plan)
+            break
+    if not found and start.device != HOST and not gpu_only:
+        least = _context(replace(small, kv_type="q8_0"), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
+        said = (*smaller, "kv-type q8_0", f"context {least.context_tokens}")
+        if plan := (yield from _most_layers(least, layers, attainable, said)):
+            found.append(plan)
+    return tuple(found)
+
+
+def _is_divisible(settings: Settings) -> bool:
+    """Not so where an input has to be computed whole, as encoders do, nor worth it where a whole context is short."""
+    return settings.ubatch_tokens < settings.context_tokens
+
+
+def _ubatch(settings: Settings, tokens: int) -> Settings:
+    return replace(settings, ubatch_tokens=tokens, outputs=min(settings.outputs, tokens))
+
+
+def _context(settings: Settings, tokens: int) -> Settings:
+    batch = min(settings.batch_tokens, tokens)
+    ubatch = min(settings.ubatch_tokens, batch)
+    return replace(_ubatch(settings, ubatch), context_tokens=tokens, batch_tokens=batch)
+
+
+def _largest_context(settings: Settings, least: int, attainable: Mapping[str, int], said: tuple[str, ...]) -> Asking:
+    """The largest context below the present one that fits, in steps of 256 tokens from `least` on."""
+    steps = -(-(settings.context_tokens - least) // _CONTEXT_STEP)
+    plan = yield from _largest(lambda step: _context(settings, least + step * _CONTEXT_STEP), 0, steps - 1, attainable)
+    if plan is None:
+        return None
+    words = f"context of {plan.settings.context_tokens} tokens instead of {settings.context_tokens}"
+    return replace(plan, degraded=(*said, words))
+
+
+def _most_layers(settings: Settings, layers: int, attainable: Mapping[str, int], said: tuple[str, ...]) -> Asking:
+    """As many layers on the GPU as fit there, at least one; the rest, and what it needs, has to fit on the host."""
+    gpus = {device: room for device, room in attainable.items() if device != HOST}
+    gpus[HOST] = 1 << 62
+    plan = yield from _largest(lambda count: replace(settings, gpu_layers=count), 1, layers, gpus)
+    if plan is None or not fits(plan.quote, attainable):
+        return None
+    host = in_words(plan.quote.devices[HOST].engine_bytes)
+    words = f"{plan.settings.gpu_layers} of {layers + 1} layers on the GPU, {host} on the host"
+    return replace(plan, degraded=(*said, words))
+
+
+def _largest(change: Change, low: int, high: int, attainable: Mapping[str, int]) -> Asking:
+    """The plan of the largest number from `low` to `high` that fits; by halves, for more never needs less."""
+    best = None
+    while low <= high:
+        middle = (low + high + 1) // 2 if best else low
+        settings = change(middle)
+        if fits(quote := (yield settings), attainable):
+            best, low = Plan(settings, quote), middle + 1
+        elif best:
+            high = middle - 1
+        else:
+            return None
+    return best

@@ -1,0 +1,81 @@
+"""What would happen if a load came now. Pure; only reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from typing_extensions import assert_never
+
+from .catalog import Simulation
+from .errors import Refusal, in_words
+from .placement import Ways
+from .quote import Plan
+from .room import Begin, Evict, Wait, Wish
+from .scheduler import find_now
+from .state import Entry, ModelState
+from .world import World
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A process that would have to go."""
+
+    model: str
+    """Empty for the spare."""
+    incarnation: int
+    gives_back: Mapping[str, int]
+    """Bytes per device."""
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """The end of a load that was not begun."""
+
+    plan: Plan
+    fits: bool
+    """It could be loaded now, after the victims have gone."""
+    victims: tuple[Victim, ...]
+    """In the order in which they would go."""
+    message: str
+    """What would be waited for, or why it does not fit."""
+    expected_load_s: float | None
+    nearest: tuple[Plan, ...]
+    """What would fit instead."""
+
+
+def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
+    """Asks the rules that a load would be put to. A model that is loaded already counts as one of the victims."""
+    wish = Wish(entry.model.id, [plan.quote.needs for plan in ways.plans])
+    decision = find_now(world, wish)
+    victims: tuple[Victim, ...] = ()
+    match decision:
+        case Begin(way):
+            plan, fits, message = ways.plans[way], True, ""
+        case Evict(incarnations, missing, way):
+            plan, fits = ways.plans[way], True
+            message = ", ".join(f"{in_words(size)} are missing on {device}" for device, size in missing.items())
+            victims = tuple(_victim(world, incarnation) for incarnation in incarnations)
+        case Wait(_, message, way):
+            plan, fits = ways.plans[way], True
+        case Refusal():
+            plan, fits, message = ways.plans[0], False, decision.message
+        case _:
+            assert_never(decision)
+    if entry.state is ModelState.READY:
+        message = "it is loaded; a load would answer at once, or be refused for other settings"
+    nearest = () if fits else ways.nearest
+    return Foresight(plan, fits, victims, message, _expected_load_s(world, entry, plan), nearest)
+
+
+def _victim(world: World, incarnation: int) -> Victim:
+    owner = world.owners.get(incarnation)
+    return Victim(owner.model.id if owner else "", incarnation, dict(world.ledger.rows[incarnation]))
+
+
+def _expected_load_s(world: World, entry: Entry, plan: Plan) -> float | None:
+    """As long as the last time, else at the pace of the last load of another file; None before the first."""
+    if isinstance(entry.model.source, Simulation):
+        return entry.model.source.load_s
+    if entry.load_s is not None:
+        return entry.load_s
+    weights_bytes = sum(need.weights_bytes for need in plan.quote.devices.values())
+    return weights_bytes / world.load_bytes_per_s if world.load_bytes_per_s else None

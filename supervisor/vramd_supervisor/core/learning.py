@@ -1,0 +1,179 @@
+"""What past loads teach the next quote. Pure: the memory book keeps the observations, the shell makes them.
+
+Two lessons. What a process takes beside the engine's own bytes (driver context, workspaces, interpreter) hardly depends
+on the model, so that residual is learned for each device, driver and build over all models. What a load took at its
+peak is learned for exactly the same load. Both need `FEWEST_LOADS`, and neither outlives a change of driver or build,
+which are part of what they are filed under.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+from .catalog import Settings
+from .closed_form import CUDA_CONTEXT_BYTES
+from .device_view import HOST, DeviceKind
+from .quote import Confidence, Quote, Source
+
+_MIB = 1 << 20
+
+FEWEST_LOADS = 3
+"""Before so many, a lesson is not believed."""
+LOADS_KEPT = 32
+"""The last of each lesson; older ones are forgotten."""
+PEAK_MARGIN_BYTES = 16 * _MIB
+PEAK_MARGIN_SHARE = 0.02
+"""Of the peak; the smaller margin counts."""
+DISTURBANCE_BYTES = 32 * _MIB
+"""Other programs may grow by this much during a load that is learned from."""
+BUMP_BYTES = 128 * _MIB
+BUMP_SHARE = 0.10
+ROCM_RUNTIME_BYTES = 400 * _MIB
+"""Of a process that uses HIP; reported for an RX 7900 XTX."""
+_ABSURD_BYTES = 1 << 50
+"""A count past this has wrapped round below zero."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a residual holds: as soon as one of these changes, it has to be learned anew."""
+
+    device: str
+    """UUID of a card, "host", or what else names a device for good; never an index."""
+    driver: str
+    """Version of the device's driver; empty where there is none."""
+    build: str
+    """Version of llama-cpp-python, and its backend."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One load on one device."""
+
+    place: Place
+    engine_bytes: int
+    """llama.cpp's own count."""
+    measured_bytes: int | None
+    """Of the process after its warm-up, by the driver, or PSS on the host. None or 0: that cannot be known here."""
+    peak_bytes: int = 0
+    """The most that it was ever seen to take."""
+    unexplained_growth_bytes: int = 0
+    """By which other programs grew on the device meanwhile, less what they had announced."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the bytes may be somebody else's, or are not known, so that nothing may be learned from them."""
+        if not self.measured_bytes or self.unexplained_growth_bytes > DISTURBANCE_BYTES:
+            return True
+        counts = (self.engine_bytes, self.measured_bytes, self.peak_bytes)
+        return not all(0 <= count < _ABSURD_BYTES for count in counts)
+
+    @property
+    def residual_bytes(self) -> int:
+        """What the process took beside the engine's bytes."""
+        return max(0, (self.measured_bytes or 0) - self.engine_bytes)
+
+    @property
+    def most_bytes(self) -> int:
+        """What the process took, at its most."""
+        return max(self.measured_bytes or 0, self.peak_bytes)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """All that was learned."""
+
+    residuals_bytes: Mapping[Place, tuple[int, ...]] = field(default_factory=dict)
+    """Of the last loads, oldest first."""
+    peaks_bytes: Mapping[tuple[str, Place], tuple[int, ...]] = field(default_factory=dict)
+    """Of the last loads with one key on one device, oldest first."""
+    bumped: frozenset[tuple[str, str]] = frozenset()
+    """Keys, each with the device that once ran out of memory under it."""
+
+
+def load_key(file_digest: str, settings: Settings, places: Mapping[str, Place]) -> str:
+    """What has to be the same for a load to take the same bytes, as text; equal if and only if all of it is.
+
+    `file_digest` stands for all that the file's size and tensors decide. `places` has the computing devices by
+    their ids, which themselves stay out of it, as do the threads: neither changes the bytes.
+    """
+    left_out = ("threads", "device", "shares")
+    parts = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in left_out}
+    parts |= {
+        "file": file_digest,
+        "places": tuple(places[device] for device in settings.devices),
+        "split": tuple(share for _, share in settings.shares),
+    }
+    return "\n".join(f"{name}={value!r}" for name, value in sorted(parts.items()))
+
+
+def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, str]] = ()) -> Lessons:
+    """The lessons of these loads, oldest first, each with its key; `bumped` goes into them as it is."""
+    residuals_bytes: dict[Place, deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
+    peaks_bytes: dict[tuple[str, Place], deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
+    for key, one in seen:
+        if not one.disturbed:
+            residuals_bytes[one.place].append(one.residual_bytes)
+            peaks_bytes[key, one.place].append(one.most_bytes)
+    return Lessons(
+        {place: tuple(sizes) for place, sizes in residuals_bytes.items()},
+        {filed: tuple(sizes) for filed, sizes in peaks_bytes.items()},
+        frozenset(bumped),
+    )
+
+
+def prior_bytes(kind: DeviceKind, idle_worker_bytes: int, backend_device: str = "") -> int:
+    """What a process is taken to need beside the engine's bytes before loads have taught it.
+
+    `backend_device` is llama.cpp's name of a device that is neither a CUDA card nor the host, for example "ROCm0".
+    """
+    if kind is DeviceKind.HOST:
+        return idle_worker_bytes
+    if kind is DeviceKind.NVIDIA:
+        return CUDA_CONTEXT_BYTES
+    return ROCM_RUNTIME_BYTES if backend_device.startswith("ROCm") else 0
+
+
+def residual_bytes(lessons: Lessons, place: Place) -> int | None:
+    """The 95th percentile (nearest rank) of the residuals seen there; None before enough loads."""
+    sizes = sorted(lessons.residuals_bytes.get(place, ()))
+    if len(sizes) < FEWEST_LOADS:
+        return None
+    return sizes[-(-95 * len(sizes) // 100) - 1]
+
+
+def peak_bytes(lessons: Lessons, key: str, place: Place) -> int | None:
+    """The most that loads with this key were seen to take there; None before enough loads."""
+    sizes = lessons.peaks_bytes.get((key, place), ())
+    return max(sizes) if len(sizes) >= FEWEST_LOADS else None
+
+
+def adjust(quote: Quote, key: str, places: Mapping[str, Place], lessons: Lessons) -> Quote:
+    """The quote as past loads correct it. Only `process_bytes` change, so no device falls below the engine's own bytes.
+
+    `places` has every device of the quote. What the quote has as `process_bytes` holds until something was learned.
+
+    1. A declared quote is true by declaration.
+    2. The peaks of this very load are known on all devices: those, and a margin.
+    3. The residual of a card is known: it takes the place of the prior.
+    4. A device that ran out of memory under this key gets more, once.
+    """
+    if quote.source is Source.DECLARED:  # 1
+        return quote
+    found = {device: peak_bytes(lessons, key, places[device]) for device in quote.devices}
+    peaks = {device: peak for device, peak in found.items() if peak is not None}
+    learned = peaks.keys() == quote.devices.keys()
+    devices = {}
+    for device, need in quote.devices.items():
+        # What llama.cpp has allocated of the host's memory is not all in use: there the difference says nothing.
+        residual = None if device == HOST else residual_bytes(lessons, places[device])
+        process_bytes = need.process_bytes if residual is None else residual  # 3
+        if learned:  # 2
+            margin_bytes = min(PEAK_MARGIN_BYTES, int(peaks[device] * PEAK_MARGIN_SHARE))
+            process_bytes = max(0, peaks[device] + margin_bytes - need.engine_bytes)
+        if (key, places[device].device) in lessons.bumped:  # 4
+            process_bytes += max(BUMP_BYTES, int((need.engine_bytes + process_bytes) * BUMP_SHARE))
+        devices[device] = replace(need, process_bytes=process_bytes)
+    if not learned:
+        return replace(quote, devices=devices)
+    return replace(quote, devices=devices, confidence=Confidence.EXACT, source=Source.LEARNED)

@@ -1,0 +1,64 @@
+"""What a process really takes against what it was promised. Pure; records facts, the scheduler concludes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from vramd_proto.v1.reasons import Reason
+
+from .errors import Refusal, in_words, refusal
+from .quote import DeviceBytes, Plan, Source
+from .state import Entry, Incarnation
+from .world import World
+
+
+@dataclass(frozen=True)
+class Overrun:
+    """A process takes more than it may."""
+
+    needs: Mapping[str, int]
+    """What it takes of each device, or was promised where that is more."""
+    message: str
+
+
+def reconcile(world: World, entry: Entry, incarnation: Incarnation, measured: Mapping[str, int]) -> Overrun | None:
+    """Books what a process takes beyond its promise; None if it may stay.
+
+    1. It takes no more than was promised, or what it takes is true by declaration: nothing changes.
+    2. The budgets hold the rest: the row is raised.
+    3. They do not, but no more than the headroom is touched: the row stays, and the pressure tells if that is scarce.
+    4. Else it has to go.
+    """
+    ledger = world.ledger
+    row = ledger.rows[incarnation.id]
+    over = {device: took - row[device] for device, took in measured.items() if took > row.get(device, took)}
+    declared = incarnation.plan and incarnation.plan.quote.source is Source.DECLARED
+    if not over or declared:  # 1
+        return None
+    needs = {device: need + over.get(device, 0) for device, need in row.items()}
+    words = ", ".join(f"{in_words(size)} more on {device}" for device, size in over.items())
+    accounts = ledger.accounts
+    if all(ledger.reserved_bytes(d) + more <= accounts[d].budget_bytes for d, more in over.items()):  # 2
+        world.promise(incarnation, needs, f"{entry.model.id} takes {words} than was quoted")
+        return None
+    if all(more <= accounts[d].headroom_bytes for d, more in over.items()):  # 3
+        return None
+    return Overrun(needs, f"{entry.model.id} takes {words} than was quoted, and the budget does not hold it")
+
+
+def raised(plan: Plan, taken: Mapping[str, int]) -> Plan:
+    """The same plan, needing at least what such a load was seen to take."""
+    devices = {}
+    for device, need in plan.quote.devices.items():
+        more = max(0, taken.get(device, 0) - need.total_bytes)
+        devices[device] = need.plus(DeviceBytes(process_bytes=more))
+    return replace(plan, quote=replace(plan.quote, devices=devices))
+
+
+def too_much(entry: Entry, overrun: Overrun) -> Refusal:
+    """What callers hear when a second load has taken too much as well."""
+    device, need = max(overrun.needs.items(), key=lambda item: item[1])
+    model = entry.model.id
+    text = f"{overrun.message}; it was loaded twice and is given up: a smaller context, or a larger budget would help"
+    return refusal(
+        Reason.MEMORY_EXHAUSTED, text, model=model, device=device, neededBytes=need, freeBytes=0, heldBy=model
+    )

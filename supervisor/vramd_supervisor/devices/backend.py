@@ -1,0 +1,122 @@
+"""Devices of which nothing but llama.cpp itself tells anything: Metal, Vulkan, SYCL and whatever comes."""
+
+import importlib.util
+import platform
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..core.device_view import HOST, DeviceKind, DeviceLostError, Sample
+from .devices import SHARED, Device
+from .nvml import short_pci_id
+from .probe import BoundedProbe, Probe
+
+_LIBRARY = re.compile(r"(?:lib)?ggml-([a-z]+)[.-]")
+_KNOWN_LIBRARIES = frozenset({"base", "cpu", "cuda", "blas", "rpc"})
+_GPU_TYPES = frozenset({"gpu", "igpu"})
+"""Of ggml's types of devices, those that hold a model; the others are cpu and accel."""
+
+
+@dataclass(frozen=True)
+class BackendDevice:
+    """A device as a backend of llama.cpp describes it."""
+
+    name: str
+    """As llama.cpp calls it: MTL0, Vulkan0, SYCL0."""
+    description: str
+    type: str
+    """cpu, gpu, igpu or accel."""
+    total_bytes: int
+    free_bytes: int
+    pci_id: str = ""
+    """Where the backend tells."""
+
+
+Answer = Callable[[], Sequence[BackendDevice]]
+"""Asks llama.cpp, which is in another process. May raise anything; called from any thread."""
+
+
+class BackendProbe(Probe):
+    """Measures a device by its backend's own figures, and its processes by another probe, if one can."""
+
+    def __init__(self, name: str, answer: Answer, processes: Probe | None = None) -> None:
+        self._name = name
+        self._answer = answer
+        self._processes = processes
+
+    def sample(self) -> Sample:
+        """As the backend says. Raises DeviceLostError if it names the device no more, or says what cannot be."""
+        told = next((device for device in self._answer() if device.name == self._name), None)
+        if told is None:
+            raise DeviceLostError(f"llama.cpp does not name {self._name} any more")
+        if not 0 <= told.free_bytes <= told.total_bytes:
+            raise DeviceLostError(f"{self._name} has {told.free_bytes} of {told.total_bytes} bytes free, it says")
+        return Sample(told.total_bytes, told.total_bytes - told.free_bytes)
+
+    def process_bytes(self, pid: int) -> int | None:
+        """What the other probe says; no backend tells it."""
+        return self._processes.process_bytes(pid) if self._processes else None
+
+
+def has_further_backends(environment: Mapping[str, str]) -> bool:
+    """Whether the llama.cpp of this installation may know devices that no driver is asked about here.
+
+    By the names of its libraries: asking it means starting a process.
+    """
+    if environment.get("GGML_BACKEND_PATH"):
+        return True
+    spec = importlib.util.find_spec("llama_cpp")
+    folder = Path(spec.origin).parent / "lib" if spec and spec.origin else None
+    names = [match[1] for file in (folder.glob("*ggml-*") if folder else ()) if (match := _LIBRARY.match(file.name))]
+    return not _KNOWN_LIBRARIES.issuperset(names)
+
+
+def with_backends(answer: Answer, known: Sequence[Device]) -> list[Device]:
+    """All devices: those that are known, with what llama.cpp adds to them, and those that it alone knows."""
+    found = {device.id: device for device in backend_devices(answer, known)}
+    merged = [found.pop(device.id, device) for device in known]
+    return [*found.values(), *merged]
+
+
+def backend_devices(answer: Answer, known: Sequence[Device]) -> list[Device]:
+    """The devices that llama.cpp can use through other backends than CUDA, with its names for them.
+
+    Called once a worker or helper can tell. One that is in `known` by its PCI address keeps its id, and replaces it; if
+    its driver tells no totals, its backend's count. The id of any other is its name in small letters (mtl0, vulkan0).
+    """
+    at = {device.pci_id: device for device in known if device.pci_id}
+    found: dict[str, Device] = {}
+    for told in answer():
+        pci_id = short_pci_id(told.pci_id)
+        card = at.get(pci_id)
+        if told.type in _GPU_TYPES and (card is None or card.kind is DeviceKind.BACKEND):
+            found.setdefault(pci_id or told.name, _device(told, answer, card))
+    return list(found.values())
+
+
+def _device(told: BackendDevice, answer: Answer, card: Device | None) -> Device:
+    if card and not card.unusable:
+        return replace(card, uuid=told.name)
+    shared = shares_host_memory(told)
+    probe = BoundedProbe(told.name, BackendProbe(told.name, answer, card.probe if card else None))
+    return Device(
+        id=card.id if card else told.name.lower(),
+        kind=DeviceKind.BACKEND,
+        name=told.description,
+        probe=probe,
+        uuid=told.name,
+        unusable=SHARED if shared else "",
+        pci_id=short_pci_id(told.pci_id),
+        shares=HOST if shared else "",
+    )
+
+
+def shares_host_memory(device: BackendDevice) -> bool:
+    """Whether its memory is the host's: of a GPU in the processor, and of any Mac with a processor by Apple.
+
+    Metal calls the GPU of such a Mac a gpu, not an igpu.
+    """
+    by_apple = sys.platform == "darwin" and platform.machine() == "arm64"
+    return device.type == "igpu" or (by_apple and device.name.startswith("MTL"))

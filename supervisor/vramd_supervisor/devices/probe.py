@@ -1,0 +1,101 @@
+"""What a device is asked, and how one is asked whose driver may never answer."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from typing import Protocol, TypeVar
+
+from ..core.device_view import DeviceLostError, Sample
+
+T = TypeVar("T")
+
+ANSWER_S = 2.0
+"""Drivers answer within milliseconds; the first time, or out of deep sleep, they may take most of a second."""
+
+
+class Probe(Protocol):
+    """Measures one device. The calls take well under 10 ms and may be made from any thread."""
+
+    def sample(self) -> Sample:
+        """What the device has and what is taken of it, by whomever. Raises DeviceLostError."""
+
+    def process_bytes(self, pid: int) -> int | None:
+        """Bytes that one process takes here; None where that cannot be known."""
+
+    def spilled_bytes(self, pids: Sequence[int]) -> int:  # noqa: ARG002  most devices have nowhere to spill to
+        """Bytes of these processes that the device has moved to host memory since each was first asked about.
+
+        To be asked about processes that are ready: what a load puts into host memory on purpose is no spill. 0 where it
+        cannot be known.
+        """
+        return 0
+
+
+class VirtualProbe(Probe):
+    """A device that is nothing but a number of bytes; nobody else can use it."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total_bytes = total_bytes
+
+    def sample(self) -> Sample:
+        """Nothing is ever taken of it but what the ledger says."""
+        return Sample(self._total_bytes, 0)
+
+    def process_bytes(self, pid: int) -> int | None:  # noqa: ARG002  the same for all
+        """Never known: nothing is there."""
+        return None
+
+
+class BoundedProbe(Probe):
+    """Asks another probe in a thread of its own, and gives up in time: a driver that hangs must not stop the others.
+
+    While it hangs, every further question fails at once, so that no more than one thread is ever lost.
+    """
+
+    def __init__(self, name: str, probe: Probe, limit_s: float = ANSWER_S) -> None:
+        """`name` is for messages."""
+        self._name = name
+        self._probe = probe
+        self._limit_s = limit_s
+        self._busy = threading.Lock()
+        self._late = False
+
+    def sample(self) -> Sample:
+        """As the other says. Raises DeviceLostError when it does not say in time."""
+        return self._ask(self._probe.sample)
+
+    def process_bytes(self, pid: int) -> int | None:
+        """As the other says; None when it does not say in time."""
+        try:
+            return self._ask(lambda: self._probe.process_bytes(pid))
+        except DeviceLostError:
+            return None
+
+    def spilled_bytes(self, pids: Sequence[int]) -> int:
+        """As the other says; 0 when it does not say in time."""
+        try:
+            return self._ask(lambda: self._probe.spilled_bytes(pids))
+        except DeviceLostError:
+            return 0
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        answer: Future[T] = Future()
+        if not self._busy.acquire(timeout=0 if self._late else self._limit_s):
+            raise DeviceLostError(f"{self._name} has not answered an earlier question yet")
+
+        def ask() -> None:
+            try:
+                answer.set_result(question())
+            except BaseException as error:
+                answer.set_exception(error)
+            finally:
+                self._late = False
+                self._busy.release()
+
+        threading.Thread(target=ask, name=f"probe of {self._name}", daemon=True).start()
+        try:
+            return answer.result(self._limit_s)
+        except NotInTime:
+            self._late = True
+            raise DeviceLostError(f"{self._name} gives no answer within {self._limit_s:g} s") from None

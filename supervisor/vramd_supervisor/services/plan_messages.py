@@ -1,0 +1,85 @@
+"""Plans, quotes and settings to public messages. Translates, decides nothing."""
+
+from collections.abc import Mapping
+
+from vramd_proto.v1 import model_pb2
+
+from ..core.catalog import Settings
+from ..core.foresight import Foresight
+from ..core.quote import Plan, Quote
+from ..core.view import DeviceBooks
+
+
+def settings(decided: Settings) -> model_pb2.Settings:
+    """What a load is done with."""
+    return model_pb2.Settings(
+        context_tokens=decided.context_tokens,
+        batch_tokens=decided.batch_tokens,
+        ubatch_tokens=decided.ubatch_tokens,
+        kv_type=decided.kv_type,
+        flash_attention=decided.flash_attention,
+        parallel=decided.parallel,
+        outputs=decided.outputs,
+        gpu_layers=decided.gpu_layers,
+        threads=decided.threads,
+        devices=decided.devices,
+        swa_full=decided.swa_full,
+        kv_split=decided.kv_split,
+    )
+
+
+def quote(given: Quote) -> model_pb2.Quote:
+    """What a load needs."""
+    return model_pb2.Quote(
+        source=given.source.value,
+        confidence=given.confidence.value,
+        seconds=given.seconds,
+        devices=[
+            model_pb2.QuotedDevice(
+                id=device,
+                weights_bytes=need.weights_bytes,
+                context_bytes=need.context_bytes,
+                compute_bytes=need.compute_bytes,
+                process_bytes=need.process_bytes,
+            )
+            for device, need in given.devices.items()
+        ],
+    )
+
+
+def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> model_pb2.PlanLoadResponse:
+    """What a load would come to."""
+    return model_pb2.PlanLoadResponse(
+        model=model,
+        fits=foreseen.fits,
+        settings=settings(foreseen.plan.settings),
+        quote=quote(foreseen.plan.quote),
+        devices=[
+            model_pb2.PlannedDevice(
+                id=device,
+                free_bytes=books[device].free_bytes,
+                reserved_bytes=books[device].reserved_bytes,
+                external_bytes=books[device].external_bytes,
+                headroom_bytes=books[device].headroom_bytes,
+            )
+            for device in foreseen.plan.quote.devices
+        ],
+        victims=[
+            model_pb2.Victim(
+                model=victim.model,
+                incarnation=victim.incarnation,
+                gives_back=[model_pb2.GivenBack(id=id_, bytes=size) for id_, size in victim.gives_back.items()],
+            )
+            for victim in foreseen.victims
+        ],
+        expected_load_s=foreseen.expected_load_s,
+        nearest=[_nearest(one) for one in foreseen.nearest],
+        degraded=foreseen.plan.degraded,
+        message=foreseen.message,
+    )
+
+
+def _nearest(one: Plan) -> model_pb2.NearestSettings:
+    return model_pb2.NearestSettings(
+        settings=settings(one.settings), needed_bytes=one.quote.total_bytes, changes=one.degraded
+    )

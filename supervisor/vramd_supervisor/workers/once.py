@@ -1,0 +1,20 @@
+"""Quotes without a supervisor: for programs that ask once and end."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from .quoter import Quoter
+from .quotes import Quotes
+
+
+@asynccontextmanager
+async def quotes_once() -> AsyncIterator[Quotes]:
+    """Knows no devices and remembers nothing; its helper process is gone when the block is left."""
+    with tempfile.TemporaryDirectory(prefix="vramd-") as folder:
+        quoter = Quoter(folder, untested_engine=False)
+        try:
+            yield Quotes(quoter, Path(folder), ())
+        finally:
+            await quoter.end()

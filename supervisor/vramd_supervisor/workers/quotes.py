@@ -1,0 +1,189 @@
+"""What a load will take: asked of llama.cpp by a dry run, else computed; corrected by what past loads took.
+
+From best to worst: the peaks of the same load, the dry run over the model's skeleton, the closed forms, the file's
+size. Whatever fails, the next one answers, and the quote says which it was.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..core.catalog import ModelFile, Settings
+from ..core.closed_form import host_process_bytes, known, pool_bytes
+from ..core.closed_form import quote as closed_form
+from ..core.device_view import HOST, DeviceKind
+from ..core.errors import Refusal
+from ..core.learning import Lessons, Place, adjust, load_key, prior_bytes
+from ..core.placement import Placing, Ways
+from ..core.quote import Confidence, DeviceBytes, Quote, Source
+from ..devices.devices import Device
+from ..files.discovery import read_with_headers
+from ..files.gguf_values import UnreadableModelError
+from ..files.skeleton import skeleton_key, write_skeleton
+from .quoter import Quoter, QuoterError
+
+log = logging.getLogger(__name__)
+
+_MOST_CACHED = 2048
+_MOST_SKELETONS = 64
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What the workers of this installation have said of themselves."""
+
+    llama_problem: str
+    """Why no model of llama.cpp can be loaded; empty if they can."""
+    backends: Sequence[str]
+    idle_bytes: int
+    """Of host memory, measured."""
+    version: str = ""
+    """Of llama-cpp-python."""
+
+    @property
+    def build(self) -> str:
+        """What residuals are filed under."""
+        return f"{self.version} {'+'.join(self.backends)}"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that quotes are wanted for, as its files are now."""
+
+    file: ModelFile
+    digest: str
+    """Of its skeleton; empty if it has none."""
+    skeleton: Path | None
+
+
+class Quotes:
+    """Made by the composition root. For the loop's thread."""
+
+    def __init__(self, quoter: Quoter, folder: Path, devices: Sequence[Device]) -> None:
+        """`folder` takes the skeletons."""
+        self._quoter = quoter
+        self._folder = folder
+        self._devices = {device.id: device for device in devices}
+        self._cache: OrderedDict[tuple[object, ...], Mapping[str, DeviceBytes]] = OrderedDict()
+        self._said = ""
+        self.lessons = Lessons()
+        """What past loads have taught; kept current by the one who records them."""
+
+    async def subject(self, path: Path) -> Subject:
+        """Reads a model's header and writes its skeleton, in a thread."""
+        return await asyncio.to_thread(self._subject, path)
+
+    def _subject(self, path: Path) -> Subject:
+        file, headers = read_with_headers(path)
+        if file.problem:
+            return Subject(file, "", None)
+        try:
+            digest = skeleton_key(headers)
+            skeleton = self._folder / f"{digest[:32]}.gguf"
+            if not skeleton.exists():
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._forget_skeletons()
+                write_skeleton(headers, skeleton)
+        except (UnreadableModelError, OSError) as error:
+            log.warning("%s: its memory is estimated, it has no skeleton: %s", path, error)
+            return Subject(file, "", None)
+        return Subject(file, digest, skeleton)
+
+    def _forget_skeletons(self) -> None:
+        kept = sorted(self._folder.glob("*.gguf"), key=lambda file: file.stat().st_mtime)
+        for file in kept[: max(0, len(kept) - _MOST_SKELETONS + 1)]:
+            file.unlink(missing_ok=True)
+
+    async def quote(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Quote:
+        """Never fails: a worse answer takes the place of a better one."""
+        begun_s = asyncio.get_running_loop().time()
+        try:
+            found = await self._dry_run(subject, settings, facts)
+        except QuoterError as error:
+            if str(error) != self._said:
+                log.warning("%s: memory is computed by formulas, for %s", subject.file.path, error)
+                self._said = str(error)
+            found = closed_form(subject.file, settings, facts.idle_bytes)
+        key = self.key(subject.digest, settings, facts)
+        corrected = adjust(found, key, self.places(found.devices, facts), self.lessons) if key else found
+        return replace(corrected, key=key, seconds=asyncio.get_running_loop().time() - begun_s)
+
+    async def answer(self, placing: Placing, subject: Subject, facts: EngineFacts) -> Ways | Refusal:
+        """Gives a placement the quotes that it asks for, to its end."""
+        try:
+            settings = next(placing)
+            while True:
+                settings = placing.send(await self.quote(subject, settings, facts))
+        except StopIteration as end:
+            found: Ways | Refusal = end.value
+            return found
+
+    def key(self, digest: str, settings: Settings, facts: EngineFacts) -> str:
+        """What a load is remembered under; empty if it cannot be."""
+        places = self.places({*settings.devices, HOST}, facts)
+        return load_key(digest, settings, places) if digest else ""
+
+    def places(self, devices: Mapping[str, object] | set[str], facts: EngineFacts) -> dict[str, Place]:
+        """Where what is learned of these devices holds."""
+        known_ones = {id_: self._devices.get(id_) for id_ in devices}
+        return {
+            id_: Place(device.uuid or id_ if device else id_, "", facts.build) for id_, device in known_ones.items()
+        }
+
+    async def _dry_run(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Quote:
+        if subject.skeleton is None:
+            raise QuoterError("there is no skeleton")
+        engine = await self._engine_bytes(subject.skeleton, settings)
+        extra = {HOST: host_process_bytes(subject.file.shape, facts.idle_bytes)}
+        for id_ in settings.devices:
+            if id_ != HOST:
+                device = self._devices.get(id_)
+                kind = device.kind if device else DeviceKind.NVIDIA
+                extra[id_] = prior_bytes(kind, facts.idle_bytes, device.uuid if device else "")
+                if kind is DeviceKind.NVIDIA and known(subject.file.shape):
+                    extra[id_] += pool_bytes(subject.file.shape, settings)
+        needs = {id_: need.plus(DeviceBytes(process_bytes=extra[id_])) for id_, need in engine.items()}
+        return Quote(needs, Confidence.EXACT, Source.DRY_RUN)
+
+    async def _engine_bytes(self, skeleton: Path, settings: Settings) -> Mapping[str, DeviceBytes]:
+        gpus = [device for device in settings.devices if device != HOST]
+        others = [
+            device.uuid for id_ in gpus if (device := self._devices.get(id_)) and device.kind is DeviceKind.BACKEND
+        ]
+        question = {
+            "path": str(skeleton),
+            "context_tokens": settings.context_tokens,
+            "batch_tokens": settings.batch_tokens,
+            "ubatch_tokens": settings.ubatch_tokens,
+            "parallel": settings.parallel,
+            "outputs": settings.outputs,
+            "kv_type": settings.kv_type,
+            "flash_attention": settings.flash_attention,
+            "swa_full": settings.swa_full,
+            "kv_split": settings.kv_split,
+            "gpu_layers": settings.gpu_layers,
+            "split": [share for _, share in settings.shares],
+            **({"devices": others} if others else {"gpus": len(gpus)}),
+        }
+        key = (*map(str, question.values()), *gpus)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        answer = await self._quoter.ask(question)
+        try:
+            engine = {HOST: _bytes(answer["host"])}
+            engine.update({id_: _bytes(told) for id_, told in zip(gpus, answer["gpus"], strict=True)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise QuoterError(f"the helper's answer cannot be read: {error!r}") from error
+        self._cache[key] = engine
+        if len(self._cache) > _MOST_CACHED:
+            self._cache.popitem(last=False)
+        return engine
+
+
+def _bytes(told: Mapping[str, Any]) -> DeviceBytes:
+    return DeviceBytes(int(told["weights_bytes"]), int(told["context_bytes"]), int(told["compute_bytes"]))

@@ -1,0 +1,70 @@
+"""The supervisor's quotes with a real helper process behind them, for tests that do not run in its loop."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from vramd_supervisor.core.catalog import LoadOptions, ModelFile, Settings
+from vramd_supervisor.core.placement import decide
+from vramd_supervisor.core.quote import DeviceBytes, Quote, Source
+from vramd_supervisor.workers.quoter import Quoter
+from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
+
+FACTS = EngineFacts(llama_problem="", backends=("CPU",), idle_bytes=0, version="0.3.36")
+KINDS = ("weights_bytes", "context_bytes", "compute_bytes")
+MIB = 1 << 20
+
+
+class Desk:
+    """Use `desk`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, quotes: Quotes) -> None:
+        self._loop = loop
+        self._quotes = quotes
+        self._subjects: dict[Path, Subject] = {}
+
+    def file(self, path: Path) -> ModelFile:
+        """What the supervisor knows of a model."""
+        return self._subject(path).file
+
+    def skeleton(self, path: Path) -> Path:
+        """What the helper is asked about in its place."""
+        skeleton = self._subject(path).skeleton
+        assert skeleton
+        return skeleton
+
+    def settings(self, path: Path, device: str, options: LoadOptions) -> Settings:
+        """What the supervisor would load it with."""
+        return decide(self.file(path), options, 1, device)
+
+    def dry_run(self, path: Path, settings: Settings) -> Mapping[str, DeviceBytes]:
+        """What llama.cpp says that the engine will take."""
+        found = self._quote(self._subject(path), settings)
+        assert found.source is Source.DRY_RUN, found
+        return found.devices
+
+    def _subject(self, path: Path) -> Subject:
+        if path not in self._subjects:
+            self._subjects[path] = self._loop.run_until_complete(self._quotes.subject(path))
+        return self._subjects[path]
+
+    def _quote(self, subject: Subject, settings: Settings) -> Quote:
+        return self._loop.run_until_complete(self._quotes.quote(subject, settings, FACTS))
+
+
+@contextmanager
+def desk(folder: Path) -> Iterator[Desk]:
+    """Its helper is gone when the block is left. `folder` takes the skeletons."""
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> Quoter:
+        return Quoter(str(folder), untested_engine=False)
+
+    quoter = loop.run_until_complete(begin())
+    try:
+        yield Desk(loop, Quotes(quoter, folder / "skeletons", ()))
+    finally:
+        loop.run_until_complete(quoter.end())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()

@@ -1,0 +1,132 @@
+"""What a process takes beyond its promise: booked, let be, or given back and planned once more."""
+
+from dataclasses import replace
+
+from support.core_world import CoreWorld, plan
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.actions import FindPlans, Load, Refuse
+from vramd_supervisor.core.config import Config
+from vramd_supervisor.core.events import DeviceSampled, WorkerReady
+from vramd_supervisor.core.quote import Source
+from vramd_supervisor.core.reconcile import raised
+from vramd_supervisor.core.state import ModelState
+
+
+def loading(world: CoreWorld, name: str = "middle") -> int:
+    """Asks for a model and goes on until its process loads; returns the incarnation."""
+    world.request(name)
+    while not isinstance(world.errands[-1], Load):
+        world.run_errand()
+    load = world.errands.pop()
+    assert isinstance(load, Load)
+    return load.incarnation
+
+
+def ready(world: CoreWorld, incarnation: int, **measured: int) -> None:
+    # What the process really holds is the test's to say here, not the promise's.
+    world.memory[incarnation] = {}
+    world.tell(WorkerReady(world.now_s, incarnation, 2048, measured))
+
+
+def state(world: CoreWorld, name: str = "middle") -> ModelState:
+    return world.core.world.entries[name].state
+
+
+def row(world: CoreWorld, incarnation: int) -> dict[str, int]:
+    return dict(world.core.world.ledger.rows[incarnation])
+
+
+def test_less_than_promised_changes_nothing() -> None:
+    world = CoreWorld(Config(), spare=False)
+    incarnation = loading(world)
+    ready(world, incarnation, card=3, host=2)
+    assert state(world) is ModelState.READY
+    assert row(world, incarnation) == {"card": 4, "host": 2}
+
+
+def test_more_than_promised_is_booked_where_the_budget_holds_it() -> None:
+    world = CoreWorld(Config(), spare=False)
+    incarnation = loading(world)
+    ready(world, incarnation, card=6)
+    assert state(world) is ModelState.READY
+    assert row(world, incarnation) == {"card": 6, "host": 2}
+
+
+def test_more_than_the_budget_holds_is_given_back_and_planned_with_what_it_took() -> None:
+    world = CoreWorld(Config(), spare=False)
+    first = loading(world)
+    ready(world, first, card=9)
+    assert state(world) is ModelState.STOPPING
+    assert world.granted == {}
+    assert len(world.open_requests) == 1, "who waits keeps the place"
+    while not isinstance(world.errands[0], FindPlans):
+        world.run_errand()
+    world.run_errand()
+    assert state(world) is ModelState.UNLOADED, "9 never fit a card of 8"
+    assert not world.open_requests
+
+
+def test_the_second_load_has_the_room_that_the_first_one_took() -> None:
+    world = CoreWorld(Config(), spare=False)
+    other = loading(world, "small")
+    ready(world, other)
+    world.caller(next(iter(world.granted)), "end")
+    first = loading(world)
+    assert row(world, other)["card"] + row(world, first)["card"] == 6
+    ready(world, first, card=7)
+    assert state(world) is ModelState.STOPPING
+    while not any(isinstance(errand, Load) for errand in world.errands):
+        world.run_errand()
+    assert state(world, "small") is ModelState.UNLOADED, "it had to go for the rest"
+    again = world.core.world.entries["middle"].current
+    assert again is not None
+    assert row(world, again.id)["card"] == 7
+    world.errands.clear()
+    ready(world, again.id, card=7)
+    assert state(world) is ModelState.READY
+
+
+def test_a_second_load_that_takes_still_more_is_refused() -> None:
+    world = CoreWorld(Config(), spare=False)
+    ready(world, loading(world, "small"))
+    world.caller(next(iter(world.granted)), "end")
+    ready(world, loading(world), card=7)
+    while not any(isinstance(errand, Load) for errand in world.errands):
+        world.run_errand()
+    world.errands.clear()
+    again = world.core.world.entries["middle"].current
+    assert again is not None
+    ready(world, again.id, card=9)
+    [refused] = [action.refusal for action in world.actions if isinstance(action, Refuse)]
+    assert refused.reason is Reason.MEMORY_EXHAUSTED
+    assert refused.metadata["neededBytes"] == "9"
+    assert state(world) is ModelState.STOPPING
+
+
+def test_what_the_headroom_can_bear_stays() -> None:
+    world = CoreWorld(Config(), spare=False)
+    accounts = world.core.world.ledger._accounts
+    accounts["card"] = replace(accounts["card"], headroom_bytes=2, total_bytes=10)
+    world.tell(DeviceSampled(world.now_s, "card", 10, 0))
+    incarnation = loading(world, "large")
+    ready(world, incarnation, card=9)
+    assert state(world, "large") is ModelState.READY
+    assert row(world, incarnation)["card"] == 7
+
+
+def test_a_plan_is_raised_to_what_was_taken_and_never_lowered() -> None:
+    before = plan({"card": 4, "host": 2})
+    after = raised(before, {"card": 6, "host": 1})
+    assert after.quote.needs == {"card": 6, "host": 2}
+    assert after.quote.devices["card"].weights_bytes == 4
+    assert raised(before, {}) == before
+
+
+def test_what_is_declared_is_true_by_declaration() -> None:
+    world = CoreWorld(Config(), spare=False)
+    incarnation = loading(world)
+    process = world.core.world.processes[incarnation]
+    assert process.plan is not None
+    process.plan = replace(process.plan, quote=replace(process.plan.quote, source=Source.DECLARED))
+    ready(world, incarnation, card=6)
+    assert row(world, incarnation)["card"] == 4

@@ -1,0 +1,159 @@
+"""What a load would come to: how it is asked, and every number of the answer."""
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import vramd
+from support.fake_supervisor import (
+    FakeSupervisor,
+    Refusal,
+    plan,
+    plan_that_does_not_fit,
+    quote,
+    resident,
+    settings,
+)
+from vramd import plan_replies, replies
+from vramd_proto.v1 import load_pb2, model_pb2
+from vramd_proto.v1.reasons import Reason
+
+SETTINGS = vramd.PlanSettings(
+    context=4096,
+    batch=512,
+    ubatch=512,
+    kv_type="f16",
+    flash_attention="auto",
+    parallel=4,
+    outputs=4,
+    gpu_layers=-1,
+    threads=2,
+    devices=("gpu0",),
+    swa_full=False,
+    kv_split=False,
+)
+QUOTE = vramd.Quote(
+    source="dry_run",
+    confidence="exact",
+    seconds=0.25,
+    devices=(
+        vramd.QuotedDevice("gpu0", 2 << 30, 512 << 20, 256 << 20, 256 << 20),
+        vramd.QuotedDevice("host", 0, 0, 16 << 20, 48 << 20),
+    ),
+)
+PLAN = vramd.Plan(
+    model="talker",
+    fits=True,
+    settings=SETTINGS,
+    quote=QUOTE,
+    devices=(
+        vramd.PlannedDevice("gpu0", 2 << 30, 3 << 29, 1 << 30, 512 << 20),
+        vramd.PlannedDevice("host", 1 << 30, 0, 0, 0),
+    ),
+    victims=(vramd.Victim("reader", 2, (vramd.GivenBack("gpu0", 3 << 29), vramd.GivenBack("host", 64 << 20))),),
+    expected_load_s=2.5,
+    nearest=(),
+    degraded=(),
+    message="1.00 GiB are missing on gpu0",
+)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
+    with FakeSupervisor(tmp_path / "run") as supervisor:
+        yield supervisor
+
+
+def test_a_plan_has_every_number_of_the_answer(fake: FakeSupervisor) -> None:
+    fake.script("PlanLoad", plan())
+    with vramd.Client(fake.folder.path) as client:
+        assert client.plan("talker") == PLAN
+
+
+def test_what_is_asked_travels_as_for_a_load(fake: FakeSupervisor) -> None:
+    fake.script("PlanLoad", plan())
+    with vramd.Client(fake.folder.path) as client:
+        client.plan("talker", context=8192, ubatch=256, outputs=8, gpu_only=True, degrade=False)
+        client.plan("talker")
+    load = load_pb2.LoadOptions(context_tokens=8192, ubatch_tokens=256, outputs="8", gpu_only=True, degrade=False)
+    assert fake.requests("PlanLoad") == [
+        model_pb2.PlanLoadRequest(model="talker", load=load),
+        model_pb2.PlanLoadRequest(model="talker"),
+    ]
+
+
+def test_the_limit_of_the_call_is_kept(fake: FakeSupervisor) -> None:
+    fake.script("PlanLoad", plan())
+    with vramd.Client(fake.folder.path) as client:
+        client.plan("talker", timeout_s=30)
+    left_s = fake.calls[0].left_s
+    assert left_s is not None
+    assert 0 < left_s < 32
+
+
+def test_a_setting_that_there_is_not(fake: FakeSupervisor) -> None:
+    with vramd.Client(fake.folder.path) as client, pytest.raises(TypeError, match="contxt"):
+        client.plan("talker", contxt=1)  # type: ignore[call-arg]  # the misspelling is the point
+    assert fake.calls == []
+
+
+def test_a_refusal_is_raised(fake: FakeSupervisor) -> None:
+    fake.script("PlanLoad", Refusal(Reason.MODEL_NOT_FOUND))
+    with vramd.Client(fake.folder.path) as client, pytest.raises(vramd.NotFound):
+        client.plan("nobody")
+
+
+def test_the_other_client_gives_the_same(fake: FakeSupervisor) -> None:
+    fake.script("PlanLoad", plan())
+
+    async def main() -> vramd.Plan:
+        async with vramd.AsyncClient(fake.folder.path) as client:
+            return await client.plan("talker", kv_type="q8_0")
+
+    assert asyncio.run(main()) == PLAN
+    (request,) = fake.requests("PlanLoad")
+    assert request == model_pb2.PlanLoadRequest(model="talker", load=load_pb2.LoadOptions(kv_type="q8_0"))
+
+
+def test_what_would_fit_has_its_settings_beside_what_changed() -> None:
+    found = plan_replies.plan(plan_that_does_not_fit())
+    (nearest,) = found.nearest
+    assert not found.fits
+    assert (nearest.needed_bytes, nearest.changes[0]) == (3 << 30, "ubatch 128")
+    assert (nearest.context, nearest.ubatch, nearest.kv_type, nearest.devices) == (1536, 128, "q8_0", ("gpu0",))
+    names = [field.name for field in dataclasses.fields(nearest)]
+    assert names == [*(field.name for field in dataclasses.fields(SETTINGS)), "needed_bytes", "changes"]
+
+
+def test_a_load_of_unknown_length_is_none_and_one_of_no_length_is_zero() -> None:
+    assert plan_replies.plan(model_pb2.PlanLoadResponse()).expected_load_s is None
+    assert plan_replies.plan(model_pb2.PlanLoadResponse(expected_load_s=0)).expected_load_s == 0
+
+
+def test_switches_and_degradations_arrive() -> None:
+    message = model_pb2.PlanLoadResponse(
+        settings=model_pb2.Settings(swa_full=True, kv_split=True, gpu_layers=12), degraded=["KV cache as q8_0"]
+    )
+    found = plan_replies.plan(message)
+    assert (found.settings.swa_full, found.settings.kv_split, found.settings.gpu_layers) == (True, True, 12)
+    assert found.degraded == ("KV cache as q8_0",)
+
+
+def test_a_quoted_device_sums_up_its_kinds() -> None:
+    assert [device.total_bytes for device in QUOTE.devices] == [3 << 30, 64 << 20]
+
+
+def test_a_resident_model_tells_what_it_is_loaded_with() -> None:
+    message = resident()
+    message.degraded.append("KV cache as q8_0")
+    loaded = replies.resident(message)
+    assert (loaded.settings, loaded.quote, loaded.degraded) == (SETTINGS, QUOTE, ("KV cache as q8_0",))
+    assert plan_replies.settings(settings()) == SETTINGS
+    assert plan_replies.quote(quote()) == QUOTE
+
+
+def test_one_that_waits_for_room_has_no_settings_yet() -> None:
+    waiting = replies.resident(model_pb2.ResidentModel(model="talker"))
+    assert (waiting.settings, waiting.quote, waiting.degraded) == (None, None, ())

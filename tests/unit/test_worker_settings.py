@@ -1,0 +1,101 @@
+"""What a worker does with its settings before anything native is there."""
+
+import os
+
+import pytest
+from vramd_proto.v1.reasons import Reason
+from vramd_worker.engine import EngineError
+from vramd_worker.llama import LlamaSpec
+from vramd_worker.llama.load import hide_devices, show_devices
+from vramd_worker.llama.parameters import check
+
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
+HIDDEN = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "HIP_VISIBLE_DEVICES": "-1",
+    "ROCR_VISIBLE_DEVICES": "-1",
+    "GGML_VK_VISIBLE_DEVICES": "",
+}
+CARDS = ("GPU-1", "GPU-2")
+
+
+def spec(
+    gpu_layers: int = -1,
+    gpu_uuids: tuple[str, ...] = (),
+    backend_devices: tuple[str, ...] = (),
+    kv_type: str = "f16",
+    flash_attention: str = "auto",
+) -> LlamaSpec:
+    return LlamaSpec("p", 1, 2, 3, gpu_layers, kv_type, gpu_uuids, backend_devices, flash_attention=flash_attention)
+
+
+@pytest.fixture(autouse=True)
+def users_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "users")
+
+
+def seen() -> dict[str, str]:
+    return {variable: os.environ[variable] for variable in VARIABLES}
+
+
+@pytest.mark.parametrize(
+    "wanted", [spec(), spec(0), spec(0, CARDS), spec(0, backend_devices=("Vulkan0", "ROCm0", "CUDA0"))]
+)
+def test_a_worker_on_the_host_sees_no_card(wanted: LlamaSpec) -> None:
+    show_devices(wanted)
+    assert seen() == HIDDEN
+
+
+def test_a_worker_sees_its_cards_alone() -> None:
+    show_devices(spec(gpu_uuids=CARDS))
+    assert seen() == HIDDEN | {"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("Vulkan1", {"GGML_VK_VISIBLE_DEVICES"}),
+        ("ROCm0", {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"}),
+        ("Metal", set()),
+    ],
+)
+def test_devices_of_another_backend_stay_as_the_user_numbered_them(name: str, left: set[str]) -> None:
+    show_devices(spec(backend_devices=(name,)))
+    assert seen() == {variable: "users" if variable in left else HIDDEN[variable] for variable in VARIABLES}
+
+
+def test_all_can_be_hidden() -> None:
+    hide_devices()
+    assert seen() == HIDDEN
+
+
+def test_cards_are_numbered_in_their_order_and_others_follow() -> None:
+    assert spec(gpu_uuids=CARDS, backend_devices=("Vulkan0",)).device_names == ("CUDA0", "CUDA1", "Vulkan0")
+    assert spec(3, gpu_uuids=CARDS[:1]).device_names == ("CUDA0",)
+    assert spec(0, gpu_uuids=CARDS).device_names == ()
+
+
+@pytest.mark.parametrize("flash_attention", ["auto", "on", "off"])
+def test_settings_that_go_together(flash_attention: str) -> None:
+    check(spec(flash_attention=flash_attention))
+
+
+@pytest.mark.parametrize("flash_attention", ["auto", "on"])
+def test_a_quantised_cache_has_flash_attention(flash_attention: str) -> None:
+    check(spec(kv_type="q8_0", flash_attention=flash_attention))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        (spec(kv_type="q8_0", flash_attention="off"), "flash_attention"),
+        (spec(flash_attention=""), "flash_attention"),
+        (spec(kv_type=""), "kv_type"),
+    ],
+)
+def test_settings_that_do_not(wanted: LlamaSpec, field: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        check(wanted)
+    assert caught.value.reason is Reason.FIELD_INVALID
+    assert caught.value.metadata == {"field": field}

@@ -1,0 +1,91 @@
+"""What a load would take: llama.cpp reads the header, plans and allocates nothing.
+
+It is the engine's own arithmetic, with the parameters of a real load, for a file that may have no data behind it.
+"""
+
+import os
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import DeviceMemory, EngineError
+from vramd_worker.llama.breakdown import memory_of
+from vramd_worker.llama.ggml import ggml_of
+from vramd_worker.llama.load import check_file
+from vramd_worker.llama.model import NativeModel
+from vramd_worker.llama.native import NativeLog
+from vramd_worker.llama.parameters import LlamaSpec, check, context_parameters, model_parameters
+
+_THREADS = 1
+"""Nothing is computed, and no size depends on it."""
+
+
+class Plan(NamedTuple):
+    """What a load would come to."""
+
+    host: DeviceMemory
+    devices: tuple[DeviceMemory, ...]
+    """In the order in which they were named."""
+    context_tokens: int
+    """Tokens that one sequence may have."""
+
+
+def plan(library: ModuleType, log: NativeLog, spec: LlamaSpec, parallel: int, devices: Sequence[int]) -> Plan:
+    """Plans a load on these devices, by their handles; none: on the host. Raises EngineError.
+
+    The memory of recurrent layers is the one thing that llama.cpp takes for real, on the host and until the plan is
+    made.
+    """
+    check(spec)
+    check_file(spec.path)
+    on_device = bool(devices) and spec.gpu_layers != 0
+    chosen = devices if on_device else ()
+    parameters = model_parameters(library, spec, chosen)
+    parameters.values.no_alloc = True
+    log.errors.clear()
+    handle = library.llama_model_load_from_file(os.fsencode(spec.path), parameters.values)
+    if handle is None:
+        raise _refusal(log, "llama.cpp cannot load the file")
+    model = NativeModel(library, int(handle))
+    try:
+        if problem := model.unsupported_kind:
+            raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
+        return _plan_context(library, log, model, spec, parallel, on_device, devices)
+    finally:
+        model.close()
+
+
+def _plan_context(
+    library: ModuleType,
+    log: NativeLog,
+    model: NativeModel,
+    spec: LlamaSpec,
+    parallel: int,
+    on_device: bool,
+    devices: Sequence[int],
+) -> Plan:
+    parameters = context_parameters(library, model, spec, parallel, _THREADS, on_device)
+    log.errors.clear()
+    context = library.llama_init_from_model(model.handle, parameters.values)
+    if context is None:
+        raise _refusal(log, "llama.cpp cannot make a context")
+    try:
+        counted = memory_of(library, int(context), model, parameters.embeds)
+        if counted is None:
+            raise EngineError(Reason.ENGINE_MISSING, "this build does not tell what it takes", engine="llama")
+        by_name = {one.device: one for one in counted}
+        names = [ggml_of(library).describe(handle).name for handle in devices]
+        return Plan(
+            host=by_name[""],
+            devices=tuple(by_name.get(name, DeviceMemory(name, 0, 0, 0)) for name in names),
+            context_tokens=min(parameters.limit_tokens, int(library.llama_n_ctx_seq(context))),
+        )
+    finally:
+        library.llama_free(context)
+
+
+def _refusal(log: NativeLog, summary: str) -> EngineError:
+    said = "; ".join(log.errors)
+    return EngineError(Reason.MODEL_FILE_INVALID, f"{summary}: {said[:600]}" if said else summary)

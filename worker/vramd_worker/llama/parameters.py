@@ -1,0 +1,182 @@
+"""What llama.cpp is asked for: the one place where a load's settings become its parameters.
+
+A real load and a dry run both take them from here, so that what was computed is what is then loaded.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import EngineError
+from vramd_worker.llama.model import NativeModel
+
+EMBEDDING_SLOTS = 64
+"""Texts of an embedding model that one batch holds at most."""
+_MAX_THREADS = 512
+"""As many as ggml has room for."""
+
+_GGML_TYPES = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q5_0": 6,
+    "q5_1": 7,
+    "q8_0": 8,
+    "iq4_nl": 20,
+    "bf16": 30,
+}
+"""Numbers of ggml.h, of the types that a KV cache may have."""
+
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+"""Numbers of llama.h."""
+
+
+@dataclass(frozen=True)
+class LlamaSpec:
+    """What a load is done with."""
+
+    path: str
+    context_tokens: int
+    batch_tokens: int
+    ubatch_tokens: int
+    gpu_layers: int
+    """-1: all."""
+    kv_type: str
+    gpu_uuids: tuple[str, ...] = ()
+    """Of the NVIDIA cards to use, which are all that this process sees."""
+    backend_devices: tuple[str, ...] = ()
+    """Names of devices of other backends to use, as llama.cpp calls them."""
+    split: tuple[float, ...] = ()
+    """Share of the layers for each device; empty: by their free memory."""
+    outputs: int = 0
+    """Tokens of one computation whose result may be wanted; 0: one for each sequence."""
+    flash_attention: str = "auto"
+    """"auto", "on" or "off"."""
+    swa_full: bool = False
+    """Keep the whole context in the layers with a sliding window too."""
+    kv_split: bool = False
+    """A cache of its own for each sequence."""
+    warm_up_batch: bool = False
+    """Compute a whole batch before it is ready, where it computes on a device."""
+    untested: bool = False
+    """Take an untested build of llama-cpp-python too."""
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """Of the devices to use, as llama.cpp calls them: the cards in their order, then the others; none: the host.
+
+        CUDA numbers the cards that are left visible in the order of their UUIDs.
+        """
+        if self.gpu_layers == 0:
+            return ()
+        return (*(f"CUDA{number}" for number in range(len(self.gpu_uuids))), *self.backend_devices)
+
+
+class ModelParameters(NamedTuple):
+    """`llama_model_params`, and what they point to: both are kept until the model is read."""
+
+    values: Any
+    pointed_to: tuple[object, ...]
+
+
+class ContextParameters(NamedTuple):
+    """`llama_context_params`, and what was decided on the way."""
+
+    values: Any
+    limit_tokens: int
+    """Tokens that one sequence may have, unless its cache has fewer cells."""
+    embeds: bool
+    """The model gives embeddings, and no text."""
+
+
+def clamp_threads(threads: int) -> int:
+    """A number of threads that ggml can run with."""
+    return max(1, min(threads, _MAX_THREADS))
+
+
+def check(spec: LlamaSpec) -> None:
+    """Raises EngineError(FIELD_INVALID) for settings that no model can be loaded with."""
+    if spec.kv_type not in _GGML_TYPES:
+        raise EngineError(Reason.FIELD_INVALID, f"{spec.kv_type!r} is no type of a KV cache", field="kv_type")
+    if spec.flash_attention not in _FLASH_ATTENTION:
+        message = f"flash attention is one of {', '.join(_FLASH_ATTENTION)}, not {spec.flash_attention!r}"
+        raise EngineError(Reason.FIELD_INVALID, message, field="flash_attention")
+    if spec.flash_attention == "off" and _is_quantised(spec.kv_type):
+        message = f"a KV cache of type {spec.kv_type} needs flash attention, which is off"
+        raise EngineError(Reason.FIELD_INVALID, message, field="flash_attention")
+
+
+def model_parameters(library: ModuleType, spec: LlamaSpec, devices: Sequence[int]) -> ModelParameters:
+    """For these devices, by their handles; none: all stays on the host, whatever devices there are."""
+    values = library.llama_model_default_params()
+    # Anonymous memory: a mapped file would be kept twice where weights are repacked, and not given back for certain.
+    values.load_mode = library.LLAMA_LOAD_MODE_NONE
+    values.n_gpu_layers = spec.gpu_layers if devices else 0
+    # Ended by NULL. No list at all would mean every device there is.
+    handles = (ctypes.c_void_p * (len(devices) + 1))(*devices, None)
+    values.devices = ctypes.cast(handles, ctypes.c_void_p)
+    # As long as llama.cpp reads it; shares of zero all over mean by free memory.
+    most = int(library.llama_max_devices())
+    shares = (ctypes.c_float * most)(*spec.split[: min(most, len(devices))])
+    values.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))
+    return ModelParameters(values, (handles, shares))
+
+
+def context_parameters(
+    library: ModuleType, model: NativeModel, spec: LlamaSpec, parallel: int, threads: int, on_device: bool
+) -> ContextParameters:
+    """For a model that is read; `on_device`: part of it is on a device. Raises EngineError(MODEL_UNSUPPORTED).
+
+    What differs from the settings: a model with learned positions has no more context than it was trained for; a batch
+    takes a token of every sequence; an encoder computes its longest input at once; `outputs` is never below the
+    sequences, because llama.cpp asserts that (llama-context.cpp, output_reserve), and one result of each sequence is
+    all that a step asks for.
+    """
+    limit = spec.context_tokens
+    if model.is_limited_to_training:
+        limit = min(limit, model.trained_context_tokens)
+    pooling = _pooling(library, model)
+    embeds = pooling != library.LLAMA_POOLING_TYPE_NONE
+    values = library.llama_context_default_params()
+    values.n_ctx = limit
+    values.n_seq_max = EMBEDDING_SLOTS if embeds else parallel
+    # The slots of an embedding model are many, and a text may need the whole context.
+    values.kv_unified = embeds or not spec.kv_split
+    values.swa_full = spec.swa_full
+    values.n_batch = max(spec.batch_tokens, parallel)
+    values.n_ubatch = min(spec.ubatch_tokens, values.n_batch)
+    values.embeddings = embeds
+    if not embeds:
+        values.n_outputs_max = max(spec.outputs, parallel)
+    else:
+        values.pooling_type = pooling
+        values.n_outputs_max_per_seq = 0
+        if pooling != library.LLAMA_POOLING_TYPE_LAST or not model.is_causal:
+            # The pooling sees one computation only, so that one must take the longest input.
+            values.n_batch = values.n_ubatch = limit
+    values.n_threads = values.n_threads_batch = clamp_threads(threads)
+    values.type_k = values.type_v = _GGML_TYPES[spec.kv_type]
+    values.flash_attn_type = _FLASH_ATTENTION["on" if _is_quantised(spec.kv_type) else spec.flash_attention]
+    values.offload_kqv = values.op_offload = on_device
+    return ContextParameters(values, limit, embeds)
+
+
+def _is_quantised(kv_type: str) -> bool:
+    return kv_type not in {"f16", "f32", "bf16"}
+
+
+def _pooling(library: ModuleType, model: NativeModel) -> int:
+    """How the file wants embeddings to be pooled; encoders that do not say are pooled by the mean."""
+    none, mean = int(library.LLAMA_POOLING_TYPE_NONE), int(library.LLAMA_POOLING_TYPE_MEAN)
+    stated = model.architecture_metadata("pooling_type")
+    pooling = int(stated) if stated is not None else none
+    if pooling == library.LLAMA_POOLING_TYPE_RANK:
+        raise EngineError(Reason.MODEL_UNSUPPORTED, "the model ranks texts, it gives neither text nor embeddings")
+    if pooling not in {none, mean, library.LLAMA_POOLING_TYPE_CLS, library.LLAMA_POOLING_TYPE_LAST}:
+        raise EngineError(Reason.MODEL_UNSUPPORTED, f"the file wants its embeddings pooled in an unknown way: {stated}")
+    return mean if pooling == none and not model.is_causal else pooling

@@ -1,0 +1,138 @@
+"""A helper of the supervisor: it says what loads would take, and does none. One JSON value per line, in both ways.
+
+Its first line tells whether it can be relied on; then each request gets one answer, in order. Neither gRPC nor Jinja is
+imported here, so that it is there within half a second. A file that ends the process ends this one, and no other.
+"""
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from vramd_worker.engine import DeviceMemory, EngineError
+from vramd_worker.llama.dry_run import plan
+from vramd_worker.llama.ggml import INTEGRATED_GPU, Device, ggml_of, load_backends
+from vramd_worker.llama.load import hide_devices
+from vramd_worker.llama.native import NativeLog, bind, native_log, probe
+from vramd_worker.llama.parameters import LlamaSpec
+from vramd_worker.llama.self_check import problem_of
+from vramd_worker.llama.virtual_gpu import MOST_GPUS, virtual_gpus
+
+UNRELIABLE = 69
+"""Exit code when dry runs cannot be relied on here; the first line has said why."""
+
+_READ_BYTES = 64 * 1024
+_MOST_LINE_BYTES = 1024 * 1024
+
+Answer = dict[str, Any]
+
+
+class _Engine(NamedTuple):
+    library: ModuleType
+    log: NativeLog
+
+
+def run(requests_fd: int, more: bytes, answers_fd: int) -> None:
+    """Answers until the requests end. Called once, by `boot`; `more` has been read already."""
+    faulthandler.enable()
+    # Ctrl-C in the supervisor's terminal is the supervisor's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # CUDA and HIP take memory of a card for being asked about it; their cards are known without, and planned for.
+    hide_devices(besides=("Vulkan",))
+    version = probe().version
+    try:
+        library = bind(untested=False)
+        engine = _Engine(library, native_log(library))
+        load_backends(library)
+        library.llama_backend_init()
+        problem = problem_of(library, engine.log)
+    except EngineError as error:
+        problem = str(error)
+    _write(answers_fd, {"ready": not problem, "version": version, "problem": problem})
+    if problem:
+        sys.exit(UNRELIABLE)
+    for line in _lines(requests_fd, more):
+        _write(answers_fd, _answer(engine, line))
+
+
+def _answer(engine: _Engine, line: bytes) -> Answer:
+    began_s = time.monotonic()
+    try:
+        request = json.loads(line)
+        answer = {"devices": _devices(engine)} if request.get("devices") is True else _plan(engine, request)
+    except EngineError as error:
+        return {"problem": str(error)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {"problem": f"no request that can be answered: {type(error).__name__}: {error}"}
+    return answer | {"seconds": time.monotonic() - began_s}
+
+
+def _plan(engine: _Engine, request: dict[str, Any]) -> Answer:
+    names = tuple(map(str, request.get("devices") or ()))
+    spec = LlamaSpec(
+        path=str(request["path"]),
+        context_tokens=int(request["context_tokens"]),
+        batch_tokens=int(request["batch_tokens"]),
+        ubatch_tokens=int(request["ubatch_tokens"]),
+        gpu_layers=int(request["gpu_layers"]),
+        kv_type=str(request["kv_type"]),
+        backend_devices=names,
+        split=tuple(map(float, request["split"])),
+        outputs=int(request["outputs"]),
+        flash_attention=str(request["flash_attention"]) or "auto",
+        swa_full=bool(request["swa_full"]),
+        kv_split=bool(request["kv_split"]),
+    )
+    if names:
+        devices = [ggml_of(engine.library).device(name) for name in names]
+    else:
+        count = int(request["gpus"])
+        if not 0 <= count <= MOST_GPUS:
+            raise ValueError(f"{count} GPUs")
+        devices = virtual_gpus(engine.library).handles[:count]
+    found = plan(engine.library, engine.log, spec, int(request["parallel"]), devices)
+    return {
+        "host": _sizes(found.host),
+        "gpus": [_sizes(one) for one in found.devices],
+        "context_tokens": found.context_tokens,
+    }
+
+
+def _devices(engine: _Engine) -> list[Answer]:
+    virtual = set(virtual_gpus(engine.library).handles)
+    return [_described(one) for one in ggml_of(engine.library).devices() if one.handle not in virtual]
+
+
+def _described(device: Device) -> Answer:
+    kind = "igpu" if device.type == INTEGRATED_GPU else "gpu"
+    return {key: value for key, value in device._asdict().items() if key != "handle"} | {"type": kind}
+
+
+def _sizes(memory: DeviceMemory) -> Answer:
+    return {key: value for key, value in asdict(memory).items() if key != "device"}
+
+
+def _lines(source: int, more: bytes) -> Iterator[bytes]:
+    """Whole lines, until the source ends. Raises ValueError for one that has no end."""
+    pending = more
+    while True:
+        *lines, pending = pending.split(b"\n")
+        yield from lines
+        if len(pending) > _MOST_LINE_BYTES:
+            raise ValueError(f"a request of more than {_MOST_LINE_BYTES} bytes")
+        read = os.read(source, _READ_BYTES)
+        if not read:
+            return
+        pending += read
+
+
+def _write(target: int, value: Answer) -> None:
+    left = json.dumps(value).encode() + b"\n"
+    while left:
+        left = left[os.write(target, left) :]
