@@ -11,8 +11,10 @@ import importlib
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import click
 from vramd_proto.v1.rendezvous import default_runtime_dir
@@ -23,7 +25,13 @@ from .instance import AlreadyRunningError, Instance
 from .server import AddressInUseError, serve
 from .settings.settings_file import ConfigError, Flags, load_config
 
-ROOMS = {"doctor": "doctor", "estimate": "estimate", "plan": "services.plan_cards"}
+ROOMS = {
+    "doctor": "doctor",
+    "estimate": "estimate",
+    "plan": "services.plan_cards",
+    "replay": "simulation.replay",
+    "simulate": "simulation.simulate",
+}
 """Command → the module of this package whose `main` it is."""
 ALREADY_RUNNING = 69
 INTERNAL = 70
@@ -51,6 +59,7 @@ def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 @click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one.  [default: 50151]")
 @click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
 @click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
+@click.option("--record", type=click.Path(path_type=Path), help="Write all events and actions here, for `replay`.")
 @click.option("--owned", is_flag=True, help="End when stdin ends: the program that started this one is gone.")
 @click.version_option(version("vramd"), prog_name="vramd")
 def main(
@@ -61,6 +70,7 @@ def main(
     port: int | None,
     runtime_dir: Path | None,
     untested_engine: bool,
+    record: Path | None,
     owned: bool,
 ) -> None:
     """Starts the supervisor and stays with it until it ends.
@@ -88,13 +98,23 @@ def main(
         click.echo(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}")
 
     try:
-        ended_well = asyncio.run(serve(settings, base, instance, ready, owned=owned))
+        with open_recording(record) or nullcontext() as recording:
+            ended_well = asyncio.run(serve(settings, base, instance, ready, owned=owned, record=recording))
     except AddressInUseError as error:
         click.echo(f"vramd: {error}", err=True)
         sys.exit(1)
     finally:
         instance.leave()
     sys.exit(0 if ended_well else INTERNAL)
+
+
+def open_recording(file: Path | None) -> TextIO | None:
+    """A new file, or none; one that cannot be written ends the process."""
+    try:
+        return file.open("w", encoding="utf-8", newline="\n") if file else None
+    except OSError as error:
+        click.echo(f"vramd: {file}: {error.strerror}", err=True)
+        sys.exit(1)
 
 
 def dispatch(arguments: list[str]) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol, cast
 
 import click
 import psutil
@@ -30,7 +29,7 @@ from .core.placement import decide
 from .devices.cgroup import Cgroups
 from .devices.devices import Device, find_devices
 from .devices.host_memory import HostProbe, usable_cores
-from .devices.nvml import load_nvml
+from .devices.nvml import driver_version, load_nvml
 from .diagnosis import CardFacts, EngineFacts, Facts, HostFacts, ModelFacts, NvidiaFacts, Way, diagnose, take_first
 from .files.discovery import configured_files, discover, folders_to_scan
 from .settings.settings_file import ConfigError, Flags, load_config
@@ -51,12 +50,6 @@ _GET_COMPILER = {
 """By the program that installs on a system."""
 _DRIVERS = "https://www.nvidia.com/drivers"
 _MOST_PRINTED = 2000
-
-
-class _Versioned(Protocol):
-    """What is used of the module pynvml besides `Nvml`."""
-
-    def nvmlSystemGetDriverVersion(self) -> str | bytes: ...
 
 
 class _Notes(logging.Handler):
@@ -184,11 +177,7 @@ def _driver() -> str:
     nvml = load_nvml()
     if nvml is None:
         return ""
-    try:
-        said = cast(_Versioned, nvml).nvmlSystemGetDriverVersion()
-    except nvml.NVMLError as error:
-        return f"gives no version: {error}"
-    return said.decode() if isinstance(said, bytes) else said
+    return driver_version(nvml) or "gives no version"
 
 
 def _cards_on_bus() -> int:

@@ -8,28 +8,23 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import count
-
-from typing_extensions import assert_never
 
 from .core.actions import (
     Action,
     CancelDeadline,
     CancelExpiry,
     Complete,
-    Evicted,
+    Decided,
     Exit,
     FindPlans,
+    FindTogether,
     Grant,
-    LedgerChanged,
     Load,
-    ModelChanged,
     Notice,
-    PressureChanged,
     Refuse,
-    Released,
     Report,
     Reserve,
     SetThreads,
@@ -39,6 +34,7 @@ from .core.actions import (
 )
 from .core.catalog import LoadOptions
 from .core.core import Core
+from .core.decisions import Decision
 from .core.errors import Refusal, RefusedError
 from .core.events import (
     AnnouncementExpired,
@@ -47,12 +43,14 @@ from .core.events import (
     Ended,
     Event,
     MemoryAnnounced,
+    PatienceEnded,
     Requested,
     RestartRequested,
     Streamed,
     Timed,
     UnloadRequested,
 )
+from .core.line import Priority
 from .core.receipt import Receipt
 from .core.state import RequestKind
 
@@ -67,6 +65,8 @@ class Granted:
 
     incarnation: int
     threads: int
+    timeline: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that it waited, by phase."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,10 @@ class Ticket:
 class Loop:
     """Owns the core. All methods are for the event loop's thread."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, handle: Callable[[Event], list[Action]] | None = None) -> None:
+        """`handle` is what stands between the core and this, such as a recorder; None: nothing."""
         self.core = core
+        self._handle = handle or core.handle
         self.ending = asyncio.Event()
         """Set when the supervisor is to end."""
         self.exited = asyncio.Event()
@@ -130,17 +132,19 @@ class Loop:
         self._timers: dict[tuple[type, int], asyncio.TimerHandle] = {}
         self._ids = count(1)
         self._act: Callable[[WorkerAction], None] = _nobody
-        self._find_plans: Callable[[FindPlans], None] = _nobody
+        self._find_plans: Callable[[FindPlans | FindTogether], None] = _nobody
         self._publish: Callable[[Notice], None] = _nobody
+        self._note: Callable[[Decision], None] = _nobody
 
     def connect(
         self,
         act: Callable[[WorkerAction], None],
-        find_plans: Callable[[FindPlans], None],
+        find_plans: Callable[[FindPlans | FindTogether], None],
         publish: Callable[[Notice], None],
+        note: Callable[[Decision], None],
     ) -> None:
         """Who does what the core wants done. None of them waits; what comes of it they submit as an event."""
-        self._act, self._find_plans, self._publish = act, find_plans, publish
+        self._act, self._find_plans, self._publish, self._note = act, find_plans, publish, note
 
     def now_s(self) -> float:
         """The only clock that decisions see: monotonic seconds."""
@@ -154,7 +158,7 @@ class Loop:
         self._running = True
         try:
             while self._events and not self.failed:
-                for action in self.core.handle(self._events.popleft()):
+                for action in self._handle(self._events.popleft()):
                     self._do(action)
             if self.core.world.ending:
                 self.ending.set()
@@ -167,10 +171,22 @@ class Loop:
             self._running = False
 
     def asked(
-        self, model: str, kind: RequestKind, limit_s: float, options: LoadOptions
+        self,
+        model: str,
+        kind: RequestKind,
+        limit_s: float,
+        options: LoadOptions,
+        priority: Priority | None = None,
+        *,
+        progress: bool = False,
+        reload: bool = False,
     ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
         """The wish for a place in a model, or for its load. Leaving the block ends it, whatever the reason."""
-        return self._ticket(lambda request: Requested(self.now_s(), request, model, kind, limit_s, options))
+        return self._ticket(
+            lambda request: Requested(
+                self.now_s(), request, model, kind, limit_s, options, priority, progress=progress, reload=reload
+            )
+        )
 
     def unload(self, model: str, limit_s: float, *, force: bool) -> "contextlib.AbstractAsyncContextManager[Ticket]":
         """The wish that a model goes."""
@@ -212,11 +228,11 @@ class Loop:
         match action:
             case Spawn() | Load() | Stop() | SetThreads():
                 self._act(action)
-            case FindPlans():
+            case FindPlans() | FindTogether():
                 self._find_plans(action)
-            case Grant(request, incarnation, threads):
+            case Grant(request, incarnation, threads, timeline):
                 if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
-                    ticket.outcome.set_result(Granted(incarnation, threads))
+                    ticket.outcome.set_result(Granted(incarnation, threads, timeline))
             case Complete(request, receipt):
                 if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
                     ticket.outcome.set_result(receipt)
@@ -239,10 +255,10 @@ class Loop:
                     handle.cancel()
             case Exit():
                 self.exited.set()
-            case ModelChanged() | LedgerChanged() | Evicted() | Released() | PressureChanged():
-                self._publish(action)
+            case Decided(decision):
+                self._note(decision)
             case _:
-                assert_never(action)
+                self._publish(action)
 
     def _set_timer(self, timer: Timed) -> None:
         match timer:
@@ -250,6 +266,8 @@ class Loop:
                 about = timer.request
             case AnnouncementExpired():
                 about = timer.reservation
+            case PatienceEnded():
+                about = timer.turn
             case _:
                 about = timer.incarnation
         key = (type(timer), about)

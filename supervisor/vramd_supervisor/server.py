@@ -14,6 +14,7 @@ from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import grpc
 import psutil
@@ -27,9 +28,19 @@ from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
 from . import owner
-from .core.actions import Evicted, LedgerChanged, ModelChanged, Notice, PressureChanged, Released
+from .core.actions import (
+    Evicted,
+    LedgerChanged,
+    ModelChanged,
+    Notice,
+    PressureChanged,
+    QueueChanged,
+    Released,
+    Thrashing,
+)
 from .core.config import Config
 from .core.core import Core
+from .core.decisions import Decision
 from .core.device_view import DeviceLostError, Sample, limits
 from .core.events import ShutdownRequested, Started
 from .core.host_profile import default_threads
@@ -38,14 +49,18 @@ from .devices.devices import Device, find_devices
 from .devices.host_memory import usable_cores
 from .devices.sampler import Sampler, first_account
 from .files.folders import Folders
+from .files.journal import Journal
 from .files.memory_book import MemoryBook
 from .instance import Instance
 from .loop import Loop
+from .services.decision_notes import DecisionNotes
 from .services.door import Door
 from .services.feed import Feed
 from .services.service_inference import InferenceService
 from .services.service_models import ModelService, ResidentReader
 from .services.service_supervisor import Identity, SupervisorService
+from .services.task_router import TaskRouter
+from .simulation.recorder import Recorder
 from .workers import containment
 from .workers.lessons import Teacher
 from .workers.log_book import LogBook, OwnLogHandler
@@ -96,24 +111,31 @@ class Parts:
     quoter: Quoter
     workers: Workers
     feed: Feed
+    notes: DecisionNotes
     logs: LogBook
     folders: Folders
 
 
 async def serve(
-    config: Config, base: Path, instance: Instance, on_ready: Callable[[str], None], *, owned: bool
+    config: Config,
+    base: Path,
+    instance: Instance,
+    on_ready: Callable[[str], None],
+    *,
+    owned: bool,
+    record: TextIO | None = None,
 ) -> bool:
     """Serves until somebody ends it; whether it ended in order. Raises AddressInUseError.
 
     `base` is where relative paths of the configuration start; `on_ready` is told the address once clients can come;
-    `owned` ends it with the program that holds its stdin.
+    `owned` ends it with the program that holds its stdin; `record` takes all events and actions.
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     leave_job = containment.contain()
-    parts = await _build(config, base, instance, logs)
+    parts = await _build(config, base, instance, logs, record)
     loop = parts.loop
     server = grpc.aio.server(interceptors=(Door(instance.token),), options=SERVER_OPTIONS)
     address = _listen(server, config)
@@ -136,12 +158,13 @@ async def serve(
     await server.stop(END_GRACE_S)
     parts.workers.kill_all()
     parts.quoter.close()
+    await parts.notes.close()
     leave_job()
     logging.getLogger().removeHandler(handler)
     return loop.failed is None
 
 
-async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) -> Parts:
+async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: TextIO | None) -> Parts:
     quoter = Quoter(str(instance.folder.path), config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     samples = {device.id: await asyncio.to_thread(_first_sample, device) for device in devices}
@@ -150,7 +173,8 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) 
         may = limits(config, device.id, device.kind, samples[device.id].total_bytes)
         accounts[device.id] = first_account(samples[device.id], may.budget_bytes, may.headroom_bytes)
     cores = usable_cores(config.server.reserved_cores)
-    loop = Loop(Core(config, accounts, cores, UNKNOWN_FACTS.idle_bytes))
+    core = Core(config, accounts, cores, UNKNOWN_FACTS.idle_bytes)
+    loop = Loop(core, Recorder(core, record).handle if record else None)
     quotes = Quotes(quoter, instance.folder.path / "skeletons", devices)
     threads = default_threads(psutil.cpu_count(logical=False), cores)
     planning = Planning(loop, devices, threads, quotes)
@@ -168,14 +192,19 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook) 
         config.server.untested_engine,
     )
     feed = Feed()
+    notes = DecisionNotes(Journal(_state_folder() / "decisions.sqlite3"))
 
     def publish(notice: Notice) -> None:
         feed.publish(notice)
         if words := _in_words(notice):
             log.info("%s", words)
 
-    loop.connect(workers.perform, planning.find_plans, publish)
-    return Parts(loop, devices, samples, planning, quoter, workers, feed, logs, Folders(config, base, loop))
+    def note(decision: Decision) -> None:
+        notes.note(decision)
+        log.info("%s", decision.cause)
+
+    loop.connect(workers.perform, planning.find_plans, publish, note)
+    return Parts(loop, devices, samples, planning, quoter, workers, feed, notes, logs, Folders(config, base, loop))
 
 
 async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
@@ -203,7 +232,9 @@ def _in_words(notice: Notice) -> str:
             return f"{model} ({incarnation}) is evicted for {for_model}: {reason}"
         case PressureChanged(device, before, after, cause=cause):
             return f"{device}: pressure {before.name} -> {after.name}: {cause}"
-        case LedgerChanged() | Released():
+        case Thrashing(models, loads_per_minute):
+            return f"{' and '.join(models)} drive each other out, {loads_per_minute:.1f} loads per minute"
+        case LedgerChanged() | Released() | QueueChanged():
             return ""
         case _:
             assert_never(notice)
@@ -235,12 +266,13 @@ def _listen(server: grpc.aio.Server, config: Config) -> str:
 def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address: str) -> health.aio.HealthServicer:
     loop = parts.loop
     reader = ResidentReader(loop, parts.workers)
-    inference = InferenceService(loop, parts.workers.client, config.server.request_deadline_s)
-    server.add_generic_rpc_handlers((inference.handlers(),))
     # A load waits for room as long as a request may, and then takes its time.
     load_s = config.server.request_deadline_s + config.server.load_deadline_s
+    router = TaskRouter(loop, parts.planning, load_s)
+    inference = InferenceService(loop, parts.workers.client, router, config.server.request_deadline_s)
+    server.add_generic_rpc_handlers((inference.handlers(),))
     unload_s = config.scheduling.drain_s + RELEASE_S
-    models = ModelService(loop, reader, parts.planning, parts.folders.rescan, load_s, unload_s)
+    models = ModelService(loop, reader, parts.planning, router, parts.folders.rescan, load_s, unload_s)
     add_ModelServiceServicer_to_server(models, server)
     identity = Identity(version("vramd"), address, loop.now_s())
     supervisor = SupervisorService(
@@ -251,6 +283,7 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
         parts.samples,
         parts.planning,
         parts.feed,
+        parts.notes,
         parts.logs,
         config.server.request_deadline_s,
     )

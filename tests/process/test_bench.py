@@ -2,11 +2,13 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from vramd.demo.play import MODEL_FILE
 
 BOUND_S = 110.0
 
@@ -28,11 +30,14 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     found = {result["benchmark"]: {f["name"]: f for f in result["figures"]} for result in told["results"]}
-    assert list(found) == ["ipc", "swap", "memory", "two-models"]
+    assert list(found) == ["ipc", "swap", "memory", "two-models", "threads", "profiles"]
     assert told["quick"]
-    for figures in found.values():
+    for benchmark in ("ipc", "swap", "memory", "two-models"):
+        figures = found[benchmark]
         assert all(0 < f["min"] <= f["median"] <= f["max"] for f in figures.values()), figures
         assert any(f["met"] is not None for f in figures.values())
+    judged = {benchmark for benchmark, figures in found.items() for f in figures.values() if f["met"] is not None}
+    assert judged == {"ipc", "swap", "memory", "two-models"}, "what is best on one machine is no bar for others"
     # The receipt tells what was measured, not what was promised.
     memory = found["memory"]
     promised = memory["promised to the worker (receipt: expected)"]["median"]
@@ -40,6 +45,40 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
     assert observed != promised
     assert observed == pytest.approx(memory["worker with the model, in use"]["median"], rel=0.5)
     assert "| ipc | short call, vramd / relay |" in readme.read_text("utf-8")
+
+
+def measured(cache: Path, benchmark: str, *arguments: str) -> tuple[dict[str, list[float]], str]:
+    """With the model of the demo, once; the values by the figure's name, and the notes."""
+    done = bench(cache, benchmark, "--runs", "1", "--json", "--model", str(MODEL_FILE), *arguments)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    return {figure["name"]: figure["values"] for figure in result["figures"]}, " ".join(result["notes"])
+
+
+def test_numbers_of_threads_are_compared(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    found, notes = measured(tmp_path, "threads")
+    arms = [name.partition(", ")[2] for name in found if name.startswith("first token")]
+    assert arms[0] == "1 thread"
+    for arm in arms:
+        first_s, all_s, rates = (found[f"{name}, {arm}"] for name in ("first token", "100 tokens", "tokens per second"))
+        assert all_s == [first + 99 / rate for first, rate in zip(first_s, rates, strict=True)]
+        assert min(first_s) > 0
+        assert min(found[f"CPU time / time, {arm}"]) > 0, "a model computes"
+    fastest = max(arms, key=lambda arm: statistics.median(found[f"tokens per second, {arm}"]))
+    assert f"The best here by the median of tokens/s: {fastest}." in notes
+
+
+def test_profiles_are_compared(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    found, notes = measured(tmp_path, "profiles", "--quick")
+    for profile in ("low_memory", "balanced", "performance"):
+        for name in ("RAM after load", "RAM, peak"):
+            assert min(found[f"{name}, {profile}"]) > MODEL_FILE.stat().st_size
+        assert min(found[f"first token, {profile}"]) > 0
+        assert min(found[f"tokens per second, {profile}"]) > 0
+        assert found[f"failed / all answers, {profile}"] == [0]
+    assert ("the profiles differ by their batch alone" in notes) != ("on the GPU after load, balanced" in found)
 
 
 def test_a_file_that_cannot_take_the_table_is_refused_at_once(tmp_path: Path) -> None:
@@ -66,3 +105,15 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "plots/two-models.png").read_bytes().startswith(b"\x89PNG")
     assert "both together" in done.stdout
+    assert done.stdout.rstrip().endswith(("every bar is met", "together / the better one alone"))
+
+
+def test_what_has_no_bars_says_nothing_of_them(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("llama_cpp")
+    plots = str(tmp_path / "plots")
+    done = bench(tmp_path, "profiles", "--quick", "--runs", "1", "--model", str(MODEL_FILE), "--plots", plots)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "plots/profiles.png").read_bytes().startswith(b"\x89PNG")
+    assert "failed / all answers, performance" in done.stdout
+    assert "bar is met" not in done.stdout

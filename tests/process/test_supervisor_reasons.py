@@ -77,6 +77,14 @@ def reservation_is_too_much_now(supervisor: SupervisorProcess) -> None:
         client.unload("pinned")
 
 
+def another_of_its_group_may_not_leave(_: SupervisorProcess) -> None:
+    rivals = simulated("first", card="", group="voice", pinned=True) + simulated("second", card="", group="voice")
+    with SupervisorProcess(rivals) as grouped:
+        client = grouped.client()
+        client.load("first")
+        client.load("second")
+
+
 def loaded_differently(supervisor: SupervisorProcess) -> None:
     supervisor.client().load("slow", context=200)
     supervisor.client().embed("slow", "x", context=300)
@@ -145,6 +153,7 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
     Reason.MEMORY_EXHAUSTED: memory_is_exhausted,
     Reason.RESERVATION_TOO_LARGE: lambda it: it.client().reserve("9GiB", device="card"),
     Reason.RESERVATION_EXHAUSTED: reservation_is_too_much_now,
+    Reason.RESIDENCY_EXHAUSTED: another_of_its_group_may_not_leave,
     Reason.SHUTTING_DOWN: supervisor_ends,
     Reason.WORKER_CRASHED: lambda it: it.client().load("crash-in-load"),
     Reason.LOAD_TIMEOUT: load_takes_too_long,

@@ -146,8 +146,10 @@ class CoreWorld:
                 self.errands.append(action)
             case FindPlans() | Stop():
                 self.errands.append(action)
-            case Evicted(victim, incarnation):
-                assert incarnation not in self.granted.values(), "a busy model was made a victim"
+            case Evicted(victim, incarnation, for_whom):
+                assert incarnation not in self.granted.values() or self._may_drain(incarnation, for_whom), (
+                    "a busy model was made a victim"
+                )
                 assert not is_pinned(self.core.world.entries[victim]), "a pinned model was made a victim"
             case Grant(request, incarnation):
                 assert request in self.open_requests
@@ -166,6 +168,18 @@ class CoreWorld:
                 self.exited = True
             case _:
                 pass
+
+    def _may_drain(self, incarnation: int, for_whom: str) -> bool:
+        """Whether somebody has waited long enough for a busy model, and it was there for its least time."""
+        world, scheduling = self.core.world, self.config.scheduling
+        reservations = {one.name: one for one in world.announcing.values()}
+        waits = world.waiting.get(for_whom) or reservations.get(for_whom)
+        patience_s = max(0.0, scheduling.starvation_bound_s - scheduling.drain_s)
+        ready_s = world.processes[incarnation].ready_s
+        assert waits is not None
+        assert ready_s is not None
+        waited = self.now_s >= waits.since_s + patience_s
+        return waited and self.now_s >= ready_s + scheduling.minimum_residency_s
 
     def _close(self, request: int) -> None:
         assert request in self.open_requests, "ended twice"

@@ -68,7 +68,14 @@ class Wait:
         assert self._go.wait(BOUND_S), "the test let a stream wait for ever"
 
 
-Part = Message | Refusal | Wait
+@dataclass(frozen=True)
+class Trailer:
+    """Comes with the end of the call. Stands before the message of a call that has one answer."""
+
+    metadata: tuple[tuple[str, str], ...]
+
+
+Part = Message | Refusal | Wait | Trailer
 Answer = tuple[Part, ...]
 
 
@@ -130,6 +137,8 @@ class FakeSupervisor:
                     _abort(part, context)
                 case Wait():
                     part.hold(context)
+                case Trailer():
+                    context.set_trailing_metadata(part.metadata)
                 case Message():
                     yield part
 

@@ -19,8 +19,9 @@ MIB = 1 << 20
 class Desk:
     """Use `desk`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, quotes: Quotes) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, quoter: Quoter, quotes: Quotes) -> None:
         self._loop = loop
+        self._quoter = quoter
         self._quotes = quotes
         self._subjects: dict[Path, Subject] = {}
 
@@ -40,17 +41,24 @@ class Desk:
 
     def dry_run(self, path: Path, settings: Settings) -> Mapping[str, DeviceBytes]:
         """What llama.cpp says that the engine will take."""
-        found = self._quote(self._subject(path), settings)
+        found = self.quote(path, settings)
         assert found.source is Source.DRY_RUN, found
         return found.devices
+
+    def quote(self, path: Path, settings: Settings) -> Quote:
+        """Whatever the supervisor comes to."""
+        return self._loop.run_until_complete(self._quotes.quote(self._subject(path), settings, FACTS))
+
+    @property
+    def helper_pid(self) -> int:
+        """Of the helper, which runs."""
+        assert self._quoter.pid
+        return self._quoter.pid
 
     def _subject(self, path: Path) -> Subject:
         if path not in self._subjects:
             self._subjects[path] = self._loop.run_until_complete(self._quotes.subject(path))
         return self._subjects[path]
-
-    def _quote(self, subject: Subject, settings: Settings) -> Quote:
-        return self._loop.run_until_complete(self._quotes.quote(subject, settings, FACTS))
 
 
 @contextmanager
@@ -63,7 +71,7 @@ def desk(folder: Path) -> Iterator[Desk]:
 
     quoter = loop.run_until_complete(begin())
     try:
-        yield Desk(loop, Quotes(quoter, folder / "skeletons", ()))
+        yield Desk(loop, quoter, Quotes(quoter, folder / "skeletons", ()))
     finally:
         loop.run_until_complete(quoter.end())
         loop.run_until_complete(loop.shutdown_default_executor())

@@ -134,6 +134,9 @@ class ScriptedNvml:
         self.cards = cards
         self.versions = versions
 
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "999.1"
+
     def nvmlInit(self) -> None:
         pass
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+import grpc
 import psutil
 import vramd
+from support.wire import CHANNEL_OPTIONS, Caller
 from vramd_proto.v1.rendezvous import Address, RuntimeDir
 
 BOUND_S = 30.0
@@ -39,12 +41,34 @@ def until(what: str, look: Callable[[], Value | None], bound_s: float = BOUND_S)
     return seen
 
 
-def simulated(model: str, card: str = "1GiB", host: str = "60MiB", **settings: object) -> str:
-    """The table of a simulated model in the configuration; quick, unless told otherwise."""
+def virtual(device: str, total: str) -> str:
+    """The table of a device that is a number of bytes."""
+    return CARD.replace("card", device).replace("8GiB", total)
+
+
+def simulated(
+    model: str, card: str = "1GiB", host: str = "60MiB", *, device: str = "card", **settings: object
+) -> str:
+    """The table of a simulated model in the configuration; quick, unless told otherwise. `card` is what it takes on
+    `device`."""
     given = {"load_s": 0.1, "tokens_per_s": 500, **settings}
     keys = "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
-    memory = ", ".join(f'{device} = "{size}"' for device, size in (("host", host), ("card", card)) if size)
+    memory = ", ".join(f'{where} = "{size}"' for where, size in (("host", host), (device, card)) if size)
     return f'[models.{model}]\nengine = "simulated"\nmemory = {{ {memory} }}\n{keys}'
+
+
+@contextlib.contextmanager
+def busy(client: vramd.Client, model: str) -> Iterator[vramd.Stream]:
+    """A model at work from the first word of an answer on, for a minute or longer at the pace of a slow one."""
+    with client.generate(model, "x", max_tokens=2000) as answer:
+        next(answer)
+        yield answer
+
+
+def queued(client: vramd.Client, model: str) -> int:
+    """How many wait for a model."""
+    found = client.model(model).resident
+    return found.queued if found else 0
 
 
 class Story:
@@ -92,6 +116,33 @@ class Story:
         """The times that a model came into a state."""
         return [c for c in self.details(vramd.ModelChanged) if (c.model, c.after) == (model, state)]
 
+    def moment(self, model: str, state: str, times: int = 1) -> float:
+        """When a model came into a state for the so-manieth time, Unix time; waits for it."""
+        change = self.reached(model, state, times)
+        return next(event.time_s for event in self.events if event.detail is change)
+
+    def began(self, *models: str) -> list[str]:
+        """Which of these were loaded, load by load."""
+        changes = self.details(vramd.ModelChanged)
+        return [change.model for change in changes if change.model in models and change.after == "LOADING"]
+
+    def evictions(self, *models: str, ready: str = "") -> list[tuple[str, str]]:
+        """Which of these had to go, and for whom, in that order; waits until `ready` has come."""
+        if ready:
+            self.reached(ready, "READY")
+        gone = self.details(vramd.Evicted)
+        return [(evicted.model, evicted.for_model) for evicted in gone if evicted.model in models]
+
+    def most_at_once(self, *models: str) -> int:
+        """How many of these had a process at one moment, at most."""
+        there: set[str] = set()
+        most = 0
+        for change in self.details(vramd.ModelChanged):
+            if change.model in models:
+                (there.discard if change.after in {"UNLOADED", "QUEUED"} else there.add)(change.model)
+                most = max(most, len(there))
+        return most
+
     def details(self, kind: type[Value]) -> list[Value]:
         """The events of one kind, so far."""
         return [event.detail for event in list(self.events) if isinstance(event.detail, kind)]
@@ -123,6 +174,7 @@ class SupervisorProcess:
         self.configuration.write_text(configuration, "utf-8")
         self._printed = self.own / "printed"
         self._clients: list[vramd.Client] = []
+        self._channels: list[grpc.Channel] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMD_", "PYTHON"))}
         with self._printed.open("wb") as out:
             self.process = subprocess.Popen(
@@ -171,6 +223,24 @@ class SupervisorProcess:
         """A client that has the address and this token, and has never seen the runtime folder."""
         return self._kept(vramd.Client(address=self.address.address, token=token))
 
+    def caller(self) -> Caller:
+        """The generated stubs, for what clients have no word for. Closed with this supervisor."""
+        channel = grpc.insecure_channel(self.address.address, CHANNEL_OPTIONS)
+        self._channels.append(channel)
+        return Caller(channel, self.folder.token_file.read_text("utf-8").strip())
+
+    def clear(self) -> None:
+        """Has every model go, whatever it does."""
+        client = self.client()
+
+        def cleared() -> bool:
+            for one in (found := client.resident()):
+                with contextlib.suppress(vramd.NotLoaded):  # it only waited, or has left by itself
+                    client.unload(one.model, force=True)
+            return not found
+
+        until("no model is left", cleared)
+
     def _kept(self, client: vramd.Client) -> vramd.Client:
         self._clients.append(client)
         return client
@@ -180,6 +250,13 @@ class SupervisorProcess:
         """All its events but the very first one."""
         client = vramd.Client(self.ready().folder.path)
         with client, Story(client.watch(after_sequence=1)) as story:
+            yield story
+
+    @contextlib.contextmanager
+    def news(self) -> Iterator[Story]:
+        """All its events from now on."""
+        client = vramd.Client(self.ready().folder.path)
+        with client, client.watch() as feed, Story(feed) as story:
             yield story
 
     def workers(self) -> list[psutil.Process]:
@@ -213,6 +290,8 @@ class SupervisorProcess:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         for client in self._clients:
             client.close()
+        for channel in self._channels:
+            channel.close()
         try:
             self.end()
         finally:

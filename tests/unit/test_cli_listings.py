@@ -15,7 +15,7 @@ from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 
-OWN_SUPERVISOR = ("serve", "demo", "bench", "estimate")
+OWN_SUPERVISOR = ("serve", "demo", "bench", "estimate", "simulate", "replay")
 """Commands that call no supervisor of the user's; the help of the first is the supervisor's own."""
 
 PS_KEYS = [

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from support.fake_scheduling import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, receipt, resident
 from vramd.commands import vramd
-from vramd_proto.v1 import model_pb2, supervisor_pb2
+from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
@@ -57,6 +59,31 @@ def test_keep(fake: FakeSupervisor, shell: Shell, alive: str, seconds: float, wo
     fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=known()))
     assert shell("keep", "talker", "--alive", alive).stdout == f"talker {words}\n"
     assert fake.requests("UpdateModel") == [model_pb2.UpdateModelRequest(model="talker", keep_alive_s=seconds)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked", "words"),
+    [
+        (("--priority", "batch"), {"priority": load_pb2.PRIORITY_BATCH}, "has batch requests"),
+        (
+            ("--alive", "0", "--priority", "normal"),
+            {"priority": load_pb2.PRIORITY_NORMAL, "keep_alive_s": 0},
+            "leaves at once after its use and has normal requests",
+        ),
+    ],
+)
+def test_keep_says_how_urgent_a_model_is(
+    fake: FakeSupervisor, shell: Shell, flags: tuple[str, ...], asked: dict[str, Any], words: str
+) -> None:
+    fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=known()))
+    assert shell("keep", "talker", *flags).stdout == f"talker {words}\n"
+    assert fake.requests("UpdateModel") == [model_pb2.UpdateModelRequest(model="talker", **asked)]
+
+
+def test_keep_without_a_change_is_wrong_usage(fake: FakeSupervisor, shell: Shell) -> None:
+    done = shell("keep", "talker")
+    assert (done.exit_code, done.stdout, fake.calls) == (2, "", [])
+    assert done.stderr.endswith("\nvramd: nothing is to change: give --alive, --priority or both.\n")
 
 
 @pytest.mark.parametrize("alive", ["soon", "-2", "1e3", "10 m", "", "nan"])
@@ -137,8 +164,14 @@ def story() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
             evicted=supervisor_pb2.Evicted(model="a", incarnation=2, for_model="b", reason="used 3 s ago"),
         ),
         told(sequence=44, kind=supervisor_pb2.EVENT_KIND_RELEASE, released=receipt()),
+        queue_changed(),
+        thrashing(),
+        thrashing(curable=False),
         told(sequence=45),
     )
+
+
+THRASH = "thrash reader and talker drive each other out: 7.5 loads per minute, 25% of the time for answers"
 
 
 def test_events_are_lines(fake: FakeSupervisor, shell: Shell) -> None:
@@ -146,12 +179,15 @@ def test_events_are_lines(fake: FakeSupervisor, shell: Shell) -> None:
     done = shell("events", "--kind", "memory", "--kind", "model", "--after", "40")
     assert done.exit_code == 0
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == ["41", "42", "43", "44", "45"]
+    assert [line[0] for line in lines] == ["41", "42", "43", "44", "11", "12", "12", "45"]
     assert [" ".join(line[2].split()) for line in lines] == [
         "model a (2) LOADING -> READY: it answers",
         "memory gpu0 3.0 GiB of 7.0 GiB: a is loaded",
         "eviction a (2) leaves for b: used 3 s ago",
         "release talker is unloaded: pid 4711 left by itself after 0.25 s; 198.0 MiB came back of 200.0 MiB reserved",
+        "queue 3 wait for talker, 5 in all",
+        f"{THRASH}; would fit together: talker with kv-type q8_0 (2.0 GiB)",
+        f"{THRASH}; no settings are known under which they fit",
         "UNSPECIFIED of a kind that this version does not know",
     ]
     kinds = [supervisor_pb2.EVENT_KIND_LEDGER, supervisor_pb2.EVENT_KIND_MODEL]
@@ -161,7 +197,8 @@ def test_events_are_lines(fake: FakeSupervisor, shell: Shell) -> None:
 def test_events_as_json_are_an_object_per_line(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("WatchEvents", *story())
     told = [json.loads(line) for line in shell("events", "--json").stdout.splitlines()]
-    assert [event["kind"] for event in told] == ["MODEL", "LEDGER", "EVICTION", "RELEASE", "UNSPECIFIED"]
+    kinds = ["MODEL", "LEDGER", "EVICTION", "RELEASE", "QUEUE", "THRASH", "THRASH", "UNSPECIFIED"]
+    assert [event["kind"] for event in told] == kinds
     assert all(list(event) == ["sequence", "time_s", "kind", "detail"] for event in told)
     assert told[2]["detail"] == {"model": "a", "incarnation": 2, "for_model": "b", "reason": "used 3 s ago"}
 
@@ -191,7 +228,7 @@ def test_ctrl_c_ends_the_events(fake: FakeSupervisor) -> None:
         (("--bogus",), "No such option"),
         (("no-such-command",), "No such command"),
         (("ps", "--bogus"), "No such option"),
-        (("keep", "talker"), "Missing option '--alive'"),
+        (("keep", "talker", "--priority", "soon"), "'soon'"),
         (("ps", "--address", "a:1", "--runtime-dir", "b"), "give one"),
         (("events", "--kind", "noise"), "'noise'"),
     ],

@@ -74,6 +74,9 @@ class FakeNvml:
     cards: list[FakeCard]
     NVMLError: type[Exception] = FakeNvmlError
 
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "999.1"
+
     def nvmlInit(self) -> None:
         pass
 

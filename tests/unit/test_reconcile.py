@@ -5,8 +5,10 @@ from dataclasses import replace
 from support.core_world import CoreWorld, plan
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import FindPlans, Load, Refuse
+from vramd_supervisor.core.catalog import ModelFile
 from vramd_supervisor.core.config import Config
-from vramd_supervisor.core.events import DeviceSampled, WorkerReady
+from vramd_supervisor.core.errors import refusal
+from vramd_supervisor.core.events import DeviceSampled, LoadRefused, WorkerReady
 from vramd_supervisor.core.quote import Source
 from vramd_supervisor.core.reconcile import raised
 from vramd_supervisor.core.state import ModelState
@@ -130,3 +132,25 @@ def test_what_is_declared_is_true_by_declaration() -> None:
     process.plan = replace(process.plan, quote=replace(process.plan.quote, source=Source.DECLARED))
     ready(world, incarnation, card=6)
     assert row(world, incarnation)["card"] == 4
+
+
+def test_a_load_that_ran_out_of_memory_is_planned_once_more_and_then_refused() -> None:
+    world = CoreWorld(Config(), spare=False)
+    entry = world.core.world.entries["middle"]
+    entry.model = replace(entry.model, source=ModelFile("/m.gguf", 4))
+    why = refusal(Reason.MEMORY_EXHAUSTED, "no", model="middle", device="card", neededBytes=4, freeBytes=0, heldBy="")
+    for _ in range(2):
+        incarnation = loading(world) if not world.open_requests else again(world)
+        world.tell(LoadRefused(world.now_s, incarnation, why))
+    assert [action.refusal.reason for action in world.actions if isinstance(action, Refuse)] == [why.reason]
+    assert not world.open_requests
+
+
+def again(world: CoreWorld) -> int:
+    """Goes on until the same model loads once more."""
+    assert not [action for action in world.actions if isinstance(action, Refuse)]
+    while not isinstance(world.errands[-1], Load):
+        world.run_errand()
+    load = world.errands.pop()
+    assert isinstance(load, Load)
+    return load.incarnation

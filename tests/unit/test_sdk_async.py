@@ -44,13 +44,18 @@ async def reached(event: Callable[[float], bool]) -> None:
 
 
 def test_both_clients_have_the_same_surface() -> None:
-    pairs = ((vramd.Client, vramd.AsyncClient), (vramd.Stream, vramd.AsyncStream), (vramd.Feed, vramd.AsyncFeed))
+    pairs = (
+        (vramd.Client, vramd.AsyncClient),
+        (vramd.Stream, vramd.AsyncStream),
+        (vramd.Feed, vramd.AsyncFeed),
+        (vramd.Hold, vramd.AsyncHold),
+    )
     for plain, awaited in pairs:
-        names = [name for name in vars(plain) if not name.startswith("_")]
-        assert names == [name for name in vars(awaited) if not name.startswith("_")]
+        names = [name for name in dir(plain) if not name.startswith("_")]
+        assert names == [name for name in dir(awaited) if not name.startswith("_")]
         for name in names:
-            if inspect.isfunction(vars(plain)[name]):
-                here, there = (inspect.signature(vars(kind)[name]).parameters for kind in (plain, awaited))
+            if inspect.isfunction(getattr(plain, name)):
+                here, there = (inspect.signature(getattr(kind, name)).parameters for kind in (plain, awaited))
                 assert list(here) == list(there)
                 assert [one.default for one in here.values()] == [one.default for one in there.values()]
 

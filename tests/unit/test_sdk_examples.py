@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import vramd
+from support.explanations import decision, timeline
+from support.fake_scheduling import held, queue_changed, thrashing, waiting
+from support.fake_selection import selection
 from support.fake_supervisor import (
     FakeSupervisor,
     Refusal,
@@ -54,7 +57,14 @@ CONTENTED = {
 }
 """Examples that go on after the failure, and what fails in them; in the others everything does."""
 
-ROOMS_OF_CALLS = ("vramd.announcing", "vramd.planning")
+ROOMS_OF_CALLS = (
+    "vramd.announcing",
+    "vramd.explaining",
+    "vramd.holding",
+    "vramd.planning",
+    "vramd.selecting",
+    "vramd.watching",
+)
 """Whose classes the clients extend."""
 
 NEEDS_A_PROCESS = "vramd.supervisor"
@@ -105,12 +115,15 @@ def events() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
         supervisor_pb2.WatchEventsResponse(
             sequence=10, kind=supervisor_pb2.EVENT_KIND_PRESSURE, pressure_changed=pressed
         ),
+        queue_changed(),
+        thrashing(),
     )
 
 
 def wanted(text: str) -> tuple[supervisor_pb2.WatchEventsResponse | Wait, ...]:
     """The events that an example watches; none while it only listens."""
-    kinds = [kind for kind in ("EVICTION", "MODEL", "LEDGER", "PRESSURE") if f'watch(["{kind}"])' in text]
+    topics = ("EVICTION", "MODEL", "LEDGER", "PRESSURE", "QUEUE", "THRASH")
+    kinds = [kind for kind in topics if f'watch(["{kind}"])' in text]
     if ".on(" in text:
         return (Wait(),)
     return tuple(event for event in events() if not kinds or supervisor_pb2.EventKind.Name(event.kind)[11:] in kinds)
@@ -125,8 +138,9 @@ def script(fake: FakeSupervisor, text: str) -> None:
     ready = model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_READY, resident=resident())
     pinned = known()
     pinned.pinned = True
-    fake.script("Chat", *answer("Hello", ", you."))
-    fake.script("Generate", inference_pb2.GenerateResponse(text=" time.", token_ids=[7], finish=finish))
+    fake.script("Chat", timeline(), *answer("Hello", ", you."))
+    first = (waiting(3, "reader is DRAINING"),) if "on_waiting" in text else ()
+    fake.script("Generate", *first, inference_pb2.GenerateResponse(text=" time.", token_ids=[7], finish=finish))
     fake.script("Embed", inference_pb2.EmbedResponse(model="reader", dimensions=2, embeddings=vectors))
     fake.script("Tokenize", inference_pb2.TokenizeResponse(token_ids=[15, 3, 42]))
     fake.script("Detokenize", inference_pb2.DetokenizeResponse(text="Hello, you."))
@@ -134,7 +148,9 @@ def script(fake: FakeSupervisor, text: str) -> None:
     fake.script("GetModel", model_pb2.GetModelResponse(model=known(), resident=resident()))
     fake.script("RescanModels", model_pb2.RescanModelsResponse(added=["reader"], known=2))
     fake.script("LoadModel", loading, ready)
+    fake.script("HoldModel", *held())
     fake.script("PlanLoad", plan_that_does_not_fit() if ".nearest" in text else plan())
+    fake.script("SelectModel", selection())
     fake.script("UnloadModel", model_pb2.UnloadModelResponse(receipt=receipt()))
     fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=pinned))
     fake.script("RestartModel", model_pb2.RestartModelResponse(resident=resident()))
@@ -145,6 +161,7 @@ def script(fake: FakeSupervisor, text: str) -> None:
     fake.script("TailLogs", *(supervisor_pb2.TailLogsResponse(line=line) for line in lines))
     fake.script("ReserveMemory", supervisor_pb2.ReserveMemoryResponse(reservation=8, waited_s=0.25))
     fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse(released=True))
+    fake.script("ListDecisions", supervisor_pb2.ListDecisionsResponse(decisions=[decision()]))
     fake.script("Shutdown", supervisor_pb2.ShutdownResponse())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import vramd
+from support.fake_scheduling import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Part, Wait, receipt
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
@@ -57,17 +58,22 @@ def held(fake: FakeSupervisor, *parts: Part) -> tuple[Wait, Wait]:
 
 
 def test_one_feed_serves_all_topics(fake: FakeSupervisor) -> None:
-    before, after = held(fake, changed("a"), evicted("b"), RELEASED, LEDGER, changed("enough"))
+    before, after = held(
+        fake, changed("a"), evicted("b"), RELEASED, LEDGER, queue_changed(), thrashing(), changed("enough")
+    )
     told = Told()
     with vramd.Client(fake.folder.path) as client:
         client.on("eviction", lambda gone: told(f"{gone.model} for {gone.for_model}"))
         client.on("release", lambda given: told(given.exit))
         client.on("memory", lambda change: told(change.cause))
+        client.on("queue", lambda change: told(f"{change.queued} of {change.queued_in_all}"))
+        client.on("thrash", lambda found: told(" and ".join(found.models)))
         client.on("model", lambda change: told(change.model))
         before.go()
         assert told.enough.wait(BOUND_S)
         assert after.reached.wait(BOUND_S)
-    assert told.words == ["a", "b for talker", "left by itself", "it was loaded", "enough"]
+    words = ["a", "b for talker", "left by itself", "it was loaded", "3 of 5", "reader and talker", "enough"]
+    assert told.words == words
     assert told.threads == {"vramd"}
     assert len(fake.requests("WatchEvents")) == 1
     assert after.left.wait(BOUND_S)

@@ -2,8 +2,20 @@
 
 import pytest
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from support.fake_scheduling import queue_changed, thrashing, waiting
 from support.fake_supervisor import device, known, receipt, resident
-from vramd import DeviceUse, Evicted, LedgerChanged, ModelChanged, Receipt, replies
+from vramd import (
+    CoResident,
+    DeviceUse,
+    Evicted,
+    LedgerChanged,
+    ModelChanged,
+    QueueChanged,
+    Receipt,
+    Thrashing,
+    Waiting,
+    replies,
+)
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
 
@@ -100,3 +112,16 @@ def test_events_carry_what_happened() -> None:
     assert events[0].detail == ModelChanged("talker", 3, "LOADING", "READY", "loaded")
     assert [type(event.detail) for event in events[1:4]] == [LedgerChanged, Evicted, Receipt]
     assert (events[4].kind, events[4].detail) == ("UNSPECIFIED", None)
+
+
+def test_events_of_the_scheduler_keep_their_numbers() -> None:
+    queue, thrash = replies.event(queue_changed()), replies.event(thrashing())
+    assert (queue.kind, queue.detail) == ("QUEUE", QueueChanged("talker", 3, 5))
+    together = (CoResident("talker", ("kv-type q8_0",), 2 << 30),)
+    assert (thrash.kind, thrash.detail) == ("THRASH", Thrashing(("reader", "talker"), 7.5, 0.25, together))
+
+
+def test_what_a_stream_waits_for() -> None:
+    assert replies.piece(waiting(3, "two is DRAINING")).waiting == Waiting(3, "two is DRAINING", None)
+    assert replies.piece(waiting(0, "", 0.0)).waiting == Waiting(0, "", 0.0)
+    assert replies.piece(inference_pb2.ChatResponse(text="a")).waiting is None

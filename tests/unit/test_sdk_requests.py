@@ -1,9 +1,11 @@
 """Python's words become messages of the wire."""
 
 import pytest
-from vramd import AnswerSettings, InvalidRequest, LoadSettings, requests
-from vramd_proto.v1.inference_pb2 import Limits, Sampling
-from vramd_proto.v1.load_pb2 import LoadOptions
+from vramd import AnswerSettings, AskSettings, InvalidRequest, LoadSettings, requests, scheduling
+from vramd_proto.v1 import load_pb2
+from vramd_proto.v1.inference_pb2 import ChatRequest, EmbedRequest, GenerateRequest, Limits, Sampling
+from vramd_proto.v1.load_pb2 import LoadOptions, Scheduling
+from vramd_proto.v1.model_pb2 import UpdateModelRequest
 
 
 def test_every_field_of_a_load_can_be_said() -> None:
@@ -15,7 +17,46 @@ def test_every_field_of_an_answer_can_be_said() -> None:
     assert set(requests.SAMPLING_FIELDS.values()) == set(Sampling.DESCRIPTOR.fields_by_name)
     assert {*requests.LIMIT_FIELDS.values(), "stop"} == set(Limits.DESCRIPTOR.fields_by_name)
     own = {*requests.SAMPLING_FIELDS, *requests.LIMIT_FIELDS, "stop"}
-    assert own | set(requests.LOAD_FIELDS) == AnswerSettings.__optional_keys__
+    assert own | AskSettings.__optional_keys__ == AnswerSettings.__optional_keys__
+
+
+def test_every_way_to_wait_can_be_said() -> None:
+    assert {*scheduling.SCHEDULING_FIELDS, "progress"} == set(Scheduling.DESCRIPTOR.fields_by_name)
+    assert {*scheduling.SCHEDULING_FIELDS, *requests.LOAD_FIELDS} == AskSettings.__optional_keys__
+    known = (
+        (scheduling.PRIORITIES, "PRIORITY", load_pb2.Priority.keys()),
+        (scheduling.PREFERENCES, "PREFER", load_pb2.Prefer.keys()),
+    )
+    for words, prefix, names in known:
+        assert {f"{prefix}_{word.upper()}" for word in (*words, "unspecified")} == set(names)
+
+
+@pytest.mark.parametrize("call", ["generate", "chat", "embed"])
+def test_how_a_call_waits(call: str) -> None:
+    def built(settings: AnswerSettings) -> GenerateRequest | ChatRequest | EmbedRequest:
+        match call:
+            case "generate":
+                return requests.generate("task:code", "Hello", settings)
+            case "chat":
+                return requests.chat("task:code", "Hello", settings)
+            case _:
+                return requests.embed("task:code", "Hello", settings)
+
+    request = built({"priority": "batch", "prefer": "light_now"})
+    wanted = Scheduling(priority=load_pb2.PRIORITY_BATCH, prefer=load_pb2.PREFER_LIGHT_NOW)
+    assert (request.scheduling, request.HasField("load")) == (wanted, False)
+    assert not built({}).HasField("scheduling")
+    assert not built({"priority": None, "prefer": None}).HasField("scheduling")
+    for field in ("priority", "prefer"):
+        with pytest.raises(InvalidRequest, match=f"{field}: 'soon' is none of") as caught:
+            built({field: "soon"})  # type: ignore[misc]  # no such word
+        assert caught.value.metadata == {"field": field}
+
+
+def test_progress_is_for_answers_that_come_bit_by_bit() -> None:
+    for build in (requests.chat, requests.generate):
+        assert build("talker", "Hello", {}, progress=True).scheduling == Scheduling(progress=True)
+        assert not build("talker", "Hello", {}, progress=False).HasField("scheduling")
 
 
 def test_what_is_not_given_is_not_sent() -> None:
@@ -100,8 +141,20 @@ def test_token_ids_out_of_range_are_refused() -> None:
         requests.detokenize("m", [1, 2**31], {})
 
 
+def test_what_changes_of_a_model_is_sent_and_nothing_else() -> None:
+    assert requests.update("m", None, None, None) == UpdateModelRequest(model="m")
+    every = UpdateModelRequest(model="m", pinned=False, keep_alive_s=0, priority=load_pb2.PRIORITY_BATCH)
+    assert requests.update("m", False, 0, "batch") == every
+    for field, wrong in (("pinned", ("x", None, None)), ("keep_alive_s", (None, "x", None))):
+        with pytest.raises(InvalidRequest) as caught:
+            requests.update("m", *wrong)  # what a caller without types may do
+        assert caught.value.metadata == {"field": field}
+    with pytest.raises(InvalidRequest, match="'soon' is none of interactive, normal, batch"):
+        requests.update("m", None, None, "soon")
+
+
 def test_events_are_chosen_by_name() -> None:
-    assert list(requests.watch(["LEDGER", "EVICTION"], 7).kinds) == [2, 3]
+    assert list(requests.watch(["LEDGER", "EVICTION", "THRASH", "QUEUE"], 7).kinds) == [2, 3, 6, 7]
     with pytest.raises(InvalidRequest, match="kinds"):
         requests.watch(["NOISE"], 0)  # type: ignore[list-item]  # no such kind
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from support.wire import BOUND_S, Caller, parts, question
-from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from support.wire import BOUND_S, Caller, parts, question, refused
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1.reasons import Reason
 
 FEW = inference_pb2.Limits(max_tokens=5)
 
@@ -71,6 +72,15 @@ def plan_load(caller: Caller) -> None:
     assert (answer.model, answer.fits, answer.quote.source) == ("talker", True, "declared")
 
 
+def select_model(caller: Caller) -> None:
+    request = model_pb2.SelectModelRequest(task="dialogue")
+    answer = caller.models.SelectModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    assert answer.fits
+    assert answer.reasons[0] == "made for dialogue: it is simulated"
+    assert {answer.model, *(other.model for other in answer.considered)} == {"slow", "talker", "unused"}
+    assert all(other.score <= answer.score and other.why_not for other in answer.considered)
+
+
 def load_model(caller: Caller) -> None:
     request = model_pb2.LoadModelRequest(model="talker")
     answers = list(caller.models.LoadModel(request, metadata=caller.metadata, timeout=BOUND_S))
@@ -90,7 +100,8 @@ def unload_model(caller: Caller) -> None:
 
 def update_model(caller: Caller) -> None:
     for pinned in (True, False):
-        request = model_pb2.UpdateModelRequest(model="talker", pinned=pinned)
+        priority = load_pb2.PRIORITY_INTERACTIVE
+        request = model_pb2.UpdateModelRequest(model="talker", pinned=pinned, priority=priority)
         answer = caller.models.UpdateModel(request, metadata=caller.metadata, timeout=BOUND_S)
         assert (answer.model.id, answer.model.pinned) == ("talker", pinned)
 
@@ -140,6 +151,31 @@ def tail_logs(caller: Caller) -> None:
     assert any("listens on" in answer.line for answer in lines)
 
 
+def hold_model(caller: Caller) -> None:
+    """The lease lasts until somebody unloads the model."""
+    request = supervisor_pb2.HoldModelRequest(model="talker")
+    stream = caller.supervisor.HoldModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    steps = [next(stream)]
+    while steps[-1].state != model_pb2.MODEL_STATE_READY:
+        steps.append(next(stream))
+    assert all(step.message for step in steps)
+    unload = model_pb2.UnloadModelRequest(model="talker")
+    assert caller.models.UnloadModel(unload, metadata=caller.metadata, timeout=BOUND_S).receipt.pid
+    assert [info.reason for info in refused(lambda: list(stream)).infos] == [Reason.MODEL_UNLOADED.name]
+
+
+def list_decisions(caller: Caller) -> None:
+    """A load at least has been decided by then."""
+    load_model(caller)
+    request = supervisor_pb2.ListDecisionsRequest(model="talker", limit=3)
+    decisions = caller.supervisor.ListDecisions(request, metadata=caller.metadata, timeout=BOUND_S).decisions
+    assert 1 <= len(decisions) <= 3
+    assert {decision.model for decision in decisions} == {"talker"}
+    ids = [decision.id for decision in decisions]
+    assert ids == sorted(ids, reverse=True)
+    assert all(decision.cause and decision.time_s for decision in decisions)
+
+
 def reserve_memory(caller: Caller) -> None:
     request = supervisor_pb2.ReserveMemoryRequest(device="card", size_bytes=1 << 20, ttl_s=60, label="game")
     answer = caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S)
@@ -165,6 +201,7 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "RescanModels": rescan_models,
     "LoadModel": load_model,
     "PlanLoad": plan_load,
+    "SelectModel": select_model,
     "UnloadModel": unload_model,
     "UpdateModel": update_model,
     "RestartModel": restart_model,
@@ -172,6 +209,8 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "ListDevices": list_devices,
     "WatchEvents": watch_events,
     "TailLogs": tail_logs,
+    "HoldModel": hold_model,
+    "ListDecisions": list_decisions,
     "ReserveMemory": reserve_memory,
     "ReleaseMemory": release_memory,
 }
@@ -180,6 +219,32 @@ CALLS: dict[str, Callable[[Caller], None]] = {
 @pytest.mark.parametrize("method", CALLS)
 def test_the_method_answers(caller: Caller, method: str) -> None:
     CALLS[method](caller)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_stream_tells_what_it_waits_for_if_it_is_asked_to(caller: Caller, progress: bool) -> None:
+    unload_model(caller)
+    waits = load_pb2.Scheduling(progress=progress)
+    request = inference_pb2.ChatRequest(model="talker", messages=question(), limits=FEW, scheduling=waits)
+    answers = list(caller.inference.Chat(request, metadata=caller.metadata, timeout=BOUND_S))
+    told = [answer.waiting for answer in answers if answer.HasField("waiting")]
+    assert bool(told) == progress
+    assert all(step.message for step in told)
+    assert not any(answer.HasField("waiting") for answer in answers[len(told) :])
+    assert not any(answer.text or answer.token_ids for answer in answers[: len(told)])
+
+
+def test_a_model_that_is_loaded_otherwise_is_reloaded_if_that_is_asked_for(caller: Caller) -> None:
+    load_model(caller)
+    options = load_pb2.LoadOptions(parallel=2)
+    request = model_pb2.LoadModelRequest(model="talker", load=options)
+    load = caller.models.LoadModel
+    answer = refused(lambda: list(load(request, metadata=caller.metadata, timeout=BOUND_S)))
+    assert [info.reason for info in answer.infos] == [Reason.MODEL_LOADED_DIFFERENTLY.name]
+    request.reload = True
+    assert list(load(request, metadata=caller.metadata, timeout=BOUND_S))[-1].resident.parallel == 2
+    back = model_pb2.LoadModelRequest(model="talker", load=load_pb2.LoadOptions(parallel=4), reload=True)
+    assert list(load(back, metadata=caller.metadata, timeout=BOUND_S))[-1].resident.parallel == 4
 
 
 def test_every_method_is_among_these() -> None:

@@ -35,6 +35,11 @@ def logs(caller: Caller) -> object:
     return list(caller.supervisor.TailLogs(request, metadata=caller.metadata, timeout=BOUND_S))
 
 
+def hold(caller: Caller) -> object:
+    request = supervisor_pb2.HoldModelRequest(model="nobody")
+    return list(caller.supervisor.HoldModel(request, metadata=caller.metadata, timeout=BOUND_S))
+
+
 def embed(caller: Caller) -> object:
     request = inference_pb2.EmbedRequest(model="talker", inputs=[inference_pb2.EmbedInput(parts=parts(""))])
     return caller.inference.Embed(request, metadata=caller.metadata, timeout=BOUND_S)
@@ -54,6 +59,7 @@ CALLS: dict[str, tuple[Reason, Callable[[Caller], object]]] = {
     "stream, no messages": (Reason.FIELD_INVALID, lambda caller: chat(caller, inference_pb2.ChatRequest(model="m"))),
     "stream, not a number": (Reason.FIELD_INVALID, hot),
     "nothing to unload": (Reason.MODEL_NOT_LOADED, unload),
+    "a hold on nobody": (Reason.MODEL_NOT_FOUND, hold),
     "nothing to embed": (Reason.FIELD_INVALID, embed),
     "no such device": (Reason.FIELD_INVALID, lambda caller: reserve(caller, device="gpu7")),
     "no bytes": (Reason.FIELD_INVALID, lambda caller: reserve(caller, size_bytes=0)),

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vramd.answer_values import Embeddings as Embeddings
     from vramd.answer_values import Finish as Finish
+    from vramd.answer_values import Timeline as Timeline
     from vramd.answer_values import Usage as Usage
     from vramd.async_client import AsyncClient as AsyncClient
     from vramd.async_stream import AsyncFeed as AsyncFeed
     from vramd.async_stream import AsyncStream as AsyncStream
     from vramd.client import Client as Client
+    from vramd.decision_values import Decision as Decision
+    from vramd.decision_values import Rejected as Rejected
     from vramd.errors import Cancelled as Cancelled
     from vramd.errors import ChatTemplateUnusable as ChatTemplateUnusable
     from vramd.errors import DeadlinePassed as DeadlinePassed
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from vramd.errors import Unsupported as Unsupported
     from vramd.errors import VramdError as VramdError
     from vramd.errors import WorkerCrashed as WorkerCrashed
+    from vramd.holding import AsyncHold as AsyncHold
+    from vramd.holding import Hold as Hold
     from vramd.listening import Subscription as Subscription
     from vramd.plan_values import GivenBack as GivenBack
     from vramd.plan_values import NearestSettings as NearestSettings
@@ -58,8 +63,15 @@ if TYPE_CHECKING:
     from vramd.plan_values import Victim as Victim
     from vramd.pressure import PressureChanged as PressureChanged
     from vramd.requests import AnswerSettings as AnswerSettings
+    from vramd.requests import AskSettings as AskSettings
     from vramd.requests import LoadSettings as LoadSettings
     from vramd.reservation import Reservation as Reservation
+    from vramd.scheduling_values import CoResident as CoResident
+    from vramd.scheduling_values import QueueChanged as QueueChanged
+    from vramd.scheduling_values import Thrashing as Thrashing
+    from vramd.scheduling_values import Waiting as Waiting
+    from vramd.selection_values import Considered as Considered
+    from vramd.selection_values import Selection as Selection
     from vramd.stream import Feed as Feed
     from vramd.stream import Stream as Stream
     from vramd.supervisor import Supervisor as Supervisor
@@ -68,6 +80,7 @@ if TYPE_CHECKING:
     from vramd.values import DeviceUse as DeviceUse
     from vramd.values import Event as Event
     from vramd.values import Evicted as Evicted
+    from vramd.values import Held as Held
     from vramd.values import LedgerChanged as LedgerChanged
     from vramd.values import LedgerRow as LedgerRow
     from vramd.values import LoadProgress as LoadProgress
@@ -80,10 +93,11 @@ if TYPE_CHECKING:
     from vramd.values import SupervisorInfo as SupervisorInfo
 
 _ROOMS = {
-    "answer_values": ("Embeddings", "Finish", "Usage"),
+    "answer_values": ("Embeddings", "Finish", "Timeline", "Usage"),
     "async_client": ("AsyncClient",),
     "async_stream": ("AsyncFeed", "AsyncStream"),
     "client": ("Client",),
+    "decision_values": ("Decision", "Rejected"),
     "errors": (
         "Cancelled",
         "ChatTemplateUnusable",
@@ -115,6 +129,7 @@ _ROOMS = {
         "VramdError",
         "WorkerCrashed",
     ),
+    "holding": ("AsyncHold", "Hold"),
     "listening": ("Subscription",),
     "plan_values": (
         "GivenBack",
@@ -127,8 +142,10 @@ _ROOMS = {
         "Victim",
     ),
     "pressure": ("PressureChanged",),
-    "requests": ("AnswerSettings", "LoadSettings"),
+    "requests": ("AnswerSettings", "AskSettings", "LoadSettings"),
     "reservation": ("Reservation",),
+    "scheduling_values": ("CoResident", "QueueChanged", "Thrashing", "Waiting"),
+    "selection_values": ("Considered", "Selection"),
     "stream": ("Feed", "Stream"),
     "supervisor": ("Supervisor",),
     "values": (
@@ -137,6 +154,7 @@ _ROOMS = {
         "DeviceUse",
         "Event",
         "Evicted",
+        "Held",
         "LedgerChanged",
         "LedgerRow",
         "LoadProgress",

@@ -25,6 +25,31 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Timeline:
+    """Where the time of a call went, in seconds; None for what did not happen.
+
+    >>> timeline = client.chat("talker", "Hi").timeline
+    >>> timeline.drained_s, timeline.loaded_s, timeline.decode_s
+    (None, 2.5, 1.5)
+    """
+
+    queued_s: float | None
+    """It waited for its turn."""
+    drained_s: float | None
+    """It waited for room: others had to finish and leave."""
+    spawned_s: float | None
+    """The process started."""
+    loaded_s: float | None
+    """The model was read."""
+    prompt_s: float | None
+    decode_s: float | None
+    """From the first token to the last."""
+    model: str
+    """That answered."""
+    incarnation: int
+
+
+@dataclass(frozen=True)
 class Finish:
     """How an answer ended.
 

@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import grpc
 
 from vramd import calls, channel, values
 from vramd.announcing import AsyncAnnouncing
 from vramd.answer_values import Embeddings
-from vramd.async_stream import AsyncFeed, AsyncIncoming, AsyncReceiving, AsyncStream, outcome
+from vramd.async_stream import AsyncIncoming, AsyncReceiving, AsyncStream, outcome
 from vramd.calls import Call
+from vramd.explaining import AsyncExplaining
 from vramd.finding import PathLike, find
-from vramd.listening import AsyncListener, Subscription, Topic
+from vramd.holding import AsyncHolding
 from vramd.planning import AsyncPlanning
-from vramd.pressure import PressureChanged
-from vramd.requests import AnswerSettings, LoadSettings, Messages
+from vramd.requests import AnswerSettings, AskSettings, LoadSettings, Messages
 from vramd.retry import Deadline, async_retrying
+from vramd.scheduling_values import Waiting
+from vramd.selecting import AsyncSelecting
+from vramd.watching import AsyncWatching
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from vramd.replies import Piece
+
 Value = TypeVar("Value")
 
 
-class AsyncClient(AsyncAnnouncing, AsyncPlanning):
+class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning, AsyncSelecting, AsyncWatching):
     """Calls to one supervisor from one event loop. Use it in an `async with` block, or `await close()`.
 
     Everything is as in `Client`, where each method is described, but for two things: what waits there is awaited here,
@@ -48,6 +53,7 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
         timeout_s: float | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        super().__init__()
         place = find(runtime_dir, address, token, token_file)
         self.address = place.address
         """host:port of the supervisor."""
@@ -57,7 +63,6 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
         self._timeout_s = timeout_s
         self._sleep = sleep
         self._opened: grpc.aio.Channel | None = None
-        self._listener = AsyncListener(self.watch)
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,7 +83,13 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
             await self._opened.close()
 
     def chat(
-        self, model: str, messages: Messages, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        on_waiting: Callable[[Waiting], None] | None = None,
+        timeout_s: float | None = None,
+        **settings: Unpack[AnswerSettings],
     ) -> AsyncStream:
         """Answers a conversation.
 
@@ -86,27 +97,28 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
         ...     print(text, end="")
         Hello, you.
         """
-        call = calls.chat(model, messages, settings)
-        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s)))
+        call = calls.chat(model, messages, settings, progress=on_waiting is not None)
+        return self._answer(model, call, on_waiting, timeout_s)
 
     def generate(
-        self, model: str, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
+        self,
+        model: str,
+        prompt: str,
+        *,
+        on_waiting: Callable[[Waiting], None] | None = None,
+        timeout_s: float | None = None,
+        **settings: Unpack[AnswerSettings],
     ) -> AsyncStream:
         """Goes on with a prompt as it stands.
 
         >>> await client.generate("talker", "Once upon a", seed=1).text
         ' time.'
         """
-        call = calls.generate(model, prompt, settings)
-        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s)))
+        call = calls.generate(model, prompt, settings, progress=on_waiting is not None)
+        return self._answer(model, call, on_waiting, timeout_s)
 
     async def embed(
-        self,
-        model: str,
-        texts: str | Sequence[str],
-        *,
-        timeout_s: float | None = None,
-        **settings: Unpack[LoadSettings],
+        self, model: str, texts: str | Sequence[str], *, timeout_s: float | None = None, **settings: Unpack[AskSettings]
     ) -> Embeddings:
         """One vector per text, in the order given.
 
@@ -146,6 +158,7 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
         self,
         model: str,
         *,
+        reload: bool = False,
         on_progress: Callable[[values.LoadProgress], None] | None = None,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
@@ -157,7 +170,7 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
         READY
         4711
         """
-        steps = self._receive(calls.load(model, settings), self._limit_s(timeout_s))
+        steps = self._receive(calls.load(model, settings, reload), self._limit_s(timeout_s))
         step = None
         try:
             async for step in steps:
@@ -189,14 +202,15 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
         *,
         pinned: bool | None = None,
         keep_alive_s: float | None = None,
+        priority: Literal["interactive", "normal", "batch"] | None = None,
         timeout_s: float | None = None,
     ) -> values.Model:
-        """Changes how long a model stays.
+        """Changes how long a model stays, and how urgent it is.
 
         >>> (await client.update("talker", pinned=True)).pinned
         True
         """
-        return await self._ask(calls.update(model, pinned, keep_alive_s), timeout_s)
+        return await self._ask(calls.update(model, pinned, keep_alive_s, priority), timeout_s)
 
     async def models(self, *, timeout_s: float | None = None) -> tuple[values.Model, ...]:
         """Every model that vramd knows.
@@ -246,58 +260,6 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
         """
         return await self._ask(calls.devices(), timeout_s)
 
-    def watch(
-        self, kinds: Iterable[values.EventKind] = (), *, after_sequence: int = 0, timeout_s: float | None = None
-    ) -> AsyncFeed[values.Event]:
-        """What happens from now on.
-
-        >>> async with client.watch(["EVICTION"]) as events:
-        ...     (await anext(events)).detail.reason
-        'least recently used'
-        """
-        events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
-        return AsyncFeed(events, events.cancel, events.begun)
-
-    @overload
-    async def on(
-        self, topic: Literal["memory"], callback: Callable[[values.LedgerChanged], Awaitable[None] | None]
-    ) -> Subscription: ...
-    @overload
-    async def on(
-        self, topic: Literal["model"], callback: Callable[[values.ModelChanged], Awaitable[None] | None]
-    ) -> Subscription: ...
-    @overload
-    async def on(
-        self, topic: Literal["eviction"], callback: Callable[[values.Evicted], Awaitable[None] | None]
-    ) -> Subscription: ...
-    @overload
-    async def on(
-        self, topic: Literal["release"], callback: Callable[[values.Receipt], Awaitable[None] | None]
-    ) -> Subscription: ...
-    @overload
-    async def on(
-        self, topic: Literal["pressure"], callback: Callable[[PressureChanged], Awaitable[None] | None]
-    ) -> Subscription: ...
-
-    async def on(self, topic: Topic, callback: Callable[..., Awaitable[None] | None]) -> Subscription:
-        """Calls back for what happens from now on, in a task of its own; coroutine functions are awaited in turn.
-
-        >>> subscription = await client.on("eviction", lambda gone: print(gone.model, gone.reason))
-        >>> subscription.close()
-        """
-        return await self._listener.add(topic, callback)
-
-    def logs(
-        self, model: str = "", *, lines: int = 100, follow: bool = False, timeout_s: float | None = None
-    ) -> AsyncFeed[str]:
-        """The last lines that a model's worker printed, or the supervisor.
-
-        >>> [line async for line in client.logs("talker", lines=2)]
-        ['the model is ready', '2 tokens in 0.1 s']
-        """
-        printed = self._receive(calls.logs(model, lines, follow), timeout_s)
-        return AsyncFeed(printed, printed.cancel)
-
     async def shutdown(self, *, force: bool = False, timeout_s: float | None = None) -> None:
         """Asks the supervisor to end, with all its workers.
 
@@ -324,10 +286,17 @@ class AsyncClient(AsyncAnnouncing, AsyncPlanning):
 
         return call.read(await async_retrying(deadline, self._sleep)(attempt))
 
-    def _receive(self, call: Call[Value], timeout_s: float | None) -> AsyncReceiving[Value]:
+    def _answer(
+        self, model: str, call: Call[Piece], on_waiting: Callable[[Waiting], None] | None, timeout_s: float | None
+    ) -> AsyncStream:
+        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s), calls.before_answer(on_waiting)))
+
+    def _receive(
+        self, call: Call[Value], timeout_s: float | None, before: Callable[[Value], bool] | None = None
+    ) -> AsyncReceiving[Value]:
         method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
 
         def begin(left_s: float | None) -> AsyncIncoming:
             return method(call.request, timeout=left_s, metadata=self._metadata)
 
-        return AsyncReceiving(begin, call.read, timeout_s, self._sleep)
+        return AsyncReceiving(begin, call.read, timeout_s, self._sleep, before)

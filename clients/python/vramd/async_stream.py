@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import grpc
 
-from vramd import failures
+from vramd import failures, replies
 from vramd.answer import Answer
 from vramd.errors import Cancelled, VramdError
 from vramd.retry import Deadline, async_retrying
@@ -17,7 +17,7 @@ from vramd.retry import Deadline, async_retrying
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from vramd.answer_values import Finish
+    from vramd.answer_values import Finish, Timeline
     from vramd.replies import Piece
 
 Value = TypeVar("Value")
@@ -38,6 +38,9 @@ class AsyncIncoming(Protocol):
 
     def initial_metadata(self) -> Awaitable[object]:
         """The header; comes with the end at the latest."""
+
+    def trailing_metadata(self) -> Awaitable[Iterable[tuple[str, str | bytes]] | None]:
+        """Comes with the end."""
 
 
 async def outcome(work: Awaitable[Value]) -> Value:
@@ -72,8 +75,11 @@ class AsyncReceiving(Generic[Value_co]):
         read: Callable[[bytes], Value_co],
         timeout_s: float | None,
         sleep: Callable[[float], Awaitable[None]],
+        before: Callable[[Value_co], bool] | None = None,
     ) -> None:
+        """`before` takes a message that comes before the first one that counts, and says whether it was such."""
         self._begin = begin
+        self._before = before
         self._read = read
         self._sleep = sleep
         self._deadline = Deadline(timeout_s)
@@ -81,7 +87,7 @@ class AsyncReceiving(Generic[Value_co]):
         self._over = False
         self._answered = False
         self._call = begin(self._deadline.left_s())
-        self._fresh = True
+        self._failed = False
 
     def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
@@ -91,19 +97,19 @@ class AsyncReceiving(Generic[Value_co]):
             raise StopAsyncIteration
         try:
             if self._answered:
-                raw = await self._receive()
+                value = await self._receive()
             else:
-                raw = await async_retrying(self._deadline, self._sleep)(self._first)
-            self._over = raw is None
+                value = await async_retrying(self._deadline, self._sleep)(self._first)
+            self._over = value is None
         except VramdError:
             self._over = True
             if self._cancelled:
                 raise StopAsyncIteration from None
             raise
-        if raw is None:
+        if value is None:
             raise StopAsyncIteration
         self._answered = True
-        return self._read(raw)
+        return value
 
     async def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
@@ -112,22 +118,34 @@ class AsyncReceiving(Generic[Value_co]):
             self._over = True
             await self._receive()
 
+    async def trailer(self) -> dict[str, str | bytes]:
+        """What the supervisor said with the end; waits for it."""
+        pairs = await outcome(self._call.trailing_metadata())
+        return dict(pairs or ())
+
     def cancel(self) -> None:
         """Ends the call; the iteration ends without an error. Idempotent."""
         self._cancelled = True
         self._call.cancel()
 
-    async def _first(self) -> bytes | None:
-        if not self._fresh:
+    async def _first(self) -> Value_co | None:
+        if self._failed:
             self._call = self._begin(self._deadline.left_s())
+            self._failed = False
             if self._cancelled:  # while this task waited for the next attempt
                 self._call.cancel()
-        self._fresh = False
-        return await self._receive()
+        while True:
+            try:
+                value = await self._receive()
+            except VramdError:
+                self._failed = True
+                raise
+            if value is None or self._before is None or not self._before(value):
+                return value
 
-    async def _receive(self) -> bytes | None:
+    async def _receive(self) -> Value_co | None:
         raw = await outcome(self._call.read())
-        return raw if isinstance(raw, bytes) else None
+        return self._read(raw) if isinstance(raw, bytes) else None
 
 
 class AsyncFeed(Generic[Value_co]):
@@ -257,6 +275,15 @@ class AsyncStream:
         """
         return self._end()
 
+    @property
+    def timeline(self) -> Coroutine[None, None, Timeline | None]:
+        """Where the time went, to be awaited. None after `cancel`, and if the supervisor does not say.
+
+        >>> (await client.chat("talker", "Say hello.").timeline).loaded_s
+        2.5
+        """
+        return self._timeline()
+
     def cancel(self) -> None:
         """Ends the answer; iterating then stops without an error. Idempotent.
 
@@ -278,6 +305,10 @@ class AsyncStream:
         while await self._advance() is not None:
             pass
         return self._answer.finish
+
+    async def _timeline(self) -> Timeline | None:
+        await self._end()
+        return replies.timeline_of(await self._pieces.trailer())
 
     async def _advance(self) -> str | None:
         """The text of the next message, which may be empty; None at the end."""

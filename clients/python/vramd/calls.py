@@ -12,16 +12,20 @@ from typing import Generic, TypeVar
 from google.protobuf.message import DecodeError, Message
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
-from vramd import plan_replies, replies, requests
+from vramd import decision_replies, plan_replies, replies, requests, scheduling, selection_replies
 from vramd.answer_values import Embeddings
+from vramd.decision_values import Decision
 from vramd.errors import Internal
 from vramd.plan_values import Plan
-from vramd.requests import AnswerSettings, LoadSettings, Messages
+from vramd.requests import AnswerSettings, AskSettings, LoadSettings, Messages
 from vramd.reservation import Reservation
+from vramd.scheduling_values import Waiting
+from vramd.selection_values import Selection
 from vramd.values import (
     Device,
     Event,
     EventKind,
+    Held,
     Model,
     Receipt,
     Rescan,
@@ -70,18 +74,32 @@ def _supervisor(method: str, request: Message, reply: type[Reply], value: Callab
     return _call("SupervisorService", method, request, reply, value)
 
 
-def chat(model: str, messages: Messages, settings: AnswerSettings) -> Call[replies.Piece]:
-    """A stream."""
-    return _inference("Chat", requests.chat(model, messages, settings), inference_pb2.ChatResponse, replies.piece)
+def chat(model: str, messages: Messages, settings: AnswerSettings, *, progress: bool) -> Call[replies.Piece]:
+    """A stream; with `progress` it tells what it waits for."""
+    request = requests.chat(model, messages, settings, progress)
+    return _inference("Chat", request, inference_pb2.ChatResponse, replies.piece)
 
 
-def generate(model: str, prompt: str, settings: AnswerSettings) -> Call[replies.Piece]:
-    """A stream."""
-    request = requests.generate(model, prompt, settings)
+def generate(model: str, prompt: str, settings: AnswerSettings, *, progress: bool) -> Call[replies.Piece]:
+    """A stream; with `progress` it tells what it waits for."""
+    request = requests.generate(model, prompt, settings, progress)
     return _inference("Generate", request, inference_pb2.GenerateResponse, replies.piece)
 
 
-def embed(model: str, texts: str | Sequence[str], settings: LoadSettings) -> Call[Embeddings]:
+def before_answer(on_waiting: Callable[[Waiting], None] | None) -> Callable[[replies.Piece], bool]:
+    """What takes the messages that come before an answer, and says of each whether it was one."""
+
+    def take(piece: replies.Piece) -> bool:
+        if piece.waiting is None:
+            return False
+        if on_waiting is not None:
+            on_waiting(piece.waiting)
+        return True
+
+    return take
+
+
+def embed(model: str, texts: str | Sequence[str], settings: AskSettings) -> Call[Embeddings]:
     """One answer."""
     request = requests.embed(model, texts, settings)
     return _inference("Embed", request, inference_pb2.EmbedResponse, replies.embeddings)
@@ -126,9 +144,10 @@ def rescan() -> Call[Rescan]:
     return _models("RescanModels", model_pb2.RescanModelsRequest(), model_pb2.RescanModelsResponse, replies.rescan)
 
 
-def load(name: str, settings: LoadSettings) -> Call[replies.LoadStep]:
+def load(name: str, settings: LoadSettings, reload: bool) -> Call[replies.LoadStep]:
     """A stream; its last step has the loaded model."""
-    request = model_pb2.LoadModelRequest(model=requests.name(name), load=requests.load_options(settings))
+    options = requests.load_options(settings)
+    request = model_pb2.LoadModelRequest(model=requests.name(name), load=options, reload=reload)
     return _models("LoadModel", request, model_pb2.LoadModelResponse, replies.load_step)
 
 
@@ -145,15 +164,21 @@ def plan(name: str, settings: LoadSettings) -> Call[Plan]:
     return _models("PlanLoad", request, model_pb2.PlanLoadResponse, plan_replies.plan)
 
 
+def select(task: str, role: str, context: int, prefer: str | None) -> Call[Selection]:
+    """One answer."""
+    request = scheduling.select(task, role, context, prefer)
+    return _models("SelectModel", request, model_pb2.SelectModelResponse, selection_replies.selection)
+
+
 def unload(name: str, force: bool) -> Call[Receipt]:
     """One answer."""
     request = model_pb2.UnloadModelRequest(model=requests.name(name), force=force)
     return _models("UnloadModel", request, model_pb2.UnloadModelResponse, lambda reply: replies.receipt(reply.receipt))
 
 
-def update(name: str, pinned: bool | None, keep_alive_s: float | None) -> Call[Model]:
+def update(name: str, pinned: bool | None, keep_alive_s: float | None, priority: str | None) -> Call[Model]:
     """One answer."""
-    request = requests.update(name, pinned, keep_alive_s)
+    request = requests.update(name, pinned, keep_alive_s, priority)
     return _models("UpdateModel", request, model_pb2.UpdateModelResponse, lambda reply: replies.model(reply.model))
 
 
@@ -186,6 +211,12 @@ def watch(kinds: Iterable[EventKind], after_sequence: int) -> Call[Event]:
     return _supervisor("WatchEvents", request, supervisor_pb2.WatchEventsResponse, replies.event)
 
 
+def hold(name: str, settings: LoadSettings) -> Call[Held]:
+    """A stream; the model is kept warm as long as it lives."""
+    request = supervisor_pb2.HoldModelRequest(model=requests.name(name), load=requests.load_options(settings))
+    return _supervisor("HoldModel", request, supervisor_pb2.HoldModelResponse, replies.held)
+
+
 def logs(name: str, lines: int, follow: bool) -> Call[str]:
     """A stream."""
     request = requests.logs(name, lines, follow)
@@ -207,6 +238,12 @@ def release(reservation: Reservation | int) -> Call[bool]:
     """One answer."""
     request = requests.release(reservation.id if isinstance(reservation, Reservation) else reservation)
     return _supervisor("ReleaseMemory", request, supervisor_pb2.ReleaseMemoryResponse, lambda reply: reply.released)
+
+
+def decisions(model: str, limit: int) -> Call[tuple[Decision, ...]]:
+    """One answer."""
+    request = requests.decisions(model, limit)
+    return _supervisor("ListDecisions", request, supervisor_pb2.ListDecisionsResponse, decision_replies.decisions)
 
 
 def shutdown(force: bool) -> Call[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import grpc
 
@@ -13,30 +13,35 @@ from vramd import calls, channel, failures, values
 from vramd.announcing import Announcing
 from vramd.answer_values import Embeddings
 from vramd.calls import Call
+from vramd.explaining import Explaining
 from vramd.finding import PathLike, find
-from vramd.listening import Listener, Subscription, Topic
+from vramd.holding import Holding
 from vramd.planning import Planning
-from vramd.pressure import PressureChanged
-from vramd.requests import AnswerSettings, LoadSettings, Messages
+from vramd.requests import AnswerSettings, AskSettings, LoadSettings, Messages
 from vramd.retry import Deadline, retrying
-from vramd.stream import Feed, Incoming, Receiving, Stream
+from vramd.scheduling_values import Waiting
+from vramd.selecting import Selecting
+from vramd.stream import Incoming, Receiving, Stream
+from vramd.watching import Watching
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from vramd.replies import Piece
+
 Value = TypeVar("Value")
 
 
-class Client(Announcing, Planning):
+class Client(Announcing, Explaining, Holding, Planning, Selecting, Watching):
     """Calls to one supervisor. Use it in a `with` block, or `close` it; any number of threads may share it.
 
     It is found by its runtime folder: `runtime_dir`, else the user's own (VRAMD_RUNTIME_DIR); or by `address`
     (VRAMD_ADDRESS) with `token` or `token_file` (VRAMD_TOKEN). Raises SupervisorNotFound if there is none.
 
-    Every method waits for its answer, except those that return a `Stream` or a `Feed`, and raises a subclass of
-    `VramdError`. `timeout_s` limits a whole call, repetitions included; None takes that of the client, and None there
-    leaves it to the supervisor. Calls that the supervisor could not begin to answer are made up to three times, when
-    it says that waiting helps; `sleep` waits in between.
+    Every method waits for its answer, except those that return a `Stream`, a `Feed` or a `Hold`, and raises a subclass
+    of `VramdError`. `timeout_s` limits a whole call, repetitions included; None takes that of the client, and None
+    there leaves it to the supervisor. Calls that the supervisor could not begin to answer are made up to three times,
+    when it says that waiting helps; `sleep` waits in between.
 
     >>> with vramd.Client() as client:
     ...     client.chat("talker", "Say hello.").text
@@ -53,6 +58,7 @@ class Client(Announcing, Planning):
         timeout_s: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        super().__init__()
         place = find(runtime_dir, address, token, token_file)
         self.address = place.address
         """host:port of the supervisor."""
@@ -62,7 +68,6 @@ class Client(Announcing, Planning):
         self._timeout_s = timeout_s
         self._sleep = sleep
         self._channel = grpc.insecure_channel(place.address, channel.OPTIONS)
-        self._listener = Listener(self.watch)
 
     def __enter__(self) -> Self:
         return self
@@ -82,9 +87,17 @@ class Client(Announcing, Planning):
         self._channel.close()
 
     def chat(
-        self, model: str, messages: Messages, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
+        self,
+        model: str,
+        messages: Messages,
+        *,
+        on_waiting: Callable[[Waiting], None] | None = None,
+        timeout_s: float | None = None,
+        **settings: Unpack[AnswerSettings],
     ) -> Stream:
         """Answers a conversation, rendered with the model's own chat template. Loads the model if need be.
+
+        `on_waiting` is called with what the call waits for, from the thread that reads the answer, before it begins.
 
         >>> for text in client.chat("talker", "Say hello.", max_tokens=40):
         ...     print(text, end="")
@@ -92,27 +105,28 @@ class Client(Announcing, Planning):
         >>> client.chat("talker", [("system", "You are brief."), ("user", "Say hello.")]).text
         'Hello, you.'
         """
-        call = calls.chat(model, messages, settings)
-        return Stream(model, self._receive(call, self._limit_s(timeout_s)))
+        call = calls.chat(model, messages, settings, progress=on_waiting is not None)
+        return self._answer(model, call, on_waiting, timeout_s)
 
     def generate(
-        self, model: str, prompt: str, *, timeout_s: float | None = None, **settings: Unpack[AnswerSettings]
+        self,
+        model: str,
+        prompt: str,
+        *,
+        on_waiting: Callable[[Waiting], None] | None = None,
+        timeout_s: float | None = None,
+        **settings: Unpack[AnswerSettings],
     ) -> Stream:
-        """Goes on with a prompt as it stands: no chat template. Loads the model if need be.
+        """Goes on with a prompt as it stands: no chat template. Loads the model if need be; `on_waiting` as in `chat`.
 
         >>> client.generate("talker", "Once upon a", seed=1, stop="\\n").text
         ' time.'
         """
-        call = calls.generate(model, prompt, settings)
-        return Stream(model, self._receive(call, self._limit_s(timeout_s)))
+        call = calls.generate(model, prompt, settings, progress=on_waiting is not None)
+        return self._answer(model, call, on_waiting, timeout_s)
 
     def embed(
-        self,
-        model: str,
-        texts: str | Sequence[str],
-        *,
-        timeout_s: float | None = None,
-        **settings: Unpack[LoadSettings],
+        self, model: str, texts: str | Sequence[str], *, timeout_s: float | None = None, **settings: Unpack[AskSettings]
     ) -> Embeddings:
         """One vector per text, in the order given; at most 1024 texts. Loads the model if need be.
 
@@ -157,6 +171,7 @@ class Client(Announcing, Planning):
         self,
         model: str,
         *,
+        reload: bool = False,
         on_progress: Callable[[values.LoadProgress], None] | None = None,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
@@ -164,14 +179,15 @@ class Client(Announcing, Planning):
         """Loads a model, or joins its load; returns when it is ready.
 
         `on_progress` is called from this thread for each step. Leaving the call, by an error or by `timeout_s`, does
-        not stop the load.
+        not stop the load. A model that is loaded with other settings is refused, unless `reload`: then it gets a new
+        process with these, when what runs has ended.
 
         >>> client.load("talker", context=4096, on_progress=lambda step: print(step.state, step.progress)).pid
         LOADING 0.5
         READY None
         4711
         """
-        steps = self._receive(calls.load(model, settings), self._limit_s(timeout_s))
+        steps = self._receive(calls.load(model, settings, reload), self._limit_s(timeout_s))
         step = None
         try:
             for step in steps:
@@ -208,17 +224,18 @@ class Client(Announcing, Planning):
         *,
         pinned: bool | None = None,
         keep_alive_s: float | None = None,
+        priority: Literal["interactive", "normal", "batch"] | None = None,
         timeout_s: float | None = None,
     ) -> values.Model:
-        """Changes how long a model stays, until the supervisor ends; None leaves it as it is.
+        """Changes how long a model stays, and how urgent it is, until the supervisor ends; None leaves it as it is.
 
         A pinned model is never evicted, and never idle for too long. `keep_alive_s` are the seconds that it stays after
-        its last use; 0 leaves at once, -1 stays.
+        its last use; 0 leaves at once, -1 stays. `priority` is that of calls which do not give one.
 
         >>> client.update("talker", pinned=True, keep_alive_s=600).pinned
         True
         """
-        return self._ask(calls.update(model, pinned, keep_alive_s), timeout_s)
+        return self._ask(calls.update(model, pinned, keep_alive_s, priority), timeout_s)
 
     def models(self, *, timeout_s: float | None = None) -> tuple[values.Model, ...]:
         """Every model that vramd knows, loaded or not, by id.
@@ -268,55 +285,6 @@ class Client(Announcing, Planning):
         """
         return self._ask(calls.devices(), timeout_s)
 
-    def watch(
-        self, kinds: Iterable[values.EventKind] = (), *, after_sequence: int = 0, timeout_s: float | None = None
-    ) -> Feed[values.Event]:
-        """What happens from now on; no kinds means all, `after_sequence` begins behind a remembered event.
-
-        Goes on for ever; only a `timeout_s` of its own limits it.
-
-        >>> with client.watch(["EVICTION"]) as events:
-        ...     next(events).detail.reason
-        'least recently used'
-        """
-        events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
-        return Feed(events, events.cancel, events.begun)
-
-    @overload
-    def on(self, topic: Literal["memory"], callback: Callable[[values.LedgerChanged], None]) -> Subscription: ...
-    @overload
-    def on(self, topic: Literal["model"], callback: Callable[[values.ModelChanged], None]) -> Subscription: ...
-    @overload
-    def on(self, topic: Literal["eviction"], callback: Callable[[values.Evicted], None]) -> Subscription: ...
-    @overload
-    def on(self, topic: Literal["release"], callback: Callable[[values.Receipt], None]) -> Subscription: ...
-    @overload
-    def on(self, topic: Literal["pressure"], callback: Callable[[PressureChanged], None]) -> Subscription: ...
-
-    def on(self, topic: Topic, callback: Callable[..., None]) -> Subscription:
-        """Calls back for what happens from now on, until the subscription is closed, or this client.
-
-        All callbacks of a client share one thread of their own: a slow one keeps the others waiting. One that raises is
-        logged, and called again for the next event. When the supervisor ends, so do the calls, with a warning in the
-        log of `vramd`: nothing connects again, but `on` may be called again.
-
-        >>> client.on("memory", lambda change: print(change.devices[0].reserved_bytes)).close()
-        """
-        return self._listener.add(topic, callback)
-
-    def logs(
-        self, model: str = "", *, lines: int = 100, follow: bool = False, timeout_s: float | None = None
-    ) -> Feed[str]:
-        """The last lines that a model's worker printed, or the supervisor; with `follow` also those to come.
-
-        Only a `timeout_s` of its own limits it.
-
-        >>> list(client.logs("talker", lines=2))
-        ['the model is ready', '2 tokens in 0.1 s']
-        """
-        printed = self._receive(calls.logs(model, lines, follow), timeout_s)
-        return Feed(printed, printed.cancel)
-
     def shutdown(self, *, force: bool = False, timeout_s: float | None = None) -> None:
         """Asks the supervisor to end, with all its workers; returns when it has agreed, not when it is gone.
 
@@ -341,10 +309,17 @@ class Client(Announcing, Planning):
 
         return call.read(retrying(deadline, self._sleep)(attempt))
 
-    def _receive(self, call: Call[Value], timeout_s: float | None) -> Receiving[Value]:
+    def _answer(
+        self, model: str, call: Call[Piece], on_waiting: Callable[[Waiting], None] | None, timeout_s: float | None
+    ) -> Stream:
+        return Stream(model, self._receive(call, self._limit_s(timeout_s), calls.before_answer(on_waiting)))
+
+    def _receive(
+        self, call: Call[Value], timeout_s: float | None, before: Callable[[Value], bool] | None = None
+    ) -> Receiving[Value]:
         method: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
 
         def begin(left_s: float | None) -> Incoming:
             return method(call.request, timeout=left_s, metadata=self._metadata)
 
-        return Receiving(begin, call.read, timeout_s, self._sleep)
+        return Receiving(begin, call.read, timeout_s, self._sleep, before)

@@ -56,6 +56,7 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.MEMORY_EXHAUSTED: MemoryExhausted,
     Reason.RESERVATION_TOO_LARGE: TooLarge,
     Reason.RESERVATION_EXHAUSTED: MemoryExhausted,
+    Reason.RESIDENCY_EXHAUSTED: MemoryExhausted,
     Reason.SHUTTING_DOWN: ShuttingDown,
     Reason.WORKER_CRASHED: WorkerCrashed,
     Reason.LOAD_TIMEOUT: LoadTimedOut,

@@ -16,7 +16,7 @@ from vramd.values import Event, EventKind
 
 log = logging.getLogger("vramd")
 
-Topic = Literal["memory", "model", "eviction", "release", "pressure"]
+Topic = Literal["memory", "model", "eviction", "release", "pressure", "queue", "thrash"]
 """What can be listened to."""
 
 TOPICS: Mapping[str, EventKind] = {
@@ -25,6 +25,8 @@ TOPICS: Mapping[str, EventKind] = {
     "eviction": "EVICTION",
     "release": "RELEASE",
     "pressure": "PRESSURE",
+    "queue": "QUEUE",
+    "thrash": "THRASH",
 }
 """Topic → kind of its events."""
 

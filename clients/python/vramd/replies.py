@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2, timeline
 
 from vramd import answer_values, plan_replies, values
 from vramd.pressure import Pressure, PressureChanged
 from vramd.reservation import Reservation
+from vramd.scheduling_values import CoResident, QueueChanged, Thrashing, Waiting
 
 STATES: Mapping[int, values.ModelState] = {
     model_pb2.MODEL_STATE_UNLOADED: "UNLOADED",
@@ -37,6 +38,8 @@ EVENT_KINDS: Mapping[int, values.EventKind] = {
     supervisor_pb2.EVENT_KIND_EVICTION: "EVICTION",
     supervisor_pb2.EVENT_KIND_RELEASE: "RELEASE",
     supervisor_pb2.EVENT_KIND_PRESSURE: "PRESSURE",
+    supervisor_pb2.EVENT_KIND_THRASH: "THRASH",
+    supervisor_pb2.EVENT_KIND_QUEUE: "QUEUE",
 }
 
 PRESSURES: Mapping[int, Pressure] = {
@@ -55,6 +58,8 @@ class Piece:
     text: str
     token_ids: tuple[int, ...]
     finish: answer_values.Finish | None
+    waiting: Waiting | None
+    """Comes before the answer, and alone."""
 
 
 def piece(message: inference_pb2.GenerateResponse | inference_pb2.ChatResponse) -> Piece:
@@ -63,12 +68,26 @@ def piece(message: inference_pb2.GenerateResponse | inference_pb2.ChatResponse) 
     if message.HasField("finish"):
         reason = FINISH_REASONS.get(message.finish.reason, "UNSPECIFIED")
         finish = answer_values.Finish(reason, usage(message.finish.usage))
-    return Piece(message.text, tuple(message.token_ids), finish)
+    waiting = None
+    if message.HasField("waiting"):
+        told = message.waiting
+        waiting = Waiting(told.ahead, told.message, told.progress if told.HasField("progress") else None)
+    return Piece(message.text, tuple(message.token_ids), finish, waiting)
 
 
 def usage(message: inference_pb2.Usage) -> answer_values.Usage:
     """What an answer took."""
     return answer_values.Usage(message.prompt_tokens, message.completion_tokens, message.prompt_s, message.generation_s)
+
+
+def timeline_of(trailer: Mapping[str, str | bytes]) -> answer_values.Timeline | None:
+    """Where the time of a call went, by the metadata of its end; None if that does not say it in our words."""
+    value = trailer.get(timeline.KEY)
+    told = timeline.unpack(value) if isinstance(value, str) else None
+    if told is None:
+        return None
+    seconds = {phase: told.seconds.get(phase) for phase in timeline.PHASES}
+    return answer_values.Timeline(**seconds, model=told.model, incarnation=told.incarnation)
 
 
 def embeddings(message: inference_pb2.EmbedResponse) -> answer_values.Embeddings:
@@ -141,6 +160,11 @@ def load_step(message: model_pb2.LoadModelResponse) -> LoadStep:
         message.message,
     )
     return LoadStep(progress, resident(message.resident) if message.HasField("resident") else None)
+
+
+def held(message: supervisor_pb2.HoldModelResponse) -> values.Held:
+    """What a held model is doing."""
+    return values.Held(STATES.get(message.state, "UNSPECIFIED"), message.message)
 
 
 def receipt(message: model_pb2.Receipt) -> values.Receipt:
@@ -237,5 +261,12 @@ def _detail(message: supervisor_pb2.WatchEventsResponse) -> values.Detail | None
             earlier, later = (PRESSURES.get(level, "UNSPECIFIED") for level in (pressed.before, pressed.after))
             sizes = (pressed.free_bytes, pressed.external_bytes, pressed.headroom_bytes)
             return PressureChanged(pressed.device, earlier, later, *sizes, pressed.cause)
+        case "queue_changed":
+            line = message.queue_changed
+            return QueueChanged(line.model, line.queued, line.queued_in_all)
+        case "thrashing":
+            found = message.thrashing
+            together = (CoResident(one.model, tuple(one.changes), one.needed_bytes) for one in found.together)
+            return Thrashing(tuple(found.models), found.loads_per_minute, found.useful_share, tuple(together))
         case _:
             return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.sizes import parse_size
 
 from vramd.errors import InvalidRequest
+from vramd.scheduling import SCHEDULING_FIELDS, priority, scheduling
 from vramd.values import EventKind
 
 Messages = str | Sequence[Mapping[str, str] | tuple[str, str]]
@@ -58,8 +59,21 @@ class LoadSettings(TypedDict, total=False):
     """Seconds that the model stays after its last use; 0 leaves at once, -1 stays."""
 
 
-class AnswerSettings(LoadSettings, total=False):
-    """How an answer is made: sampling and limits, beside the settings of a load that may come first.
+class AskSettings(LoadSettings, total=False):
+    """How a call waits, beside the settings of a load that may come first.
+
+    >>> client.embed("task:embedding", "a cat", priority="batch").model
+    'reader'
+    """
+
+    priority: Literal["interactive", "normal", "batch"] | None
+    """What is more urgent is served first; by default as the configuration says of the model, else "interactive"."""
+    prefer: Literal["light_now"] | None
+    """For the model "task:NAME": a loaded one that suits answers, while a better one is loaded for the next time."""
+
+
+class AnswerSettings(AskSettings, total=False):
+    """How an answer is made: sampling and limits, beside how the call waits.
 
     >>> client.chat("talker", "Say hello.", temperature=0, max_tokens=40, stop=["\\n"]).text
     'Hello, you.'
@@ -118,7 +132,8 @@ SAMPLING_FIELDS: Mapping[str, str] = {
 }
 LIMIT_FIELDS: Mapping[str, str] = {"max_tokens": "max_tokens", "max_tokens_per_s": "max_tokens_per_s"}
 
-_ANSWER_FIELDS = (*LOAD_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, "stop")
+_ASK_FIELDS = (*LOAD_FIELDS, *SCHEDULING_FIELDS)
+_ANSWER_FIELDS = (*_ASK_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, "stop")
 
 
 def name(model: str) -> str:
@@ -132,7 +147,9 @@ def load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
     return _load_options(settings)
 
 
-def generate(model: str, prompt: str, settings: AnswerSettings) -> inference_pb2.GenerateRequest:
+def generate(
+    model: str, prompt: str, settings: AnswerSettings, progress: bool = False
+) -> inference_pb2.GenerateRequest:
     """A prompt to go on with, as it stands."""
     _refuse_unknown(settings, _ANSWER_FIELDS)
     return inference_pb2.GenerateRequest(
@@ -141,10 +158,11 @@ def generate(model: str, prompt: str, settings: AnswerSettings) -> inference_pb2
         sampling=_sampling(settings),
         limits=_limits(settings),
         load=_load_options(settings),
+        scheduling=scheduling(settings, progress),
     )
 
 
-def chat(model: str, messages: Messages, settings: AnswerSettings) -> inference_pb2.ChatRequest:
+def chat(model: str, messages: Messages, settings: AnswerSettings, progress: bool = False) -> inference_pb2.ChatRequest:
     """A conversation to answer."""
     _refuse_unknown(settings, _ANSWER_FIELDS)
     turns = [("user", messages)] if isinstance(messages, str) else [_turn(message) for message in messages]
@@ -156,16 +174,19 @@ def chat(model: str, messages: Messages, settings: AnswerSettings) -> inference_
         sampling=_sampling(settings),
         limits=_limits(settings),
         load=_load_options(settings),
+        scheduling=scheduling(settings, progress),
     )
 
 
-def embed(model: str, texts: str | Sequence[str], settings: LoadSettings) -> inference_pb2.EmbedRequest:
+def embed(model: str, texts: str | Sequence[str], settings: AskSettings) -> inference_pb2.EmbedRequest:
     """Texts to embed; a plain text is one."""
+    _refuse_unknown(settings, _ASK_FIELDS)
     listed = [texts] if isinstance(texts, str) else texts
     return inference_pb2.EmbedRequest(
         model=name(model),
         inputs=[inference_pb2.EmbedInput(parts=_parts("inputs", text)) for text in listed],
-        load=load_options(settings),
+        load=_load_options(settings),
+        scheduling=scheduling(settings),
     )
 
 
@@ -192,12 +213,18 @@ def detokenize(model: str, token_ids: Iterable[int], settings: LoadSettings) -> 
     return request
 
 
-def update(model: str, pinned: bool | None, keep_alive_s: float | None) -> model_pb2.UpdateModelRequest:
+def update(
+    model: str, pinned: bool | None, keep_alive_s: float | None, urgency: str | None
+) -> model_pb2.UpdateModelRequest:
     """What is to change of a model; None leaves it as it is."""
-    try:
-        return model_pb2.UpdateModelRequest(model=name(model), pinned=pinned, keep_alive_s=keep_alive_s)
-    except TypeError as error:
-        raise _invalid("keep_alive_s" if pinned is None else "pinned", error) from error
+    request = model_pb2.UpdateModelRequest(model=name(model), priority=priority(urgency))
+    for field, value in {"pinned": pinned, "keep_alive_s": keep_alive_s}.items():
+        if value is not None:
+            try:
+                setattr(request, field, value)
+            except (TypeError, ValueError) as error:
+                raise _invalid(field, error) from error
+    return request
 
 
 def watch(kinds: Iterable[EventKind], after_sequence: int) -> supervisor_pb2.WatchEventsRequest:
@@ -215,6 +242,14 @@ def logs(model: str, lines: int, follow: bool) -> supervisor_pb2.TailLogsRequest
         return supervisor_pb2.TailLogsRequest(model=name(model), lines=lines, follow=follow)
     except ValueError as error:
         raise _invalid("lines", error) from error
+
+
+def decisions(model: str, limit: int) -> supervisor_pb2.ListDecisionsRequest:
+    """The last decisions about a model; an empty id means about all."""
+    try:
+        return supervisor_pb2.ListDecisionsRequest(model=name(model), limit=limit)
+    except (TypeError, ValueError) as error:
+        raise _invalid("limit", error) from error
 
 
 def reserve(size: str | int, device: str, ttl_s: float, label: str) -> supervisor_pb2.ReserveMemoryRequest:

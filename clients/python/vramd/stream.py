@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import grpc
 
-from vramd import failures
+from vramd import failures, replies
 from vramd.answer import Answer
 from vramd.errors import VramdError
 from vramd.retry import Deadline, retrying
@@ -17,7 +17,7 @@ from vramd.retry import Deadline, retrying
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from vramd.answer_values import Finish
+    from vramd.answer_values import Finish, Timeline
     from vramd.replies import Piece
 
 Value_co = TypeVar("Value_co", covariant=True)
@@ -36,6 +36,9 @@ class Incoming(Protocol):
     def initial_metadata(self) -> object:
         """Waits for the header, or the end."""
 
+    def trailing_metadata(self) -> Any:
+        """Pairs, or None; waits for the end. Untyped: gRPC's calls and its errors, which are one, differ in it."""
+
 
 class Receiving(Generic[Value_co]):
     """The messages of one streaming call. It is made again, as the supervisor advises, until a first message is there.
@@ -49,8 +52,11 @@ class Receiving(Generic[Value_co]):
         read: Callable[[bytes], Value_co],
         timeout_s: float | None,
         sleep: Callable[[float], None],
+        before: Callable[[Value_co], bool] | None = None,
     ) -> None:
+        """`before` takes a message that comes before the first one that counts, and says whether it was such."""
         self._begin = begin
+        self._before = before
         self._read = read
         self._sleep = sleep
         self._deadline = Deadline(timeout_s)
@@ -58,7 +64,7 @@ class Receiving(Generic[Value_co]):
         self._over = False
         self._answered = False
         self._call = begin(self._deadline.left_s())
-        self._fresh = True
+        self._failed = False
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
@@ -67,17 +73,17 @@ class Receiving(Generic[Value_co]):
         if self._over:
             raise StopIteration
         try:
-            raw = self._receive() if self._answered else retrying(self._deadline, self._sleep)(self._first)
-            self._over = raw is None
+            value = self._receive() if self._answered else retrying(self._deadline, self._sleep)(self._first)
+            self._over = value is None
         except VramdError:
             self._over = True
             if self._cancelled.is_set():
                 raise StopIteration from None
             raise
-        if raw is None:
+        if value is None:
             raise StopIteration
         self._answered = True
-        return self._read(raw)
+        return value
 
     def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
@@ -88,22 +94,33 @@ class Receiving(Generic[Value_co]):
                 self._over = True
                 raise error
 
+    def trailer(self) -> dict[str, str | bytes]:
+        """What the supervisor said with the end; waits for it."""
+        return dict(self._call.trailing_metadata() or ())
+
     def cancel(self) -> None:
         """Ends the call, from any thread; the iteration ends without an error. Idempotent."""
         self._cancelled.set()
         self._call.cancel()
 
-    def _first(self) -> bytes | None:
-        if not self._fresh:
+    def _first(self) -> Value_co | None:
+        if self._failed:
             self._call = self._begin(self._deadline.left_s())
+            self._failed = False
             if self._cancelled.is_set():  # while this thread waited for the next attempt
                 self._call.cancel()
-        self._fresh = False
-        return self._receive()
+        while True:
+            try:
+                value = self._receive()
+            except VramdError:
+                self._failed = True
+                raise
+            if value is None or self._before is None or not self._before(value):
+                return value
 
-    def _receive(self) -> bytes | None:
+    def _receive(self) -> Value_co | None:
         try:
-            return next(self._call)
+            return self._read(next(self._call))
         except StopIteration:
             return None
         except grpc.RpcError as error:
@@ -236,6 +253,16 @@ class Stream:
         """
         self._drain()
         return self._answer.finish
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """Where the time went; waits for the end. None after `cancel`, and if the supervisor does not say.
+
+        >>> client.chat("talker", "Say hello.").timeline.loaded_s
+        2.5
+        """
+        self._drain()
+        return replies.timeline_of(self._pieces.trailer())
 
     def cancel(self) -> None:
         """Ends the answer, from any thread; iterating then stops without an error. Idempotent.

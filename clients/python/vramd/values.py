@@ -8,13 +8,14 @@ from typing import Literal
 
 from vramd.plan_values import PlanSettings, Quote
 from vramd.pressure import Pressure, PressureChanged
+from vramd.scheduling_values import QueueChanged, Thrashing
 
 ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING", "READY", "DRAINING", "STOPPING"]
 """What a model is doing. UNSPECIFIED: a state that this client does not know yet."""
 
 DeviceKind = Literal["unspecified", "host", "nvidia", "virtual", "backend"]
 
-EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE"]
+EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE", "THRASH", "QUEUE"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,20 @@ class LoadProgress:
     """Share of the weights that is read, 0 to 1; None while there is none."""
     message: str
     """What it waits for, in words."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a model that is kept warm is doing.
+
+    >>> with client.hold("talker") as hold:
+    ...     next(hold)
+    Held(state='LOADING', message='talker is LOADING')
+    """
+
+    state: ModelState
+    message: str
+    """Why, in words."""
 
 
 @dataclass(frozen=True)
@@ -282,8 +297,8 @@ class Evicted:
     reason: str
 
 
-Detail = ModelChanged | LedgerChanged | Evicted | Receipt | PressureChanged
-"""What an event tells, by its kind: MODEL, LEDGER, EVICTION, RELEASE, PRESSURE."""
+Detail = ModelChanged | LedgerChanged | Evicted | Receipt | PressureChanged | Thrashing | QueueChanged
+"""What an event tells, by its kind: MODEL, LEDGER, EVICTION, RELEASE, PRESSURE, THRASH, QUEUE."""
 
 
 @dataclass(frozen=True)

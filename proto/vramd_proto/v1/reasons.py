@@ -68,6 +68,12 @@ class Reason(Enum):
         ("model", "device", "neededBytes", "freeBytes", "heldBy"),
         retry_after_s=5.0,
     )
+    RESIDENCY_EXHAUSTED = Meaning(
+        "RESOURCE_EXHAUSTED",
+        "models that may not be evicted keep it out: of its group, or as many as may be there at once",
+        ("model", "heldBy"),
+        retry_after_s=5.0,
+    )
     RESERVATION_TOO_LARGE = Meaning(
         "FAILED_PRECONDITION",
         "the reservation is for more than the device may ever give",

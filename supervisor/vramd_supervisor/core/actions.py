@@ -1,9 +1,10 @@
 """What the core wants done. Frozen, imperative; the loop does it, and what came of it returns as an event. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .catalog import LoadOptions, Model
+from .decisions import Decision
 from .errors import Refusal
 from .events import Timed
 from .pressure import Level
@@ -55,6 +56,8 @@ class Grant:
     request: int
     incarnation: int
     threads: int
+    timeline: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that it waited, by phase: queued_s, drained_s, spawned_s, loaded_s; only phases that there were."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,14 @@ class Reserve:
 
 @dataclass(frozen=True)
 class Report:
-    """Tell a caller that waits for a load how far it is."""
+    """Tell a caller what it waits for."""
 
     request: int
     state: ModelState
     share: float | None
     message: str
+    ahead: int = 0
+    """Requests that will be served before it."""
 
 
 @dataclass(frozen=True)
@@ -176,11 +181,48 @@ class PressureChanged:
     """With the numbers."""
 
 
-Notice = ModelChanged | LedgerChanged | Evicted | Released | PressureChanged
+@dataclass(frozen=True)
+class FindTogether:
+    """Find settings under which these models would fit beside each other: TogetherFound."""
+
+    models: Sequence[Model]
+    attainable: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class QueueChanged:
+    """Tell those who watch: so many wait for a model, and in all."""
+
+    model: str
+    queued: int
+    queued_in_all: int
+
+
+@dataclass(frozen=True)
+class Thrashing:
+    """Tell those who watch: models drive each other out again and again."""
+
+    models: tuple[str, ...]
+    loads_per_minute: float
+    useful_share: float
+    """Of the time that these models had processes, the part in which they worked for somebody."""
+    together: Sequence[Plan]
+    """Settings under which they would fit beside each other, in their order; empty: there are none."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Tell the journal: something was decided."""
+
+    decision: Decision
+
+
+Notice = ModelChanged | LedgerChanged | Evicted | Released | PressureChanged | QueueChanged | Thrashing
 """What goes to those who watch."""
 
 Action = (
     FindPlans
+    | FindTogether
     | Spawn
     | Load
     | Stop
@@ -194,5 +236,6 @@ Action = (
     | CancelDeadline
     | CancelExpiry
     | Exit
+    | Decided
     | Notice
 )

@@ -14,7 +14,7 @@ def announced(world: World, event: MemoryAnnounced) -> None:
     if world.ending:
         world.emit(Refuse(event.request, _ending()))
         return
-    world.announcing[event.request] = Announcement(
+    announcement = Announcement(
         id=world.next_row(),
         request=event.request,
         device=event.device,
@@ -22,8 +22,11 @@ def announced(world: World, event: MemoryAnnounced) -> None:
         ttl_s=event.ttl_s,
         label=event.label,
         limit_s=event.limit_s,
+        since_s=event.at_s,
         turn=world.next_turn(),
     )
+    world.announcing[event.request] = announcement
+    world.lobby.add(announcement, {event.device})
     world.emit(SetTimer(DeadlinePassed(event.at_s + event.limit_s, event.request)))
     world.room_changed = True
 
@@ -54,12 +57,14 @@ def deadline_passed(world: World, request: int) -> None:
 def refuse(world: World, announcement: Announcement, why: Refusal) -> None:
     """Ends a reservation that waits, with an error."""
     leave_line(world, announcement.request)
+    world.record_refusal(announcement.name, why)
     world.emit(Refuse(announcement.request, why))
 
 
 def leave_line(world: World, request: int) -> None:
     """Takes a reservation out of the line, if it is in there."""
-    if world.announcing.pop(request, None):
+    if announcement := world.announcing.pop(request, None):
+        world.lobby.remove(announcement)
         world.emit(CancelDeadline(request))
         world.room_changed = True
 

@@ -17,6 +17,7 @@ from .events import (
     Streamed,
     UnloadRequested,
 )
+from .line import Priority
 from .lives import stop
 from .state import COMING, GOING, Entry, ModelState, Request, RequestKind, RequestState, has_place
 from .world import World
@@ -33,9 +34,13 @@ def requested(world: World, event: Requested) -> None:
         why = refusal(problem.reason, f"{event.model}: {problem.text}", model=event.model, path=path)
         world.emit(Refuse(event.request, why))
     elif full := _queue_full(world, entry, event.kind):
+        world.record_refusal(event.model, full)
         world.emit(Refuse(event.request, full))
     else:
-        _accept(world, entry, event, event.kind, event.options)
+        request = _accept(world, entry, event, event.kind, event.options)
+        plan = entry.current.plan if entry.current and entry.state is ModelState.READY else None
+        if event.reload and plan and (differences := plan.settings.differences(event.options)):
+            _replace(world, entry, request, f"a load with other settings was asked for: {differences}")
 
 
 def _admit(world: World, request: int, model: str) -> Entry | None:
@@ -80,13 +85,39 @@ def _accept(
     options: LoadOptions,
 ) -> Request:
     deadline_s = event.at_s + event.limit_s
-    request = Request(event.request, entry.model.id, kind, options, deadline_s, event.limit_s)
+    urgent = event.priority if isinstance(event, Requested) else None
+    request = Request(
+        event.request,
+        entry.model.id,
+        kind,
+        options,
+        deadline_s,
+        event.limit_s,
+        priority=_priority(entry) if urgent is None else urgent,
+        since_s=event.at_s,
+        progress=isinstance(event, Requested) and event.progress,
+    )
     world.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
     if kind is RequestKind.UNLOAD:
         world.requests[request.id] = request
     else:
         world.enqueue(entry, request)
     return request
+
+
+def _priority(entry: Entry) -> Priority:
+    return entry.model.priority if entry.priority_now is None else entry.priority_now
+
+
+def _replace(world: World, entry: Entry, first: Request, cause: str, *, force: bool = False) -> None:
+    """Has a process go for a new one, and this caller stand before all that wait for that."""
+    entry.queue.remove(first.id)
+    entry.queue.add_ahead(first)
+    if entry.state in COMING:
+        assert entry.current is not None
+        stop(world, entry.current, cause)
+    else:
+        drain(world, entry, cause, force=force)
 
 
 def streamed(world: World, event: Streamed) -> None:
@@ -114,7 +145,9 @@ def deadline_passed(world: World, event: DeadlinePassed) -> None:
     if request.incarnation is not None and request.kind is RequestKind.RUN:
         doing = f"ran on {request.model}"
     text = f"the request {doing}; its {request.limit_s:g} s are over"
-    world.refuse(request, refusal(Reason.DEADLINE_PASSED, text, limitS=f"{request.limit_s:g}"))
+    why = refusal(Reason.DEADLINE_PASSED, text, limitS=f"{request.limit_s:g}")
+    world.record_refusal(request.model, why)
+    world.refuse(request, why)
 
 
 def unload_requested(world: World, event: UnloadRequested) -> None:
@@ -126,10 +159,12 @@ def unload_requested(world: World, event: UnloadRequested) -> None:
     if entry is None:
         return
     model = event.model
+    for hold in list(entry.holds.values()):
+        world.refuse(hold, world.unloaded(entry))
     if entry.state in {ModelState.READY, ModelState.QUEUED} | COMING:
         world.refuse_queue(entry, world.unloaded(entry))
     if entry.state is ModelState.QUEUED:
-        del world.waiting[model]
+        world.stop_waiting(entry)
         world.move(entry, ModelState.UNLOADED, "unload was asked for while it waited for room")
     if entry.current is None:
         text = f"{model} has no process that could be ended"
@@ -158,12 +193,8 @@ def restart_requested(world: World, event: RestartRequested) -> None:
         return
     settings = entry.current.plan.settings
     same = settings.again(entry.current.keep_alive_s)
-    _accept(world, entry, event, RequestKind.LOAD, same)
-    entry.queue = {event.request: entry.queue.pop(event.request), **entry.queue}
-    if entry.state in COMING:
-        stop(world, entry.current, "a restart was asked for")
-    else:
-        drain(world, entry, "a restart was asked for", force=event.force)
+    request = _accept(world, entry, event, RequestKind.LOAD, same)
+    _replace(world, entry, request, "a restart was asked for", force=event.force)
 
 
 def model_updated(world: World, event: ModelUpdated) -> None:
@@ -174,6 +205,8 @@ def model_updated(world: World, event: ModelUpdated) -> None:
     if event.pinned is not None:
         entry.pinned_now = event.pinned
         world.room_changed = True
+    if event.priority is not None:
+        entry.priority_now = event.priority
     if event.keep_alive_s is not None:
         entry.keep_alive_now_s = event.keep_alive_s
         if entry.current:
@@ -186,6 +219,7 @@ def drain(world: World, entry: Entry, cause: str, *, force: bool = False) -> Non
     assert entry.current is not None
     if entry.state not in GOING:
         world.move(entry, ModelState.DRAINING, cause)
+        world.room_changed = True
         world.emit(SetTimer(DrainEnded(world.now_s + world.config.scheduling.drain_s, entry.current.id)))
     if force:
         world.abort(entry.current, world.unloaded(entry))
@@ -195,9 +229,11 @@ def shutdown_requested(world: World, event: ShutdownRequested) -> None:
     """Has everything go; who waits is told, who runs may finish unless forced."""
     world.ending = True
     why = refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")
-    world.waiting.clear()
     for entry in world.entries.values():
+        for hold in list(entry.holds.values()):
+            world.refuse(hold, why)
         world.refuse_queue(entry, why)
+        world.stop_waiting(entry)
         if entry.state is ModelState.QUEUED:
             world.move(entry, ModelState.UNLOADED, "the supervisor ends")
         elif entry.current and entry.state in COMING:

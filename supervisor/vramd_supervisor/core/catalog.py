@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 
 from vramd_proto.v1.reasons import Reason
 
+from .line import Priority
+
 DEFAULT_CONTEXT_TOKENS = 8192
 DEFAULT_BATCH_TOKENS = 512
 DEFAULT_PARALLEL = 4
@@ -68,6 +70,8 @@ class ModelFile:
     projector_path: str = ""
     shape: Shape = field(default_factory=Shape)
     problem: Problem | None = None
+    titles: tuple[str, ...] = ()
+    """What its header calls it: name, family, kind of training."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,15 @@ class Model:
     options: LoadOptions = field(default_factory=LoadOptions)
     """From the configuration."""
     pinned: bool = False
+    priority: Priority = Priority.INTERACTIVE
+    """Of requests that do not say."""
+    group: str = ""
+    """Of the models of one group at most one is there at a time; empty: it is in none."""
+    sacrificial: bool = False
+    """The first to go when another needs room."""
+    preload: bool = False
+    tasks: tuple[str, ...] = ()
+    """What the configuration says it is good for; empty: that is guessed."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +184,8 @@ class Settings:
         asked_for = replace(
             wanted,
             context_tokens=None if lowered else wanted.context_tokens,
+            # On the host there are none, whatever is asked for.
+            gpu_layers=None if self.device == "host" else wanted.gpu_layers,
             batch_tokens=wanted.batch_tokens and min(wanted.batch_tokens, self.context_tokens),
             ubatch_tokens=wanted.ubatch_tokens and min(wanted.ubatch_tokens, self.batch_tokens),
             outputs=wanted.outputs and str(outputs(wanted.outputs, self.parallel, self.ubatch_tokens)),

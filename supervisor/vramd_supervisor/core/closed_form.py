@@ -95,9 +95,8 @@ def quote(file: ModelFile, settings: Settings, idle_worker_bytes: int) -> Quote:
     needs = _weights_and_context(file.shape, settings)
     for device in gpus:
         scratch = int(_card_scratch_bytes(file.shape, settings) * _SCRATCH_MARGIN)
-        if _first_on_gpu(file.shape, settings) <= file.shape.layers:
-            scratch += pool_bytes(file.shape, settings)
-        needs[device] = needs[device].plus(DeviceBytes(0, 0, scratch, CUDA_CONTEXT_BYTES))
+        pool = pool_bytes(file.shape, settings) if scratch else 0
+        needs[device] = needs[device].plus(DeviceBytes(0, 0, scratch, CUDA_CONTEXT_BYTES + pool))
     scratch = int(_host_scratch_bytes(file.shape, settings) * _SCRATCH_MARGIN)
     compute_bytes = scratch + _output_bytes(file.shape, settings)
     needs[HOST] = needs[HOST].plus(host_process).plus(DeviceBytes(compute_bytes=compute_bytes))
@@ -261,17 +260,21 @@ def _scratch_bytes(shape: Shape, settings: Settings, copied_weights: int = 0, co
     kv_heads = max(shape.kv_heads, default=0)
     query = shape.heads * shape.key_length
     masks = _masks_bytes(shape, settings, tokens)
-    feed = masks + 4 * tokens * (3 * shape.feed_forward + 2 * shape.embedding + query) + copied_weights
+    states = max(shape.state_bytes, default=0) * _sequences(shape, settings)
+    feed = masks + 4 * tokens * (3 * shape.feed_forward + 2 * shape.embedding + query) + states + copied_weights
     logits = 4 * tokens * shape.embedding
     if shape.causal:
         logits += 4 * _outputs(shape, settings) * shape.vocabulary
-    attention = 4 * tokens * (2 * shape.embedding + 2 * query + 2 * kv_heads * shape.key_length) + masks + copied_cache
+    attention = 4 * tokens * (2 * shape.embedding + 2 * query) + masks + copied_cache
+    new_cache = 8 * tokens * kv_heads * shape.key_length
     if not _flashes(shape, settings):
         cells = _cells(shape, settings)[0] if shape.causal else tokens
-        attention += 4 * cells * tokens * shape.heads
+        attention += new_cache + 4 * cells * tokens * shape.heads
         if settings.flash_attention == "auto" or not shape.value_length:
             attention += _layer_cache_values(shape, settings)
-    elif settings.kv_type not in _PLAIN and settings.device != HOST:
+    elif settings.kv_type in _PLAIN or settings.device == HOST:
+        attention += new_cache
+    else:
         halves = _layer_cache_values(shape, settings)
         shared = not shape.value_length and not copied_cache
         attention += 2 * (halves // 2 if shared else halves)
@@ -294,6 +297,9 @@ def _card_scratch_bytes(shape: Shape, settings: Settings) -> int:
     if stateful:
         # The steps of a state space have no weights: they stay on the host, and what is between them goes to and fro.
         weights += 16 * _tokens(settings) * shape.feed_forward + holed
+    if not shape.causal:
+        # Words, their types and their places.
+        weights += 16 * _tokens(settings) * shape.embedding
     return _scratch_bytes(shape, settings, weights, holed)
 
 

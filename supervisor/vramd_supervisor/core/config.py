@@ -42,6 +42,7 @@ MANNERS = (
 Outputs = NewType("Outputs", str)
 """Results of one computation: "auto", "all" or a number; in the file the number may stand by itself."""
 
+PriorityName = Literal["interactive", "normal", "batch"]
 FlashAttention = Literal["auto", "on", "off"]
 KvType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
@@ -88,6 +89,17 @@ class SchedulingConfig:
     """Requests that may wait for one model."""
     queue_total: int = 512
     """Requests that may wait in all."""
+    starvation_bound_s: float = 60.0
+    """A load that waits for busy models starts within this, if it is interactive; normal ones within twice, batch ones
+    within eight times as long."""
+    minimum_residency_s: float = 10.0
+    """A model that is in use is not sent away for another before it was ready for so long."""
+    keep_resident: int = 0
+    """So many models stay, the most recently used ones, however long they are idle."""
+    at_most_resident: int = 0
+    """So many models may be there at once; 0: as many as fit."""
+    preload: Literal["first", "all", "none"] = "first"
+    """Of the models that say so: the first of the file is loaded at start, or all that fit, or none."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,16 @@ class ModelConfig:
     """GGUF file; relative to the configuration file, else inside one of the folders. None: the model found as ID."""
     pinned: bool = False
     """Never evicted, never idle for too long."""
+    priority: PriorityName | None = None
+    """Of requests that do not say. Default interactive."""
+    group: str | None = None
+    """Of the models of one group at most one is there at a time."""
+    sacrificial: bool = False
+    """The first to go when another needs room."""
+    preload: bool = False
+    """Load it when the supervisor starts; see `[scheduling] preload`."""
+    tasks: tuple[str, ...] = ()
+    """What it is good for, such as "code". Default: guessed from its file."""
     context: int | None = None
     """Tokens that all sequences share. Default: min(trained, 8192)."""
     threads: int | None = None

@@ -29,6 +29,7 @@ from .events import (
     MemoryAnnounced,
     MemoryReleased,
     ModelUpdated,
+    PatienceEnded,
     PlansFound,
     PlansRefused,
     Requested,
@@ -36,6 +37,7 @@ from .events import (
     ShutdownRequested,
     Started,
     Streamed,
+    TogetherFound,
     UnloadRequested,
     WorkerExited,
     WorkerReady,
@@ -43,6 +45,7 @@ from .events import (
 )
 from .holders import holders
 from .ledger import Account
+from .line import Line
 from .pressure import Reading
 from .state import COMING, Entry, ModelState, RequestKind, RequestState
 from .world import World
@@ -69,6 +72,7 @@ class Core:
         match event:
             case Started():
                 world.spare_wanted = True
+                scheduler.preload(world)
             case CatalogueRead():
                 self._read_catalogue(event)
             case DeviceSampled():
@@ -118,6 +122,10 @@ class Core:
                 lives.drain_ended(world, event)
             case LoadLimitReached():
                 lives.load_limit_reached(world, event)
+            case PatienceEnded():
+                world.room_changed = True
+            case TogetherFound():
+                scheduler.together_found(world, event)
             case ShutdownRequested():
                 announcements.shutdown_requested(world)
                 callers.shutdown_requested(world, event)
@@ -142,7 +150,7 @@ class Core:
             used_bytes,
             ledger.accounts[device].headroom_bytes,
             world.alarm_share(device),
-            ledger.held_bytes(holders(world, with_spare=False).going, device),
+            ledger.held_bytes(holders(world, for_load=False).going, device),
             event.spilled_bytes,
         )
         world.press(device, reading)
@@ -158,7 +166,9 @@ class Core:
     def _read_catalogue(self, event: CatalogueRead) -> None:
         world = self.world
         for model_id, model in event.models.items():
-            entry = world.entries.setdefault(model_id, Entry(model))
+            if model_id not in world.entries:
+                world.entries[model_id] = Entry(model, Line(world.config.scheduling.starvation_bound_s))
+            entry = world.entries[model_id]
             entry.model, entry.listed = model, True
         for model_id, entry in world.entries.items():
             if model_id not in event.models:
@@ -194,7 +204,7 @@ class Core:
             assert len(entry.current.in_flight) <= entry.current.plan.settings.parallel, f"{name} has too many at once"
             assert entry.state is not ModelState.READY or entry.current.pid, f"{name} is ready without a pid"
             assert not (entry.state in COMING and entry.current.in_flight), f"{name} works before it is ready"
-        loads = {id_ for id_, request in entry.queue.items() if request.kind is RequestKind.LOAD}
+        loads = {request.id for request in entry.queue if request.kind is not RequestKind.RUN}
         assert loads == set(entry.loads), f"{name} has lost callers that wait for its load"
         assert not (entry.state is ModelState.READY and loads), f"{name} is ready and has not said so"
         assert not (entry.state is ModelState.UNLOADED and entry.queue), f"{name} has forgotten its callers"
@@ -204,7 +214,9 @@ class Core:
         incarnation = self.world.processes.get(request.incarnation or 0)
         queued = request_id in self.world.entries[request.model].queue
         running = incarnation is not None and request_id in incarnation.in_flight
+        holding = request_id in self.world.entries[request.model].holds
         unloading = incarnation is not None and request_id in incarnation.unload_waiters
-        assert queued + running + unloading == 1, f"request {request_id} is in {queued + running + unloading} places"
+        places = queued + running + unloading + holding
+        assert places == 1, f"request {request_id} is in {places} places"
         assert unloading == (request.kind is RequestKind.UNLOAD)
         assert queued == (request.state is RequestState.QUEUED and not unloading)

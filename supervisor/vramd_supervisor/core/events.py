@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from .catalog import LoadOptions, Model
 from .errors import Refusal
+from .line import Priority
 from .quote import Plan
 from .receipt import Receipt
 from .state import RequestKind
@@ -53,6 +54,12 @@ class Requested:
     limit_s: float
     """Seconds that it may take."""
     options: LoadOptions = field(default_factory=LoadOptions)
+    priority: Priority | None = None
+    """None: the model's own."""
+    progress: bool = False
+    """The caller wants to hear what is waited for."""
+    reload: bool = False
+    """If the model is there with other settings, give it a new process."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class ModelUpdated:
     model: str
     pinned: bool | None = None
     keep_alive_s: float | None = None
+    priority: Priority | None = None
 
 
 @dataclass(frozen=True)
@@ -251,6 +259,24 @@ class LoadLimitReached:
 
 
 @dataclass(frozen=True)
+class PatienceEnded:
+    """Timer: something has waited for busy models as long as it has to."""
+
+    at_s: float
+    turn: int
+
+
+@dataclass(frozen=True)
+class TogetherFound:
+    """Settings under which models would fit beside each other. Answers FindTogether."""
+
+    at_s: float
+    models: tuple[str, ...]
+    plans: Sequence[Plan]
+    """One for each, in their order; none if they would not."""
+
+
+@dataclass(frozen=True)
 class AnnouncementExpired:
     """Timer: a reservation has stood for as long as its caller said."""
 
@@ -267,7 +293,7 @@ class ShutdownRequested:
     """End what runs at once."""
 
 
-Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | AnnouncementExpired
+Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | PatienceEnded | AnnouncementExpired
 """What a timer turns into when its time has come."""
 
 Event = (
@@ -285,6 +311,7 @@ Event = (
     | AnnouncementWithdrawn
     | PlansFound
     | PlansRefused
+    | TogetherFound
     | WorkerStarted
     | LoadProgressed
     | WorkerReady

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from typing_extensions import assert_never
 
+from .admission import find_now
 from .catalog import Simulation
 from .errors import Refusal, in_words
 from .placement import Ways
 from .quote import Plan
 from .room import Begin, Evict, Wait, Wish
-from .scheduler import find_now
 from .state import Entry, ModelState
 from .world import World
 

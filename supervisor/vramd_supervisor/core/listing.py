@@ -8,6 +8,7 @@ from vramd_proto.v1.reasons import Reason
 
 from .catalog import LoadOptions, Model, ModelFile, Problem, Simulation
 from .config import Config, ModelConfig
+from .line import Priority
 
 
 def name_files(files: Mapping[str, tuple[str, ModelFile]]) -> dict[str, ModelFile]:
@@ -70,7 +71,17 @@ def _configured(
     else:
         text = "it is configured without a path, and no file of this name is in the folders"
         source = ModelFile("", 0, problem=Problem(Reason.MODEL_FILE_MISSING, text))
-    return Model(id_, source, _options(settings), settings.pinned)
+    return Model(
+        id_,
+        source,
+        _options(settings),
+        pinned=settings.pinned,
+        priority=Priority[(settings.priority or "interactive").upper()],
+        group=settings.group or "",
+        sacrificial=settings.sacrificial,
+        preload=settings.preload,
+        tasks=settings.tasks,
+    )
 
 
 def _options(settings: ModelConfig) -> LoadOptions:

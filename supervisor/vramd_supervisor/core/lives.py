@@ -6,6 +6,7 @@ from vramd_proto.v1.reasons import Reason
 
 from .actions import Complete, Load, Released, Stop
 from .catalog import ModelFile
+from .decisions import Decision, DecisionKind
 from .errors import Refusal, refusal
 from .events import (
     DrainEnded,
@@ -45,6 +46,12 @@ def started(world: World, event: WorkerStarted) -> None:
         world.promise(incarnation, {HOST: event.idle_bytes}, "the spare was measured")
 
 
+def _living(world: World, incarnation: int) -> Entry | None:
+    """The model whose present process this is: news and timers of a former one, whose memory is not back, are late."""
+    entry = world.owners.get(incarnation)
+    return entry if entry and entry.current and entry.current.id == incarnation else None
+
+
 def load(world: World, entry: Entry, incarnation: Incarnation) -> None:
     """Hands a started process its model."""
     assert incarnation.plan is not None
@@ -56,7 +63,7 @@ def load(world: World, entry: Entry, incarnation: Incarnation) -> None:
 
 def progressed(world: World, event: LoadProgressed) -> None:
     """Passes the progress of a load on to those who wait for it."""
-    entry = world.owners.get(event.incarnation)
+    entry = _living(world, event.incarnation)
     if entry and entry.state is ModelState.LOADING:
         world.report(entry, event.share, "reads the weights")
 
@@ -66,7 +73,7 @@ def ready(world: World, event: WorkerReady) -> None:
 
     Those who wait for it keep their places.
     """
-    entry = world.owners.get(event.incarnation)
+    entry = _living(world, event.incarnation)
     if entry is None or entry.current is None or entry.state is not ModelState.LOADING:
         return
     if overrun := reconcile(world, entry, entry.current, event.measured):
@@ -75,8 +82,12 @@ def ready(world: World, event: WorkerReady) -> None:
         if settings in entry.taken:
             world.refuse_queue(entry, too_much(entry, overrun))
         entry.taken[settings] = overrun.needs
+        numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
+        record = Decision(DecisionKind.GIVE_BACK, entry.model.id, overrun.message, entry.current.id, "", numbers)
+        world.decide(record)
         stop(world, entry.current, overrun.message)
         return
+    entry.ran_out = False
     entry.current.context_tokens = event.context_tokens
     entry.current.ready_s = entry.current.last_used_s = world.now_s
     _time_load(world, entry, entry.current)
@@ -88,22 +99,34 @@ def _time_load(world: World, entry: Entry, incarnation: Incarnation) -> None:
     """Remembers what a load took, to foresee the next one."""
     assert incarnation.plan is not None
     entry.load_s = world.now_s - incarnation.load_from_s
+    world.loads.loaded(world.now_s, entry.model.id, world.now_s - incarnation.begun_s)
     weights_bytes = sum(need.weights_bytes for need in incarnation.plan.quote.devices.values())
     if isinstance(entry.model.source, ModelFile) and entry.load_s > 0:
         world.load_bytes_per_s = weights_bytes / entry.load_s
 
 
 def load_refused(world: World, event: LoadRefused) -> None:
-    """A process said why it cannot load: everybody who waits hears it, and the process goes."""
-    entry = world.owners.get(event.incarnation)
-    if entry and entry.current and entry.state in COMING:
-        world.refuse_queue(entry, event.refusal)
-        stop(world, entry.current, event.refusal.message)
+    """A process said why it cannot load: everybody who waits hears it, and the process goes.
+
+    A file for which a device ran out of memory is planned once more: others may have taken what was free, and from now
+    on it is quoted higher.
+    """
+    entry = _living(world, event.incarnation)
+    if entry is None or entry.current is None or entry.state not in COMING:
+        return
+    exhausted = event.refusal.reason is Reason.MEMORY_EXHAUSTED and isinstance(entry.model.source, ModelFile)
+    if exhausted and not entry.ran_out:
+        entry.ran_out = True
+        stop(world, entry.current, f"{event.refusal.message}; it is planned once more")
+        return
+    entry.ran_out = False
+    world.refuse_queue(entry, event.refusal)
+    stop(world, entry.current, event.refusal.message)
 
 
 def load_limit_reached(world: World, event: LoadLimitReached) -> None:
     """Gives a load up that takes too long."""
-    entry = world.owners.get(event.incarnation)
+    entry = _living(world, event.incarnation)
     if entry and entry.current and entry.state in COMING:
         model, limit_s = entry.model.id, world.config.server.load_deadline_s
         text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
@@ -113,7 +136,7 @@ def load_limit_reached(world: World, event: LoadLimitReached) -> None:
 
 def drain_ended(world: World, event: DrainEnded) -> None:
     """Ends what still runs on a model that was asked to go."""
-    entry = world.owners.get(event.incarnation)
+    entry = _living(world, event.incarnation)
     if entry and entry.current and entry.state is ModelState.DRAINING:
         world.abort(entry.current, world.unloaded(entry))
 
@@ -123,6 +146,7 @@ def stop(world: World, incarnation: Incarnation, cause: str) -> None:
     if incarnation.stopping or incarnation.exited:
         return
     incarnation.stopping = True
+    world.room_changed = True
     if incarnation is world.spare:
         world.spare = None
     if entry := world.owners.get(incarnation.id):
@@ -136,6 +160,7 @@ def exited(world: World, event: WorkerExited) -> None:
     if incarnation is None or incarnation.exited:
         return
     incarnation.exited = True
+    world.room_changed = True
     entry = world.owners.get(incarnation.id)
     if entry is None:
         if incarnation is world.spare:
@@ -151,6 +176,7 @@ def exited(world: World, event: WorkerExited) -> None:
     cause = "its process was ended" if incarnation.stopping else f"its process died: {event.exit}"
     world.move(entry, ModelState.UNLOADED, cause)
     entry.current = None
+    world.hold_again(entry, cause)
 
 
 def _crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool) -> Refusal:

@@ -36,6 +36,8 @@ class Evict:
     missing_bytes: Mapping[str, int]
     way: int
     """For this one of the ways."""
+    why: str = ""
+    """If not for bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Wait:
     message: str
     way: int
     """For this one of the ways."""
+    drain: tuple[int, ...] = ()
+    """Who has to be sent away, some of them busy, if it shall not wait until they are idle."""
 
 
 Decision = Begin | Evict | Wait | Refusal
@@ -57,8 +61,10 @@ class Holders:
 
     idle: Sequence[Candidate] = ()
     """May be ended now."""
-    busy: frozenset[int] = frozenset()
-    """May be ended once they are idle."""
+    busy: Sequence[Candidate] = ()
+    """May be ended once they are idle, or sent away if something has waited too long for that."""
+    coming: frozenset[int] = frozenset()
+    """Are being loaded; may be ended once they have served those who wait for them."""
     going: frozenset[int] = frozenset()
     """Are on their way out; what they hold counts as taken until it is back."""
     own: frozenset[int] = frozenset()
@@ -92,14 +98,15 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             return Wait(missing, "memory of an ended process is on its way back", place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
             return Evict(picked, missing, place)  # 2c
-    everybody = holders.going | holders.busy | {candidate.incarnation for candidate in holders.idle}
+    busy = {candidate.incarnation for candidate in holders.busy} | holders.coming
+    everybody = holders.going | busy | {candidate.incarnation for candidate in holders.idle}
     for place in feasible:  # 3
         way = wish.ways[place]
         if not _missing(way, ledger, holders, everybody):
-            names = ", ".join(sorted(holders.names[row] for row in holders.busy))
-            return Wait(
-                _missing(way, ledger, holders, frozenset()), f"waits until one of these is idle: {names}", place
-            )
+            names = ", ".join(sorted(holders.names[row] for row in busy))
+            drain = victims([*holders.idle, *holders.busy], _missing(way, ledger, holders, holders.going)) or ()
+            missing = _missing(way, ledger, holders, frozenset())
+            return Wait(missing, f"waits until one of these is idle: {names}", place, drain)
     first = wish.ways[feasible[0]]
     if holders.going:  # 4
         missing = _missing(first, ledger, holders, frozenset())

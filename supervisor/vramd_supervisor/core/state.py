@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model, Settings
+from .line import Line, Priority
 from .quote import Plan
 
 
@@ -46,6 +47,8 @@ class RequestKind(Enum):
     """A place in the model: it is granted, and ends when the caller says so."""
     LOAD = auto()
     """That the model is ready; ends with that."""
+    HOLD = auto()
+    """That the model is ready, and stays; ends with the caller."""
     UNLOAD = auto()
     """That the model's process is gone and its memory back; ends with the receipt."""
 
@@ -72,9 +75,19 @@ class Request:
     """The moment it has to end by."""
     limit_s: float
     """How long that was from its arrival."""
+    priority: Priority = Priority.INTERACTIVE
+    since_s: float = 0.0
+    """The moment it arrived."""
+    progress: bool = False
+    """Its caller wants to hear what it waits for."""
     state: RequestState = RequestState.QUEUED
     incarnation: int | None = None
     """Where it runs, once granted."""
+
+    @property
+    def order(self) -> int:
+        """Its place in a line."""
+        return self.id
 
 
 @dataclass(eq=False)
@@ -89,6 +102,10 @@ class Incarnation:
     keep_alive_s: float = DEFAULT_KEEP_ALIVE_S
     in_flight: set[int] = field(default_factory=set)
     context_tokens: int = 0
+    room_from_s: float = 0.0
+    """The moment from which others were sent away for it."""
+    begun_s: float = 0.0
+    """The moment it was chosen for its model, with the room for it."""
     load_from_s: float = 0.0
     """The moment its load began."""
     ready_s: float | None = None
@@ -109,20 +126,30 @@ class Entry:
     """A model that is known, and its life."""
 
     model: Model
+    queue: Line[Request]
+    """Waiting requests, in the order of being served."""
     state: ModelState = ModelState.UNLOADED
     current: Incarnation | None = None
-    queue: dict[int, Request] = field(default_factory=dict)
-    """Waiting requests by id, first come first served."""
     loads: dict[int, Request] = field(default_factory=dict)
     """Those of the queue that take no place: they only wait until it is ready."""
+    curious: dict[int, Request] = field(default_factory=dict)
+    """Those of the queue that want to hear what they wait for."""
+    holds: dict[int, Request] = field(default_factory=dict)
+    """Callers that keep it, now that it is ready."""
+    told_queued: int = 0
+    """The length of its queue that those who watch were told last."""
     pinned_now: bool | None = None
     """What a caller has made of the configured pin, until the supervisor ends."""
     keep_alive_now_s: float | None = None
     """The same for the seconds that it stays."""
+    priority_now: Priority | None = None
+    """The same for the priority of requests that do not say."""
     listed: bool = True
     """False: the catalogue has dropped it; forgotten once nothing is left of it."""
     taken: dict[Settings, Mapping[str, int]] = field(default_factory=dict)
     """Bytes per device that loads took which were given back for taking too much."""
+    ran_out: bool = False
+    """A device ran out of memory in its last load."""
     load_s: float | None = None
     """How long its last load took, process start aside."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
@@ -144,8 +171,16 @@ class Announcement:
     label: str
     limit_s: float
     """How long its caller waits at most."""
+    since_s: float
+    """The moment it was announced."""
     turn: int
     """Its place among all that wait for room."""
+    priority: Priority = Priority.INTERACTIVE
+
+    @property
+    def order(self) -> int:
+        """Its place in the line."""
+        return self.turn
 
     @property
     def name(self) -> str:
@@ -156,6 +191,11 @@ class Announcement:
 def is_pinned(entry: Entry) -> bool:
     """Whether a model is never evicted and never idle for too long."""
     return entry.model.pinned if entry.pinned_now is None else entry.pinned_now
+
+
+def is_kept(entry: Entry) -> bool:
+    """Whether nobody else may have a model go: it is pinned, or callers hold it."""
+    return is_pinned(entry) or bool(entry.holds)
 
 
 def has_place(entry: Entry) -> bool:

@@ -3,6 +3,7 @@
 Each change that somebody may want to see emits its notice here, so that none can be forgotten.
 """
 
+import math
 from collections.abc import Mapping
 
 from vramd_proto.v1.reasons import Reason
@@ -11,6 +12,7 @@ from .actions import (
     Action,
     CancelDeadline,
     CancelExpiry,
+    Decided,
     LedgerChanged,
     ModelChanged,
     PressureChanged,
@@ -18,13 +20,13 @@ from .actions import (
     Report,
     SetThreads,
 )
-from .catalog import LoadOptions
 from .config import Config, DeviceConfig
 from .cores import shares
+from .decisions import Decision, DecisionKind, numbers_of
 from .errors import Refusal, refusal
 from .ledger import Account, Ledger
+from .lobby import Lobby, Waiting
 from .pressure import Level, Pressure, Reading, explain
-from .quote import Plan
 from .state import (
     TRANSITIONS,
     Announcement,
@@ -34,22 +36,9 @@ from .state import (
     ModelState,
     Request,
     RequestKind,
+    RequestState,
 )
-
-
-class Waiting:
-    """A load that has no process yet: it waits for its plans, then for room."""
-
-    def __init__(self, model: str, options: LoadOptions, turn: int) -> None:
-        self.model = model
-        self.options = options
-        self.turn = turn
-        """Its place among all that wait for room."""
-        self.plans: tuple[Plan, ...] = ()
-        self.nearest: tuple[Plan, ...] = ()
-        """What would fit, if none of the plans can."""
-        self.told = ""
-        """What its callers were last told."""
+from .thrash import Loads, PingPong
 
 
 class World:
@@ -67,6 +56,8 @@ class World:
         """Whose each process is; spares have none."""
         self.waiting: dict[str, Waiting] = {}
         """Loads without a process, first come first served."""
+        self.lobby = Lobby(config.scheduling.starvation_bound_s)
+        """Those of them, and of the reservations, that wait for room."""
         self.announcing: dict[int, Announcement] = {}
         """Reservations that wait for room, by the request of their caller; in one line with the loads."""
         self.announced: dict[int, Announcement] = {}
@@ -79,8 +70,12 @@ class World:
         self.spare_bytes = spare_bytes
         self.spare_wanted = False
         """False until the shell runs, and after a spare failed, until some worker starts again."""
-        self.spare_from_s = 0.0
-        """Before this moment the next spare does not start beside a load."""
+        self.last_begun_s = -math.inf
+        """The moment the last load began."""
+        self.loads = Loads()
+        """The last loads and evictions, to recognise ping-pong."""
+        self.ping_pongs: dict[tuple[str, ...], PingPong] = {}
+        """Recognised ones, while settings are being looked for under which they would fit together."""
         self.load_bytes_per_s: float | None = None
         """How fast the last load of a file read its weights."""
         self.threads: dict[int, int] = {}
@@ -99,6 +94,14 @@ class World:
     def emit(self, action: Action) -> None:
         """Adds to what the present event brings."""
         self.actions.append(action)
+
+    def decide(self, decision: Decision) -> None:
+        """Leaves a record of why something was done, or was not."""
+        self.emit(Decided(decision))
+
+    def record_refusal(self, about: str, why: Refusal) -> None:
+        """Leaves a record of a refusal; `about` is a model, or a reservation in words."""
+        self.decide(Decision(DecisionKind.REFUSE, about, why.message, numbers=numbers_of(why)))
 
     def touch(self, entry: Entry) -> None:
         """Has the scheduler think about this model before the event is over."""
@@ -120,6 +123,14 @@ class World:
         """Tells those who wait for a load."""
         for request_id in entry.loads:
             self.emit(Report(request_id, entry.state, share, message))
+        for request in entry.curious.values():
+            self.emit(Report(request.id, entry.state, share, message, entry.queue.ahead_of(request)))
+
+    def stop_waiting(self, entry: Entry) -> None:
+        """A load waits no longer, for its plans or for room."""
+        if waiting := self.waiting.pop(entry.model.id, None):
+            self.lobby.remove(waiting)
+            self.room_changed = True
 
     def next_row(self) -> int:
         """An id for a row of the ledger: of a process, or of an announced reservation."""
@@ -130,10 +141,6 @@ class World:
         """A place at the end of the line of those who wait for room."""
         self._turns += 1
         return self._turns
-
-    def in_turn(self) -> list[Waiting | Announcement]:
-        """All that wait for room, first come first served."""
-        return sorted([*self.waiting.values(), *self.announcing.values()], key=lambda one: one.turn)
 
     def incarnate(self) -> Incarnation:
         """A new process, in the books only."""
@@ -205,17 +212,28 @@ class World:
     def enqueue(self, entry: Entry, request: Request) -> None:
         """Puts a request at the end of its model's queue."""
         self.requests[request.id] = request
-        entry.queue[request.id] = request
-        if request.kind is RequestKind.LOAD:
+        entry.queue.add(request)
+        if request.kind is not RequestKind.RUN:
             entry.loads[request.id] = request
+        elif request.progress:
+            entry.curious[request.id] = request
         self.queued += 1
         self.touch(entry)
+
+    def hold_again(self, entry: Entry, cause: str) -> None:
+        """Callers that keep a model warm want it back once its process is gone, if not by their own wish."""
+        holds, entry.holds = entry.holds, {}
+        for request in holds.values():
+            request.state = RequestState.QUEUED
+            self.emit(Report(request.id, entry.state, None, cause))
+            self.enqueue(entry, request)
 
     def leave_queue(self, request: Request) -> None:
         """Takes a request out of its queue, if it is in there."""
         entry = self.entries[request.model]
         entry.loads.pop(request.id, None)
-        if entry.queue.pop(request.id, None):
+        entry.curious.pop(request.id, None)
+        if entry.queue.remove(request.id):
             self.queued -= 1
             self.touch(entry)
 
@@ -224,6 +242,10 @@ class World:
         del self.requests[request.id]
         self.emit(CancelDeadline(request.id))
         self.leave_queue(request)
+        entry = self.entries[request.model]
+        if entry.holds.pop(request.id, None):
+            self.room_changed = True
+            self.touch(entry)
         incarnation = self.processes.get(request.incarnation or 0)
         if incarnation is None:
             return
@@ -245,7 +267,7 @@ class World:
 
     def refuse_queue(self, entry: Entry, why: Refusal) -> None:
         """Ends everything that waits for a model with an error."""
-        for request in list(entry.queue.values()):
+        for request in list(entry.queue):
             self.refuse(request, why)
 
     def abort(self, incarnation: Incarnation, why: Refusal) -> None:

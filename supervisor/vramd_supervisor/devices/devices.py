@@ -1,14 +1,14 @@
 """Finds the devices of this machine and measures them: host RAM, cards, virtual ones. Decides nothing."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..core.config import Config
 from ..core.device_view import HOST, DeviceKind, DeviceView, Sample
 from .drm import DrmCard, Roots, find_drm_cards
 from .host_memory import HostProbe
-from .nvml import Card, Nvml, find_cards, load_nvml
+from .nvml import Card, Nvml, driver_version, find_cards, load_nvml
 from .pdh import WddmProbe, open_counters
 from .probe import BoundedProbe, Probe, VirtualProbe
 
@@ -50,6 +50,8 @@ class Device:
     """Why no model can be placed here, whatever llama.cpp was built for."""
     pci_id: str = ""
     """Of a card, as the system writes it: 0000:01:00.0."""
+    driver: str = ""
+    """Version of its driver, where that is known."""
     shares: str = ""
     """Id of the device whose memory it uses; empty if it has its own."""
 
@@ -72,7 +74,7 @@ def find_devices(config: Config, nvml: Nvml | None = None, roots: Roots | None =
     """
     binding = nvml or load_nvml()
     host = HostProbe()
-    devices = [*_nvidia(find_cards(binding) if binding else [], host), *_drm(roots, host)]
+    devices = [*(_nvidia(binding, host) if binding else ()), *_drm(roots, host)]
     for device, settings in config.devices.items():
         if settings.kind == "virtual":
             assert settings.total is not None
@@ -83,8 +85,9 @@ def find_devices(config: Config, nvml: Nvml | None = None, roots: Roots | None =
     return devices
 
 
-def _nvidia(cards: Sequence[Card], host: Probe) -> Iterator[Device]:
+def _nvidia(binding: Nvml, host: Probe) -> Iterator[Device]:
     """Windows counts per process and not per card, so that its counters serve where there is one card only."""
+    cards, driver = find_cards(binding), driver_version(binding)
     counters = open_counters() if len(cards) == 1 else None
     for card in cards:
         unified = card.unified
@@ -99,6 +102,7 @@ def _nvidia(cards: Sequence[Card], host: Probe) -> Iterator[Device]:
             card.uuid,
             SHARED if unified else card.unusable(),
             card.pci_id,
+            driver,
             HOST if unified else "",
         )
 

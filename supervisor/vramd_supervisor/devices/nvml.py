@@ -58,6 +58,7 @@ class Nvml(Protocol):
     NVMLError: type[Exception]
 
     def nvmlInit(self) -> None: ...  # noqa: D102
+    def nvmlSystemGetDriverVersion(self) -> str | bytes: ...  # noqa: D102
     def nvmlDeviceGetCount(self) -> int: ...  # noqa: D102
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Handle: ...  # noqa: D102
     def nvmlDeviceGetUUID(self, handle: Handle) -> str | bytes: ...  # noqa: D102
@@ -192,6 +193,14 @@ class Card(Probe):
         found = [listing for listing in known if listing is not None]
         for listing in found[:-1] or found:
             yield cast(Callable[[Handle], Sequence[ProcessInfo]], listing)
+
+
+def driver_version(nvml: Nvml) -> str:
+    """Of the NVIDIA driver; empty where it does not tell."""
+    try:
+        return _text(nvml.nvmlSystemGetDriverVersion())
+    except nvml.NVMLError:
+        return ""
 
 
 def find_cards(nvml: Nvml) -> list[Card]:

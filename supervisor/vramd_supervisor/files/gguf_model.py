@@ -42,6 +42,8 @@ architecture that is not here counts as if every layer did: too much rather than
 _INPUT = ("token_embd", "token_types", "position_embd", "per_layer_token_embd")
 _NORM_IS_OUTPUT = ("lfm2", "lfm2moe")
 """Architectures whose last norm is called `token_embd_norm` (llama-arch.cpp); that of others is of the first block."""
+_TITLES = ("general.name", "general.basename", "general.finetune")
+_LONGEST_TITLE = 256
 _HOST_ALIGNMENT_BYTES, _CARD_ALIGNMENT_BYTES = 32, 128
 _ROW_VALUES = 512
 """To a multiple of which CUDA fills up the last row of a quantised tensor (ggml-cuda.cu `get_alloc_size`)."""
@@ -96,6 +98,7 @@ def describe(path: str, headers: Sequence[Header]) -> ModelFile:
         trained_context_tokens=keys.number("context_length"),
         has_chat_template=bool(metadata.get("tokenizer.chat_template")),
         shape=_shape(keys, tensors),
+        titles=tuple(said[:_LONGEST_TITLE] for key in _TITLES if isinstance(said := metadata.get(key), str)),
     )
 
 

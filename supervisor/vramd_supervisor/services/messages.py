@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing_extensions import assert_never
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
-from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, Released
+from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.catalog import ModelFile
 from ..core.device_view import DeviceKind
 from ..core.pressure import Level
@@ -176,6 +176,19 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
             message.pressure_changed.external_bytes = pressed.external_bytes
             message.pressure_changed.headroom_bytes = pressed.headroom_bytes
             message.pressure_changed.cause = pressed.cause
+        case QueueChanged(model_id, queued, queued_in_all):
+            message.kind = supervisor_pb2.EVENT_KIND_QUEUE
+            message.queue_changed.model = model_id
+            message.queue_changed.queued = queued
+            message.queue_changed.queued_in_all = queued_in_all
+        case Thrashing() as thrashing:
+            message.kind = supervisor_pb2.EVENT_KIND_THRASH
+            message.thrashing.models.extend(thrashing.models)
+            message.thrashing.loads_per_minute = thrashing.loads_per_minute
+            message.thrashing.useful_share = thrashing.useful_share
+            for model_id, plan in zip(thrashing.models, thrashing.together, strict=False):
+                needed_bytes = plan.quote.total_bytes
+                message.thrashing.together.add(model=model_id, changes=plan.degraded, needed_bytes=needed_bytes)
         case _:
             assert_never(published.notice)
     return message

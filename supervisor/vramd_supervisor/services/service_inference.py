@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from vramd_proto.v1 import inference_pb2 as public
+from vramd_proto.v1 import load_pb2
 from vramd_proto.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
 
 from ..core.errors import Refusal, RefusedError
@@ -18,8 +19,9 @@ from ..core.state import RequestKind
 from ..loop import Granted, Loop, Ticket
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
-from . import validation
+from . import timeline, validation
 from .status import Context, from_worker, incident
+from .task_router import TaskRouter
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +83,30 @@ METHODS = (
 )
 
 
+@dataclass(frozen=True)
+class Place:
+    """A request that may run."""
+
+    ticket: Ticket
+    client: WorkerClient
+    request: Message
+    """As it goes to the worker."""
+    model: str
+    grant: Granted
+
+    def timeline(self, worked: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
+        """The trailing metadata of its answer; `worked` are the seconds of the worker's phases."""
+        return timeline.trailing(self.model, self.grant.incarnation, self.grant.timeline, worked)
+
+
 class InferenceService:
     """Made by the composition root; `handlers` is what the server serves."""
 
-    def __init__(self, loop: Loop, client_of: Callable[[int], WorkerClient], request_deadline_s: float) -> None:
+    def __init__(
+        self, loop: Loop, client_of: Callable[[int], WorkerClient], router: TaskRouter, request_deadline_s: float
+    ) -> None:
         self._loop = loop
+        self._router = router
         self._client_of = client_of
         self._request_deadline_s = request_deadline_s
 
@@ -97,42 +118,70 @@ class InferenceService:
         if method.streams:
 
             async def stream(request: AnyRequest, context: Context) -> None:
-                async with self._granted(method, request, context) as (ticket, client, private):
-                    await self._relay(ticket, client.stream(method.name, private), context)
+                async with self._granted(method, request, context) as place:
+                    await self._relay(place, place.client.stream(method.name, place.request), context)
 
             return grpc.unary_stream_rpc_method_handler(stream, method.request)
 
         async def unary(request: AnyRequest, context: Context) -> bytes:
-            async with self._granted(method, request, context) as (ticket, client, private):
-                call = client.ask(method.name, private)
-                async with _broken_off(ticket, call):
-                    return await call
+            async with self._granted(method, request, context) as place:
+                call = place.client.ask(method.name, place.request)
+                began_s = self._loop.now_s()
+                async with _broken_off(place.ticket, call):
+                    answer = await call
+                    worked = {"prompt_s": self._loop.now_s() - began_s}
+                    context.set_trailing_metadata(place.timeline(worked))
+                    return answer
             raise AssertionError("a block that returns has ended")
 
         return grpc.unary_unary_rpc_method_handler(unary, method.request)
 
     @asynccontextmanager
-    async def _granted(
-        self, method: Method, request: AnyRequest, context: Context
-    ) -> AsyncIterator[tuple[Ticket, WorkerClient, Message]]:
+    async def _granted(self, method: Method, request: AnyRequest, context: Context) -> AsyncIterator[Place]:
         """The request as long as it has its place. Raises RefusedError."""
         method.check(request)
         options = validation.load_options(request.load)
+        scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
+        priority = validation.priority(scheduling.priority)
+        request.model = await self._router.resolve(request.model, scheduling, options)
         limit_s = min(context.time_remaining() or math.inf, self._request_deadline_s)
-        async with self._loop.asked(request.model, RequestKind.RUN, limit_s, options) as ticket:
+        progress = scheduling.progress and method.streams
+        wish = self._loop.asked(request.model, RequestKind.RUN, limit_s, options, priority, progress=progress)
+        async with wish as ticket:
+            if progress:
+                await _tell_progress(ticket, context)
             grant = await ticket.outcome
             assert isinstance(grant, Granted)
-            yield ticket, self._client_of(grant.incarnation), method.wrap(request, grant.threads)
+            client = self._client_of(grant.incarnation)
+            yield Place(ticket, client, method.wrap(request, grant.threads), request.model, grant)
 
-    async def _relay(self, ticket: Ticket, call: "grpc.aio.UnaryStreamCall[Message, bytes]", context: Context) -> None:
+    async def _relay(self, place: Place, call: "grpc.aio.UnaryStreamCall[Message, bytes]", context: Context) -> None:
         """Hands each message on as it comes."""
-        async with _broken_off(ticket, call):
-            first = True
+        async with _broken_off(place.ticket, call):
+            last = b""
             async for message in call:
                 await context.write(message)
-                if first:
-                    self._loop.streamed(ticket)
-                    first = False
+                if not last:
+                    self._loop.streamed(place.ticket)
+                last = message
+            context.set_trailing_metadata(place.timeline(timeline.generated(last)))
+
+
+async def _tell_progress(ticket: Ticket, context: Context) -> None:
+    """Writes what is waited for, until it has come one way or the other."""
+    while not ticket.outcome.done():
+        news = asyncio.ensure_future(ticket.reports.get())
+        either: set[asyncio.Future[Any]] = {news, ticket.outcome}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not news.done():
+                news.cancel()
+        if news.done() and not ticket.outcome.done():
+            report = news.result()
+            waiting = load_pb2.Waiting(ahead=report.ahead, message=report.message, progress=report.share)
+            # The field has one number in the messages of both streams.
+            await context.write(public.ChatResponse(waiting=waiting).SerializeToString())
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 from vramd_proto.v1.reasons import Reason
 
+from ..core.catalog import LoadOptions
 from ..core.errors import Refusal, RefusedError, refusal
 from ..core.events import ModelUpdated
 from ..core.foresight import foresee
@@ -21,8 +22,9 @@ from ..core.view import Resident, books, resident, residents
 from ..loop import Loop, Ticket
 from ..workers.planning import Planning
 from ..workers.workers import Workers
-from . import messages, plan_messages, validation
+from . import messages, plan_messages, task_messages, validation
 from .status import Context
+from .task_router import TaskRouter
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ModelService(ModelServiceServicer):
         loop: Loop,
         reader: ResidentReader,
         planning: Planning,
+        router: TaskRouter,
         rescan: Callable[[], Awaitable[Rescanned]],
         load_deadline_s: float,
         unload_deadline_s: float,
@@ -72,6 +75,7 @@ class ModelService(ModelServiceServicer):
         self._rescan = rescan
         self._load_deadline_s = load_deadline_s
         self._unload_deadline_s = unload_deadline_s
+        self._router = router
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         entries = sorted(self._loop.core.world.entries.items())
@@ -99,7 +103,7 @@ class ModelService(ModelServiceServicer):
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
         model, options = validation.model_id(request.model), validation.load_options(request.load)
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
-        async with self._loop.asked(model, RequestKind.LOAD, limit_s, options) as ticket:
+        async with self._loop.asked(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
             async with aclosing(_progress(ticket)) as news:
                 async for message in news:
                     yield message
@@ -126,13 +130,19 @@ class ModelService(ModelServiceServicer):
         assert isinstance(receipt, Receipt)
         return model_pb2.UnloadModelResponse(receipt=messages.receipt(receipt))
 
+    async def SelectModel(
+        self, request: model_pb2.SelectModelRequest, context: Context
+    ) -> model_pb2.SelectModelResponse:
+        return task_messages.choice(await self._router.select(task_messages.wish(request), LoadOptions()))
+
     async def UpdateModel(
         self, request: model_pb2.UpdateModelRequest, context: Context
     ) -> model_pb2.UpdateModelResponse:
         entry = self._known(request.model)
         pinned = request.pinned if request.HasField("pinned") else None
         keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
-        self._loop.submit(ModelUpdated(self._loop.now_s(), request.model, pinned, keep_alive_s))
+        priority = validation.priority(request.priority)
+        self._loop.submit(ModelUpdated(self._loop.now_s(), request.model, pinned, keep_alive_s, priority))
         return model_pb2.UpdateModelResponse(model=messages.model(entry))
 
     async def RestartModel(

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 from vramd_proto.v1 import supervisor_pb2
@@ -15,15 +16,20 @@ from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 from ..core.device_view import Sample
 from ..core.errors import RefusedError, refusal
 from ..core.events import AnnouncementWithdrawn, ShutdownRequested
+from ..core.state import RequestKind
 from ..core.view import books
 from ..devices.devices import Device
 from ..loop import Loop, Reserved
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
-from . import messages, validation
+from . import decision_messages, messages, validation
+from .decision_notes import DecisionNotes
 from .feed import Feed
 from .service_models import ResidentReader
 from .status import Context
+
+USUALLY_LISTED = 100
+"""Decisions, where a call does not say how many."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class SupervisorService(SupervisorServiceServicer):
         samples: dict[str, Sample],
         planning: Planning,
         feed: Feed,
+        notes: DecisionNotes,
         logs: LogBook,
         room_deadline_s: float,
     ) -> None:
@@ -59,6 +66,7 @@ class SupervisorService(SupervisorServiceServicer):
         self._samples = samples
         self._planning = planning
         self._feed = feed
+        self._notes = notes
         self._logs = logs
         self._room_deadline_s = room_deadline_s
 
@@ -110,13 +118,18 @@ class SupervisorService(SupervisorServiceServicer):
     async def TailLogs(
         self, request: supervisor_pb2.TailLogsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.TailLogsResponse]:
-        if request.model and validation.model_id(request.model) not in self._loop.core.world.entries:
-            text = f"no model is called {request.model!r}; `vramd models` lists what there is"
-            raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=request.model))
+        if request.model:
+            self._require_known(validation.model_id(request.model))
         source = self._logs.of(request.model) if request.model else self._logs.own
         async with aclosing(source.tail(request.lines, follow=request.follow)) as lines:
             async for line in lines:
                 yield supervisor_pb2.TailLogsResponse(line=line)
+
+    def _require_known(self, model: str) -> None:
+        """Raises RefusedError."""
+        if model not in self._loop.core.world.entries:
+            text = f"no model is called {model!r}; `vramd models` lists what there is"
+            raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=model))
 
     async def ReserveMemory(
         self, request: supervisor_pb2.ReserveMemoryRequest, context: Context
@@ -137,6 +150,33 @@ class SupervisorService(SupervisorServiceServicer):
         stood = request.reservation in self._loop.core.world.announced
         self._loop.submit(AnnouncementWithdrawn(self._loop.now_s(), request.reservation))
         return supervisor_pb2.ReleaseMemoryResponse(released=stood)
+
+    async def ListDecisions(
+        self, request: supervisor_pb2.ListDecisionsRequest, context: Context
+    ) -> supervisor_pb2.ListDecisionsResponse:
+        model = validation.model_id(request.model) if request.model else ""
+        records = await self._notes.newest(model, request.limit or USUALLY_LISTED)
+        if model and not records:
+            self._require_known(model)
+        return supervisor_pb2.ListDecisionsResponse(decisions=map(decision_messages.decision, records))
+
+    async def HoldModel(
+        self, request: supervisor_pb2.HoldModelRequest, context: Context
+    ) -> AsyncIterator[supervisor_pb2.HoldModelResponse]:
+        model, options = validation.model_id(request.model), validation.load_options(request.load)
+        async with self._loop.asked(model, RequestKind.HOLD, self._room_deadline_s, options) as ticket:
+            while True:
+                news = asyncio.ensure_future(ticket.reports.get())
+                either: set[asyncio.Future[Any]] = {news, ticket.outcome}
+                try:
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not news.done():
+                        news.cancel()
+                if not news.done():
+                    await ticket.outcome
+                report = news.result()
+                yield supervisor_pb2.HoldModelResponse(state=messages.STATES[report.state], message=report.message)
 
     async def Shutdown(
         self, request: supervisor_pb2.ShutdownRequest, context: Context

@@ -11,6 +11,7 @@ from vramd_proto.v1.reasons import Reason
 from ..core.catalog import LoadOptions
 from ..core.config import FlashAttention, KvType
 from ..core.errors import RefusedError, in_words, refusal
+from ..core.line import Priority
 from ..core.sizes import parse_outputs
 
 MOST_REQUEST_BYTES = 8 * 1024 * 1024
@@ -116,6 +117,20 @@ def _outputs(text: str) -> str:
         return parse_outputs(text)
     except ValueError as error:
         bad("load.outputs", str(error))
+
+
+PRIORITIES = {
+    load_pb2.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    load_pb2.PRIORITY_NORMAL: Priority.NORMAL,
+    load_pb2.PRIORITY_BATCH: Priority.BATCH,
+}
+
+
+def priority(given: "load_pb2.Priority.ValueType") -> Priority | None:
+    """How urgent a request is; None: it does not say. Raises RefusedError."""
+    if given and given not in PRIORITIES:
+        bad("priority", f"{given} is none that this version knows")
+    return PRIORITIES.get(given)
 
 
 def keep_alive_s(seconds: float) -> float:

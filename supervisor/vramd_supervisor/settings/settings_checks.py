@@ -87,6 +87,10 @@ def _scheduling(scheduling: SchedulingConfig) -> Iterator[Fault]:
         *_least("stop_s", scheduling.stop_s, 0),
         *_within("queue_per_model", scheduling.queue_per_model, 1, _LARGEST),
         *_within("queue_total", scheduling.queue_total, 1, _LARGEST),
+        *_positive("starvation_bound_s", scheduling.starvation_bound_s),
+        *_least("minimum_residency_s", scheduling.minimum_residency_s, 0),
+        *_within("keep_resident", scheduling.keep_resident, 0, _LARGEST),
+        *_within("at_most_resident", scheduling.at_most_resident, 0, _LARGEST),
     ]
     return ((("scheduling", *path), text) for path, text in found)
 
@@ -130,6 +134,8 @@ def _model(
     yield from _within("parallel", settings.parallel, 1, _MOST_SEQUENCES)
     if settings.keep_alive_s is not None and settings.keep_alive_s < 0 and settings.keep_alive_s != -1:
         yield ("keep_alive_s",), f"must be 0 or more, or -1 to stay, not {settings.keep_alive_s:g}"
+    if settings.group is not None and not settings.group.strip():
+        yield ("group",), "must not be empty"
     if settings.path is not None and (not settings.path.strip() or "\0" in settings.path):
         yield ("path",), "must name a file"
     if simulated:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from vramd_proto.v1.reasons import Reason
 
-from ..core.actions import FindPlans
+from ..core.actions import FindPlans, FindTogether
 from ..core.catalog import LoadOptions, Model, ModelFile
+from ..core.degradation import LEAST_CONTEXT_TOKENS, fits
 from ..core.device_view import DeviceKind, DeviceView
 from ..core.errors import Refusal, refusal
-from ..core.events import PlansFound, PlansRefused
+from ..core.events import PlansFound, PlansRefused, TogetherFound
 from ..core.placement import Ways, placements
+from ..core.quote import Plan
 from ..devices.devices import Device
 from ..loop import Loop
 from ..services.status import incident
@@ -94,9 +96,10 @@ class Planning:
         """Why no model is placed on a device; empty if models are, or if that is not known yet."""
         return why_unusable(device, self._facts.backends if self._facts else None)
 
-    def find_plans(self, action: FindPlans) -> None:
-        """Called by the loop; PlansFound or PlansRefused follows."""
-        task = asyncio.get_running_loop().create_task(self._find(action))
+    def find_plans(self, action: FindPlans | FindTogether) -> None:
+        """Called by the loop; PlansFound or PlansRefused follows, or TogetherFound."""
+        work = self._find(action) if isinstance(action, FindPlans) else self._find_together(action)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -111,6 +114,27 @@ class Planning:
             self._loop.submit(PlansRefused(now_s, action.model.id, action.turn, found))
         else:
             self._loop.submit(PlansFound(now_s, action.model.id, action.turn, found.plans, found.nearest))
+
+    async def _find_together(self, action: FindTogether) -> None:
+        """Each model gets the part of every device that its usual settings would take of what all of them would."""
+        found: list[Plan] = []
+        try:
+            usual = [await self.ways(model, LoadOptions(), action.attainable) for model in action.models]
+            needs = [ways.plans[0].quote.needs for ways in usual if isinstance(ways, Ways)]
+            smaller = LoadOptions(degrade=True, least_context_tokens=LEAST_CONTEXT_TOKENS)
+            for model, need in zip(action.models, needs, strict=True):
+                part = {
+                    device: size * need.get(device, 0) // max(1, sum(one.get(device, 0) for one in needs))
+                    for device, size in action.attainable.items()
+                }
+                ways = await self.ways(model, smaller, part)
+                if isinstance(ways, Ways) and fits(ways.plans[0].quote, part):
+                    found.append(ways.plans[0])
+        except Exception:  # only a hint is lost
+            log.exception("no settings could be found under which models fit together")
+        plans = tuple(found) if len(found) == len(action.models) else ()
+        models = tuple(model.id for model in action.models)
+        self._loop.submit(TogetherFound(self._loop.now_s(), models, plans))
 
     async def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
         """The ways to load a model; `attainable` has the bytes of each device that it could have."""

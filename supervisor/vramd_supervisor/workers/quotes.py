@@ -129,15 +129,20 @@ class Quotes:
 
     def places(self, devices: Mapping[str, object] | set[str], facts: EngineFacts) -> dict[str, Place]:
         """Where what is learned of these devices holds."""
-        known_ones = {id_: self._devices.get(id_) for id_ in devices}
-        return {
-            id_: Place(device.uuid or id_ if device else id_, "", facts.build) for id_, device in known_ones.items()
-        }
+        return {id_: self._place(id_, facts.build) for id_ in devices}
+
+    def _place(self, id_: str, build: str) -> Place:
+        device = self._devices.get(id_)
+        return Place(device.uuid or id_, device.driver, build) if device else Place(id_, "", build)
 
     async def _dry_run(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Quote:
         if subject.skeleton is None:
             raise QuoterError("there is no skeleton")
         engine = await self._engine_bytes(subject.skeleton, settings)
+        if any(subject.file.shape.state_bytes) and settings.device != HOST and settings.parallel > 1:
+            # Of a recurrent state that is partly on the host, one sequence alone may take more scratch than many do.
+            alone = await self._engine_bytes(subject.skeleton, replace(settings, parallel=1, outputs=1))
+            engine = {id_: _with_scratch(need, alone[id_].compute_bytes) for id_, need in engine.items()}
         extra = {HOST: host_process_bytes(subject.file.shape, facts.idle_bytes)}
         for id_ in settings.devices:
             if id_ != HOST:
@@ -183,6 +188,10 @@ class Quotes:
         if len(self._cache) > _MOST_CACHED:
             self._cache.popitem(last=False)
         return engine
+
+
+def _with_scratch(need: DeviceBytes, least_bytes: int) -> DeviceBytes:
+    return replace(need, compute_bytes=max(need.compute_bytes, least_bytes))
 
 
 def _bytes(told: Mapping[str, Any]) -> DeviceBytes:

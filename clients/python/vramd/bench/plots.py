@@ -45,4 +45,5 @@ def _panel(axis: Axes, unit: Unit, figures: list[Figure]) -> None:
     axis.set_yticks(range(len(figures)), [figure.name for figure in figures])
     axis.invert_yaxis()
     axis.margins(x=0.2)
+    axis.set_xlim(left=0)
     axis.set_xlabel(name)

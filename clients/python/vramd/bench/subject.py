@@ -1,6 +1,7 @@
 """The vramd that is measured: a supervisor of its own for each benchmark, with models of one file, on host RAM."""
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -107,6 +108,8 @@ def running(setup: Setup, models: Sequence[str], budget_bytes: int | None = None
     with tempfile.TemporaryDirectory(prefix="vb") as folder:
         config = Path(folder, "vramd.toml")
         config.write_text("\n".join(lines) + "\n", "utf-8")
+        # Each run begins without what earlier ones have taught, and teaches the user's supervisor nothing.
+        os.environ["VRAMD_STATE_DIR"] = folder
         supervisor = Supervisor.start(config=config)
         try:
             yield Subject(supervisor, setup.quick)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from vramd.bench import ipc, machine, memory, swap, two_models
+from vramd.bench import ipc, machine, memory, profiles, swap, threads, two_models
 from vramd.bench.figures import Result
 from vramd.bench.report import Report
 from vramd.bench.subject import Setup, running
@@ -14,13 +14,15 @@ BENCHMARKS: Mapping[str, Measure] = {
     "swap": swap.measure,
     "memory": memory.measure,
     "two-models": two_models.measure,
+    "threads": threads.measure,
+    "profiles": profiles.measure,
 }
 
 
 def run(names: Sequence[str], setup: Setup, say: Callable[[str], None]) -> Report:
     """One after the other. Raises BenchError, VramdError, grpc.RpcError."""
     with running(setup, []) as subject:
-        threads = subject.threads()
+        usable = subject.threads()
     results = tuple(BENCHMARKS[name](setup, say) for name in names)
     size_bytes = setup.path.stat().st_size
-    return Report(machine.look(), setup.path.name, size_bytes, threads, setup.runs, setup.quick, results)
+    return Report(machine.look(), setup.path.name, size_bytes, usable, setup.runs, setup.quick, results)

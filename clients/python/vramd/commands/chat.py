@@ -13,6 +13,7 @@ from vramd import ChatTemplateUnusable, Client, InvalidRequest, LoadProgress, Pr
 from vramd.commands import show
 from vramd.commands.connection import with_client
 from vramd.commands.conversation import Conversation, Turn
+from vramd.commands.select import model_of
 from vramd.commands.settings import answer_flags, load_flags, timeout_flag
 from vramd.console import INTERRUPTED
 from vramd.requests import LOAD_FIELDS
@@ -43,6 +44,7 @@ def chat(
     The oldest messages are dropped when the context is full, and it is said how many; that of --system stays. From a
     pipe each line is a message too, and only the answers are printed.
     """
+    model = model_of(client, model, settings, timeout_s)
     if not client.model(model).has_chat_template:
         words = f"{model} has no chat template; a text can be gone on with: vramd run {model} TEXT"
         raise ChatTemplateUnusable("CHAT_TEMPLATE_UNUSABLE", words, {"model": model})
@@ -122,22 +124,23 @@ class Talk:
             dropped = self._conversation.fit(self._context_tokens - self._room_tokens())
         while True:
             messages = self._conversation.messages
-            stream = self._client.chat(self._model, messages, timeout_s=self._timeout_s, **self._settings)
-            try:
-                with show.progress(self._model) as line:
-                    line.show("waiting", None)
+            with show.waiting(self._model) as on_waiting:
+                stream = self._client.chat(
+                    self._model, messages, on_waiting=on_waiting, timeout_s=self._timeout_s, **self._settings
+                )
+                try:
                     first = next(stream, "")
-                break
-            except PromptTooLong as error:
-                self._context_tokens = int(error.metadata.get("contextTokens", self._context_tokens))
-                gone = self._conversation.drop_oldest()
-                if not gone:
-                    raise
-                dropped += gone
-            except KeyboardInterrupt:
-                stream.cancel()
-                first = ""
-                break
+                    break
+                except PromptTooLong as error:
+                    self._context_tokens = int(error.metadata.get("contextTokens", self._context_tokens))
+                    gone = self._conversation.drop_oldest()
+                    if not gone:
+                        raise
+                    dropped += gone
+                except KeyboardInterrupt:
+                    stream.cancel()
+                    first = ""
+                    break
         if dropped:
             fits = f"the context holds {self._context_tokens} tokens"
             click.echo(f"({dropped} of the oldest messages were dropped: {fits})", err=True)

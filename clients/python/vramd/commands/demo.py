@@ -1,4 +1,4 @@
-"""`vramd demo`: shows what vramd does, with models that ship with it."""
+"""`vramd demo`: shows what vramd does, with a model that ships with it."""
 
 import json
 import time
@@ -35,7 +35,7 @@ class Person(Audience):
 
     def hears(self, text: str) -> None:
         """As it comes."""
-        click.echo(text, nl=False)
+        click.echo(text.replace("\n", "\n   "), nl=False)
 
     def killed(self, model: str, pid: int) -> None:
         """What was done to whom."""
@@ -49,6 +49,8 @@ class Person(Audience):
         for answer in step.answers:
             if answer.error:
                 click.echo(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
+        for task, selection in step.chosen.items():
+            click.echo(f"   {task}: {selection.model}, {selection.reasons[0]}")
         if step.evicted:
             click.echo(f"   evicted: {step.evicted.model}, because {step.evicted.reason}")
         if step.receipt:
@@ -71,7 +73,7 @@ class Person(Audience):
 @click.command("demo", short_help="Show what vramd does, with a model that ships with it.")
 @json_flag
 def demo(as_json: bool) -> None:
-    """Loads, swaps and kills three small models within a minute. All text comes from llama.cpp.
+    """Loads, swaps, kills and chooses small models within a minute. All text comes from llama.cpp.
 
     It starts a supervisor of its own and ends it again; one that runs already is not touched.
     """
@@ -80,7 +82,8 @@ def demo(as_json: bool) -> None:
         played = play(Audience())
         click.echo(json.dumps({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
         return
-    click.echo(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size.")
+    click.echo(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
+    click.echo("and two more models as tiny, one for code and one for sums.")
     played = play(Person())
     click.echo(f"\nDone in {time.monotonic() - began_s:.0f} s. With models of yours: vramd serve --models DIR\n")
     show.table(("STEP", "MODEL", "ENGINE", "PID>", "TOKENS>", "EVICTED", "CAME BACK>", "ENDED"), _summary(played), "")

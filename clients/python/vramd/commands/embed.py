@@ -9,17 +9,18 @@ import click
 
 from vramd import Client
 from vramd.commands.connection import with_client
-from vramd.commands.settings import json_flag, load_flags, timeout_flag
+from vramd.commands.settings import ask_flags, json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from vramd.requests import LoadSettings
+    from vramd.requests import AskSettings
 
 
 @click.command("embed", short_help="Print the embeddings of texts.")
 @click.argument("model")
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@ask_flags
 @load_flags
 @timeout_flag
 @json_flag
@@ -30,7 +31,7 @@ def embed(
     texts: tuple[str, ...],
     timeout_s: float | None,
     as_json: bool,
-    **settings: Unpack[LoadSettings],
+    **settings: Unpack[AskSettings],
 ) -> None:
     """Prints one vector of length 1 per TEXT, in the order given; rounded, without --json."""
     embeddings = client.embed(model, texts, timeout_s=timeout_s, **settings)

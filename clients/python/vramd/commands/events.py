@@ -6,7 +6,17 @@ import time
 
 import click
 
-from vramd import Client, Event, Evicted, LedgerChanged, ModelChanged, PressureChanged, Receipt
+from vramd import (
+    Client,
+    Event,
+    Evicted,
+    LedgerChanged,
+    ModelChanged,
+    PressureChanged,
+    QueueChanged,
+    Receipt,
+    Thrashing,
+)
 from vramd.commands import show
 from vramd.commands.connection import with_client
 from vramd.commands.settings import json_flag
@@ -49,5 +59,16 @@ def _words(event: Event) -> str:
         case PressureChanged(device, before, after, free_bytes, external_bytes, _, cause):
             sizes = f"{show.size(free_bytes)} free, {show.size(external_bytes)} of others"
             return f"{device} {before} -> {after}, {sizes}: {cause}"
+        case QueueChanged(model, queued, queued_in_all):
+            return f"{queued} wait for {model}, {queued_in_all} in all"
+        case Thrashing() as thrashing:
+            return _thrashing(thrashing)
         case None:
             return "of a kind that this version does not know"
+
+
+def _thrashing(found: Thrashing) -> str:
+    fits = (f"{one.model} with {', '.join(one.changes)} ({show.size(one.needed_bytes)})" for one in found.together)
+    cure = f"would fit together: {'; '.join(fits)}" if found.together else "no settings are known under which they fit"
+    rate = f"{found.loads_per_minute:.1f} loads per minute, {found.useful_share:.0%} of the time for answers"
+    return f"{' and '.join(found.models)} drive each other out: {rate}; {cure}"

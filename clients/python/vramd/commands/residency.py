@@ -19,18 +19,29 @@ if TYPE_CHECKING:
 
 @click.command("load", short_help="Load a model.")
 @click.argument("model")
+@click.option("--reload", is_flag=True, help="If it is loaded with other settings, give it a new process with these.")
 @load_flags
 @timeout_flag
 @json_flag
 @with_client
-def load(client: Client, model: str, timeout_s: float | None, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
-    """Loads MODEL, or joins its load; ends when it is ready. Ctrl-C leaves the load to the supervisor."""
+def load(
+    client: Client,
+    model: str,
+    reload: bool,
+    timeout_s: float | None,
+    as_json: bool,
+    **settings: Unpack[LoadSettings],
+) -> None:
+    """Loads MODEL, or joins its load; ends when it is ready. Ctrl-C leaves the load to the supervisor.
+
+    With --reload requests that run may end first, and those that wait keep their place.
+    """
     with show.progress(model) as line:
 
         def on_progress(step: LoadProgress) -> None:
             line.show(step.message or step.state.lower(), step.progress)
 
-        resident = client.load(model, on_progress=on_progress, timeout_s=timeout_s, **settings)
+        resident = client.load(model, reload=reload, on_progress=on_progress, timeout_s=timeout_s, **settings)
     _tell(resident, as_json)
 
 

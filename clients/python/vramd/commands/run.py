@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -12,6 +13,7 @@ import click
 from vramd import Client, InvalidRequest, Stream
 from vramd.commands import show
 from vramd.commands.connection import with_client
+from vramd.commands.select import model_of
 from vramd.commands.settings import answer_flags, json_flag, load_flags, timeout_flag
 from vramd.console import INTERRUPTED
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("prompt")
 @click.option("--raw", is_flag=True, help="Go on with the prompt as it stands, without the chat template.")
+@click.option("--timings", is_flag=True, help="Say on stderr where the time went.")
 @answer_flags
 @load_flags
 @timeout_flag
@@ -35,6 +38,7 @@ def run(
     model: str,
     prompt: str,
     raw: bool,
+    timings: bool,
     timeout_s: float | None,
     as_json: bool,
     **settings: Unpack[AnswerSettings],
@@ -42,26 +46,31 @@ def run(
     """Asks MODEL, and prints its answer as it comes. PROMPT "-" is read from stdin, less its last line break.
 
     The prompt is a message to a model with a chat template, and a text to go on with otherwise. Ctrl-C ends the answer.
+    Until it begins, a terminal shows what it waits for.
+    MODEL may be a task, such as task:code: the best model for it answers.
     """
     if prompt == "-":
         prompt = _read_prompt()
-    chats = not raw and client.model(model).has_chat_template
+    chats = not raw and client.model(model_of(client, model, settings, timeout_s)).has_chat_template
     ask = client.chat if chats else client.generate
-    with ask(model, prompt, timeout_s=timeout_s, **settings) as stream:
-        try:
-            if as_json:
-                _print_json(stream)
-            else:
-                _print_text(stream)
-        except KeyboardInterrupt:
-            stream.cancel()
-            sys.exit(INTERRUPTED)
+    with contextlib.ExitStack() as moving:
+        on_waiting = None if as_json else moving.enter_context(show.waiting(model))
+        with ask(model, prompt, on_waiting=on_waiting, timeout_s=timeout_s, **settings) as stream:
+            try:
+                if as_json:
+                    _print_json(stream)
+                else:
+                    first = next(stream, "")
+                    moving.close()  # the answer begins where the line was
+                    _print_text(first, stream)
+                if timings:
+                    _print_timings(stream)
+            except KeyboardInterrupt:
+                stream.cancel()
+                sys.exit(INTERRUPTED)
 
 
-def _print_text(stream: Stream) -> None:
-    with show.progress(stream.model) as line:
-        line.show("waiting", None)
-        first = next(stream, "")
+def _print_text(first: str, stream: Stream) -> None:
     try:
         click.echo(first, nl=False)
         for text in stream:
@@ -84,6 +93,16 @@ def _print_json(stream: Stream) -> None:
             indent=2,
         )
     )
+
+
+def _print_timings(stream: Stream) -> None:
+    told = stream.timeline
+    if told is None:
+        click.echo("the supervisor does not say where the time went", err=True)
+        return
+    phases = {name: seconds for name, seconds in dataclasses.asdict(told).items() if name.endswith("_s")}
+    times = (f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in phases.items() if seconds is not None)
+    click.echo(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
 
 
 def _read_prompt() -> str:

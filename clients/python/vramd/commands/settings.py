@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import click
 
+from vramd.scheduling import PREFERENCES, PRIORITIES
+
 Command = Callable[..., None]
 
 _LOAD: tuple[tuple[str, type, str], ...] = (
@@ -50,10 +52,26 @@ def load_flags(command: Command) -> Command:
     return _with_options(command, _LOAD)
 
 
+def ask_flags(command: Command) -> Command:
+    """Adds how a call waits: the further keys of `AskSettings`."""
+    return priority_flag("How urgent it is; else as the configuration says of the model.")(prefer_flag(command))
+
+
+def priority_flag(text: str) -> Callable[[Command], Command]:
+    """Adds how urgent something is; `text` says what."""
+    return click.option("--priority", type=click.Choice(list(PRIORITIES)), help=text)
+
+
+def prefer_flag(command: Command) -> Command:
+    """Adds what to do where the best model for a task is not loaded."""
+    text = "For a task: light_now takes a loaded model that suits, rather than wait for the best one."
+    return click.option("--prefer", type=click.Choice(list(PREFERENCES)), help=text)(command)
+
+
 def answer_flags(command: Command) -> Command:
     """Adds the options of an answer: the further keys of `AnswerSettings`."""
     stop = click.option("--stop", multiple=True, help="End before this text; may be given again.")
-    return stop(_with_options(command, _ANSWER))
+    return stop(_with_options(ask_flags(command), _ANSWER))
 
 
 def timeout_flag(command: Command) -> Command:

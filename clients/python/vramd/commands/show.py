@@ -4,12 +4,13 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from vramd.scheduling_values import Waiting
 from vramd.values import Receipt
 
 if TYPE_CHECKING:
@@ -101,12 +102,37 @@ class Progress:
         """Words, and the share that is done, 0 to 1. Nothing is shown here: nobody looks."""
 
 
+def looked_on() -> bool:
+    """Whether a person sees what moves on stderr."""
+    return sys.stderr.isatty() and sys.stdout.isatty()
+
+
 @contextmanager
 def progress(model: str) -> Iterator[Progress]:
     """A moving line on stderr if a person looks on; quiet otherwise."""
-    if not (sys.stderr.isatty() and sys.stdout.isatty()):
+    if not looked_on():
         yield Progress()
         return
     drawn = importlib.import_module("vramd.commands.drawing").drawn_progress
     with drawn(model) as line:
         yield line
+
+
+@contextmanager
+def waiting(model: str) -> Iterator[Callable[[Waiting], None] | None]:
+    """A moving line on stderr until an answer begins. Gives what to call back with what is waited for.
+
+    None if nobody looks on: then the supervisor need not tell.
+    """
+    if not looked_on():
+        yield None
+        return
+    with progress(model) as line:
+        line.show("waits", None)
+        yield lambda step: line.show(waiting_words(step), step.progress)
+
+
+def waiting_words(step: Waiting) -> str:
+    """What a request waits for: "waits: 3 ahead; two is DRAINING"."""
+    ahead = f"{step.ahead} ahead" if step.ahead else ""
+    return f"waits: {'; '.join(part for part in (ahead, step.message) if part)}".removesuffix(": ")

@@ -1,13 +1,16 @@
-"""`pin`, `unpin`, `keep`: how long a model stays loaded."""
+"""`pin`, `unpin`, `keep`: how long a model stays loaded, and how urgent it is."""
 
 import re
+from typing import Literal
 
 import click
 
 from vramd import Client, Model
 from vramd.commands import show
 from vramd.commands.connection import with_client
-from vramd.commands.settings import json_flag
+from vramd.commands.settings import json_flag, priority_flag
+
+Urgency = Literal["interactive", "normal", "batch"]
 
 STAYS_S = -1.0
 """What the supervisor reads as for ever."""
@@ -15,8 +18,10 @@ STAYS_S = -1.0
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def read_duration(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Seconds of 90, 90s, 10m, 1.5h, 2d; -1 of -1 and forever. Called by click."""
+def read_duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Seconds of 90, 90s, 10m, 1.5h, 2d; -1 of -1 and forever; None if it was not given. Called by click."""
+    if value is None:
+        return None
     if value in ("-1", "forever"):
         return STAYS_S
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", value.strip(), re.ASCII)
@@ -43,26 +48,33 @@ def unpin(client: Client, model: str, as_json: bool) -> None:
     _tell(client.update(model, pinned=False), as_json, "is not pinned")
 
 
-@click.command("keep", short_help="Say how long an idle model stays.")
+@click.command("keep", short_help="Say how long an idle model stays, and how urgent it is.")
 @click.argument("model")
 @click.option(
     "--alive",
     metavar="TIME",
     callback=read_duration,
-    required=True,
     help="90s, 10m, 2h; 0 leaves at once, -1 or forever stays.",
 )
+@priority_flag("How urgent its requests are that do not say.")
 @json_flag
 @with_client
-def keep(client: Client, model: str, alive: float, as_json: bool) -> None:
-    """MODEL stays for so long after its last use, until the supervisor ends."""
-    if alive == STAYS_S:
-        words = "stays"
-    elif alive == 0:
-        words = "leaves at once after its use"
-    else:
-        words = f"stays {show.duration(alive)} after its last use"
-    _tell(client.update(model, keep_alive_s=alive), as_json, words)
+def keep(client: Client, model: str, alive: float | None, priority: Urgency | None, as_json: bool) -> None:
+    """MODEL stays for so long after its last use, or its requests are so urgent, until the supervisor ends."""
+    words = [] if alive is None else [_staying(alive)]
+    if priority is not None:
+        words.append(f"has {priority} requests")
+    if not words:
+        raise click.UsageError("nothing is to change: give --alive, --priority or both.")
+    _tell(client.update(model, keep_alive_s=alive, priority=priority), as_json, " and ".join(words))
+
+
+def _staying(alive_s: float) -> str:
+    if alive_s == STAYS_S:
+        return "stays"
+    if alive_s == 0:
+        return "leaves at once after its use"
+    return f"stays {show.duration(alive_s)} after its last use"
 
 
 def _tell(model: Model, as_json: bool, words: str) -> None:

@@ -1,0 +1,34 @@
+"""`vramd replay`: tells a new scheduler what a recorded one was told, and compares what it does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vramd.commands.asking import ask
+from vramd.commands.settings import json_flag
+
+
+@click.command("replay", short_help="Check that a recording of `serve --record` happens again.")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_flag
+def replay(file: Path, as_json: bool) -> None:
+    """Feeds the events of FILE to the scheduler; exit code 1 if it wants anything else than was recorded.
+
+    Prints the first difference. Needs no supervisor and loads nothing.
+    """
+    found: dict[str, Any] = ask("replay", "--", str(file))
+    difference = found["difference"]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif difference:
+        click.echo(f"event {difference['event_number']}: {difference['event']}")
+        click.echo(f"recorded by vramd {found['version']}: {difference['recorded'] or 'nothing more'}")
+        click.echo(f"now: {difference['now'] or 'nothing more'}")
+    else:
+        click.echo(f"the same: {found['actions']} actions of {found['events']} events")
+    if found["unanswered"] and not as_json:
+        click.echo("the recording ends with an event whose actions it has not: it was broken off, or its core failed")
+    if difference:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,105 @@
+"""`vramd simulate`: what a configuration would do with a traffic, on a virtual clock."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vramd.commands import show
+from vramd.commands.asking import ask, option
+from vramd.commands.settings import json_flag
+
+
+@click.command("simulate", short_help="Say what a configuration would do with a traffic.")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("traffic", type=click.Path(path_type=Path))
+@click.option("--seed", type=int, help="Other dice than the traffic's.")
+@click.option("--device", "devices", multiple=True, metavar="DEVICE=SIZE", help="Size of a device: gpu0=8GiB.")
+@click.option("--png", type=click.Path(path_type=Path), help="Draw the timeline here.")
+@click.option("--record", type=click.Path(path_type=Path), help="Write events and actions here, for replay.")
+@json_flag
+def simulate(
+    config: Path,
+    traffic: Path,
+    seed: int | None,
+    devices: tuple[str, ...],
+    png: Path | None,
+    record: Path | None,
+    as_json: bool,
+) -> None:
+    """Runs hours of TRAFFIC in seconds: the scheduler is the real one, devices, models and time are not.
+
+    Needs no supervisor and loads nothing. Both files are TOML; docs/simulation.md describes them.
+    """
+    sizes = [text for device in devices for text in option("device", device)]
+    files = (*option("png", png and png.absolute()), *option("record", record and record.absolute()))
+    found: dict[str, Any] = ask("simulate", *option("seed", seed), *sizes, *files, "--", str(config), str(traffic))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    requests, swaps = found["requests"], found["swaps"]
+    refused = sum(requests["refused"].values())
+    click.echo(f"{show.duration(found['duration_s'])} of traffic, seed {found['seed']}")
+    click.echo(f"{requests['asked']} requests, {requests['answered']} answered, {refused} refused\n")
+    rows = [_row(model, one) for model, one in found["models"].items()]
+    show.table(("MODEL", *_COLUMNS), [*rows, _row("all", _all(found))], "nobody asked for anything")
+    click.echo()
+    for reason, times in requests["refused"].items():
+        click.echo(f"refused {times} times: {reason}")
+    click.echo(
+        f"{swaps['loads']} loads, {swaps['loads_per_minute']:.2f} per minute; "
+        f"loading took {swaps['loading_share']:.0%} of the models' time, working {swaps['working_share']:.0%}"
+    )
+    for one in swaps["evicted_for"]:
+        click.echo(f"{one['model']} had to go for {one['for']} {one['times']} times")
+    for device, book in found["devices"].items():
+        peak, budget, mean = (show.size(book[f"{name}_bytes"]) for name in ("peak", "budget", "mean"))
+        click.echo(f"{device}: {peak} of {budget} promised at most, {mean} on average")
+    if thrash := found["thrash"]:
+        click.echo(f"thrash was told {len(thrash)} times, last after {thrash[-1]['at_s']:.0f} s: {thrash[-1]['cause']}")
+    click.echo()
+    for line in _timeline(found["timeline"]):
+        click.echo(line)
+
+
+_COLUMNS = (
+    "ASKED>",
+    "ANSWERED>",
+    "REFUSED>",
+    "LOADS>",
+    "WAIT P50>",
+    "P99>",
+    "MAX>",
+    "FIRST TOKEN P50>",
+    "P99>",
+    "MAX>",
+)
+
+
+def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (figures["asked"], figures["answered"], sum(figures["refused"].values()), figures["loads"])
+    spans = (figures[kind] or {} for kind in ("wait", "first_token"))
+    times = [_seconds(span.get(f"{share}_s")) for span in spans for share in ("p50", "p99", "max")]
+    return (name, *map(str, counts), *times)
+
+
+def _all(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {**found["requests"], **{name: found[name] for name in ("wait", "first_token")}, **found["swaps"]}
+
+
+def _seconds(given: float | None) -> str:
+    return "-" if given is None else f"{given:.2f} s"
+
+
+def _timeline(drawn: Mapping[str, Any]) -> Iterator[str]:
+    """A line of signs for each model and its loads below, all beside the longest queue."""
+    width = max(len(name) for name in ("waiting", *drawn["models"]))
+    signs = ", ".join(f"{sign} {meaning}" for sign, meaning in drawn["signs"].items())
+    yield f"each column is {drawn['column_s']:.0f} s: {signs}; below, loads and the most that waited"
+    for model, rows in drawn["models"].items():
+        yield f"{model:>{width}} |{rows['doing']}|"
+        if rows["loads"].strip():
+            yield f"{'loads':>{width}} |{rows['loads']}|"
+    yield f"{'waiting':>{width}} |{drawn['waiting']}|"

@@ -1,0 +1,247 @@
+"""Gives room to those who wait for it: who begins, who has to go for whom, who is told that it never will. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from vramd_proto.v1.reasons import Reason
+
+from . import announcements
+from .actions import Evicted, FindTogether, Reserve, SetTimer, Spawn
+from .callers import drain
+from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
+from .decisions import Decision as Record
+from .decisions import DecisionKind, Rejected
+from .errors import Refusal, in_words
+from .events import AnnouncementExpired, LoadLimitReached, PatienceEnded
+from .exclusion import make_way
+from .holders import attainable, holders
+from .line import BOUND_FACTORS
+from .lives import load, stop
+from .lobby import Waiting
+from .policy import victims
+from .pressure import OTHERS, WINDOW_S
+from .quote import Plan
+from .room import Begin, Decision, Evict, Wait, Wish, find_room, with_nearest
+from .state import Announcement, Entry, ModelState
+from .world import World
+
+
+def find_rooms(world: World) -> None:
+    """Goes through all that wait for room, in their order; who waits for a device lets nobody overtake it there."""
+    taken: set[str] = set()
+    while waits := world.lobby.first(taken):
+        if isinstance(waits, Announcement):
+            wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
+        else:
+            wish = Wish(waits.model, [plan.quote.needs for plan in waits.plans])
+        decision = find_now(world, wish)
+        if isinstance(waits, Waiting) and waits.gentle and not isinstance(decision, Begin):
+            world.stop_waiting(world.entries[waits.model])
+            world.move(world.entries[waits.model], ModelState.UNLOADED, "there is no room for it beside the others")
+            continue
+        if isinstance(decision, Evict | Wait):
+            taken |= set(decision.missing_bytes) or {device for way in wish.ways for device in way}
+        if isinstance(decision, Evict):
+            evict(world, wish.name, _lacks(wish, decision), decision.incarnations, decision.missing_bytes)
+        elif isinstance(decision, Wait) and decision.drain:
+            _wait_or_drain(world, waits, wish, decision)
+        if isinstance(waits, Announcement):
+            _answer(world, waits, decision)
+        else:
+            _go_on(world, waits, decision)
+
+
+def find_now(world: World, wish: Wish) -> Decision:
+    """Finds room for a wish. Three things beside that make a load wait, and never have it refused for want of memory.
+
+    1. A device whose headroom others need takes no load: there is another way, or it waits for the device to reopen.
+       Idle models go for it meanwhile, so that this comes sooner.
+    2. What fits beside what others take now, but not beside the most that they took within the last minute, waits.
+    3. Models that may not be there beside it have to go first.
+    """
+    held = holders(world, for_load=wish.is_load)
+    decision = find_room(wish, world.ledger, held)
+    if not wish.is_load or (isinstance(decision, Refusal) and decision.reason is Reason.MODEL_TOO_LARGE):
+        return decision
+    closed = {device for way in wish.ways for device, need in way.items() if need and world.is_closed(device)}
+    ways = [place for place, way in enumerate(wish.ways) if not any(way.get(device) for device in closed)]
+    if closed:  # 1
+        detour = replace(wish, ways=[wish.ways[place] for place in ways])
+        around = find_room(detour, world.ledger, held) if ways else None
+        if around and not isinstance(around, Refusal):
+            decision = replace(around, way=ways[around.way])
+        elif isinstance(decision, Begin | Refusal):
+            shut = next(place for place in range(len(wish.ways)) if place not in ways)
+            return Wait({}, f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}", shut)
+    leaving = decision.incarnations if isinstance(decision, Evict) else ()
+    leaving = decision.drain if isinstance(decision, Wait) else leaving
+    if isinstance(decision, Begin) or (leaving and not isinstance(decision, Refusal)):
+        way = wish.ways[decision.way]
+        # Nobody is sent away for a room that would not be used yet.
+        gone = held.own | held.going | set(leaving) if leaving else held.own
+        free = {d: world.ledger.steady_free_bytes(d) + world.ledger.held_bytes(gone, d) for d in way}
+        if missing := {device: need - free[device] for device, need in way.items() if need > free[device]}:  # 2
+            words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
+            return Wait(missing, words, decision.way)
+    if isinstance(decision, Begin):
+        return make_way(world, world.entries[wish.name]) or decision  # 3
+    return decision
+
+
+def _lacks(wish: Wish, decision: Evict) -> str:
+    lacks = ", ".join(f"{in_words(size)} on {device}" for device, size in decision.missing_bytes.items())
+    return f"{wish.name} lacks {lacks}" if lacks else decision.why
+
+
+def _wait_or_drain(world: World, waits: Waiting | Announcement, wish: Wish, decision: Wait) -> None:
+    """Busy models are sent away for what has waited long enough, once each of them was there for its least time.
+
+    So that a load begins within the starvation bound, whatever the others do, the time to drain is taken off the wait.
+    """
+    scheduling = world.config.scheduling
+    bound_s = scheduling.starvation_bound_s * BOUND_FACTORS[waits.priority]
+    least_s = [(world.processes[one].ready_s or 0.0) + scheduling.minimum_residency_s for one in decision.drain]
+    if isinstance(waits, Waiting) and not world.entries[waits.model].queue:
+        return  # nobody is sent away for nobody
+    when_s = max(waits.since_s + max(0.0, bound_s - scheduling.drain_s), *least_s)
+    if when_s > world.now_s:
+        world.emit(SetTimer(PatienceEnded(when_s, waits.turn)))
+        return
+    waited_s = world.now_s - waits.since_s
+    cause = f"{wish.name} has waited for {waited_s:.1f} s"
+    evict(world, wish.name, cause, decision.drain, decision.missing_bytes)
+
+
+def _answer(world: World, announcement: Announcement, decision: Decision) -> None:
+    """Writes the row of a reservation that has its room, or tells its caller that it never will."""
+    if isinstance(decision, Begin):
+        announcements.leave_line(world, announcement.request)
+        world.announce(announcement)
+        world.emit(SetTimer(AnnouncementExpired(world.now_s + announcement.ttl_s, announcement.id)))
+        world.emit(Reserve(announcement.request, announcement.id))
+    elif isinstance(decision, Refusal):
+        announcements.refuse(world, announcement, decision)
+
+
+def _go_on(world: World, waiting: Waiting, decision: Decision) -> None:
+    entry = world.entries[waiting.model]
+    if isinstance(decision, Begin):
+        _begin(world, entry, waiting, waiting.plans[decision.way])
+    elif isinstance(decision, Refusal):
+        give_up(world, entry, with_nearest(decision, waiting.nearest))
+    elif isinstance(decision, Wait) and waiting.told != decision.message:
+        waiting.told = decision.message
+        world.report(entry, None, decision.message)
+
+
+def give_up(world: World, entry: Entry, why: Refusal) -> None:
+    """A load that waits will not come: everybody who waits for it hears why."""
+    world.stop_waiting(entry)
+    world.record_refusal(entry.model.id, why)
+    world.refuse_queue(entry, why)
+    world.move(entry, ModelState.UNLOADED, why.message)
+
+
+def relieve(world: World) -> None:
+    """Gives others back what they need of a headroom: idle models go, all of them if that is still too little."""
+    while world.short:
+        device, short_bytes = world.short.popitem()
+        idle = holders(world, for_load=False).idle
+        picked = victims(idle, {device: short_bytes})
+        if picked is None:
+            picked = tuple(candidate.incarnation for candidate in idle if candidate.held_bytes.get(device))
+        evict(world, OTHERS, f"{device} lacks {in_words(short_bytes)} of its headroom", picked, {device: short_bytes})
+
+
+def evict(world: World, name: str, why: str, incarnations: Iterable[int], missing_bytes: Mapping[str, int]) -> None:
+    """Has these go, each with a record of why it was this one and none of the others."""
+    if waiting := world.waiting.get(name):
+        waiting.room_from_s = min(waiting.room_from_s, world.now_s)
+    lacking = {f"lacking_on_{device}_bytes": float(size) for device, size in missing_bytes.items()}
+    chosen = tuple(incarnations)
+    spared = _spared(world, chosen)
+    for victim in chosen:
+        owner = world.owners.get(victim)
+        if owner is None:
+            spare, world.spare = world.processes[victim], None
+            stop(world, spare, f"a spare stands in the way of {name}")
+            continue
+        busy = bool(world.processes[victim].in_flight or owner.queue)
+        chosen_for = "was there the longest among the busy" if busy else "was least recently used among the idle"
+        reason = f"{why}; {owner.model.id} {chosen_for}"
+        world.emit(Evicted(owner.model.id, victim, name, reason))
+        held = {f"held_on_{device}_bytes": float(size) for device, size in world.ledger.rows[victim].items()}
+        idle_s = {} if busy else {"idle_s": world.now_s - world.processes[victim].last_used_s}
+        numbers = {**lacking, **held, **idle_s}
+        world.decide(Record(DecisionKind.EVICT, owner.model.id, reason, victim, name, numbers, spared))
+        world.loads.evicted(world.now_s, owner.model.id, name)
+        drain(world, owner, f"evicted for {name}")
+    _look_for_ping_pong(world)
+
+
+def _look_for_ping_pong(world: World) -> None:
+    if found := world.loads.ping_pong(world.now_s):
+        models = [world.entries[model].model for model in found.models if model in world.entries]
+        world.ping_pongs[found.models] = found
+        world.emit(FindTogether(models, attainable(world)))
+
+
+def _spared(world: World, chosen: tuple[int, ...]) -> tuple[Rejected, ...]:
+    held = holders(world, for_load=True)
+    idle = {one.incarnation: "was used later, or holds nothing where it is missing" for one in held.idle}
+    others = {one.incarnation: "is busy" for one in held.busy} | dict.fromkeys(held.coming, "is being loaded")
+    others |= dict.fromkeys(held.going, "is on its way out") | idle
+    return tuple(
+        Rejected(f"evict {entry.model.id}", others.get(incarnation, "is pinned or held"))
+        for incarnation, entry in world.owners.items()
+        if incarnation not in chosen
+    )
+
+
+def _begin(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
+    """Promises the bytes, then starts a process, or takes the spare."""
+    world.stop_waiting(entry)
+    world.last_begun_s = world.now_s
+    incarnation, world.spare = world.spare, None
+    fresh = incarnation is None
+    if incarnation is None:
+        incarnation = world.incarnate()
+    incarnation.plan = plan
+    incarnation.begun_s = world.now_s
+    incarnation.room_from_s = min(waiting.room_from_s, world.now_s)
+    incarnation.keep_alive_s = DEFAULT_KEEP_ALIVE_S
+    entry.current = incarnation
+    keep(entry, waiting.options)
+    world.owners[incarnation.id] = entry
+    world.promise(incarnation, plan.quote.needs, f"{entry.model.id} is to be loaded")
+    _record(world, entry, waiting, plan)
+    world.emit(SetTimer(LoadLimitReached(world.now_s + world.config.server.load_deadline_s, incarnation.id)))
+    if incarnation.pid:
+        load(world, entry, incarnation)
+        return
+    world.move(entry, ModelState.STARTING, "there is room")
+    if fresh:
+        world.emit(Spawn(incarnation.id))
+
+
+def _record(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
+    assert entry.current is not None
+    model, incarnation = entry.model.id, entry.current.id
+    numbers = {f"{device}_bytes": float(need) for device, need in plan.quote.needs.items()}
+    numbers["waited_s"] = world.now_s - waiting.since_s
+    places = " and ".join(f"{in_words(need)} on {device}" for device, need in plan.quote.needs.items())
+    rejected = tuple(
+        Rejected(f"on {', '.join(other.settings.devices)}", "there was less room, or this way was as good")
+        for other in waiting.plans
+        if other is not plan
+    )
+    cause = f"it is asked for and has its room: {places} ({plan.quote.source.value})"
+    world.decide(Record(DecisionKind.LOAD, model, cause, incarnation, "", numbers, rejected))
+    if plan.degraded:
+        world.decide(Record(DecisionKind.DEGRADE, model, "; ".join(plan.degraded), incarnation, "", numbers))
+
+
+def keep(entry: Entry, options: LoadOptions) -> None:
+    """How long a caller wants a model to stay."""
+    if entry.current and options.keep_alive_s is not None:
+        entry.current.keep_alive_s = options.keep_alive_s

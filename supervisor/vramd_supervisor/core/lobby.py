@@ -1,0 +1,82 @@
+"""All that wait for room on the devices: loads whose ways are known, and announced reservations. Pure.
+
+One line for each set of devices, so that what need not be looked at is not: of those that want the same devices only
+the first can have its room next, and who waits for a device lets nobody overtake it there.
+"""
+
+import math
+from collections.abc import Collection
+
+from .catalog import LoadOptions
+from .line import Line, Priority
+from .quote import Plan
+from .state import Announcement
+
+
+class Waiting:
+    """A load that has no process yet: it waits for its plans, then for room."""
+
+    def __init__(self, model: str, options: LoadOptions, turn: int, priority: Priority, since_s: float) -> None:
+        self.model = model
+        self.options = options
+        self.turn = turn
+        """Its place among all that wait for room."""
+        self.priority = priority
+        self.since_s = since_s
+        """The moment it was first asked for."""
+        self.plans: tuple[Plan, ...] = ()
+        self.nearest: tuple[Plan, ...] = ()
+        """What would fit, if none of the plans can."""
+        self.room_from_s = math.inf
+        """The moment from which others were sent away for it."""
+        self.gentle = False
+        """Nobody asked for it: it goes without rather than that others have to leave."""
+        self.wanted = False
+        """Somebody waits for it at this moment, as far as those who look for room know."""
+        self.told = ""
+        """What its callers were last told."""
+
+    @property
+    def order(self) -> int:
+        """Its place in the line."""
+        return self.turn
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """All that one of its ways would touch."""
+        return frozenset(device for plan in self.plans for device in plan.quote.devices)
+
+
+class Lobby:
+    """Every call takes the same time, however many wait."""
+
+    def __init__(self, age_s: float) -> None:
+        """`age_s` is how long something waits to become as urgent as the next priority."""
+        self._age_s = age_s
+        self._lines: dict[frozenset[str], Line[Waiting | Announcement]] = {}
+        self._places: dict[int, frozenset[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, waits: Waiting | Announcement) -> bool:
+        return waits.order in self._places
+
+    def add(self, waits: Waiting | Announcement, devices: Collection[str]) -> None:
+        """Lets something wait for these devices."""
+        where = self._places[waits.order] = frozenset(devices)
+        self._lines.setdefault(where, Line(self._age_s)).add(waits)
+
+    def remove(self, waits: Waiting | Announcement) -> None:
+        """It waits no longer; harmless if it did not."""
+        where = self._places.pop(waits.order, None)
+        if where is not None:
+            self._lines[where].remove(waits.order)
+            if not self._lines[where]:
+                del self._lines[where]
+
+    def first(self, taken: Collection[str]) -> Waiting | Announcement | None:
+        """Who is next among those that want none of the devices that are taken."""
+        open_lines = [line for devices, line in self._lines.items() if devices.isdisjoint(taken)]
+        heads = [(line.key(head := line.first()), head) for line in open_lines]
+        return min(heads, key=lambda one: one[0])[1] if heads else None

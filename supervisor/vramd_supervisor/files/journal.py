@@ -1,0 +1,143 @@
+"""Keeps what was decided, in one SQLite file that outlives the supervisor. Decides nothing."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.decisions import Decision, DecisionKind, Rejected
+from .book import BUSY_S, Book, Layout, UnusableBookError
+
+LAYOUT = 1
+"""Of the tables, and of the kinds of decisions."""
+ROWS_KEPT = 20_000
+BYTES_KEPT = 16 << 20
+
+_FORGOTTEN_AT_ONCE = 10
+"""One in so many goes when there are too many bytes: to forget one by one would be done for each that comes."""
+
+_TABLES = {
+    # Only the oldest are ever deleted: the numbers are without gaps, and none is used again.
+    "decisions": """(
+        number INTEGER PRIMARY KEY,
+        time_s REAL NOT NULL,
+        kind TEXT NOT NULL,
+        model TEXT NOT NULL,
+        incarnation INTEGER NOT NULL,
+        for_whom TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        numbers TEXT NOT NULL,
+        rejected TEXT NOT NULL
+    )""",
+}
+
+_COLUMNS = "time_s, kind, model, incarnation, for_whom, cause, numbers, rejected"
+_APPEND = f"INSERT INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names of ours
+_NEWEST = f"""
+    SELECT number, {_COLUMNS} FROM decisions WHERE ?1 IN ('', model) ORDER BY number DESC LIMIT ?2
+"""  # noqa: S608  names of ours
+_SPAN = "SELECT coalesce(min(number), 1), coalesce(max(number), 0) FROM decisions"
+_FORGET = "DELETE FROM decisions WHERE number < ?"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One decision as the journal has it."""
+
+    number: int
+    """Counts up, over restarts too."""
+    time_s: float
+    """Unix time."""
+    decision: Decision
+
+
+class Journal:
+    """The last decisions; see `Book` for how long calls take, and what becomes of a file that is damaged.
+
+    The oldest are forgotten past `rows_kept`, and past `bytes_kept` of the file; the last one stays, however large.
+    """
+
+    def __init__(
+        self, path: Path, rows_kept: int = ROWS_KEPT, bytes_kept: int = BYTES_KEPT, busy_s: float = BUSY_S
+    ) -> None:
+        self.rows_kept = rows_kept
+        self._bytes_kept = bytes_kept
+        layout = Layout(LAYOUT, _TABLES, "decisions are not kept", "so what was decided before is not listed")
+        self._book = Book(path, layout, busy_s)
+
+    def append(self, decided: Sequence[tuple[float, Decision]]) -> None:
+        """Adds decisions in this order, each with its Unix time: all of them or none."""
+        rows = [_row(time_s, decision) for time_s, decision in decided]
+
+        def work(book: sqlite3.Connection) -> None:
+            with book:
+                book.execute("BEGIN IMMEDIATE")
+                book.executemany(_APPEND, rows)
+                self._forget(book)
+
+        self._book.use("written", work, None)
+
+    def newest(self, model: str, limit: int) -> list[Record]:
+        """At most `limit` decisions about a model, or about all for an empty id; newest first."""
+        return self._book.use("read", lambda book: _read(book, model, limit), [])
+
+    def _forget(self, book: sqlite3.Connection) -> None:
+        """In the transaction that has added something."""
+        [(_, last)] = book.execute(_SPAN).fetchall()
+        book.execute(_FORGET, (last - self.rows_kept + 1,))
+        while _used_bytes(book) > self._bytes_kept:
+            [(first, last)] = book.execute(_SPAN).fetchall()
+            if first >= last:
+                return
+            book.execute(_FORGET, (first + 1 + (last - first) // _FORGOTTEN_AT_ONCE,))
+
+
+def _used_bytes(book: sqlite3.Connection) -> int:
+    """Of the file, without the pages that further decisions will take."""
+    [pages, free, page_bytes] = (
+        book.execute(f"PRAGMA {name}").fetchall()[0][0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * page_bytes)
+
+
+def _row(time_s: float, decision: Decision) -> tuple[float, str, str, int, str, str, str, str]:
+    return (
+        time_s,
+        decision.kind.value,
+        _text(decision.model),
+        decision.incarnation,
+        _text(decision.for_whom),
+        _text(decision.cause),
+        json.dumps(dict(decision.numbers)),
+        json.dumps([[one.what, one.why] for one in decision.rejected]),
+    )
+
+
+def _text(text: str) -> str:
+    """As SQLite takes it: names of files that are no UTF-8 come with surrogates."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _read(book: sqlite3.Connection, model: str, limit: int) -> list[Record]:
+    try:
+        return [_record(*row) for row in book.execute(_NEWEST, (model, limit)).fetchall()]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnusableBookError(f"a decision in it cannot be read: {error}") from error
+
+
+def _record(
+    number: int,
+    time_s: float,
+    kind: str,
+    model: str,
+    incarnation: int,
+    for_whom: str,
+    cause: str,
+    numbers: str,
+    rejected: str,
+) -> Record:
+    """Raises ValueError, TypeError or AttributeError for what was never written so."""
+    amounts = {str(name): float(amount) for name, amount in json.loads(numbers).items()}
+    others = tuple(Rejected(_text(what), _text(why)) for what, why in json.loads(rejected))
+    return Record(number, time_s, Decision(DecisionKind(kind), model, cause, incarnation, for_whom, amounts, others))

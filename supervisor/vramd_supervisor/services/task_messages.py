@@ -1,0 +1,48 @@
+"""Wishes and choices of a model, to and from public messages. Translates, decides nothing."""
+
+from vramd_proto.v1 import load_pb2, model_pb2
+
+from ..core.tasks import Choice, Wish
+from .validation import MOST_TOKENS, bad
+
+MOST_CHARACTERS = 64
+
+
+def wish(request: model_pb2.SelectModelRequest) -> Wish:
+    """What is asked for. Raises RefusedError."""
+    if request.context_tokens > MOST_TOKENS:
+        bad("context_tokens", f"{request.context_tokens} is not from 0 to {MOST_TOKENS}")
+    return Wish(
+        named("task", request.task),
+        _words("role", request.role),
+        request.context_tokens,
+        light_now=request.prefer == load_pb2.PREFER_LIGHT_NOW,
+    )
+
+
+def named(field: str, task: str) -> str:
+    """The name of a task, if it can be one. Raises RefusedError."""
+    if not any(character.isalnum() for character in task):
+        bad(field, "names no task, such as code_generation, dialogue or math")
+    return _words(field, task)
+
+
+def _words(field: str, text: str) -> str:
+    if len(text) > MOST_CHARACTERS or not text.isprintable():
+        bad(field, f"is not at most {MOST_CHARACTERS} printable characters")
+    return text
+
+
+def choice(chosen: Choice) -> model_pb2.SelectModelResponse:
+    """The model that was chosen, and why."""
+    return model_pb2.SelectModelResponse(
+        model=chosen.model,
+        score=chosen.score,
+        loaded=chosen.loaded,
+        fits=chosen.fits,
+        reasons=chosen.reasons,
+        considered=[
+            model_pb2.Considered(model=other.model, score=other.score, why_not=other.why_not)
+            for other in chosen.considered
+        ],
+    )

@@ -1,0 +1,183 @@
+"""Finds the model for a task: asks the pure rules, and how the few best candidates would fit."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TypeAlias
+
+from vramd_proto.v1 import load_pb2
+
+from ..core.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile
+from ..core.errors import Refusal, RefusedError, in_words
+from ..core.foresight import Foresight, foresee
+from ..core.holders import attainable
+from ..core.line import Priority
+from ..core.placement import UNKNOWN_CONTEXT_TOKENS
+from ..core.state import COMING, Entry, ModelState, RequestKind, has_place
+from ..core.tasks import Candidate, Choice, Fit, Readiness, Wish, choose, task_of
+from ..loop import Loop
+from ..workers.planning import Planning
+from . import task_messages
+from .status import incident
+
+log = logging.getLogger(__name__)
+
+PREFIX = "task:"
+PLAN_S = 5.0
+"""So long a choice may wait for the plans of candidates; a plan that takes longer is there for the next time."""
+MOST_PLANNED = 4
+"""Candidates that are planned for one choice."""
+
+_Found: TypeAlias = tuple[Fit, str]
+"""A fit, and the words for it."""
+
+
+class TaskRouter:
+    """For the event loop's thread."""
+
+    def __init__(self, loop: Loop, planning: Planning, load_deadline_s: float) -> None:
+        self._loop = loop
+        self._planning = planning
+        self._load_deadline_s = load_deadline_s
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        """By task: the load of its best model, while a lighter one answers."""
+        self._plans: set[asyncio.Task[_Found]] = set()
+
+    async def resolve(
+        self, model: str, scheduling: load_pb2.Scheduling | None, options: LoadOptions | None = None
+    ) -> str:
+        """The id of the model that a call is for: of "task:NAME" the one that is chosen, else the one given.
+
+        With PREFER_LIGHT_NOW it does not wait where a loaded model suits: the better one is loaded in the background.
+        That begins when the caller next waits, so who asks for his place at once has it before. Raises RefusedError.
+        """
+        if not model.startswith(PREFIX) or model in self._loop.core.world.entries:
+            return model
+        asked = options or LoadOptions()
+        task = task_messages.named("model", model.removeprefix(PREFIX))
+        wish = Wish(task, context_tokens=asked.context_tokens or 0)
+        if scheduling is not None and scheduling.prefer == load_pb2.PREFER_LIGHT_NOW:
+            quick = _accepted(choose(list(self._candidates(asked).values()), replace(wish, light_now=True)))
+            if quick.better:
+                self._begin_load(wish, asked)
+                return quick.model
+        return (await self.select(wish, asked)).model
+
+    async def select(self, wish: Wish, options: LoadOptions) -> Choice:
+        """The best model for a wish. Raises RefusedError.
+
+        Candidates are taken to fit until they come out best; then it is computed, which takes seconds at most.
+        """
+        end_s = self._loop.now_s() + PLAN_S
+        known: dict[str, _Found] = {}
+        while True:
+            candidates = self._candidates(options)
+            for id_, found in known.items():
+                if id_ in candidates and candidates[id_].fit is Fit.LIKELY:
+                    candidates[id_] = replace(candidates[id_], fit=found[0], about_fit=found[1])
+            choice = _accepted(choose(list(candidates.values()), wish))
+            left_s = end_s - self._loop.now_s()
+            if candidates[choice.model].fit is not Fit.LIKELY or len(known) == MOST_PLANNED or left_s <= 0:
+                return choice
+            planned = await self._planned(choice.model, wish, options, left_s)
+            if planned is None:
+                return choice
+            known[choice.model] = planned
+
+    def _candidates(self, options: LoadOptions) -> dict[str, Candidate]:
+        """Every model that is listed, as it is at this moment."""
+        world = self._loop.core.world
+        room_bytes = sum(max(0, size) for size in attainable(world).values())
+        listed = ((id_, entry) for id_, entry in sorted(world.entries.items()) if entry.listed)
+        return {id_: _candidate(entry, options, room_bytes) for id_, entry in listed}
+
+    async def _planned(self, model: str, wish: Wish, options: LoadOptions, within_s: float) -> _Found | None:
+        """Whether a model fits, computed; None if that takes longer."""
+        entry = self._loop.core.world.entries[model]
+        plan = asyncio.get_running_loop().create_task(self._plan(entry, _for_context(entry.model, wish, options)))
+        self._plans.add(plan)
+        plan.add_done_callback(self._plans.discard)
+        await asyncio.wait({plan}, timeout=within_s)
+        return plan.result() if plan.done() else None
+
+    async def _plan(self, entry: Entry, options: LoadOptions) -> _Found:
+        try:
+            ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world))
+        except Exception:  # nobody may be left to hear of it
+            incident_id, ways = incident(f"a fault while {entry.model.id} was quoted")
+            log.exception("incident %s", incident_id)
+        if isinstance(ways, Refusal):
+            return Fit.NOT, ways.message
+        foreseen = foresee(self._loop.core.world, entry, ways)
+        if not foreseen.fits:
+            return Fit.NOT, foreseen.message
+        if foreseen.victims or foreseen.message:
+            return Fit.AFTER_OTHERS, _after(foreseen)
+        return Fit.NOW, "there is room for it"
+
+    def _begin_load(self, wish: Wish, options: LoadOptions) -> None:
+        """One load at a time for each task."""
+        task = task_of(wish.task)
+        if task not in self._loads:
+            self._loads[task] = asyncio.get_running_loop().create_task(self._load_best(wish, options))
+            self._loads[task].add_done_callback(lambda _: self._loads.pop(task))
+
+    async def _load_best(self, wish: Wish, options: LoadOptions) -> None:
+        try:
+            choice = await self.select(wish, options)
+            if choice.loaded or not choice.fits:
+                return
+            log.info("%s is loaded for the task %s, while a lighter model answers", choice.model, wish.task)
+            limit_s = self._load_deadline_s
+            async with self._loop.asked(choice.model, RequestKind.LOAD, limit_s, options, Priority.NORMAL) as ticket:
+                await ticket.outcome
+        except RefusedError as error:
+            log.warning("no better model is loaded for the task %s: %s", wish.task, error)
+        except Exception:  # nobody waits for it
+            incident_id, _ = incident("a fault in a load for a task")
+            log.exception("incident %s", incident_id)
+
+
+def _candidate(entry: Entry, options: LoadOptions, room_bytes: int) -> Candidate:
+    """A model as it is at this moment; `room_bytes` is what all devices together could give."""
+    model, current = entry.model, entry.current
+    file = model.source if isinstance(model.source, ModelFile) else None
+    if file and file.problem:
+        return Candidate(model, hindrance=file.problem.text)
+    if entry.state is ModelState.READY and current and current.plan:
+        readiness = Readiness.LOADED if has_place(entry) else Readiness.BUSY
+        if differences := current.plan.settings.differences(options):
+            words = f"it is loaded with other settings: {differences}"
+            return Candidate(model, readiness, Fit.NOT, words, current.context_tokens)
+        return Candidate(model, readiness, Fit.NOW, context_tokens=current.context_tokens)
+    trained_tokens = file.trained_context_tokens if file else 0
+    if entry.state in COMING and current and current.plan:
+        context_tokens = current.plan.settings.context_tokens
+        return Candidate(model, Readiness.COMING, Fit.NOW, "its load has begun", context_tokens)
+    if file and file.size_bytes > room_bytes:
+        words = f"its file has {in_words(file.size_bytes)}, and all devices could give {in_words(room_bytes)}"
+        return Candidate(model, fit=Fit.NOT, about_fit=words, context_tokens=trained_tokens)
+    readiness = Readiness.COMING if entry.state is ModelState.QUEUED else Readiness.ABSENT
+    return Candidate(model, readiness, about_fit="there may be room for it", context_tokens=trained_tokens)
+
+
+def _for_context(model: Model, wish: Wish, options: LoadOptions) -> LoadOptions:
+    """The options of a load, with the context that is needed where the usual one is shorter."""
+    trained_tokens = model.source.trained_context_tokens if isinstance(model.source, ModelFile) else 0
+    usual_tokens = min(trained_tokens or UNKNOWN_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+    given_tokens = options.over(model.options).context_tokens
+    if (given_tokens or usual_tokens) >= wish.context_tokens:
+        return options
+    return replace(options, context_tokens=wish.context_tokens)
+
+
+def _after(foreseen: Foresight) -> str:
+    if not foreseen.victims:
+        return foreseen.message
+    return f"there is room once {' and '.join(victim.model for victim in foreseen.victims)} has gone"
+
+
+def _accepted(found: Choice | Refusal) -> Choice:
+    if isinstance(found, Refusal):
+        raise RefusedError(found)
+    return found

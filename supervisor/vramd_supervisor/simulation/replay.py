@@ -1,0 +1,156 @@
+"""`vramd replay FILE`: tells a new core what another one was told, and compares what it answers.
+
+    verdict = replay(lines)
+
+With the same code every action is the same: the core is deterministic. A recording of a fault is a test of its mend.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import click
+
+from ..core.core import Core
+from ..core.events import Event
+from .codec import UnreadableValueError, decode, decode_event, encode_action
+from .recorder import FORMAT, Header
+
+
+class UnreadableRecordingError(Exception):
+    """A file that is no recording, or damaged; its text is for the user, with the line."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where the answers part."""
+
+    event_number: int
+    """From 1."""
+    event: str
+    """As JSON."""
+    recorded: str
+    """The action of the recording, as JSON; empty where it has none."""
+    now: str
+    """The action of this core, or how it failed; empty where it wants nothing."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a replay."""
+
+    version: str
+    """Of the vramd that recorded."""
+    events: int
+    """That were told, the one with the difference among them."""
+    actions: int
+    """That were the same."""
+    difference: Difference | None = None
+    unanswered: bool = False
+    """The recording ends with an event and without its actions: there it was broken off, or its core failed."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One event of a recording, and what came of it."""
+
+    told: object
+    event: Event
+    answers: list[object] | None
+    """None: the recording ends here."""
+
+
+def replay(lines: Iterable[str]) -> Verdict:
+    """Tells the events of a recording until the answers part. Raises UnreadableRecordingError.
+
+    What must hold of a core is checked after each event; where it does not, that is the difference.
+    """
+    documents = _documents(lines)
+    header = _header(documents)
+    core = header.core()
+    events = actions = 0
+    for step in _steps(documents):
+        events += 1
+        try:
+            now = _answers(core, step.event)
+        except Exception as error:  # a core may fail in any way: that is the finding
+            failure = f"{type(error).__name__}: {error}"
+            recorded = _text(step.answers)
+            return Verdict(header.version, events, actions, Difference(events, _text(step.told), recorded, failure))
+        if step.answers is None:
+            return Verdict(header.version, events, actions, unanswered=True)
+        for before, after in zip_longest(step.answers, now):
+            if before != after:
+                found = Difference(events, _text(step.told), _text(before), _text(after))
+                return Verdict(header.version, events, actions, found)
+            actions += 1
+    return Verdict(header.version, events, actions)
+
+
+def _answers(core: Core, event: Event) -> list[object]:
+    """As a recording has them: what has become of a value on its way through JSON is no difference."""
+    actions = core.handle(event)
+    core.check()
+    answers: list[object] = json.loads(json.dumps([encode_action(action) for action in actions]))
+    return answers
+
+
+def _text(document: object) -> str:
+    return "" if document is None else json.dumps(document, ensure_ascii=False)
+
+
+def _documents(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, object]]]:
+    """Each line's object with its number; a last line without an end was broken off and is none."""
+    for number, line in enumerate(lines, 1):
+        if not line.endswith("\n"):
+            return
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            raise UnreadableRecordingError(f"line {number}: no JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise UnreadableRecordingError(f"line {number}: no object")
+        yield number, document
+
+
+def _header(documents: Iterator[tuple[int, dict[str, object]]]) -> Header:
+    _, first = next(documents, (1, {}))
+    if first.get("format") != FORMAT:
+        recorder = f" (of vramd {first['version']})" if "version" in first else ""
+        raise UnreadableRecordingError(f"line 1: no recording of format {FORMAT}{recorder}")
+    try:
+        return decode(first, Header)
+    except UnreadableValueError as error:
+        raise UnreadableRecordingError(f"line 1: {error}") from error
+
+
+def _steps(documents: Iterator[tuple[int, dict[str, object]]]) -> Iterator[_Step]:
+    for number, document in documents:
+        try:
+            event = decode_event(document.get("event"))
+        except UnreadableValueError as error:
+            raise UnreadableRecordingError(f"line {number}: {error}") from error
+        answered, answer = next(documents, (number, {"actions": None}))
+        answers = answer.get("actions", ())
+        if answers is not None and not isinstance(answers, list):
+            raise UnreadableRecordingError(f"line {answered}: no actions")
+        yield _Step(document["event"], event, answers)
+
+
+@click.command("replay")
+@click.argument("file", type=click.Path(path_type=Path))
+def main(file: Path) -> None:
+    """Prints the verdict; the exit code tells only whether there was one: 1 for a file that cannot be read."""
+    try:
+        with file.open(encoding="utf-8", newline="\n") as lines:
+            verdict = replay(lines)
+    except (UnreadableRecordingError, UnicodeDecodeError) as error:
+        click.echo(f"vramd: {file}: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"vramd: {file}: {error.strerror}", err=True)
+        sys.exit(1)
+    click.echo(json.dumps(asdict(verdict), indent=2))

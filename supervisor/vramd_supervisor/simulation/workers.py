@@ -1,0 +1,212 @@
+"""Worker processes without processes: what the core wants done to them takes its virtual time, then it is told.
+
+Simulated models keep their bad manners, as far as these take time or end something.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from typing_extensions import assert_never
+
+from ..core.actions import Load, SetThreads, Spawn, Stop
+from ..core.catalog import Settings, Simulation
+from ..core.device_view import HOST
+from ..core.events import Event, LoadProgressed, MemoryReleased, Streamed, WorkerExited, WorkerReady, WorkerStarted
+from ..core.receipt import Receipt
+from .clock import VirtualClock
+from .machine import IDLE_WORKER_BYTES, VirtualMachine, share_of_pace
+
+_FIRST_PID = 1000
+_EXIT = "exited with code 3"
+"""Of a simulated model that dies by its manners."""
+_TOKENS_BEFORE = {"exit-in-decode": 3, "hang-in-decode": 3, "block-after-first-token": 1}
+"""Of an answer, before the trouble."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a request wants computed."""
+
+    prompt_tokens: int
+    tokens: int
+
+
+@dataclass(eq=False)
+class _Run:
+    """One answer on its way."""
+
+    parts: list[tuple[float, Callable[[], object]]]
+    """What is still to be done: seconds, were it computed alone, and what is done then."""
+    left_s: float = 0.0
+    """Of the present part, as of `since_s`."""
+    share: float = 1.0
+    """Of the pace that it has alone."""
+    since_s: float = 0.0
+    next: int | None = None
+    """The end of the present part, on the clock's agenda."""
+
+
+@dataclass(eq=False)
+class _Worker:
+    """One virtual process."""
+
+    incarnation: int
+    holds: Mapping[str, int]
+    """Bytes per device."""
+    load: Load | None = None
+    next: int | None = None
+    """What it does next by itself, on the clock's agenda."""
+    stop_s: float | None = None
+    """The moment it was asked to stop."""
+    gone: bool = False
+    runs: dict[int, _Run] = field(default_factory=dict)
+    """By request."""
+
+    @property
+    def manners(self) -> tuple[str, ...]:
+        source = self.load.model.source if self.load else None
+        return source.manners if isinstance(source, Simulation) else ()
+
+    @property
+    def settings(self) -> Settings:
+        assert self.load is not None
+        return self.load.plan.settings
+
+
+class VirtualWorkers:
+    """All of them."""
+
+    def __init__(
+        self, clock: VirtualClock, machine: VirtualMachine, patience_s: float, submit: Callable[[Event], None]
+    ) -> None:
+        """`patience_s` is how long a process that does not listen is asked before it is killed."""
+        self._clock = clock
+        self._machine = machine
+        self._patience_s = patience_s
+        self._submit = submit
+        self._workers: dict[int, _Worker] = {}
+
+    def held_bytes(self, device: str) -> int:
+        """What all processes take of a device, also those that are gone while their memory is not back."""
+        return sum(worker.holds.get(device, 0) for worker in self._workers.values())
+
+    def perform(self, action: Spawn | Load | Stop | SetThreads) -> None:
+        """What the core wants done."""
+        match action:
+            case Spawn(incarnation):
+                worker = self._workers[incarnation] = _Worker(incarnation, {HOST: IDLE_WORKER_BYTES})
+                worker.next = self._clock.after(self._machine.machine.start_s, lambda: self._greet(worker))
+            case Load(incarnation):
+                self._load(self._workers[incarnation], action)
+            case Stop(incarnation):
+                self._stop(self._workers[incarnation])
+            case SetThreads(incarnation, threads):
+                worker = self._workers[incarnation]
+                for run in worker.runs.values():
+                    self._pace(run, share_of_pace(worker.settings, threads))
+            case _:
+                assert_never(action)
+
+    def run(self, incarnation: int, request: int, threads: int, work: Work, ended: Callable[[], None]) -> None:
+        """Computes an answer; Streamed is told with its first token, and `ended` called behind its last."""
+        worker = self._workers[incarnation]
+        assert worker.load is not None
+        pace = self._machine.pace(worker.load.model)
+        token_s = 1 / pace.tokens_per_s
+        first_s = work.prompt_tokens / pace.prompt_tokens_per_s + min(1, work.tokens) * token_s
+
+        def end() -> None:
+            del worker.runs[request]
+            ended()
+
+        run = worker.runs[request] = _Run(
+            [
+                (first_s, lambda: self._submit(Streamed(self._clock.now_s, request))),
+                (max(0, work.tokens - 1) * token_s, end),
+            ]
+        )
+        trouble = next(
+            (manner for manner in worker.manners if work.tokens > _TOKENS_BEFORE.get(manner, work.tokens)), ""
+        )
+        if trouble:
+            crash = (lambda: self._exit(worker, _EXIT)) if trouble == "exit-in-decode" else (lambda: None)
+            run.parts[1:] = [(_TOKENS_BEFORE[trouble] * token_s, crash)]
+        run.left_s = run.parts[0][0]
+        run.since_s = self._clock.now_s
+        self._pace(run, share_of_pace(worker.settings, threads))
+
+    def break_off(self, request: int) -> None:
+        """Ends an answer whose caller has gone."""
+        for worker in self._workers.values():
+            if run := worker.runs.pop(request, None):
+                self._forget(run.next)
+
+    def _pace(self, run: _Run, share: float) -> None:
+        """From now on a run has this share of the pace that it has alone."""
+        self._forget(run.next)
+        run.left_s = max(0.0, run.left_s - (self._clock.now_s - run.since_s) * run.share)
+        run.share, run.since_s = share, self._clock.now_s
+        run.next = self._clock.after(run.left_s / share, lambda: self._part_done(run)) if run.parts else None
+
+    def _part_done(self, run: _Run) -> None:
+        _, then = run.parts.pop(0)
+        run.next, run.since_s = None, self._clock.now_s
+        run.left_s = run.parts[0][0] if run.parts else 0.0
+        self._pace(run, run.share)
+        then()
+
+    def _forget(self, order: int | None) -> None:
+        if order is not None:
+            self._clock.drop(order)
+
+    def _greet(self, worker: _Worker) -> None:
+        worker.next = None
+        pid = _FIRST_PID + worker.incarnation
+        self._submit(WorkerStarted(self._clock.now_s, worker.incarnation, pid, IDLE_WORKER_BYTES))
+
+    def _load(self, worker: _Worker, action: Load) -> None:
+        worker.load = action
+        worker.holds = action.plan.quote.needs
+        half_s = self._machine.pace(action.model).load_s / 2
+        worker.next = self._clock.after(half_s, lambda: self._half_loaded(worker, half_s))
+
+    def _half_loaded(self, worker: _Worker, rest_s: float) -> None:
+        worker.next = None
+        if "exit-in-load" in worker.manners or "oom" in worker.manners:
+            self._exit(worker, _EXIT)
+        elif "hang-in-load" not in worker.manners:
+            worker.next = self._clock.after(rest_s, lambda: self._ready(worker))
+            self._submit(LoadProgressed(self._clock.now_s, worker.incarnation, 0.5))
+
+    def _ready(self, worker: _Worker) -> None:
+        worker.next = None
+        tokens = worker.settings.context_tokens
+        self._submit(WorkerReady(self._clock.now_s, worker.incarnation, tokens, dict(worker.holds)))
+
+    def _stop(self, worker: _Worker) -> None:
+        if worker.gone or worker.stop_s is not None:
+            return
+        worker.stop_s = self._clock.now_s
+        self._forget(worker.next)
+        deaf = "ignore-sigterm" in worker.manners
+        wait_s, words = (
+            (self._patience_s, "killed by SIGKILL") if deaf else (self._machine.machine.stop_s, "ended by SIGTERM")
+        )
+        worker.next = self._clock.after(wait_s, lambda: self._exit(worker, words))
+
+    def _exit(self, worker: _Worker, words: str) -> None:
+        if worker.gone:
+            return
+        worker.gone = True
+        for request in list(worker.runs):
+            self.break_off(request)
+        self._clock.after(self._machine.machine.release_s, lambda: self._release(worker, words, self._clock.now_s))
+        self._submit(WorkerExited(self._clock.now_s, worker.incarnation, words))
+
+    def _release(self, worker: _Worker, words: str, now_s: float) -> None:
+        release_s = self._machine.machine.release_s
+        took_s = now_s - release_s - worker.stop_s if worker.stop_s is not None else 0.0
+        del self._workers[worker.incarnation]
+        pid = _FIRST_PID + worker.incarnation
+        receipt = Receipt(worker.incarnation, pid, words, took_s, release_s, {})
+        self._submit(MemoryReleased(now_s, worker.incarnation, receipt))

@@ -1,0 +1,161 @@
+"""The shell of a simulation: the same core, on a virtual clock, with virtual devices, workers and callers.
+
+    world = VirtualWorld(traffic, machine, models, core, core.handle)
+    world.run()
+
+What `loop` is in a supervisor. Reads no clock and draws from its own seed: the same input gives the same events.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ..core.actions import (
+    Action,
+    CancelDeadline,
+    CancelExpiry,
+    FindPlans,
+    FindTogether,
+    Grant,
+    Load,
+    Refuse,
+    SetThreads,
+    SetTimer,
+    Spawn,
+    Stop,
+)
+from ..core.catalog import Model
+from ..core.core import Core
+from ..core.errors import Refusal
+from ..core.events import (
+    AnnouncementExpired,
+    CatalogueRead,
+    DeadlinePassed,
+    DeviceSampled,
+    Event,
+    PlansFound,
+    PlansRefused,
+    Started,
+    Timed,
+    TogetherFound,
+)
+from .callers import Callers
+from .clock import VirtualClock
+from .machine import VirtualMachine
+from .traffic import Traffic
+from .workers import VirtualWorkers
+
+_SAMPLE_S = 1.0
+"""A device that other programs use is looked at as often as a supervisor does."""
+
+Handle = Callable[[Event], list[Action]]
+
+
+class VirtualWorld:
+    """One simulation, from the start of the supervisor until the last answer."""
+
+    def __init__(
+        self,
+        traffic: Traffic,
+        machine: VirtualMachine,
+        models: Mapping[str, Model],
+        core: Core,
+        handle: Handle,
+        watch: Callable[[Event, Sequence[Action]], object],
+    ) -> None:
+        """`handle` is the core's, or what stands between; `watch` sees every event with what it brought."""
+        self.clock = VirtualClock()
+        self._traffic = traffic
+        self._machine = machine
+        self._models = models
+        self._core = core
+        self._handle = handle
+        self._watch = watch
+        self._workers = VirtualWorkers(self.clock, machine, core.world.config.scheduling.stop_s, self.submit)
+        self._callers = Callers(
+            traffic, self.clock, self._workers, core.world.config.server.request_deadline_s, self.submit
+        )
+        self._events: deque[Event] = deque()
+        self._running = False
+        self._timers: dict[Timed, int] = {}
+        """On the clock's agenda, by what they are about: their moment is 0 in the key."""
+
+    def run(self) -> None:
+        """Until nobody asks any more and every request has ended."""
+        self.submit(CatalogueRead(0.0, self._models))
+        self.submit(Started(0.0))
+        self._callers.begin()
+        for device in dict.fromkeys(program.device for program in self._traffic.program):
+            self._sample(device)
+        while (self.clock.now_s < self._traffic.duration_s or self._callers.waiting) and self.clock.step():
+            pass
+
+    def submit(self, event: Event) -> None:
+        """Takes an event in, behind the one that is being handled."""
+        self._events.append(event)
+        if self._running:
+            return
+        self._running = True
+        while self._events:
+            told = self._events.popleft()
+            actions = self._handle(told)
+            self._watch(told, actions)
+            for action in actions:
+                self._do(action)
+        self._running = False
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Spawn() | Load() | Stop() | SetThreads():
+                self._workers.perform(action)
+            case FindPlans():
+                self._find_plans(action)
+            case FindTogether(models, attainable):
+                plans = self._machine.together(models, attainable)
+                self.submit(TogetherFound(self.clock.now_s, tuple(model.id for model in models), plans))
+            case Grant(request, incarnation, threads):
+                self._callers.granted(request, incarnation, threads)
+            case Refuse(request):
+                self._callers.refused(request)
+            case SetTimer(timer):
+                self._set_timer(timer)
+            case CancelDeadline(request):
+                self._cancel_timer(DeadlinePassed(0.0, request))
+            case CancelExpiry(reservation):
+                self._cancel_timer(AnnouncementExpired(0.0, reservation))
+            case _:
+                pass  # it is told to those who watch, or to callers that there are none of here
+
+    def _find_plans(self, action: FindPlans) -> None:
+        found = self._machine.ways(action.model, action.options, action.attainable)
+        now_s, model = self.clock.now_s, action.model.id
+        if isinstance(found, Refusal):
+            self.submit(PlansRefused(now_s, model, action.turn, found))
+        else:
+            self.submit(PlansFound(now_s, model, action.turn, found.plans, found.nearest))
+
+    def _set_timer(self, timer: Timed) -> None:
+        key = replace(timer, at_s=0.0)
+        self._cancel_timer(key)
+        self._timers[key] = self.clock.at(timer.at_s, lambda: self._ring(key, timer))
+
+    def _cancel_timer(self, key: Timed) -> None:
+        if (order := self._timers.pop(key, None)) is not None:
+            self.clock.drop(order)
+
+    def _ring(self, key: Timed, timer: Timed) -> None:
+        del self._timers[key]
+        self.submit(timer)
+
+    def _sample(self, device: str) -> None:
+        """What a sampler would see, once a second."""
+        now_s, account = self.clock.now_s, self._core.world.ledger.accounts[device]
+        others_bytes = sum(
+            program.size
+            for program in self._traffic.program
+            if program.device == device
+            and program.start_s <= now_s < (self._traffic.duration_s if program.end_s is None else program.end_s)
+        )
+        used_bytes = others_bytes + self._workers.held_bytes(device)
+        self.submit(DeviceSampled(now_s, device, account.total_bytes, others_bytes, used_bytes))
+        self.clock.after(_SAMPLE_S, lambda: self._sample(device))

@@ -1,0 +1,65 @@
+"""`vramd bench profiles` where there is a GPU: a virtual one, which real llama.cpp computes on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.virtual_gpu import Card, build
+from vramd.demo.play import MODEL_FILE
+
+pytest.importorskip("llama_cpp")
+
+MIB = 1 << 20
+TESTS = Path(__file__).parents[1]
+PROFILES = ("low_memory", "balanced", "performance")
+
+
+def profiles(folder: Path, plug_ins: Path, total_mib: int) -> tuple[dict[str, list[float]], str]:
+    """The values by the figure's name, and the notes. The card's driver takes 8 MiB for each process."""
+    (folder / "card").mkdir()
+    plug_in = folder / "libggml-cuda.so"
+    plug_in.symlink_to(build(plug_ins))
+    card = Card(folder / "card", (total_mib * MIB,), 8 * MIB, as_cuda=True)
+    paths = os.pathsep.join((str(TESTS / "support" / "ledger_nvml"), str(TESTS)))
+    environment = {**os.environ, **card.environment(plug_in), "PYTHONPATH": paths, "XDG_STATE_HOME": str(folder)}
+    command = [sys.executable, "-m", "vramd", "bench", "profiles", "--quick", "--runs", "1", "--json"]
+    done = subprocess.run(
+        [*command, "--model", str(MODEL_FILE)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    return {figure["name"]: figure["values"] for figure in result["figures"]}, " ".join(result["notes"])
+
+
+@pytest.fixture(scope="session")
+def plug_ins(pytestconfig: pytest.Config) -> Path:
+    return pytestconfig.cache.mkdir("virtual_gpu")
+
+
+def test_profiles_differ_by_what_they_take_of_the_card(tmp_path: Path, plug_ins: Path) -> None:
+    found, notes = profiles(tmp_path, plug_ins, 2048)
+    [low], [balanced], [most] = (found[f"on the GPU after load, {profile}"] for profile in PROFILES)
+    assert 8 * MIB < low < balanced == most, "a smaller batch; all of the few layers are on the card in any case"
+    assert all(found[f"on the GPU, peak, {profile}"][0] >= low for profile in PROFILES)
+    assert all(found[f"failed / all answers, {profile}"] == [0] for profile in PROFILES)
+    assert "On the GPU:" in notes
+    assert "no GPU here" not in notes
+
+
+def test_a_profile_that_does_not_fit_is_counted_and_the_others_are_measured(tmp_path: Path, plug_ins: Path) -> None:
+    # 256 MiB stay free; it needs 374 MiB with a batch of 256 tokens, 385 MiB with one of 512.
+    found, notes = profiles(tmp_path, plug_ins, 636)
+    assert found["failed / all answers, low_memory"] == [0]
+    assert found["failed / all answers, balanced"] == [1]
+    assert found["failed / all answers, performance"] == [1]
+    assert "tokens per second, balanced" not in found
+    assert "balanced failed: " in notes

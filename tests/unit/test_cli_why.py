@@ -1,0 +1,126 @@
+"""`vramd why` and `vramd run --timings`, in this process, against scripted answers."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.explanations import decision, timeline
+from support.fake_supervisor import FakeSupervisor, Refusal, answer
+from vramd.commands import vramd
+from vramd_proto.v1 import supervisor_pb2
+from vramd_proto.v1.reasons import Reason
+
+Shell = Callable[..., Result]
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
+    with FakeSupervisor(tmp_path / "run") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    def call(*arguments: str) -> Result:
+        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(vramd, arguments)
+
+    return call
+
+
+def decided(*, ago_s: float = 0.0, **fields: object) -> supervisor_pb2.Decision:
+    made = decision()
+    made.time_s = time.time() - ago_s
+    made.MergeFrom(supervisor_pb2.Decision(**fields))  # type: ignore[arg-type]  # names of fields, given by tests
+    return made
+
+
+def script(fake: FakeSupervisor, *decisions: supervisor_pb2.Decision) -> None:
+    fake.script("ListDecisions", supervisor_pb2.ListDecisionsResponse(decisions=decisions))
+
+
+def test_a_decision_is_told_with_its_cause_its_numbers_and_what_was_not_done(
+    fake: FakeSupervisor, shell: Shell
+) -> None:
+    script(fake, decided(ago_s=185))
+    assert shell("why", "reader").stdout.splitlines() == [
+        " 3 min ago  evicted for talker: talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
+        "            idle 12.5 s, lacking 52.0 MiB, queued 3",
+        "            not evict listener: it is pinned",
+    ]
+    assert fake.requests("ListDecisions") == [supervisor_pb2.ListDecisionsRequest(model="reader", limit=20)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("load", "loaded"),
+        ("refuse", "refused"),
+        ("degrade", "loaded with less"),
+        ("give_back", "took more than it was promised"),
+        ("thrash", "thrashing"),
+        ("of_a_newer_version", "of_a_newer_version"),
+    ],
+)
+def test_every_kind_has_its_words(fake: FakeSupervisor, shell: Shell, kind: str, words: str) -> None:
+    made = supervisor_pb2.Decision(kind=kind, model="reader", cause="because", time_s=time.time() + 60)
+    script(fake, made)
+    assert shell("why", "reader").stdout == f"   0 s ago  {words}: because\n"
+
+
+def test_without_a_model_all_are_told_by_name(fake: FakeSupervisor, shell: Shell) -> None:
+    script(fake, decided(), decided(model="listener"))
+    lines = shell("why", "-n", "2").stdout.splitlines()
+    assert [line.split()[3:5] for line in lines if "evicted" in line] == [
+        ["reader", "evicted"],
+        ["listener", "evicted"],
+    ]
+    assert fake.requests("ListDecisions") == [supervisor_pb2.ListDecisionsRequest(limit=2)]
+
+
+def test_json_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: Shell) -> None:
+    script(fake, decision())
+    assert json.loads(shell("why", "reader", "--json").stdout) == [
+        {
+            "id": 12,
+            "time_s": 1_700_000_000.5,
+            "kind": "evict",
+            "model": "reader",
+            "incarnation": 2,
+            "for_whom": "talker",
+            "cause": "talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
+            "numbers": {"lacking_bytes": 52 << 20, "idle_s": 12.5, "queued": 3},
+            "rejected": [{"what": "evict listener", "why": "it is pinned"}],
+        }
+    ]
+
+
+def test_nothing_decided_is_said_aside(fake: FakeSupervisor, shell: Shell) -> None:
+    script(fake)
+    done = shell("why", "reader")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing was decided\n")
+    assert json.loads(shell("why", "reader", "--json").stdout) == []
+
+
+def test_a_model_that_nobody_knows_is_exit_1(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("ListDecisions", Refusal(Reason.MODEL_NOT_FOUND, message="no model is called 'raeder'"))
+    done = shell("why", "raeder")
+    assert (done.exit_code, done.stderr) == (1, "vramd: no model is called 'raeder' (MODEL_NOT_FOUND)\n")
+
+
+def test_timings_are_said_aside(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("Generate", *answer("Hel", "lo"), timeline())
+    for more in ((), ("--json",)):
+        done = shell("run", "talker", "x", "--raw", "--timings", *more)
+        assert done.exit_code == 0
+        assert done.stderr == "talker (3): queued 0.250 s, loaded 2.500 s, prompt 0.500 s, decode 1.500 s\n"
+    assert shell("run", "talker", "x", "--raw").stderr == ""
+
+
+def test_an_older_supervisor_has_no_timings(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("Generate", *answer("Hello"))
+    done = shell("run", "talker", "x", "--raw", "--timings")
+    assert (done.exit_code, done.stdout) == (0, "Hello\n")
+    assert "does not say" in done.stderr

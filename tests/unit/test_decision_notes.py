@@ -1,0 +1,123 @@
+"""Decisions are written in a thread: the loop never waits, nothing is lost, the order stays."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from vramd_proto.v1 import supervisor_pb2
+from vramd_supervisor.core.decisions import Decision, DecisionKind, Rejected
+from vramd_supervisor.files.journal import Journal, Record
+from vramd_supervisor.services.decision_messages import decision
+from vramd_supervisor.services.decision_notes import DecisionNotes
+
+BOUND_S = 10.0
+
+
+def refused(cause: str) -> Decision:
+    return Decision(DecisionKind.REFUSE, "one", cause)
+
+
+class SlowJournal(Journal):
+    """Writes when the test lets it."""
+
+    def __init__(self, path: Path, rows_kept: int = 100) -> None:
+        super().__init__(path, rows_kept)
+        self.writing = threading.Event()
+        self.go = threading.Event()
+        self.batches: list[list[str]] = []
+
+    def append(self, decided: Sequence[tuple[float, Decision]]) -> None:
+        self.writing.set()
+        assert self.go.wait(BOUND_S)
+        self.batches.append([made.cause for _, made in decided])
+        super().append(decided)
+
+
+def test_noting_does_not_wait_and_what_piles_up_is_written_together(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = SlowJournal(tmp_path / "decisions.sqlite3")
+        notes = DecisionNotes(journal)
+        notes.note(refused("first"))
+        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+        for cause in ("second", "third", "fourth"):
+            notes.note(refused(cause))
+        assert journal.batches == []
+        listed = asyncio.ensure_future(notes.newest("one", 10))
+        journal.go.set()
+        found = await asyncio.wait_for(listed, BOUND_S)
+        assert [record.decision.cause for record in found] == ["fourth", "third", "second", "first"]
+        assert journal.batches == [["first"], ["second", "third", "fourth"]]
+
+    asyncio.run(main())
+
+
+def test_closing_waits_for_what_was_noted(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = SlowJournal(tmp_path / "decisions.sqlite3")
+        notes = DecisionNotes(journal)
+        notes.note(refused("first"))
+        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+        notes.note(refused("last"))
+        closing = asyncio.ensure_future(notes.close())
+        journal.go.set()
+        await asyncio.wait_for(closing, BOUND_S)
+        assert [cause for batch in journal.batches for cause in batch] == ["first", "last"]
+
+    asyncio.run(main())
+
+
+def test_no_more_is_held_than_the_journal_keeps(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = SlowJournal(tmp_path / "decisions.sqlite3", rows_kept=3)
+        notes = DecisionNotes(journal)
+        notes.note(refused("first"))
+        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+        for number in range(10):
+            notes.note(refused(str(number)))
+        journal.go.set()
+        await asyncio.wait_for(notes.close(), BOUND_S)
+        assert journal.batches == [["first"], ["7", "8", "9"]]
+
+    asyncio.run(main())
+
+
+def test_each_is_stamped_when_it_was_noted(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = SlowJournal(tmp_path / "decisions.sqlite3")
+        notes = DecisionNotes(journal)
+        before_s = time.time()
+        notes.note(refused("first"))
+        noted_s = time.time()
+        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+        journal.go.set()
+        [record] = await asyncio.wait_for(notes.newest("", 10), BOUND_S)
+        assert before_s <= record.time_s <= noted_s
+
+    asyncio.run(main())
+
+
+def test_a_fault_is_told_and_later_decisions_are_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        notes = DecisionNotes(Journal(tmp_path / "decisions.sqlite3"))
+        notes.note(Decision(DecisionKind.LOAD, "one", "because", numbers={"needed_bytes": object()}))  # type: ignore[dict-item]  # the fault
+        await notes.close()
+        notes.note(refused("later"))
+        assert [record.decision.cause for record in await notes.newest("", 10)] == ["later"]
+
+    asyncio.run(main())
+    assert "could not be written down" in caplog.text
+
+
+def test_every_field_of_a_decision_reaches_the_wire() -> None:
+    made = Decision(
+        DecisionKind.GIVE_BACK, "one", "because", 3, "two", {"needed_bytes": 1.0}, (Rejected("evict three", "pinned"),)
+    )
+    message = decision(Record(7, 1.5, made))
+    assert {field.name for field, _ in message.ListFields()} == set(supervisor_pb2.Decision.DESCRIPTOR.fields_by_name)
+    assert (message.id, message.time_s, message.kind, message.model) == (7, 1.5, "give_back", "one")
+    assert (message.incarnation, message.for_whom, message.cause) == (3, "two", "because")
+    assert dict(message.numbers) == {"needed_bytes": 1.0}
+    assert [(one.what, one.why) for one in message.rejected] == [("evict three", "pinned")]

@@ -1,0 +1,279 @@
+"""Where a quote comes from: the best source that answers, and it says which; what was asked once is not asked again."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.gguf_bytes import Plain, gguf, llama, llama_rows
+from vramd_supervisor.core.catalog import Settings
+from vramd_supervisor.core.closed_form import quote as closed_form
+from vramd_supervisor.core.device_view import HOST, DeviceKind
+from vramd_supervisor.core.learning import FEWEST_LOADS, PEAK_MARGIN_SHARE, Observation, prior_bytes
+from vramd_supervisor.core.quote import Confidence, DeviceBytes, Quote, Source
+from vramd_supervisor.files.memory_book import MemoryBook
+from vramd_supervisor.workers.quoter import Quoter, QuoterError
+from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
+
+MIB = 1 << 20
+IDLE = 50 * MIB
+FACTS = EngineFacts(llama_problem="", backends=("CPU",), idle_bytes=IDLE, version="1")
+ON_CARD = Settings(2048, 2, "gpu0", -1, 512, "f16", 4)
+ON_HOST = replace(ON_CARD, device=HOST, gpu_layers=0)
+GOOD: Mapping[str, Any] = {
+    "host": {"weights_bytes": 1 * MIB, "context_bytes": 0, "compute_bytes": 2 * MIB},
+    "gpus": [{"weights_bytes": 300 * MIB, "context_bytes": 40 * MIB, "compute_bytes": 5 * MIB}],
+    "context_tokens": 2048,
+}
+
+
+class Scripted(Quoter):
+    """A helper that gives one answer, or fails in one way, until it is told otherwise."""
+
+    def __init__(self, answer: Mapping[str, Any] | QuoterError = GOOD) -> None:
+        self.answer = answer
+        self.asked: list[Mapping[str, Any]] = []
+
+    async def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
+        self.asked.append(dict(question))
+        if isinstance(self.answer, QuoterError):
+            raise self.answer
+        return dict(self.answer)
+
+
+@dataclass
+class Bench:
+    """A model, and quotes for it."""
+
+    folder: Path
+    content: bytes = field(default_factory=llama)
+    helper: Scripted = field(default_factory=Scripted)
+
+    def __post_init__(self) -> None:
+        self.path = self.folder / "m.gguf"
+        self.path.write_bytes(self.content)
+        self.quotes = Quotes(self.helper, self.folder / "skeletons", ())
+
+    def subject(self) -> Subject:
+        return asyncio.run(self.quotes.subject(self.path))
+
+    def quote(self, settings: Settings = ON_CARD) -> Quote:
+        return asyncio.run(self.quotes.quote(self.subject(), settings, FACTS))
+
+
+def fallen_back(bench: Bench, settings: Settings = ON_CARD) -> Quote:
+    """The quote, which is that of the formulas."""
+    found = bench.quote(settings)
+    assert (found.source, found.confidence) == (Source.CLOSED_FORM, Confidence.CLOSE)
+    assert found.devices == closed_form(bench.subject().file, settings, IDLE).devices
+    return found
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_the_dry_run_is_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path)
+    found = bench.quote()
+    assert (found.source, found.confidence) == (Source.DRY_RUN, Confidence.EXACT)
+    assert set(found.devices) == {HOST, "gpu0"}
+    card = found.devices["gpu0"]
+    assert (card.weights_bytes, card.context_bytes, card.compute_bytes) == (300 * MIB, 40 * MIB, 5 * MIB)
+    assert card.process_bytes >= prior_bytes(DeviceKind.NVIDIA, IDLE)
+    assert found.devices[HOST].engine_bytes == 3 * MIB
+    assert found.devices[HOST].process_bytes > IDLE
+    [question] = bench.helper.asked
+    assert question["gpus"] == 1
+    assert Path(question["path"]).parent == tmp_path / "skeletons"
+    assert Path(question["path"]).stat().st_size > 0
+    assert warnings(caplog) == []
+
+
+def test_the_same_is_asked_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.quote()
+    assert replace(bench.quote(), seconds=0) == replace(first, seconds=0)
+    assert len(bench.helper.asked) == 1
+    for changes in ({"context_tokens": 4096}, {"kv_type": "q8_0"}, {"gpu_layers": 1}, {"parallel": 1}, {"outputs": 9}):
+        bench.quote(replace(ON_CARD, **changes))
+    bench.quote(replace(ON_CARD, flash_attention="off"))
+    bench.quote(replace(ON_CARD, swa_full=True))
+    bench.quote(replace(ON_CARD, kv_split=True))
+    bench.quote(replace(ON_CARD, ubatch_tokens=64))
+    assert len(bench.helper.asked) == 10
+    bench.quote(replace(ON_CARD, threads=7))
+    assert len(bench.helper.asked) == 10
+
+
+def test_a_changed_file_is_another_question(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.quote()
+    bench.path.write_bytes(llama(layers=3))
+    bench.quote()
+    first, second = bench.helper.asked
+    assert first["path"] != second["path"]
+
+
+def test_a_copy_of_a_model_is_the_same_question(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    key = bench.quote().key
+    bench.path = tmp_path / "copy.gguf"
+    bench.path.write_bytes(llama(more={"general.name": "another"}))
+    assert bench.quote().key == key
+    assert len(bench.helper.asked) == 1
+
+
+def test_without_the_helper_there_are_formulas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, helper=Scripted(QuoterError("a known model takes 3 bytes, not 4")))
+    for settings in (ON_CARD, ON_HOST, ON_CARD):
+        fallen_back(bench, settings)
+    [line] = warnings(caplog)
+    assert "computed by formulas" in line
+    assert "a known model takes 3 bytes, not 4" in line
+    assert str(bench.path) in line
+    assert len(bench.helper.asked) == 3
+
+
+def test_a_helper_that_died_is_asked_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, helper=Scripted(QuoterError("it gave no answer: the helper has ended")))
+    fallen_back(bench)
+    bench.helper.answer = GOOD
+    assert bench.quote().source is Source.DRY_RUN
+    # What it has said is still known when it is gone for good.
+    bench.helper.answer = QuoterError("gone")
+    assert bench.quote().source is Source.DRY_RUN
+    assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"host": GOOD["host"]},
+        {"host": GOOD["host"], "gpus": []},
+        {"host": GOOD["host"], "gpus": [*GOOD["gpus"], *GOOD["gpus"]]},
+        {"host": None, "gpus": GOOD["gpus"]},
+        {"host": {"weights_bytes": 1}, "gpus": GOOD["gpus"]},
+        {"host": GOOD["host"], "gpus": [{**GOOD["gpus"][0], "compute_bytes": "much"}]},
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: Mapping[str, Any]
+) -> None:
+    bench = Bench(tmp_path, helper=Scripted(broken))
+    fallen_back(bench)
+    [line] = warnings(caplog)
+    assert "cannot be read" in line
+    # Nor is it kept.
+    bench.helper.answer = GOOD
+    assert bench.quote().source is Source.DRY_RUN
+
+
+def test_a_header_that_tells_nothing_leaves_the_size_of_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = gguf({"general.architecture": "strange", "general.name": "it"}, llama_rows(2))
+    bench = Bench(tmp_path, content, Scripted(QuoterError("unknown model architecture: 'strange'")))
+    found = bench.quote()
+    assert (found.source, found.confidence) == (Source.FILE_SIZE, Confidence.ROUGH)
+    assert found.devices["gpu0"].weights_bytes >= len(content)
+    assert "strange" in warnings(caplog)[0]
+
+
+def test_a_model_without_a_skeleton_is_not_asked_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its vocabulary is larger than any."""
+    bench = Bench(tmp_path, gguf_without_tokens())
+    fallen_back(bench)
+    assert bench.helper.asked == []
+    assert bench.subject().digest == ""
+    assert bench.quote().key == ""
+    assert any("it has no skeleton: its vocabulary has" in line for line in warnings(caplog))
+
+
+def gguf_without_tokens() -> bytes:
+    metadata: dict[str, Plain] = {
+        "general.architecture": "llama",
+        "llama.block_count": 2,
+        "llama.context_length": 2048,
+        "llama.embedding_length": 64,
+        "llama.feed_forward_length": 128,
+        "llama.attention.head_count": 4,
+        "llama.vocab_size": 1 << 30,
+    }
+    return gguf(metadata, llama_rows(2))
+
+
+def test_a_folder_that_takes_no_skeleton_leaves_the_formulas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "skeletons").write_text("in the way")
+    fallen_back(bench)
+    assert any("it has no skeleton" in line for line in warnings(caplog))
+
+
+def test_what_is_no_model_has_a_problem_and_no_skeleton(tmp_path: Path) -> None:
+    subject = Bench(tmp_path, b"GGUF").subject()
+    assert subject.file.problem
+    assert subject.skeleton is None
+
+
+def test_three_loads_teach_what_a_load_takes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    book = MemoryBook(tmp_path / "book.sqlite")
+    taken = {HOST: 90 * MIB, "gpu0": 500 * MIB}
+    for load in range(FEWEST_LOADS):
+        bench.quotes.lessons = book.lessons()
+        found = bench.quote()
+        assert found.source is Source.DRY_RUN
+        places = bench.quotes.places(found.devices, FACTS)
+        seen = [
+            Observation(places[device], need.engine_bytes, taken[device] + load)
+            for device, need in found.devices.items()
+        ]
+        book.record(f"load {load}", found.key, seen)
+    bench.quotes.lessons = MemoryBook(tmp_path / "book.sqlite").lessons()
+    learned = bench.quote()
+    assert (learned.source, learned.confidence) == (Source.LEARNED, Confidence.EXACT)
+    for device, took in taken.items():
+        peak = took + FEWEST_LOADS - 1
+        assert learned.needs[device] == peak + int(peak * PEAK_MARGIN_SHARE)
+    assert learned.devices["gpu0"].engine_bytes == found.devices["gpu0"].engine_bytes
+
+    other = bench.quote(replace(ON_CARD, context_tokens=4096))
+    assert other.source is Source.DRY_RUN
+    # What the driver takes was learned for every load.
+    assert other.devices["gpu0"].process_bytes == taken["gpu0"] + FEWEST_LOADS - 1 - other.devices["gpu0"].engine_bytes
+    # What was learned outlives the helper.
+    bench.quotes = Quotes(Scripted(QuoterError("gone")), tmp_path / "skeletons", ())
+    bench.quotes.lessons = book.lessons()
+    assert bench.quote().source is Source.LEARNED
+
+
+def test_another_build_learns_anew(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    book = MemoryBook(tmp_path / "book.sqlite")
+    found = bench.quote()
+    places = bench.quotes.places(found.devices, FACTS)
+    for load in range(FEWEST_LOADS):
+        book.record(str(load), found.key, [Observation(place, 1, 900 * MIB) for place in places.values()])
+    bench.quotes.lessons = book.lessons()
+    assert bench.quote().source is Source.LEARNED
+    newer = asyncio.run(bench.quotes.quote(bench.subject(), ON_CARD, replace(FACTS, version="2")))
+    assert (newer.source, newer.needs) == (Source.DRY_RUN, found.needs)
+
+
+def test_learning_never_goes_below_what_the_engine_allocates(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    book = MemoryBook(tmp_path / "book.sqlite")
+    found = bench.quote()
+    for load in range(FEWEST_LOADS):
+        places = bench.quotes.places(found.devices, FACTS)
+        book.record(str(load), found.key, [Observation(place, 1, 1) for place in places.values()])
+    bench.quotes.lessons = book.lessons()
+    learned = bench.quote()
+    assert learned.source is Source.LEARNED
+    assert learned.needs == {device: need.engine_bytes for device, need in found.devices.items()}
+    assert learned.devices["gpu0"] == DeviceBytes(300 * MIB, 40 * MIB, 5 * MIB)

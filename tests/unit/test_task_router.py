@@ -1,0 +1,279 @@
+"""How a task becomes a model: what is computed for it, how long that may take, and what is loaded meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TypeVar, cast
+
+import pytest
+from support.core_world import MODELS, NEEDS, CoreWorld, plan
+from vramd_proto.v1 import load_pb2
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem
+from vramd_supervisor.core.errors import Refusal, RefusedError, refusal
+from vramd_supervisor.core.events import CatalogueRead
+from vramd_supervisor.core.line import Priority
+from vramd_supervisor.core.placement import Ways
+from vramd_supervisor.core.state import RequestKind
+from vramd_supervisor.core.tasks import Wish
+from vramd_supervisor.loop import Loop
+from vramd_supervisor.services import task_router
+from vramd_supervisor.services.task_router import TaskRouter
+from vramd_supervisor.workers.planning import Planning
+
+BOUND_S = 10.0
+LIGHT = load_pb2.Scheduling(prefer=load_pb2.PREFER_LIGHT_NOW)
+CODE = Wish("code")
+REFUSED = refusal(Reason.DEVICE_UNUSABLE, "there is no such device", model="x", device="x")
+
+Value = TypeVar("Value")
+
+
+class Desk:
+    """A core with models, and in the place of the shell what was asked of it."""
+
+    def __init__(self, *models: Model, never: tuple[str, ...] = ()) -> None:
+        self.world = CoreWorld(spare=False)
+        self.world.tell(CatalogueRead(0.0, {model.id: model for model in models}))
+        self.core = self.world.core
+        self.planned: list[tuple[str, LoadOptions]] = []
+        self.loaded: list[tuple[str, RequestKind, Priority | None]] = []
+        self.load_begun = asyncio.Event()
+        self.load_may_end = asyncio.Event()
+        self.answers: dict[str, Ways | Refusal | Exception] = {}
+        self.never = never
+        self.router = TaskRouter(cast("Loop", self), cast("Planning", self), 60.0)
+
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def load(self, model: str) -> int:
+        """Has a model loaded, with one request on it."""
+        request = self.world.request(model)
+        while self.world.errands:
+            self.world.run_errand()
+        return request
+
+    async def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
+        self.planned.append((model.id, options))
+        if model.id in self.never:
+            await asyncio.Event().wait()
+        answer = self.answers.get(model.id, Ways((plan(NEEDS[model.id]),)))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @asynccontextmanager
+    async def asked(
+        self, model: str, kind: RequestKind, limit_s: float, options: LoadOptions, priority: Priority | None = None
+    ) -> AsyncIterator[SimpleNamespace]:
+        self.loaded.append((model, kind, priority))
+        self.load_begun.set()
+        yield SimpleNamespace(outcome=self.load_may_end.wait())
+
+    async def resolve(self, model: str, scheduling: load_pb2.Scheduling | None = None) -> str:
+        return await self.router.resolve(model, scheduling)
+
+
+def run(work: Coroutine[object, object, Value]) -> Value:
+    return asyncio.run(work)
+
+
+def coder(name: str) -> Model:
+    return replace(MODELS[name], tasks=("code",))
+
+
+def test_a_model_stays_as_it_is() -> None:
+    async def main() -> list[str]:
+        desk = Desk(MODELS["small"], replace(MODELS["small"], id="task:mine"))
+        named = [await desk.resolve(model, LIGHT) for model in ("small", "nobody", "task:mine")]
+        assert desk.planned == []
+        return named
+
+    assert run(main()) == ["small", "nobody", "task:mine"]
+
+
+def test_only_the_best_candidates_are_computed() -> None:
+    async def main() -> None:
+        desk = Desk(coder("small"), coder("middle"), MODELS["large"])
+        assert await desk.resolve("task:code") == "middle"
+        assert desk.planned == [("middle", LoadOptions())]
+        desk.answers["middle"] = REFUSED
+        choice = await desk.router.select(CODE, LoadOptions())
+        assert (choice.model, [model for model, _ in desk.planned]) == ("small", ["middle", "middle", "small"])
+        refused = next(other for other in choice.considered if other.model == "middle")
+        assert refused.why_not == "it does not fit: there is no such device"
+
+    run(main())
+
+
+def test_a_loaded_one_is_not_computed() -> None:
+    async def main() -> None:
+        desk = Desk(coder("small"), coder("middle"))
+        desk.load("small")
+        choice = await desk.router.select(CODE, LoadOptions())
+        assert (choice.model, choice.loaded, desk.planned) == ("small", True, [])
+        assert "loaded, with a free place" in choice.reasons
+        desk.load("small")
+        assert "loaded, but all its places are taken" in (await desk.router.select(CODE, LoadOptions())).reasons
+
+    run(main())
+
+
+def test_who_would_have_to_go_is_told() -> None:
+    async def main() -> None:
+        desk = Desk(coder("middle"), MODELS["large"], MODELS["giant"])
+        desk.world.caller(desk.load("large"), "end")
+        choice = await desk.router.select(CODE, LoadOptions())
+        assert (choice.model, choice.fits) == ("middle", True)
+        assert "there is room once large has gone" in choice.reasons
+        giant = await Desk(coder("giant")).router.select(CODE, LoadOptions())
+        assert (giant.model, giant.fits) == ("giant", False)
+
+    run(main())
+
+
+def test_a_load_that_has_begun_counts() -> None:
+    async def main() -> None:
+        desk = Desk(coder("middle"), coder("small"))
+        desk.world.request("small")
+        assert "being loaded" in (await desk.router.select(CODE, LoadOptions())).reasons
+        assert [model for model, _ in desk.planned] == ["small"]
+        while not desk.core.world.processes:
+            desk.world.run_errand()
+        choice = await desk.router.select(CODE, LoadOptions())
+        assert (choice.model, choice.loaded, len(desk.planned)) == ("small", False, 1)
+        assert "its load has begun" in choice.reasons
+
+    run(main())
+
+
+def test_a_plan_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_router, "PLAN_S", 0.01)
+
+    async def main() -> None:
+        desk = Desk(coder("small"), MODELS["middle"], never=("small",))
+        choice = await desk.router.select(CODE, LoadOptions())
+        assert (choice.model, choice.fits) == ("small", True)
+        assert "there may be room for it" in choice.reasons
+        assert [model for model, _ in desk.planned] == ["small"]
+
+    run(main())
+
+
+def test_so_many_plans_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_router, "MOST_PLANNED", 1)
+
+    async def main() -> None:
+        desk = Desk(coder("small"), coder("middle"))
+        desk.answers["middle"] = REFUSED
+        assert (await desk.router.select(CODE, LoadOptions())).model == "small"
+        assert [model for model, _ in desk.planned] == ["middle"]
+
+    run(main())
+
+
+def test_a_fault_while_a_plan_is_made_costs_its_candidate_only(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> str:
+        desk = Desk(coder("small"), coder("middle"))
+        desk.answers["middle"] = RuntimeError("a fault")
+        return (await desk.router.select(CODE, LoadOptions())).model
+
+    assert run(main()) == "small"
+    assert "a fault" in caplog.text
+
+
+def test_the_light_one_answers_and_the_best_one_is_loaded_once() -> None:
+    async def main() -> None:
+        desk = Desk(coder("middle"), MODELS["small"])
+        desk.load("small")
+        assert [await desk.resolve("task:code", LIGHT) for _ in range(3)] == ["small"] * 3
+        assert (desk.planned, desk.loaded) == ([], []), "nobody waits for the best one"
+        await asyncio.wait_for(desk.load_begun.wait(), BOUND_S)
+        assert await desk.resolve("task:code_generation", LIGHT) == "small"
+        desk.load_may_end.set()
+        await asyncio.sleep(0)
+        assert desk.loaded == [("middle", RequestKind.LOAD, Priority.NORMAL)]
+
+    run(main())
+
+
+def test_without_the_wish_the_best_one_is_waited_for() -> None:
+    async def main() -> None:
+        desk = Desk(coder("middle"), MODELS["small"])
+        desk.load("small")
+        assert [await desk.resolve("task:code", how) for how in (None, load_pb2.Scheduling())] == ["middle"] * 2
+        assert desk.loaded == []
+
+    run(main())
+
+
+def test_a_better_one_that_does_not_fit_is_not_loaded() -> None:
+    async def main() -> None:
+        desk = Desk(coder("giant"), MODELS["small"])
+        desk.load("small")
+        assert await desk.resolve("task:code", LIGHT) == "small"
+        (load,) = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait_for(load, BOUND_S)
+        assert (desk.loaded, [model for model, _ in desk.planned]) == ([], ["giant"])
+
+    run(main())
+
+
+def test_settings_of_the_call_count() -> None:
+    async def main() -> None:
+        desk = Desk(coder("small"), coder("middle"))
+        desk.load("small")
+        asked = LoadOptions(context_tokens=1024)
+        assert await desk.router.resolve("task:code", LIGHT, asked) == "middle"
+        assert desk.planned == [("middle", asked)]
+        assert await desk.router.resolve("task:code", None, LoadOptions(context_tokens=2048)) == "small"
+
+    run(main())
+
+
+def test_a_context_that_is_needed_is_planned_with() -> None:
+    async def main() -> None:
+        desk = Desk(coder("small"))
+        await desk.router.select(replace(CODE, context_tokens=4096), LoadOptions())
+        await desk.router.select(replace(CODE, context_tokens=4097), LoadOptions())
+        assert [options.context_tokens for _, options in desk.planned] == [None, 4097]
+
+    run(main())
+
+
+def test_files_that_cannot_serve() -> None:
+    async def main() -> None:
+        damaged = ModelFile("/m/coder.gguf", 1, problem=Problem(Reason.MODEL_FILE_INVALID, "it is damaged"))
+        huge = ModelFile("/m/large-coder.gguf", 1 << 40, parameters=10**12, has_chat_template=True)
+        desk = Desk(Model("damaged", damaged), Model("huge", huge), MODELS["small"])
+        choice = await desk.router.select(CODE, LoadOptions())
+        assert choice.model == "small"
+        why = {other.model: other.why_not for other in choice.considered}
+        assert why["damaged"] == "it is damaged"
+        assert why["huge"].startswith("it does not fit: its file has 1024.00 GiB")
+        assert [model for model, _ in desk.planned] == ["small"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", [LIGHT, None])
+def test_where_no_model_serves_that_is_refused(how: load_pb2.Scheduling | None) -> None:
+    async def main() -> None:
+        await Desk().resolve("task:code", how)
+
+    with pytest.raises(RefusedError) as caught:
+        run(main())
+    assert caught.value.refusal.reason is Reason.MODEL_NOT_FOUND
+
+
+@pytest.mark.parametrize("name", ["task:", "task: ", "task:" + "x" * 65, "task:code\n"])
+def test_what_names_no_task(name: str) -> None:
+    async def main() -> None:
+        await Desk(MODELS["small"]).resolve(name)
+
+    with pytest.raises(RefusedError) as caught:
+        run(main())
+    assert (caught.value.refusal.reason, caught.value.refusal.metadata) == (Reason.FIELD_INVALID, {"field": "model"})
