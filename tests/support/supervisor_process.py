@@ -46,9 +46,7 @@ def virtual(device: str, total: str) -> str:
     return CARD.replace("card", device).replace("8GiB", total)
 
 
-def simulated(
-    model: str, card: str = "1GiB", host: str = "60MiB", *, device: str = "card", **settings: object
-) -> str:
+def simulated(model: str, card: str = "1GiB", host: str = "60MiB", *, device: str = "card", **settings: object) -> str:
     """The table of a simulated model in the configuration; quick, unless told otherwise. `card` is what it takes on
     `device`."""
     given = {"load_s": 0.1, "tokens_per_s": 500, **settings}

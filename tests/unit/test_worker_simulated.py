@@ -102,7 +102,8 @@ def test_the_slower_pace_counts(model: float, asked: float | None) -> None:
     pieces = answer(loaded(tokens_per_s=model), Job("a", max_tokens=21, max_tokens_per_s=asked))
     finish = pieces[-1].finish
     assert finish is not None
-    assert finish.generation_s >= 20 / 200 * 0.99
+    # The first token may come late by what the machine does meanwhile, and the others all the sooner after it.
+    assert finish.prompt_s + finish.generation_s >= 21 / 200 * 0.99
     assert finish.prompt_s >= 1 / 200 * 0.99
     assert time.monotonic() - began_s >= finish.prompt_s + finish.generation_s
 

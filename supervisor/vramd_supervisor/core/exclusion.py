@@ -32,7 +32,8 @@ def make_way(world: World, entry: Entry) -> Evict | Wait | Refusal | None:
     if idle:
         return Evict(idle, {}, 0, why)
     drain = tuple(i for i in rivals if others[i].state not in GOING | COMING and not world.processes[i].exited)
-    return Wait({}, f"{why}: waits until {', '.join(dict.fromkeys(others[i].model.id for i in rivals))} is gone", 0, drain)
+    names = ", ".join(dict.fromkeys(others[i].model.id for i in rivals))
+    return Wait({}, f"{why}: waits until {names} is gone", 0, drain)
 
 
 def _surplus(world: World, others: dict[int, Entry], count: int) -> list[int]:

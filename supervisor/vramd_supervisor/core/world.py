@@ -121,8 +121,10 @@ class World:
 
     def report(self, entry: Entry, share: float | None, message: str) -> None:
         """Tells those who wait for a load."""
-        for request_id in entry.loads:
-            self.emit(Report(request_id, entry.state, share, message))
+        for request in entry.loads.values():
+            # Who holds a model hears of its states only, and that it is ready once it is kept for him.
+            if request.kind is not RequestKind.HOLD or (share is None and entry.state is not ModelState.READY):
+                self.emit(Report(request.id, entry.state, share, message))
         for request in entry.curious.values():
             self.emit(Report(request.id, entry.state, share, message, entry.queue.ahead_of(request)))
 
