@@ -113,8 +113,14 @@ class LoadOptions:
 
     def over(self, weaker: "LoadOptions") -> "LoadOptions":
         """These options, and where they leave something open, the weaker ones."""
+        if self == ANYTHING:
+            return weaker
         mine = {f.name: getattr(self, f.name) for f in fields(self)}
         return LoadOptions(**{key: getattr(weaker, key) if value is None else value for key, value in mine.items()})
+
+
+ANYTHING = LoadOptions()
+"""Nothing is asked for."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,8 @@ class Settings:
         "auto" asks for nothing, a batch is never longer than the context nor a computation than a batch, and a context
         that may be lowered is not asked for.
         """
+        if wanted == ANYTHING:
+            return ""
         least = wanted.least_context_tokens
         lowered = least is not None and least <= self.context_tokens <= (wanted.context_tokens or 0)
         asked_for = replace(

@@ -70,6 +70,7 @@ def _settle(world: World, entry: Entry) -> None:
     elif entry.state is ModelState.READY:  # 2
         _serve(world, entry, entry.current)
         if not entry.current.in_flight:
+            world.room_changed = True
             _stay(world, entry, entry.current)
     elif entry.state is ModelState.DRAINING and not entry.current.in_flight:  # 3
         stop(world, entry.current, "nothing runs on it any more")
@@ -170,7 +171,7 @@ def _grant(world: World, entry: Entry, incarnation: Incarnation, request: Reques
     incarnation.last_used_s = world.now_s
     incarnation.used = True
     keep(entry, request.options)
-    world.share_threads()
+    world.share_threads(incarnation)
     timeline = _timeline(world.now_s, incarnation, request)
     world.emit(Grant(request.id, incarnation.id, world.threads[incarnation.id], timeline))
 

@@ -2,6 +2,12 @@
 
 from collections import deque
 from dataclasses import dataclass
+from typing import TypeVar
+
+Pair = tuple[str, str]
+"""Two models, in the order of their names."""
+K = TypeVar("K")
+T = TypeVar("T")
 
 WINDOW_S = 120.0
 """What is longer ago does not count, and the same two are not told of again within it."""
@@ -13,42 +19,56 @@ MOST_EVICTIONS = 4
 class PingPong:
     """Two models that drive each other out."""
 
-    models: tuple[str, str]
+    models: Pair
     loads_per_minute: float
     useful_share: float
     """Of the time, the part in which neither was being loaded."""
 
 
 class Loads:
-    """The last loads, and who had to go for whom."""
+    """The last loads, and who had to go for whom. What is too long ago is forgotten as new ones come."""
 
     def __init__(self) -> None:
-        self._evictions: deque[tuple[float, str, str]] = deque()
-        self._loads: deque[tuple[float, str, float]] = deque()
-        self._told_s: dict[tuple[str, str], float] = {}
+        self._evictions: dict[Pair, deque[tuple[float, str]]] = {}
+        """Of two models by each other: when, and which of them."""
+        self._loads: dict[str, deque[tuple[float, float]]] = {}
+        """Of a model: when it was ready, after how many seconds."""
+        self._oldest_evictions: deque[tuple[float, Pair]] = deque()
+        self._oldest_loads: deque[tuple[float, str]] = deque()
+        self._told_s: dict[Pair, float] = {}
+        self._last: Pair | None = None
 
     def evicted(self, now_s: float, model: str, for_whom: str) -> None:
         """A model has to go for another."""
-        self._evictions.append((now_s, model, for_whom))
+        self._last = pair = (min(model, for_whom), max(model, for_whom))
+        self._evictions.setdefault(pair, deque()).append((now_s, model))
+        self._oldest_evictions.append((now_s, pair))
 
     def loaded(self, now_s: float, model: str, load_s: float) -> None:
         """A model is ready, after so many seconds."""
-        self._loads.append((now_s, model, load_s))
+        self._loads.setdefault(model, deque()).append((now_s, load_s))
+        self._oldest_loads.append((now_s, model))
 
     def ping_pong(self, now_s: float) -> PingPong | None:
         """Two models that have just become too much for each other; told once in a window."""
-        for story in (self._evictions, self._loads):
-            while story and story[0][0] < now_s - WINDOW_S:
-                story.popleft()
-        if not self._evictions:
+        _forget(self._oldest_evictions, self._evictions, now_s - WINDOW_S)
+        _forget(self._oldest_loads, self._loads, now_s - WINDOW_S)
+        pair = self._last
+        mutual = self._evictions.get(pair, ()) if pair else ()
+        if pair is None or len(mutual) < MOST_EVICTIONS or now_s < self._told_s.get(pair, -WINDOW_S) + WINDOW_S:
             return None
-        _, model, for_whom = self._evictions[-1]
-        pair = (min(model, for_whom), max(model, for_whom))
-        mutual = [(at_s, one) for at_s, one, other in self._evictions if {one, other} == set(pair)]
-        both_ways = {one for _, one in mutual} == set(pair)
-        if not both_ways or len(mutual) < MOST_EVICTIONS or now_s < self._told_s.get(pair, -WINDOW_S) + WINDOW_S:
+        if {model for _, model in mutual} != set(pair):
             return None
         self._told_s[pair] = now_s
-        span_s = max(now_s - mutual[0][0], 1e-9)
-        loads = [load_s for at_s, one, load_s in self._loads if one in pair and at_s >= mutual[0][0]]
-        return PingPong(pair, 60.0 * len(mutual) / span_s, max(0.0, 1.0 - sum(loads) / span_s))
+        from_s = mutual[0][0]
+        span_s = max(now_s - from_s, 1e-9)
+        loads_s = [load_s for model in pair for at_s, load_s in self._loads.get(model, ()) if at_s >= from_s]
+        return PingPong(pair, 60.0 * len(mutual) / span_s, max(0.0, 1.0 - sum(loads_s) / span_s))
+
+
+def _forget(oldest: deque[tuple[float, K]], kept: dict[K, deque[tuple[float, T]]], before_s: float) -> None:
+    while oldest and oldest[0][0] < before_s:
+        _, key = oldest.popleft()
+        kept[key].popleft()
+        if not kept[key]:
+            del kept[key]

@@ -88,6 +88,8 @@ class World:
         self.room_changed = False
         """Loads that wait have to be thought about."""
         self.actions: list[Action] = []
+        self._generating: dict[int, int] = {}
+        """Threads that each worker would use that generates now, if it were alone."""
         self._rows = 0
         self._turns = 0
 
@@ -257,10 +259,9 @@ class World:
         incarnation.in_flight.remove(request.id)
         incarnation.answered = True
         incarnation.last_used_s = self.now_s
-        self.room_changed = True
         self.touch(self.entries[request.model])
         if not incarnation.in_flight:
-            self.share_threads()
+            self.share_threads(incarnation)
 
     def refuse(self, request: Request, why: Refusal) -> None:
         """Ends a request with an error."""
@@ -282,14 +283,21 @@ class World:
         model = entry.model.id
         return refusal(Reason.MODEL_UNLOADED, f"{model} was unloaded; call again to load it anew", model=model)
 
-    def share_threads(self) -> None:
-        """Gives each worker that generates its share of the cores, and tells those whose share changed."""
-        wanted = {
-            incarnation.id: incarnation.plan.settings.threads
-            for incarnation in self.processes.values()
-            if incarnation.plan and incarnation.in_flight and not incarnation.exited
-        }
-        before, self.threads = self.threads, shares(self.usable_cores, wanted)
-        for incarnation, threads in self.threads.items():
-            if before.get(incarnation, threads) != threads:
-                self.emit(SetThreads(incarnation, threads))
+    def share_threads(self, incarnation: Incarnation) -> None:
+        """A worker begins to generate, or has ended: all get their shares, and those whose share changed are told."""
+        before, plan = len(self._generating), incarnation.plan
+        if plan and incarnation.in_flight and not incarnation.exited:
+            self._generating[incarnation.id] = plan.settings.threads
+        else:
+            self._generating.pop(incarnation.id, None)
+            self.threads.pop(incarnation.id, None)
+        if len(self._generating) == before:
+            return
+        if min(before, len(self._generating)) >= self.usable_cores:  # everybody has one, and keeps it
+            if incarnation.id in self._generating:
+                self.threads[incarnation.id] = 1
+            return
+        known, self.threads = self.threads, shares(self.usable_cores, self._generating)
+        for worker, threads in self.threads.items():
+            if known.get(worker, threads) != threads:
+                self.emit(SetThreads(worker, threads))

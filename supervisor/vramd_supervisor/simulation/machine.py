@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from ..core.catalog import LoadOptions, Model, ModelFile, Settings, Simulation
 from ..core.closed_form import quote
 from ..core.config import Config, DeviceConfig, Headroom
-from ..core.degradation import LEAST_CONTEXT_TOKENS, fits
 from ..core.device_view import HOST, DeviceKind, DeviceView, limits
 from ..core.errors import Refusal
 from ..core.ledger import Account
 from ..core.placement import Ways, placements
 from ..core.quote import Plan
+from ..core.together import together
 from .traffic import Machine, Speed, TrafficError
 
 IDLE_WORKER_BYTES = 64 << 20
@@ -54,20 +54,15 @@ class VirtualMachine:
             return found
 
     def together(self, models: Sequence[Model], attainable: Mapping[str, int]) -> tuple[Plan, ...]:
-        """Settings under which models would fit beside each other, as `planning` finds them; none if they would not."""
-        usual = [self.ways(model, LoadOptions(), attainable) for model in models]
-        needs = [ways.plans[0].quote.needs for ways in usual if isinstance(ways, Ways)]
-        smaller = LoadOptions(degrade=True, least_context_tokens=LEAST_CONTEXT_TOKENS)
-        found = []
-        for model, need in zip(models, needs, strict=False):
-            part = {
-                device: size * need.get(device, 0) // max(1, sum(one.get(device, 0) for one in needs))
-                for device, size in attainable.items()
-            }
-            ways = self.ways(model, smaller, part)
-            if isinstance(ways, Ways) and fits(ways.plans[0].quote, part):
-                found.append(ways.plans[0])
-        return tuple(found) if len(found) == len(models) else ()
+        """Settings under which models would fit beside each other; none if they would not."""
+        asking = together(models, attainable)
+        try:
+            wanted = next(asking)
+            while True:
+                wanted = asking.send(self.ways(*wanted))
+        except StopIteration as end:
+            found: tuple[Plan, ...] = end.value
+            return found
 
     def pace(self, model: Model) -> Pace:
         """As the traffic says, else as configured, else as the machine is."""

@@ -11,12 +11,12 @@ from vramd_proto.v1.reasons import Reason
 
 from ..core.actions import FindPlans, FindTogether
 from ..core.catalog import LoadOptions, Model, ModelFile
-from ..core.degradation import LEAST_CONTEXT_TOKENS, fits
 from ..core.device_view import DeviceKind, DeviceView
 from ..core.errors import Refusal, refusal
 from ..core.events import PlansFound, PlansRefused, TogetherFound
 from ..core.placement import Ways, placements
 from ..core.quote import Plan
+from ..core.together import together
 from ..devices.devices import Device
 from ..loop import Loop
 from ..services.status import incident
@@ -116,23 +116,16 @@ class Planning:
             self._loop.submit(PlansFound(now_s, action.model.id, action.turn, found.plans, found.nearest))
 
     async def _find_together(self, action: FindTogether) -> None:
-        """Each model gets the part of every device that its usual settings would take of what all of them would."""
-        found: list[Plan] = []
+        plans: tuple[Plan, ...] = ()
+        asking = together(action.models, action.attainable)
         try:
-            usual = [await self.ways(model, LoadOptions(), action.attainable) for model in action.models]
-            needs = [ways.plans[0].quote.needs for ways in usual if isinstance(ways, Ways)]
-            smaller = LoadOptions(degrade=True, least_context_tokens=LEAST_CONTEXT_TOKENS)
-            for model, need in zip(action.models, needs, strict=True):
-                part = {
-                    device: size * need.get(device, 0) // max(1, sum(one.get(device, 0) for one in needs))
-                    for device, size in action.attainable.items()
-                }
-                ways = await self.ways(model, smaller, part)
-                if isinstance(ways, Ways) and fits(ways.plans[0].quote, part):
-                    found.append(ways.plans[0])
+            wanted = next(asking)
+            while True:
+                wanted = asking.send(await self.ways(*wanted))
+        except StopIteration as end:
+            plans = end.value
         except Exception:  # only a hint is lost
             log.exception("no settings could be found under which models fit together")
-        plans = tuple(found) if len(found) == len(action.models) else ()
         models = tuple(model.id for model in action.models)
         self._loop.submit(TogetherFound(self._loop.now_s(), models, plans))
 
