@@ -1,16 +1,20 @@
 """A world around the core without any I/O: what it asks for becomes errands that a test does in any order."""
 
 import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from support.core_promises import hurry
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
+    CancelDeadline,
     Complete,
     Evicted,
     Exit,
     FindPlans,
+    FindTogether,
     Grant,
     Load,
     Refuse,
@@ -27,6 +31,7 @@ from vramd_supervisor.core.events import (
     AnnouncementWithdrawn,
     Cancelled,
     CatalogueRead,
+    DeadlinePassed,
     DeviceSampled,
     Ended,
     Event,
@@ -43,12 +48,14 @@ from vramd_supervisor.core.events import (
     Started,
     Streamed,
     Timed,
+    TogetherFound,
     UnloadRequested,
     WorkerExited,
     WorkerReady,
     WorkerStarted,
 )
 from vramd_supervisor.core.ledger import Account
+from vramd_supervisor.core.line import Priority
 from vramd_supervisor.core.pressure import WINDOW_S
 from vramd_supervisor.core.quote import Confidence, DeviceBytes, Plan, Quote, Source
 from vramd_supervisor.core.receipt import Receipt
@@ -66,13 +73,17 @@ NEEDS = {
 SPARE = 1
 
 
-def plan(needs: dict[str, int], parallel: int = 2) -> Plan:
+def plan(needs: Mapping[str, int], context_tokens: int = 2048, parallel: int = 2) -> Plan:
     device = max(needs, key=lambda d: needs[d])
-    settings = Settings(2048, 2, device, -1, 512, "f16", parallel)
+    settings = Settings(context_tokens, 2, device, -1, 512, "f16", parallel)
     return Plan(
         settings,
         Quote({d: DeviceBytes(weights_bytes=b) for d, b in needs.items()}, Confidence.EXACT, Source.DRY_RUN),
     )
+
+
+def needs_of(wanted: Model) -> Mapping[str, int]:
+    return wanted.source.memory if isinstance(wanted.source, Simulation) else NEEDS[wanted.id]
 
 
 def model(name: str) -> Model:
@@ -95,7 +106,9 @@ Errand = Action | Release
 class CoreWorld:
     """Holds what a shell would hold, and checks the core's promises after every event."""
 
-    def __init__(self, config: Config | None = None, *, spare: bool = True) -> None:
+    def __init__(
+        self, config: Config | None = None, *, spare: bool = True, models: Mapping[str, Model] = MODELS
+    ) -> None:
         self.config = config or Config(scheduling=SchedulingConfig(queue_per_model=6, queue_total=12))
         accounts = {device: Account(total_bytes=budget, budget_bytes=budget) for device, budget in BUDGETS.items()}
         self.core = Core(self.config, accounts, usable_cores=3, spare_bytes=SPARE)
@@ -117,7 +130,12 @@ class CoreWorld:
         """What the last event brought."""
         self._order = count()
         self._ids = count(1)
-        self.tell(CatalogueRead(self.now_s, MODELS))
+        self.models = models
+        self.ways: dict[str, Sequence[Plan]] = {}
+        """Where a model can be placed in other ways than the usual one."""
+        self.measured: dict[str, dict[str, int]] = {}
+        """What loads of a model turn out to take, where that is more than was quoted."""
+        self.tell(CatalogueRead(self.now_s, models))
         if spare:
             self.tell(Started(self.now_s))
 
@@ -144,12 +162,11 @@ class CoreWorld:
                 assert incarnation in self.alive
                 self.memory[incarnation] = {d: b.total_bytes for d, b in chosen.quote.devices.items()}
                 self.errands.append(action)
-            case FindPlans() | Stop():
+            case FindPlans() | FindTogether() | Stop():
                 self.errands.append(action)
             case Evicted(victim, incarnation, for_whom):
-                assert incarnation not in self.granted.values() or self._may_drain(incarnation, for_whom), (
-                    "a busy model was made a victim"
-                )
+                wrong = hurry(self.core, incarnation, for_whom, self.now_s) if self.is_busy(incarnation) else ""
+                assert not wrong, wrong
                 assert not is_pinned(self.core.world.entries[victim]), "a pinned model was made a victim"
             case Grant(request, incarnation):
                 assert request in self.open_requests
@@ -163,23 +180,17 @@ class CoreWorld:
                 self._close(request)
             case SetTimer(timer):
                 heapq.heappush(self.timers, (timer.at_s, next(self._order), timer))
+            case CancelDeadline(request):
+                self.timers = [one for one in self.timers if one[2] != DeadlinePassed(one[0], request)]
+                heapq.heapify(self.timers)
             case Exit():
                 assert not self.alive
                 self.exited = True
             case _:
                 pass
 
-    def _may_drain(self, incarnation: int, for_whom: str) -> bool:
-        """Whether somebody has waited long enough for a busy model, and it was there for its least time."""
-        world, scheduling = self.core.world, self.config.scheduling
-        reservations = {one.name: one for one in world.announcing.values()}
-        waits = world.waiting.get(for_whom) or reservations.get(for_whom)
-        patience_s = max(0.0, scheduling.starvation_bound_s - scheduling.drain_s)
-        ready_s = world.processes[incarnation].ready_s
-        assert waits is not None
-        assert ready_s is not None
-        waited = self.now_s >= waits.since_s + patience_s
-        return waited and self.now_s >= ready_s + scheduling.minimum_residency_s
+    def is_busy(self, incarnation: int) -> bool:
+        return incarnation in self.granted.values()
 
     def _close(self, request: int) -> None:
         assert request in self.open_requests, "ended twice"
@@ -194,10 +205,13 @@ class CoreWorld:
         limit_s: float = 600.0,
         keep_alive_s: float | None = None,
         context_tokens: int | None = None,
+        priority: Priority | None = None,
+        progress: bool = False,
+        reload: bool = False,
     ) -> int:
         request = self._accept()
         asked = LoadOptions(keep_alive_s=keep_alive_s, context_tokens=context_tokens)
-        self.tell(Requested(self.now_s, request, name, kind, limit_s, asked))
+        self.tell(Requested(self.now_s, request, name, kind, limit_s, asked, priority, progress, reload))
         return request
 
     def announce(self, device: str, size: int, ttl_s: float = 60.0, label: str = "game", limit_s: float = 600.0) -> int:
@@ -238,13 +252,17 @@ class CoreWorld:
         """What the core asked for is done."""
         errand = self.errands.pop(index)
         match errand:
-            case FindPlans(wanted, _, turn):
-                self.tell(PlansFound(self.now_s, wanted.id, turn, (plan(NEEDS[wanted.id]),)))
+            case FindPlans(wanted, options, turn):
+                ways = self.ways.get(wanted.id) or (plan(needs_of(wanted), options.context_tokens or 2048),)
+                self.tell(PlansFound(self.now_s, wanted.id, turn, ways))
+            case FindTogether(models):
+                plans = tuple(plan(needs_of(one)) for one in models)
+                self.tell(TogetherFound(self.now_s, tuple(one.id for one in models), plans))
             case Spawn(incarnation) if incarnation in self.alive:
                 self.tell(WorkerStarted(self.now_s, incarnation, 1000 + incarnation, SPARE))
-            case Load(incarnation) if incarnation in self.alive:
+            case Load(incarnation, wanted) if incarnation in self.alive:
                 self.tell(LoadProgressed(self.now_s, incarnation, 0.5))
-                self.tell(WorkerReady(self.now_s, incarnation, 2048))
+                self.tell(WorkerReady(self.now_s, incarnation, 2048, self.measured.get(wanted.id, {})))
             case Stop(incarnation):
                 self._gone(incarnation, "ended by SIGTERM")
             case Release(incarnation):
@@ -291,16 +309,28 @@ class CoreWorld:
         self.now_s = max(self.now_s, at_s)
         self.tell(timer)
 
+    def wait(self, seconds: float) -> list[Action]:
+        """Lets time pass; what the core asks for meanwhile is done at once. Everything that it brought."""
+        ends_s, brought = self.now_s + seconds, list[Action]()
+        while self.errands or (self.timers and self.timers[0][0] <= ends_s):
+            if self.errands:
+                self.run_errand()
+            else:
+                self.next_timer()
+            brought += self.actions
+        self.now_s = ends_s
+        return brought
+
     def sample(self, device: str, external: int) -> None:
         used = external + sum(memory.get(device, 0) for memory in self.memory.values())
         self.tell(DeviceSampled(self.now_s, device, BUDGETS[device], external, used))
 
     def rescan(self, without: str | None = None) -> None:
-        self.tell(CatalogueRead(self.now_s, {name: known for name, known in MODELS.items() if name != without}))
+        self.tell(CatalogueRead(self.now_s, {name: known for name, known in self.models.items() if name != without}))
 
     def settle_down(self) -> None:
         """No more faults: what is asked for is done, what runs ends, nothing but one is pinned, until nothing moves."""
-        for name, known in MODELS.items():
+        for name, known in self.models.items():
             self.pin(name, known.pinned)
         for _ in range(2):  # closed devices have forgotten with the first and reopen with the second
             self.now_s += WINDOW_S

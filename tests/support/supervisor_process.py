@@ -47,8 +47,7 @@ def virtual(device: str, total: str) -> str:
 
 
 def simulated(model: str, card: str = "1GiB", host: str = "60MiB", *, device: str = "card", **settings: object) -> str:
-    """The table of a simulated model in the configuration; quick, unless told otherwise. `card` is what it takes on
-    `device`."""
+    """The table of a simulated model in the configuration; quick, unless told otherwise. `card` is for `device`."""
     given = {"load_s": 0.1, "tokens_per_s": 500, **settings}
     keys = "".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items())
     memory = ", ".join(f'{where} = "{size}"' for where, size in (("host", host), (device, card)) if size)

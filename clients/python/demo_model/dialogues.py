@@ -5,33 +5,17 @@ Held out are pairs of a topic with a way of saying (a prompt's pattern) and of a
 """
 
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from demo_model.grammar import Grammar, Scene, Section, Topic, fill, read_grammar, slots_of
+from demo_model.grammar import Grammar, Scene, Section, Topic, fill, read_grammar, reply_sentences, slots_of
+from demo_model.turns import Turn, as_typed, held_out
 
 PAIRED_SLOTS = ("time", "past", "low", "glad", "name")
 """Slots whose values make pairs with topics."""
 _TOPIC_SHARE = 0.68
 _TURNS = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3)
-_LEAD_INS = ("Hi! ", "Hello! ", "Hey, ", "Oh, ", "Well, ", "So, ")
-_SHORT = (
-    ("I am ", "I'm "),
-    ("do not ", "don't "),
-    ("What is ", "What's "),
-    ("Let us ", "Let's "),
-    ("I will ", "I'll "),
-)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What somebody says, and the companion's reply."""
-
-    prompt: str
-    reply: str
 
 
 @dataclass(frozen=True)
@@ -44,10 +28,23 @@ class HeldOut:
     values: tuple[str, ...]
     """What stands in its other slots."""
 
+    def is_well_formed(self, reply: str) -> bool:
+        """Whether it is one to four sentences of the grammar, word for word, none of them twice.
+
+        So it has a capital, an end mark, known words and the right verb form. Strict: a new but good sentence fails.
+        """
+        sentences = re.split(r"(?<=[.!?]) ", reply)
+        known = reply_sentences()
+        return len(sentences) == len(set(sentences)) <= 4 and all(sentence in known for sentence in sentences)
+
+    def is_right(self, reply: str) -> bool:
+        """Whether it takes the topic up: has one of its words."""
+        return bool(self.topic.words & set(re.findall(r"[a-z]+", reply.lower())))
+
 
 def is_held_out(part: str, topic: Topic) -> bool:
     """Whether the training never pairs the topic with this pattern or value."""
-    return zlib.crc32(f"{part}|{topic.name}".encode()) % 6 == 0
+    return held_out(part, topic.name)
 
 
 def held_out_prompts(count: int, seed: int = 0) -> list[HeldOut]:
@@ -114,7 +111,7 @@ class _Composer:
         for part in shape:
             lines.append(self._line(part, section, topic, pattern, lines))
         self._said.update(lines)
-        return Turn(_as_typed(fill(pattern, scene), chance), " ".join(fill(line, scene) for line in lines))
+        return Turn(as_typed(fill(pattern, scene), chance), " ".join(fill(line, scene) for line in lines))
 
     def _scene(self, topic: Topic) -> Scene:
         chance, slots = self._chance, self._grammar.slots
@@ -140,20 +137,6 @@ class _Composer:
         fitting = [line for line in lines if line not in before and not slots_of(line) & closed]
         fresh = [line for line in fitting if line not in self._said]
         return self._chance.choice(fresh or fitting)
-
-
-def _as_typed(prompt: str, chance: Random) -> str:
-    """The prompt as people type it: with short forms, after a word of greeting, in lower case, without its end mark."""
-    if chance.random() < 0.1:
-        prompt = chance.choice(_LEAD_INS) + prompt
-    if chance.random() < 0.3:
-        for long, short in _SHORT:
-            prompt = prompt.replace(long, short)
-    if chance.random() < 0.2:
-        prompt = prompt.lower()
-    if chance.random() < 0.2:
-        prompt = re.sub(r"[.?!]$", "", prompt)
-    return prompt
 
 
 def _noise(chance: Random) -> str:

@@ -1,4 +1,4 @@
-"""Writes the companion as a GGUF file."""
+"""Writes a model as a GGUF file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,18 +7,20 @@ import numpy as np
 from gguf import GGUFWriter, LlamaFileType, TokenType
 from numpy.typing import NDArray
 
-from demo_model.model import Shape
+from demo_model.domains import Domain
 from demo_model.tokens import BEGIN_ID, CHAT_TEMPLATE, CONTROLS, END_ID, Vocabulary
 
 
 def write_gguf(
-    path: Path, shape: Shape, vocabulary: Vocabulary, weights: Mapping[str, NDArray[np.float32]] | None
+    path: Path, domain: Domain, vocabulary: Vocabulary, weights: Mapping[str, NDArray[np.float32]] | None
 ) -> None:
     """Matrices as 16-bit floats, norms as 32-bit ones. Without weights a file of the tokenizer alone."""
     writer = GGUFWriter(path, "llama")
-    writer.add_name("vramd companion")
+    shape = domain.shape
+    writer.add_name(f"vramd {domain.name}")
     writer.add_author("the vramd project")
-    writer.add_description("A very small companion for a desktop: small talk in English, trained on composed dialogues")
+    writer.add_description(domain.description)
+    writer.add_tags([domain.tag])
     writer.add_languages(["en"])
     writer.add_context_length(shape.context_tokens)
     writer.add_embedding_length(shape.embedding)

@@ -1,32 +1,13 @@
-"""The companion's network: a small llama, in PyTorch, with the rotary pairs as llama.cpp's llama has them."""
-
-from dataclasses import dataclass
+"""The network: a small llama, in PyTorch, with the rotary pairs as llama.cpp's llama has them."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of the network; the output shares the embedding's weights."""
-
-    vocabulary: int = 1024
-    embedding: int = 128
-    layers: int = 6
-    heads: int = 4
-    feed_forward: int = 352
-    context_tokens: int = 2048
-    norm_epsilon: float = 1e-5
-    rotary_base: float = 10000.0
-
-    @property
-    def head_dimensions(self) -> int:
-        """Width of one head."""
-        return self.embedding // self.heads
+from demo_model.shape import Shape
 
 
-class Companion(nn.Module):
+class Network(nn.Module):
     """Gives the scores of each next token. The names of its parts are those of the GGUF, without `.weight`."""
 
     def __init__(self, shape: Shape) -> None:

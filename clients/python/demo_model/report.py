@@ -1,6 +1,6 @@
-"""Asks the companion's file held-out prompts through the worker's own engine, and judges what it replies.
+"""Asks a model's file held-out questions through the worker's own engine, and judges what it replies.
 
-python -m demo_model.report companion.gguf [replies]
+python -m demo_model.report {companion,coder,mathematician} FILE [replies]
 """
 
 import sys
@@ -11,8 +11,9 @@ from pathlib import Path
 from vramd_worker.engine import EngineError, Job, Message, Piece, Sampling
 from vramd_worker.llama import LlamaEngine, LlamaSpec
 
-from demo_model.dialogues import HeldOut, held_out_prompts
-from demo_model.judge import Report, is_well_formed, judge, takes_up
+from demo_model.domains import DOMAINS
+from demo_model.judge import Report, judge
+from demo_model.turns import Question
 
 LIMIT_S = 60.0
 """Longer than any reply takes."""
@@ -61,31 +62,39 @@ def _reply(engine: LlamaEngine, job: Job) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def tell(prompts: Sequence[HeldOut], replies: Sequence[str], report: Report, examples: int = 12) -> str:
+def tell(questions: Sequence[Question], replies: Sequence[str], report: Report, examples: int = 12) -> str:
     """The report in words: its figures, some replies, and each reply that failed."""
     lines = [
         f"replies            {report.replies}",
         f"well-formed        {report.well_formed}   (bar 90 of 100)",
         f"different          {report.different}   (bar 60 of 100)",
         f"the commonest      {report.most_often}   (bar 5 of 100)",
-        f"on topic           {report.on_topic}   (bar 70 of 100; by chance {report.on_wrong_topic})",
-        f"names the slot     {report.keeps_values} of the {report.has_values} prompts with a feeling, time or name",
+        f"right              {report.right}   (bar 70 of 100; by chance {report.right_by_chance})",
+        f"repeats the values {report.keeps_values} of the {report.has_values} questions that name some",
         "",
     ]
-    pairs = list(zip(prompts, replies, strict=True))
-    lines += [f"  {prompt.text}\n    {reply}" for prompt, reply in pairs[:examples]]
-    lines += [f"not well-formed: {prompt.text} | {reply}" for prompt, reply in pairs if not is_well_formed(reply)]
-    lines += [f"not on topic: {prompt.text} | {reply}" for prompt, reply in pairs if not takes_up(reply, prompt.topic)]
+    pairs = list(zip(questions, replies, strict=True))
+    lines += [f"  {question.text}\n    {_indented(reply)}" for question, reply in pairs[:examples]]
+    lines += [f"not well-formed: {_failed(*pair)}" for pair in pairs if not pair[0].is_well_formed(pair[1])]
+    lines += [f"not right: {_failed(*pair)}" for pair in pairs if not pair[0].is_right(pair[1])]
     return "\n".join(lines)
+
+
+def _indented(reply: str) -> str:
+    return reply.replace("\n", "\n    ")
+
+
+def _failed(question: Question, reply: str) -> str:
+    return f"{question.text} | {reply}"
 
 
 def main() -> int:
     """Prints the report of a file; 1 if it misses a bar."""
-    path = Path(sys.argv[1])
-    prompts = held_out_prompts(int(sys.argv[2]) if len(sys.argv) > 2 else 100)
-    replies = ask(path, [prompt.text for prompt in prompts])
-    report = judge(prompts, replies)
-    print(tell(prompts, replies, report))
+    domain, path = DOMAINS[sys.argv[1]], Path(sys.argv[2])
+    questions = domain.questions(int(sys.argv[3]) if len(sys.argv) > 3 else 100)
+    replies = ask(path, [question.text for question in questions])
+    report = judge(questions, replies)
+    print(tell(questions, replies, report))
     return 0 if report.passes else 1
 
 

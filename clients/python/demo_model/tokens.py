@@ -1,7 +1,8 @@
-"""The companion's tokenizer: byte-level BPE, trained with its merges, and the proof that llama.cpp splits alike."""
+"""A model's tokenizer: byte-level BPE, trained with its merges, and the proof that llama.cpp splits alike."""
 
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import bind, native_log
 
-from demo_model.dialogues import Turn
+from demo_model.turns import Turn
 
 BEGIN, USER, ASSISTANT, END = "<|begin|>", "<|user|>", "<|assistant|>", "<|end|>"
 CONTROLS = (BEGIN, USER, ASSISTANT, END)
@@ -30,6 +31,8 @@ CHAT_TEMPLATE = (
 # What llama.cpp splits with under `tokenizer.ggml.pre = gpt-2`.
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
+_DIGIT = re.compile(r"\d")
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -46,8 +49,11 @@ class Splitter:
         self._tokenizer = tokenizer
 
     @classmethod
-    def trained(cls, texts: Iterable[str], size: int) -> "Splitter":
+    def trained(cls, texts: Iterable[str], size: int, *, digit_by_digit: bool) -> "Splitter":
         """Learns its merges from the texts; every byte is a token of its own, so that any text can be split."""
+        if digit_by_digit:
+            # What it never sees, it never merges.
+            texts = (_DIGIT.sub("", text) for text in texts)
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [

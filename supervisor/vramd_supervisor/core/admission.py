@@ -27,8 +27,12 @@ from .world import World
 
 
 def find_rooms(world: World) -> None:
-    """Goes through all that wait for room, in their order; who waits for a device lets nobody overtake it there."""
+    """Goes through all that wait for room, in their order; who waits for a device lets nobody overtake it there.
+
+    A load that begins leaves less to the others: only where somebody was sent away there is more to think about.
+    """
     taken: set[str] = set()
+    sent_away = False
     while waits := world.lobby.first(taken):
         if isinstance(waits, Announcement):
             wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
@@ -41,6 +45,7 @@ def find_rooms(world: World) -> None:
             continue
         if isinstance(decision, Evict | Wait):
             taken |= set(decision.missing_bytes) or {device for way in wish.ways for device in way}
+        sent_away = sent_away or isinstance(decision, Evict)
         if isinstance(decision, Evict):
             evict(world, wish.name, _lacks(wish, decision), decision.incarnations, decision.missing_bytes)
         elif isinstance(decision, Wait) and decision.drain:
@@ -49,6 +54,7 @@ def find_rooms(world: World) -> None:
             _answer(world, waits, decision)
         else:
             _go_on(world, waits, decision)
+    world.room_changed = sent_away
 
 
 def find_now(world: World, wish: Wish) -> Decision:

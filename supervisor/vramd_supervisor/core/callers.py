@@ -37,10 +37,7 @@ def requested(world: World, event: Requested) -> None:
         world.record_refusal(event.model, full)
         world.emit(Refuse(event.request, full))
     else:
-        request = _accept(world, entry, event, event.kind, event.options)
-        plan = entry.current.plan if entry.current and entry.state is ModelState.READY else None
-        if event.reload and plan and (differences := plan.settings.differences(event.options)):
-            _replace(world, entry, request, f"a load with other settings was asked for: {differences}")
+        _accept(world, entry, event, event.kind, event.options)
 
 
 def _admit(world: World, request: int, model: str) -> Entry | None:
@@ -96,6 +93,7 @@ def _accept(
         priority=_priority(entry) if urgent is None else urgent,
         since_s=event.at_s,
         progress=isinstance(event, Requested) and event.progress,
+        reload=isinstance(event, Requested) and event.reload,
     )
     world.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
     if kind is RequestKind.UNLOAD:
@@ -109,7 +107,7 @@ def _priority(entry: Entry) -> Priority:
     return entry.model.priority if entry.priority_now is None else entry.priority_now
 
 
-def _replace(world: World, entry: Entry, first: Request, cause: str, *, force: bool = False) -> None:
+def replace_process(world: World, entry: Entry, first: Request, cause: str, *, force: bool = False) -> None:
     """Has a process go for a new one, and this caller stand before all that wait for that."""
     entry.queue.remove(first.id)
     entry.queue.add_ahead(first)
@@ -194,7 +192,7 @@ def restart_requested(world: World, event: RestartRequested) -> None:
     settings = entry.current.plan.settings
     same = settings.again(entry.current.keep_alive_s)
     request = _accept(world, entry, event, RequestKind.LOAD, same)
-    _replace(world, entry, request, "a restart was asked for", force=event.force)
+    replace_process(world, entry, request, "a restart was asked for", force=event.force)
 
 
 def model_updated(world: World, event: ModelUpdated) -> None:

@@ -89,6 +89,7 @@ class Core:
                 callers.streamed(world, event)
             case Ended():
                 callers.ended(world, event.request)
+                scheduler.look_at_residents(world)
             case Cancelled():
                 callers.ended(world, event.request)
                 announcements.caller_left(world, event.request)
@@ -109,6 +110,7 @@ class Core:
                 lives.progressed(world, event)
             case WorkerReady():
                 lives.ready(world, event)
+                scheduler.look_at_residents(world)
             case LoadRefused():
                 lives.load_refused(world, event)
             case WorkerExited():

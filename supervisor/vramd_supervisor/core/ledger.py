@@ -88,6 +88,8 @@ class Ledger:
 
     def _arrived_bytes(self, device: str) -> int:
         """What others took since it was announced: it is promised already, and not to be counted twice."""
+        if not self._external_at_first:
+            return 0
         external = self._accounts[device].external_bytes
         grown = {row: external - firsts[device] for row, firsts in self._external_at_first.items() if device in firsts}
         each = sum(min(self._rows[row][device], growth) for row, growth in grown.items())

@@ -71,8 +71,10 @@ class Line(Generic[T]):
         return int(one.priority) * self._age_s + one.since_s, one.order
 
     def first(self) -> T:
-        """Who is next. Raises StopIteration if nobody waits."""
-        return next(iter(self))
+        """Who is next. Raises ValueError if nobody waits."""
+        if self._ahead:
+            return next(iter(self._ahead.values()))
+        return min((next(iter(lane.values())) for lane in self._lanes.values() if lane), key=self.key)
 
     def ahead_of(self, one: T) -> int:
         """How many would be served before it."""

@@ -93,7 +93,7 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
         missing = _missing(way, ledger, holders, frozenset())
         if not missing:
             return Begin(place)  # 2a
-        short = _missing(way, ledger, holders, holders.going)
+        short = _missing(way, ledger, holders, holders.going) if holders.going else missing
         if not short:
             return Wait(missing, "memory of an ended process is on its way back", place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
@@ -125,8 +125,9 @@ def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
 def _missing(way: Mapping[str, int], ledger: Ledger, holders: Holders, gone: frozenset[int]) -> dict[str, int]:
     """Bytes per device that the way lacks once `gone` have given back theirs."""
     missing = {}
+    rows = holders.own | gone
     for device, need in way.items():
-        free = ledger.free_bytes(device) + ledger.held_bytes(holders.own | gone, device)
+        free = ledger.free_bytes(device) + ledger.held_bytes(rows, device)
         if need > free:
             missing[device] = need - free
     return missing

@@ -18,12 +18,12 @@ from .actions import (
     Thrashing,
 )
 from .admission import find_rooms, give_up, keep, relieve
-from .callers import drain
+from .callers import drain, replace_process
 from .catalog import LoadOptions
 from .decisions import Decision, DecisionKind
 from .errors import Refusal, refusal
 from .events import KeepAliveEnded, PlansFound, PlansRefused, TogetherFound
-from .holders import attainable, residents_to_keep
+from .holders import attainable, is_idle, residents_to_keep
 from .line import Priority
 from .lives import HOST, stop
 from .lobby import Waiting
@@ -134,6 +134,8 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
     settings = incarnation.plan.settings
     for request in list(entry.loads.values()):
         if differences := settings.differences(request.options):
+            if request.reload:
+                continue  # its turn comes in the queue, behind those who were before it
             world.refuse(request, _differently(entry, differences))
         elif request.kind is RequestKind.HOLD:
             _hold(world, entry, request)
@@ -143,7 +145,11 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
             world.emit(Complete(request.id))
     while entry.queue:
         request = entry.queue.first()
-        if differences := settings.differences(request.options):
+        differences = settings.differences(request.options)
+        if differences and request.reload:
+            replace_process(world, entry, request, f"a load with other settings was asked for: {differences}")
+            return
+        if differences:
             world.refuse(request, _differently(entry, differences))
         elif has_place(entry):
             _grant(world, entry, incarnation, request)
@@ -170,6 +176,7 @@ def _grant(world: World, entry: Entry, incarnation: Incarnation, request: Reques
     incarnation.in_flight.add(request.id)
     incarnation.last_used_s = world.now_s
     incarnation.used = True
+    look_at_residents(world)
     keep(entry, request.options)
     world.share_threads(incarnation)
     timeline = _timeline(world.now_s, incarnation, request)
@@ -188,6 +195,14 @@ def _timeline(now_s: float, incarnation: Incarnation, request: Request) -> dict[
     phases = {name: seconds for name, seconds in phases.items() if seconds > 0}
     queued_s = now_s - request.since_s - sum(phases.values())
     return ({"queued_s": queued_s} if queued_s > 0 else {}) | phases
+
+
+def look_at_residents(world: World) -> None:
+    """Who is among the last used has changed: one that stayed for being so may have to leave."""
+    if world.config.scheduling.keep_resident:
+        for entry in world.entries.values():
+            if is_idle(entry):
+                world.touch(entry)
 
 
 def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:

@@ -80,6 +80,8 @@ class Request:
     """The moment it arrived."""
     progress: bool = False
     """Its caller wants to hear what it waits for."""
+    reload: bool = False
+    """If the model is there with other settings, its process is to be replaced."""
     state: RequestState = RequestState.QUEUED
     incarnation: int | None = None
     """Where it runs, once granted."""

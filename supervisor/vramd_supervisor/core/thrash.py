@@ -54,8 +54,10 @@ class Loads:
         _forget(self._oldest_evictions, self._evictions, now_s - WINDOW_S)
         _forget(self._oldest_loads, self._loads, now_s - WINDOW_S)
         pair = self._last
-        mutual = self._evictions.get(pair, ()) if pair else ()
-        if pair is None or len(mutual) < MOST_EVICTIONS or now_s < self._told_s.get(pair, -WINDOW_S) + WINDOW_S:
+        if pair is None:
+            return None
+        mutual = self._evictions.get(pair, deque())
+        if len(mutual) < MOST_EVICTIONS or now_s < self._told_s.get(pair, -WINDOW_S) + WINDOW_S:
             return None
         if {model for _, model in mutual} != set(pair):
             return None

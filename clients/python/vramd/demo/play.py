@@ -13,12 +13,23 @@ from typing import TypeVar
 
 from vramd.client import Client
 from vramd.errors import VramdError
+from vramd.selection_values import Selection
 from vramd.supervisor import Supervisor
 from vramd.values import Device, Evicted, Receipt, ResidentModel
 
 MODEL_FILE = Path(__file__).with_name("companion.gguf")
 CONTEXTS: Mapping[str, int] = {"short": 2048, "medium": 8192, "long": 16384}
 """The three entries are one file with different contexts, so they need different numbers of bytes."""
+SPECIALIST_FILES: Mapping[str, Path] = {
+    name: Path(__file__).with_name(f"{name}.gguf") for name in ("coder", "mathematician")
+}
+SPECIALIST_CONTEXT = 2048
+TASKS: Mapping[str, str] = {
+    "code": "Write a loop from 1 to 5 in Python.",
+    "math": "What is 47 plus 35?",
+    "dialogue": "Do you like trains?",
+}
+"""What is asked for by its task, and no model named."""
 SPARE_ROOM_BYTES = 8 << 20
 """On top of the two largest: too little for the third."""
 READING_TOKENS_PER_S = 30.0
@@ -59,6 +70,8 @@ class Step:
     evicted: Evicted | None
     receipt: Receipt | None
     killed_pid: int | None
+    chosen: Mapping[str, Selection]
+    """For each task that no model was named for."""
     models: tuple[ResidentModel, ...]
     ledger: tuple[Device, ...]
 
@@ -118,21 +131,36 @@ class Stage:
         """Of a model that is loaded."""
         return next(resident.pid or 0 for resident in self.client.resident() if resident.model == model)
 
-    def answer(self, model: str, prompt: str, in_the_middle: Callable[[], None] = lambda: None) -> Answer:
-        """Asks a model and lets the audience hear it as it comes; something may be done in the middle of it."""
+    def answer(
+        self,
+        model: str,
+        prompt: str,
+        in_the_middle: Callable[[], None] = lambda: None,
+        temperature: float | None = None,
+    ) -> Answer:
+        """Asks a model, or for a task, and lets the audience hear it; something may be done in the middle of it."""
         self.audience.asks(model, prompt)
-        with self.client.chat(model, prompt, max_tokens=TOKENS, max_tokens_per_s=READING_TOKENS_PER_S) as stream:
+        with self.client.chat(
+            model, prompt, temperature=temperature, max_tokens=TOKENS, max_tokens_per_s=READING_TOKENS_PER_S
+        ) as stream:
             for number, piece in enumerate(stream, start=1):
                 self.audience.hears(piece)
                 if number == PIECES_BEFORE_THE_MIDDLE:
                     in_the_middle()
         assert stream.finish is not None
-        usage = stream.finish.usage
-        engine, pid = self.client.model(model).engine, self.pid(model)
-        return Answer(model, engine, pid, prompt, stream.text, usage.prompt_tokens, usage.completion_tokens)
+        assert stream.timeline is not None
+        usage, answered = stream.finish.usage, stream.timeline.model
+        engine, pid = self.client.model(answered).engine, self.pid(answered)
+        return Answer(answered, engine, pid, prompt, stream.text, usage.prompt_tokens, usage.completion_tokens)
 
     def step(
-        self, title: str, answers: tuple[Answer, ...], *, swapped: bool = False, killed_pid: int | None = None
+        self,
+        title: str,
+        answers: tuple[Answer, ...],
+        *,
+        swapped: bool = False,
+        killed_pid: int | None = None,
+        chosen: Mapping[str, Selection] | None = None,
     ) -> Step:
         """Ends a step with the books as they stand; after a swap with the victim and its receipt."""
         evicted = receipt = None
@@ -144,7 +172,7 @@ class Stage:
                 assert self._news.wait_for(lambda: any(r.incarnation == gone for r in self._released), WAIT_S)
                 receipt = next(r for r in self._released if r.incarnation == gone)
         status = self.client.status()
-        done = Step(title, answers, evicted, receipt, killed_pid, status.models, status.devices)
+        done = Step(title, answers, evicted, receipt, killed_pid, chosen or {}, status.models, status.devices)
         self.audience.ends(done)
         return done
 
@@ -157,7 +185,7 @@ def play(audience: Audience) -> Played:
     audience.needs(needs_bytes, budget_bytes)
     with _supervisor({"host": budget_bytes}) as client:
         stage = Stage(client, audience)
-        steps = (_load_two(stage), _swap(stage), _kill(stage), _again(stage))
+        steps = (_load_two(stage), _swap(stage), _kill(stage), _again(stage), _route(stage))
     digest = hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()
     return Played(MODEL_FILE.name, digest, budget_bytes, needs_bytes, steps)
 
@@ -215,17 +243,35 @@ def _again(stage: Stage) -> Step:
     return stage.step(title, (stage.answer("medium", "Are you still there?"),))
 
 
+def _route(stage: Stage) -> Step:
+    """Names no model, only what is to be done; what each file is good for is guessed from the file."""
+    title = "Three tasks without a model's name: each goes to the one that is made for it"
+    stage.audience.begins(title)
+    chosen: dict[str, Selection] = {}
+    answers: list[Answer] = []
+    for task, prompt in TASKS.items():
+        chosen[task] = stage.client.select(task)
+        # Code and sums are no place for chance.
+        temperature = None if task == "dialogue" else 0.0
+        answers.append(stage.answer(f"task:{task}", prompt, temperature=temperature))
+    return stage.step(title, tuple(answers), chosen=chosen)
+
+
 @contextmanager
 def _supervisor(budgets: Mapping[str, str | int]) -> Iterator[Client]:
     """A supervisor of the demo's own, on the RAM of the machine; no configuration of the user's reaches it."""
     for name in [name for name in os.environ if name.startswith("VRAMD_")]:
         del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="vramd-demo-") as folder:
+        # What a toy takes is not for the user's supervisor to remember.
+        os.environ["VRAMD_STATE_DIR"] = folder
         config = Path(folder) / "demo.toml"
-        entries = [
-            f"[models.{name}]\npath = {str(MODEL_FILE)!r}\ncontext = {n}\ndevice = 'host'\n"
-            for name, n in CONTEXTS.items()
-        ]
+        entries = [_entry(name, MODEL_FILE, context) for name, context in CONTEXTS.items()]
+        entries += [_entry(name, path, SPECIALIST_CONTEXT) for name, path in SPECIALIST_FILES.items()]
         config.write_text("\n".join(entries), "utf-8")
         with Supervisor.start(config=config, budgets=budgets) as supervisor:
             yield supervisor.client
+
+
+def _entry(name: str, path: Path, context: int) -> str:
+    return f"[models.{name}]\npath = {str(path)!r}\ncontext = {context}\ndevice = 'host'\n"

@@ -1,0 +1,107 @@
+"""A model with other settings than it is loaded with: nothing is cut off, and nothing is loaded anew for nothing."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import vramd
+from support.supervisor_process import BOUND_S, SupervisorProcess, queued, simulated, until
+from support.wire import Caller
+from vramd_proto.v1 import load_pb2, model_pb2
+
+CONFIGURATION = "[scheduling]\ndrain_s = 20\n" + "\n".join(
+    (
+        simulated("one", card="", parallel=2, tokens_per_s=40, context=1000, load_s=0),
+        simulated("cold", card="", load_s=0.5),
+        simulated("popular", card="", parallel=2, tokens_per_s=40, load_s=0),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SupervisorProcess]:
+    with SupervisorProcess(CONFIGURATION) as supervisor:
+        yield supervisor.ready()
+
+
+def reload(caller: Caller, model: str, load: load_pb2.LoadOptions) -> model_pb2.ResidentModel:
+    """The model, ready with these settings."""
+    wish = model_pb2.LoadModelRequest(model=model, load=load, reload=True)
+    steps = list(caller.models.LoadModel(wish, metadata=caller.metadata, timeout=BOUND_S))
+    assert steps[-1].state == model_pb2.MODEL_STATE_READY
+    return steps[-1].resident
+
+
+def test_a_reload_waits_for_what_runs_and_gives_the_model_a_new_process(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    before = client.load("one", context=1000)
+    with shared.news() as story, ThreadPoolExecutor() as pool:
+        with client.generate("one", "x", max_tokens=30) as answer:
+            next(answer)
+            coming = pool.submit(reload, shared.caller(), "one", load_pb2.LoadOptions(context_tokens=500))
+            story.reached("one", "DRAINING")
+            late = client.generate("one", "y", max_tokens=2)
+            until("both wait", lambda: queued(client, "one") == 2)
+            assert len(answer.text.split()) >= 30
+        after = coming.result(BOUND_S)
+        assert (after.context_tokens, before.context_tokens) == (500, 1000)
+        assert after.pid != before.pid
+        assert late.timeline is not None
+        assert late.timeline.incarnation == after.incarnation
+        assert story.began("one") == ["one"]
+    client.unload("one")
+
+
+def test_what_is_as_asked_or_left_open_is_not_loaded_anew(shared: SupervisorProcess) -> None:
+    client, caller = shared.client(), shared.caller()
+    pid = client.load("one").pid
+    for load in (
+        load_pb2.LoadOptions(),
+        load_pb2.LoadOptions(context_tokens=1000, parallel=2),
+        load_pb2.LoadOptions(device="auto", flash_attention="auto", outputs="auto"),
+        load_pb2.LoadOptions(keep_alive_s=100),
+    ):
+        assert reload(caller, "one", load).pid == pid
+    # More than the context takes: what it comes to is compared, so that the same wish is fulfilled the next time.
+    clamped = reload(caller, "one", load_pb2.LoadOptions(batch_tokens=1 << 20))
+    assert clamped.pid != pid
+    assert clamped.settings.batch_tokens == 1000
+    assert reload(caller, "one", load_pb2.LoadOptions(batch_tokens=1 << 20)).pid == clamped.pid
+    assert reload(caller, "one", load_pb2.LoadOptions(parallel=3)).pid != clamped.pid
+    with pytest.raises(vramd.LoadedDifferently, match="parallel is 3, asked for 2"):
+        client.load("one", parallel=2)
+    client.unload("one")
+
+
+def test_a_reload_has_its_settings_also_if_a_load_with_others_is_on_its_way(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with shared.news() as story, client.generate("cold", "x", max_tokens=2) as first:
+        story.reached("cold", "LOADING")
+        assert reload(shared.caller(), "cold", load_pb2.LoadOptions(context_tokens=300)).context_tokens == 300
+        assert first.finish
+    client.unload("cold")
+
+
+def test_a_reload_comes_although_the_model_is_never_idle(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    client.load("popular")
+    over = threading.Event()
+
+    def ask_until_over() -> list[str]:
+        ends: list[str] = []
+        while not over.is_set():
+            finish = client.generate("popular", "x", max_tokens=20).finish
+            ends.append(finish.reason if finish else "cancelled")
+        return ends
+
+    with ThreadPoolExecutor(6) as pool:
+        crowd = [pool.submit(ask_until_over) for _ in range(6)]
+        try:
+            until("a crowd", lambda: queued(client, "popular"))
+            ready = reload(shared.caller(), "popular", load_pb2.LoadOptions(context_tokens=300))
+            assert ready.context_tokens == 300
+        finally:
+            over.set()
+        # Nobody asked for long enough to be cut off.
+        assert {end for one in crowd for end in one.result(BOUND_S)} == {"LENGTH"}

@@ -1,0 +1,268 @@
+"""A stage for the core: a virtual clock, timers as the loop keeps them, and workers that the dice make late or lost."""
+
+import hashlib
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import TypeVar
+
+from support.core_promises import Promises
+from typing_extensions import assert_never
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.actions import (
+    Action,
+    CancelDeadline,
+    CancelExpiry,
+    Exit,
+    FindPlans,
+    FindTogether,
+    Grant,
+    Load,
+    Reserve,
+    SetTimer,
+    Spawn,
+    Stop,
+)
+from vramd_supervisor.core.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.core.core import Core
+from vramd_supervisor.core.errors import refusal
+from vramd_supervisor.core.events import (
+    AnnouncementExpired,
+    AnnouncementWithdrawn,
+    DeadlinePassed,
+    DrainEnded,
+    Event,
+    KeepAliveEnded,
+    LoadLimitReached,
+    LoadProgressed,
+    LoadRefused,
+    MemoryReleased,
+    PatienceEnded,
+    PlansFound,
+    PlansRefused,
+    Timed,
+    TogetherFound,
+    WorkerExited,
+    WorkerReady,
+    WorkerStarted,
+)
+from vramd_supervisor.core.quote import Confidence, DeviceBytes, Plan, Quote, Source
+from vramd_supervisor.core.receipt import Receipt
+
+T = TypeVar("T")
+
+SPARE = 1
+EVENTS_TOLD = 40
+Timers = dict[tuple[type[Timed], int], Timed]
+
+
+def _key(timer: Timed) -> tuple[type[Timed], int]:
+    match timer:
+        case DeadlinePassed():
+            return DeadlinePassed, timer.request
+        case AnnouncementExpired():
+            return AnnouncementExpired, timer.reservation
+        case PatienceEnded():
+            return PatienceEnded, timer.turn
+        case KeepAliveEnded() | DrainEnded() | LoadLimitReached():
+            return type(timer), timer.incarnation
+        case _:
+            assert_never(timer)
+
+
+def _plan_of(model: Model, options: LoadOptions) -> Plan:
+    assert isinstance(model.source, Simulation)
+    needs = model.source.memory
+    tokens = options.context_tokens or 2048
+    settings = Settings(tokens, 2, max(needs, key=lambda d: needs[d]), -1, 512, "f16", options.parallel or 2)
+    devices = {device: DeviceBytes(weights_bytes=size) for device, size in needs.items()}
+    return Plan(settings, Quote(devices, Confidence.EXACT, Source.DRY_RUN))
+
+
+class Stage:
+    """Does what the core asks for, in time, late, twice or wrongly, and has its promises checked after every event."""
+
+    def __init__(self, dice: random.Random, faults: set[str], core: Core, most_wait_s: float) -> None:
+        """`most_wait_s` is what others may take before a load, beside its bound."""
+        self.dice, self.faults, self.core = dice, faults, core
+        self.now_s = 0.0
+        self.timers: Timers = {}
+        """Those that are set."""
+        self.promises = Promises(core, most_wait_s, self.timers)
+        self.memory = self.promises.memory
+        self.alive: set[int] = set()
+        self.exited = False
+        self.events = 0
+        self._told: deque[tuple[float, Event, list[Action]]] = deque(maxlen=EVENTS_TOLD)
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def serve(self, request: int) -> None:
+        """A call runs from now on."""
+        raise NotImplementedError
+
+    @property
+    def last_events(self) -> str:
+        """What was told last, and what the core wanted done for it."""
+        return "\n".join(f"{at_s:9.3f} {event}\n    {actions}" for at_s, event, actions in self._told)
+
+    @property
+    def trace(self) -> str:
+        """Stands for all that was told and answered, to the last number."""
+        return self._digest.hexdigest()
+
+    def tell(self, event: Event) -> None:
+        """One event: what it brings is checked, then begun."""
+        actions = self.core.handle(event)
+        self.events += 1
+        self._told.append((self.now_s, event, actions))
+        for action in actions:
+            self._begin(action)
+        self.promises.follow(event, actions, self.now_s)
+
+    def keep_trace(self) -> None:
+        """Has `trace` stand for this run; costs as much as the run."""
+        handle = self.core.handle
+
+        def handle_and_note(event: Event) -> list[Action]:
+            actions = handle(event)
+            self._digest.update(f"{event}{actions}".encode())
+            return actions
+
+        self.core.handle = handle_and_note  # type: ignore[method-assign]  # a pass-through, as a recorder is
+
+    def _pick(self, *choices: T) -> T:
+        return choices[self.dice.randrange(len(choices))]
+
+    def _may(self, fault: str, share: float) -> bool:
+        return fault in self.faults and self.dice.random() < share
+
+    def _at(self, at_s: float, what: Callable[[], None]) -> int:
+        order = next(self._order)
+        heapq.heappush(self._agenda, (at_s, order, what))
+        return order
+
+    def _in(self, least_s: float, most_s: float, what: Callable[[float], Event], incarnation: int = 0) -> None:
+        """News that come later; of a worker only while it lives, unless they may be late. Perhaps twice."""
+        at_s = self.now_s + self.dice.uniform(least_s, most_s) + (3.0 if self._may("late", 0.1) else 0.0)
+        self._at(at_s, partial(self._arrive, what(at_s), incarnation))
+        if self._may("twice", 0.2):
+            again_s = at_s + self.dice.uniform(0.0, 2.0)
+            self._at(again_s, partial(self._arrive, what(again_s), incarnation))
+
+    def _arrive(self, event: Event, incarnation: int) -> None:
+        if incarnation and incarnation not in self.alive and "late" not in self.faults:
+            return
+        self.tell(event)
+        if isinstance(event, WorkerReady) and incarnation in self.alive:
+            row = self.core.world.ledger.rows.get(incarnation, {})
+            if all(row.get(device, 0) >= took for device, took in event.measured.items()):
+                self.memory[incarnation] = {**self.memory[incarnation], **event.measured}
+
+    def _go_on(self, until_s: float) -> None:
+        while self._agenda and self._agenda[0][0] <= until_s:
+            at_s, _, what = heapq.heappop(self._agenda)
+            self.now_s = max(self.now_s, at_s)
+            what()
+        self.now_s = until_s
+
+    # What the core wants done.
+
+    def _begin(self, action: Action) -> None:
+        match action:
+            case SetTimer(timer):
+                key = _key(timer)
+                self.timers[key] = timer
+                self._at(timer.at_s, partial(self._ring, key, timer))
+            case CancelDeadline(request):
+                self.timers.pop((DeadlinePassed, request), None)
+            case CancelExpiry(reservation):
+                self.timers.pop((AnnouncementExpired, reservation), None)
+            case FindPlans(model, options, turn):
+                self._find_plans(model, options, turn)
+            case FindTogether(models):
+                self._find_together(models)
+            case Spawn(incarnation):
+                self._spawn(incarnation)
+            case Load(incarnation, model, plan):
+                self.memory[incarnation] = dict(plan.quote.needs)
+                self._load(incarnation, model, plan)
+            case Stop(incarnation):
+                self._at(self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, incarnation, "ended by SIGTERM"))
+            case Grant(request):
+                self.serve(request)
+            case Reserve(_, reservation):
+                withdrawn = partial(AnnouncementWithdrawn, reservation=reservation)
+                self._in(0.0, 10.0, withdrawn)
+            case Exit():
+                assert not self.alive, "it leaves while processes live"
+                self.exited = True
+            case _:
+                pass
+
+    def _ring(self, key: tuple[type[Timed], int], timer: Timed) -> None:
+        """As the loop does: a timer that was replaced or cancelled is none."""
+        if self.timers.get(key) is timer:
+            del self.timers[key]
+            self.tell(timer)
+
+    def _find_together(self, models: Sequence[Model]) -> None:
+        names = tuple(model.id for model in models)
+        plans = tuple(_plan_of(model, LoadOptions()) for model in models)
+        self._in(0.0, 1.0, partial(TogetherFound, models=names, plans=self._pick((), plans)))
+
+    def _spawn(self, incarnation: int) -> None:
+        assert incarnation not in self.memory, "spawned twice"
+        self.alive.add(incarnation)
+        self.memory[incarnation] = {"host": SPARE}
+        if self._may("crash", 0.05):
+            self._at(self.now_s + 0.1, partial(self._exit, incarnation, "killed by SIGSEGV"))
+        elif not self._may("hang", 0.05):
+            started = partial(WorkerStarted, incarnation=incarnation, pid=1000 + incarnation, idle_bytes=SPARE)
+            self._in(0.05, 0.4, started, incarnation)
+
+    def _find_plans(self, model: Model, options: LoadOptions, turn: int) -> None:
+        if self._may("refuse", 0.1):
+            why = refusal(Reason.MODEL_FILE_MISSING, "gone", model=model.id, path="x")
+            self._in(0.0, 0.3, partial(PlansRefused, model=model.id, turn=turn, refusal=why))
+            return
+        plan = _plan_of(model, options)
+        plans = (plan, replace(plan, degraded=("smaller",))) if self.dice.random() < 0.2 else (plan,)
+        self._in(0.0, 0.3, partial(PlansFound, model=model.id, turn=turn, plans=plans))
+
+    def _load(self, incarnation: int, model: Model, plan: Plan) -> None:
+        seconds = self.dice.uniform(0.2, 1.4)
+        self._in(0.0, seconds, partial(LoadProgressed, incarnation=incarnation, share=0.5), incarnation)
+        if self._may("refuse", 0.1):
+            why = refusal(Reason.MODEL_FILE_INVALID, "damaged", model=model.id)
+            self._in(0.0, seconds, partial(LoadRefused, incarnation=incarnation, refusal=why), incarnation)
+        elif self._may("crash", 0.1):
+            self._at(self.now_s + seconds, partial(self._exit, incarnation, "killed by SIGSEGV"))
+        elif not self._may("hang", 0.1):
+            needs = plan.quote.needs
+            device = self._pick(*needs)
+            measured = {device: needs[device] + 1} if self._may("more", 0.3) else {}
+            news = partial(WorkerReady, incarnation=incarnation, context_tokens=2048, measured=measured)
+            self._in(seconds, seconds, news, incarnation)
+
+    def _exit(self, incarnation: int, how: str) -> None:
+        """A process ends; its memory comes back later."""
+        if incarnation not in self.alive:
+            return
+        self.alive.remove(incarnation)
+        self.tell(WorkerExited(self.now_s, incarnation, how))
+        if self._may("twice", 0.2):
+            self._in(0.0, 2.0, partial(WorkerExited, incarnation=incarnation, exit=how))
+        slow_s = 4.0 if self._may("late", 0.2) else 0.6
+        self._at(self.now_s + self.dice.uniform(0.0, slow_s), partial(self._release, incarnation))
+
+    def _release(self, incarnation: int) -> None:
+        self.memory.pop(incarnation, None)
+        self.tell(MemoryReleased(self.now_s, incarnation, Receipt(incarnation, 1, "", 0.0, 0.0, {})))
+        if self._may("twice", 0.2):
+            self._at(self.now_s + 0.1, partial(self._release, incarnation))
