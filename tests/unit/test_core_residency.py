@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 from support.core_scenes import decided, evicted, refused, state, there, three, use, world_of
-from support.core_world import CoreWorld, plan
+from support.core_world import MODELS, CoreWorld, plan
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import (
     Load,
@@ -198,3 +198,18 @@ def test_a_refusal_a_degradation_and_a_load_that_took_too_much_leave_a_record() 
     world.request("large")
     (given_back,) = decided(world.wait(0.0), DecisionKind.GIVE_BACK)
     assert given_back.decision.numbers["card_bytes"] == 9
+
+
+def test_a_process_that_is_dead_is_not_sent_away_beside_the_next_of_its_model() -> None:
+    world = world_of(three(group="one", source=MODELS["small"].source))
+    use(world, "a")
+    world.crash(next(iter(world.alive)))
+    (release,) = world.errands
+    world.errands.clear()
+    use(world, "a")
+    brought = use(world, "b")
+    assert evicted(brought) == ["a"]
+    assert len(decided(brought, DecisionKind.EVICT)) == 1
+    world.errands.append(release)
+    world.wait(0.0)
+    assert there(world) == {"b"}

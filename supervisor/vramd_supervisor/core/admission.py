@@ -22,17 +22,13 @@ from .policy import victims
 from .pressure import OTHERS, WINDOW_S
 from .quote import Plan
 from .room import Begin, Decision, Evict, Wait, Wish, find_room, with_nearest
-from .state import Announcement, Entry, ModelState
+from .state import Announcement, Entry, ModelState, is_kept
 from .world import World
 
 
 def find_rooms(world: World) -> None:
-    """Goes through all that wait for room, in their order; who waits for a device lets nobody overtake it there.
-
-    A load that begins leaves less to the others: only where somebody was sent away there is more to think about.
-    """
+    """Goes through all that wait for room, in their order; who waits for a device lets nobody overtake it there."""
     taken: set[str] = set()
-    sent_away = False
     while waits := world.lobby.first(taken):
         if isinstance(waits, Announcement):
             wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
@@ -45,7 +41,6 @@ def find_rooms(world: World) -> None:
             continue
         if isinstance(decision, Evict | Wait):
             taken |= set(decision.missing_bytes) or {device for way in wish.ways for device in way}
-        sent_away = sent_away or isinstance(decision, Evict)
         if isinstance(decision, Evict):
             evict(world, wish.name, _lacks(wish, decision), decision.incarnations, decision.missing_bytes)
         elif isinstance(decision, Wait) and decision.drain:
@@ -53,8 +48,10 @@ def find_rooms(world: World) -> None:
         if isinstance(waits, Announcement):
             _answer(world, waits, decision)
         else:
+            changed = world.room_changed
             _go_on(world, waits, decision)
-    world.room_changed = sent_away
+            if isinstance(decision, Begin) and not is_kept(world.entries[waits.model]):
+                world.room_changed = changed  # it leaves less to the others, who are asked in this round anyway
 
 
 def find_now(world: World, wish: Wish) -> Decision:

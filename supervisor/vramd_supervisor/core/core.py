@@ -208,7 +208,8 @@ class Core:
             assert not (entry.state in COMING and entry.current.in_flight), f"{name} works before it is ready"
         loads = {request.id for request in entry.queue if request.kind is not RequestKind.RUN}
         assert loads == set(entry.loads), f"{name} has lost callers that wait for its load"
-        assert not (entry.state is ModelState.READY and loads), f"{name} is ready and has not said so"
+        told = all(request.reload for request in entry.loads.values())
+        assert entry.state is not ModelState.READY or told, f"{name} is ready and has not said so"
         assert not (entry.state is ModelState.UNLOADED and entry.queue), f"{name} has forgotten its callers"
 
     def _check_request(self, request_id: int) -> None:

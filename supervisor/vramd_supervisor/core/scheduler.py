@@ -116,9 +116,9 @@ def _hurry(world: World, entry: Entry) -> None:
     waiting = world.waiting[entry.model.id]
     first = entry.queue.first() if entry.queue else None
     waiting.gentle = waiting.gentle and not first
-    if bool(first) != waiting.wanted:
-        waiting.wanted = bool(first)
+    if first and not waiting.wanted:  # busy models are sent away for somebody only
         world.room_changed = True
+    waiting.wanted = bool(first)
     if first and first.priority < waiting.priority:
         listed = waiting in world.lobby
         world.lobby.remove(waiting)

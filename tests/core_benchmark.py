@@ -1,0 +1,227 @@
+"""What one event of the core costs, with many models and many that wait: `python tests/core_benchmark.py`.
+
+A script, not a test: figures of one machine are no proof. The bar: 100 µs at the median and in the mean of every kind
+of event, with 1,000 models and 10,000 queued requests, growing no faster than the logarithm of the models.
+"""
+
+import math
+import random
+import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import count
+
+from vramd_supervisor.core.actions import Action, FindPlans, FindTogether, Grant, Load, Spawn, Stop
+from vramd_supervisor.core.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
+from vramd_supervisor.core.core import Core
+from vramd_supervisor.core.events import (
+    Cancelled,
+    CatalogueRead,
+    DeviceSampled,
+    Ended,
+    Event,
+    LoadProgressed,
+    MemoryReleased,
+    PlansFound,
+    Requested,
+    Started,
+    Streamed,
+    TogetherFound,
+    WorkerExited,
+    WorkerReady,
+    WorkerStarted,
+)
+from vramd_supervisor.core.ledger import Account
+from vramd_supervisor.core.line import Priority
+from vramd_supervisor.core.quote import Confidence, DeviceBytes, Plan, Quote, Source
+from vramd_supervisor.core.receipt import Receipt
+from vramd_supervisor.core.state import RequestKind
+
+SIZES = (10, 100, 1000)
+EVENTS = 4000
+BAR_S = 100e-6
+LEAST_SAMPLES = 20
+"""A kind of event that came less often is shown and not judged."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One kind of crowd."""
+
+    name: str
+    room: float
+    """Share of the models that the card has room for; more than 1 is a number of models."""
+    waiting: int
+    """Callers that wait for each model."""
+
+
+MIXES = (
+    Mix("all wait, room for 8", 8, 10),
+    Mix("half resident, the others wait", 0.5, 10),
+    Mix("all resident and idle", 1.0, 0),
+    Mix("half resident, and they change all the time", 0.5, 1),
+)
+
+
+class Crowd:
+    """A core with many models, and workers that answer at once."""
+
+    def __init__(self, mix: Mix, models: int) -> None:
+        self.dice = random.Random(models)
+        self.mix = mix
+        room = int(mix.room if mix.room > 1 else mix.room * models)
+        needs = {"card": 1, "host": 1}
+        self.models = {
+            f"m{place}": Model(f"m{place}", Simulation(needs, 0.0, 1.0, (), False), LoadOptions(keep_alive_s=300.0))
+            for place in range(models)
+        }
+        settings = Settings(2048, 2, "card", -1, 512, "f16", 2)
+        devices = {device: DeviceBytes(weights_bytes=size) for device, size in needs.items()}
+        self.plan = Plan(settings, Quote(devices, Confidence.EXACT, Source.DRY_RUN))
+        scheduling = SchedulingConfig(queue_per_model=1 << 20, queue_total=1 << 20, minimum_residency_s=0.0)
+        accounts = {"card": Account(room, room), "host": Account(2 * models, 2 * models)}
+        self.core = Core(Config(ServerConfig(spare=False), scheduling), accounts, 4, 1)
+        self.now_s = 0.0
+        self.ids = count(1)
+        self.running: dict[int, str] = {}
+        self.queued: dict[int, str] = {}
+        self.errands: list[Action] = []
+        self.alive: list[int] = []
+        self.costs_s: defaultdict[str, list[float]] = defaultdict(list)
+        self.tell(CatalogueRead(0.0, self.models))
+        self.tell(Started(0.0))
+
+    def tell(self, event: Event) -> None:
+        began_s = time.thread_time()
+        actions = self.core.handle(event)
+        took_s = time.thread_time() - began_s
+        swaps = any(isinstance(action, Stop) for action in actions)
+        self.costs_s[type(event).__name__ + (" that evicts" if swaps else "")].append(took_s)
+        for action in actions:
+            if isinstance(action, Grant):
+                self.running[action.request] = self.queued.pop(action.request)
+            elif isinstance(action, FindPlans | FindTogether | Spawn | Load | Stop):
+                self.errands.append(action)
+
+    def run_errands(self) -> None:
+        while self.errands:
+            match self.errands.pop(0):
+                case FindPlans(model, _, turn):
+                    self.tell(PlansFound(self.now_s, model.id, turn, (self.plan,)))
+                case FindTogether(models):
+                    self.tell(TogetherFound(self.now_s, tuple(model.id for model in models), ()))
+                case Spawn(incarnation):
+                    self.alive.append(incarnation)
+                    self.tell(WorkerStarted(self.now_s, incarnation, incarnation, 1))
+                case Load(incarnation):
+                    self.tell(LoadProgressed(self.now_s, incarnation, 0.5))
+                    self.tell(WorkerReady(self.now_s, incarnation, 2048))
+                case Stop(incarnation):
+                    self.alive.remove(incarnation)
+                    self.tell(WorkerExited(self.now_s, incarnation, "ended by SIGTERM"))
+                    self.tell(MemoryReleased(self.now_s, incarnation, Receipt(incarnation, 1, "", 0.0, 0.0, {})))
+                case _:
+                    pass
+
+    def call(self, model: str) -> None:
+        request = next(self.ids)
+        self.queued[request] = model
+        priority = self.dice.choice(list(Priority))
+        self.tell(Requested(self.now_s, request, model, RequestKind.RUN, 1e6, LoadOptions(), priority))
+
+    def end(self, request: int) -> None:
+        del self.running[request]
+        self.tell(Ended(self.now_s, request))
+
+    def gather(self) -> None:
+        """Everybody comes: as many as have room are loaded, and where callers wait, all models have theirs."""
+        if not self.mix.waiting:
+            for model in self.models:
+                self.call(model)
+                self.run_errands()
+            for request in list(self.running):
+                self.end(request)
+            return
+        for _ in range(self.mix.waiting):
+            for model in self.models:
+                self.call(model)
+                self.run_errands()
+
+    def go_on(self, events: int) -> None:
+        """Callers come, end and leave; what they bring about is done at once."""
+        for number in range(events):
+            self.now_s += 0.01
+            what = self.dice.random()
+            if what < 0.4:
+                self.call(f"m{self.dice.randrange(len(self.models))}")
+            elif what < 0.7 and self.running:
+                self.end(self.dice.choice(list(self.running)))
+            elif what < 0.8 and self.queued:
+                request = self.dice.choice(list(self.queued))
+                del self.queued[request]
+                self.tell(Cancelled(self.now_s, request))
+            elif what < 0.9 and self.running:
+                self.tell(Streamed(self.now_s, self.dice.choice(list(self.running))))
+            elif number % 100 == 0:
+                total = self.core.world.ledger.accounts["card"].total_bytes
+                self.tell(DeviceSampled(self.now_s, "card", total, 0))
+            self.run_errands()
+
+
+def measure(mix: Mix, models: int) -> dict[str, list[float]]:
+    crowd = Crowd(mix, models)
+    crowd.gather()
+    crowd.core.check()
+    waiting, queued = len(crowd.core.world.waiting), crowd.core.world.queued
+    crowd.costs_s.clear()
+    crowd.go_on(EVENTS)
+    crowd.core.check()
+    costs_s = crowd.costs_s
+    every = [cost_s for costs in costs_s.values() for cost_s in costs]
+    p50, p99, mean = statistics.median(every), quantile(every, 0.99), statistics.mean(every)
+    residents = len(crowd.core.world.processes)
+    print(f"  {models:>5} models, {residents:>4} resident, {waiting:>4} loads and {queued:>5} requests wait: ", end="")
+    print(f"p50 {p50 * 1e6:6.1f} µs  mean {mean * 1e6:6.1f}  p99 {p99 * 1e6:7.1f}  of {len(every)}", flush=True)
+    return costs_s
+
+
+def quantile(costs_s: list[float], share: float) -> float:
+    return sorted(costs_s)[min(len(costs_s) - 1, int(share * len(costs_s)))]
+
+
+def main() -> int:
+    missed = []
+    for mix in MIXES:
+        print(mix.name)
+        by_size = {models: measure(mix, models) for models in SIZES}
+        for kind in sorted(set().union(*by_size.values())):
+            cells, medians_s = [], []
+            for models in SIZES:
+                costs_s = by_size[models].get(kind, [])
+                if len(costs_s) < LEAST_SAMPLES:
+                    cells.append(f"{'(' + str(len(costs_s)) + ' seen)':>24}")
+                    continue
+                median_s = statistics.median(costs_s)
+                medians_s.append((models, median_s))
+                cells.append(f"{median_s * 1e6:9.1f} p99 {quantile(costs_s, 0.99) * 1e6:9.1f} ")
+                mean_s = statistics.mean(costs_s)
+                if max(median_s, mean_s) > BAR_S:
+                    figures = f"{median_s * 1e6:.0f} µs at the median, {mean_s * 1e6:.0f} in the mean"
+                    missed.append(f"{mix.name}: {kind} with {models} models takes {figures}")
+            grows = ""
+            if len(medians_s) > 1:
+                (few, first_s), (many, last_s) = medians_s[0], medians_s[-1]
+                growth, most = last_s / first_s, math.log(many) / math.log(few)
+                grows = f"x {growth:.1f} over x {many // few}"
+                if growth > most and last_s > BAR_S / 10:
+                    missed.append(f"{mix.name}: {kind} grows by {growth:.1f} from {few} to {many} models")
+            print(f"    {kind:<28}{''.join(cells)}  {grows}")
+    print("\n".join(["missed:", *missed]) if missed else f"every kind of event stays below {BAR_S * 1e6:.0f} µs")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

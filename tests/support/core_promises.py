@@ -1,0 +1,340 @@
+"""What the core must hold whatever happens, checked from outside after every event."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.actions import (
+    Action,
+    Complete,
+    Decided,
+    Evicted,
+    Grant,
+    ModelChanged,
+    QueueChanged,
+    Refuse,
+    Report,
+    Reserve,
+)
+from vramd_supervisor.core.admission import find_now
+from vramd_supervisor.core.core import Core
+from vramd_supervisor.core.decisions import Decision, DecisionKind
+from vramd_supervisor.core.errors import Refusal
+from vramd_supervisor.core.events import (
+    DeadlinePassed,
+    Event,
+    MemoryReleased,
+    PatienceEnded,
+    RestartRequested,
+    ShutdownRequested,
+    Timed,
+    UnloadRequested,
+    WorkerReady,
+)
+from vramd_supervisor.core.line import BOUND_FACTORS, Priority
+from vramd_supervisor.core.pressure import OTHERS
+from vramd_supervisor.core.room import Wait, Wish
+from vramd_supervisor.core.state import (
+    COMING,
+    Announcement,
+    Entry,
+    ModelState,
+    RequestKind,
+    RequestState,
+    has_place,
+    is_kept,
+    is_pinned,
+)
+
+HAS_NO_PROCESS = frozenset({ModelState.UNLOADED, ModelState.QUEUED})
+MOST_DETAIL_BYTES = 4096
+EPSILON_S = 1e-6
+"""Sums of seconds in another order differ by less."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A call as its caller knows it."""
+
+    model: str
+    kind: RequestKind
+    priority: Priority
+    since_s: float
+    deadline_s: float
+    ahead: bool = False
+    """It stands before all others: a restart, or a load with other settings."""
+
+
+class Promises:
+    """Follows a core from outside and asserts what it has promised; raises AssertionError."""
+
+    def __init__(self, core: Core, most_wait_s: float, timers: Mapping[tuple[type[Timed], int], Timed]) -> None:
+        """`most_wait_s` is what others may take before a load, beside its bound; `timers` are those that are set."""
+        self.core = core
+        self.most_wait_s = most_wait_s
+        self.timers = timers
+        self.open: dict[int, Asked] = {}
+        """Calls that were not answered for good."""
+        self.granted: dict[int, int] = {}
+        self.states: dict[str, ModelState] = {}
+        self.memory: dict[int, dict[str, int]] = {}
+        """Bytes that each process really holds until its memory is back."""
+        self.waiting_since_s: dict[str, float] = {}
+        """Loads that nothing but other models keeps out, and since when."""
+        self.accepted = self.answered = self.loads = 0
+        self.answering: set[int] = set()
+        """Processes that have said that they answer."""
+        self._begun_s: dict[str, float] = {}
+        """When its last load began."""
+        self._drains_s: dict[str, float] = {}
+        """Since when it drains, or did the last time."""
+
+    def accept(self, request: int, asked: Asked) -> None:
+        self.open[request] = asked
+        self.accepted += 1
+
+    def close(self, request: int) -> None:
+        assert request in self.open, f"request {request} was ended twice, or after its caller had left"
+        del self.open[request]
+        self.granted.pop(request, None)
+        self.answered += 1
+
+    def follow(self, event: Event, actions: Sequence[Action], now_s: float) -> None:
+        """Everything that one event has brought, in its order, then what must hold behind it."""
+        if isinstance(event, WorkerReady):
+            self.answering.add(event.incarnation)
+        evicted: list[Evicted] = []
+        records: list[Decision] = []
+        told: dict[str, int] = {}
+        for action in actions:
+            match action:
+                case Grant():
+                    self._granted(action, now_s)
+                case Refuse(request, why):
+                    self._refused(request, why, event, now_s)
+                    self.close(request)
+                case Complete(request) | Reserve(request):
+                    self.close(request)
+                case Report(request):
+                    assert request in self.open, f"request {request} is told something after its end"
+                case ModelChanged():
+                    self._changed(action, now_s)
+                case Evicted():
+                    self._evicted(action, now_s)
+                    evicted.append(action)
+                case QueueChanged(model, queued):
+                    told[model] = queued
+                case Decided(decision):
+                    records.append(decision)
+                case _:
+                    pass
+        for model, queued in told.items():
+            entry = self.core.world.entries.get(model)
+            assert queued == (len(entry.queue) if entry else 0), f"{model}: a wrong queue was told"
+        self._recorded(evicted, records, actions)
+        back = event.incarnation if isinstance(event, MemoryReleased) else 0
+        alive = back in self.core.world.processes and not self.core.world.processes[back].exited
+        assert alive or back not in self.core.world.ledger.rows, f"the bytes of process {back} are back, and promised"
+        self.core.check()
+        self._check_books()
+        self._check_limits()
+        self._check_requests(now_s)
+        self._check_nobody_is_left_behind()
+        self._check_waits(now_s)
+
+    def _granted(self, grant: Grant, now_s: float) -> None:
+        asked = self.open.get(grant.request)
+        assert asked, f"request {grant.request} is served after its end"
+        assert grant.request not in self.granted, "granted twice"
+        assert now_s <= asked.deadline_s, "served after its deadline"
+        assert self.states[asked.model] is ModelState.READY, f"{asked.model} admits while {self.states[asked.model]}"
+        assert grant.incarnation in self.memory, "served by a process that is gone"
+        self.granted[grant.request] = grant.incarnation
+        if asked.ahead:
+            return
+        for other in self.core.world.entries[asked.model].queue:
+            first = self.open[other.id]
+            late = self._key(other.id, first) < self._key(grant.request, asked)
+            assert not late, f"request {grant.request} overtakes {other.id}"
+
+    def _key(self, request: int, asked: Asked) -> tuple[float, int]:
+        age_s = self.core.world.config.scheduling.starvation_bound_s
+        return (int(asked.priority) * age_s + asked.since_s, request)
+
+    def _refused(self, request: int, why: Refusal, event: Event, now_s: float) -> None:
+        """With a reason of the table and all that it tells; what runs and what loads had its time."""
+        asked = self.open.get(request)
+        assert asked, f"request {request} was refused after its end"
+        said = len(why.message) + sum(len(key) + len(value) for key, value in why.metadata.items())
+        assert set(why.reason.value.metadata) <= set(why.metadata), f"{why.reason.name} tells too little"
+        assert said < MOST_DETAIL_BYTES, f"{why.reason.name} says {said} bytes"
+        config = self.core.world.config
+        if why.reason is Reason.LOAD_TIMEOUT:
+            begun_s = self._begun_s[asked.model]
+            assert now_s + EPSILON_S >= begun_s + config.server.load_deadline_s, "a load was given up before its time"
+        forced = isinstance(event, UnloadRequested | RestartRequested | ShutdownRequested) and event.force
+        if why.reason is Reason.MODEL_UNLOADED and request in self.granted and not forced:
+            drained_s = now_s - self._drains_s[asked.model]
+            assert drained_s + EPSILON_S >= config.scheduling.drain_s, "an answer was cut off before its time"
+
+    def _changed(self, change: ModelChanged, now_s: float) -> None:
+        if change.after is ModelState.READY:
+            assert change.incarnation in self.answering, f"{change.model} is ready before its process says so"
+        if change.before is ModelState.QUEUED:
+            self._begun_s[change.model] = now_s
+        if change.after is ModelState.DRAINING:
+            self._drains_s[change.model] = now_s
+        scheduling = self.core.world.config.scheduling
+        assert self.states.get(change.model, ModelState.UNLOADED) is change.before, "a change of state was not told"
+        self.states[change.model] = change.after
+        if change.after is ModelState.DRAINING and ("it was idle" in change.cause or OTHERS in change.cause):
+            left = sum(state is ModelState.READY for state in self.states.values())
+            assert left >= scheduling.keep_resident, f"{left} stay of {scheduling.keep_resident} that have to"
+
+    def _evicted(self, evicted: Evicted, now_s: float) -> None:
+        """Idle ones go; busy ones only for what has waited long enough, after their least time."""
+        world = self.core.world
+        assert self.states[evicted.model] is ModelState.READY, f"{evicted.model} goes twice, or before it was ready"
+        assert not self._may_stay(evicted.model), "a pinned or held model was made a victim"
+        served = evicted.incarnation in self.granted.values()
+        if not served and not world.entries[evicted.model].queue:
+            return
+        wrong = hurry(self.core, evicted.incarnation, evicted.for_model, now_s)
+        assert not wrong, wrong
+
+    def _may_stay(self, model: str) -> bool:
+        """Whether it is pinned, or somebody holds it, by what callers were told."""
+        requests = self.core.world.requests
+        holds = (request for request, asked in self.open.items() if asked.kind is RequestKind.HOLD)
+        held = any(requests[one].model == model and requests[one].state is RequestState.STREAMING for one in holds)
+        return held or is_pinned(self.core.world.entries[model])
+
+    def _recorded(self, evicted: Sequence[Evicted], records: Sequence[Decision], actions: Sequence[Action]) -> None:
+        """Every load and eviction has its record; of the idle ones nobody is spared for one that was used later."""
+        evictions = {one.incarnation: one for one in records if one.kind is DecisionKind.EVICT}
+        assert set(evictions) == {one.incarnation for one in evicted}, "an eviction without its record"
+        begun = {a.model for a in actions if isinstance(a, ModelChanged) and a.before is ModelState.QUEUED}
+        begun -= {a.model for a in actions if isinstance(a, ModelChanged) and a.after is ModelState.UNLOADED}
+        self.loads += len(begun)
+        assert begun <= {one.model for one in records if one.kind is DecisionKind.LOAD}, "a load without its record"
+        world = self.core.world
+        idle = [entry for entry in world.entries.values() if _is_idle(entry) and not is_kept(entry)]
+        for victim, record in evictions.items():
+            gone = world.entries[record.model]
+            lacking = [d for d in world.ledger.accounts if record.numbers.get(f"lacking_on_{d}_bytes", 0) > 0]
+            for entry in idle if lacking and "idle_s" in record.numbers and record.for_whom in world.entries else ():
+                assert entry.current
+                own, other = world.ledger.rows[entry.current.id], world.ledger.rows[victim]
+                enough = all(own.get(device, 0) >= other.get(device, 0) for device in lacking)
+                assert not enough or _rank(entry) > _rank(gone), f"{record.model} goes, {entry.model.id} is older"
+
+    def _check_books(self) -> None:
+        """What a process really holds is promised to it, until its memory is back."""
+        ledger = self.core.world.ledger
+        for incarnation, held in self.memory.items():
+            row = ledger.rows.get(incarnation)
+            assert row is not None, f"process {incarnation} holds memory that nobody has promised"
+            for device, size in held.items():
+                assert size <= row.get(device, 0), f"{size} really taken on {device} by process {incarnation}: {row}"
+        for device, account in ledger.accounts.items():
+            assert 0 <= ledger.reserved_bytes(device) <= account.budget_bytes, f"{device} is over its budget"
+
+    def _check_limits(self) -> None:
+        """At most so many are there at once, and one of a group."""
+        world = self.core.world
+        there = {owner.model.id: owner for owner in world.owners.values()}
+        most = world.config.scheduling.at_most_resident
+        assert not most or len(there) <= most, f"{len(there)} models are there, {most} may be"
+        groups = [owner.model.group for owner in there.values() if owner.model.group]
+        assert len(groups) == len(set(groups)), f"two models of one group are there: {sorted(there)}"
+
+    def _check_requests(self, now_s: float) -> None:
+        world = self.core.world
+        known = set(world.requests) | set(world.announcing)
+        assert set(self.open) == known, f"somebody was never answered: {sorted(set(self.open) ^ known)}"
+        for request in world.requests.values():
+            timed = (DeadlinePassed, request.id) in self.timers
+            holding = request.kind is RequestKind.HOLD
+            assert timed or holding, f"request {request.id} has no deadline"
+            if request.kind is not RequestKind.HOLD:
+                assert now_s <= request.deadline_s, f"request {request.id} was forgotten past its deadline"
+            running = request.kind is RequestKind.RUN and request.state is not RequestState.QUEUED
+            assert running == (request.id in self.granted), f"request {request.id} was granted, and was not"
+
+    def _check_nobody_is_left_behind(self) -> None:
+        """Whatever could go on has gone on: between two events nobody waits for what is there."""
+        world = self.core.world
+        for entry in world.entries.values():
+            model, current = entry.model.id, entry.current
+            assert entry.told_queued == len(entry.queue), f"{model}: the length of its queue was not told"
+            assert not (entry.queue and has_place(entry)), f"{model} has a place that nobody is let in to"
+            draining = entry.state is ModelState.DRAINING and current is not None
+            assert not (draining and current and not current.in_flight), f"{model} drains for nobody"
+        first = world.lobby.first(())
+        if isinstance(first, Announcement):
+            wish = Wish(first.name, [{first.device: first.size_bytes}], is_load=False)
+        elif first:
+            wish = Wish(first.model, [plan.quote.needs for plan in first.plans])
+        if first:
+            decision = find_now(world, wish)
+            assert isinstance(decision, Wait), f"{wish.name} waits for what is there: {decision}"
+            wanted = isinstance(first, Announcement) or bool(world.entries[first.model].queue)
+            if decision.drain and wanted:
+                assert (PatienceEnded, first.turn) in self.timers, f"nobody looks after {wish.name} when its time comes"
+            assert decision.drain or self._moves(), f"{wish.name} waits for nothing: {decision.message}"
+
+    def _moves(self) -> bool:
+        """Whether something is on its way that changes what there is room for, or others may."""
+        world = self.core.world
+        moving = COMING | {ModelState.DRAINING, ModelState.STOPPING}
+        if any(process.stopping or process.exited for process in world.processes.values()):
+            return True
+        if any(entry.state in moving or entry.holds for entry in world.entries.values()):
+            return True
+        return any(
+            world.is_closed(d) or world.ledger.steady_free_bytes(d) < world.ledger.free_bytes(d)
+            for d in world.ledger.accounts
+        )
+
+    def _check_waits(self, now_s: float) -> None:
+        """No load waits longer than its bound while other models alone keep it out."""
+        world = self.core.world
+        excused = bool(world.announced or world.announcing) or any(map(is_kept, world.entries.values()))
+        excused = excused or any(world.is_closed(d) or a.external_bytes for d, a in world.ledger.accounts.items())
+        excused = excused or any(
+            world.ledger.steady_free_bytes(d) < world.ledger.free_bytes(d) for d in world.ledger.accounts
+        )
+        for model in [model for model in self.waiting_since_s if excused or model not in world.waiting]:
+            del self.waiting_since_s[model]
+        for model, waiting in world.waiting.items() if not excused else ():
+            if not world.entries[model].queue:
+                self.waiting_since_s.pop(model, None)
+                continue
+            since_s = self.waiting_since_s.setdefault(model, now_s)
+            bound_s = world.config.scheduling.starvation_bound_s * BOUND_FACTORS[waiting.priority]
+            waited_s = now_s - since_s
+            assert waited_s <= bound_s + self.most_wait_s, f"{model} starves: {waited_s:.1f} s"
+
+
+def hurry(core: Core, incarnation: int, for_whom: str, now_s: float) -> str:
+    """Why a busy model may not be sent away yet; empty if somebody has waited long enough for it."""
+    world, scheduling = core.world, core.world.config.scheduling
+    reservations = {one.name: one for one in world.announcing.values()}
+    waits = world.waiting.get(for_whom) or reservations.get(for_whom)
+    if waits is None:
+        return f"a busy model was made a victim for {for_whom}"
+    patience_s = scheduling.starvation_bound_s * BOUND_FACTORS[waits.priority] - scheduling.drain_s
+    if now_s + EPSILON_S < waits.since_s + patience_s:
+        return "a busy model was made a victim before its time"
+    ready_s = world.processes[incarnation].ready_s
+    early = ready_s is None or now_s + EPSILON_S < ready_s + scheduling.minimum_residency_s
+    return "a busy model goes within its least time" if early else ""
+
+
+def _is_idle(entry: Entry) -> bool:
+    return bool(entry.state is ModelState.READY and entry.current and not entry.current.in_flight and not entry.queue)
+
+
+def _rank(entry: Entry) -> tuple[bool, float, float, int]:
+    assert entry.current
+    return not entry.model.sacrificial, entry.current.last_used_s, entry.load_s or 0.0, entry.current.id
