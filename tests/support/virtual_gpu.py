@@ -64,7 +64,8 @@ if not context:
     sys.exit("no context")
 logits = []
 for tokens in (range(10, 50), range(50, 51)):
-    batch = llama.llama_batch_get_one((ctypes.c_int32 * len(tokens))(*tokens), len(tokens))
+    held = (ctypes.c_int32 * len(tokens))(*tokens)
+    batch = llama.llama_batch_get_one(held, len(tokens))
     assert llama.llama_decode(context, batch) == 0
     logits += llama.llama_get_logits(context)[:512]
 print(json.dumps(logits), flush=True)

@@ -14,6 +14,7 @@ from support.fake_supervisor import BOUND_S, FakeSupervisor, Wait, answer, devic
 from vramd.commands.starting import ensure_running
 from vramd.console import leave_current_folder
 from vramd.errors import StartFailed
+from vramd.launching import _environment
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_proto.v1.rendezvous import Address, RuntimeDir
 
@@ -207,3 +208,9 @@ def test_start_shows_why_it_failed(tmp_path: Path) -> None:
         ensure_running(tmp_path / "run", serve)
     if sys.platform != "win32":
         assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+
+
+def test_relative_folders_are_the_callers(tmp_path: Path) -> None:
+    changed = _environment({"VRAMD_MODELS": os.pathsep.join(("models", "/all")), "VRAMD_CONFIG": "v.toml"}, tmp_path)
+    assert changed["VRAMD_MODELS"].split(os.pathsep) == [str(tmp_path / "models"), str(Path("/all"))]
+    assert changed["VRAMD_CONFIG"] == str(tmp_path / "v.toml")

@@ -118,5 +118,5 @@ def test_a_backend_that_fails_says_why() -> None:
     def answer() -> list[BackendDevice]:
         raise ConnectionError("the helper is gone")
 
-    with pytest.raises(ConnectionError, match="the helper is gone"):
+    with pytest.raises(DeviceLostError, match="the helper is gone"):
         BackendProbe("Vulkan0", answer).sample()

@@ -5,6 +5,7 @@ import re
 import stat
 from pathlib import Path
 
+from support import config_table
 from support.error_table import FILE, table
 from vramd.commands import ROOMS
 from vramd_supervisor.settings.settings_file import Flags, load_config
@@ -19,6 +20,10 @@ def blocks(language: str) -> list[str]:
 
 def test_the_table_of_errors_is_fresh() -> None:
     assert FILE.read_text("utf-8") == table(), "run: python tests/support/error_table.py"
+
+
+def test_the_table_of_the_configuration_is_fresh() -> None:
+    assert config_table.FILE.read_text("utf-8") == config_table.page(), "run: python tests/support/config_table.py"
 
 
 def test_ci_runs_the_line_for_the_tests_and_nothing_else() -> None:

@@ -256,3 +256,23 @@ def test_a_simulated_model_stays_where_it_is_declared() -> None:
     assert targets(simulated(LoadOptions(device="host"), HOST, VIRTUAL)) == ["host"]
     assert why(simulated(LoadOptions(device="gpu0"), HOST, VIRTUAL, CARD)) is Reason.DEVICE_UNUSABLE
     assert why(simulated(LoadOptions(), HOST)) is Reason.DEVICE_UNUSABLE
+
+
+def test_no_layer_on_a_card_that_was_asked_for_is_the_host() -> None:
+    assert targets(plans(LoadOptions(device="gpu0", gpu_layers=0), HOST, CARD)) == ["host"]
+    refused = plans(LoadOptions(gpu_layers=0, gpu_only=True), HOST, CARD)
+    assert why(refused) is Reason.DEVICE_UNUSABLE
+
+
+def test_cards_of_different_backends_do_not_share_a_model() -> None:
+    other = DeviceView("vulkan0", DeviceKind.BACKEND)
+    found = plans(LoadOptions(degrade=False), HOST, CARD, other, gpu0=3 * GIB, vulkan0=3 * GIB)
+    assert targets(found) == ["host"]
+
+
+def test_a_cache_that_is_made_smaller_twice_is_told_once() -> None:
+    asked = LoadOptions(context_tokens=8192, degrade=True)
+    room = only(plans(asked, HOST)).quote.needs["host"]
+    plan = only(plans(asked, HOST, host=room - 700 * MIB))
+    assert plan.settings.kv_type == "q4_0"
+    assert [words for words in plan.degraded if "KV cache" in words] == ["KV cache as q4_0"]

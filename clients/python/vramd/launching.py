@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vramd_proto.v1.rendezvous import Address, RuntimeDir
@@ -64,11 +64,23 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subproces
                 stdin=stdin,
                 stdout=output,
                 stderr=output,
+                env=_environment(os.environ, Path.cwd()),
                 creationflags=flags,
                 start_new_session=True,
             )
         except OSError as error:
             raise StartFailed("START_FAILED", f"the supervisor cannot be started: {error}") from error
+
+
+def _environment(own: Mapping[str, str], here: Path) -> dict[str, str]:
+    """The caller's, with its paths as the caller means them: the supervisor starts in a folder of its own."""
+    changed = dict(own)
+    if folders := own.get("VRAMD_MODELS"):
+        whole = [str(here / Path(folder).expanduser()) for folder in folders.split(os.pathsep) if folder]
+        changed["VRAMD_MODELS"] = os.pathsep.join(whole)
+    if config := own.get("VRAMD_CONFIG"):
+        changed["VRAMD_CONFIG"] = str(here / config)
+    return changed
 
 
 def wait_until_listening(

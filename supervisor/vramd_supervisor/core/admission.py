@@ -87,7 +87,7 @@ def find_now(world: World, wish: Wish) -> Decision:
             words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
             return Wait(missing, words, decision.way)
     if isinstance(decision, Begin):
-        return make_way(world, world.entries[wish.name]) or decision  # 3
+        return make_way(world, world.entries[wish.name], decision.way) or decision  # 3
     return decision
 
 

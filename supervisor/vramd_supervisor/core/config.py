@@ -123,6 +123,7 @@ class ModelConfig:
     """`[models.ID]`: a simulated model, a file under a name of its own, or settings of a model that is found."""
 
     engine: Literal["llama", "simulated"] = "llama"
+    """"simulated": a model without weights, for trials."""
     path: str | None = None
     """GGUF file; relative to the configuration file, else inside one of the folders. None: the model found as ID."""
     pinned: bool = False
@@ -140,9 +141,9 @@ class ModelConfig:
     context: int | None = None
     """Tokens that all sequences share. Default: min(trained, 8192)."""
     threads: int | None = None
-    """CPU threads while it computes alone. Default: all that vramd may use."""
+    """CPU threads while it computes alone. Default: the physical cores less two, at most 12, at least 1."""
     device: str | None = None
-    """Where it goes. Default: the first GPU it fits on, else host."""
+    """Where it goes. Default: of the GPUs that it fits on the one with the least room to spare, else host."""
     gpu_layers: int | None = None
     """Layers on the GPU; -1, the default, is all."""
     batch: int | None = None

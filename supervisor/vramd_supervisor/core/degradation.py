@@ -62,7 +62,8 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
         said = (*said, f"context of {least} tokens instead of {settings.context_tokens}")
         settings = _context(settings, least)
     if may_quantize and asked.degrade:  # 4
-        settings, said = replace(settings, kv_type="q4_0"), (*said[:-1], "KV cache as q4_0", *said[-1:])
+        settings = replace(settings, kv_type="q4_0")
+        said = tuple("KV cache as q4_0" if words == "KV cache as q8_0" else words for words in said)
         if fits(quote := (yield settings), attainable):
             return Plan(settings, quote, said)
     if everything and asked.gpu_layers is None and not asked.gpu_only and settings.device != HOST:  # 5

@@ -9,8 +9,8 @@ from .state import COMING, GOING, Entry, Incarnation, is_kept
 from .world import World
 
 
-def make_way(world: World, entry: Entry) -> Evict | Wait | Refusal | None:
-    """Who has to go before a model may begin, beside what its bytes need; None if nobody.
+def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | None:
+    """Who has to go before a model may begin in this way, beside what its bytes need; None if nobody.
 
     1. All others of its group.
     2. As many as there are more than `at_most_resident`, least recently used first.
@@ -30,10 +30,10 @@ def make_way(world: World, entry: Entry) -> Evict | Wait | Refusal | None:
         return refusal(Reason.RESIDENCY_EXHAUSTED, text, model=entry.model.id, heldBy=names)
     idle = tuple(i for i in rivals if is_idle(others[i]) and not world.processes[i].exited)
     if idle:
-        return Evict(idle, {}, 0, why)
+        return Evict(idle, {}, way, why)
     drain = tuple(i for i in rivals if others[i].state not in GOING | COMING and not world.processes[i].exited)
     names = ", ".join(dict.fromkeys(others[i].model.id for i in rivals))
-    return Wait({}, f"{why}: waits until {names} is gone", 0, drain)
+    return Wait({}, f"{why}: waits until {names} is gone", way, drain)
 
 
 def _surplus(world: World, others: dict[int, Entry], count: int) -> list[int]:

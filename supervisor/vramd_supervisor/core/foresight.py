@@ -60,8 +60,11 @@ def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
             plan, fits, message = ways.plans[0], False, decision.message
         case _:
             assert_never(decision)
-    if entry.state is ModelState.READY:
-        message = "it is loaded; a load would answer at once, or be refused for other settings"
+    if entry.state is ModelState.READY and entry.current and entry.current.plan:
+        differences = entry.current.plan.settings.differences(plan.settings.again(0.0))
+        message = f"it is loaded with other settings: {differences}; `vramd load --reload` gives it these"
+        if not differences:
+            message = "it is loaded like this: a load answers at once"
     nearest = () if fits else ways.nearest
     return Foresight(plan, fits, victims, message, _expected_load_s(world, entry, plan), nearest)
 

@@ -21,7 +21,7 @@ from .catalog import (
     Simulation,
     outputs,
 )
-from .closed_form import embeds, ubatch_tokens
+from .closed_form import embeds, known, ubatch_tokens
 from .degradation import fits, nearest, shrink
 from .device_view import AUTO, HOST, DeviceKind, DeviceView
 from .errors import Refusal, refusal
@@ -110,7 +110,8 @@ def _real(
     if isinstance(gpus, Refusal):
         return gpus
     if asked.gpu_only and not gpus:
-        return refusal(Reason.DEVICE_UNUSABLE, _no_gpu(model, devices), model=model, device=asked.device or AUTO)
+        why = f"{model} shall be on a GPU only, and have no layer there" if asked.gpu_layers == 0 else ""
+        return refusal(Reason.DEVICE_UNUSABLE, why or _no_gpu(model, devices), model=model, device=asked.device or AUTO)
     whole: list[Plan] = []
     profiles = {
         device.id: Profile.of_card(device.total_bytes) if device.total_bytes else Profile.PERFORMANCE
@@ -118,16 +119,16 @@ def _real(
     }
     for gpu in gpus:
         settings = decide(file, asked, threads, gpu, profiles[gpu].batch_tokens)
-        plan = Plan(settings, (yield settings))
-        if plan.quote.confidence is Confidence.ROUGH and asked.gpu_layers is None:
+        if asked.gpu_layers is None and not known(file.shape):
             # Where the need is a guess, the usual layers for such a card are the better one.
-            plan = replace(plan, settings=replace(settings, gpu_layers=profiles[gpu].gpu_layers))
-        whole.append(plan)
+            settings = replace(settings, gpu_layers=profiles[gpu].gpu_layers)
+        whole.append(Plan(settings, (yield settings)))
     fitting = [plan for plan in whole if fits(plan.quote, attainable)]
     if fitting:  # 1
         by_rest = sorted(fitting, key=lambda plan: attainable[plan.settings.device] - plan.quote.total_bytes)
         return Ways(tuple(by_rest))
-    if len(gpus) > 1:  # 2
+    kinds = {device.id: device.kind for device in devices}
+    if len(gpus) > 1 and len({kinds[gpu] for gpu in gpus}) == 1:  # 2; llama.cpp names those of one backend in order
         settings = _shared(whole[0].settings, gpus, attainable)
         whole.append(Plan(settings, (yield settings)))
         if fits(whole[-1].quote, attainable):
@@ -136,7 +137,7 @@ def _real(
         roomiest = max(whole, key=lambda plan: sum(attainable.get(device, 0) for device in plan.settings.devices))
         if smaller := (yield from shrink(roomiest.settings, asked, attainable, file.shape.layers)):
             return Ways((smaller,))
-    if asked.device in (None, AUTO, HOST) and not asked.gpu_only:  # 4
+    if (asked.device in (None, AUTO, HOST) or asked.gpu_layers == 0) and not asked.gpu_only:  # 4
         settings = decide(file, asked, threads, HOST)
         whole.append(Plan(settings, (yield settings)))
         if fits(whole[-1].quote, attainable):

@@ -48,7 +48,11 @@ class BackendProbe(Probe):
 
     def sample(self) -> Sample:
         """As the backend says. Raises DeviceLostError if it names the device no more, or says what cannot be."""
-        told = next((device for device in self._answer() if device.name == self._name), None)
+        try:
+            named = self._answer()
+        except Exception as error:  # the helper's process, or its pipe: whatever it is, there is no answer
+            raise DeviceLostError(f"llama.cpp does not tell of {self._name}: {error}") from error
+        told = next((device for device in named if device.name == self._name), None)
         if told is None:
             raise DeviceLostError(f"llama.cpp does not name {self._name} any more")
         if not 0 <= told.free_bytes <= told.total_bytes:

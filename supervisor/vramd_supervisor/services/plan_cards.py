@@ -33,7 +33,10 @@ from . import plan_messages, validation
 
 def _read_sizes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[int]:
     try:
-        return [parse_size(text) for text in given]
+        sizes: list[int] = [parse_size(text) for text in given]
+        if not all(sizes):
+            raise ValueError("a card has more than 0 bytes")
+        return sizes
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

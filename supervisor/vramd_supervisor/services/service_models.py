@@ -117,6 +117,7 @@ class ModelService(ModelServiceServicer):
         ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world))
         if isinstance(ways, Refusal):
             raise RefusedError(ways)
+        entry = self._known(request.model)  # the catalogue may have been read anew meanwhile
         world = self._loop.core.world
         return plan_messages.plan(request.model, foresee(world, entry, ways), books(world))
 

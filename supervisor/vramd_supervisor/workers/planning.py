@@ -34,7 +34,7 @@ NO_CUDA = (
 )
 
 
-NO_BACKEND = "llama.cpp here was built without a backend for it (ROCm, Vulkan or SYCL)"
+NO_BACKEND = "vramd uses such a card through Vulkan or SYCL, not ROCm, and llama.cpp here names none for it"
 
 UNKNOWN_FACTS = EngineFacts("", ("cpu",), 64 << 20)
 """What is taken for true where no worker could be started to tell."""

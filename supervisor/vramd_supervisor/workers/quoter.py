@@ -68,7 +68,7 @@ class Quoter:
 
     def devices(self) -> list[BackendDevice]:
         """The devices that llama.cpp's backends tell of. Blocks; for any thread but the loop's."""
-        answer = asyncio.run_coroutine_threadsafe(self.ask({"devices": True}), self._loop).result(ANSWER_S)
+        answer = asyncio.run_coroutine_threadsafe(self.ask({"devices": True}), self._loop).result(START_S + ANSWER_S)
         return [
             BackendDevice(
                 str(told["name"]),

@@ -84,7 +84,9 @@ class Quotes:
         try:
             digest = skeleton_key(headers)
             skeleton = self._folder / f"{digest[:32]}.gguf"
-            if not skeleton.exists():
+            if skeleton.exists():
+                skeleton.touch()
+            else:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._forget_skeletons()
                 write_skeleton(headers, skeleton)
@@ -139,7 +141,8 @@ class Quotes:
         if subject.skeleton is None:
             raise QuoterError("there is no skeleton")
         engine = await self._engine_bytes(subject.skeleton, settings)
-        if any(subject.file.shape.state_bytes) and settings.device != HOST and settings.parallel > 1:
+        some_on_host = settings.device != HOST and 0 <= settings.gpu_layers <= subject.file.shape.layers
+        if any(subject.file.shape.state_bytes) and some_on_host and settings.parallel > 1:
             # Of a recurrent state that is partly on the host, one sequence alone may take more scratch than many do.
             alone = await self._engine_bytes(subject.skeleton, replace(settings, parallel=1, outputs=1))
             engine = {id_: _with_scratch(need, alone[id_].compute_bytes) for id_, need in engine.items()}

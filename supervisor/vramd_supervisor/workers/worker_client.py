@@ -19,7 +19,7 @@ from vramd_proto.v1.worker_pb2 import (
 
 from ..core.catalog import Model, ModelFile, Settings
 from ..core.device_view import HOST
-from ..core.quote import DeviceBytes, Plan, Source
+from ..core.quote import DeviceBytes, Plan
 
 SERVICE = "/vramd.v1.WorkerService/"
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -59,8 +59,8 @@ class WorkerClient:
         request = WorkerLoadRequest(model=model.id, parallel=settings.parallel, threads=threads)
         if isinstance(model.source, ModelFile):
             request.llama.CopyFrom(_llama(model.source, settings, gpu_uuids, backend_devices))
-            # Scratch of a card grows with the first large batch: under nobody's request, and once only.
-            request.llama.warm_up_batch = settings.device != HOST and plan.quote.source is not Source.LEARNED
+            # Scratch of a card grows with the first large batch: not under somebody's request, and not unmeasured.
+            request.llama.warm_up_batch = settings.device != HOST
         else:
             source = model.source
             request.simulated.CopyFrom(

@@ -219,11 +219,11 @@ class Workers:
 
     async def _take_stock(self, worker: Worker, action: Load, loaded: LoadedFacts) -> dict[str, int]:
         """What a process takes now that its model is there: as measured, at least as llama.cpp counts."""
-        names = [HOST, *(device for device in action.plan.settings.devices if device != HOST)]
-        told = sorted(
-            loaded.memory, key=lambda one: one[0] != ""
-        )  # the host first, then the cards as they were asked for
-        engine = dict(zip(names, (need for _, need in told), strict=False))
+        cards = [self._devices[device] for device in action.plan.settings.devices if device != HOST]
+        # An NVIDIA card is called by its place among those that the worker sees, another as its backend calls it.
+        names = {f"CUDA{at}" if card.kind is DeviceKind.NVIDIA else card.uuid: card.id for at, card in enumerate(cards)}
+        names[""] = HOST
+        engine = {names[name]: need for name, need in loaded.memory if name in names}
         observed = await measure_soon(self._on(worker), worker.pid)
         measured = {device: seen.size_bytes for device, seen in observed.items()}
         worker.lesson = self._teacher.lesson(action, self._planning.facts, engine)
@@ -278,7 +278,11 @@ class Workers:
 
     async def _release(self, worker: Worker, exit_: str, exit_s: float) -> None:
         """Waits until the devices show the memory of a dead process as free, then books it."""
-        observed = await settle(self._on(worker), worker.pid, worker.observed)
+        try:
+            observed = await settle(self._on(worker), worker.pid, worker.observed)
+        except Exception:  # a probe's fault must not keep memory booked for ever
+            log.exception("the memory of worker %d could not be watched", worker.incarnation)
+            observed = dict(worker.observed)
         if worker.client:
             await worker.client.close()
         # What others take must not be judged by a sample in which the dead still count.

@@ -1,0 +1,54 @@
+"""Writes docs/configuration.md: every key of the configuration, from the docstrings of its values. Run as a script."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docs" / "configuration.md"
+SOURCE = ROOT / "supervisor" / "vramd_supervisor" / "core" / "config.py"
+
+TABLES = {
+    "ServerConfig": "[server]",
+    "SchedulingConfig": "[scheduling]",
+    "DeviceConfig": "[devices.ID]",
+    "ModelConfig": "[models.ID]",
+}
+
+INTRODUCTION = """# Configuration
+
+Made by `python tests/support/config_table.py` from `supervisor/vramd_supervisor/core/config.py`.
+
+One TOML file (`--config`, or `VRAMD_CONFIG`). Sizes are bytes or text such as "8GiB", durations are seconds. What
+stands in `[server]` may come from the environment too: `VRAMD_PORT` and so on.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    classes = {node.name: node for node in ast.parse(SOURCE.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
+    return INTRODUCTION + "".join(f"\n## `{title}`\n\n{_table(classes[name])}" for name, title in TABLES.items())
+
+
+def _table(config: ast.ClassDef) -> str:
+    rows = (f"| `{key}` | {default} | {text} |\n" for key, default, text in _keys(config))
+    return "| key | default | |\n| --- | --- | --- |\n" + "".join(rows)
+
+
+def _keys(config: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
+    for field, said in zip(config.body, config.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            assert isinstance(said, ast.Expr), f"{field.target.id} has no docstring"
+            text = " ".join(str(ast.literal_eval(said.value)).split())
+            yield field.target.id, _default(field.value), text.replace("|", "\\|")
+
+
+def _default(value: ast.expr | None) -> str:
+    if value is None or isinstance(value, ast.Call):
+        return ""
+    plain = ast.literal_eval(value)
+    return "" if plain is None or plain == () else f"`{str(plain).lower() if isinstance(plain, bool) else plain}`"
+
+
+if __name__ == "__main__":
+    FILE.write_text(page(), "utf-8", newline="\n")
