@@ -222,6 +222,12 @@ def same_answers(quotes: Desk, full_files: Quoter, path: Path, case: Case) -> No
         kv_split=settings.kv_split,
     )
     answer = full_files.plan(wanted, settings.parallel, gpus=int(case.device == GPU))
+    shape = quotes.file(path).shape
+    if any(shape.state_bytes) and case.device == GPU and 0 <= settings.gpu_layers <= shape.layers:
+        # Of a recurrent state that is partly on the host a quote counts the larger scratch: of many, or of one alone.
+        alone = full_files.plan(replace(wanted, outputs=1), 1, gpus=1)
+        for many, one in zip((answer["host"], *answer["gpus"]), (alone["host"], *alone["gpus"]), strict=True):
+            many["compute_bytes"] = max(many["compute_bytes"], one["compute_bytes"])
     of_skeleton = quotes.dry_run(path, settings)
     of_file = dict(zip(of_skeleton, (answer["host"], *answer["gpus"]), strict=True))
     assert of_file == {device: {kind: getattr(need, kind) for kind in KINDS} for device, need in of_skeleton.items()}
