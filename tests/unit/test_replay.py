@@ -98,7 +98,9 @@ def test_what_must_hold_of_a_core_is_checked_after_each_event() -> None:
 
 
 def test_a_recording_that_was_broken_off_is_compared_as_far_as_it_goes(lines: list[str]) -> None:
-    assert replay([*lines[:11], lines[11][:20]]).events == 5
+    torn = replay([*lines[:11], lines[11][:20]])
+    assert (torn.events, torn.cut_off) == (5, True)
+    assert not replay(lines).cut_off
     verdict = replay(lines[:12])
     assert verdict.unanswered
     assert verdict.difference is None

@@ -8,7 +8,7 @@ With the same code every action is the same: the core is deterministic. A record
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Verdict:
     difference: Difference | None = None
     unanswered: bool = False
     """The recording ends with an event and without its actions: there it was broken off, or its core failed."""
+    cut_off: bool = False
+    """The last line of the recording is not whole; it was left out."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ def replay(lines: Iterable[str]) -> Verdict:
 
     What must hold of a core is checked after each event; where it does not, that is the difference.
     """
-    documents = _documents(lines)
+    broken_off: list[str] = []
+    verdict = _replay(_documents(lines, broken_off))
+    return replace(verdict, cut_off=bool(broken_off))
+
+
+def _replay(documents: Iterator[tuple[int, dict[str, object]]]) -> Verdict:
     header = _header(documents)
     core = header.core()
     events = actions = 0
@@ -102,10 +109,11 @@ def _text(document: object) -> str:
     return "" if document is None else json.dumps(document, ensure_ascii=False)
 
 
-def _documents(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, object]]]:
-    """Each line's object with its number; a last line without an end was broken off and is none."""
+def _documents(lines: Iterable[str], broken_off: list[str]) -> Iterator[tuple[int, dict[str, object]]]:
+    """Each line's object with its number; a last line without an end was broken off, and is put there instead."""
     for number, line in enumerate(lines, 1):
         if not line.endswith("\n"):
+            broken_off.append(line)
             return
         try:
             document = json.loads(line)

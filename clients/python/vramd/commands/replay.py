@@ -30,5 +30,7 @@ def replay(file: Path, as_json: bool) -> None:
         click.echo(f"the same: {found['actions']} actions of {found['events']} events")
     if found["unanswered"] and not as_json:
         click.echo("the recording ends with an event whose actions it has not: it was broken off, or its core failed")
+    if found["cut_off"] and not as_json:
+        click.echo("the last line of the recording is not whole: it was left out")
     if difference:
         raise click.exceptions.Exit(1)
