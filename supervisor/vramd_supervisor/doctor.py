@@ -26,8 +26,9 @@ from .core.config import Config
 from .core.device_view import AUTO, HOST, DeviceKind, DeviceLostError, Sample, limits
 from .core.listing import catalogue
 from .core.placement import decide
+from .devices.backend import has_further_backends
 from .devices.cgroup import Cgroups
-from .devices.devices import Device, find_devices
+from .devices.devices import Device, find_devices, warn_of_absent
 from .devices.host_memory import HostProbe, usable_cores
 from .devices.nvml import driver_version, load_nvml
 from .diagnosis import CardFacts, EngineFacts, Facts, HostFacts, ModelFacts, NvidiaFacts, Way, diagnose, take_first
@@ -93,6 +94,8 @@ def look(config: Config, base: Path, runtime_dir: Path) -> Facts:
     engine, idle_bytes = asyncio.run(_ask_worker(config.server.untested_engine))
     leave_job()
     devices = find_devices(config)
+    if not has_further_backends(os.environ):
+        warn_of_absent(config, devices)
     samples = {device.id: _sample(device) for device in devices}
     unusable = {
         device.id: _unusable(device, samples[device.id], engine)

@@ -45,7 +45,7 @@ from .core.device_view import DeviceLostError, Sample, limits
 from .core.events import ShutdownRequested, Started
 from .core.host_profile import default_threads
 from .devices.backend import has_further_backends, with_backends
-from .devices.devices import Device, find_devices
+from .devices.devices import Device, find_devices, warn_of_absent
 from .devices.host_memory import usable_cores
 from .devices.sampler import Sampler, first_account
 from .files.folders import Folders
@@ -167,6 +167,7 @@ async def serve(
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: TextIO | None) -> Parts:
     quoter = Quoter(str(instance.folder.path), config.server.untested_engine)
     devices = await _all_devices(config, quoter)
+    warn_of_absent(config, devices)
     samples = {device.id: await asyncio.to_thread(_first_sample, device) for device in devices}
     accounts = {}
     for device in devices:
@@ -201,7 +202,8 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
 
     def note(decision: Decision) -> None:
         notes.note(decision)
-        log.info("%s", decision.cause)
+        about = f"{decision.model} for {decision.for_whom}" if decision.for_whom else decision.model
+        log.info("%s %s: %s", decision.kind.value, about, decision.cause)
 
     loop.connect(workers.perform, planning.find_plans, publish, note)
     return Parts(loop, devices, samples, planning, quoter, workers, feed, notes, logs, Folders(config, base, loop))
@@ -224,17 +226,13 @@ def _state_folder() -> Path:
 
 
 def _in_words(notice: Notice) -> str:
-    """What the log says of a notice; nothing of those that come in crowds."""
+    """What the log says of a notice; nothing of those that come in crowds, or that a decision tells of already."""
     match notice:
         case ModelChanged(model, incarnation, _, after, cause):
             return f"{model} ({incarnation}): {after.name}: {cause}"
-        case Evicted(model, incarnation, for_model, reason):
-            return f"{model} ({incarnation}) is evicted for {for_model}: {reason}"
         case PressureChanged(device, before, after, cause=cause):
             return f"{device}: pressure {before.name} -> {after.name}: {cause}"
-        case Thrashing(models, loads_per_minute):
-            return f"{' and '.join(models)} drive each other out, {loads_per_minute:.1f} loads per minute"
-        case LedgerChanged() | Released() | QueueChanged():
+        case Evicted() | Thrashing() | LedgerChanged() | Released() | QueueChanged():
             return ""
         case _:
             assert_never(notice)

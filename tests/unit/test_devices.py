@@ -11,7 +11,7 @@ import pytest
 from vramd_supervisor.core.config import Config, DeviceConfig, Size
 from vramd_supervisor.core.device_view import DeviceKind, DeviceLostError, Sample
 from vramd_supervisor.devices.cgroup import Cgroups, MemoryLimit
-from vramd_supervisor.devices.devices import Device, find_devices
+from vramd_supervisor.devices.devices import Device, find_devices, warn_of_absent
 from vramd_supervisor.devices.drm import Roots
 from vramd_supervisor.devices.host_memory import HostProbe, usable_cores
 from vramd_supervisor.devices.nvml import Card, Nvml, find_cards, load_nvml
@@ -234,8 +234,9 @@ def test_a_card_that_does_not_say_who_it_is_keeps_the_others_names(caplog: pytes
 
 
 def test_limits_of_a_card_that_is_not_there_are_reported(caplog: pytest.LogCaptureFixture) -> None:
-    found(FakeNvml([]), {"gpu3": DeviceConfig(budget=Size(5))})
-    assert "gpu3" in caplog.text
+    config = Config(devices={"gpu3": DeviceConfig(budget=Size(5)), "host": DeviceConfig(budget=Size(5))})
+    warn_of_absent(config, found(FakeNvml([]), config.devices).values())
+    assert [record.args for record in caplog.records] == [("gpu3",)]
 
 
 def tree(root: Path, files: Mapping[str, str]) -> Cgroups:

@@ -104,7 +104,7 @@ def test_a_load_that_is_recorded_again_raises_its_peak_only(path: Path) -> None:
         assert book.lessons() == Lessons({CARD: (100 * MIB,)}, {("key", CARD): (most * MIB,)})
 
 
-def test_a_disturbed_load_is_not_recorded(path: Path) -> None:
+def test_a_useless_observation_is_not_recorded(path: Path) -> None:
     book = MemoryBook(path)
     book.record("load", "key", [Observation(CARD, 5300 * MIB, None), on_host()])
     assert book.lessons().residuals_bytes == {RAM: (90 * MIB,)}

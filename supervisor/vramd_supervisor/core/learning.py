@@ -24,12 +24,8 @@ LOADS_KEPT = 32
 PEAK_MARGIN_BYTES = 16 * _MIB
 PEAK_MARGIN_SHARE = 0.02
 """Of the peak; the smaller margin counts."""
-DISTURBANCE_BYTES = 32 * _MIB
-"""Other programs may grow by this much during a load that is learned from."""
 BUMP_BYTES = 128 * _MIB
 BUMP_SHARE = 0.10
-ROCM_RUNTIME_BYTES = 400 * _MIB
-"""Of a process that uses HIP; reported for an RX 7900 XTX."""
 _ABSURD_BYTES = 1 << 50
 """A count past this has wrapped round below zero."""
 
@@ -57,13 +53,11 @@ class Observation:
     """Of the process after its warm-up, by the driver, or PSS on the host. None or 0: that cannot be known here."""
     peak_bytes: int = 0
     """The most that it was ever seen to take."""
-    unexplained_growth_bytes: int = 0
-    """By which other programs grew on the device meanwhile, less what they had announced."""
 
     @property
-    def disturbed(self) -> bool:
-        """Whether the bytes may be somebody else's, or are not known, so that nothing may be learned from them."""
-        if not self.measured_bytes or self.unexplained_growth_bytes > DISTURBANCE_BYTES:
+    def useless(self) -> bool:
+        """Whether the bytes are not known, or cannot be true, so that nothing may be learned from them."""
+        if not self.measured_bytes:
             return True
         counts = (self.engine_bytes, self.measured_bytes, self.peak_bytes)
         return not all(0 <= count < _ABSURD_BYTES for count in counts)
@@ -112,7 +106,7 @@ def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, s
     residuals_bytes: dict[Place, deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
     peaks_bytes: dict[tuple[str, Place], deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
     for key, one in seen:
-        if not one.disturbed:
+        if not one.useless:
             residuals_bytes[one.place].append(one.residual_bytes)
             peaks_bytes[key, one.place].append(one.most_bytes)
     return Lessons(
@@ -122,16 +116,11 @@ def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, s
     )
 
 
-def prior_bytes(kind: DeviceKind, idle_worker_bytes: int, backend_device: str = "") -> int:
-    """What a process is taken to need beside the engine's bytes before loads have taught it.
-
-    `backend_device` is llama.cpp's name of a device that is neither a CUDA card nor the host, for example "ROCm0".
-    """
+def prior_bytes(kind: DeviceKind, idle_worker_bytes: int) -> int:
+    """What a process is taken to need beside the engine's bytes before loads have taught it."""
     if kind is DeviceKind.HOST:
         return idle_worker_bytes
-    if kind is DeviceKind.NVIDIA:
-        return CUDA_CONTEXT_BYTES
-    return ROCM_RUNTIME_BYTES if backend_device.startswith("ROCm") else 0
+    return CUDA_CONTEXT_BYTES if kind is DeviceKind.NVIDIA else 0
 
 
 def residual_bytes(lessons: Lessons, place: Place) -> int | None:

@@ -1,7 +1,7 @@
 """Finds the devices of this machine and measures them: host RAM, cards, virtual ones. Decides nothing."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..core.config import Config
@@ -69,8 +69,7 @@ class Device:
 def find_devices(config: Config, nvml: Nvml | None = None, roots: Roots | None = None) -> list[Device]:
     """NVIDIA cards, AMD and Intel ones, virtual devices, then the host. Without a driver there are no cards: no fault.
 
-    `nvml` stands in for the binding, None loads it; `roots` says where the system's files are. A limit for a card that
-    is not there is logged.
+    `nvml` stands in for the binding, None loads it; `roots` says where the system's files are.
     """
     binding = nvml or load_nvml()
     host = HostProbe()
@@ -80,9 +79,13 @@ def find_devices(config: Config, nvml: Nvml | None = None, roots: Roots | None =
             assert settings.total is not None
             devices.append(Device(device, DeviceKind.VIRTUAL, f"virtual {device}", VirtualProbe(settings.total)))
     devices.append(Device(HOST, DeviceKind.HOST, "RAM of this machine", host))
-    for missing in sorted(set(config.devices) - {device.id for device in devices}):
-        _log.warning("the configuration has limits for %s, which is not there", missing)
     return devices
+
+
+def warn_of_absent(config: Config, devices: Iterable[Device]) -> None:
+    """Logs the devices that the configuration has limits for and that are not among all the devices there are."""
+    for absent in sorted(set(config.devices) - {device.id for device in devices}):
+        _log.warning("the configuration has limits for %s, which is not there", absent)
 
 
 def _nvidia(binding: Nvml, host: Probe) -> Iterator[Device]:

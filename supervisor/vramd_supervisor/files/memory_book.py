@@ -71,12 +71,12 @@ class MemoryBook:
         return self._book.use("read", _read, Lessons())
 
     def record(self, load: str, key: str, seen: Iterable[Observation]) -> None:
-        """Adds what a load took on its devices: all of it or nothing. Disturbed observations are left out.
+        """Adds what a load took on its devices: all of it or nothing. Useless observations are left out.
 
         `load` is the load's own name, unlike that of any other load ever. Recorded again, what it takes by then
         may raise its peaks; the rest stays as it was at first.
         """
-        useful = [one for one in seen if not one.disturbed]
+        useful = [one for one in seen if not one.useless]
         if useful:
             self._book.use("written", lambda book: _write_observations(book, load, key, useful), None)
 

@@ -151,7 +151,7 @@ class Quotes:
             if id_ != HOST:
                 device = self._devices.get(id_)
                 kind = device.kind if device else DeviceKind.NVIDIA
-                extra[id_] = prior_bytes(kind, facts.idle_bytes, device.uuid if device else "")
+                extra[id_] = prior_bytes(kind, facts.idle_bytes)
                 if kind is DeviceKind.NVIDIA and known(subject.file.shape):
                     extra[id_] += pool_bytes(subject.file.shape, settings)
         needs = {id_: need.plus(DeviceBytes(process_bytes=extra[id_])) for id_, need in engine.items()}
