@@ -19,6 +19,7 @@ HARMLESS = {
     "dataclasses",
     "difflib",
     "enum",
+    "heapq",
     "itertools",
     "math",
     "pathlib",

@@ -31,6 +31,9 @@ BUGS = {
         "    world.emit(Stop(incarnation.id))\n    world.ledger.reserve(incarnation.id, {})\n",
         "really taken",
     ),
+    "a process is not sorted anew when its model changes": Bug(
+        "world.py", "        if entry.current:\n            self.sort_anew(entry.current)\n", "", "stands at"
+    ),
     "a release is dropped": Bug(
         "lives.py",
         '    held = world.strike(incarnation, f"the memory of {name} (pid {incarnation.pid}) is back")\n',
@@ -39,8 +42,8 @@ BUGS = {
     ),
     "memory on its way back counts as free": Bug(
         "room.py",
-        "    rows = holders.own | gone\n",
-        "    rows = holders.own | holders.going | gone\n",
+        "held_bytes(holders.own, device) for device in devices",
+        "held_bytes((*holders.own, *holders.going), device) for device in devices",
         "would be promised of",
     ),
     "two loads share the room that one eviction has made": Bug(
@@ -137,8 +140,8 @@ BUGS = {
     ),
     "one more than may be there at once": Bug(
         "exclusion.py",
-        "if not rivals and most and len(others) >= most:",
-        "if not rivals and most and len(others) > most:",
+        "len(owners) - own + 1 - most",
+        "len(owners) - own - most",
         "may be",
     ),
     "an eviction leaves no record": Bug(

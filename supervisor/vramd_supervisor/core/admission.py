@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from vramd_proto.v1.reasons import Reason
 
@@ -14,16 +15,33 @@ from .decisions import DecisionKind, Rejected
 from .errors import Refusal, in_words
 from .events import AnnouncementExpired, LoadLimitReached, PatienceEnded
 from .exclusion import make_way
-from .holders import attainable, holders
+from .holders import attainable, holders, standings
 from .line import BOUND_FACTORS
 from .lives import load, stop
 from .lobby import Waiting
-from .policy import victims
+from .policy import held_bytes, victims
 from .pressure import OTHERS, WINDOW_S
 from .quote import Plan
 from .room import Begin, Decision, Evict, Wait, Wish, find_room, with_nearest
+from .standings import Standing
 from .state import Announcement, Entry, ModelState, is_kept
 from .world import World
+
+MOST_SPARED = 8
+"""A record of an eviction names so many of those that were spared."""
+_LATER = "was used later, or holds nothing where it is missing"
+SPARED_FOR = {
+    Standing.IDLE: _LATER,
+    Standing.IDLE_RESIDENT: _LATER,
+    Standing.BUSY: "is busy",
+    Standing.BUSY_RESIDENT: "is busy",
+    Standing.COMING: "is being loaded",
+    Standing.DRAINING: "is on its way out",
+    Standing.ENDING: "is on its way out",
+    Standing.KEPT: "is pinned or held",
+    Standing.COMING_KEPT: "is pinned or held",
+}
+"""Why somebody else had to go, in the order in which these would have gone."""
 
 
 def find_rooms(world: World) -> None:
@@ -81,8 +99,9 @@ def find_now(world: World, wish: Wish) -> Decision:
     if isinstance(decision, Begin) or (leaving and not isinstance(decision, Refusal)):
         way = wish.ways[decision.way]
         # Nobody is sent away for a room that would not be used yet.
-        gone = held.own | held.going | set(leaving) if leaving else held.own
-        free = {d: world.ledger.steady_free_bytes(d) + world.ledger.held_bytes(gone, d) for d in way}
+        gone = (*held.own, *held.going) if leaving else held.own
+        back = {d: held_bytes(gone, d) + world.ledger.held_bytes(leaving, d) for d in way}
+        free = {d: world.ledger.steady_free_bytes(d) + back[d] for d in way}
         if missing := {device: need - free[device] for device, need in way.items() if need > free[device]}:  # 2
             words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
             return Wait(missing, words, decision.way)
@@ -152,7 +171,7 @@ def relieve(world: World) -> None:
         idle = holders(world, for_load=False).idle
         picked = victims(idle, {device: short_bytes})
         if picked is None:
-            picked = tuple(candidate.incarnation for candidate in idle if candidate.held_bytes.get(device))
+            picked = tuple(candidate.incarnation for crowd in idle for candidate in crowd.in_order(device))
         evict(world, OTHERS, f"{device} lacks {in_words(short_bytes)} of its headroom", picked, {device: short_bytes})
 
 
@@ -190,15 +209,15 @@ def _look_for_ping_pong(world: World) -> None:
 
 
 def _spared(world: World, chosen: tuple[int, ...]) -> tuple[Rejected, ...]:
-    held = holders(world, for_load=True)
-    idle = {one.incarnation: "was used later, or holds nothing where it is missing" for one in held.idle}
-    others = {one.incarnation: "is busy" for one in held.busy} | dict.fromkeys(held.coming, "is being loaded")
-    others |= dict.fromkeys(held.going, "is on its way out") | idle
-    return tuple(
-        Rejected(f"evict {entry.model.id}", others.get(incarnation, "is pinned or held"))
-        for incarnation, entry in world.owners.items()
-        if incarnation not in chosen
-    )
+    """The next that would have gone, and why they did not."""
+    crowds, owners = standings(world).crowds, world.owners
+    in_order = ((one.incarnation, why) for standing, why in SPARED_FOR.items() for one in crowds[standing])
+    others = ((owners[i].model.id, why) for i, why in in_order if i in owners and i not in chosen)
+    spared = [Rejected(f"evict {model}", why) for model, why in islice(others, MOST_SPARED)]
+    left = len(owners) - sum(i in owners for i in chosen) - len(spared)
+    if left:
+        spared.append(Rejected(f"evict one of {left} more", "they would have gone later still"))
+    return tuple(spared)
 
 
 def _begin(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:

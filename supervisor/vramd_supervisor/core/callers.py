@@ -125,6 +125,7 @@ def streamed(world: World, event: Streamed) -> None:
         request.state = RequestState.STREAMING
         if incarnation := world.processes.get(request.incarnation or 0):
             incarnation.answered = True
+            world.sort_anew(incarnation)
 
 
 def ended(world: World, request_id: int) -> None:

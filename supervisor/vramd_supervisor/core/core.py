@@ -43,10 +43,12 @@ from .events import (
     WorkerReady,
     WorkerStarted,
 )
-from .holders import holders
+from .holders import holders, place_of, standings
 from .ledger import Account
 from .line import Line
+from .policy import held_bytes
 from .pressure import Reading
+from .standings import Standing
 from .state import COMING, Entry, ModelState, RequestKind, RequestState
 from .world import World
 
@@ -89,7 +91,6 @@ class Core:
                 callers.streamed(world, event)
             case Ended():
                 callers.ended(world, event.request)
-                scheduler.look_at_residents(world)
             case Cancelled():
                 callers.ended(world, event.request)
                 announcements.caller_left(world, event.request)
@@ -110,7 +111,6 @@ class Core:
                 lives.progressed(world, event)
             case WorkerReady():
                 lives.ready(world, event)
-                scheduler.look_at_residents(world)
             case LoadRefused():
                 lives.load_refused(world, event)
             case WorkerExited():
@@ -143,7 +143,8 @@ class Core:
             return
         used_bytes = event.used_bytes
         if used_bytes is None:
-            used_bytes = min(event.total_bytes, event.external_bytes + ledger.held_bytes(world.processes, device))
+            ours_bytes = ledger.reserved_bytes(device) - ledger.held_bytes(world.announced, device)
+            used_bytes = min(event.total_bytes, event.external_bytes + ours_bytes)
         else:
             ledger.remember(device, event.at_s, self._doubtful_bytes(event))
         reading = Reading(
@@ -152,18 +153,18 @@ class Core:
             used_bytes,
             ledger.accounts[device].headroom_bytes,
             world.alarm_share(device),
-            ledger.held_bytes(holders(world, for_load=False).going, device),
+            held_bytes(holders(world, for_load=False).going, device),
             event.spilled_bytes,
         )
         world.press(device, reading)
 
     def _doubtful_bytes(self, event: DeviceSampled) -> int:
         """What a sample may count as others' that is of ours: of those that end, or of loads where nobody tells."""
-        processes = self.world.processes.values()
-        doubtful = {i.id for i in processes if i.stopping or i.exited}
+        doubtful = [Standing.ENDING]
         if not event.attributed:
-            doubtful |= {i.id for i in processes if i.ready_s is None}
-        return self.world.ledger.held_bytes(doubtful, event.device)
+            doubtful += [Standing.COMING, Standing.COMING_KEPT, Standing.SPARE]
+        crowds = standings(self.world).crowds
+        return held_bytes([crowds[standing] for standing in doubtful], event.device)
 
     def _read_catalogue(self, event: CatalogueRead) -> None:
         world = self.world
@@ -172,6 +173,8 @@ class Core:
                 world.entries[model_id] = Entry(model, Line(world.config.scheduling.starvation_bound_s))
             entry = world.entries[model_id]
             entry.model, entry.listed = model, True
+        for incarnation in world.processes.values():  # of which model they are, and so what may be done about them
+            world.sort_anew(incarnation)
         for model_id, entry in world.entries.items():
             if model_id not in event.models:
                 entry.listed = False
@@ -194,6 +197,22 @@ class Core:
         for incarnation in world.processes.values():
             assert incarnation.in_flight <= world.requests.keys(), "a place is taken by nobody"
             assert not (incarnation.exited and incarnation.in_flight), "a dead process works"
+        self._check_standings()
+
+    def _check_standings(self) -> None:
+        """What was sorted step by step is what all at once would give."""
+        world, known = self.world, self.world.standings
+        assert known.places.keys() | known.stale.keys() == world.processes.keys(), "a process has no place"
+        for incarnation in world.processes.values():
+            if incarnation.id not in known.stale:
+                found, right = known.places[incarnation.id], place_of(world, incarnation)
+                assert found == right, f"process {incarnation.id} stands at {found}, not at {right}"
+        for standing, crowd in zip(Standing, known.crowds, strict=True):
+            members = {p.candidate.incarnation for p in known.places.values() if p.standing is standing}
+            assert members == {one.incarnation for one in crowd}, f"{standing.name}: {members}"
+            for device in world.ledger.accounts:
+                total_bytes = sum(one.held_bytes.get(device, 0) for one in crowd)
+                assert crowd.held_bytes(device) == total_bytes, f"{standing.name} does not hold that on {device}"
 
     def _check_entry(self, entry: Entry) -> None:
         alive = [i for i in self.world.processes.values() if self.world.owners.get(i.id) is entry and not i.exited]

@@ -1,10 +1,11 @@
-"""Who holds what in the ledger, sorted by what may be done about it. Pure; only reads."""
+"""Who holds what in the ledger, sorted by what may be done about it. Pure."""
 
 import math
 
-from .policy import Candidate
+from .policy import Candidate, Rank, held_bytes
 from .room import Holders
-from .state import COMING, GOING, Entry, Incarnation, ModelState, is_kept
+from .standings import RESIDENTS, Place, Standing, Standings
+from .state import COMING, Entry, Incarnation, ModelState, is_kept
 from .world import World
 
 
@@ -14,32 +15,74 @@ def holders(world: World, *, for_load: bool) -> Holders:
     A load takes the spare; for others it is in the way. Of models, `keep_resident` stay whatever others need; a load
     puts a new one in their place. Reservations are named only: nobody may end one for somebody else.
     """
-    idle: list[Candidate] = []
-    busy: list[Candidate] = []
-    going: set[int] = set()
-    coming: set[int] = set()
-    names = {announcement.id: announcement.name for announcement in world.announced.values()}
-    kept = frozenset[int]() if for_load else residents_to_keep(world)
-    for incarnation in world.processes.values():
+    crowds = standings(world).crowds
+    going = (crowds[Standing.DRAINING], crowds[Standing.ENDING])
+    coming, spare = (crowds[Standing.COMING],), (crowds[Standing.SPARE],)
+    idle, busy = crowds[Standing.IDLE], crowds[Standing.BUSY]
+    if not for_load:
+        return Holders((*spare, idle), (busy,), coming, going, (), world.name_of)
+    idle_and_residents = (idle, crowds[Standing.IDLE_RESIDENT])
+    busy_and_residents = (busy, crowds[Standing.BUSY_RESIDENT])
+    return Holders(idle_and_residents, busy_and_residents, coming, going, spare, world.name_of)
+
+
+def standings(world: World) -> Standings:
+    """Where every process stands now."""
+    sort_anew(world)
+    return world.standings
+
+
+def sort_anew(world: World) -> None:
+    """Puts those processes where they belong that have changed since the last time.
+
+    One that stayed for being among the last used, and no longer is, is thought about: it may have to leave.
+    """
+    known = world.standings
+    while known.stale:
+        incarnation = world.processes[known.stale.popitem()[0]]
         owner = world.owners.get(incarnation.id)
-        names[incarnation.id] = owner.model.id if owner else "a spare worker"
-        if incarnation is world.spare and not incarnation.exited:
-            if not for_load and incarnation.stopping:
-                going.add(incarnation.id)
-            elif not for_load:
-                idle.append(Candidate(incarnation.id, -math.inf, world.ledger.rows[incarnation.id]))
-        elif incarnation.exited or owner is None or owner.state in GOING:
-            going.add(incarnation.id)
-        elif is_kept(owner) or incarnation.id in kept:
+        ready = owner is not None and owner.state is ModelState.READY and not incarnation.exited
+        known.use(incarnation.id, incarnation.last_used_s if ready else None)
+        before, after = known.places.get(incarnation.id), place_of(world, incarnation)
+        if after == before:
             continue
-        elif owner.state in COMING:
-            coming.add(incarnation.id)
-        elif is_idle(owner):
-            idle.append(candidate(world, owner, incarnation))
-        else:
-            busy.append(candidate(world, owner, incarnation, busy=True))
-    own = frozenset({world.spare.id}) if world.spare and for_load else frozenset[int]()
-    return Holders(idle, busy, frozenset(coming), frozenset(going), own, names)
+        known.put(after)
+        if owner and before and before.standing in RESIDENTS and after.standing not in RESIDENTS:
+            world.touch(owner)
+
+
+def place_of(world: World, incarnation: Incarnation) -> Place:
+    """Where a process belongs now."""
+    owner, held = world.owners.get(incarnation.id), world.ledger.rows[incarnation.id]
+    if owner is None:
+        standing = Standing.SPARE if incarnation is world.spare and not incarnation.exited else Standing.ENDING
+        rank = Rank(busy=False, lasting=True, since_s=-math.inf, reload_s=0.0, incarnation=incarnation.id)
+        return Place(standing, Candidate(rank, held), "", awaited=False)
+    standing = _standing(world, owner, incarnation)
+    idle = standing is Standing.IDLE or standing is Standing.IDLE_RESIDENT
+    # Of the busy ones who is there the longest: when they were last used changes all the time.
+    since_s = incarnation.last_used_s if idle else incarnation.ready_s or 0.0
+    # What becomes of its model is nothing to a process that ends.
+    last_load_s = 0.0 if standing is Standing.ENDING else owner.load_s or 0.0
+    rank = Rank(not idle, not owner.model.sacrificial, since_s, last_load_s, incarnation.id)
+    awaited = bool(incarnation.in_flight) and not incarnation.answered
+    awaited = awaited or standing is Standing.COMING or standing is Standing.COMING_KEPT
+    return Place(standing, Candidate(rank, held), owner.model.group, awaited)
+
+
+def _standing(world: World, owner: Entry, incarnation: Incarnation) -> Standing:
+    if incarnation.exited or owner.state is ModelState.STOPPING:
+        return Standing.ENDING
+    if owner.state is ModelState.DRAINING:
+        return Standing.DRAINING
+    if owner.state in COMING:
+        return Standing.COMING_KEPT if is_kept(owner) else Standing.COMING
+    if is_kept(owner):
+        return Standing.KEPT
+    resident = world.standings.is_resident(incarnation.id)
+    if is_idle(owner):
+        return Standing.IDLE_RESIDENT if resident else Standing.IDLE
+    return Standing.BUSY_RESIDENT if resident else Standing.BUSY
 
 
 def is_idle(entry: Entry) -> bool:
@@ -48,33 +91,8 @@ def is_idle(entry: Entry) -> bool:
     return entry.state is ModelState.READY and current is not None and not current.in_flight and not entry.queue
 
 
-def candidate(world: World, owner: Entry, incarnation: Incarnation, *, busy: bool = False) -> Candidate:
-    """A model's process, as one that may have to go."""
-    return Candidate(
-        incarnation.id,
-        # Of the busy ones who is there the longest: when they were last used changes all the time.
-        (incarnation.ready_s or 0.0) if busy else incarnation.last_used_s,
-        world.ledger.rows[incarnation.id],
-        owner.model.sacrificial,
-        owner.load_s or 0.0,
-        busy,
-    )
-
-
-def residents_to_keep(world: World) -> frozenset[int]:
-    """The `keep_resident` models that were used last; they neither leave by themselves nor for others' needs."""
-    count = world.config.scheduling.keep_resident
-    if not count:
-        return frozenset()
-    ready = [entry.current for entry in world.entries.values() if entry.state is ModelState.READY and entry.current]
-    ready.sort(key=lambda incarnation: (incarnation.last_used_s, incarnation.id))
-    return frozenset(incarnation.id for incarnation in ready[-count:])
-
-
 def attainable(world: World) -> dict[str, int]:
     """Bytes of each device that a load could have once all that may be ended is gone."""
     held = holders(world, for_load=True)
-    rows = held.own | held.going | held.coming
-    rows |= {one.incarnation for one in (*held.idle, *held.busy)}
-    ledger = world.ledger
-    return {device: ledger.free_bytes(device) + ledger.held_bytes(rows, device) for device in ledger.accounts}
+    crowds = (*held.own, *held.going, *held.coming, *held.idle, *held.busy)
+    return {device: world.ledger.free_bytes(device) + held_bytes(crowds, device) for device in world.ledger.accounts}

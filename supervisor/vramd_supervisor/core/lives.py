@@ -146,6 +146,7 @@ def stop(world: World, incarnation: Incarnation, cause: str) -> None:
     if incarnation.stopping or incarnation.exited:
         return
     incarnation.stopping = True
+    world.sort_anew(incarnation)
     world.room_changed = True
     if incarnation is world.spare:
         world.spare = None
@@ -160,6 +161,7 @@ def exited(world: World, event: WorkerExited) -> None:
     if incarnation is None or incarnation.exited:
         return
     incarnation.exited = True
+    world.sort_anew(incarnation)
     world.room_changed = True
     entry = world.owners.get(incarnation.id)
     if entry is None:

@@ -1,13 +1,15 @@
 """Where there is room for a load or a reservation, or how it can be made. Pure; only decides."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from heapq import nlargest
+from itertools import chain, islice
 
 from vramd_proto.v1.reasons import Reason
 
 from .errors import Refusal, in_words, refusal
 from .ledger import Ledger
-from .policy import Candidate, victims
+from .policy import Crowd, held_bytes, victims
 from .quote import Plan
 
 
@@ -54,23 +56,26 @@ class Wait:
 
 Decision = Begin | Evict | Wait | Refusal
 
+MOST_NAMED = 8
+"""A sentence names no more processes than so many."""
+
 
 @dataclass(frozen=True)
 class Holders:
     """Who holds what in the ledger, seen from one wish."""
 
-    idle: Sequence[Candidate] = ()
+    idle: Sequence[Crowd]
     """May be ended now."""
-    busy: Sequence[Candidate] = ()
+    busy: Sequence[Crowd]
     """May be ended once they are idle, or sent away if something has waited too long for that."""
-    coming: frozenset[int] = frozenset()
+    coming: Sequence[Crowd]
     """Are being loaded; may be ended once they have served those who wait for them."""
-    going: frozenset[int] = frozenset()
+    going: Sequence[Crowd]
     """Are on their way out; what they hold counts as taken until it is back."""
-    own: frozenset[int] = frozenset()
+    own: Sequence[Crowd]
     """The spare that this load will use: its bytes are part of the load's need."""
-    names: Mapping[int, str] = field(default_factory=dict)
-    """What to call each row."""
+    name_of: Callable[[int], str]
+    """What to call a row."""
 
 
 def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
@@ -85,33 +90,32 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
     4. Something is still on its way out: wait and look again, a device may show its bytes as others' meanwhile.
     5. Pinned models, reservations or other programs hold the rest: refuse, naming them.
     """
-    feasible = [place for place, way in enumerate(wish.ways) if not _beyond_budget(way, ledger)]
+    feasible = [(place, way) for place, way in enumerate(wish.ways) if not _beyond_budget(way, ledger)]
     if not feasible:  # 1
         return _too_large(wish, ledger)
-    for place in feasible:  # 2
-        way = wish.ways[place]
-        missing = _missing(way, ledger, holders, frozenset())
+    devices = {device for _, way in feasible for device in way}
+    free = {device: ledger.free_bytes(device) + held_bytes(holders.own, device) for device in devices}
+    soon = {device: free[device] + held_bytes(holders.going, device) for device in devices}
+    for place, way in feasible:  # 2
+        missing = _missing(way, free)
         if not missing:
             return Begin(place)  # 2a
-        short = _missing(way, ledger, holders, holders.going) if holders.going else missing
+        short = _missing(way, soon)
         if not short:
             return Wait(missing, "memory of an ended process is on its way back", place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
             return Evict(picked, missing, place)  # 2c
-    busy = {candidate.incarnation for candidate in holders.busy} | holders.coming
-    everybody = holders.going | busy | {candidate.incarnation for candidate in holders.idle}
-    for place in feasible:  # 3
-        way = wish.ways[place]
-        if not _missing(way, ledger, holders, everybody):
-            names = ", ".join(sorted(holders.names[row] for row in busy))
-            drain = victims([*holders.idle, *holders.busy], _missing(way, ledger, holders, holders.going)) or ()
-            missing = _missing(way, ledger, holders, frozenset())
-            return Wait(missing, f"waits until one of these is idle: {names}", place, drain)
-    first = wish.ways[feasible[0]]
-    if holders.going:  # 4
-        missing = _missing(first, ledger, holders, frozenset())
-        return Wait(missing, "memory of an ended process is on its way back", feasible[0])
-    return _exhausted(wish, first, ledger, holders)  # 5
+    busy = (*holders.busy, *holders.coming)
+    at_most = {device: soon[device] + held_bytes((*holders.idle, *busy), device) for device in devices}
+    for place, way in feasible:  # 3
+        if not _missing(way, at_most):
+            drain = victims((*holders.idle, *holders.busy), _missing(way, soon)) or ()
+            message = f"waits until one of these is idle: {_names(busy, holders)}"
+            return Wait(_missing(way, free), message, place, drain)
+    place, way = feasible[0]
+    if any(holders.going):  # 4
+        return Wait(_missing(way, free), "memory of an ended process is on its way back", place)
+    return _exhausted(wish, way, ledger, holders, next(iter(_missing(way, free))))  # 5
 
 
 def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
@@ -122,15 +126,9 @@ def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
     return replace(why, message=f"{why.message}; what would fit: {ways}")
 
 
-def _missing(way: Mapping[str, int], ledger: Ledger, holders: Holders, gone: frozenset[int]) -> dict[str, int]:
-    """Bytes per device that the way lacks once `gone` have given back theirs."""
-    missing = {}
-    rows = holders.own | gone
-    for device, need in way.items():
-        free = ledger.free_bytes(device) + ledger.held_bytes(rows, device)
-        if need > free:
-            missing[device] = need - free
-    return missing
+def _missing(way: Mapping[str, int], free: Mapping[str, int]) -> dict[str, int]:
+    """Bytes per device that the way lacks."""
+    return {device: need - free[device] for device, need in way.items() if need > free[device]}
 
 
 def _beyond_budget(way: Mapping[str, int], ledger: Ledger) -> bool:
@@ -151,16 +149,22 @@ def _too_large(wish: Wish, ledger: Ledger) -> Refusal:
     return refusal(Reason.MODEL_TOO_LARGE, text, model=wish.name, **numbers)
 
 
-def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Holders) -> Refusal:
-    device = next(iter(_missing(way, ledger, holders, frozenset())))
+def _names(crowds: Sequence[Crowd], holders: Holders) -> str:
+    rows = (one.incarnation for one in chain.from_iterable(crowds))
+    named = sorted(holders.name_of(row) for row in islice(rows, MOST_NAMED))
+    others = sum(map(len, crowds)) - len(named)
+    return ", ".join(named) + (f" and {others} more" if others else "")
+
+
+def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Holders, device: str) -> Refusal:
     free = max(0, ledger.free_bytes(device))
-    held = {
-        holders.names[row]: needs[device]
-        for row, needs in ledger.rows.items()
-        if needs.get(device) and row not in holders.own
-    }
-    held["other programs"] = ledger.accounts[device].external_bytes
-    by = ", ".join(f"{name} {in_words(size)}" for name, size in held.items() if size) or "nobody"
+    own = {one.incarnation for one in chain.from_iterable(holders.own)}
+    held = {row: needs.get(device, 0) for row, needs in ledger.rows.items() if row not in own}
+    most = sorted(nlargest(MOST_NAMED, held, key=lambda row: held[row]))
+    named = [(holders.name_of(row), held[row]) for row in most]
+    named.append((f"{len(held) - len(most)} more", sum(held.values()) - sum(held[row] for row in most)))
+    named.append(("other programs", ledger.accounts[device].external_bytes))
+    by = ", ".join(f"{name} {in_words(size)}" for name, size in named if size) or "nobody"
     numbers = {"device": device, "neededBytes": way[device], "freeBytes": free, "heldBy": by}
     text = (
         f"{wish.name} needs {in_words(way[device])} on {device}, {in_words(free)} are free; held by: {by}; "

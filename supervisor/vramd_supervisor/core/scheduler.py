@@ -23,12 +23,12 @@ from .catalog import LoadOptions
 from .decisions import Decision, DecisionKind
 from .errors import Refusal, refusal
 from .events import KeepAliveEnded, PlansFound, PlansRefused, TogetherFound
-from .holders import attainable, is_idle, residents_to_keep
+from .holders import attainable, sort_anew, standings
 from .line import Priority
 from .lives import HOST, stop
 from .lobby import Waiting
 from .reconcile import raised
-from .state import COMING, Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_kept
+from .state import Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_kept
 from .world import World
 
 SPARE_PATIENCE_S = 2.0
@@ -46,6 +46,7 @@ def settle(world: World) -> None:
         if world.room_changed:
             world.room_changed = False
             find_rooms(world)
+        sort_anew(world)
     _keep_spare(world)
     if world.ending and not world.processes:
         world.emit(Exit())
@@ -176,7 +177,6 @@ def _grant(world: World, entry: Entry, incarnation: Incarnation, request: Reques
     incarnation.in_flight.add(request.id)
     incarnation.last_used_s = world.now_s
     incarnation.used = True
-    look_at_residents(world)
     keep(entry, request.options)
     world.share_threads(incarnation)
     timeline = _timeline(world.now_s, incarnation, request)
@@ -197,14 +197,6 @@ def _timeline(now_s: float, incarnation: Incarnation, request: Request) -> dict[
     return ({"queued_s": queued_s} if queued_s > 0 else {}) | phases
 
 
-def look_at_residents(world: World) -> None:
-    """Who is among the last used has changed: one that stayed for being so may have to leave."""
-    if world.config.scheduling.keep_resident:
-        for entry in world.entries.values():
-            if is_idle(entry):
-                world.touch(entry)
-
-
 def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
     until_s = incarnation.last_used_s + incarnation.keep_alive_s
     if not entry.listed:
@@ -213,7 +205,7 @@ def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
         return
     elif until_s > world.now_s:
         world.emit(SetTimer(KeepAliveEnded(until_s, incarnation.id)))
-    elif incarnation.id not in residents_to_keep(world):
+    elif not standings(world).is_resident(incarnation.id):
         drain(world, entry, f"it was idle for {incarnation.keep_alive_s:g} s (keep-alive)")
 
 
@@ -262,17 +254,9 @@ def _keep_spare(world: World) -> None:
     """Has an idle process ready for the next load, unless it would keep a load out, or slow one down."""
     if world.spare or not world.spare_wanted or world.ending or world.waiting or world.announcing:
         return
-    if world.now_s < world.last_begun_s + SPARE_PATIENCE_S and any(
-        _is_coming(world, process) for process in world.processes.values()
-    ):
+    if world.now_s < world.last_begun_s + SPARE_PATIENCE_S and standings(world).awaited:
         return
     if world.ledger.steady_free_bytes(HOST) >= world.spare_bytes and not world.is_closed(HOST):
         world.spare = world.incarnate()
         world.promise(world.spare, {HOST: world.spare_bytes}, "a spare worker starts")
         world.emit(Spawn(world.spare.id))
-
-
-def _is_coming(world: World, incarnation: Incarnation) -> bool:
-    """Whether somebody waits for the first word of this process."""
-    entry = world.owners.get(incarnation.id)
-    return bool(entry and entry.state in COMING) or (bool(incarnation.in_flight) and not incarnation.answered)

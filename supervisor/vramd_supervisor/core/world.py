@@ -27,6 +27,7 @@ from .errors import Refusal, refusal
 from .ledger import Account, Ledger
 from .lobby import Lobby, Waiting
 from .pressure import Level, Pressure, Reading, explain
+from .standings import Standings
 from .state import (
     TRANSITIONS,
     Announcement,
@@ -52,6 +53,8 @@ class World:
         self.requests: dict[int, Request] = {}
         self.processes: dict[int, Incarnation] = {}
         """Every process that lives or whose memory is not back yet, by incarnation."""
+        self.standings = Standings(config.scheduling.keep_resident)
+        """What may be done about each of them."""
         self.owners: dict[int, Entry] = {}
         """Whose each process is; spares have none."""
         self.waiting: dict[str, Waiting] = {}
@@ -108,6 +111,12 @@ class World:
     def touch(self, entry: Entry) -> None:
         """Has the scheduler think about this model before the event is over."""
         self.touched[entry.model.id] = None
+        if entry.current:
+            self.sort_anew(entry.current)
+
+    def sort_anew(self, incarnation: Incarnation) -> None:
+        """What may be done about a process has changed, or what it holds."""
+        self.standings.stale[incarnation.id] = None
 
     def move(self, entry: Entry, after: ModelState, cause: str) -> None:
         """The one place where a model changes its state. Raises ImpossibleTransitionError."""
@@ -155,6 +164,7 @@ class World:
     def promise(self, incarnation: Incarnation, needs: Mapping[str, int], cause: str) -> None:
         """Writes or rewrites a process's row."""
         self.ledger.reserve(incarnation.id, needs)
+        self.sort_anew(incarnation)
         self._ledger_changed(cause)
 
     def strike(self, incarnation: Incarnation, cause: str) -> Mapping[str, int]:
@@ -162,8 +172,16 @@ class World:
         held = self.ledger.release(incarnation.id)
         del self.processes[incarnation.id]
         self.owners.pop(incarnation.id, None)
+        self.standings.forget(incarnation.id)
         self._ledger_changed(cause)
         return held
+
+    def name_of(self, row: int) -> str:
+        """What to call a row of the ledger."""
+        if reservation := self.announced.get(row):
+            return reservation.name
+        owner = self.owners.get(row)
+        return owner.model.id if owner else "a spare worker"
 
     def announce(self, announcement: Announcement) -> None:
         """Writes the row of a reservation that a caller announced."""
