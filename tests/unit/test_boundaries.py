@@ -19,6 +19,7 @@ HARMLESS = {
     "dataclasses",
     "difflib",
     "enum",
+    "functools",
     "heapq",
     "itertools",
     "math",

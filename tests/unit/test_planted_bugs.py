@@ -42,8 +42,8 @@ BUGS = {
     ),
     "memory on its way back counts as free": Bug(
         "room.py",
-        "held_bytes(holders.own, device) for device in devices",
-        "held_bytes((*holders.own, *holders.going), device) for device in devices",
+        " for device in devices}, holders.own)",
+        " for device in devices}, (*holders.own, *holders.going))",
         "would be promised of",
     ),
     "two loads share the room that one eviction has made": Bug(

@@ -19,10 +19,10 @@ from .holders import attainable, holders, standings
 from .line import BOUND_FACTORS
 from .lives import load, stop
 from .lobby import Waiting
-from .policy import held_bytes, victims
+from .policy import freed, victims
 from .pressure import OTHERS, WINDOW_S
 from .quote import Plan
-from .room import Begin, Decision, Evict, Wait, Wish, find_room, with_nearest
+from .room import MOST_NAMED, Begin, Decision, Evict, Holders, Wait, Wish, find_room, with_nearest
 from .standings import Standing
 from .state import Announcement, Entry, ModelState, is_kept
 from .world import World
@@ -57,6 +57,7 @@ def find_rooms(world: World) -> None:
             world.stop_waiting(world.entries[waits.model])
             world.move(world.entries[waits.model], ModelState.UNLOADED, "there is no room for it beside the others")
             continue
+        changed = world.room_changed
         if isinstance(decision, Evict | Wait):
             taken |= set(decision.missing_bytes) or {device for way in wish.ways for device in way}
         if isinstance(decision, Evict):
@@ -66,10 +67,9 @@ def find_rooms(world: World) -> None:
         if isinstance(waits, Announcement):
             _answer(world, waits, decision)
         else:
-            changed = world.room_changed
             _go_on(world, waits, decision)
-            if isinstance(decision, Begin) and not is_kept(world.entries[waits.model]):
-                world.room_changed = changed  # it leaves less to the others, who are asked in this round anyway
+        if isinstance(decision, Evict) or (isinstance(decision, Begin) and _may_go_again(world, waits)):
+            world.room_changed = changed  # it leaves no more to the others, who are asked in this round anyway
 
 
 def find_now(world: World, wish: Wish) -> Decision:
@@ -84,9 +84,10 @@ def find_now(world: World, wish: Wish) -> Decision:
     decision = find_room(wish, world.ledger, held)
     if not wish.is_load or (isinstance(decision, Refusal) and decision.reason is Reason.MODEL_TOO_LARGE):
         return decision
-    closed = {device for way in wish.ways for device, need in way.items() if need and world.is_closed(device)}
-    ways = [place for place, way in enumerate(wish.ways) if not any(way.get(device) for device in closed)]
+    closed = {device for device in world.pressures if world.is_closed(device)}
+    closed = closed and {device for way in wish.ways for device, need in way.items() if need and device in closed}
     if closed:  # 1
+        ways = [place for place, way in enumerate(wish.ways) if not any(way.get(device) for device in closed)]
         detour = replace(wish, ways=[wish.ways[place] for place in ways])
         around = find_room(detour, world.ledger, held) if ways else None
         if around and not isinstance(around, Refusal):
@@ -94,20 +95,31 @@ def find_now(world: World, wish: Wish) -> Decision:
         elif isinstance(decision, Begin | Refusal):
             shut = next(place for place in range(len(wish.ways)) if place not in ways)
             return Wait({}, f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}", shut)
-    leaving = decision.incarnations if isinstance(decision, Evict) else ()
-    leaving = decision.drain if isinstance(decision, Wait) else leaving
-    if isinstance(decision, Begin) or (leaving and not isinstance(decision, Refusal)):
-        way = wish.ways[decision.way]
-        # Nobody is sent away for a room that would not be used yet.
-        gone = (*held.own, *held.going) if leaving else held.own
-        back = {d: held_bytes(gone, d) + world.ledger.held_bytes(leaving, d) for d in way}
-        free = {d: world.ledger.steady_free_bytes(d) + back[d] for d in way}
-        if missing := {device: need - free[device] for device, need in way.items() if need > free[device]}:  # 2
-            words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
-            return Wait(missing, words, decision.way)
+    if not isinstance(decision, Refusal) and (wait := _until_steady(world, wish, held, decision)):  # 2
+        return wait
     if isinstance(decision, Begin):
         return make_way(world, world.entries[wish.name], decision.way) or decision  # 3
     return decision
+
+
+def _until_steady(world: World, wish: Wish, held: Holders, decision: Begin | Evict | Wait) -> Wait | None:
+    """A wait for others to leave what they took of late, unless the decision holds beside that as well."""
+    ledger, way = world.ledger, wish.ways[decision.way]
+    leaving = decision.incarnations if isinstance(decision, Evict) else ()
+    leaving = decision.drain if isinstance(decision, Wait) else leaving
+    if all(map(ledger.is_steady, way)) or not (leaving or isinstance(decision, Begin)):
+        return None
+    # Nobody is sent away for a room that would not be used yet.
+    gone = (*held.own, *held.going) if leaving else held.own
+    free = freed({d: ledger.steady_free_bytes(d) + ledger.held_bytes(leaving, d) for d in way}, gone)
+    missing = {device: need - free[device] for device, need in way.items() if need > free[device]}
+    words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
+    return Wait(missing, words, decision.way) if missing else None
+
+
+def _may_go_again(world: World, waits: Waiting | Announcement) -> bool:
+    """Whether others may hope for the bytes of this one that now has its room."""
+    return isinstance(waits, Waiting) and not is_kept(world.entries[waits.model])
 
 
 def _lacks(wish: Wish, decision: Evict) -> str:
@@ -151,9 +163,18 @@ def _go_on(world: World, waiting: Waiting, decision: Decision) -> None:
         _begin(world, entry, waiting, waiting.plans[decision.way])
     elif isinstance(decision, Refusal):
         give_up(world, entry, with_nearest(decision, waiting.nearest))
-    elif isinstance(decision, Wait) and waiting.told != decision.message:
-        waiting.told = decision.message
-        world.report(entry, None, decision.message)
+    elif isinstance(decision, Evict):
+        names = ", ".join(world.name_of(one) for one in decision.incarnations[:MOST_NAMED])
+        _tell(world, waiting, f"waits until the memory of {names} is back")
+    elif isinstance(decision, Wait):
+        _tell(world, waiting, decision.message)
+
+
+def _tell(world: World, waiting: Waiting, message: str) -> None:
+    """Those who wait for a load hear what it waits for, once."""
+    if waiting.told != message:
+        waiting.told = message
+        world.report(world.entries[waiting.model], None, message)
 
 
 def give_up(world: World, entry: Entry, why: Refusal) -> None:

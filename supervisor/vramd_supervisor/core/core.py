@@ -212,7 +212,7 @@ class Core:
             assert members == {one.incarnation for one in crowd}, f"{standing.name}: {members}"
             for device in world.ledger.accounts:
                 total_bytes = sum(one.held_bytes.get(device, 0) for one in crowd)
-                assert crowd.held_bytes(device) == total_bytes, f"{standing.name} does not hold that on {device}"
+                assert crowd.held_bytes.get(device, 0) == total_bytes, f"{standing.name} does not hold that on {device}"
 
     def _check_entry(self, entry: Entry) -> None:
         alive = [i for i in self.world.processes.values() if self.world.owners.get(i.id) is entry and not i.exited]

@@ -2,7 +2,7 @@
 
 import math
 
-from .policy import Candidate, Rank, held_bytes
+from .policy import Candidate, Rank, freed
 from .room import Holders
 from .standings import RESIDENTS, Place, Standing, Standings
 from .state import COMING, Entry, Incarnation, ModelState, is_kept
@@ -94,5 +94,5 @@ def is_idle(entry: Entry) -> bool:
 def attainable(world: World) -> dict[str, int]:
     """Bytes of each device that a load could have once all that may be ended is gone."""
     held = holders(world, for_load=True)
-    crowds = (*held.own, *held.going, *held.coming, *held.idle, *held.busy)
-    return {device: world.ledger.free_bytes(device) + held_bytes(crowds, device) for device in world.ledger.accounts}
+    free = {device: world.ledger.free_bytes(device) for device in world.ledger.accounts}
+    return freed(free, (*held.own, *held.going, *held.coming, *held.idle, *held.busy))

@@ -78,18 +78,21 @@ class Ledger:
         """The same beside the most that others took within the last minute."""
         return self._beside(device, max(self._others_bytes(device), self._lately[device].most_bytes))
 
+    def is_steady(self, device: str) -> bool:
+        """Whether others took no more within the last minute than now."""
+        return self._lately[device].most_bytes <= self._others_bytes(device)
+
     def _beside(self, device: str, others_bytes: int) -> int:
         account = self._accounts[device]
         usable = account.total_bytes - account.headroom_bytes - others_bytes
         return min(account.budget_bytes, usable) - self._reserved[device]
 
     def _others_bytes(self, device: str) -> int:
-        return self._accounts[device].external_bytes - self._arrived_bytes(device)
+        external_bytes = self._accounts[device].external_bytes
+        return external_bytes - self._arrived_bytes(device) if self._external_at_first else external_bytes
 
     def _arrived_bytes(self, device: str) -> int:
         """What others took since it was announced: it is promised already, and not to be counted twice."""
-        if not self._external_at_first:
-            return 0
         external = self._accounts[device].external_bytes
         grown = {row: external - firsts[device] for row, firsts in self._external_at_first.items() if device in firsts}
         each = sum(min(self._rows[row][device], growth) for row, growth in grown.items())

@@ -147,10 +147,12 @@ def stop(world: World, incarnation: Incarnation, cause: str) -> None:
         return
     incarnation.stopping = True
     world.sort_anew(incarnation)
-    world.room_changed = True
     if incarnation is world.spare:
         world.spare = None
-    if entry := world.owners.get(incarnation.id):
+    entry = world.owners.get(incarnation.id)
+    if entry is None or entry.state is not ModelState.DRAINING:  # that one was on its way out before
+        world.room_changed = True
+    if entry:
         world.move(entry, ModelState.STOPPING, cause)
     world.emit(Stop(incarnation.id))
 
@@ -162,7 +164,8 @@ def exited(world: World, event: WorkerExited) -> None:
         return
     incarnation.exited = True
     world.sort_anew(incarnation)
-    world.room_changed = True
+    if not incarnation.stopping:  # else it was on its way out before
+        world.room_changed = True
     entry = world.owners.get(incarnation.id)
     if entry is None:
         if incarnation is world.spare:

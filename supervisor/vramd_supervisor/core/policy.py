@@ -41,7 +41,8 @@ class Crowd:
 
     def __init__(self) -> None:
         self._members: dict[int, Candidate] = {}
-        self._held_bytes: dict[str, int] = {}
+        self.held_bytes: dict[str, int] = {}
+        """By all of them, per device."""
         self._ranks: list[Rank] = []
         self._ranks_on: dict[str, list[Rank]] = {}
         """Of those that hold bytes on a device."""
@@ -53,10 +54,6 @@ class Crowd:
         """In the order in which they would go."""
         return (self._members[rank.incarnation] for rank in self._ranks)
 
-    def held_bytes(self, device: str) -> int:
-        """What all of them hold on a device."""
-        return self._held_bytes.get(device, 0)
-
     def in_order(self, device: str) -> Iterator[Candidate]:
         """Those that hold bytes on a device."""
         return (self._members[rank.incarnation] for rank in self._ranks_on.get(device, ()))
@@ -67,7 +64,7 @@ class Crowd:
         insort(self._ranks, one.rank)
         for device, size in one.held_bytes.items():
             if size:
-                self._held_bytes[device] = self._held_bytes.get(device, 0) + size
+                self.held_bytes[device] = self.held_bytes.get(device, 0) + size
                 insort(self._ranks_on.setdefault(device, []), one.rank)
 
     def remove(self, one: Candidate) -> None:
@@ -76,14 +73,24 @@ class Crowd:
         del self._ranks[bisect_left(self._ranks, one.rank)]
         for device, size in one.held_bytes.items():
             if size:
-                self._held_bytes[device] -= size
+                self.held_bytes[device] -= size
                 ranks = self._ranks_on[device]
                 del ranks[bisect_left(ranks, one.rank)]
 
 
 def held_bytes(crowds: Sequence[Crowd], device: str) -> int:
     """What all of these hold on a device."""
-    return sum([crowd.held_bytes(device) for crowd in crowds])
+    return sum([crowd.held_bytes.get(device, 0) for crowd in crowds])
+
+
+def freed(free_bytes: Mapping[str, int], crowds: Sequence[Crowd]) -> dict[str, int]:
+    """What is free of the same devices once all of these have given back what they hold."""
+    after = dict(free_bytes)
+    for crowd in crowds:
+        for device, size in crowd.held_bytes.items():
+            if device in after:
+                after[device] += size
+    return after
 
 
 def victims(crowds: Sequence[Crowd], missing_bytes: Mapping[str, int]) -> tuple[int, ...] | None:
@@ -97,7 +104,7 @@ def victims(crowds: Sequence[Crowd], missing_bytes: Mapping[str, int]) -> tuple[
             return None
     left = {device: need for device, need in missing_bytes.items() if need > 0}
     picked: dict[int, Candidate] = {}
-    for candidate in merge(*[crowd.in_order(device) for crowd in crowds for device in left]):
+    for candidate in merge(*[crowd.in_order(device) for crowd in crowds if crowd for device in left]):
         if max(left.values()) <= 0:
             break
         if candidate.incarnation not in picked:  # it may hold bytes on several devices

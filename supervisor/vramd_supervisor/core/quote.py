@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from .catalog import Settings
 
@@ -80,8 +81,8 @@ class Quote:
         """Over all devices."""
         return sum(self.needs.values())
 
-    @property
-    def needs(self) -> dict[str, int]:
+    @cached_property
+    def needs(self) -> Mapping[str, int]:
         """Bytes of each device, over all kinds."""
         return {device: need.total_bytes for device, need in self.devices.items()}
 

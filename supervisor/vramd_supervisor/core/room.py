@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from itertools import chain, islice
+from typing import NamedTuple
 
 from vramd_proto.v1.reasons import Reason
 
 from .errors import Refusal, in_words, refusal
 from .ledger import Ledger
-from .policy import Crowd, held_bytes, victims
+from .policy import Crowd, freed, victims
 from .quote import Plan
 
 
@@ -60,8 +61,7 @@ MOST_NAMED = 8
 """A sentence names no more processes than so many."""
 
 
-@dataclass(frozen=True)
-class Holders:
+class Holders(NamedTuple):
     """Who holds what in the ledger, seen from one wish."""
 
     idle: Sequence[Crowd]
@@ -90,12 +90,13 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
     4. Something is still on its way out: wait and look again, a device may show its bytes as others' meanwhile.
     5. Pinned models, reservations or other programs hold the rest: refuse, naming them.
     """
-    feasible = [(place, way) for place, way in enumerate(wish.ways) if not _beyond_budget(way, ledger)]
+    budgets = {device: account.budget_bytes for device, account in ledger.accounts.items()}
+    feasible = [(place, way) for place, way in enumerate(wish.ways) if not _missing(way, budgets)]
     if not feasible:  # 1
         return _too_large(wish, ledger)
     devices = {device for _, way in feasible for device in way}
-    free = {device: ledger.free_bytes(device) + held_bytes(holders.own, device) for device in devices}
-    soon = {device: free[device] + held_bytes(holders.going, device) for device in devices}
+    free = freed({device: ledger.free_bytes(device) for device in devices}, holders.own)
+    soon = freed(free, holders.going)
     for place, way in feasible:  # 2
         missing = _missing(way, free)
         if not missing:
@@ -106,7 +107,7 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
         if (picked := victims(holders.idle, short)) is not None:
             return Evict(picked, missing, place)  # 2c
     busy = (*holders.busy, *holders.coming)
-    at_most = {device: soon[device] + held_bytes((*holders.idle, *busy), device) for device in devices}
+    at_most = freed(soon, (*holders.idle, *busy))
     for place, way in feasible:  # 3
         if not _missing(way, at_most):
             drain = victims((*holders.idle, *holders.busy), _missing(way, soon)) or ()
@@ -129,10 +130,6 @@ def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
 def _missing(way: Mapping[str, int], free: Mapping[str, int]) -> dict[str, int]:
     """Bytes per device that the way lacks."""
     return {device: need - free[device] for device, need in way.items() if need > free[device]}
-
-
-def _beyond_budget(way: Mapping[str, int], ledger: Ledger) -> bool:
-    return any(need > ledger.accounts[device].budget_bytes for device, need in way.items())
 
 
 def _too_large(wish: Wish, ledger: Ledger) -> Refusal:
