@@ -179,11 +179,14 @@ def test_a_context_that_does_not_fit(bench: Bench) -> None:
 
 def test_processes_that_come_at_once_never_have_more_than_there_is(bench: Bench) -> None:
     context_bytes = 2 * bench.taken_bytes(bench.card(PLENTY))
-    card = bench.card(3 * context_bytes, context_bytes=context_bytes)
+    total_bytes = 3 * context_bytes
+    card = bench.card(total_bytes, context_bytes=context_bytes)
     with ExitStack() as stack:
         users = [stack.enter_context(bench.llama(card)) for _ in range(4)]
-        assert len([user for user in users if user.logits]) == 2
-        assert len({refusal.pid for refusal in card.refused()}) == 2
+        refused = {user.pid for user in users if not user.logits}
+        assert {refusal.pid for refusal in card.refused()} == refused
+        assert len(refused) >= 2, "there is room for two; where three have come as far as their contexts, for none"
+        assert card.taken_bytes() <= total_bytes
 
 
 def test_what_fits_once_is_never_had_by_two(bench: Bench) -> None:
