@@ -37,12 +37,16 @@ def events(client: Client, topics: tuple[str, ...], after: int, as_json: bool) -
     """
     with client.watch([TOPICS[topic] for topic in topics], after_sequence=after) as feed:
         for event in feed:
-            click.echo(json.dumps(dataclasses.asdict(event)) if as_json else _line(event))
+            if as_json:
+                click.echo(json.dumps(dataclasses.asdict(event)))
+            else:
+                _tell(event)
 
 
-def _line(event: Event) -> str:
+def _tell(event: Event) -> None:
     clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
-    return f"{event.sequence:>6}  {clock}  {_NAMES.get(event.kind, event.kind):<8}  {_words(event)}"
+    before = f"{event.sequence:>6}  {clock}  {_NAMES.get(event.kind, event.kind):<8}  "
+    show.line(f"{before}{_words(event)}", len(before))
 
 
 def _words(event: Event) -> str:

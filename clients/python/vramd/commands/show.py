@@ -3,7 +3,9 @@
 import dataclasses
 import importlib
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -58,6 +60,15 @@ def as_json(value: "DataclassInstance | Sequence[DataclassInstance]") -> None:
     """A value, or a list of them, with the names of its fields."""
     plain = list(map(dataclasses.asdict, value)) if isinstance(value, Sequence) else dataclasses.asdict(value)
     click.echo(json.dumps(plain, indent=2))
+
+
+def line(text: str, indent: int = 0) -> None:
+    """A line; on a terminal it is broken between words, and goes on `indent` columns further in."""
+    if sys.stdout.isatty():
+        columns = max(2 * indent, shutil.get_terminal_size().columns)
+        further = " " * indent
+        text = textwrap.fill(text, columns, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
+    click.echo(text)
 
 
 def table(columns: Row, rows: Sequence[Row], nothing: str) -> None:

@@ -45,43 +45,36 @@ def simulate(
     click.echo(f"{requests['asked']} requests, {requests['answered']} answered, {refused} refused\n")
     rows = [_row(model, one) for model, one in found["models"].items()]
     show.table(("MODEL", *_COLUMNS), [*rows, _row("all", _all(found))], "nobody asked for anything")
+    show.line("WAIT for a place in a worker, FIRST token after the call: in seconds")
     click.echo()
     for reason, times in requests["refused"].items():
-        click.echo(f"refused {times} times: {reason}")
-    click.echo(
+        show.line(f"refused {times} times: {reason}", 2)
+    show.line(
         f"{swaps['loads']} loads, {swaps['loads_per_minute']:.2f} per minute; "
-        f"loading took {swaps['loading_share']:.0%} of the models' time, working {swaps['working_share']:.0%}"
+        f"loading took {swaps['loading_share']:.0%} of the models' time, working {swaps['working_share']:.0%}",
+        2,
     )
     for one in swaps["evicted_for"]:
-        click.echo(f"{one['model']} had to go for {one['for']} {one['times']} times")
+        show.line(f"{one['model']} had to go for {one['for']} {one['times']} times", 2)
     for device, book in found["devices"].items():
         peak, budget, mean = (show.size(book[f"{name}_bytes"]) for name in ("peak", "budget", "mean"))
-        click.echo(f"{device}: {peak} of {budget} promised at most, {mean} on average")
+        show.line(f"{device}: {peak} of {budget} promised at most, {mean} on average", 2)
     if thrash := found["thrash"]:
-        click.echo(f"thrash was told {len(thrash)} times, last after {thrash[-1]['at_s']:.0f} s: {thrash[-1]['cause']}")
+        last = thrash[-1]
+        show.line(f"thrash was told {len(thrash)} times, last after {last['at_s']:.0f} s: {last['cause']}", 2)
     click.echo()
-    for line in _timeline(found["timeline"]):
-        click.echo(line)
+    signs, *drawn = _timeline(found["timeline"])
+    show.line(signs, 2)
+    click.echo("\n".join(drawn))
 
 
-_COLUMNS = (
-    "ASKED>",
-    "ANSWERED>",
-    "REFUSED>",
-    "LOADS>",
-    "WAIT P50>",
-    "P99>",
-    "MAX>",
-    "FIRST TOKEN P50>",
-    "P99>",
-    "MAX>",
-)
+_COLUMNS = ("ASKED>", "OK>", "REFUSED>", "LOADS>", "WAIT P50/P99/MAX>", "FIRST P50/P99/MAX>")
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> tuple[str, ...]:
     counts = (figures["asked"], figures["answered"], sum(figures["refused"].values()), figures["loads"])
     spans = (figures[kind] or {} for kind in ("wait", "first_token"))
-    times = [_seconds(span.get(f"{share}_s")) for span in spans for share in ("p50", "p99", "max")]
+    times = ["/".join(_seconds(span.get(f"{share}_s")) for share in ("p50", "p99", "max")) for span in spans]
     return (name, *map(str, counts), *times)
 
 
@@ -90,7 +83,7 @@ def _all(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seconds(given: float | None) -> str:
-    return "-" if given is None else f"{given:.2f} s"
+    return "-" if given is None else f"{given:.2f}"
 
 
 def _timeline(drawn: Mapping[str, Any]) -> Iterator[str]:

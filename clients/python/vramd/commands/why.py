@@ -19,6 +19,7 @@ _WORDS: Mapping[str, str] = {
     "thrash": "thrashing",
 }
 """Kind of a decision → how its line begins."""
+_INDENT = 12
 
 
 @click.command("why", short_help="Say why a model was loaded, evicted, refused or degraded.")
@@ -46,11 +47,11 @@ def _tell(decision: Decision, now_s: float, *, named: bool) -> None:
     word = _WORDS.get(decision.kind, decision.kind)
     about = f"{decision.model} " if named and decision.model else ""
     whom = f" for {decision.for_whom}" if decision.for_whom else ""
-    click.echo(f"{when:>10}  {about}{word}{whom}: {decision.cause}")
+    show.line(f"{when:>10}  {about}{word}{whom}: {decision.cause}", _INDENT)
     numbers = ", ".join(_number(name, amount) for name, amount in decision.numbers.items())
-    for line in (numbers, *(f"not {one.what}: {one.why}" for one in decision.rejected)):
-        if line:
-            click.echo(f"{'':>10}  {line}")
+    for further in (numbers, *(f"not {one.what}: {one.why}" for one in decision.rejected)):
+        if further:
+            show.line(f"{'':>{_INDENT}}{further}", _INDENT + 2)
 
 
 def _number(name: str, amount: float) -> str:
