@@ -38,10 +38,10 @@ SPARED_FOR = {
     Standing.COMING: "is being loaded",
     Standing.DRAINING: "is on its way out",
     Standing.ENDING: "is on its way out",
-    Standing.KEPT: "is pinned or held",
-    Standing.COMING_KEPT: "is pinned or held",
+    Standing.KEPT: "",
+    Standing.COMING_KEPT: "",
 }
-"""Why somebody else had to go, in the order in which these would have gone."""
+"""Why somebody else had to go, in the order in which these would have gone; empty: by what bond."""
 
 
 def find_rooms(world: World) -> None:
@@ -233,8 +233,8 @@ def _spared(world: World, chosen: tuple[int, ...]) -> tuple[Rejected, ...]:
     """The next that would have gone, and why they did not."""
     crowds, owners = standings(world).crowds, world.owners
     in_order = ((one.incarnation, why) for standing, why in SPARED_FOR.items() for one in crowds[standing])
-    others = ((owners[i].model.id, why) for i, why in in_order if i in owners and i not in chosen)
-    spared = [Rejected(f"evict {model}", why) for model, why in islice(others, MOST_SPARED)]
+    others = ((i, why) for i, why in in_order if i in owners and i not in chosen)
+    spared = [Rejected(f"evict {world.name_of(i)}", why or world.bond_of(i)) for i, why in islice(others, MOST_SPARED)]
     left = len(owners) - sum(i in owners for i in chosen) - len(spared)
     if left:
         spared.append(Rejected(f"evict one of {left} more", "they would have gone later still"))

@@ -29,9 +29,10 @@ def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | N
         rivals = _surplus(world, entry, len(owners) - own + 1 - most)
     if not rivals:
         return None
-    if kept := [owners[i].model.id for i in rivals if is_kept(owners[i])]:
-        names = ", ".join(kept)
-        text = f"{why}, and {names} may not leave; unpin or release it"
+    if kept := [i for i in rivals if is_kept(owners[i])]:
+        names = ", ".join(owners[i].model.id for i in kept)
+        told = ", ".join(f"{owners[i].model.id} ({world.bond_of(i)})" for i in kept)
+        text = f"{why}, and {told} may not leave; unpin it, or end the hold"
         return refusal(Reason.RESIDENCY_EXHAUSTED, text, model=entry.model.id, heldBy=names)
     idle = tuple(i for i in rivals if is_idle(owners[i]) and not world.processes[i].exited)
     if idle:

@@ -20,10 +20,10 @@ def holders(world: World, *, for_load: bool) -> Holders:
     coming, spare = (crowds[Standing.COMING],), (crowds[Standing.SPARE],)
     idle, busy = crowds[Standing.IDLE], crowds[Standing.BUSY]
     if not for_load:
-        return Holders((*spare, idle), (busy,), coming, going, (), world.name_of)
+        return Holders((*spare, idle), (busy,), coming, going, (), world.name_of, world.bond_of)
     idle_and_residents = (idle, crowds[Standing.IDLE_RESIDENT])
     busy_and_residents = (busy, crowds[Standing.BUSY_RESIDENT])
-    return Holders(idle_and_residents, busy_and_residents, coming, going, spare, world.name_of)
+    return Holders(idle_and_residents, busy_and_residents, coming, going, spare, world.name_of, world.bond_of)
 
 
 def standings(world: World) -> Standings:

@@ -76,6 +76,8 @@ class Holders(NamedTuple):
     """The spare that this load will use: its bytes are part of the load's need."""
     name_of: Callable[[int], str]
     """What to call a row."""
+    bond_of: Callable[[int], str]
+    """Why others may not end it, if they may not: "pinned", "held by a client"."""
 
 
 def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
@@ -158,14 +160,15 @@ def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Hold
     own = {one.incarnation for one in chain.from_iterable(holders.own)}
     held = {row: needs.get(device, 0) for row, needs in ledger.rows.items() if row not in own}
     most = sorted(nlargest(MOST_NAMED, held, key=lambda row: held[row]))
-    named = [(holders.name_of(row), held[row]) for row in most]
-    named.append((f"{len(held) - len(most)} more", sum(held.values()) - sum(held[row] for row in most)))
-    named.append(("other programs", ledger.accounts[device].external_bytes))
-    by = ", ".join(f"{name} {in_words(size)}" for name, size in named if size) or "nobody"
+    named = [(holders.name_of(row), held[row], holders.bond_of(row)) for row in most]
+    named.append((f"{len(held) - len(most)} more", sum(held.values()) - sum(held[row] for row in most), ""))
+    named.append(("other programs", ledger.accounts[device].external_bytes, ""))
+    words = (f"{name} {in_words(size)}" + (f" ({bond})" if bond else "") for name, size, bond in named if size)
+    by = ", ".join(words) or "nobody"
     numbers = {"device": device, "neededBytes": way[device], "freeBytes": free, "heldBy": by}
     text = (
         f"{wish.name} needs {in_words(way[device])} on {device}, {in_words(free)} are free; held by: {by}; "
-        "unpin or unload a model, release a reservation, or close a program that uses the device"
+        "unpin or unload a model, end a hold, release a reservation, or close a program that uses the device"
     )
     if not wish.is_load:
         return refusal(Reason.RESERVATION_EXHAUSTED, text, **numbers)

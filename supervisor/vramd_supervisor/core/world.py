@@ -38,6 +38,7 @@ from .state import (
     Request,
     RequestKind,
     RequestState,
+    is_pinned,
 )
 from .thrash import Loads, PingPong
 
@@ -182,6 +183,13 @@ class World:
             return reservation.name
         owner = self.owners.get(row)
         return owner.model.id if owner else "a spare worker"
+
+    def bond_of(self, row: int) -> str:
+        """Why others may not end a row's process, if they may not."""
+        owner = self.owners.get(row)
+        if owner and owner.holds:
+            return "held by a client"
+        return "pinned" if owner and is_pinned(owner) else ""
 
     def announce(self, announcement: Announcement) -> None:
         """Writes the row of a reservation that a caller announced."""
