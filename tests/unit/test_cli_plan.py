@@ -302,8 +302,8 @@ def test_why_an_imagined_card_cannot_be_planned_for(
 
 def test_a_number_that_cannot_be_asked_for_on_a_card(shell: Shell) -> None:
     done = shell("plan", "new.gguf", "--card", "8GiB", "--context", "-1")
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert "context is out of range" in done.stderr
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Invalid value for '--context': Value out of range: -1" in done.stderr
 
 
 @pytest.mark.parametrize(

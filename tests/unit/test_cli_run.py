@@ -102,7 +102,7 @@ def test_a_prompt_that_is_no_text(fake: FakeSupervisor, shell: Shell) -> None:
     from_stdin = shell("run", "talker", "-", "--raw", stdin=b"\xff")
     from_arguments = shell("run", "talker", "\udcff", "--raw")
     for done in (from_stdin, from_arguments):
-        assert (done.exit_code, done.stdout) == (1, "")
+        assert (done.exit_code, done.stdout) == (2, "")
         assert "UTF-8" in done.stderr
 
 
@@ -124,11 +124,32 @@ def test_an_error_in_the_middle_is_exit_1(fake: FakeSupervisor, shell: Shell) ->
     assert done.stderr == "vramd: it was killed (WORKER_CRASHED_MID_STREAM)\n"
 
 
-def test_a_number_that_cannot_travel_is_exit_1(fake: FakeSupervisor, shell: Shell) -> None:
+def test_a_number_that_cannot_travel_is_wrong_usage(fake: FakeSupervisor, shell: Shell) -> None:
     done = shell("run", "talker", "x", "--raw", "--top-k", "-5")
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert "top_k" in done.stderr
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Invalid value for '--top-k'" in done.stderr
     assert fake.calls == []
+
+
+@pytest.mark.parametrize(
+    ("field", "flag"),
+    [("sampling.top_p", "--top-p"), ("load.context_tokens", "--context"), ("load.keep_alive_s", "--keep-alive")],
+)
+def test_what_the_supervisor_says_of_a_field_is_said_of_the_flag(
+    fake: FakeSupervisor, shell: Shell, field: str, flag: str
+) -> None:
+    why = Refusal(Reason.FIELD_INVALID, message=f"{field}: 0 is not from 1 to 9", metadata={"field": field})
+    fake.script("Generate", why)
+    done = shell("run", "talker", "x", "--raw")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"vramd: Invalid value for '{flag}': 0 is not from 1 to 9\n")
+
+
+def test_a_field_that_no_flag_is_made_to_is_exit_1(fake: FakeSupervisor, shell: Shell) -> None:
+    why = Refusal(Reason.FIELD_INVALID, message="grammar: it is empty", metadata={"field": "grammar"})
+    fake.script("Generate", why)
+    done = shell("run", "talker", "x", "--raw")
+    assert (done.exit_code, done.stderr) == (1, "vramd: grammar: it is empty (FIELD_INVALID)\n")
 
 
 def test_not_a_number_goes_to_the_supervisor_that_judges_it(fake: FakeSupervisor, shell: Shell) -> None:

@@ -133,8 +133,8 @@ def test_reserve_prints_the_id_and_release_takes_it(fake: FakeSupervisor, shell:
 @pytest.mark.parametrize("size", ["much", "-1", "1.5", "1GiBs"])
 def test_what_is_no_size_is_told(fake: FakeSupervisor, shell: Shell, size: str) -> None:
     done = shell("reserve", "--", size)
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert "size_bytes is out of range" in done.stderr
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Invalid value for 'SIZE': expected a size such as" in done.stderr
     assert fake.calls == []
 
 

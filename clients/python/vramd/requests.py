@@ -339,4 +339,4 @@ def _refuse_unknown(settings: Mapping[str, object], known: Collection[str]) -> N
 
 
 def _invalid(field: str, error: Exception) -> InvalidRequest:
-    return InvalidRequest("FIELD_INVALID", f"{field} is out of range: {error}", {"field": field})
+    return InvalidRequest("FIELD_INVALID", f"{field}: {error}", {"field": field})

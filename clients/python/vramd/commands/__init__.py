@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from vramd.console import INTERRUPTED
-from vramd.errors import VramdError
+from vramd.errors import InvalidRequest, VramdError
 
 ROOMS: Mapping[str, str] = {
     "serve": "serve",
@@ -79,7 +79,25 @@ class Vramd(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; its failure becomes a line on stderr and an exit code."""
         with _telling():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except InvalidRequest as error:
+                command, field = self.get_command(ctx, ctx.invoked_subcommand or ""), error.metadata.get("field", "")
+                given = _parameter(command, field)
+                if given is None:
+                    raise
+                problem = error.message.removeprefix(f"{field}: ")
+                raise click.BadParameter(problem, param_hint=f"'{given}'") from error
+
+
+def _parameter(command: click.Command | None, field: str) -> str | None:
+    """What of the command line a field of a request was made of: the same name, with or without its unit."""
+    name = field.rpartition(".")[2]
+    names = {name, *(name.removesuffix(unit) for unit in ("_tokens", "_bytes", "_s"))}
+    for one in command.params if command else ():
+        if one.name in names:
+            return one.opts[0] if isinstance(one, click.Option) else one.human_readable_name
+    return None
 
 
 @contextmanager
