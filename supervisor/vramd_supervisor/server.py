@@ -277,6 +277,7 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
         identity,
         loop,
         reader,
+        router,
         parts.devices,
         parts.samples,
         parts.planning,

@@ -44,6 +44,20 @@ def test_a_light_model_answers_at_once_while_the_best_one_is_loaded(supervisor: 
     assert who_answers(client, "task:code", prefer="light_now") == "coder"
 
 
+def test_a_task_can_be_planned_loaded_and_held(supervisor: SupervisorProcess) -> None:
+    client = supervisor.client()
+    assert client.plan("task:code").model == "coder"
+    assert client.resident() == ()
+    assert client.load("task:code").model == "coder"
+    with client.hold("task:dialogue") as hold:
+        assert hold.model == "task:dialogue"
+        hold.ready()
+        assert hold.model == "talker"
+        assert sorted(one.model for one in client.resident()) == ["coder", "talker"]
+    with pytest.raises(vramd.InvalidRequest, match="names no task"):
+        client.load("task:")
+
+
 def test_a_selection_says_why_and_loads_nothing(supervisor: SupervisorProcess) -> None:
     client = supervisor.client()
     chosen = client.select("code", role="architect")

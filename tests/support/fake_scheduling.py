@@ -6,8 +6,10 @@ from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 def held() -> tuple[supervisor_pb2.HoldModelResponse, ...]:
     """A model that is loaded first."""
     return (
-        supervisor_pb2.HoldModelResponse(state=model_pb2.MODEL_STATE_LOADING, message="talker is LOADING"),
-        supervisor_pb2.HoldModelResponse(state=model_pb2.MODEL_STATE_READY, message="it is kept warm"),
+        supervisor_pb2.HoldModelResponse(
+            state=model_pb2.MODEL_STATE_LOADING, message="talker is LOADING", model="talker"
+        ),
+        supervisor_pb2.HoldModelResponse(state=model_pb2.MODEL_STATE_READY, message="it is kept warm", model="talker"),
     )
 
 

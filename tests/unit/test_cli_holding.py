@@ -68,8 +68,8 @@ def test_hold_prints_what_changes(fake: FakeSupervisor, shell: Shell) -> None:
     assert fake.requests("HoldModel") == [supervisor_pb2.HoldModelRequest(model="talker", load=load)]
     lines = [json.loads(line) for line in shell("hold", "talker", "--json").stdout.splitlines()]
     assert lines == [
-        {"state": "LOADING", "message": "talker is LOADING"},
-        {"state": "READY", "message": "it is kept warm"},
+        {"state": "LOADING", "message": "talker is LOADING", "model": "talker"},
+        {"state": "READY", "message": "it is kept warm", "model": "talker"},
     ]
 
 

@@ -12,7 +12,7 @@ from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, know
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
-LOADING, READY = vramd.Held("LOADING", "talker is LOADING"), vramd.Held("READY", "it is kept warm")
+LOADING, READY = vramd.Held("LOADING", "talker is LOADING", "talker"), vramd.Held("READY", "it is kept warm", "talker")
 
 
 @pytest.fixture

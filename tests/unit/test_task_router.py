@@ -74,7 +74,7 @@ class Desk:
         yield SimpleNamespace(outcome=self.load_may_end.wait())
 
     async def resolve(self, model: str, scheduling: load_pb2.Scheduling | None = None) -> str:
-        return await self.router.resolve(model, scheduling)
+        return await self.router.resolve(model, None, scheduling)
 
 
 def run(work: Coroutine[object, object, Value]) -> Value:
@@ -227,9 +227,9 @@ def test_settings_of_the_call_count() -> None:
         desk = Desk(coder("small"), coder("middle"))
         desk.load("small")
         asked = LoadOptions(context_tokens=1024)
-        assert await desk.router.resolve("task:code", LIGHT, asked) == "middle"
+        assert await desk.router.resolve("task:code", asked, LIGHT) == "middle"
         assert desk.planned == [("middle", asked)]
-        assert await desk.router.resolve("task:code", None, LoadOptions(context_tokens=2048)) == "small"
+        assert await desk.router.resolve("task:code", LoadOptions(context_tokens=2048)) == "small"
 
     run(main())
 

@@ -26,9 +26,14 @@ class Lease:
 
     def __init__(self, model: str) -> None:
         self.model = model
+        """Its id; "task:NAME" until the supervisor has said which one was chosen."""
         self.state: ModelState = "UNSPECIFIED"
         """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before."""
         self._cancelled = False
+
+    def _note(self, step: Held) -> None:
+        self.state = step.state
+        self.model = step.model or self.model
 
     def _end(self) -> Cancelled | Internal:
         """Why a model will not become ready any more, where no error said so."""
@@ -59,7 +64,7 @@ class Hold(Lease):
 
     def __next__(self) -> Held:
         step = next(self._steps)
-        self.state = step.state
+        self._note(step)
         return step
 
     def __enter__(self) -> Self:
@@ -110,7 +115,7 @@ class AsyncHold(Lease):
 
     async def __anext__(self) -> Held:
         step = await self._steps.__anext__()
-        self.state = step.state
+        self._note(step)
         return step
 
     async def __aenter__(self) -> Self:

@@ -164,7 +164,7 @@ def load_step(message: model_pb2.LoadModelResponse) -> LoadStep:
 
 def held(message: supervisor_pb2.HoldModelResponse) -> values.Held:
     """What a held model is doing."""
-    return values.Held(STATES.get(message.state, "UNSPECIFIED"), message.message)
+    return values.Held(STATES.get(message.state, "UNSPECIFIED"), message.message, message.model)
 
 
 def receipt(message: model_pb2.Receipt) -> values.Receipt:

@@ -119,12 +119,14 @@ class Held:
 
     >>> with client.hold("talker") as hold:
     ...     next(hold)
-    Held(state='LOADING', message='talker is LOADING')
+    Held(state='LOADING', message='talker is LOADING', model='talker')
     """
 
     state: ModelState
     message: str
     """Why, in words."""
+    model: str
+    """Its id: of "task:NAME", the one that was chosen. Empty from an older supervisor."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ class ModelService(ModelServiceServicer):
     async def LoadModel(
         self, request: model_pb2.LoadModelRequest, context: Context
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
-        model, options = validation.model_id(request.model), validation.load_options(request.load)
+        asked, options = validation.model_id(request.model), validation.load_options(request.load)
+        model = await self._router.resolve(asked, options)
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
         async with self._loop.asked(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
             async with aclosing(_progress(ticket)) as news:
@@ -113,13 +114,14 @@ class ModelService(ModelServiceServicer):
         )
 
     async def PlanLoad(self, request: model_pb2.PlanLoadRequest, context: Context) -> model_pb2.PlanLoadResponse:
-        entry, options = self._known(request.model), validation.load_options(request.load)
-        ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world))
+        asked, options = validation.model_id(request.model), validation.load_options(request.load)
+        model = await self._router.resolve(asked, options)
+        ways = await self._planning.ways(self._known(model).model, options, attainable(self._loop.core.world))
         if isinstance(ways, Refusal):
             raise RefusedError(ways)
-        entry = self._known(request.model)  # the catalogue may have been read anew meanwhile
+        entry = self._known(model)  # the catalogue may have been read anew meanwhile
         world = self._loop.core.world
-        return plan_messages.plan(request.model, foresee(world, entry, ways), books(world))
+        return plan_messages.plan(model, foresee(world, entry, ways), books(world))
 
     async def UnloadModel(
         self, request: model_pb2.UnloadModelRequest, context: Context

@@ -27,6 +27,7 @@ from .decision_notes import DecisionNotes
 from .feed import Feed
 from .service_models import ResidentReader
 from .status import Context
+from .task_router import TaskRouter
 
 USUALLY_LISTED = 100
 """Decisions, where a call does not say how many."""
@@ -50,6 +51,7 @@ class SupervisorService(SupervisorServiceServicer):
         identity: Identity,
         loop: Loop,
         reader: ResidentReader,
+        router: TaskRouter,
         devices: Sequence[Device],
         samples: dict[str, Sample],
         planning: Planning,
@@ -62,6 +64,7 @@ class SupervisorService(SupervisorServiceServicer):
         self._identity = identity
         self._loop = loop
         self._reader = reader
+        self._router = router
         self._devices = devices
         self._samples = samples
         self._planning = planning
@@ -163,7 +166,8 @@ class SupervisorService(SupervisorServiceServicer):
     async def HoldModel(
         self, request: supervisor_pb2.HoldModelRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.HoldModelResponse]:
-        model, options = validation.model_id(request.model), validation.load_options(request.load)
+        asked, options = validation.model_id(request.model), validation.load_options(request.load)
+        model = await self._router.resolve(asked, options)
         async with self._loop.asked(model, RequestKind.HOLD, self._room_deadline_s, options) as ticket:
             while True:
                 news = asyncio.ensure_future(ticket.reports.get())
@@ -176,7 +180,8 @@ class SupervisorService(SupervisorServiceServicer):
                 if not news.done():
                     await ticket.outcome
                 report = news.result()
-                yield supervisor_pb2.HoldModelResponse(state=messages.STATES[report.state], message=report.message)
+                state = messages.STATES[report.state]
+                yield supervisor_pb2.HoldModelResponse(state=state, message=report.message, model=model)
 
     async def Shutdown(
         self, request: supervisor_pb2.ShutdownRequest, context: Context

@@ -44,7 +44,7 @@ class TaskRouter:
         self._plans: set[asyncio.Task[_Found]] = set()
 
     async def resolve(
-        self, model: str, scheduling: load_pb2.Scheduling | None, options: LoadOptions | None = None
+        self, model: str, options: LoadOptions | None, scheduling: load_pb2.Scheduling | None = None
     ) -> str:
         """The id of the model that a call is for: of "task:NAME" the one that is chosen, else the one given.
 

@@ -40,7 +40,9 @@ def hold(client: Client, model: str, as_json: bool, **settings: Unpack[LoadSetti
         told = None
         for step in kept:
             if step != told:
-                words = json.dumps(dataclasses.asdict(step)) if as_json else f"{model} {step.state}: {step.message}"
+                words = (
+                    json.dumps(dataclasses.asdict(step)) if as_json else f"{kept.model} {step.state}: {step.message}"
+                )
                 click.echo(words)
             told = step
 
