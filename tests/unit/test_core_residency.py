@@ -116,6 +116,18 @@ def test_a_held_model_comes_back_after_a_crash() -> None:
     assert hold in world.open_requests
 
 
+def test_a_sacrificial_one_does_not_and_its_holder_hears_of_the_crash() -> None:
+    models = three()
+    models["b"] = replace(models["b"], sacrificial=True)
+    world = world_of(models)
+    hold = world.request("b", RequestKind.HOLD)
+    world.wait(0.0)
+    world.crash(*world.alive)
+    assert hold not in world.open_requests
+    world.wait(0.0)
+    assert state(world, "b") is ModelState.UNLOADED
+
+
 def test_an_unload_ends_a_hold() -> None:
     world = world_of()
     hold = world.request("middle", RequestKind.HOLD)

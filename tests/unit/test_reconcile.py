@@ -146,6 +146,29 @@ def test_a_load_that_ran_out_of_memory_is_planned_once_more_and_then_refused() -
     assert not world.open_requests
 
 
+def sacrificial() -> CoreWorld:
+    world = CoreWorld(Config(), spare=False)
+    entry = world.core.world.entries["middle"]
+    entry.model = replace(entry.model, source=ModelFile("/m.gguf", 4), sacrificial=True)
+    return world
+
+
+def test_a_sacrificial_model_gets_no_second_try() -> None:
+    out_of_memory = refusal(
+        Reason.MEMORY_EXHAUSTED, "no", model="middle", device="card", neededBytes=4, freeBytes=0, heldBy=""
+    )
+    world = sacrificial()
+    world.tell(LoadRefused(world.now_s, loading(world), out_of_memory))
+    assert [action.refusal for action in world.actions if isinstance(action, Refuse)] == [out_of_memory]
+    world = sacrificial()
+    ready(world, loading(world), card=9)
+    assert [action.refusal.reason for action in world.actions if isinstance(action, Refuse)] == [
+        Reason.MEMORY_EXHAUSTED
+    ]
+    assert not world.open_requests
+    assert state(world) is ModelState.STOPPING
+
+
 def again(world: CoreWorld) -> int:
     """Goes on until the same model loads once more."""
     assert not [action for action in world.actions if isinstance(action, Refuse)]

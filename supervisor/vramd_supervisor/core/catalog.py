@@ -137,7 +137,7 @@ class Model:
     group: str = ""
     """Of the models of one group at most one is there at a time; empty: it is in none."""
     sacrificial: bool = False
-    """The first to go when another needs room."""
+    """The first to go when another needs room; what fails it does not try again."""
     preload: bool = False
     tasks: tuple[str, ...] = ()
     """What the configuration says it is good for; empty: that is guessed."""

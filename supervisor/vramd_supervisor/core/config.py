@@ -133,7 +133,7 @@ class ModelConfig:
     group: str | None = None
     """Of the models of one group at most one is there at a time."""
     sacrificial: bool = False
-    """The first to go when another needs room."""
+    """The first to go when another needs room; what fails it does not try again: for the crash-prone."""
     preload: bool = False
     """Load it when the supervisor starts; see `[scheduling] preload`."""
     tasks: tuple[str, ...] = ()

@@ -71,7 +71,7 @@ def progressed(world: World, event: LoadProgressed) -> None:
 def ready(world: World, event: WorkerReady) -> None:
     """A model answers, if it takes no more than it may; else it is given back, and planned once more with what it took.
 
-    Those who wait for it keep their places.
+    Those who wait for it keep their places. A sacrificial model gets no second try.
     """
     entry = _living(world, event.incarnation)
     if entry is None or entry.current is None or entry.state is not ModelState.LOADING:
@@ -79,7 +79,7 @@ def ready(world: World, event: WorkerReady) -> None:
     if overrun := reconcile(world, entry, entry.current, event.measured):
         assert entry.current.plan is not None
         settings = entry.current.plan.settings
-        if settings in entry.taken:
+        if settings in entry.taken or entry.model.sacrificial:
             world.refuse_queue(entry, too_much(entry, overrun))
         entry.taken[settings] = overrun.needs
         numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
@@ -108,14 +108,14 @@ def _time_load(world: World, entry: Entry, incarnation: Incarnation) -> None:
 def load_refused(world: World, event: LoadRefused) -> None:
     """A process said why it cannot load: everybody who waits hears it, and the process goes.
 
-    A file for which a device ran out of memory is planned once more: others may have taken what was free, and from now
-    on it is quoted higher.
+    A file for which a device ran out of memory is planned once more, unless it is sacrificial: others may have taken
+    what was free, and from now on it is quoted higher.
     """
     entry = _living(world, event.incarnation)
     if entry is None or entry.current is None or entry.state not in COMING:
         return
     exhausted = event.refusal.reason is Reason.MEMORY_EXHAUSTED and isinstance(entry.model.source, ModelFile)
-    if exhausted and not entry.ran_out:
+    if exhausted and not entry.ran_out and not entry.model.sacrificial:
         entry.ran_out = True
         stop(world, entry.current, f"{event.refusal.message}; it is planned once more")
         return
@@ -158,7 +158,10 @@ def stop(world: World, incarnation: Incarnation, cause: str) -> None:
 
 
 def exited(world: World, event: WorkerExited) -> None:
-    """A process is gone. Fails what ran on it; its row stays until its memory is back."""
+    """A process is gone. Fails what ran on it; its row stays until its memory is back.
+
+    Callers that hold the model have it loaded anew; not one that is sacrificial and died by itself.
+    """
     incarnation = world.processes.get(event.incarnation)
     if incarnation is None or incarnation.exited:
         return
@@ -178,6 +181,8 @@ def exited(world: World, event: WorkerExited) -> None:
         world.refuse(request, _crashed(entry, incarnation, event.exit, streaming=streaming))
     if entry.state in COMING:
         world.refuse_queue(entry, _crashed(entry, incarnation, event.exit, streaming=False))
+    for hold in list(entry.holds.values()) if entry.model.sacrificial and not incarnation.stopping else ():
+        world.refuse(hold, _crashed(entry, incarnation, event.exit, streaming=False))
     cause = "its process was ended" if incarnation.stopping else f"its process died: {event.exit}"
     world.move(entry, ModelState.UNLOADED, cause)
     entry.current = None

@@ -55,10 +55,10 @@ def raised(plan: Plan, taken: Mapping[str, int]) -> Plan:
 
 
 def too_much(entry: Entry, overrun: Overrun) -> Refusal:
-    """What callers hear when a second load has taken too much as well."""
+    """What callers hear when the last load that was to be tried has taken too much."""
     device, need = max(overrun.needs.items(), key=lambda item: item[1])
     model = entry.model.id
-    text = f"{overrun.message}; it was loaded twice and is given up: a smaller context, or a larger budget would help"
+    text = f"{overrun.message}; it is given up: a smaller context, or a larger budget would help"
     return refusal(
         Reason.MEMORY_EXHAUSTED, text, model=model, device=device, neededBytes=need, freeBytes=0, heldBy=model
     )
