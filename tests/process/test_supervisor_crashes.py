@@ -20,6 +20,8 @@ CONFIGURATION = "\n".join(
         simulated("garbage", card="", manners=["garbage-on-stdout"]),
         simulated("hanging", card="", manners=["hang-in-load", "ignore-sigterm"]),
         simulated("hang-in-decode", card="", manners=["hang-in-decode"]),
+        simulated("fragile", card="", manners=["exit-in-load"]),
+        simulated("lamb", card="", manners=["exit-in-load"], sacrificial=True),
     )
 )
 
@@ -34,6 +36,17 @@ def process_of(client: vramd.Client, model: str) -> psutil.Process:
     pid = client.load(model).pid
     assert pid is not None
     return psutil.Process(pid)
+
+
+@pytest.mark.parametrize(("model", "loads"), [("fragile", 3), ("lamb", 1)])
+def test_a_load_that_crashed_is_asked_for_again_but_not_of_a_sacrificial_model(
+    shared: SupervisorProcess, model: str, loads: int
+) -> None:
+    with shared.story() as story:
+        with pytest.raises(vramd.WorkerCrashed) as failed:
+            shared.client().embed(model, "x")
+        assert (failed.value.retry_after_s is None) == (model == "lamb")
+        assert len(story.changes(model, "LOADING")) == loads
 
 
 def test_a_killed_worker_fails_its_own_stream_only(shared: SupervisorProcess) -> None:

@@ -43,14 +43,17 @@ class Told:
     retry_after_s: float | None
 
 
-def pack(reason: Reason, message: str, metadata: Mapping[str, str]) -> Packed:
-    """The status for a refusal. Keys that the table does not name are left out, long texts are cut."""
+def pack(reason: Reason, message: str, metadata: Mapping[str, str], *, retry: bool = True) -> Packed:
+    """The status for a refusal. Keys that the table does not name are left out, long texts are cut.
+
+    Without `retry` it says of no reason that the call may be made again.
+    """
     meaning = reason.value
     text = cut(" ".join(message.split()), MOST_MESSAGE_BYTES)
     told = {key: cut(metadata[key], MOST_VALUE_BYTES) for key in meaning.metadata if key in metadata}
     status = Status(code=Code.Value(meaning.code), message=text)
     status.details.add().Pack(ErrorInfo(reason=reason.name, domain=DOMAIN, metadata=told))
-    if meaning.retry_after_s is not None:
+    if retry and meaning.retry_after_s is not None:
         delay = Duration()
         delay.FromMilliseconds(round(meaning.retry_after_s * 1000))
         status.details.add().Pack(RetryInfo(retry_delay=delay))

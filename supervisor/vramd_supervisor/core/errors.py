@@ -13,6 +13,8 @@ class Refusal:
     reason: Reason
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    retry: bool = True
+    """Whether the caller hears that the same call may succeed later, if the table says so of the reason."""
 
 
 class RefusedError(Exception):

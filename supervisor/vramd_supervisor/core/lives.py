@@ -194,7 +194,7 @@ def _crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: boo
     reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
     when = "in the middle of an answer" if streaming else "before it had answered"
     text = f"the process of {model} (pid {incarnation.pid}) ended {when}: {how}; `vramd logs {model}` says more"
-    return refusal(reason, text, model=model, exit=how)
+    return replace(refusal(reason, text, model=model, exit=how), retry=not entry.model.sacrificial)
 
 
 def released(world: World, event: MemoryReleased) -> None:
