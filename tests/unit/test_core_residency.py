@@ -47,6 +47,19 @@ def test_no_more_are_there_than_may_be() -> None:
     assert evicted(use(world, "small")) == ["ram"], "the pinned one stays"
 
 
+@pytest.mark.parametrize("limit", ["at most one", "one of a group"])
+def test_a_pinned_model_that_died_keeps_nobody_out_while_its_memory_comes_back(limit: str) -> None:
+    models = three(group="" if limit == "at most one" else "one")
+    models["a"] = replace(models["a"], pinned=True)
+    world = world_of(models, at_most_resident=1 if limit == "at most one" else 0)
+    use(world, "a")
+    world.crash(*world.alive)
+    world.request("b")
+    assert state(world, "b") is ModelState.QUEUED
+    assert refused(world.wait(0.0)) == []
+    assert there(world) == {"b"}
+
+
 def test_the_ones_to_keep_do_not_leave_when_idle_and_are_replaced_by_a_load() -> None:
     world = world_of(keep_resident=1)
     use(world, "small", "middle")

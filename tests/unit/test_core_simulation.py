@@ -35,6 +35,12 @@ def test_every_promise_holds_after_every_event(part: int) -> None:
     assert answered > 10 * SHARE, "hardly anybody calls"
 
 
+@pytest.mark.parametrize("seed", [10559, 10929])
+def test_a_story_that_once_broke_a_promise_keeps_it(seed: int) -> None:
+    """Beyond the seeds above: a reservation was not asked anew when other busy models were among those that stay."""
+    Story(seed).run()
+
+
 def test_the_same_seed_tells_the_same_story_in_another_process() -> None:
     """Hashes of strings differ from process to process, and with them the order of sets."""
     script = TRACES.format(first=0, last=60)

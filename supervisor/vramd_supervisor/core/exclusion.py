@@ -29,7 +29,8 @@ def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | N
         rivals = _surplus(world, entry, len(owners) - own + 1 - most)
     if not rivals:
         return None
-    if kept := [i for i in rivals if is_kept(owners[i])]:
+    leaving = {Standing.DRAINING, Standing.ENDING}
+    if kept := [i for i in rivals if is_kept(owners[i]) and known.places[i].standing not in leaving]:
         names = ", ".join(owners[i].model.id for i in kept)
         told = ", ".join(f"{owners[i].model.id} ({world.bond_of(i)})" for i in kept)
         text = f"{why}, and {told} may not leave; unpin it, or end the hold"

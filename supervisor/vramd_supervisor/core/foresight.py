@@ -1,4 +1,4 @@
-"""What would happen if a load came now. Pure; only reads."""
+"""What would happen if a load came now. Pure; changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

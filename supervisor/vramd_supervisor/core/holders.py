@@ -35,7 +35,8 @@ def standings(world: World) -> Standings:
 def sort_anew(world: World) -> None:
     """Puts those processes where they belong that have changed since the last time.
 
-    One that stayed for being among the last used, and no longer is, is thought about: it may have to leave.
+    One that stayed for being among the last used, and no longer is, is thought about: it may have to leave. Others than
+    loads may have one that is among them no longer, and must leave the one that now is.
     """
     known = world.standings
     while known.stale:
@@ -47,8 +48,11 @@ def sort_anew(world: World) -> None:
         if after == before:
             continue
         known.put(after)
-        if owner and before and before.standing in RESIDENTS and after.standing not in RESIDENTS:
-            world.touch(owner)
+        was_resident = before is not None and before.standing in RESIDENTS
+        if was_resident != (after.standing in RESIDENTS):
+            world.room_changed = True
+            if owner and was_resident:
+                world.touch(owner)
 
 
 def place_of(world: World, incarnation: Incarnation) -> Place:

@@ -158,7 +158,7 @@ def _names(crowds: Sequence[Crowd], holders: Holders) -> str:
 def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Holders, device: str) -> Refusal:
     free = max(0, ledger.free_bytes(device))
     own = {one.incarnation for one in chain.from_iterable(holders.own)}
-    held = {row: needs.get(device, 0) for row, needs in ledger.rows.items() if row not in own}
+    held = {row: needs[device] for row, needs in ledger.rows.items() if needs.get(device) and row not in own}
     most = sorted(nlargest(MOST_NAMED, held, key=lambda row: held[row]))
     named = [(holders.name_of(row), held[row], holders.bond_of(row)) for row in most]
     named.append((f"{len(held) - len(most)} more", sum(held.values()) - sum(held[row] for row in most), ""))

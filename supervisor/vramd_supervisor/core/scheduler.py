@@ -43,10 +43,11 @@ def settle(world: World) -> None:
             model = next(iter(world.touched))
             del world.touched[model]
             _settle(world, world.entries[model])
+            sort_anew(world)  # who is no longer among those that stay may leave before somebody is evicted
         if world.room_changed:
             world.room_changed = False
             find_rooms(world)
-        sort_anew(world)
+            sort_anew(world)
     _keep_spare(world)
     if world.ending and not world.processes:
         world.emit(Exit())
