@@ -10,12 +10,14 @@ from support.supervisor_process import BOUND_S, SupervisorProcess, busy, queued,
 
 STARVATION_BOUND_S = 2.0
 DRAIN_S = 1.4
+STOP_S = 0.1
 SLACK_S = 5.0
 """A machine may be slow; without a bound these would wait for ever."""
 
 CONFIGURATION = "\n".join(
     (
-        f"[scheduling]\nstarvation_bound_s = {STARVATION_BOUND_S}\ndrain_s = {DRAIN_S}\nminimum_residency_s = 0",
+        f"[scheduling]\nstarvation_bound_s = {STARVATION_BOUND_S}\ndrain_s = {DRAIN_S}",
+        f"stop_s = {STOP_S}\nminimum_residency_s = 0",
         virtual("crowded", "1GiB"),
         simulated("popular", device="crowded", tokens_per_s=40, load_s=0),
         simulated("wanted", device="crowded", load_s=0),
@@ -127,7 +129,7 @@ def test_nobody_is_sent_away_for_who_has_left(shared: SupervisorProcess, client:
         with client.generate("next", "x"):
             story.reached("next", "QUEUED")
         until("nobody waits", lambda: queued(client, "next") == 0)
-        let_pass(client, STARVATION_BOUND_S - DRAIN_S + 0.4)
+        let_pass(client, STARVATION_BOUND_S - DRAIN_S - STOP_S + 0.4)
         assert next(running)
         assert story.changes("victim", "DRAINING") == []
 

@@ -323,7 +323,8 @@ def hurry(core: Core, incarnation: int, for_whom: str, now_s: float) -> str:
     waits = world.waiting.get(for_whom) or reservations.get(for_whom)
     if waits is None:
         return f"a busy model was made a victim for {for_whom}"
-    patience_s = scheduling.starvation_bound_s * BOUND_FACTORS[waits.priority] - scheduling.drain_s
+    bound_s = scheduling.starvation_bound_s * BOUND_FACTORS[waits.priority]
+    patience_s = max(0.0, bound_s - min(scheduling.stop_s, bound_s / 2) - scheduling.drain_s)
     if now_s + EPSILON_S < waits.since_s + patience_s:
         return "a busy model was made a victim before its time"
     ready_s = world.processes[incarnation].ready_s

@@ -1,7 +1,7 @@
 """Who is served next and how long anybody waits: one scenario each, with the pure core on a virtual clock."""
 
 import pytest
-from support.core_scenes import Crowd, evicted, refused, state, three, use, world_of
+from support.core_scenes import Crowd, decided, evicted, refused, state, three, use, world_of
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
@@ -12,11 +12,12 @@ from vramd_supervisor.core.actions import (
     Report,
     Spawn,
 )
+from vramd_supervisor.core.decisions import DecisionKind
 from vramd_supervisor.core.events import LoadLimitReached, ModelUpdated, WorkerReady
 from vramd_supervisor.core.line import BOUND_FACTORS, Priority
 from vramd_supervisor.core.state import ModelState, RequestKind
 
-BOUND_S, DRAIN_S, RESIDENCY_S = 60.0, 30.0, 10.0
+BOUND_S, DRAIN_S, STOP_S, RESIDENCY_S = 60.0, 30.0, 2.0, 10.0
 
 
 @pytest.mark.parametrize("priority", list(Priority))
@@ -26,9 +27,9 @@ def test_o29_a_victim_under_constant_load_from_eight_clients_yields_within_the_b
     crowd.go_on(1.0)
     waits = world.request("large", priority=priority)
     bound_s = BOUND_S * BOUND_FACTORS[priority]
-    early = crowd.go_on(bound_s - DRAIN_S - 1.0)
+    early = crowd.go_on(bound_s - DRAIN_S - STOP_S - 1.0)
     assert not evicted(early), "nobody is sent away before it has to be"
-    late = crowd.go_on(DRAIN_S + 1.0)
+    late = crowd.go_on(DRAIN_S + STOP_S + 1.0)
     assert evicted(late)[0] == "middle"
     (grant,) = [a for a in late if isinstance(a, Grant) and a.request == waits]
     assert grant.timeline["queued_s"] <= bound_s
@@ -40,11 +41,25 @@ def test_an_answer_that_does_not_end_is_cut_off_so_that_the_bound_holds() -> Non
     endless = world.request("middle")
     world.wait(1.0)
     waits = world.request("large")
-    brought = world.wait(BOUND_S - 0.01)
+    brought = world.wait(BOUND_S - STOP_S - 0.01)
     assert waits not in world.granted
     assert endless in world.granted
     brought = world.wait(0.01)
-    assert refused(brought) == [Reason.MODEL_UNLOADED]
+    assert refused(brought) == [Reason.MODEL_UNLOADED], "with the time left that a process may take to end"
+    assert waits in world.granted
+    (cut,) = [one.decision.cause for one in decided(brought, DecisionKind.REFUSE)]
+    assert "evicted for large" in cut
+
+
+def test_a_bound_shorter_than_the_time_to_drain_shortens_that() -> None:
+    world = world_of(starvation_bound_s=10.0, minimum_residency_s=0.0)
+    world.request("middle")
+    world.wait(1.0)
+    waits = world.request("large")
+    brought = world.wait(10.0 - STOP_S - 0.01)
+    assert state(world, "middle") is ModelState.DRAINING
+    assert not refused(brought)
+    assert refused(world.wait(0.01)) == [Reason.MODEL_UNLOADED]
     assert waits in world.granted
 
 

@@ -60,8 +60,8 @@ BUGS = {
     ),
     "a busy model is sent away before its time": Bug(
         "admission.py",
-        "waits.since_s + max(0.0, bound_s - scheduling.drain_s)",
-        "waits.since_s + max(0.0, bound_s - 2 * scheduling.drain_s)",
+        "waits.since_s + bound_s - end_s - drain_s",
+        "waits.since_s + bound_s - end_s - 2 * drain_s",
         "a busy model was made a victim before its time",
     ),
     "the least time of a model is not looked at": Bug(

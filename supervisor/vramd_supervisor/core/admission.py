@@ -19,7 +19,7 @@ from .holders import attainable, holders, standings
 from .line import BOUND_FACTORS
 from .lives import load, stop
 from .lobby import Waiting
-from .policy import freed, victims
+from .policy import Candidate, freed, victims
 from .pressure import OTHERS, WINDOW_S
 from .quote import Plan
 from .room import MOST_NAMED, Begin, Decision, Evict, Holders, Wait, Wish, find_room, with_nearest
@@ -29,10 +29,9 @@ from .world import World
 
 MOST_SPARED = 8
 """A record of an eviction names so many of those that were spared."""
-_LATER = "was used later, or holds nothing where it is missing"
 SPARED_FOR = {
-    Standing.IDLE: _LATER,
-    Standing.IDLE_RESIDENT: _LATER,
+    Standing.IDLE: "",
+    Standing.IDLE_RESIDENT: "",
     Standing.BUSY: "is busy",
     Standing.BUSY_RESIDENT: "is busy",
     Standing.COMING: "is being loaded",
@@ -41,7 +40,7 @@ SPARED_FOR = {
     Standing.KEPT: "",
     Standing.COMING_KEPT: "",
 }
-"""Why somebody else had to go, in the order in which these would have gone; empty: by what bond."""
+"""Why somebody else had to go, in the order in which these would have gone; empty: that is another thing for each."""
 
 
 def find_rooms(world: World) -> None:
@@ -130,20 +129,23 @@ def _lacks(wish: Wish, decision: Evict) -> str:
 def _wait_or_drain(world: World, waits: Waiting | Announcement, wish: Wish, decision: Wait) -> None:
     """Busy models are sent away for what has waited long enough, once each of them was there for its least time.
 
-    So that a load begins within the starvation bound, whatever the others do, the time to drain is taken off the wait.
+    So that a load begins within the starvation bound, whatever the others do, the time to drain is taken off the wait,
+    and the time after which a process is killed that does not end.
     """
     scheduling = world.config.scheduling
     bound_s = scheduling.starvation_bound_s * BOUND_FACTORS[waits.priority]
+    end_s = min(scheduling.stop_s, bound_s / 2)
+    drain_s = min(scheduling.drain_s, bound_s - end_s)
     least_s = [(world.processes[one].ready_s or 0.0) + scheduling.minimum_residency_s for one in decision.drain]
     if isinstance(waits, Waiting) and not world.entries[waits.model].queue:
         return  # nobody is sent away for nobody
-    when_s = max(waits.since_s + max(0.0, bound_s - scheduling.drain_s), *least_s)
+    when_s = max(waits.since_s + bound_s - end_s - drain_s, *least_s)
     if when_s > world.now_s:
         world.emit(SetTimer(PatienceEnded(when_s, waits.turn)))
         return
     waited_s = world.now_s - waits.since_s
     cause = f"{wish.name} has waited for {waited_s:.1f} s"
-    evict(world, wish.name, cause, decision.drain, decision.missing_bytes)
+    evict(world, wish.name, cause, decision.drain, decision.missing_bytes, drain_s)
 
 
 def _answer(world: World, announcement: Announcement, decision: Decision) -> None:
@@ -196,13 +198,25 @@ def relieve(world: World) -> None:
         evict(world, OTHERS, f"{device} lacks {in_words(short_bytes)} of its headroom", picked, {device: short_bytes})
 
 
-def evict(world: World, name: str, why: str, incarnations: Iterable[int], missing_bytes: Mapping[str, int]) -> None:
-    """Has these go, each with a record of why it was this one and none of the others."""
+def evict(
+    world: World,
+    name: str,
+    why: str,
+    incarnations: Iterable[int],
+    missing_bytes: Mapping[str, int],
+    drain_s: float | None = None,
+) -> None:
+    """Has these go, each with a record of why it was this one and none of the others.
+
+    What runs may take `drain_s` to end, or as long as configured.
+    """
+    chosen = tuple(incarnations)
+    if not chosen:
+        return
     if waiting := world.waiting.get(name):
         waiting.room_from_s = min(waiting.room_from_s, world.now_s)
     lacking = {f"lacking_on_{device}_bytes": float(size) for device, size in missing_bytes.items()}
-    chosen = tuple(incarnations)
-    spared = _spared(world, chosen)
+    spared = _spared(world, name, chosen, missing_bytes)
     for victim in chosen:
         owner = world.owners.get(victim)
         if owner is None:
@@ -211,6 +225,7 @@ def evict(world: World, name: str, why: str, incarnations: Iterable[int], missin
             continue
         busy = bool(world.processes[victim].in_flight or owner.queue)
         chosen_for = "was there the longest among the busy" if busy else "was least recently used among the idle"
+        chosen_for = "is sacrificial: it goes before all others" if owner.model.sacrificial else chosen_for
         reason = f"{why}; {owner.model.id} {chosen_for}"
         world.emit(Evicted(owner.model.id, victim, name, reason))
         held = {f"held_on_{device}_bytes": float(size) for device, size in world.ledger.rows[victim].items()}
@@ -218,7 +233,7 @@ def evict(world: World, name: str, why: str, incarnations: Iterable[int], missin
         numbers = {**lacking, **held, **idle_s}
         world.decide(Record(DecisionKind.EVICT, owner.model.id, reason, victim, name, numbers, spared))
         world.loads.evicted(world.now_s, owner.model.id, name)
-        drain(world, owner, f"evicted for {name}")
+        drain(world, owner, f"evicted for {name}", within_s=drain_s)
     _look_for_ping_pong(world)
 
 
@@ -229,16 +244,36 @@ def _look_for_ping_pong(world: World) -> None:
         world.emit(FindTogether(models, attainable(world)))
 
 
-def _spared(world: World, chosen: tuple[int, ...]) -> tuple[Rejected, ...]:
+def _spared(world: World, name: str, chosen: tuple[int, ...], missing_bytes: Mapping[str, int]) -> tuple[Rejected, ...]:
     """The next that would have gone, and why they did not."""
     crowds, owners = standings(world).crowds, world.owners
-    in_order = ((one.incarnation, why) for standing, why in SPARED_FOR.items() for one in crowds[standing])
-    others = ((i, why) for i, why in in_order if i in owners and i not in chosen)
-    spared = [Rejected(f"evict {world.name_of(i)}", why or world.bond_of(i)) for i, why in islice(others, MOST_SPARED)]
+    places = ((one, why) for standing, why in SPARED_FOR.items() for one in crowds[standing])
+    others = ((one, why) for one, why in places if one.incarnation in owners and one.incarnation not in chosen)
+    spared = [
+        Rejected(
+            f"evict {world.name_of(one.incarnation)}",
+            why or world.bond_of(one.incarnation) or _spared_idle(world, name, one, chosen, missing_bytes),
+        )
+        for one, why in islice(others, MOST_SPARED)
+    ]
     left = len(owners) - sum(i in owners for i in chosen) - len(spared)
     if left:
         spared.append(Rejected(f"evict one of {left} more", "they would have gone later still"))
     return tuple(spared)
+
+
+def _spared_idle(
+    world: World, name: str, one: Candidate, chosen: tuple[int, ...], missing_bytes: Mapping[str, int]
+) -> str:
+    wanted, own = world.entries.get(name), world.owners[one.incarnation].model
+    if missing_bytes and not any(one.held_bytes.get(device) for device in missing_bytes):
+        return f"holds nothing on {', '.join(missing_bytes)}"
+    if not missing_bytes and wanted and wanted.model.group and own.group != wanted.model.group:
+        return f"is not of the group {wanted.model.group!r}"
+    ranks = [world.standings.places[i].candidate.rank for i in chosen]
+    if not own.sacrificial and any(not rank.lasting for rank in ranks):
+        return "is not sacrificial"
+    return "was used later" if one.rank > max(ranks) else "was not needed: what goes suffices without it"
 
 
 def _begin(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:

@@ -213,13 +213,15 @@ def model_updated(world: World, event: ModelUpdated) -> None:
     world.touch(entry)
 
 
-def drain(world: World, entry: Entry, cause: str, *, force: bool = False) -> None:
-    """Has a ready model admit nothing new and stop once nothing runs; at once if forced, in any case within drain_s."""
+def drain(world: World, entry: Entry, cause: str, *, force: bool = False, within_s: float | None = None) -> None:
+    """Has a ready model admit nothing new and stop once nothing runs, within drain_s at most; at once if forced."""
     assert entry.current is not None
     if entry.state not in GOING:
         world.move(entry, ModelState.DRAINING, cause)
         world.room_changed = True
-        world.emit(SetTimer(DrainEnded(world.now_s + world.config.scheduling.drain_s, entry.current.id)))
+        entry.current.leaves_for = cause
+        drain_s = world.config.scheduling.drain_s if within_s is None else within_s
+        world.emit(SetTimer(DrainEnded(world.now_s + drain_s, entry.current.id)))
     if force:
         world.abort(entry.current, world.unloaded(entry))
 

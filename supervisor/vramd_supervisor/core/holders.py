@@ -16,14 +16,15 @@ def holders(world: World, *, for_load: bool) -> Holders:
     puts a new one in their place. Reservations are named only: nobody may end one for somebody else.
     """
     crowds = standings(world).crowds
-    going = (crowds[Standing.DRAINING], crowds[Standing.ENDING])
+    draining = (crowds[Standing.DRAINING],)
+    going = (*draining, crowds[Standing.ENDING])
     coming, spare = (crowds[Standing.COMING],), (crowds[Standing.SPARE],)
     idle, busy = crowds[Standing.IDLE], crowds[Standing.BUSY]
     if not for_load:
-        return Holders((*spare, idle), (busy,), coming, going, (), world.name_of, world.bond_of)
+        return Holders((*spare, idle), (busy,), coming, going, draining, (), world.name_of, world.bond_of)
     idle_and_residents = (idle, crowds[Standing.IDLE_RESIDENT])
     busy_and_residents = (busy, crowds[Standing.BUSY_RESIDENT])
-    return Holders(idle_and_residents, busy_and_residents, coming, going, spare, world.name_of, world.bond_of)
+    return Holders(idle_and_residents, busy_and_residents, coming, going, draining, spare, world.name_of, world.bond_of)
 
 
 def standings(world: World) -> Standings:

@@ -80,7 +80,9 @@ def ready(world: World, event: WorkerReady) -> None:
         assert entry.current.plan is not None
         settings = entry.current.plan.settings
         if settings in entry.taken or entry.model.sacrificial:
-            world.refuse_queue(entry, too_much(entry, overrun))
+            why = too_much(entry, overrun)
+            world.record_refusal(entry.model.id, why)
+            world.refuse_queue(entry, why)
         entry.taken[settings] = overrun.needs
         numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
         record = Decision(DecisionKind.GIVE_BACK, entry.model.id, overrun.message, entry.current.id, "", numbers)
@@ -120,6 +122,7 @@ def load_refused(world: World, event: LoadRefused) -> None:
         stop(world, entry.current, f"{event.refusal.message}; it is planned once more")
         return
     entry.ran_out = False
+    world.record_refusal(entry.model.id, event.refusal)
     world.refuse_queue(entry, event.refusal)
     stop(world, entry.current, event.refusal.message)
 
@@ -130,7 +133,9 @@ def load_limit_reached(world: World, event: LoadLimitReached) -> None:
     if entry and entry.current and entry.state in COMING:
         model, limit_s = entry.model.id, world.config.server.load_deadline_s
         text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
-        world.refuse_queue(entry, refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}"))
+        why = refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}")
+        world.record_refusal(model, why)
+        world.refuse_queue(entry, why)
         stop(world, entry.current, "the load took too long")
 
 
@@ -138,7 +143,11 @@ def drain_ended(world: World, event: DrainEnded) -> None:
     """Ends what still runs on a model that was asked to go."""
     entry = _living(world, event.incarnation)
     if entry and entry.current and entry.state is ModelState.DRAINING:
-        world.abort(entry.current, world.unloaded(entry))
+        model, cause = entry.model.id, f"what ran on it had its time to end ({entry.current.leaves_for})"
+        why = refusal(Reason.MODEL_UNLOADED, f"{model} was unloaded: {cause}; call again to load it anew", model=model)
+        world.record_refusal(model, why)
+        world.abort(entry.current, why)
+        stop(world, entry.current, cause)
 
 
 def stop(world: World, incarnation: Incarnation, cause: str) -> None:
@@ -175,6 +184,8 @@ def exited(world: World, event: WorkerExited) -> None:
             world.spare = None
             world.spare_wanted = False
         return
+    if not incarnation.stopping:
+        world.record_refusal(entry.model.id, _crashed(entry, incarnation, event.exit, streaming=False))
     for request_id in sorted(incarnation.in_flight):
         request = world.requests[request_id]
         streaming = request.state is RequestState.STREAMING

@@ -72,6 +72,8 @@ class Holders(NamedTuple):
     """Are being loaded; may be ended once they have served those who wait for them."""
     going: Sequence[Crowd]
     """Are on their way out; what they hold counts as taken until it is back."""
+    draining: Sequence[Crowd]
+    """Of those: still work for somebody."""
     own: Sequence[Crowd]
     """The spare that this load will use: its bytes are part of the load's need."""
     name_of: Callable[[int], str]
@@ -105,7 +107,7 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             return Begin(place)  # 2a
         short = _missing(way, soon)
         if not short:
-            return Wait(missing, "memory of an ended process is on its way back", place)  # 2b
+            return Wait(missing, _awaited(holders), place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
             return Evict(picked, missing, place)  # 2c
     busy = (*holders.busy, *holders.coming)
@@ -117,7 +119,7 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             return Wait(_missing(way, free), message, place, drain)
     place, way = feasible[0]
     if any(holders.going):  # 4
-        return Wait(_missing(way, free), "memory of an ended process is on its way back", place)
+        return Wait(_missing(way, free), _awaited(holders), place)
     return _exhausted(wish, way, ledger, holders, next(iter(_missing(way, free))))  # 5
 
 
@@ -146,6 +148,13 @@ def _too_large(wish: Wish, ledger: Ledger) -> Refusal:
         return refusal(Reason.RESERVATION_TOO_LARGE, text, **numbers)
     text += "a smaller context, fewer parallel sequences, a smaller quantization or a larger budget would help"
     return refusal(Reason.MODEL_TOO_LARGE, text, model=wish.name, **numbers)
+
+
+def _awaited(holders: Holders) -> str:
+    """What a wish waits for that needs nobody else to go."""
+    if any(holders.draining):
+        return f"waits until these have ended what they do: {_names(holders.draining, holders)}"
+    return "waits until the memory of an ended process is back"
 
 
 def _names(crowds: Sequence[Crowd], holders: Holders) -> str:

@@ -118,6 +118,8 @@ class Incarnation:
     """Whether it had a request."""
     answered: bool = False
     """Whether a request has had something of it."""
+    leaves_for: str = ""
+    """Why it drains."""
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
