@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 import vramd
 from support.supervisor_process import BOUND_S, SupervisorProcess, queued, simulated, until
@@ -81,6 +82,14 @@ def test_a_reload_has_its_settings_also_if_a_load_with_others_is_on_its_way(shar
         assert reload(shared.caller(), "cold", load_pb2.LoadOptions(context_tokens=300)).context_tokens == 300
         assert first.finish
     client.unload("cold")
+
+
+def test_settings_that_cannot_be_leave_the_process_that_there_is(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    before = client.load("one")
+    with pytest.raises(grpc.RpcError, match="nowhere"):
+        reload(shared.caller(), "one", load_pb2.LoadOptions(device="nowhere"))
+    assert client.load("one").pid == before.pid
 
 
 def test_a_reload_comes_although_the_model_is_never_idle(shared: SupervisorProcess) -> None:

@@ -14,6 +14,8 @@ from vramd_supervisor.core.actions import (
 )
 from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.decisions import DecisionKind
+from vramd_supervisor.core.foresight import hindrance
+from vramd_supervisor.core.placement import Ways
 from vramd_supervisor.core.state import ModelState, RequestKind
 
 
@@ -101,6 +103,17 @@ def test_preload_takes_what_there_is_room_for_and_sends_nobody_away(
     assert there(world) == loaded
     assert evicted(brought) == []
     assert state(world, "c") is ModelState.UNLOADED
+
+
+def test_what_can_never_be_is_known_before_a_process_is_given_up_for_it() -> None:
+    world = world_of()
+    use(world, "small")
+    core = world.core.world
+    too_large = hindrance(core, core.entries["small"], Ways((plan({"card": 9}),)))
+    assert too_large
+    assert too_large.reason is Reason.MODEL_TOO_LARGE
+    world.pin("small", True)
+    assert hindrance(core, core.entries["small"], Ways((plan({"card": 8}),))) is None, "its own bytes come back"
 
 
 def test_a_hold_keeps_a_model_warm_until_its_caller_leaves() -> None:

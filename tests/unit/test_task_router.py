@@ -212,12 +212,36 @@ def test_without_the_wish_the_best_one_is_waited_for() -> None:
 
 def test_a_better_one_that_does_not_fit_is_not_loaded() -> None:
     async def main() -> None:
-        desk = Desk(coder("giant"), MODELS["small"])
+        desk = Desk(coder("large"), MODELS["small"])
+        desk.answers["large"] = REFUSED
         desk.load("small")
         assert await desk.resolve("task:code", LIGHT) == "small"
         (load,) = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.wait_for(load, BOUND_S)
-        assert (desk.loaded, [model for model, _ in desk.planned]) == ([], ["giant"])
+        assert (desk.loaded, [model for model, _ in desk.planned]) == ([], ["large"])
+
+    run(main())
+
+
+def test_one_that_is_too_large_for_its_device_is_not_planned_for() -> None:
+    async def main() -> None:
+        desk = Desk(coder("giant"), MODELS["small"])
+        choice = await desk.router.select(CODE, LoadOptions())
+        assert choice.model == "small"
+        (giant,) = choice.considered
+        assert giant.why_not == "it does not fit: it needs 0.0 MiB on card, which may give 0.0 MiB in all"
+        assert [model for model, _ in desk.planned] == ["small"]
+
+    run(main())
+
+
+def test_a_call_for_embeddings_goes_to_a_model_that_gives_them() -> None:
+    async def main() -> None:
+        talks = Model("talks", ModelFile("/talks.gguf", 1), tasks=("code",))
+        desk = Desk(talks, MODELS["small"])
+        assert await desk.router.resolve("task:code", None, vectors=True) == "small", "a simulated one does"
+        with pytest.raises(RefusedError, match="it gives text, and no embeddings"):
+            await Desk(talks).router.resolve("task:code", None, vectors=True)
 
     run(main())
 

@@ -8,12 +8,17 @@ from support import gguf_bytes
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import Model, ModelFile, Shape, Simulation
 from vramd_supervisor.core.errors import Refusal
-from vramd_supervisor.core.tasks import (
+from vramd_supervisor.core.specialties import (
     GENERALIST,
     ROLES,
     SPECIALIST_ELSEWHERE,
     TASKS,
     UNTRAINED,
+    role_of,
+    specialties,
+    task_of,
+)
+from vramd_supervisor.core.tasks import (
     Candidate,
     Choice,
     Fit,
@@ -21,10 +26,7 @@ from vramd_supervisor.core.tasks import (
     Wish,
     choose,
     parameters,
-    role_of,
     size_priority,
-    specialties,
-    task_of,
 )
 from vramd_supervisor.files.discovery import read_model
 
@@ -284,9 +286,12 @@ def test_a_model_for_embeddings_does_not_talk() -> None:
     assert (choice.considered[0].score, choice.considered[0].why_not) == (0, "it is for embedding only")
 
 
-def test_one_that_talks_embeds_only_where_there_is_no_other() -> None:
+def test_one_that_talks_embeds_nothing() -> None:
     assert chosen(Wish("embedding"), loaded(GENERAL), Candidate(VECTORS)).model == "reader"
-    assert chosen(Wish("embedding"), loaded(GENERAL)).model == "general"
+    assert chosen(Wish("code", vectors=True), loaded(CODER), Candidate(VECTORS)).model == "reader"
+    refused = choose([loaded(GENERAL)], Wish("embedding"))
+    assert isinstance(refused, Refusal)
+    assert "it gives text, and no embeddings" in refused.message
 
 
 def test_a_context_that_is_too_short_serves_nobody() -> None:

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from typing_extensions import assert_never
+from vramd_proto.v1.reasons import Reason
 
 from .admission import find_now
 from .catalog import Simulation
 from .errors import Refusal, in_words
 from .placement import Ways
 from .quote import Plan
-from .room import Begin, Evict, Wait, Wish
+from .room import Begin, Evict, Wait, Wish, with_nearest
 from .state import Entry, ModelState
 from .world import World
 
@@ -67,6 +68,14 @@ def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
             message = "it is loaded like this: a load answers at once"
     nearest = () if fits else ways.nearest
     return Foresight(plan, fits, victims, message, _expected_load_s(world, entry, plan), nearest)
+
+
+def hindrance(world: World, entry: Entry, ways: Ways) -> Refusal | None:
+    """Why a load could never have its room, whoever goes for it; None if it could."""
+    decision = find_now(world, Wish(entry.model.id, [plan.quote.needs for plan in ways.plans]))
+    if not isinstance(decision, Refusal) or decision.reason is not Reason.MODEL_TOO_LARGE:
+        return None
+    return with_nearest(decision, ways.nearest)
 
 
 def _victim(world: World, incarnation: int) -> Victim:

@@ -1,69 +1,27 @@
-"""Which model serves a task: what models are good at, and how the best one is chosen. Pure."""
+"""Which model serves a task: how the best one is chosen. Pure."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import PurePath
 
 from vramd_proto.v1.reasons import Reason
 
 from .catalog import Model, ModelFile
 from .closed_form import embeds
 from .errors import Refusal, refusal
+from .specialties import (
+    DIALOGUE,
+    EMBEDDING,
+    GENERALIST,
+    SPECIALIST_ELSEWHERE,
+    TASKS,
+    Role,
+    Specialties,
+    role_of,
+    specialties,
+    task_of,
+)
 
-DIALOGUE, CODE, MATH, REASONING = "dialogue", "code", "math", "reasoning"
-WRITING, SUMMARY, TRANSLATION, EMBEDDING = "writing", "summary", "translation", "embedding"
-
-_SAID: Mapping[str, str] = {
-    DIALOGUE: "dialog chat conversation talk assistant assistance general instruct qa question_answering npc"
-    " text_generation",
-    CODE: "coding programming program software debug debugging refactoring autocomplete fim sql",
-    MATH: "maths mathematics arithmetic calculation algebra geometry proof",
-    REASONING: "reason logic thinking planning analysis problem_solving",
-    WRITING: "creative_writing creative story stories storytelling fiction poetry poem roleplay narration",
-    SUMMARY: "summarization summarisation summarize summarise summaries",
-    TRANSLATION: "translate translating localization localisation",
-    EMBEDDING: "embed embeddings retrieval rag similarity semantic_search vectors",
-}
-TASKS: Mapping[str, str] = {word: task for task, words in _SAID.items() for word in (task, *words.split())}
-"""Word → the task that is meant. A task of another name is one that the configuration gives a model."""
-
-
-@dataclass(frozen=True)
-class Role:
-    """What somebody who asks needs beside the task."""
-
-    task: str
-    thorough: bool = False
-    """A large model is worth its time."""
-
-
-_PLAYED: Mapping[Role, str] = {
-    Role(REASONING, thorough=True): "architect planner strategist reviewer critic judge analyst expert researcher"
-    " scientist",
-    Role(CODE): "coder developer programmer engineer tester",
-    Role(DIALOGUE): "npc companion avatar character friend assistant receptionist tutor teacher",
-    Role(WRITING): "narrator storyteller writer author poet",
-    Role(MATH): "mathematician calculator accountant",
-    Role(TRANSLATION): "translator interpreter",
-    Role(SUMMARY): "summarizer summariser secretary",
-}
-ROLES: Mapping[str, Role] = {word: role for role, words in _PLAYED.items() for word in words.split()}
-
-_HINTS: Mapping[str, str] = {
-    CODE: r"code\w*|coding|\w*(?<!en)(?<!de)coder\d*|codestral|devstral|program\w*",
-    MATH: r"(deepseek|wizard|meta|ace|open)?math\w*|prover",
-    REASONING: r"reason\w*|think\w*|r1|qwq|magistral",
-    WRITING: r"(tiny)?stor(y|ies)\w*|writer|writing|novel\w*|fiction|creative|roleplay|narrat\w*",
-    SUMMARY: r"summar\w*",
-    TRANSLATION: r"translat\w*|madlad\d*|nllb",
-}
-"""Words of a model's id, of the titles in its header, and of its file that tell what it is made for."""
-
-GENERALIST, SPECIALIST_ELSEWHERE, UNTRAINED = 0.5, 0.3, 0.1
-"""How well a model does what it is not made for: one for dialogue, one for something else, one that only goes on with
-a text. What it is made for counts 1."""
 SUITABLE = SPECIALIST_ELSEWHERE
 """From here on a model may stand in for a better one that is not loaded."""
 
@@ -122,6 +80,8 @@ class Wish:
     """Needed at least."""
     light_now: bool = False
     """Better a loaded model than the best one."""
+    vectors: bool = False
+    """Embeddings are wanted, whatever the task is called."""
 
 
 @dataclass(frozen=True)
@@ -147,59 +107,6 @@ class Choice:
     """The others, best first."""
     better: str = ""
     """The best model, if it is not this one because it is not loaded."""
-
-
-@dataclass(frozen=True)
-class Specialties:
-    """What a model is good at."""
-
-    tasks: tuple[str, ...]
-    general: float
-    """How well it does anything else, 0 to 1."""
-    source: str
-    """How that is known."""
-
-    def suits(self, task: str) -> float:
-        """0 (not at all) to 1 (made for it)."""
-        if task in self.tasks:
-            return 1.0
-        return min(self.general, UNTRAINED) if task == EMBEDDING else self.general
-
-
-def task_of(words: str) -> str:
-    """The task that is meant: "code_generation" is "code". What nobody knows keeps its own name."""
-    name = "_".join(re.findall(r"\w+", words.lower().replace("-", "_")))
-    known = (TASKS[part] for part in (name, *name.split("_")) if part in TASKS)
-    return next(known, name)
-
-
-def role_of(words: str) -> Role | None:
-    """The role that is meant: a "senior architect" is an architect. None: nobody knows it."""
-    return next((ROLES[word] for word in re.findall(r"[^\W_]+", words.lower()) if word in ROLES), None)
-
-
-def specialties(model: Model) -> Specialties:
-    """As configured, else guessed from the header and the names of the model."""
-    if model.tasks:
-        tasks = tuple(dict.fromkeys(map(task_of, model.tasks)))
-        general = 0.0 if tasks == (EMBEDDING,) else GENERALIST if DIALOGUE in tasks else SPECIALIST_ELSEWHERE
-        return Specialties(tasks, general, "the configuration says so")
-    file = model.source
-    if not isinstance(file, ModelFile):
-        return Specialties((DIALOGUE,), GENERALIST, "it is simulated")
-    if embeds(file.shape):
-        return Specialties((EMBEDDING,), 0.0, "its header says so")
-    words = {word for text in (model.id, PurePath(file.path).stem, *file.titles) for word in _words(text)}
-    if tasks := tuple(task for task, hint in _HINTS.items() if any(re.fullmatch(hint, word) for word in words)):
-        general = SPECIALIST_ELSEWHERE if file.has_chat_template else UNTRAINED
-        return Specialties(tasks, general, "its name says so")
-    if file.has_chat_template:
-        return Specialties((DIALOGUE,), GENERALIST, "it has a chat template")
-    return Specialties((), UNTRAINED, "it has no chat template")
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
 
 
 def parameters(model: Model) -> int:
@@ -254,7 +161,7 @@ def choose(candidates: Sequence[Candidate], wish: Wish) -> Choice | Refusal:
 def _settled(wish: Wish, role: Role | None, known: set[str]) -> tuple[str, list[str]]:
     """The task, and what has to be said about how it was understood."""
     task, remarks = task_of(wish.task), []
-    if task not in known and task not in _SAID:
+    if task not in known and task not in TASKS.values():
         taken = role.task if role else DIALOGUE
         remarks.append(f"nothing is known of a task {task!r}: it is taken as {taken}")
         task = taken
@@ -270,7 +177,7 @@ class _Weighed:
         self.candidate = candidate
         self.name = candidate.model.id
         self.suits = good_at.suits(task)
-        self.hindrance = candidate.hindrance or self._unable(good_at, wish)
+        self.hindrance = candidate.hindrance or self._unable(good_at, task, wish)
         # Vectors of different models cannot be compared: the same one has to be chosen each time.
         steady = task == EMBEDDING
         fit = 1.0 if steady and candidate.fit is not Fit.NOT else candidate.fit.value
@@ -313,8 +220,11 @@ class _Weighed:
         made_for = " and ".join(good_at.tasks)
         return f"made for {made_for}, not for {task}" if made_for else f"goes on with a text, not made for {task}"
 
-    def _unable(self, good_at: Specialties, wish: Wish) -> str:
-        if self.suits == 0:
+    def _unable(self, good_at: Specialties, task: str, wish: Wish) -> str:
+        file = self.candidate.model.source
+        if (wish.vectors or task == EMBEDDING) and isinstance(file, ModelFile) and not embeds(file.shape):
+            return "it gives text, and no embeddings"
+        if self.suits == 0 and not wish.vectors:
             return f"it is for {' and '.join(good_at.tasks)} only"
         if 0 < self.candidate.context_tokens < wish.context_tokens:
             return f"its context has {self.candidate.context_tokens} tokens, {wish.context_tokens} are needed"

@@ -143,7 +143,8 @@ class InferenceService:
         options = validation.load_options(request.load)
         scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
         priority = validation.priority(scheduling.priority)
-        request.model = await self._router.resolve(request.model, options, scheduling)
+        vectors = method.name == "Embed"
+        request.model = await self._router.resolve(request.model, options, scheduling, vectors=vectors)
         limit_s = min(context.time_remaining() or math.inf, self._request_deadline_s)
         progress = scheduling.progress and method.streams
         wish = self._loop.asked(request.model, RequestKind.RUN, limit_s, options, priority, progress=progress)

@@ -14,8 +14,9 @@ from vramd_proto.v1.reasons import Reason
 from ..core.catalog import LoadOptions
 from ..core.errors import Refusal, RefusedError, refusal
 from ..core.events import ModelUpdated
-from ..core.foresight import foresee
+from ..core.foresight import foresee, hindrance
 from ..core.holders import attainable
+from ..core.placement import Ways
 from ..core.receipt import Receipt
 from ..core.state import Entry, ModelState, RequestKind
 from ..core.view import Resident, books, resident, residents
@@ -103,6 +104,8 @@ class ModelService(ModelServiceServicer):
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         model = await self._router.resolve(asked, options)
+        if request.reload:
+            await self._check_reload(model, options)
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
         async with self._loop.asked(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
             async with aclosing(_progress(ticket)) as news:
@@ -113,12 +116,26 @@ class ModelService(ModelServiceServicer):
             state=messages.STATES[ModelState.READY], resident=await self._reader.one(model)
         )
 
+    async def _check_reload(self, model: str, options: LoadOptions) -> None:
+        """Raises RefusedError for settings that a loaded model cannot be given: the process that it has stays."""
+        entry = self._known(model)
+        if entry.state is not ModelState.READY:
+            return
+        ways = await self._ways(entry, options)
+        if why := hindrance(self._loop.core.world, self._known(model), ways):
+            raise RefusedError(why)
+
+    async def _ways(self, entry: Entry, options: LoadOptions) -> Ways:
+        """How a model could be loaded. Raises RefusedError."""
+        ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world))
+        if isinstance(ways, Refusal):
+            raise RefusedError(ways)
+        return ways
+
     async def PlanLoad(self, request: model_pb2.PlanLoadRequest, context: Context) -> model_pb2.PlanLoadResponse:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         model = await self._router.resolve(asked, options)
-        ways = await self._planning.ways(self._known(model).model, options, attainable(self._loop.core.world))
-        if isinstance(ways, Refusal):
-            raise RefusedError(ways)
+        ways = await self._ways(self._known(model), options)
         entry = self._known(model)  # the catalogue may have been read anew meanwhile
         world = self._loop.core.world
         return plan_messages.plan(model, foresee(world, entry, ways), books(world))

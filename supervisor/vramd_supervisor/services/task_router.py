@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
 from vramd_proto.v1 import load_pb2
 
-from ..core.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile
+from ..core.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile, Simulation
 from ..core.errors import Refusal, RefusedError, in_words
 from ..core.foresight import Foresight, foresee
 from ..core.holders import attainable
 from ..core.line import Priority
 from ..core.placement import UNKNOWN_CONTEXT_TOKENS
+from ..core.specialties import task_of
 from ..core.state import COMING, Entry, ModelState, RequestKind, has_place
-from ..core.tasks import Candidate, Choice, Fit, Readiness, Wish, choose, task_of
+from ..core.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
 from ..loop import Loop
 from ..workers.planning import Planning
 from . import task_messages
@@ -44,18 +46,24 @@ class TaskRouter:
         self._plans: set[asyncio.Task[_Found]] = set()
 
     async def resolve(
-        self, model: str, options: LoadOptions | None, scheduling: load_pb2.Scheduling | None = None
+        self,
+        model: str,
+        options: LoadOptions | None,
+        scheduling: load_pb2.Scheduling | None = None,
+        *,
+        vectors: bool = False,
     ) -> str:
         """The id of the model that a call is for: of "task:NAME" the one that is chosen, else the one given.
 
-        With PREFER_LIGHT_NOW it does not wait where a loaded model suits: the better one is loaded in the background.
-        That begins when the caller next waits, so who asks for his place at once has it before. Raises RefusedError.
+        `vectors`: the call is for embeddings. With PREFER_LIGHT_NOW it does not wait where a loaded model suits: the
+        better one is loaded in the background. That begins when the caller next waits, so who asks for his place at
+        once has it before. Raises RefusedError.
         """
         if not model.startswith(PREFIX) or model in self._loop.core.world.entries:
             return model
         asked = options or LoadOptions()
         task = task_messages.named("model", model.removeprefix(PREFIX))
-        wish = Wish(task, context_tokens=asked.context_tokens or 0)
+        wish = Wish(task, context_tokens=asked.context_tokens or 0, vectors=vectors)
         if scheduling is not None and scheduling.prefer == load_pb2.PREFER_LIGHT_NOW:
             quick = _accepted(choose(list(self._candidates(asked).values()), replace(wish, light_now=True)))
             if quick.better:
@@ -87,9 +95,10 @@ class TaskRouter:
     def _candidates(self, options: LoadOptions) -> dict[str, Candidate]:
         """Every model that is listed, as it is at this moment."""
         world = self._loop.core.world
-        room_bytes = sum(max(0, size) for size in attainable(world).values())
+        room = attainable(world)
+        budgets = {device: account.budget_bytes for device, account in world.ledger.accounts.items()}
         listed = ((id_, entry) for id_, entry in sorted(world.entries.items()) if entry.listed)
-        return {id_: _candidate(entry, options, room_bytes) for id_, entry in listed}
+        return {id_: _candidate(entry, options, room, budgets) for id_, entry in listed}
 
     async def _planned(self, model: str, wish: Wish, options: LoadOptions, within_s: float) -> _Found | None:
         """Whether a model fits, computed; None if that takes longer."""
@@ -138,8 +147,8 @@ class TaskRouter:
             log.exception("incident %s", incident_id)
 
 
-def _candidate(entry: Entry, options: LoadOptions, room_bytes: int) -> Candidate:
-    """A model as it is at this moment; `room_bytes` is what all devices together could give."""
+def _candidate(entry: Entry, options: LoadOptions, room: Mapping[str, int], budgets: Mapping[str, int]) -> Candidate:
+    """A model as it is at this moment; bytes of each device: `room` is what it could give, `budgets` what ever."""
     model, current = entry.model, entry.current
     file = model.source if isinstance(model.source, ModelFile) else None
     if file and file.problem:
@@ -154,7 +163,15 @@ def _candidate(entry: Entry, options: LoadOptions, room_bytes: int) -> Candidate
     if entry.state in COMING and current and current.plan:
         context_tokens = current.plan.settings.context_tokens
         return Candidate(model, Readiness.COMING, Fit.NOW, "its load has begun", context_tokens)
-    if file and file.size_bytes > room_bytes:
+    room_bytes = sum(max(0, size) for size in room.values())
+    if isinstance(model.source, Simulation):
+        for device, need in model.source.memory.items():
+            if need > budgets.get(device, 0):
+                words = (
+                    f"it needs {in_words(need)} on {device}, which may give {in_words(budgets.get(device, 0))} in all"
+                )
+                return Candidate(model, fit=Fit.NOT, about_fit=words)
+    elif file and file.size_bytes > room_bytes:
         words = f"its file has {in_words(file.size_bytes)}, and all devices could give {in_words(room_bytes)}"
         return Candidate(model, fit=Fit.NOT, about_fit=words, context_tokens=trained_tokens)
     readiness = Readiness.COMING if entry.state is ModelState.QUEUED else Readiness.ABSENT
