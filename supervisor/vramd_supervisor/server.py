@@ -24,7 +24,7 @@ from platformdirs import user_state_dir
 from typing_extensions import assert_never
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
-from vramd_proto.v1.rendezvous import Address
+from vramd_proto.v1.rendezvous import Address, system_runtime_dir
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
 from . import owner
@@ -193,7 +193,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         config.server.untested_engine,
     )
     feed = Feed()
-    notes = DecisionNotes(Journal(_state_folder() / "decisions.sqlite3"))
+    notes = DecisionNotes(Journal(_journal_folder(instance.folder.path) / "decisions.sqlite3"))
 
     def publish(notice: Notice) -> None:
         feed.publish(notice)
@@ -223,6 +223,13 @@ async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
 def _state_folder() -> Path:
     """Where what outlives a supervisor is kept, for this user."""
     return Path(os.environ.get("VRAMD_STATE_DIR") or user_state_dir("vramd", appauthor=False))
+
+
+def _journal_folder(runtime: Path) -> Path:
+    """Where decisions are kept: a supervisor with a runtime folder of its own has them there, not among others'."""
+    if os.environ.get("VRAMD_STATE_DIR") or runtime == system_runtime_dir():
+        return _state_folder()
+    return runtime
 
 
 def _in_words(notice: Notice) -> str:

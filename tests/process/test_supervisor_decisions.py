@@ -71,6 +71,24 @@ def test_decisions_outlive_the_supervisor(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "state").glob("decisions*")] == ["decisions.sqlite3"]
 
 
+def test_a_supervisor_with_a_runtime_folder_of_its_own_has_its_own_decisions(tmp_path: Path) -> None:
+    shared = {
+        "VRAMD_STATE_DIR": "",
+        "XDG_STATE_HOME": str(tmp_path),
+        "LOCALAPPDATA": str(tmp_path),
+        "HOME": str(tmp_path),
+    }
+    with (
+        SupervisorProcess(SMALL + MODELS, environment=shared) as one,
+        SupervisorProcess(SMALL + MODELS, environment=shared) as other,
+    ):
+        one.client().load("two")
+        assert of_kind(one.client(), "two", "load").cause
+        assert other.client().decisions() == ()
+        assert (one.folder.path / "decisions.sqlite3").exists()
+    assert not list(tmp_path.rglob("decisions*"))
+
+
 def test_what_was_decided_in_the_last_moment_is_written_too(tmp_path: Path) -> None:
     kept = {"VRAMD_STATE_DIR": str(tmp_path / "state")}
     with SupervisorProcess(SMALL + MODELS, environment=kept) as supervisor:

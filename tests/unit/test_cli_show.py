@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import vramd
 from vramd.commands import show
 
 TEXT = "12 s ago  evicted for coder: coder lacks 1.2 GiB on gpu0; talker was least-recently used"
@@ -28,3 +29,23 @@ def test_on_a_terminal_no_line_is_wider_and_what_follows_is_set_in(
 def test_in_a_pipe_it_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
     show.line(TEXT, 10)
     assert capsys.readouterr().out == TEXT + "\n"
+
+
+def test_a_receipt_names_what_could_not_be_seen_apart() -> None:
+    seen = vramd.DeviceReceipt("host", 40 << 20, 25 << 20, "its share of memory before the end")
+    unseen = vramd.DeviceReceipt("card", 5 << 30, None, "a virtual device has no bytes")
+    given = vramd.Receipt("a", 1, 7, "left", 0.1, 0.0, (5 << 30) + (40 << 20), 25 << 20, "", (seen, unseen))
+    told = "25.0 MiB came back of 40.0 MiB reserved; 5.0 GiB on card: a virtual device has no bytes"
+    assert show.receipt(given).endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("waits until one of these is idle: a", "waits until one of these is idle: a"),
+        ("reads the weights", "waits: reads the weights"),
+        ("", "waits"),
+    ],
+)
+def test_nobody_waits_twice_in_a_sentence(message: str, words: str) -> None:
+    assert show.waiting_words(vramd.Waiting(0, message, None)) == words

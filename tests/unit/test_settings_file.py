@@ -178,6 +178,12 @@ BAD = {
     ('"15%"', "0.15"): 'vramd.toml:4: server.headroom: expected a size such as "1GiB" or a share',
     ("_s = 5", "_s = 0"): "vramd.toml:5: server.request_deadline_s: must be more than 0, not 0",
     ("[server]", '[server]\nhost = ""'): "vramd.toml:2: server.host: must not be empty",
+    ("[models.slow]", '[models."task:x"]'): 'models.task:x: "task:" stands before a task: call the model otherwise',
+    ("pinned = true", 'tasks = [" "]'): "vramd.toml:24: models.talker.tasks: must not have an empty name",
+    (
+        "[server]",
+        "[scheduling]\nat_most_resident = 1\nkeep_resident = 2\n[server]",
+    ): "vramd.toml:3: scheduling.keep_resident: is more than at_most_resident, 1",
     ("[server]", "[scheduling]\nqueue_total = 0\n[server]"): "vramd.toml:2: scheduling.queue_total: must be 1 to",
 }
 

@@ -280,6 +280,10 @@ def test_a_picture_without_the_library_says_what_to_install(bench: Bench, monkey
         ("duration_s = 60\n[[program]]\ndevice = 'gpu7'\nsize = '1GiB'", "program 1: there is no device gpu7"),
         ("duration_s = 60\n[machine]\nread_per_s = 'fast'", "machine: read_per_s: "),
         ("duration_s = ", "is no valid TOML"),
+        ("duration_s = 60\n" + stream("talker", start_s=50, end_s=20), "end_s: must be later than start_s, 50"),
+        ("duration_s = 60\n" + stream("talker", clients=10**9), "at most 1,000,000 times are simulated"),
+        ("duration_s = 1e10\n" + stream("talker"), "at most 1,000,000 times are simulated"),
+        ("duration_s = 60\n[models.talker]\nload_s = -1", "models: talker: load_s: must be 0 or more"),
     ],
 )
 def test_a_traffic_that_cannot_stand_is_refused_with_the_place(bench: Bench, traffic: str, why: str) -> None:

@@ -231,9 +231,12 @@ def watch(kinds: Iterable[EventKind], after_sequence: int) -> supervisor_pb2.Wat
     """Events wanted; no kinds means all."""
     try:
         wanted = [supervisor_pb2.EventKind.Value(f"EVENT_KIND_{kind.upper()}") for kind in kinds]
-        return supervisor_pb2.WatchEventsRequest(kinds=wanted, after_sequence=after_sequence)
     except ValueError as error:
         raise _invalid("kinds", error) from error
+    try:
+        return supervisor_pb2.WatchEventsRequest(kinds=wanted, after_sequence=after_sequence)
+    except ValueError as error:
+        raise _invalid("after", error) from error
 
 
 def logs(model: str, lines: int, follow: bool) -> supervisor_pb2.TailLogsRequest:

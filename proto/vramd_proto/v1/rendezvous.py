@@ -23,8 +23,12 @@ NONCE_KEY = "vramd-nonce"
 
 def default_runtime_dir() -> Path:
     """The folder of this user's supervisor: `VRAMD_RUNTIME_DIR`, else the system's place for such things."""
-    if chosen := os.environ.get("VRAMD_RUNTIME_DIR"):
-        return Path(chosen)
+    chosen = os.environ.get("VRAMD_RUNTIME_DIR")
+    return Path(chosen) if chosen else system_runtime_dir()
+
+
+def system_runtime_dir() -> Path:
+    """The system's place for the folder, for a user who has chosen none."""
     with warnings.catch_warnings():
         # Without XDG_RUNTIME_DIR, as in containers, the folder is one below /tmp: that is no news to a user of vramd.
         warnings.simplefilter("ignore")

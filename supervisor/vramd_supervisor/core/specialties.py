@@ -8,6 +8,9 @@ from pathlib import PurePath
 from .catalog import Model, ModelFile
 from .closed_form import embeds
 
+TASK_PREFIX = "task:"
+"""Before a task that stands in the place of a model."""
+
 DIALOGUE, CODE, MATH, REASONING = "dialogue", "code", "math", "reasoning"
 WRITING, SUMMARY, TRANSLATION, EMBEDDING = "writing", "summary", "translation", "embedding"
 

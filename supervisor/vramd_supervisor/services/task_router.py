@@ -14,7 +14,7 @@ from ..core.foresight import Foresight, foresee
 from ..core.holders import attainable
 from ..core.line import Priority
 from ..core.placement import UNKNOWN_CONTEXT_TOKENS
-from ..core.specialties import task_of
+from ..core.specialties import TASK_PREFIX, task_of
 from ..core.state import COMING, Entry, ModelState, RequestKind, has_place
 from ..core.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
 from ..loop import Loop
@@ -24,7 +24,6 @@ from .status import incident
 
 log = logging.getLogger(__name__)
 
-PREFIX = "task:"
 PLAN_S = 5.0
 """So long a choice may wait for the plans of candidates; a plan that takes longer is there for the next time."""
 MOST_PLANNED = 4
@@ -59,10 +58,10 @@ class TaskRouter:
         better one is loaded in the background. That begins when the caller next waits, so who asks for his place at
         once has it before. Raises RefusedError.
         """
-        if not model.startswith(PREFIX) or model in self._loop.core.world.entries:
+        if not model.startswith(TASK_PREFIX) or model in self._loop.core.world.entries:
             return model
         asked = options or LoadOptions()
-        task = task_messages.named("model", model.removeprefix(PREFIX))
+        task = task_messages.named("model", model.removeprefix(TASK_PREFIX))
         wish = Wish(task, context_tokens=asked.context_tokens or 0, vectors=vectors)
         if scheduling is not None and scheduling.prefer == load_pb2.PREFER_LIGHT_NOW:
             quick = _accepted(choose(list(self._candidates(asked).values()), replace(wish, light_now=True)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..core.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
 from ..core.device_view import AUTO, HOST
 from ..core.pressure import EASE_SHARE
+from ..core.specialties import TASK_PREFIX
 
 Path = tuple[str, ...]
 Fault = tuple[Path, str]
@@ -92,6 +93,8 @@ def _scheduling(scheduling: SchedulingConfig) -> Iterator[Fault]:
         *_within("keep_resident", scheduling.keep_resident, 0, _LARGEST),
         *_within("at_most_resident", scheduling.at_most_resident, 0, _LARGEST),
     ]
+    if 0 < scheduling.at_most_resident < scheduling.keep_resident:
+        found.append((("keep_resident",), f"is more than at_most_resident, {scheduling.at_most_resident}"))
     return ((("scheduling", *path), text) for path, text in found)
 
 
@@ -121,6 +124,10 @@ def _model(
 ) -> Iterator[Fault]:
     if not model.strip() or len(model) > _LONGEST_ID or not model.isprintable():
         yield (), "a model needs a name of at most 256 printable characters"
+    if model.startswith(TASK_PREFIX):
+        yield (), f'"{TASK_PREFIX}" stands before a task: call the model otherwise'
+    if any(not any(map(str.isalnum, task)) for task in settings.tasks):
+        yield ("tasks",), "must not have an empty name"
     simulated = settings.engine == "simulated"
     for key in sorted(given & (_LLAMA_KEYS if simulated else _SIMULATED_KEYS)):
         other = 'a real model; this one has engine = "simulated"' if simulated else 'engine = "simulated"'

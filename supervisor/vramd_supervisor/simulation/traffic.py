@@ -32,6 +32,10 @@ Count = NewType("Count", int)
 
 
 _READ_PER_S = Size(1 << 30)
+MOST_REQUESTS = 1_000_000
+"""Of a whole traffic: some minutes of work."""
+_SHORTEST_S = 0.05
+"""Of an answer, for the estimate."""
 
 
 class Arrivals(Enum):
@@ -146,9 +150,22 @@ def read_traffic(file: Path) -> Traffic:
         for number, stream in enumerate(traffic.stream, 1):
             if not stream.every_s and stream.arrivals is not Arrivals.CLOSED:
                 raise TrafficError(f"stream: {number}: every_s: may be 0 only where arrivals are closed")
+            if stream.end_s is not None and stream.end_s <= stream.start_s:
+                raise TrafficError(f"stream: {number}: end_s: must be later than start_s, {stream.start_s:g}")
+        if (requests := sum(_requests(stream, traffic.duration_s) for stream in traffic.stream)) > MOST_REQUESTS:
+            raise TrafficError(
+                f"it would ask about {requests:.2g} times, at most {MOST_REQUESTS:,} times are simulated"
+            )
     except TrafficError as error:
         raise TrafficError(f"{file}: {error}") from error
     return traffic
+
+
+def _requests(stream: Stream, duration_s: float) -> float:
+    """About how often it asks at most; a caller who waits for answers asks no more than once in `_SHORTEST_S`."""
+    until_s = duration_s if stream.end_s is None else min(stream.end_s, duration_s)
+    each_s = max(stream.every_s, _SHORTEST_S) if stream.arrivals is Arrivals.CLOSED else stream.every_s
+    return stream.clients * max(1.0, max(0.0, until_s - stream.start_s) / each_s)
 
 
 def _table(kind: type[Table], raw: object) -> Table:
@@ -243,7 +260,13 @@ def _several(kind: type[Table]) -> Callable[[object], tuple[Table, ...]]:
 def _speeds(given: object) -> dict[str, Speed]:
     if not isinstance(given, dict):
         raise TrafficError("expected a table")
-    return {model: _table(Speed, table) for model, table in given.items()}
+    speeds = {}
+    for model, table in given.items():
+        try:
+            speeds[model] = _table(Speed, table)
+        except TrafficError as error:
+            raise TrafficError(f"{model}: {error}") from error
+    return speeds
 
 
 _READERS: Mapping[object, Callable[[object], object]] = {

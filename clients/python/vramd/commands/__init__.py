@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the call failed, 2 wrong usage, 130 Ctrl-C; `serve` has its own.
 """
 
+import errno
 import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -115,6 +116,11 @@ def _telling() -> Iterator[None]:
             click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n", err=True)
         click.echo(f"vramd: {error.format_message()}", err=True)
         raise click.exceptions.Exit(error.exit_code) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo("vramd: there is no space left for what is to be written", err=True)
+        raise click.exceptions.Exit(1) from error
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(INTERRUPTED) from error
 

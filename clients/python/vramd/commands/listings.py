@@ -91,7 +91,7 @@ def _show_resident(resident: Sequence[ResidentModel]) -> None:
             show.size(model.measured_bytes),
             f"{model.in_flight}/{model.parallel}",
             str(model.queued),
-            show.duration(model.last_used_s),
+            "-" if model.in_flight else show.duration(model.last_used_s),
         )
         for model in resident
     ]

@@ -18,6 +18,8 @@ def replay(file: Path, as_json: bool) -> None:
 
     Prints the first difference. Needs no supervisor and loads nothing.
     """
+    if file.exists() and not file.is_file():
+        raise click.BadParameter(f"{file} is no file; write a pipe into one first", param_hint="'FILE'")
     found: dict[str, Any] = ask("replay", "--", str(file))
     difference = found["difference"]
     if as_json:

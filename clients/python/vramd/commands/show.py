@@ -52,7 +52,11 @@ def receipt(given: Receipt) -> str:
     if given.observed_bytes is None:
         back = f"{size(given.expected_bytes)} expected, not observed: {given.reason}"
     else:
-        back = f"{size(given.observed_bytes)} came back of {size(given.expected_bytes)} reserved"
+        unseen = [device for device in given.devices if device.observed_bytes is None and device.expected_bytes]
+        unseen = unseen if len(unseen) < len(given.devices) else []
+        expected_bytes = given.expected_bytes - sum(device.expected_bytes for device in unseen)
+        back = f"{size(given.observed_bytes)} came back of {size(expected_bytes)} reserved"
+        back += "".join(f"; {size(device.expected_bytes)} on {device.id}: {device.reason}" for device in unseen)
     return f"{given.model} is unloaded: pid {given.pid} {given.exit} after {given.exit_s:.2f} s; {back}"
 
 
@@ -146,4 +150,5 @@ def waiting(model: str) -> Iterator[Callable[[Waiting], None] | None]:
 def waiting_words(step: Waiting) -> str:
     """What a request waits for: "waits: 3 ahead; two is DRAINING"."""
     ahead = f"{step.ahead} ahead" if step.ahead else ""
-    return f"waits: {'; '.join(part for part in (ahead, step.message) if part)}".removesuffix(": ")
+    words = "; ".join(part for part in (ahead, step.message) if part)
+    return words if words.startswith("waits") else f"waits: {words}".removesuffix(": ")

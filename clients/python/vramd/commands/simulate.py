@@ -90,7 +90,7 @@ def _timeline(drawn: Mapping[str, Any]) -> Iterator[str]:
     """A line of signs for each model and its loads below, all beside the longest queue."""
     width = max(len(name) for name in ("waiting", *drawn["models"]))
     signs = ", ".join(f"{sign} {meaning}" for sign, meaning in drawn["signs"].items())
-    yield f"each column is {drawn['column_s']:.0f} s: {signs}; below, loads and the most that waited"
+    yield f"each column is {drawn['column_s']:.3g} s: {signs}; below, loads and the most that waited (+: 10 or more)"
     for model, rows in drawn["models"].items():
         yield f"{model:>{width}} |{rows['doing']}|"
         if rows["loads"].strip():
