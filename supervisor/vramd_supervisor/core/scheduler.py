@@ -33,6 +33,8 @@ from .world import World
 
 SPARE_PATIENCE_S = 2.0
 """A process that starts takes a core for some 0.3 s: the next spare waits for a load and its first answer, so long."""
+MOST_UNSORTED = 8
+"""Processes whose standing has changed since somebody looked."""
 
 
 def settle(world: World) -> None:
@@ -43,14 +45,23 @@ def settle(world: World) -> None:
             model = next(iter(world.touched))
             del world.touched[model]
             _settle(world, world.entries[model])
-            sort_anew(world)  # who is no longer among those that stay may leave before somebody is evicted
+            _sort(world)
         if world.room_changed:
             world.room_changed = False
             find_rooms(world)
-            sort_anew(world)
+            _sort(world)
     _keep_spare(world)
     if world.ending and not world.processes:
         world.emit(Exit())
+
+
+def _sort(world: World) -> None:
+    """Who looks at processes has them sorted first; here that is done before so many have gathered that it takes long.
+
+    Where some are kept for being among the last used, at once: who is no longer may leave before somebody is evicted.
+    """
+    if world.config.scheduling.keep_resident or len(world.standings.stale) > MOST_UNSORTED:
+        sort_anew(world)
 
 
 def _settle(world: World, entry: Entry) -> None:
