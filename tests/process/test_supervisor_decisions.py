@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import vramd
 from support.supervisor_process import BOUND_S, CARD, SupervisorProcess, simulated
@@ -69,6 +70,25 @@ def test_decisions_outlive_the_supervisor(tmp_path: Path) -> None:
         assert newest.model == "one"
         assert newest.id > max(decision.id for decision in before)
     assert [file.name for file in (tmp_path / "state").glob("decisions*")] == ["decisions.sqlite3"]
+
+
+def test_a_crash_is_written_down_as_it_was() -> None:
+    with SupervisorProcess(SMALL + MODELS) as supervisor:
+        client = supervisor.client()
+        pid = client.load("one").pid
+        assert pid
+        with supervisor.news() as story:
+            psutil.Process(pid).kill()
+            story.reached("one", "UNLOADED")
+        assert "ended while nothing ran on it: killed by SIGKILL" in of_kind(client, "one", "refuse").cause
+        with client.generate("one", "x", max_tokens=2000) as answer:
+            next(answer)
+            (resident,) = client.resident()
+            assert resident.pid
+            psutil.Process(resident.pid).kill()
+            with pytest.raises(vramd.WorkerCrashed):
+                list(answer)
+        assert "ended in the middle of an answer" in of_kind(client, "one", "refuse").cause
 
 
 def test_a_supervisor_with_a_runtime_folder_of_its_own_has_its_own_decisions(tmp_path: Path) -> None:

@@ -40,12 +40,13 @@ def test_a_receipt_names_what_could_not_be_seen_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "words"),
+    ("ahead", "message", "words"),
     [
-        ("waits until one of these is idle: a", "waits until one of these is idle: a"),
-        ("reads the weights", "waits: reads the weights"),
-        ("", "waits"),
+        (0, "waits until one of these is idle: a", "waits until one of these is idle: a"),
+        (3, "waits until one of these is idle: a", "waits: 3 ahead; until one of these is idle: a"),
+        (0, "reads the weights", "waits: reads the weights"),
+        (0, "", "waits"),
     ],
 )
-def test_nobody_waits_twice_in_a_sentence(message: str, words: str) -> None:
-    assert show.waiting_words(vramd.Waiting(0, message, None)) == words
+def test_nobody_waits_twice_in_a_sentence(ahead: int, message: str, words: str) -> None:
+    assert show.waiting_words(vramd.Waiting(ahead, message, None)) == words

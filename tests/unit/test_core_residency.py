@@ -9,12 +9,15 @@ from support.core_world import MODELS, CoreWorld, plan
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import (
     Load,
+    Refuse,
     Report,
     Thrashing,
 )
 from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.decisions import DecisionKind
-from vramd_supervisor.core.foresight import hindrance
+from vramd_supervisor.core.events import LoadLimitReached
+from vramd_supervisor.core.foresight import foresee, hindrance
+from vramd_supervisor.core.holders import attainable
 from vramd_supervisor.core.placement import Ways
 from vramd_supervisor.core.state import ModelState, RequestKind
 
@@ -112,8 +115,35 @@ def test_what_can_never_be_is_known_before_a_process_is_given_up_for_it() -> Non
     too_large = hindrance(core, core.entries["small"], Ways((plan({"card": 9}),)))
     assert too_large
     assert too_large.reason is Reason.MODEL_TOO_LARGE
-    world.pin("small", True)
-    assert hindrance(core, core.entries["small"], Ways((plan({"card": 8}),))) is None, "its own bytes come back"
+
+
+def test_a_pinned_model_is_planned_for_anew_with_its_own_bytes() -> None:
+    world = world_of()
+    use(world, "middle")
+    world.pin("middle", True)
+    core = world.core.world
+    entry = core.entries["middle"]
+    assert attainable(core)["card"] == 4
+    assert attainable(core, entry)["card"] == 8
+    seen = foresee(core, entry, Ways((plan({"card": 7}),)))
+    assert (seen.fits, [victim.model for victim in seen.victims]) == (True, ["middle"])
+    assert not foresee(core, core.entries["large"], Ways((plan({"card": 7}),))).fits, "others have no right to them"
+
+
+def test_a_load_of_a_sacrificial_model_that_takes_too_long_is_not_tried_again() -> None:
+    models = three()
+    models["b"] = replace(models["b"], sacrificial=True)
+    world = world_of(models)
+    for name in ("a", "b"):
+        world.request(name)
+        while not isinstance(world.errands[0], Load):
+            world.run_errand()
+        load = world.errands.pop(0)
+        assert isinstance(load, Load)
+        world.tell(LoadLimitReached(world.now_s, load.incarnation))
+        (why,) = [action.refusal for action in world.actions if isinstance(action, Refuse)]
+        assert (why.reason, why.retry) == (Reason.LOAD_TIMEOUT, name == "a")
+        world.wait(0.0)
 
 
 def test_a_hold_keeps_a_model_warm_until_its_caller_leaves() -> None:

@@ -289,6 +289,8 @@ def test_a_model_for_embeddings_does_not_talk() -> None:
 def test_one_that_talks_embeds_nothing() -> None:
     assert chosen(Wish("embedding"), loaded(GENERAL), Candidate(VECTORS)).model == "reader"
     assert chosen(Wish("code", vectors=True), loaded(CODER), Candidate(VECTORS)).model == "reader"
+    others = loaded(replace(VECTORS, id="z-reader"))
+    assert chosen(Wish("code", vectors=True), others, Candidate(VECTORS)).model == "reader", "always the same one"
     refused = choose([loaded(GENERAL)], Wish("embedding"))
     assert isinstance(refused, Refusal)
     assert "it gives text, and no embeddings" in refused.message

@@ -71,15 +71,17 @@ def find_rooms(world: World) -> None:
             world.room_changed = changed  # it leaves no more to the others, who are asked in this round anyway
 
 
-def find_now(world: World, wish: Wish) -> Decision:
+def find_now(world: World, wish: Wish, anew: Entry | None = None) -> Decision:
     """Finds room for a wish. Three things beside that make a load wait, and never have it refused for want of memory.
 
     1. A device whose headroom others need takes no load: there is another way, or it waits for the device to reopen.
        Idle models go for it meanwhile, so that this comes sooner.
     2. What fits beside what others take now, but not beside the most that they took within the last minute, waits.
     3. Models that may not be there beside it have to go first.
+
+    The process of `anew` may be ended for it, pinned or not.
     """
-    held = holders(world, for_load=wish.is_load)
+    held = holders(world, for_load=wish.is_load, anew=anew)
     decision = find_room(wish, world.ledger, held)
     if not wish.is_load or (isinstance(decision, Refusal) and decision.reason is Reason.MODEL_TOO_LARGE):
         return decision
@@ -268,12 +270,14 @@ def _spared_idle(
     wanted, own = world.entries.get(name), world.owners[one.incarnation].model
     if missing_bytes and not any(one.held_bytes.get(device) for device in missing_bytes):
         return f"holds nothing on {', '.join(missing_bytes)}"
-    if not missing_bytes and wanted and wanted.model.group and own.group != wanted.model.group:
-        return f"is not of the group {wanted.model.group!r}"
-    ranks = [world.standings.places[i].candidate.rank for i in chosen]
-    if not own.sacrificial and any(not rank.lasting for rank in ranks):
+    models = [world.owners[i] for i in chosen if i in world.owners]
+    group = wanted.model.group if wanted else ""
+    if not missing_bytes and group and all(model.model.group == group for model in models):
+        return f"is not of the group {group!r}"
+    if models and not own.sacrificial and all(model.model.sacrificial for model in models):
         return "is not sacrificial"
-    return "was used later" if one.rank > max(ranks) else "was not needed: what goes suffices without it"
+    last = max(world.standings.places[i].candidate.rank for i in chosen)
+    return "was used later" if one.rank > last else "was not needed: what goes suffices without it"
 
 
 def _begin(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:

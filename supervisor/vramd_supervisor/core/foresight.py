@@ -46,7 +46,7 @@ class Foresight:
 def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
     """Asks the rules that a load would be put to. A model that is loaded already counts as one of the victims."""
     wish = Wish(entry.model.id, [plan.quote.needs for plan in ways.plans])
-    decision = find_now(world, wish)
+    decision = find_now(world, wish, anew=entry)
     victims: tuple[Victim, ...] = ()
     match decision:
         case Begin(way):
@@ -65,14 +65,14 @@ def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
         differences = entry.current.plan.settings.differences(plan.settings.again(0.0))
         message = f"it is loaded with other settings: {differences}; `vramd load --reload` gives it these"
         if not differences:
-            message = "it is loaded like this: a load answers at once"
+            fits, message = True, "it is loaded like this: a load answers at once"
     nearest = () if fits else ways.nearest
     return Foresight(plan, fits, victims, message, _expected_load_s(world, entry, plan), nearest)
 
 
 def hindrance(world: World, entry: Entry, ways: Ways) -> Refusal | None:
     """Why a load could never have its room, whoever goes for it; None if it could."""
-    decision = find_now(world, Wish(entry.model.id, [plan.quote.needs for plan in ways.plans]))
+    decision = find_now(world, Wish(entry.model.id, [plan.quote.needs for plan in ways.plans]), anew=entry)
     if not isinstance(decision, Refusal) or decision.reason is not Reason.MODEL_TOO_LARGE:
         return None
     return with_nearest(decision, ways.nearest)

@@ -2,18 +2,19 @@
 
 import math
 
-from .policy import Candidate, Rank, freed
+from .policy import Candidate, Crowd, Rank, freed
 from .room import Holders
 from .standings import RESIDENTS, Place, Standing, Standings
 from .state import COMING, Entry, Incarnation, ModelState, is_kept
 from .world import World
 
 
-def holders(world: World, *, for_load: bool) -> Holders:
+def holders(world: World, *, for_load: bool, anew: Entry | None = None) -> Holders:
     """Everybody, seen from a load, or from a need of others.
 
     A load takes the spare; for others it is in the way. Of models, `keep_resident` stay whatever others need; a load
-    puts a new one in their place. Reservations are named only: nobody may end one for somebody else.
+    puts a new one in their place. Reservations are named only: nobody may end one for somebody else. The process of
+    `anew`, which is to get a new one, may be ended, pinned or not.
     """
     crowds = standings(world).crowds
     draining = (crowds[Standing.DRAINING],)
@@ -22,8 +23,13 @@ def holders(world: World, *, for_load: bool) -> Holders:
     idle, busy = crowds[Standing.IDLE], crowds[Standing.BUSY]
     if not for_load:
         return Holders((*spare, idle), (busy,), coming, going, draining, (), world.name_of, world.bond_of)
-    idle_and_residents = (idle, crowds[Standing.IDLE_RESIDENT])
+    idle_and_residents: tuple[Crowd, ...] = (idle, crowds[Standing.IDLE_RESIDENT])
     busy_and_residents = (busy, crowds[Standing.BUSY_RESIDENT])
+    place = world.standings.places.get(anew.current.id) if anew and anew.current else None
+    if place and place.standing in {Standing.KEPT, Standing.COMING_KEPT}:
+        own = Crowd()
+        own.add(place.candidate)
+        idle_and_residents = (*idle_and_residents, own)
     return Holders(idle_and_residents, busy_and_residents, coming, going, draining, spare, world.name_of, world.bond_of)
 
 
@@ -61,7 +67,7 @@ def place_of(world: World, incarnation: Incarnation) -> Place:
     owner, held = world.owners.get(incarnation.id), world.ledger.rows[incarnation.id]
     if owner is None:
         standing = Standing.SPARE if incarnation is world.spare and not incarnation.exited else Standing.ENDING
-        rank = Rank(busy=False, lasting=True, since_s=-math.inf, reload_s=0.0, incarnation=incarnation.id)
+        rank = Rank(busy=False, lasting=False, since_s=-math.inf, reload_s=0.0, incarnation=incarnation.id)
         return Place(standing, Candidate(rank, held), "", awaited=False)
     standing = _standing(world, owner, incarnation)
     idle = standing is Standing.IDLE or standing is Standing.IDLE_RESIDENT
@@ -96,8 +102,8 @@ def is_idle(entry: Entry) -> bool:
     return entry.state is ModelState.READY and current is not None and not current.in_flight and not entry.queue
 
 
-def attainable(world: World) -> dict[str, int]:
-    """Bytes of each device that a load could have once all that may be ended is gone."""
-    held = holders(world, for_load=True)
+def attainable(world: World, anew: Entry | None = None) -> dict[str, int]:
+    """Bytes of each device that a load could have once all that may be ended is gone, and the process of `anew`."""
+    held = holders(world, for_load=True, anew=anew)
     free = {device: world.ledger.free_bytes(device) for device in world.ledger.accounts}
     return freed(free, (*held.own, *held.going, *held.coming, *held.idle, *held.busy))

@@ -80,7 +80,7 @@ def ready(world: World, event: WorkerReady) -> None:
         assert entry.current.plan is not None
         settings = entry.current.plan.settings
         if settings in entry.taken or entry.model.sacrificial:
-            why = too_much(entry, overrun)
+            why = _final(entry, too_much(entry, overrun))
             world.record_refusal(entry.model.id, why)
             world.refuse_queue(entry, why)
         entry.taken[settings] = overrun.needs
@@ -123,7 +123,7 @@ def load_refused(world: World, event: LoadRefused) -> None:
         return
     entry.ran_out = False
     world.record_refusal(entry.model.id, event.refusal)
-    world.refuse_queue(entry, event.refusal)
+    world.refuse_queue(entry, _final(entry, event.refusal))
     stop(world, entry.current, event.refusal.message)
 
 
@@ -133,7 +133,7 @@ def load_limit_reached(world: World, event: LoadLimitReached) -> None:
     if entry and entry.current and entry.state in COMING:
         model, limit_s = entry.model.id, world.config.server.load_deadline_s
         text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
-        why = refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}")
+        why = _final(entry, refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}"))
         world.record_refusal(model, why)
         world.refuse_queue(entry, why)
         stop(world, entry.current, "the load took too long")
@@ -185,7 +185,9 @@ def exited(world: World, event: WorkerExited) -> None:
             world.spare_wanted = False
         return
     if not incarnation.stopping:
-        world.record_refusal(entry.model.id, _crashed(entry, incarnation, event.exit, streaming=False))
+        served = [world.requests[one].state is RequestState.STREAMING for one in incarnation.in_flight]
+        idle = not served and entry.state not in COMING
+        world.record_refusal(entry.model.id, _crashed(entry, incarnation, event.exit, streaming=any(served), idle=idle))
     for request_id in sorted(incarnation.in_flight):
         request = world.requests[request_id]
         streaming = request.state is RequestState.STREAMING
@@ -193,19 +195,25 @@ def exited(world: World, event: WorkerExited) -> None:
     if entry.state in COMING:
         world.refuse_queue(entry, _crashed(entry, incarnation, event.exit, streaming=False))
     for hold in list(entry.holds.values()) if entry.model.sacrificial and not incarnation.stopping else ():
-        world.refuse(hold, _crashed(entry, incarnation, event.exit, streaming=False))
+        world.refuse(hold, _crashed(entry, incarnation, event.exit, streaming=False, idle=True))
     cause = "its process was ended" if incarnation.stopping else f"its process died: {event.exit}"
     world.move(entry, ModelState.UNLOADED, cause)
     entry.current = None
     world.hold_again(entry, cause)
 
 
-def _crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool) -> Refusal:
+def _final(entry: Entry, why: Refusal) -> Refusal:
+    """What fails a sacrificial model is not to be tried again."""
+    return replace(why, retry=why.retry and not entry.model.sacrificial)
+
+
+def _crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool, idle: bool = False) -> Refusal:
     model = entry.model.id
     reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
     when = "in the middle of an answer" if streaming else "before it had answered"
+    when = "while nothing ran on it" if idle else when
     text = f"the process of {model} (pid {incarnation.pid}) ended {when}: {how}; `vramd logs {model}` says more"
-    return replace(refusal(reason, text, model=model, exit=how), retry=not entry.model.sacrificial)
+    return _final(entry, refusal(reason, text, model=model, exit=how))
 
 
 def released(world: World, event: MemoryReleased) -> None:

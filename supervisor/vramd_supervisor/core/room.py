@@ -1,6 +1,6 @@
 """Where there is room for a load or a reservation, or how it can be made. Pure; only decides."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from itertools import chain, islice
@@ -10,7 +10,7 @@ from vramd_proto.v1.reasons import Reason
 
 from .errors import Refusal, in_words, refusal
 from .ledger import Ledger
-from .policy import Crowd, freed, victims
+from .policy import Candidate, Crowd, freed, victims
 from .quote import Plan
 
 
@@ -107,7 +107,7 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             return Begin(place)  # 2a
         short = _missing(way, soon)
         if not short:
-            return Wait(missing, _awaited(holders), place)  # 2b
+            return Wait(missing, _awaited(missing, holders), place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
             return Evict(picked, missing, place)  # 2c
     busy = (*holders.busy, *holders.coming)
@@ -115,11 +115,13 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
     for place, way in feasible:  # 3
         if not _missing(way, at_most):
             drain = victims((*holders.idle, *holders.busy), _missing(way, soon)) or ()
-            message = f"waits until one of these is idle: {_names(busy, holders)}"
+            names = _names(chain.from_iterable(busy), sum(map(len, busy)), holders)
+            message = f"waits until one of these is idle: {names}"
             return Wait(_missing(way, free), message, place, drain)
     place, way = feasible[0]
     if any(holders.going):  # 4
-        return Wait(_missing(way, free), _awaited(holders), place)
+        missing = _missing(way, free)
+        return Wait(missing, _awaited(missing, holders), place)
     return _exhausted(wish, way, ledger, holders, next(iter(_missing(way, free))))  # 5
 
 
@@ -150,18 +152,18 @@ def _too_large(wish: Wish, ledger: Ledger) -> Refusal:
     return refusal(Reason.MODEL_TOO_LARGE, text, model=wish.name, **numbers)
 
 
-def _awaited(holders: Holders) -> str:
+def _awaited(missing: Mapping[str, int], holders: Holders) -> str:
     """What a wish waits for that needs nobody else to go."""
-    if any(holders.draining):
-        return f"waits until these have ended what they do: {_names(holders.draining, holders)}"
+    working = [one for crowd in holders.draining for device in missing for one in crowd.in_order(device)]
+    if working:
+        return f"waits until these have ended what they do: {_names(working, len(working), holders)}"
     return "waits until the memory of an ended process is back"
 
 
-def _names(crowds: Sequence[Crowd], holders: Holders) -> str:
-    rows = (one.incarnation for one in chain.from_iterable(crowds))
-    named = sorted(holders.name_of(row) for row in islice(rows, MOST_NAMED))
-    others = sum(map(len, crowds)) - len(named)
-    return ", ".join(named) + (f" and {others} more" if others else "")
+def _names(some: Iterable[Candidate], count: int, holders: Holders) -> str:
+    """The first of so many."""
+    named = sorted({holders.name_of(one.incarnation) for one in islice(some, MOST_NAMED)})
+    return ", ".join(named) + (f" and {count - MOST_NAMED} more" if count > MOST_NAMED else "")
 
 
 def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Holders, device: str) -> Refusal:

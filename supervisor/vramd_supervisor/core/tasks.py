@@ -140,7 +140,7 @@ def choose(candidates: Sequence[Candidate], wish: Wish) -> Choice | Refusal:
         why = "; ".join(f"{one.name}: {one.hindrance}" for one in ranked[:5]) or "vramd knows no model"
         return refusal(Reason.MODEL_NOT_FOUND, f"no model serves {task!r}: {why}", model=f"task:{task}")
     chosen = best = able[0]
-    if wish.light_now and task != EMBEDDING and not _is_there(best):
+    if wish.light_now and not (wish.vectors or task == EMBEDDING) and not _is_there(best):
         ready = (one for one in able if _is_there(one) and one.suits >= SUITABLE)
         chosen = min(ready, key=lambda one: (one.candidate.readiness is Readiness.BUSY, -one.score), default=best)
     if chosen is not best:
@@ -179,7 +179,7 @@ class _Weighed:
         self.suits = good_at.suits(task)
         self.hindrance = candidate.hindrance or self._unable(good_at, task, wish)
         # Vectors of different models cannot be compared: the same one has to be chosen each time.
-        steady = task == EMBEDDING
+        steady = wish.vectors or task == EMBEDDING
         fit = 1.0 if steady and candidate.fit is not Fit.NOT else candidate.fit.value
         ready = 0.0 if steady else candidate.readiness.value
         self.points = {

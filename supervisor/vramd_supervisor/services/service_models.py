@@ -127,7 +127,7 @@ class ModelService(ModelServiceServicer):
 
     async def _ways(self, entry: Entry, options: LoadOptions) -> Ways:
         """How a model could be loaded. Raises RefusedError."""
-        ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world))
+        ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world, entry))
         if isinstance(ways, Refusal):
             raise RefusedError(ways)
         return ways

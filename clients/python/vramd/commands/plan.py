@@ -159,7 +159,7 @@ def _verdict(found: Plan) -> str:
         for need in found.quote.devices
     )
     gone = ", ".join(map(_name, found.victims))
-    if found.message and not gone and any(need.total_bytes > free.get(need.id, 0) for need in found.quote.devices):
+    if found.message.startswith("waits"):
         return f"{found.model} will fit on {places}"
     return f"{found.model} fits on {places}{f', once {gone} is gone' if gone else ''}"
 

@@ -150,5 +150,7 @@ def waiting(model: str) -> Iterator[Callable[[Waiting], None] | None]:
 def waiting_words(step: Waiting) -> str:
     """What a request waits for: "waits: 3 ahead; two is DRAINING"."""
     ahead = f"{step.ahead} ahead" if step.ahead else ""
-    words = "; ".join(part for part in (ahead, step.message) if part)
-    return words if words.startswith("waits") else f"waits: {words}".removesuffix(": ")
+    if not ahead and step.message.startswith("waits "):
+        return step.message
+    words = "; ".join(part for part in (ahead, step.message.removeprefix("waits ")) if part)
+    return f"waits: {words}".removesuffix(": ")
