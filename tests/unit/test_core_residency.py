@@ -172,6 +172,23 @@ def test_a_held_model_comes_back_after_a_crash() -> None:
     assert hold in world.open_requests
 
 
+def test_a_held_model_comes_back_with_the_settings_of_its_holder_although_others_wait() -> None:
+    world = world_of()
+    hold = world.request("middle", RequestKind.HOLD, context_tokens=1024)
+    world.wait(0.0)
+    running = [world.request("middle") for _ in range(3)]
+    world.wait(0.0)
+    assert len(world.granted) == 2
+    world.crash(*world.alive)
+    world.wait(0.0)
+    assert hold in world.open_requests
+    current = world.core.world.entries["middle"].current
+    assert current
+    assert current.plan
+    assert current.plan.settings.context_tokens == 1024
+    assert running[2] in world.granted
+
+
 def test_a_sacrificial_one_does_not_and_its_holder_hears_of_the_crash() -> None:
     models = three()
     models["b"] = replace(models["b"], sacrificial=True)

@@ -42,8 +42,8 @@ def standings(world: World) -> Standings:
 def sort_anew(world: World) -> None:
     """Puts those processes where they belong that have changed since the last time.
 
-    One that stayed for being among the last used, and no longer is, is thought about: it may have to leave. Others than
-    loads may have one that is among them no longer, and must leave the one that now is.
+    One that stayed for being among the last used, and no longer is, is thought about: it may have to leave. A
+    reservation may have one that is among them no longer, and must leave the one that now is; to loads it is all one.
     """
     known = world.standings
     while known.stale:
@@ -57,7 +57,7 @@ def sort_anew(world: World) -> None:
         known.put(after)
         was_resident = before is not None and before.standing in RESIDENTS
         if was_resident != (after.standing in RESIDENTS):
-            world.room_changed = True
+            world.room_changed = world.room_changed or bool(world.announcing)
             if owner and was_resident:
                 world.touch(owner)
 

@@ -251,12 +251,17 @@ class World:
         self.touch(entry)
 
     def hold_again(self, entry: Entry, cause: str) -> None:
-        """Callers that keep a model warm want it back once its process is gone, if not by their own wish."""
+        """Callers that keep a model warm want it back once its process is gone, if not by their own wish.
+
+        They stand before all others, so that it comes back with the settings that they have it with.
+        """
         holds, entry.holds = entry.holds, {}
         for request in holds.values():
             request.state = RequestState.QUEUED
             self.emit(Report(request.id, entry.state, None, cause))
             self.enqueue(entry, request)
+            entry.queue.remove(request.id)
+            entry.queue.add_ahead(request)
 
     def leave_queue(self, request: Request) -> None:
         """Takes a request out of its queue, if it is in there."""
