@@ -20,11 +20,10 @@ import grpc
 import psutil
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from platformdirs import user_state_dir
 from typing_extensions import assert_never
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
-from vramd_proto.v1.rendezvous import Address, system_runtime_dir
+from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
 from . import owner
@@ -51,6 +50,7 @@ from .devices.sampler import Sampler, first_account
 from .files.folders import Folders
 from .files.journal import Journal
 from .files.memory_book import MemoryBook
+from .files.state_folder import journal_folder, state_folder
 from .instance import Instance
 from .loop import Loop
 from .services.decision_notes import DecisionNotes
@@ -179,7 +179,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
     quotes = Quotes(quoter, instance.folder.path / "skeletons", devices)
     threads = default_threads(psutil.cpu_count(logical=False), cores)
     planning = Planning(loop, devices, threads, quotes)
-    teacher = Teacher(MemoryBook(_state_folder() / "memory.sqlite3"), quotes)
+    teacher = Teacher(MemoryBook(state_folder() / "memory.sqlite3"), quotes)
     await teacher.begin()
     workers = Workers(
         loop,
@@ -193,7 +193,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         config.server.untested_engine,
     )
     feed = Feed()
-    notes = DecisionNotes(Journal(_journal_folder(instance.folder.path) / "decisions.sqlite3"))
+    notes = DecisionNotes(Journal(journal_folder(instance.folder.path) / "decisions.sqlite3"))
 
     def publish(notice: Notice) -> None:
         feed.publish(notice)
@@ -218,18 +218,6 @@ async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
     except (QuoterError, FuturesTimeoutError) as error:
         log.warning("llama.cpp does not tell of its devices: %s", error)
         return devices
-
-
-def _state_folder() -> Path:
-    """Where what outlives a supervisor is kept, for this user."""
-    return Path(os.environ.get("VRAMD_STATE_DIR") or user_state_dir("vramd", appauthor=False))
-
-
-def _journal_folder(runtime: Path) -> Path:
-    """Where decisions are kept: a supervisor with a runtime folder of its own has them there, not among others'."""
-    if os.environ.get("VRAMD_STATE_DIR") or runtime == system_runtime_dir():
-        return _state_folder()
-    return runtime
 
 
 def _in_words(notice: Notice) -> str:

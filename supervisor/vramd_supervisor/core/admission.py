@@ -22,7 +22,7 @@ from .lobby import Waiting
 from .policy import Candidate, freed, victims
 from .pressure import OTHERS, WINDOW_S
 from .quote import Plan
-from .room import MOST_NAMED, Begin, Decision, Evict, Holders, Wait, Wish, find_room, with_nearest
+from .room import MOST_NAMED, Begin, Decision, Evict, Holders, Wait, Wish, find_room, lacking, with_nearest
 from .standings import Standing
 from .state import Announcement, Entry, ModelState, is_kept
 from .world import World
@@ -113,7 +113,7 @@ def _until_steady(world: World, wish: Wish, held: Holders, decision: Begin | Evi
     # Nobody is sent away for a room that would not be used yet.
     gone = (*held.own, *held.going) if leaving else held.own
     free = freed({d: ledger.steady_free_bytes(d) + ledger.held_bytes(leaving, d) for d in way}, gone)
-    missing = {device: need - free[device] for device, need in way.items() if need > free[device]}
+    missing = lacking(way, free)
     words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
     return Wait(missing, words, decision.way) if missing else None
 

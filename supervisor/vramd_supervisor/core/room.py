@@ -95,17 +95,17 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
     5. Pinned models, reservations or other programs hold the rest: refuse, naming them.
     """
     budgets = {device: account.budget_bytes for device, account in ledger.accounts.items()}
-    feasible = [(place, way) for place, way in enumerate(wish.ways) if not _missing(way, budgets)]
+    feasible = [(place, way) for place, way in enumerate(wish.ways) if not lacking(way, budgets)]
     if not feasible:  # 1
         return _too_large(wish, ledger)
     devices = {device for _, way in feasible for device in way}
     free = freed({device: ledger.free_bytes(device) for device in devices}, holders.own)
     soon = freed(free, holders.going)
     for place, way in feasible:  # 2
-        missing = _missing(way, free)
+        missing = lacking(way, free)
         if not missing:
             return Begin(place)  # 2a
-        short = _missing(way, soon)
+        short = lacking(way, soon)
         if not short:
             return Wait(missing, _awaited(missing, holders), place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
@@ -113,16 +113,16 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
     busy = (*holders.busy, *holders.coming)
     at_most = freed(soon, (*holders.idle, *busy))
     for place, way in feasible:  # 3
-        if not _missing(way, at_most):
-            drain = victims((*holders.idle, *holders.busy), _missing(way, soon)) or ()
+        if not lacking(way, at_most):
+            drain = victims((*holders.idle, *holders.busy), lacking(way, soon)) or ()
             names = _names(chain.from_iterable(busy), sum(map(len, busy)), holders)
             message = f"waits until one of these is idle: {names}"
-            return Wait(_missing(way, free), message, place, drain)
+            return Wait(lacking(way, free), message, place, drain)
     place, way = feasible[0]
     if any(holders.going):  # 4
-        missing = _missing(way, free)
+        missing = lacking(way, free)
         return Wait(missing, _awaited(missing, holders), place)
-    return _exhausted(wish, way, ledger, holders, next(iter(_missing(way, free))))  # 5
+    return _exhausted(wish, way, ledger, holders, next(iter(lacking(way, free))))  # 5
 
 
 def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
@@ -133,7 +133,7 @@ def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
     return replace(why, message=f"{why.message}; what would fit: {ways}")
 
 
-def _missing(way: Mapping[str, int], free: Mapping[str, int]) -> dict[str, int]:
+def lacking(way: Mapping[str, int], free: Mapping[str, int]) -> dict[str, int]:
     """Bytes per device that the way lacks."""
     return {device: need - free[device] for device, need in way.items() if need > free[device]}
 
