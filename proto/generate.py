@@ -1,59 +1,91 @@
-"""Makes the Python code of the .proto files; `--check` says whether the code at hand was made from them.
+"""Makes the Python code of the .proto files; `--check` says whether the code at hand is what was made of them.
 
-Making needs the extra `proto` (grpcio-tools, mypy-protobuf); checking needs nothing, because every generated file
-names in its first line the digest of all .proto files together. The generator's version is a floor for every importer:
-hence the pin.
+The .proto files lie where their package says: `vramd/v1` is public, `vramd/internal/v1` is not. Their Python modules
+go into the package `vramd_proto`, as `vramd` is the SDK. Making needs the extra `proto` (grpcio-tools, mypy-protobuf);
+checking needs nothing: `generated.digest` has the digests of the .proto files and of what was made of them. The
+generator's version is a floor for every importer: hence the pin.
 """
 
 import hashlib
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent
-PROTOS = sorted(ROOT.glob("vramd_proto/v1/*.proto"))
+PROTOS = sorted((ROOT / "vramd").rglob("*.proto"))
+PACKAGE = ROOT / "vramd_proto"
 KINDS = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 GRPC_TOOLS = "1.76.0"
+DIGEST = ROOT / "generated.digest"
+
+# Where generated code names a module of the contract: an import, or the module that its classes belong to.
+_MODULE = re.compile(
+    r"^(from |import |.*BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')vramd\.(?=v1|internal)", re.MULTILINE
+)
 
 
-def header() -> str:
-    """The first line of each generated file."""
-    digest = hashlib.sha256()
-    for proto in PROTOS:
-        digest.update(proto.name.encode() + b"\0" + proto.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return f"# Made by proto/generate.py with grpcio-tools {GRPC_TOOLS}; .proto digest {digest.hexdigest()}\n"
+def digest(paths: list[Path]) -> str:
+    """Of the names and texts of these files, whatever their line breaks."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(
+            path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0"
+        )
+    return total.hexdigest()
 
 
 def generated() -> list[Path]:
-    return [proto.with_name(proto.stem + kind) for proto in PROTOS for kind in KINDS]
+    """Every file that is to be there."""
+    homes = [(PACKAGE / proto.relative_to(ROOT / "vramd")) for proto in PROTOS]
+    return [home.with_name(home.stem + kind) for home in homes for kind in KINDS]
 
 
-def stale() -> list[Path]:
-    """Generated files that are missing, left over, or made from other .proto files."""
-    expected = header()
-    wrong = [path for path in generated() if not path.exists() or not path.read_text("utf-8").startswith(expected)]
-    return wrong + sorted(set(ROOT.glob("vramd_proto/v1/*_pb2*.py*")) - set(generated()))
+def present() -> list[Path]:
+    """Every generated file that is there."""
+    return sorted(PACKAGE.rglob("*_pb2*.py*"))
+
+
+def facts() -> str:
+    """What the digest file has to say."""
+    return f"grpcio-tools {GRPC_TOOLS}\nproto {digest(PROTOS)}\npython {digest(sorted(generated()))}\n"
+
+
+def problem() -> str:
+    """Why the generated code is not what the .proto files give; empty if it is."""
+    missing, left = set(generated()) - set(present()), set(present()) - set(generated())
+    if missing or left:
+        names = ", ".join(sorted(path.name for path in missing | left))
+        return f"missing or left over: {names}"
+    if not DIGEST.exists() or DIGEST.read_text("utf-8") != facts():
+        return "the .proto files or what was made of them have changed"
+    return ""
 
 
 def generate() -> None:
+    """Makes all files anew."""
     from grpc_tools import protoc
 
     if version("grpcio-tools") != GRPC_TOOLS:
         sys.exit(
             f"grpcio-tools {version('grpcio-tools')} is installed, {GRPC_TOOLS} is needed: pip install -e '.[proto]'"
         )
+    for path in present():
+        path.unlink()
+    made = ROOT / "vramd"
     outputs = [f"--{kind}_out={ROOT}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    names = [str(proto.relative_to(ROOT)) for proto in PROTOS]
+    names = [proto.relative_to(ROOT).as_posix() for proto in PROTOS]
     if protoc.main(["protoc", f"-I{ROOT}", *outputs, *names]):
         sys.exit("protoc failed")
-    for path in generated():
-        path.write_text(header() + path.read_text("utf-8"), "utf-8", newline="\n")
+    for path in sorted(made.rglob("*_pb2*.py*")):
+        home = PACKAGE / path.relative_to(made)
+        home.write_text(_MODULE.sub(r"\1vramd_proto.", path.read_text("utf-8")), "utf-8", newline="\n")
+        path.unlink()
+    DIGEST.write_text(facts(), "utf-8", newline="\n")
 
 
 if __name__ == "__main__":
     if "--check" not in sys.argv[1:]:
-        for leftover in set(stale()) - set(generated()):
-            leftover.unlink()
         generate()
-    if wrong := stale():
-        sys.exit(f"out of date: {', '.join(path.name for path in wrong)}; run: python proto/generate.py")
+    if wrong := problem():
+        sys.exit(f"the generated code is out of date ({wrong}); run: python proto/generate.py")

@@ -16,7 +16,7 @@ from support.quote_desk import KINDS, MIB, Desk, desk
 from support.quoter_process import Quoter
 from support.virtual_gpu import Card, build
 from support.worker_process import WorkerProcess
-from vramd_proto.v1 import worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
 from vramd_supervisor.core.catalog import LoadOptions, Settings
 from vramd_supervisor.core.device_view import HOST
 from vramd_supervisor.core.quote import DeviceBytes

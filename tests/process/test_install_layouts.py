@@ -106,7 +106,8 @@ def test_the_wheel_has_the_packages_and_nothing_else(built: Path) -> None:
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == set(PACKAGES)
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
-    assert "vramd_proto/v1/inference.proto" in names
+    protos = {"inference", "load", "model", "supervisor"}
+    assert {name for name in names if name.endswith(".proto")} == {f"vramd/v1/{proto}.proto" for proto in protos}
     assert not [name for name in names if "test" in name or "generate" in name or "__pycache__" in name]
 
 

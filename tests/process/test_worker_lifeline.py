@@ -12,7 +12,7 @@ import grpc
 import pytest
 from support import worker_parent
 from support.worker_process import BOUND_S, WorkerProcess, error_info
-from vramd_proto.v1 import worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
 
 WITHIN_S = 1.0
 """After its parent's death a worker may live so long."""

@@ -6,7 +6,8 @@ import grpc
 import psutil
 import pytest
 from support.worker_process import BOUND_S, WorkerProcess, error_info
-from vramd_proto.v1 import inference_pb2, worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
+from vramd_proto.v1 import inference_pb2
 from vramd_worker.simulated import Manner
 
 GONE = grpc.StatusCode.UNAVAILABLE

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from support.worker_process import WorkerProcess
-from vramd_proto.v1 import worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
 
 
 def main() -> None:

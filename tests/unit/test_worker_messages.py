@@ -1,7 +1,8 @@
 """Requests become the engine's values, and errors become statuses within their bounds."""
 
 import pytest
-from vramd_proto.v1 import inference_pb2, worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
+from vramd_proto.v1 import inference_pb2
 from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.statuses import unpack
 from vramd_worker import translate

@@ -9,7 +9,7 @@ const [runtimeDir, protoDir] = process.argv.slice(2);
 const { address } = JSON.parse(fs.readFileSync(path.join(runtimeDir, "supervisor.json"), "utf8"));
 const token = fs.readFileSync(path.join(runtimeDir, "token"), "utf8").trim();
 
-const files = ["inference", "model", "supervisor"].map((name) => `vramd_proto/v1/${name}.proto`);
+const files = ["inference", "model", "supervisor"].map((name) => `vramd/v1/${name}.proto`);
 const definition = loader.loadSync(files, { includeDirs: [protoDir], keepCase: true, enums: String });
 const { v1 } = grpc.loadPackageDefinition(definition).vramd;
 const credentials = grpc.credentials.createInsecure();

@@ -52,12 +52,11 @@ def test_the_generated_code_is_fresh(copy: Path) -> None:
 
 
 def test_a_changed_proto_is_noticed(copy: Path) -> None:
-    model = copy / "vramd_proto" / "v1" / "model.proto"
+    model = copy / "vramd" / "v1" / "model.proto"
     model.write_text(model.read_text("utf-8").replace("bool pinned = 11;", "bool nailed = 11;"), "utf-8")
     done = check(copy)
     assert done.returncode == 1
     assert "out of date" in done.stderr
-    assert "model_pb2.py" in done.stderr
     assert "generate.py" in done.stderr
 
 
@@ -67,11 +66,27 @@ def test_a_missing_file_and_a_left_over_one_are_noticed(copy: Path) -> None:
     (folder / "gone_pb2.py").write_text("")
     done = check(copy)
     assert done.returncode == 1
-    assert "load_pb2.pyi, gone_pb2.py" in done.stderr
+    assert "gone_pb2.py, load_pb2.pyi" in done.stderr
+
+
+def test_generated_code_that_somebody_edited_is_noticed(copy: Path) -> None:
+    made = copy / "vramd_proto" / "internal" / "v1" / "worker_pb2.py"
+    made.write_text(made.read_text("utf-8") + "EDITED = True\n", "utf-8")
+    done = check(copy)
+    assert done.returncode == 1
+    assert "out of date" in done.stderr
+
+
+def test_a_proto_lies_where_its_package_says() -> None:
+    protos = sorted((ROOT / "proto").rglob("*.proto"))
+    assert len(protos) == 5
+    for proto in protos:
+        package = ".".join(proto.parent.relative_to(ROOT / "proto").parts)
+        assert f"\npackage {package};\n" in proto.read_text("utf-8"), proto
 
 
 def test_other_line_breaks_are_no_change(copy: Path) -> None:
-    for proto in copy.glob("vramd_proto/v1/*.proto"):
+    for proto in copy.rglob("*.proto"):
         proto.write_bytes(proto.read_bytes().replace(b"\n", b"\r\n"))
     assert check(copy).returncode == 0
 

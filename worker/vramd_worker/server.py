@@ -1,4 +1,4 @@
-"""`vramd.v1.WorkerService`: translates, calls the engine, waits. It decides nothing.
+"""`vramd.internal.v1.WorkerService`: translates, calls the engine, waits. It decides nothing.
 
 The event loop's thread runs everything here. The engine answers from a thread of its own; its pieces come over by
 `call_soon_threadsafe` and leave one by one, the first before the second is computed.
@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import grpc
-from vramd_proto.v1 import inference_pb2, worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
+from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceServicer
+from vramd_proto.v1 import inference_pb2
 from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import NONCE_KEY
 from vramd_proto.v1.statuses import DETAILS_KEY
-from vramd_proto.v1.worker_pb2_grpc import WorkerServiceServicer
 
 from vramd_worker import translate
 from vramd_worker.engine import Engine, EngineError, Job, Loaded, Piece, Task, Vectors

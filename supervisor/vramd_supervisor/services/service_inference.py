@@ -10,9 +10,9 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
 from vramd_proto.v1 import inference_pb2 as public
 from vramd_proto.v1 import load_pb2
-from vramd_proto.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
 
 from ..core.errors import Refusal, RefusedError
 from ..core.state import RequestKind

@@ -6,8 +6,7 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from vramd_proto.v1.rendezvous import NONCE_KEY
-from vramd_proto.v1.worker_pb2 import (
+from vramd_proto.internal.v1.worker_pb2 import (
     LlamaModel,
     SimulatedModel,
     WorkerLoadRequest,
@@ -16,12 +15,13 @@ from vramd_proto.v1.worker_pb2 import (
     WorkerSetThreadsRequest,
     WorkerSetThreadsResponse,
 )
+from vramd_proto.v1.rendezvous import NONCE_KEY
 
 from ..core.catalog import Model, ModelFile, Settings
 from ..core.device_view import HOST
 from ..core.quote import DeviceBytes, Plan
 
-SERVICE = "/vramd.v1.WorkerService/"
+SERVICE = "/vramd.internal.v1.WorkerService/"
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
 
 OPTIONS: tuple[tuple[str, int], ...] = (

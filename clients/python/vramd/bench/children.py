@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 import grpc
-from vramd_proto.v1 import worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1.rendezvous import NONCE_KEY, PROTOCOL, Hello, Orders
 
 from vramd.bench import wire

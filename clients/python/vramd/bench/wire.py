@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import grpc
-from vramd_proto.v1 import inference_pb2, worker_pb2
+from vramd_proto.internal.v1 import worker_pb2
+from vramd_proto.v1 import inference_pb2
 from vramd_proto.v1.rendezvous import NONCE_KEY
 
 TEXT = "One two three."
@@ -14,7 +15,7 @@ LIMIT_S = 120.0
 """No call takes this long, unless it hangs."""
 
 PUBLIC_SERVICE = "/vramd.v1.InferenceService/"
-WORKER_SERVICE = "/vramd.v1.WorkerService/"
+WORKER_SERVICE = "/vramd.internal.v1.WorkerService/"
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
 Metadata = tuple[tuple[str, str | bytes], ...]

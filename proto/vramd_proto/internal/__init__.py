@@ -1,0 +1,1 @@
+"""Contracts that no client sees."""

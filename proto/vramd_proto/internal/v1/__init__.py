@@ -1,0 +1,1 @@
+"""The private contract between supervisor and worker (proto package vramd.internal.v1)."""
