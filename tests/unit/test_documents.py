@@ -31,7 +31,8 @@ def test_ci_runs_the_line_for_the_tests_and_nothing_else() -> None:
     script = ROOT / ".ci" / "run"
     steps = [step for step in script.read_text("utf-8").splitlines() if step and not step.startswith("#")]
     assert steps[-1] == line
-    assert [step.split()[0] for step in steps[:-1]] == ["set", "cd", "if"]
+    before = [step.split()[0] for step in steps[:-1] if not step.startswith(" ")]
+    assert before == ["set", "cd", "beside=$PWD/../shared", "if", "if", "fi"], "what lies beside the clone, no more"
     assert os.name == "nt" or script.stat().st_mode & stat.S_IXUSR
 
 
