@@ -180,11 +180,12 @@ class Loop:
         *,
         progress: bool = False,
         reload: bool = False,
+        caller: str = "",
     ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
         """The wish for a place in a model, or for its load. Leaving the block ends it, whatever the reason."""
         return self._ticket(
             lambda request: Requested(
-                self.now_s(), request, model, kind, limit_s, options, priority, progress=progress, reload=reload
+                self.now_s(), request, model, kind, limit_s, options, priority, progress, reload, caller
             )
         )
 

@@ -208,10 +208,11 @@ class CoreWorld:
         priority: Priority | None = None,
         progress: bool = False,
         reload: bool = False,
+        caller: str = "",
     ) -> int:
         request = self._accept()
         asked = LoadOptions(keep_alive_s=keep_alive_s, context_tokens=context_tokens)
-        self.tell(Requested(self.now_s, request, name, kind, limit_s, asked, priority, progress, reload))
+        self.tell(Requested(self.now_s, request, name, kind, limit_s, asked, priority, progress, reload, caller))
         return request
 
     def announce(self, device: str, size: int, ttl_s: float = 60.0, label: str = "game", limit_s: float = 600.0) -> int:

@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import DOMAIN, Reason
 from vramd_proto.v1.rendezvous import TOKEN_KEY, Address, RuntimeDir
 
@@ -257,7 +257,7 @@ def plan_that_does_not_fit() -> model_pb2.PlanLoadResponse:
 
 
 def resident(model: str = "talker") -> model_pb2.ResidentModel:
-    """A loaded model with every field set but `degraded`."""
+    """A loaded model with every field set but `degraded` and `keep_alive_left_s`, as one that is held."""
     return model_pb2.ResidentModel(
         model=model,
         incarnation=3,
@@ -275,6 +275,9 @@ def resident(model: str = "talker") -> model_pb2.ResidentModel:
         context_tokens=4096,
         settings=settings(),
         quote=quote(),
+        holders=["game"],
+        keep_alive_s=300,
+        priority=load_pb2.PRIORITY_INTERACTIVE,
     )
 
 
@@ -295,6 +298,11 @@ def device(name: str = "gpu0") -> supervisor_pb2.Device:
         uuid="GPU-1",
         pressure=supervisor_pb2.PRESSURE_NONE,
     )
+
+
+def standing() -> supervisor_pb2.Reservation:
+    """1.5 GiB for a game, none of it taken yet."""
+    return supervisor_pb2.Reservation(id=8, device="gpu0", size_bytes=3 << 29, label="game", left_s=42)
 
 
 def receipt() -> model_pb2.Receipt:
@@ -324,6 +332,8 @@ def known(model: str = "talker", *, chats: bool = True, problem: str = "") -> mo
         has_chat_template=chats,
         state=model_pb2.MODEL_STATE_UNLOADED,
         problem=problem,
+        keep_alive_s=300,
+        priority=load_pb2.PRIORITY_INTERACTIVE,
     )
 
 

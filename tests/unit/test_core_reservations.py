@@ -8,6 +8,7 @@ from vramd_supervisor.core.config import Config, ServerConfig
 from vramd_supervisor.core.events import AnnouncementExpired, DeadlinePassed, ShutdownRequested
 from vramd_supervisor.core.ledger import Account, Ledger
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.core.view import reservations
 
 NO_SPARE = Config(server=ServerConfig(spare=False))
 
@@ -272,3 +273,38 @@ def test_one_growth_counts_for_two_reservations_together_once() -> None:
     assert ledger.free_bytes("card") == 50
     ledger.observe("card", 100, 70)
     assert ledger.free_bytes("card") == 30
+
+
+def listed(world: CoreWorld) -> list[tuple[str, int, int, float]]:
+    return [
+        (one.label, one.size_bytes, one.taken_bytes, one.left_s) for one in reservations(world.core.world, world.now_s)
+    ]
+
+
+def test_those_that_stand_are_listed_with_what_is_taken_and_left() -> None:
+    world = world_of()
+    world.sample("host", 1)
+    world.announce("card", 4, ttl_s=30, label="game")
+    world.now_s += 10
+    world.announce("host", 3, ttl_s=60, label="")
+    assert listed(world) == [("game", 4, 0, 20.0), ("", 3, 0, 60.0)]
+    assert [one.id for one in reservations(world.core.world, world.now_s)] == world.reserved
+    world.sample("host", 3)
+    assert listed(world)[1] == ("", 3, 2, 60.0), "one was there before"
+    world.sample("host", 9)
+    assert listed(world)[1] == ("", 3, 3, 60.0), "no more than was reserved"
+    world.release(world.reserved[0])
+    assert listed(world) == [("", 3, 3, 60.0)]
+    ring(world, AnnouncementExpired)
+    assert listed(world) == []
+
+
+def test_one_that_waits_for_room_is_not_listed_yet() -> None:
+    world = world_of()
+    busy = world.request("middle")
+    run_all(world)
+    world.announce("card", 6)
+    assert listed(world) == []
+    world.caller(busy, "end")
+    run_all(world)
+    assert listed(world) == [("game", 6, 0, 60.0)]

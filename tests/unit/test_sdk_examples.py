@@ -26,6 +26,7 @@ from support.fake_supervisor import (
     plan_that_does_not_fit,
     receipt,
     resident,
+    standing,
 )
 from vramd.error_table import BY_CODE, BY_REASON
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
@@ -131,7 +132,7 @@ def wanted(text: str) -> tuple[supervisor_pb2.WatchEventsResponse | Wait, ...]:
 
 def script(fake: FakeSupervisor, text: str) -> None:
     """The little world that all examples are about."""
-    info = supervisor_pb2.SupervisorInfo(pid=4700, version="0.1.0", address="127.0.0.1:50151", usable_cores=2)
+    info = supervisor_pb2.SupervisorInfo(pid=4700, version="0.1.0", address="127.0.0.1:50151", usable_cores=2, api=1)
     finish = inference_pb2.Finish(reason=inference_pb2.FINISH_REASON_STOP)
     vectors = [inference_pb2.Embedding(index=0, values=[1, 0]), inference_pb2.Embedding(index=1, values=[0, 1])]
     loading = model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_LOADING, progress=0.5)
@@ -160,6 +161,7 @@ def script(fake: FakeSupervisor, text: str) -> None:
     lines = ("the model is ready", "2 tokens in 0.1 s")
     fake.script("TailLogs", *(supervisor_pb2.TailLogsResponse(line=line) for line in lines))
     fake.script("ReserveMemory", supervisor_pb2.ReserveMemoryResponse(reservation=8, waited_s=0.25))
+    fake.script("ListReservations", supervisor_pb2.ListReservationsResponse(reservations=[standing()]))
     fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse(released=True))
     fake.script("ListDecisions", supervisor_pb2.ListDecisionsResponse(decisions=[decision()]))
     fake.script("Shutdown", supervisor_pb2.ShutdownResponse())

@@ -41,6 +41,18 @@ def test_a_resident_model() -> None:
     assert value.devices == (DeviceUse("gpu0", 3 << 30, 2 << 30),)
 
 
+def test_why_a_model_stays() -> None:
+    held = replies.resident(resident())
+    assert (held.holders, held.keep_alive_s, held.keep_alive_left_s) == (("game",), 300.0, None)
+    assert (held.priority, replies.model(known()).priority, replies.model(known()).keep_alive_s) == (
+        "interactive",
+        "interactive",
+        300.0,
+    )
+    idle = replies.resident(model_pb2.ResidentModel(keep_alive_s=0, keep_alive_left_s=0))
+    assert (idle.keep_alive_s, idle.keep_alive_left_s) == (0.0, 0.0)
+
+
 def test_what_nobody_knows_is_none() -> None:
     bare = replies.resident(model_pb2.ResidentModel(model="talker", devices=[model_pb2.DeviceUse(id="host")]))
     assert (bare.pid, bare.measured_bytes, bare.loaded_s, bare.last_used_s, bare.context_tokens) == (None,) * 5

@@ -6,6 +6,7 @@ import pytest
 from support.wire import BOUND_S, Caller, parts, question, refused
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
+from vramd_proto.v1.rendezvous import API
 
 FEW = inference_pb2.Limits(max_tokens=5)
 
@@ -122,6 +123,7 @@ def get_status(caller: Caller) -> None:
     answer = caller.supervisor.GetStatus(supervisor_pb2.GetStatusRequest(), metadata=caller.metadata, timeout=BOUND_S)
     assert answer.supervisor.pid
     assert answer.supervisor.rss_bytes > 1 << 20
+    assert answer.supervisor.api == API
     assert {"card", "host"} <= {device.id for device in answer.devices}
 
 
@@ -152,13 +154,24 @@ def tail_logs(caller: Caller) -> None:
 
 
 def hold_model(caller: Caller) -> None:
-    """The lease lasts until somebody unloads the model."""
-    request = supervisor_pb2.HoldModelRequest(model="talker")
+    """The lease lasts until somebody unloads the model; meanwhile it is told whose it is."""
+    request = supervisor_pb2.HoldModelRequest(model="talker", label="game")
     stream = caller.supervisor.HoldModel(request, metadata=caller.metadata, timeout=BOUND_S)
     steps = [next(stream)]
     while steps[-1].state != model_pb2.MODEL_STATE_READY:
         steps.append(next(stream))
     assert all(step.message for step in steps)
+    nameless = caller.supervisor.HoldModel(
+        supervisor_pb2.HoldModelRequest(model="talker"), metadata=caller.metadata, timeout=BOUND_S
+    )
+    next(nameless)
+    asked = model_pb2.GetModelRequest(model="talker")
+    held = caller.models.GetModel(asked, metadata=caller.metadata, timeout=BOUND_S).resident
+    named, peer = held.holders
+    assert named == "game"
+    assert "127.0.0.1" in peer
+    assert not held.HasField("keep_alive_left_s")
+    nameless.cancel()
     unload = model_pb2.UnloadModelRequest(model="talker")
     assert caller.models.UnloadModel(unload, metadata=caller.metadata, timeout=BOUND_S).receipt.pid
     assert [info.reason for info in refused(lambda: list(stream)).infos] == [Reason.MODEL_UNLOADED.name]
@@ -183,6 +196,21 @@ def reserve_memory(caller: Caller) -> None:
     assert 0 <= answer.waited_s < BOUND_S
     ended = supervisor_pb2.ReleaseMemoryRequest(reservation=answer.reservation)
     assert caller.supervisor.ReleaseMemory(ended, metadata=caller.metadata, timeout=BOUND_S).released
+
+
+def list_reservations(caller: Caller) -> None:
+    """One that nobody knows the number of any more is found, and released by it."""
+    request = supervisor_pb2.ReserveMemoryRequest(device="card", size_bytes=1 << 20, ttl_s=600, label="lost")
+    made = caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S).reservation
+    asked = supervisor_pb2.ListReservationsRequest()
+    listed = caller.supervisor.ListReservations(asked, metadata=caller.metadata, timeout=BOUND_S).reservations
+    (lost,) = [one for one in listed if one.label == "lost"]
+    assert (lost.id, lost.device, lost.size_bytes, lost.taken_bytes) == (made, "card", 1 << 20, 0)
+    assert 0 < lost.left_s <= 600
+    ended = supervisor_pb2.ReleaseMemoryRequest(reservation=lost.id)
+    assert caller.supervisor.ReleaseMemory(ended, metadata=caller.metadata, timeout=BOUND_S).released
+    after = caller.supervisor.ListReservations(asked, metadata=caller.metadata, timeout=BOUND_S).reservations
+    assert lost.id not in {one.id for one in after}
 
 
 def release_memory(caller: Caller) -> None:
@@ -212,6 +240,7 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "HoldModel": hold_model,
     "ListDecisions": list_decisions,
     "ReserveMemory": reserve_memory,
+    "ListReservations": list_reservations,
     "ReleaseMemory": release_memory,
 }
 

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from vramd.requests import AskSettings as AskSettings
     from vramd.requests import LoadSettings as LoadSettings
     from vramd.reservation import Reservation as Reservation
+    from vramd.reservation import StandingReservation as StandingReservation
     from vramd.scheduling_values import CoResident as CoResident
     from vramd.scheduling_values import QueueChanged as QueueChanged
     from vramd.scheduling_values import Thrashing as Thrashing
@@ -143,7 +144,7 @@ _ROOMS = {
     ),
     "pressure": ("PressureChanged",),
     "requests": ("AnswerSettings", "AskSettings", "LoadSettings"),
-    "reservation": ("Reservation",),
+    "reservation": ("Reservation", "StandingReservation"),
     "scheduling_values": ("CoResident", "QueueChanged", "Thrashing", "Waiting"),
     "selection_values": ("Considered", "Selection"),
     "stream": ("Feed", "Stream"),

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from vramd import calls
 from vramd.calls import Call
-from vramd.reservation import Reservation
+from vramd.reservation import Reservation, StandingReservation
 
 Value = TypeVar("Value")
 
@@ -42,13 +42,21 @@ class Announcing(ABC):
         """
         return self._ask(calls.reserve(size, device, ttl_s, label), timeout_s)
 
-    def release(self, reservation: Reservation | int, *, timeout_s: float | None = None) -> bool:
+    def release(self, reservation: Reservation | StandingReservation | int, *, timeout_s: float | None = None) -> bool:
         """Ends a reservation, given itself or by its id; says whether it stood until now. Twice is harmless.
 
         >>> client.release(8)
         True
         """
         return self._ask(calls.release(reservation), timeout_s)
+
+    def reservations(self, *, timeout_s: float | None = None) -> tuple[StandingReservation, ...]:
+        """Every reservation that stands, whoever made it.
+
+        >>> [(one.id, one.label, one.left_s) for one in client.reservations()]
+        [(8, 'game', 42.0)]
+        """
+        return self._ask(calls.reservations(), timeout_s)
 
 
 class AsyncAnnouncing(ABC):
@@ -74,10 +82,20 @@ class AsyncAnnouncing(ABC):
         """
         return await self._ask(calls.reserve(size, device, ttl_s, label), timeout_s)
 
-    async def release(self, reservation: Reservation | int, *, timeout_s: float | None = None) -> bool:
+    async def release(
+        self, reservation: Reservation | StandingReservation | int, *, timeout_s: float | None = None
+    ) -> bool:
         """Ends a reservation; says whether it stood until now.
 
         >>> await client.release(8)
         True
         """
         return await self._ask(calls.release(reservation), timeout_s)
+
+    async def reservations(self, *, timeout_s: float | None = None) -> tuple[StandingReservation, ...]:
+        """Every reservation that stands, whoever made it.
+
+        >>> [(one.id, one.label, one.left_s) for one in await client.reservations()]
+        [(8, 'game', 42.0)]
+        """
+        return await self._ask(calls.reservations(), timeout_s)

@@ -18,7 +18,7 @@ from vramd.decision_values import Decision
 from vramd.errors import Internal
 from vramd.plan_values import Plan
 from vramd.requests import AnswerSettings, AskSettings, LoadSettings, Messages
-from vramd.reservation import Reservation
+from vramd.reservation import Reservation, StandingReservation
 from vramd.scheduling_values import Waiting
 from vramd.selection_values import Selection
 from vramd.values import (
@@ -211,9 +211,9 @@ def watch(kinds: Iterable[EventKind], after_sequence: int) -> Call[Event]:
     return _supervisor("WatchEvents", request, supervisor_pb2.WatchEventsResponse, replies.event)
 
 
-def hold(name: str, settings: LoadSettings) -> Call[Held]:
+def hold(name: str, label: str, settings: LoadSettings) -> Call[Held]:
     """A stream; the model is kept warm as long as it lives."""
-    request = supervisor_pb2.HoldModelRequest(model=requests.name(name), load=requests.load_options(settings))
+    request = requests.hold(name, label, settings)
     return _supervisor("HoldModel", request, supervisor_pb2.HoldModelResponse, replies.held)
 
 
@@ -234,9 +234,19 @@ def reserve(size: str | int, device: str, ttl_s: float, label: str) -> Call[Rese
     )
 
 
-def release(reservation: Reservation | int) -> Call[bool]:
+def reservations() -> Call[tuple[StandingReservation, ...]]:
     """One answer."""
-    request = requests.release(reservation.id if isinstance(reservation, Reservation) else reservation)
+    return _supervisor(
+        "ListReservations",
+        supervisor_pb2.ListReservationsRequest(),
+        supervisor_pb2.ListReservationsResponse,
+        lambda reply: tuple(map(replies.standing_reservation, reply.reservations)),
+    )
+
+
+def release(reservation: Reservation | StandingReservation | int) -> Call[bool]:
+    """One answer."""
+    request = requests.release(reservation if isinstance(reservation, int) else reservation.id)
     return _supervisor("ReleaseMemory", request, supervisor_pb2.ReleaseMemoryResponse, lambda reply: reply.released)
 
 

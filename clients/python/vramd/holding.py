@@ -157,11 +157,13 @@ class Holding(ABC):
     def _receive(self, call: Call[Value], timeout_s: float | None) -> Receiving[Value]:
         """Begins a call; the client does."""
 
-    def hold(self, model: str, *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]) -> Hold:
+    def hold(
+        self, model: str, *, label: str = "", timeout_s: float | None = None, **settings: Unpack[LoadSettings]
+    ) -> Hold:
         """Keeps a model warm as long as the hold lives: loaded, and not evicted. Does not wait: `Hold.ready` does.
 
         Only a `timeout_s` of its own limits it. Many may hold the same model; what is held cannot make room for others,
-        so these may be refused with MemoryExhausted.
+        so these may be refused with MemoryExhausted. `label` says for whom, in messages and listings.
 
         >>> with client.hold("talker", context=4096) as hold:
         ...     for step in hold:
@@ -171,7 +173,7 @@ class Holding(ABC):
         LOADING talker is LOADING
         READY it is kept warm
         """
-        return Hold(model, self._receive(calls.hold(model, settings), timeout_s))
+        return Hold(model, self._receive(calls.hold(model, label, settings), timeout_s))
 
 
 class AsyncHolding(ABC):
@@ -181,11 +183,13 @@ class AsyncHolding(ABC):
     def _receive(self, call: Call[Value], timeout_s: float | None) -> AsyncReceiving[Value]:
         """Begins a call; the client does."""
 
-    def hold(self, model: str, *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]) -> AsyncHold:
+    def hold(
+        self, model: str, *, label: str = "", timeout_s: float | None = None, **settings: Unpack[LoadSettings]
+    ) -> AsyncHold:
         """Keeps a model warm as long as the hold lives: loaded, and not evicted. `AsyncHold.ready` waits.
 
         >>> async with client.hold("talker") as hold:
         ...     [step.state async for step in hold]
         ['LOADING', 'READY']
         """
-        return AsyncHold(model, self._receive(calls.hold(model, settings), timeout_s))
+        return AsyncHold(model, self._receive(calls.hold(model, label, settings), timeout_s))

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2, timeline
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2, timeline
 
 from vramd import answer_values, plan_replies, values
+from vramd.enum_words import word
 from vramd.pressure import Pressure, PressureChanged
-from vramd.reservation import Reservation
+from vramd.reservation import Reservation, StandingReservation
 from vramd.scheduling_values import CoResident, QueueChanged, Thrashing, Waiting
 
 STATES: Mapping[int, values.ModelState] = {
@@ -120,6 +121,10 @@ def resident(message: model_pb2.ResidentModel) -> values.ResidentModel:
         degraded=tuple(message.degraded),
         settings=plan_replies.settings(message.settings) if message.HasField("settings") else None,
         quote=plan_replies.quote(message.quote) if message.HasField("quote") else None,
+        holders=tuple(message.holders),
+        keep_alive_s=message.keep_alive_s if message.HasField("keep_alive_s") else None,
+        keep_alive_left_s=message.keep_alive_left_s if message.HasField("keep_alive_left_s") else None,
+        priority=word(load_pb2.Priority, message.priority).lower(),
     )
 
 
@@ -139,6 +144,8 @@ def model(message: model_pb2.Model, residency: model_pb2.ResidentModel | None = 
         pinned=message.pinned,
         state=STATES.get(message.state, "UNSPECIFIED"),
         problem=message.problem or None,
+        keep_alive_s=message.keep_alive_s,
+        priority=word(load_pb2.Priority, message.priority).lower(),
         resident=resident(residency) if residency is not None else None,
     )
 
@@ -220,7 +227,9 @@ def status(message: supervisor_pb2.GetStatusResponse) -> values.Status:
     """The supervisor at one moment."""
     info = message.supervisor
     return values.Status(
-        values.SupervisorInfo(info.pid, info.version, info.uptime_s, info.rss_bytes, info.address, info.usable_cores),
+        values.SupervisorInfo(
+            info.pid, info.version, info.uptime_s, info.rss_bytes, info.address, info.usable_cores, info.api
+        ),
         tuple(map(device, message.devices)),
         tuple(map(resident, message.models)),
     )
@@ -231,6 +240,13 @@ def reservation(
 ) -> Reservation:
     """What was asked for, now that it stands."""
     return Reservation(message.reservation, asked.device, asked.size_bytes, asked.ttl_s, asked.label, message.waited_s)
+
+
+def standing_reservation(message: supervisor_pb2.Reservation) -> StandingReservation:
+    """A reservation that stands."""
+    return StandingReservation(
+        message.id, message.device, message.size_bytes, message.taken_bytes, message.label, message.left_s
+    )
 
 
 def event(message: supervisor_pb2.WatchEventsResponse) -> values.Event:

@@ -239,6 +239,11 @@ def watch(kinds: Iterable[EventKind], after_sequence: int) -> supervisor_pb2.Wat
         raise _invalid("after", error) from error
 
 
+def hold(model: str, label: str, settings: LoadSettings) -> supervisor_pb2.HoldModelRequest:
+    """A model to be kept warm; the label says for whom."""
+    return supervisor_pb2.HoldModelRequest(model=name(model), load=load_options(settings), label=_text("label", label))
+
+
 def logs(model: str, lines: int, follow: bool) -> supervisor_pb2.TailLogsRequest:
     """Lines of a model's log; an empty id means the supervisor's own."""
     try:

@@ -15,6 +15,8 @@ ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING",
 
 DeviceKind = Literal["unspecified", "host", "nvidia", "virtual", "backend"]
 
+Priority = Literal["unspecified", "interactive", "normal", "batch"]
+
 EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE", "THRASH", "QUEUE"]
 
 
@@ -67,6 +69,14 @@ class ResidentModel:
     """What it is loaded with; None while it waits for room."""
     quote: Quote | None
     """What it was expected to need; None while it waits for room."""
+    holders: tuple[str, ...]
+    """Who holds it: what each calls itself, else the address of its connection."""
+    keep_alive_s: float | None
+    """Seconds that it stays after its last use; -1 stays. None while it has no process."""
+    keep_alive_left_s: float | None
+    """Seconds until it leaves if nobody uses it; None while it works, is pinned or held, or stays."""
+    priority: Priority | str
+    """Of calls that do not give one."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,10 @@ class Model:
     state: ModelState
     problem: str | None
     """Why it cannot be loaded."""
+    keep_alive_s: float
+    """Seconds that it stays after its last use where a load does not say; -1 stays."""
+    priority: Priority | str
+    """Of calls that do not give one."""
     resident: ResidentModel | None = None
     """Told by `Client.model` only."""
 
@@ -225,6 +239,8 @@ class SupervisorInfo:
     address: str
     usable_cores: int
     """CPU threads that generating workers share."""
+    api: int
+    """Number of the contract that it speaks; it counts up with each change that breaks clients."""
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,10 @@ class ResidentModel(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_S_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_LEFT_S_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of the model."""
     incarnation: _builtins.int
@@ -281,6 +285,12 @@ class ResidentModel(_message.Message):
     """Never evicted."""
     context_tokens: _builtins.int
     """Tokens of context it was loaded with; 0 before it is ready."""
+    keep_alive_s: _builtins.float
+    """Seconds that it stays after its last use; -1 stays. Unset while it has no process."""
+    keep_alive_left_s: _builtins.float
+    """Seconds until it leaves if nobody uses it; unset while it works, is pinned or held, or stays."""
+    priority: _load_pb2.Priority.ValueType
+    """Of requests that do not say."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceUse]: ...
     @_builtins.property
@@ -293,6 +303,10 @@ class ResidentModel(_message.Message):
 
     @_builtins.property
     def quote(self) -> Global___Quote: ...
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who holds it: what each caller called itself, else the address of its connection."""
+
     def __init__(
         self,
         *,
@@ -313,17 +327,29 @@ class ResidentModel(_message.Message):
         degraded: _abc.Iterable[_builtins.str] | None = ...,
         settings: Global___Settings | None = ...,
         quote: Global___Quote | None = ...,
+        holders: _abc.Iterable[_builtins.str] | None = ...,
+        keep_alive_s: _builtins.float | None = ...,
+        keep_alive_left_s: _builtins.float | None = ...,
+        priority: _load_pb2.Priority.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "in_flight", b"in_flight", "incarnation", b"incarnation", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "incarnation", b"incarnation", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__keep_alive_left_s: _TypeAlias = _typing.Literal["keep_alive_left_s"]  # noqa: Y015
+    _WhichOneofArgType__keep_alive_left_s: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s"]  # noqa: Y015
+    _WhichOneofReturnType__keep_alive_s: _TypeAlias = _typing.Literal["keep_alive_s"]  # noqa: Y015
+    _WhichOneofArgType__keep_alive_s: _TypeAlias = _typing.Literal["_keep_alive_s", b"_keep_alive_s"]  # noqa: Y015
     _WhichOneofReturnType__last_used_s: _TypeAlias = _typing.Literal["last_used_s"]  # noqa: Y015
     _WhichOneofArgType__last_used_s: _TypeAlias = _typing.Literal["_last_used_s", b"_last_used_s"]  # noqa: Y015
     _WhichOneofReturnType__loaded_s: _TypeAlias = _typing.Literal["loaded_s"]  # noqa: Y015
     _WhichOneofArgType__loaded_s: _TypeAlias = _typing.Literal["_loaded_s", b"_loaded_s"]  # noqa: Y015
     _WhichOneofReturnType__measured_bytes: _TypeAlias = _typing.Literal["measured_bytes"]  # noqa: Y015
     _WhichOneofArgType__measured_bytes: _TypeAlias = _typing.Literal["_measured_bytes", b"_measured_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_alive_left_s) -> _WhichOneofReturnType__keep_alive_left_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_alive_s) -> _WhichOneofReturnType__keep_alive_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__last_used_s) -> _WhichOneofReturnType__last_used_s | None: ...
     @_typing.overload
@@ -352,6 +378,8 @@ class Model(_message.Message):
     PINNED_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    KEEP_ALIVE_S_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name in every call."""
     engine: _builtins.str
@@ -375,6 +403,10 @@ class Model(_message.Message):
     state: Global___ModelState.ValueType
     problem: _builtins.str
     """Why it cannot be loaded; empty if it can."""
+    keep_alive_s: _builtins.float
+    """Seconds that it stays after its last use where a load does not say; -1 stays."""
+    priority: _load_pb2.Priority.ValueType
+    """Of requests that do not say."""
     def __init__(
         self,
         *,
@@ -391,10 +423,12 @@ class Model(_message.Message):
         pinned: _builtins.bool = ...,
         state: Global___ModelState.ValueType = ...,
         problem: _builtins.str = ...,
+        keep_alive_s: _builtins.float = ...,
+        priority: _load_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "engine", b"engine", "has_chat_template", b"has_chat_template", "id", b"id", "parameters", b"parameters", "path", b"path", "pinned", b"pinned", "problem", b"problem", "projector_path", b"projector_path", "quantization", b"quantization", "size_bytes", b"size_bytes", "state", b"state", "trained_context_tokens", b"trained_context_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "engine", b"engine", "has_chat_template", b"has_chat_template", "id", b"id", "keep_alive_s", b"keep_alive_s", "parameters", b"parameters", "path", b"path", "pinned", b"pinned", "priority", b"priority", "problem", b"problem", "projector_path", b"projector_path", "quantization", b"quantization", "size_bytes", b"size_bytes", "state", b"state", "trained_context_tokens", b"trained_context_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

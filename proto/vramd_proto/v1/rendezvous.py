@@ -14,6 +14,9 @@ from platformdirs import user_runtime_path
 PROTOCOL = 1
 """Version of the private wire between supervisor and worker; both ship together and must agree."""
 
+API = 1
+"""Number of the public contract: it counts up with each change that breaks clients."""
+
 TOKEN_KEY = "authorization"  # noqa: S105  the name of the key, no secret
 """Metadata key of every public call; the value is `Bearer TOKEN`."""
 
@@ -70,6 +73,8 @@ class Address:
     """host:port."""
     pid: int
     version: str
+    api: int = API
+    """Number of the contract that it speaks; 0 where that is not told."""
 
     def write(self, file: Path) -> None:
         """Puts the file there at once and whole."""
@@ -82,7 +87,7 @@ class Address:
         """None if there is no file, or none that can be read."""
         try:
             raw = json.loads(file.read_text("utf-8"))
-            return cls(str(raw["address"]), int(raw["pid"]), str(raw["version"]))
+            return cls(str(raw["address"]), int(raw["pid"]), str(raw["version"]), int(raw.get("api", 0)))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

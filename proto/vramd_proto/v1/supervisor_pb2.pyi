@@ -217,6 +217,7 @@ class SupervisorInfo(_message.Message):
     RSS_BYTES_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     USABLE_CORES_FIELD_NUMBER: _builtins.int
+    API_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     version: _builtins.str
     uptime_s: _builtins.float
@@ -226,6 +227,8 @@ class SupervisorInfo(_message.Message):
     """Where it listens, host:port."""
     usable_cores: _builtins.int
     """CPU threads that generating workers share."""
+    api: _builtins.int
+    """Number of this contract: it counts up with each change that breaks clients. In supervisor.json too."""
     def __init__(
         self,
         *,
@@ -235,10 +238,11 @@ class SupervisorInfo(_message.Message):
         rss_bytes: _builtins.int = ...,
         address: _builtins.str = ...,
         usable_cores: _builtins.int = ...,
+        api: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "pid", b"pid", "rss_bytes", b"rss_bytes", "uptime_s", b"uptime_s", "usable_cores", b"usable_cores", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "api", b"api", "pid", b"pid", "rss_bytes", b"rss_bytes", "uptime_s", b"uptime_s", "usable_cores", b"usable_cores", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -734,8 +738,11 @@ class HoldModelRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its id; or "task:NAME" for the best model for a task, chosen once."""
+    label: _builtins.str
+    """Who holds it, in messages: at most 64 printable characters. May be empty."""
     @_builtins.property
     def load(self) -> _load_pb2.LoadOptions:
         """Settings the model is to be loaded with; refused if it is resident with others."""
@@ -745,10 +752,11 @@ class HoldModelRequest(_message.Message):
         *,
         model: _builtins.str = ...,
         load: _load_pb2.LoadOptions | None = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "load", b"load", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -970,6 +978,84 @@ class ReserveMemoryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReserveMemoryResponse: _TypeAlias = ReserveMemoryResponse  # noqa: Y015
+
+@_typing.final
+class ListReservationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReservationsRequest: _TypeAlias = ListReservationsRequest  # noqa: Y015
+
+@_typing.final
+class Reservation(_message.Message):
+    """Bytes that are kept free for another program."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    TAKEN_BYTES_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    LEFT_S_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """For ReleaseMemory."""
+    device: _builtins.str
+    """Id of the device."""
+    size_bytes: _builtins.int
+    taken_bytes: _builtins.int
+    """Of these, what programs that are not ours have taken since the grant. Several reservations of one device may count
+    the same bytes: vramd does not know which program took them.
+    """
+    label: _builtins.str
+    """Who it is for, as its caller said."""
+    left_s: _builtins.float
+    """Seconds until it ends by itself."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        device: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        taken_bytes: _builtins.int = ...,
+        label: _builtins.str = ...,
+        left_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "id", b"id", "label", b"label", "left_s", b"left_s", "size_bytes", b"size_bytes", "taken_bytes", b"taken_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reservation: _TypeAlias = Reservation  # noqa: Y015
+
+@_typing.final
+class ListReservationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reservations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reservation]: ...
+    def __init__(
+        self,
+        *,
+        reservations: _abc.Iterable[Global___Reservation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reservations", b"reservations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReservationsResponse: _TypeAlias = ListReservationsResponse  # noqa: Y015
 
 @_typing.final
 class ReleaseMemoryRequest(_message.Message):

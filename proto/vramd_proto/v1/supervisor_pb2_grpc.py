@@ -69,6 +69,11 @@ class SupervisorServiceStub(object):
                 request_serializer=vramd_dot_v1_dot_supervisor__pb2.ReserveMemoryRequest.SerializeToString,
                 response_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReserveMemoryResponse.FromString,
                 _registered_method=True)
+        self.ListReservations = channel.unary_unary(
+                '/vramd.v1.SupervisorService/ListReservations',
+                request_serializer=vramd_dot_v1_dot_supervisor__pb2.ListReservationsRequest.SerializeToString,
+                response_deserializer=vramd_dot_v1_dot_supervisor__pb2.ListReservationsResponse.FromString,
+                _registered_method=True)
         self.ReleaseMemory = channel.unary_unary(
                 '/vramd.v1.SupervisorService/ReleaseMemory',
                 request_serializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryRequest.SerializeToString,
@@ -137,6 +142,13 @@ class SupervisorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReservations(self, request, context):
+        """Every reservation that stands, by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReleaseMemory(self, request, context):
         """Ends a reservation. Harmless for one that has ended already: its time may be over at any moment.
         """
@@ -188,6 +200,11 @@ def add_SupervisorServiceServicer_to_server(servicer, server):
                     servicer.ReserveMemory,
                     request_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReserveMemoryRequest.FromString,
                     response_serializer=vramd_dot_v1_dot_supervisor__pb2.ReserveMemoryResponse.SerializeToString,
+            ),
+            'ListReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReservations,
+                    request_deserializer=vramd_dot_v1_dot_supervisor__pb2.ListReservationsRequest.FromString,
+                    response_serializer=vramd_dot_v1_dot_supervisor__pb2.ListReservationsResponse.SerializeToString,
             ),
             'ReleaseMemory': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseMemory,
@@ -389,6 +406,33 @@ class SupervisorService(object):
             '/vramd.v1.SupervisorService/ReserveMemory',
             vramd_dot_v1_dot_supervisor__pb2.ReserveMemoryRequest.SerializeToString,
             vramd_dot_v1_dot_supervisor__pb2.ReserveMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vramd.v1.SupervisorService/ListReservations',
+            vramd_dot_v1_dot_supervisor__pb2.ListReservationsRequest.SerializeToString,
+            vramd_dot_v1_dot_supervisor__pb2.ListReservationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,8 @@ class SupervisorServiceStub:
     are evicted, least recently used first; busy ones are waited for until the deadline of the call. Loads leave the
     bytes alone until ReleaseMemory, or until ttl_s are over.
     """
+    ListReservations: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ListReservationsRequest, _supervisor_pb2.ListReservationsResponse]
+    """Every reservation that stands, by id."""
     ReleaseMemory: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ReleaseMemoryRequest, _supervisor_pb2.ReleaseMemoryResponse]
     """Ends a reservation. Harmless for one that has ended already: its time may be over at any moment."""
     Shutdown: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ShutdownRequest, _supervisor_pb2.ShutdownResponse]
@@ -81,6 +83,8 @@ class SupervisorServiceAsyncStub(SupervisorServiceStub):
     are evicted, least recently used first; busy ones are waited for until the deadline of the call. Loads leave the
     bytes alone until ReleaseMemory, or until ttl_s are over.
     """
+    ListReservations: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ListReservationsRequest, _supervisor_pb2.ListReservationsResponse]  # type: ignore[assignment]
+    """Every reservation that stands, by id."""
     ReleaseMemory: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ReleaseMemoryRequest, _supervisor_pb2.ReleaseMemoryResponse]  # type: ignore[assignment]
     """Ends a reservation. Harmless for one that has ended already: its time may be over at any moment."""
     Shutdown: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ShutdownRequest, _supervisor_pb2.ShutdownResponse]  # type: ignore[assignment]
@@ -149,6 +153,14 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         are evicted, least recently used first; busy ones are waited for until the deadline of the call. Loads leave the
         bytes alone until ReleaseMemory, or until ttl_s are over.
         """
+
+    @_abc_1.abstractmethod
+    def ListReservations(
+        self,
+        request: _supervisor_pb2.ListReservationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_pb2.ListReservationsResponse, _abc.Awaitable[_supervisor_pb2.ListReservationsResponse]]:
+        """Every reservation that stands, by id."""
 
     @_abc_1.abstractmethod
     def ReleaseMemory(

@@ -155,7 +155,7 @@ def _answer(world: World, announcement: Announcement, decision: Decision) -> Non
     if isinstance(decision, Begin):
         announcements.leave_line(world, announcement.request)
         world.announce(announcement)
-        world.emit(SetTimer(AnnouncementExpired(world.now_s + announcement.ttl_s, announcement.id)))
+        world.emit(SetTimer(AnnouncementExpired(announcement.until_s, announcement.id)))
         world.emit(Reserve(announcement.request, announcement.id))
     elif isinstance(decision, Refusal):
         announcements.refuse(world, announcement, decision)

@@ -17,9 +17,8 @@ from .events import (
     Streamed,
     UnloadRequested,
 )
-from .line import Priority
 from .lives import stop
-from .state import COMING, GOING, Entry, ModelState, Request, RequestKind, RequestState, has_place
+from .state import COMING, GOING, Entry, ModelState, Request, RequestKind, RequestState, has_place, priority
 from .world import World
 
 
@@ -90,10 +89,11 @@ def _accept(
         options,
         deadline_s,
         event.limit_s,
-        priority=_priority(entry) if urgent is None else urgent,
+        priority=priority(entry) if urgent is None else urgent,
         since_s=event.at_s,
         progress=isinstance(event, Requested) and event.progress,
         reload=isinstance(event, Requested) and event.reload,
+        caller=event.caller if isinstance(event, Requested) else "",
     )
     world.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
     if kind is RequestKind.UNLOAD:
@@ -101,10 +101,6 @@ def _accept(
     else:
         world.enqueue(entry, request)
     return request
-
-
-def _priority(entry: Entry) -> Priority:
-    return entry.model.priority if entry.priority_now is None else entry.priority_now
 
 
 def replace_process(world: World, entry: Entry, first: Request, cause: str, *, force: bool = False) -> None:

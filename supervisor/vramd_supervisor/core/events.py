@@ -60,6 +60,8 @@ class Requested:
     """The caller wants to hear what is waited for."""
     reload: bool = False
     """If the model is there with other settings, give it a new process."""
+    caller: str = ""
+    """Who wants to hold it: what it calls itself, or where it is connected from."""
 
 
 @dataclass(frozen=True)

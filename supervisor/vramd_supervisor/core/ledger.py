@@ -95,8 +95,13 @@ class Ledger:
         """What others took since it was announced: it is promised already, and not to be counted twice."""
         external = self._accounts[device].external_bytes
         grown = {row: external - firsts[device] for row, firsts in self._external_at_first.items() if device in firsts}
-        each = sum(min(self._rows[row][device], growth) for row, growth in grown.items())
+        each = sum(self.arrived_bytes(row, device) for row in grown)
         return min(each, max(grown.values(), default=0))
+
+    def arrived_bytes(self, row: int, device: str) -> int:
+        """What others took of a device since this row was announced, up to its bytes."""
+        growth = self._accounts[device].external_bytes - self._external_at_first[row][device]
+        return min(self._rows[row][device], growth)
 
     def held_bytes(self, rows: Iterable[int], device: str) -> int:
         """What these rows hold on a device together."""

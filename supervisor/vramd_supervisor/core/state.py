@@ -3,6 +3,7 @@
 Only the core changes these; everybody else reads them within one turn of the loop.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,6 +86,8 @@ class Request:
     state: RequestState = RequestState.QUEUED
     incarnation: int | None = None
     """Where it runs, once granted."""
+    caller: str = ""
+    """Of a hold: what its caller calls itself, or where it is connected from."""
 
     @property
     def order(self) -> int:
@@ -123,6 +126,11 @@ class Incarnation:
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
+
+    @property
+    def stays_until_s(self) -> float:
+        """The moment it has been idle for as long as it may, if nobody uses it before."""
+        return math.inf if self.keep_alive_s < 0 else self.last_used_s + self.keep_alive_s
 
 
 @dataclass(eq=False)
@@ -180,6 +188,8 @@ class Announcement:
     turn: int
     """Its place among all that wait for room."""
     priority: Priority = Priority.INTERACTIVE
+    until_s: float = 0.0
+    """The moment it ends by itself, once it stands."""
 
     @property
     def order(self) -> int:
@@ -195,6 +205,17 @@ class Announcement:
 def is_pinned(entry: Entry) -> bool:
     """Whether a model is never evicted and never idle for too long."""
     return entry.model.pinned if entry.pinned_now is None else entry.pinned_now
+
+
+def keep_alive_s(entry: Entry) -> float:
+    """Seconds that a model stays after its last use, where a load does not say."""
+    changed = entry.model.options.keep_alive_s if entry.keep_alive_now_s is None else entry.keep_alive_now_s
+    return DEFAULT_KEEP_ALIVE_S if changed is None else changed
+
+
+def priority(entry: Entry) -> Priority:
+    """How urgent requests are that do not say."""
+    return entry.model.priority if entry.priority_now is None else entry.priority_now
 
 
 def is_kept(entry: Entry) -> bool:

@@ -1,11 +1,14 @@
 """What the core knows, as those who look at it get it. Pure; only reads."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .holders import is_idle
+from .line import Priority
 from .pressure import Level
 from .quote import Plan
-from .state import Entry, ModelState, is_pinned
+from .state import Entry, ModelState, is_kept, is_pinned, priority
 from .world import World
 
 
@@ -30,6 +33,28 @@ class Resident:
     context_tokens: int
     plan: Plan | None
     """How it was placed; None while it waits for room."""
+    holders: tuple[str, ...]
+    """Who holds it."""
+    keep_alive_s: float | None
+    """Seconds that it stays after its last use; None while it has no process."""
+    keep_alive_left_s: float | None
+    """Seconds until it leaves if nobody uses it; None while that is not to come."""
+    priority: Priority
+    """Of requests that do not say."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Bytes that are kept free for another program."""
+
+    id: int
+    device: str
+    size_bytes: int
+    taken_bytes: int
+    """Of these, what others took since the grant."""
+    label: str
+    left_s: float
+    """Until it ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +99,33 @@ def _resident(world: World, entry: Entry, now_s: float) -> Resident:
         pinned=is_pinned(entry),
         context_tokens=current.context_tokens if current else 0,
         plan=current.plan if current else None,
+        holders=tuple(hold.caller for hold in entry.holds.values()),
+        keep_alive_s=current.keep_alive_s if current else None,
+        keep_alive_left_s=_keep_alive_left_s(world, entry, now_s),
+        priority=priority(entry),
     )
+
+
+def _keep_alive_left_s(world: World, entry: Entry, now_s: float) -> float | None:
+    current = entry.current
+    if current is None or not is_idle(entry) or is_kept(entry) or world.standings.is_resident(current.id):
+        return None
+    return None if current.stays_until_s == math.inf else max(0.0, current.stays_until_s - now_s)
+
+
+def reservations(world: World, now_s: float) -> list[Reservation]:
+    """Every reservation that stands, by id."""
+    return [
+        Reservation(
+            one.id,
+            one.device,
+            one.size_bytes,
+            world.ledger.arrived_bytes(one.id, one.device),
+            one.label,
+            max(0.0, one.until_s - now_s),
+        )
+        for _, one in sorted(world.announced.items())
+    ]
 
 
 def taken_bytes(world: World, device: str) -> int:

@@ -137,8 +137,13 @@ class World:
             # Who holds a model hears of its states only, and that it is ready once it is kept for him.
             if request.kind is not RequestKind.HOLD or (share is None and entry.state is not ModelState.READY):
                 self.emit(Report(request.id, entry.state, share, message))
-        for request in entry.curious.values():
-            self.emit(Report(request.id, entry.state, share, message, entry.queue.ahead_of(request)))
+        self.tell_place(entry, share, message)
+
+    def tell_place(self, entry: Entry, share: float | None, message: str) -> None:
+        """Tells those who asked to hear it what they wait for, and their place: one walk numbers them all."""
+        for ahead, request in enumerate(entry.queue if entry.curious else ()):
+            if request.id in entry.curious:
+                self.emit(Report(request.id, entry.state, share, message, ahead))
 
     def stop_waiting(self, entry: Entry) -> None:
         """A load waits no longer, for its plans or for room."""
@@ -192,7 +197,8 @@ class World:
         return "pinned" if owner and is_pinned(owner) else ""
 
     def announce(self, announcement: Announcement) -> None:
-        """Writes the row of a reservation that a caller announced."""
+        """Writes the row of a reservation that a caller announced; its time begins."""
+        announcement.until_s = self.now_s + announcement.ttl_s
         self.ledger.announce(announcement.id, {announcement.device: announcement.size_bytes})
         self.announced[announcement.id] = announcement
         self._ledger_changed(f"{announcement.name} stands for {announcement.ttl_s:g} s")

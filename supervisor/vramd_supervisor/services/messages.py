@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 
 from typing_extensions import assert_never
-from vramd_proto.v1 import model_pb2, supervisor_pb2
+from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.catalog import ModelFile
 from ..core.device_view import DeviceKind
+from ..core.line import Priority
 from ..core.pressure import Level
 from ..core.receipt import Receipt
-from ..core.state import Entry, ModelState, is_pinned
-from ..core.view import DeviceBooks, Resident
+from ..core.state import Entry, ModelState, is_pinned, keep_alive_s, priority
+from ..core.view import DeviceBooks, Reservation, Resident
 from ..devices.devices import Device
 from . import plan_messages
 from .feed import Published
@@ -33,6 +34,11 @@ KINDS: Mapping[DeviceKind, "supervisor_pb2.DeviceKind.ValueType"] = {
     DeviceKind.BACKEND: supervisor_pb2.DEVICE_KIND_BACKEND,
 }
 
+PRIORITIES: Mapping[Priority, "load_pb2.Priority.ValueType"] = {
+    Priority.INTERACTIVE: load_pb2.PRIORITY_INTERACTIVE,
+    Priority.NORMAL: load_pb2.PRIORITY_NORMAL,
+    Priority.BATCH: load_pb2.PRIORITY_BATCH,
+}
 
 LEVELS: Mapping[Level, "supervisor_pb2.Pressure.ValueType"] = {
     Level.NONE: supervisor_pb2.PRESSURE_NONE,
@@ -46,7 +52,13 @@ LEVELS: Mapping[Level, "supervisor_pb2.Pressure.ValueType"] = {
 def model(entry: Entry) -> model_pb2.Model:
     """A model that vramd knows."""
     known = entry.model
-    message = model_pb2.Model(id=known.id, pinned=is_pinned(entry), state=STATES[entry.state])
+    message = model_pb2.Model(
+        id=known.id,
+        pinned=is_pinned(entry),
+        state=STATES[entry.state],
+        keep_alive_s=keep_alive_s(entry),
+        priority=PRIORITIES[priority(entry)],
+    )
     if isinstance(known.source, ModelFile):
         file = known.source
         message.engine = "llama"
@@ -90,6 +102,22 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
         degraded=seen.plan.degraded if seen.plan else (),
         settings=plan_messages.settings(seen.plan.settings) if seen.plan else None,
         quote=plan_messages.quote(seen.plan.quote) if seen.plan else None,
+        holders=seen.holders,
+        keep_alive_s=seen.keep_alive_s,
+        keep_alive_left_s=seen.keep_alive_left_s,
+        priority=PRIORITIES[seen.priority],
+    )
+
+
+def reservation(seen: Reservation) -> supervisor_pb2.Reservation:
+    """Bytes that are kept free for another program."""
+    return supervisor_pb2.Reservation(
+        id=seen.id,
+        device=seen.device,
+        size_bytes=seen.size_bytes,
+        taken_bytes=seen.taken_bytes,
+        label=seen.label,
+        left_s=seen.left_s,
     )
 
 

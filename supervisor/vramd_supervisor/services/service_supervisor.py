@@ -11,13 +11,14 @@ from typing import Any
 import psutil
 from vramd_proto.v1 import supervisor_pb2
 from vramd_proto.v1.reasons import Reason
+from vramd_proto.v1.rendezvous import API
 from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
 from ..core.device_view import Sample
 from ..core.errors import RefusedError, refusal
 from ..core.events import AnnouncementWithdrawn, ShutdownRequested
 from ..core.state import RequestKind
-from ..core.view import books
+from ..core.view import books, reservations
 from ..devices.devices import Device
 from ..loop import Loop, Reserved
 from ..workers.log_book import LogBook
@@ -84,6 +85,7 @@ class SupervisorService(SupervisorServiceServicer):
                 rss_bytes=psutil.Process().memory_info().rss,
                 address=self._identity.address,
                 usable_cores=self._loop.core.world.usable_cores,
+                api=API,
             ),
             devices=self._device_messages(),
             models=await self._reader.all(),
@@ -154,6 +156,12 @@ class SupervisorService(SupervisorServiceServicer):
         self._loop.submit(AnnouncementWithdrawn(self._loop.now_s(), request.reservation))
         return supervisor_pb2.ReleaseMemoryResponse(released=stood)
 
+    async def ListReservations(
+        self, request: supervisor_pb2.ListReservationsRequest, context: Context
+    ) -> supervisor_pb2.ListReservationsResponse:
+        standing = reservations(self._loop.core.world, self._loop.now_s())
+        return supervisor_pb2.ListReservationsResponse(reservations=map(messages.reservation, standing))
+
     async def ListDecisions(
         self, request: supervisor_pb2.ListDecisionsRequest, context: Context
     ) -> supervisor_pb2.ListDecisionsResponse:
@@ -167,8 +175,10 @@ class SupervisorService(SupervisorServiceServicer):
         self, request: supervisor_pb2.HoldModelRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.HoldModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
+        caller = validation.label(request.label) or context.peer()
         model = await self._router.resolve(asked, options)
-        async with self._loop.asked(model, RequestKind.HOLD, self._room_deadline_s, options) as ticket:
+        wish = self._loop.asked(model, RequestKind.HOLD, self._room_deadline_s, options, caller=caller)
+        async with wish as ticket:
             while True:
                 news = asyncio.ensure_future(ticket.reports.get())
                 either: set[asyncio.Future[Any]] = {news, ticket.outcome}

@@ -13,6 +13,7 @@ from ..core.config import FlashAttention, KvType
 from ..core.errors import RefusedError, in_words, refusal
 from ..core.line import Priority
 from ..core.sizes import parse_outputs
+from . import messages
 
 MOST_REQUEST_BYTES = 8 * 1024 * 1024
 MOST_ID_CHARACTERS = 512
@@ -119,11 +120,7 @@ def _outputs(text: str) -> str:
         bad("load.outputs", str(error))
 
 
-PRIORITIES = {
-    load_pb2.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
-    load_pb2.PRIORITY_NORMAL: Priority.NORMAL,
-    load_pb2.PRIORITY_BATCH: Priority.BATCH,
-}
+PRIORITIES = {number: priority for priority, number in messages.PRIORITIES.items()}
 
 
 def priority(given: "load_pb2.Priority.ValueType") -> Priority | None:
@@ -147,8 +144,14 @@ def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collectio
     if not request.size_bytes:
         bad("size_bytes", "0 bytes need no reservation")
     _number("ttl_s", request.ttl_s, 0 < request.ttl_s <= MOST_RESERVED_S, f"above 0 and at most {MOST_RESERVED_S}")
-    if len(request.label) > MOST_LABEL_CHARACTERS or not request.label.isprintable():
+    label(request.label)
+
+
+def label(text: str) -> str:
+    """What a caller calls itself, as it may stand in messages. Raises RefusedError."""
+    if len(text) > MOST_LABEL_CHARACTERS or not text.isprintable():
         bad("label", f"is not at most {MOST_LABEL_CHARACTERS} printable characters")
+    return text
 
 
 def _within(options: load_pb2.LoadOptions, field: str, least: int, most: int) -> int | None:
