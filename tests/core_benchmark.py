@@ -3,6 +3,7 @@
 A script, not a test: figures of one machine are no proof. The bar: an event takes 100 µs at the median and in the mean,
 with 1,000 models and 10,000 queued requests too, and no kind of event grows faster than the logarithm of the models.
 Kinds that take more by themselves are listed: one that evicts, or gives its room to the next, decides several things.
+Where many callers want to hear their place, an event tells each of them: then a caller told takes no longer in a crowd.
 """
 
 import math
@@ -44,6 +45,10 @@ from vramd_supervisor.core.state import RequestKind
 SIZES = (10, 100, 1000)
 EVENTS = 4000
 BAR_S = 100e-6
+TOLD = (64, 256, 512)
+"""Callers of one model that want to hear their place."""
+MOST_GROWTH = 2.0
+"""Of the time for each of them, from the fewest to the most."""
 LEAST_SAMPLES = 20
 """A kind of event that came less often is shown and not judged."""
 
@@ -135,11 +140,11 @@ class Crowd:
                 case _:
                     pass
 
-    def call(self, model: str) -> None:
+    def call(self, model: str, *, progress: bool = False) -> None:
         request = next(self.ids)
         self.queued[request] = model
         priority = self.dice.choice(list(Priority))
-        self.tell(Requested(self.now_s, request, model, RequestKind.RUN, 1e6, LoadOptions(), priority))
+        self.tell(Requested(self.now_s, request, model, RequestKind.RUN, 1e6, LoadOptions(), priority, progress))
 
     def end(self, request: int) -> None:
         del self.running[request]
@@ -204,6 +209,20 @@ def quantile(costs_s: list[float], share: float) -> float:
     return sorted(costs_s)[min(len(costs_s) - 1, int(share * len(costs_s)))]
 
 
+def measure_told(waiting: int) -> float:
+    """Seconds of an event for each caller that it tells its place."""
+    crowd = Crowd(Mix("one model", 1, 0), 1)
+    crowd.call("m0")
+    crowd.run_errands()
+    for _ in range(waiting):
+        crowd.call("m0", progress=True)
+    crowd.costs_s.clear()
+    for _ in range(waiting // 2):
+        crowd.end(next(iter(crowd.running)))
+    told = sum(range(waiting - waiting // 2, waiting))
+    return sum(map(sum, crowd.costs_s.values())) / told
+
+
 def in_us(costs_s: list[float]) -> str:
     return f"{statistics.median(costs_s) * 1e6:.0f} µs at the median, {statistics.mean(costs_s) * 1e6:.0f} in the mean"
 
@@ -238,6 +257,13 @@ def main() -> int:
                 if growth > most and last_s > BAR_S / 10:
                     missed.append(f"{mix.name}: {kind} grows by {growth:.1f} from {few} to {many} models")
             print(f"    {kind:<28}{''.join(cells)}  {grows}")
+    each_s = [measure_told(waiting) for waiting in TOLD]
+    shown = ", ".join(f"{each * 1e6:.2f} µs of {waiting}" for waiting, each in zip(TOLD, each_s, strict=True))
+    print(f"each caller that is told its place: {shown}")
+    if each_s[-1] > MOST_GROWTH * each_s[0]:
+        missed.append(
+            f"each caller takes {each_s[-1] / each_s[0]:.1f} times as long among {TOLD[-1]} as among {TOLD[0]}"
+        )
     print("\n  ".join([f"take more than {BAR_S * 1e6:.0f} µs by themselves:", *slow]))
     print(
         "\n  ".join(["missed:", *missed])

@@ -76,10 +76,6 @@ class Line(Generic[T]):
             return next(iter(self._ahead.values()))
         return min((next(iter(lane.values())) for lane in self._lanes.values() if lane), key=self.key)
 
-    def ahead_of(self, one: T) -> int:
-        """How many would be served before it."""
-        return next((place for place, other in enumerate(self) if other is one), len(self))
-
     def add(self, one: T) -> None:
         """To the end of its priority."""
         self._lanes[one.priority][one.order] = one

@@ -3,6 +3,8 @@
 Runs at the end of every event, over the models that the event has touched, then over what waits for room.
 """
 
+import math
+
 from vramd_proto.v1.reasons import Reason
 
 from .actions import (
@@ -94,9 +96,7 @@ def _tell_queue(world: World, entry: Entry) -> None:
     if entry.told_queued != len(entry.queue):
         entry.told_queued = len(entry.queue)
         world.emit(QueueChanged(entry.model.id, entry.told_queued, world.queued))
-        for request in entry.curious.values():
-            ahead = entry.queue.ahead_of(request)
-            world.emit(Report(request.id, entry.state, None, f"{entry.model.id} is {entry.state.name}", ahead))
+        world.tell_place(entry, None, f"{entry.model.id} is {entry.state.name}")
 
 
 def preload(world: World) -> None:
@@ -210,10 +210,10 @@ def _timeline(now_s: float, incarnation: Incarnation, request: Request) -> dict[
 
 
 def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
-    until_s = incarnation.last_used_s + incarnation.keep_alive_s
+    until_s = incarnation.stays_until_s
     if not entry.listed:
         drain(world, entry, "the catalogue does not list it any more")
-    elif is_kept(entry) or incarnation.keep_alive_s < 0:
+    elif is_kept(entry) or until_s == math.inf:
         return
     elif until_s > world.now_s:
         world.emit(SetTimer(KeepAliveEnded(until_s, incarnation.id)))
