@@ -43,7 +43,7 @@ def generated() -> list[Path]:
 
 def present() -> list[Path]:
     """Every generated file that is there."""
-    return sorted(PACKAGE.rglob("*_pb2*.py*"))
+    return sorted(path for path in PACKAGE.rglob("*_pb2*.py*") if path.parent.name != "__pycache__")
 
 
 def facts() -> str:
