@@ -204,18 +204,17 @@ def test_an_encoder_has_no_cache_and_takes_an_input_whole() -> None:
 
 
 def test_an_input_is_no_longer_than_a_model_has_positions_for() -> None:
-    short, long = (Settings(tokens, 2, "gpu0", -1, tokens, "f16", 4, tokens, outputs=tokens) for tokens in (512, 8192))
-    assert limited_needs(MINILM, "bert", long, 512) == limited_needs(MINILM, "bert", short, 512)
-    usual = Settings(8192, 2, "gpu0", -1, 512, "f16", 4)
-    assert limited_needs(LLAMA_8B, "jamba", usual, 2048) == limited_needs(
-        LLAMA_8B, "jamba", replace(usual, context_tokens=2048), 2048
-    )
-    assert limited_needs(LLAMA_8B, "llama", usual, 2048)["gpu0"].context_bytes == 1024 * MIB
-
-
-def limited_needs(shape: Shape, architecture: str, settings: Settings, trained: int) -> dict[str, DeviceBytes]:
-    limited = replace(file(shape, trained), architecture=architecture)
-    return dict(quote(limited, settings, IDLE).devices)
+    long = LoadOptions(context_tokens=8192)
+    for shape, architecture, trained, context in (
+        (MINILM, "bert", 512, 512),
+        (LLAMA_8B, "jamba", 2048, 2048),
+        (LLAMA_8B, "llama", 2048, 8192),
+    ):
+        limited = replace(file(shape, trained), architecture=architecture)
+        settings = decide(limited, long, 2, "gpu0")
+        assert settings.context_tokens == context
+        assert settings == decide(limited, LoadOptions(context_tokens=context), 2, "gpu0")
+        assert settings.batch_tokens == settings.ubatch_tokens == 512
 
 
 Q8_0, Q4_K = 8, 12

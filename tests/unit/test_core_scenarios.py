@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from support.core_world import NEEDS, CoreWorld, plan
+from support.core_world import MODELS, NEEDS, CoreWorld, plan
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
 from vramd_supervisor.core.catalog import LoadOptions
@@ -16,6 +16,7 @@ from vramd_supervisor.core.events import (
     ShutdownRequested,
     UnloadRequested,
 )
+from vramd_supervisor.core.placement import differences
 from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.core.view import books, resident, residents, taken_bytes
@@ -563,11 +564,9 @@ def test_memory_that_a_device_shows_as_others_while_it_comes_back_does_not_refus
 
 def test_a_batch_longer_than_the_context_is_no_difference() -> None:
     settings = plan(NEEDS["small"]).settings
-    assert (
-        settings.differences(LoadOptions(batch_tokens=4096, context_tokens=2048))
-        == "batch_tokens is 512, asked for 2048"
-    )
-    assert not replace(settings, batch_tokens=2048).differences(LoadOptions(batch_tokens=4096))
+    asked = LoadOptions(batch_tokens=4096, context_tokens=2048)
+    assert differences(MODELS["small"], settings, asked) == "batch_tokens is 512, asked for 2048"
+    assert not differences(MODELS["small"], replace(settings, batch_tokens=2048), LoadOptions(batch_tokens=4096))
 
 
 def test_what_a_load_will_take_does_not_count_as_taken_before_it_is_ready() -> None:

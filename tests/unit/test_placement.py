@@ -9,7 +9,7 @@ from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem
 from vramd_supervisor.core.closed_form import quote
 from vramd_supervisor.core.device_view import DeviceKind, DeviceView
 from vramd_supervisor.core.errors import Refusal
-from vramd_supervisor.core.placement import Ways, decide, placements
+from vramd_supervisor.core.placement import Ways, decide, differences, placements
 from vramd_supervisor.core.quote import Confidence, Plan, Source
 
 MIB = 1 << 20
@@ -137,7 +137,7 @@ def test_a_gpu_only_load_without_a_gpu_is_refused() -> None:
 @pytest.mark.parametrize("device", [HOST, CARD])
 def test_what_was_asked_for_stays_what_was_asked_for(device: DeviceView) -> None:
     asked = LoadOptions(context_tokens=1000, batch_tokens=64, parallel=2, threads=9, outputs="all", kv_split=True)
-    assert only(plans(asked, HOST, device)).settings.differences(asked) == ""
+    assert differences(Model("m", FILE), only(plans(asked, HOST, device)).settings, asked) == ""
 
 
 def test_less_room_costs_speed_then_precision_then_context_then_layers() -> None:
@@ -171,7 +171,8 @@ def test_what_was_asked_for_is_not_given_up() -> None:
     assert 0 < plan.settings.gpu_layers < 32
     lowered = only(plans(LoadOptions(context_tokens=8192, least_context_tokens=4096), HOST, CARD, gpu0=4800 * MIB))
     assert 4096 <= lowered.settings.context_tokens < 8192
-    assert lowered.settings.differences(LoadOptions(context_tokens=8192, least_context_tokens=4096)) == ""
+    asked = LoadOptions(context_tokens=8192, least_context_tokens=4096)
+    assert differences(Model("m", FILE), lowered.settings, asked) == ""
 
 
 def test_a_gpu_only_load_is_refused_rather_than_spread() -> None:

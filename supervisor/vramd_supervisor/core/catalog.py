@@ -1,7 +1,7 @@
 """Models and their settings, as values. Pure: `discovery` reads the files, `settings_file` the configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 from vramd_proto.v1.reasons import Reason
 
@@ -178,33 +178,6 @@ class Settings:
         same = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shares"}
         same.update(outputs=str(self.outputs), device=None if self.shares else self.device)
         return LoadOptions(**same, keep_alive_s=keep_alive_s)
-
-    def differences(self, wanted: LoadOptions) -> str:
-        """Where a call asks for something else, as text; empty where it does not.
-
-        "auto" asks for nothing, a batch is never longer than the context nor a computation than a batch, and a context
-        that may be lowered is not asked for.
-        """
-        if wanted == ANYTHING:
-            return ""
-        least = wanted.least_context_tokens
-        lowered = least is not None and least <= self.context_tokens <= (wanted.context_tokens or 0)
-        asked_for = replace(
-            wanted,
-            context_tokens=None if lowered else wanted.context_tokens,
-            # On the host there are none, whatever is asked for.
-            gpu_layers=None if self.device == "host" else wanted.gpu_layers,
-            batch_tokens=wanted.batch_tokens and min(wanted.batch_tokens, self.context_tokens),
-            ubatch_tokens=wanted.ubatch_tokens and min(wanted.ubatch_tokens, self.batch_tokens),
-            outputs=wanted.outputs and str(outputs(wanted.outputs, self.parallel, self.ubatch_tokens)),
-        )
-        return ", ".join(
-            f"{f.name} is {has}, asked for {asked}"
-            for f in fields(self)
-            if (asked := getattr(asked_for, f.name, None)) not in (None, "auto")
-            and str(asked) != str(has := getattr(self, f.name))
-            and not (f.name == "device" and asked in self.devices)
-        )
 
 
 def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:

@@ -65,11 +65,27 @@ _VOCABULARY_ENTRY_BYTES = 400
 """Host bytes per token of the vocabulary and its merges in llama.cpp's tables."""
 
 
+def is_computed_whole(shape: Shape) -> bool:
+    """Whether an input has to be seen by one computation: by encoders, and by what pools over all tokens."""
+    return not shape.causal or shape.pooling not in (0, _POOLING_LAST)
+
+
+def batch_tokens(shape: Shape, context_tokens: int, asked: int) -> int:
+    """Tokens that are handed over at once at most (n_batch)."""
+    return context_tokens if is_computed_whole(shape) else min(asked, context_tokens)
+
+
 def ubatch_tokens(shape: Shape, context_tokens: int, batch_tokens: int, asked: int | None) -> int:
-    """Tokens of one computation at most (n_ubatch). What pools over all tokens has to see an input whole."""
-    if not shape.causal or shape.pooling not in (0, _POOLING_LAST):
-        return context_tokens
-    return min(batch_tokens, asked or DEFAULT_BATCH_TOKENS)
+    """Tokens of one computation at most (n_ubatch)."""
+    return context_tokens if is_computed_whole(shape) else min(batch_tokens, asked or DEFAULT_BATCH_TOKENS)
+
+
+def context_tokens(file: ModelFile, asked: int) -> int:
+    """The context that the worker's engine makes: no position that the model has no vector for."""
+    trained = file.trained_context_tokens
+    if not trained or (file.shape.causal and file.architecture not in _UNPOSITIONED):
+        return asked
+    return min(asked, trained)
 
 
 def embeds(shape: Shape) -> bool:
@@ -91,7 +107,6 @@ def quote(file: ModelFile, settings: Settings, idle_worker_bytes: int) -> Quote:
         for device in gpus:
             needs[device] = guess.plus(DeviceBytes(process_bytes=CUDA_CONTEXT_BYTES))
         return Quote(needs, Confidence.ROUGH, Source.FILE_SIZE)
-    settings = _limited(file, settings)
     needs = _weights_and_context(file.shape, settings)
     for device in gpus:
         scratch = int(_card_scratch_bytes(file.shape, settings) * _SCRATCH_MARGIN)
@@ -101,21 +116,6 @@ def quote(file: ModelFile, settings: Settings, idle_worker_bytes: int) -> Quote:
     compute_bytes = scratch + _output_bytes(file.shape, settings)
     needs[HOST] = needs[HOST].plus(host_process).plus(DeviceBytes(compute_bytes=compute_bytes))
     return Quote(needs, Confidence.CLOSE, Source.CLOSED_FORM)
-
-
-def _limited(file: ModelFile, settings: Settings) -> Settings:
-    """The settings as the worker's engine takes them: no position that the model has no vector for."""
-    trained = file.trained_context_tokens
-    if not trained or (file.shape.causal and file.architecture not in _UNPOSITIONED):
-        return settings
-    context = min(settings.context_tokens, trained)
-    whole = not file.shape.causal
-    return replace(
-        settings,
-        context_tokens=context,
-        batch_tokens=context if whole else settings.batch_tokens,
-        ubatch_tokens=context if whole else settings.ubatch_tokens,
-    )
 
 
 def known(shape: Shape) -> bool:

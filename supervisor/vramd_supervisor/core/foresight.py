@@ -9,7 +9,7 @@ from vramd_proto.v1.reasons import Reason
 from .admission import find_now
 from .catalog import Simulation
 from .errors import Refusal, in_words
-from .placement import Ways
+from .placement import Ways, differences
 from .quote import Plan
 from .room import Begin, Evict, Wait, Wish, with_nearest
 from .state import Entry, ModelState
@@ -62,9 +62,9 @@ def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
         case _:
             assert_never(decision)
     if entry.state is ModelState.READY and entry.current and entry.current.plan:
-        differences = entry.current.plan.settings.differences(plan.settings.again(0.0))
-        message = f"it is loaded with other settings: {differences}; `vramd load --reload` gives it these"
-        if not differences:
+        differs = differences(entry.model, entry.current.plan.settings, plan.settings.again(0.0))
+        message = f"it is loaded with other settings: {differs}; `vramd load --reload` gives it these"
+        if not differs:
             fits, message = True, "it is loaded like this: a load answers at once"
     nearest = () if fits else ways.nearest
     return Foresight(plan, fits, victims, message, _expected_load_s(world, entry, plan), nearest)

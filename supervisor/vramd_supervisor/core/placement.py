@@ -5,12 +5,13 @@ yields settings and is sent their quote. Who drives it (`planning`) gets the quo
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 from vramd_proto.v1.reasons import Reason
 
 from .catalog import (
+    ANYTHING,
     DEFAULT_BATCH_TOKENS,
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_PARALLEL,
@@ -21,7 +22,7 @@ from .catalog import (
     Simulation,
     outputs,
 )
-from .closed_form import embeds, known, ubatch_tokens
+from .closed_form import batch_tokens, context_tokens, embeds, known, ubatch_tokens
 from .degradation import fits, nearest, shrink
 from .device_view import AUTO, HOST, DeviceKind, DeviceView
 from .errors import Refusal, refusal
@@ -30,6 +31,9 @@ from .quote import Confidence, DeviceBytes, Plan, Quote, Source
 
 UNKNOWN_CONTEXT_TOKENS = 4096
 """Context of a model that does not say what it was trained for."""
+_NO_FILE = ModelFile(path="", size_bytes=0)
+"""What a simulated model decides its settings by."""
+_ASKED_FOR = {f.name for f in fields(LoadOptions)} & {f.name for f in fields(Settings)}
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,16 @@ def placements(
 def decide(
     file: ModelFile, options: LoadOptions, threads: int, device: str, usual_batch_tokens: int = DEFAULT_BATCH_TOKENS
 ) -> Settings:
-    """Settles what the options leave open, for one device. More context than trained for is taken as asked."""
+    """Settles what the options leave open, for one device. More context than trained for is taken as asked.
+
+    What the model decides by itself is the model's, whatever the options say.
+    """
     usual = min(file.trained_context_tokens or UNKNOWN_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
-    context = options.context_tokens or usual
-    # An encoder cannot take an input in parts, so its batch is as long as its longest input.
-    batch = min(options.batch_tokens or (usual_batch_tokens if file.shape.causal else context), context)
+    context = context_tokens(file, options.context_tokens or usual)
+    batch = batch_tokens(file.shape, context, options.batch_tokens or usual_batch_tokens)
     layers = options.gpu_layers if options.gpu_layers is not None else -1
+    if known(file.shape) and layers > file.shape.layers:
+        layers = -1
     parallel = options.parallel or DEFAULT_PARALLEL
     ubatch = ubatch_tokens(file.shape, context, batch, options.ubatch_tokens)
     return Settings(
@@ -87,6 +95,36 @@ def decide(
         outputs=ubatch if embeds(file.shape) else outputs(options.outputs, parallel, ubatch),
         swa_full=bool(options.swa_full),
         kv_split=bool(options.kv_split),
+    )
+
+
+def differences(model: Model, settings: Settings, wanted: LoadOptions) -> str:
+    """Where a call asks for something else than a model is loaded with, as text; empty where it does not.
+
+    What counts is what the wish would be decided to if all that it leaves open were as it is: so a wish is never at
+    odds with what its own placement has decided. "auto" asks for nothing, nor does a context that may be lowered.
+    """
+    if wanted == ANYTHING:
+        return ""
+    least, most = wanted.least_context_tokens, wanted.context_tokens or 0
+    if least is not None and least <= settings.context_tokens <= most:
+        wanted = replace(wanted, context_tokens=None)
+    if wanted.gpu_layers == 0 and wanted.device is not None:
+        wanted = replace(wanted, device=HOST)
+    if wanted.device in (None, AUTO, *settings.devices):
+        wanted = replace(wanted, device=settings.device)
+    file = model.source if isinstance(model.source, ModelFile) else _NO_FILE
+    same = settings.again(0.0)
+    has = decide(file, same, settings.threads, settings.device)
+    # The layers of one device say nothing of another.
+    same = same if wanted.device == settings.device else replace(same, gpu_layers=None)
+    asks = {f.name: getattr(wanted, f.name) for f in fields(Settings) if f.name in _ASKED_FOR}
+    asks = {name: None if value == AUTO else value for name, value in asks.items()}
+    comes_to = decide(file, LoadOptions(**asks).over(same), settings.threads, str(wanted.device))
+    return ", ".join(
+        f"{name} is {getattr(has, name)}, asked for {getattr(comes_to, name)}"
+        for name, value in asks.items()
+        if value is not None and getattr(has, name) != getattr(comes_to, name)
     )
 
 
@@ -202,6 +240,6 @@ def _simulated(
         return refusal(Reason.DEVICE_UNUSABLE, text, model=model, device=asked.device)
     largest = max(simulation.memory, key=lambda device: simulation.memory[device])
     chosen = largest if asked.device in (None, AUTO) else str(asked.device)
-    settings = decide(ModelFile(path="", size_bytes=0), asked, threads, chosen)
+    settings = decide(_NO_FILE, asked, threads, chosen)
     needs = {device: DeviceBytes(weights_bytes=size) for device, size in simulation.memory.items()}
     return Ways((Plan(settings, Quote(needs, Confidence.EXACT, Source.DECLARED)),))

@@ -29,6 +29,7 @@ from .holders import attainable, sort_anew, standings
 from .line import Priority
 from .lives import HOST, stop
 from .lobby import Waiting
+from .placement import differences
 from .reconcile import raised
 from .state import Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_kept
 from .world import World
@@ -112,6 +113,7 @@ def preload(world: World) -> None:
 
 def _want(world: World, entry: Entry) -> None:
     first = entry.queue.first()
+    first.planned = True
     changed = LoadOptions(keep_alive_s=entry.keep_alive_now_s)
     options = first.options.over(changed).over(entry.model.options)
     waiting = Waiting(entry.model.id, options, world.next_turn(), first.priority, first.since_s)
@@ -146,10 +148,10 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
     assert incarnation.plan is not None
     settings = incarnation.plan.settings
     for request in list(entry.loads.values()):
-        if differences := settings.differences(request.options):
+        if differs := differences(entry.model, settings, request.options):
             if request.reload:
                 continue  # its turn comes in the queue, behind those who were before it
-            world.refuse(request, _differently(entry, differences))
+            world.refuse(request, _differently(entry, differs))
         elif request.kind is RequestKind.HOLD:
             _hold(world, entry, request)
         else:
@@ -158,12 +160,13 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
             world.emit(Complete(request.id))
     while entry.queue:
         request = entry.queue.first()
-        differences = settings.differences(request.options)
-        if differences and request.reload:
-            replace_process(world, entry, request, f"a load with other settings was asked for: {differences}")
+        differs = differences(entry.model, settings, request.options)
+        if differs and request.reload and not request.planned:
+            request.planned = True
+            replace_process(world, entry, request, f"a load with other settings was asked for: {differs}")
             return
-        if differences:
-            world.refuse(request, _differently(entry, differences))
+        if differs:
+            world.refuse(request, _differently(entry, differs))
         elif has_place(entry):
             _grant(world, entry, incarnation, request)
         else:
@@ -221,12 +224,10 @@ def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
         drain(world, entry, f"it was idle for {incarnation.keep_alive_s:g} s (keep-alive)")
 
 
-def _differently(entry: Entry, differences: str) -> Refusal:
+def _differently(entry: Entry, differs: str) -> Refusal:
     model = entry.model.id
-    text = (
-        f"{model} is loaded with other settings: {differences}; unload it first, reload it, or leave those settings out"
-    )
-    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model, differences=differences)
+    text = f"{model} is loaded with other settings: {differs}; unload it first, reload it, or leave those settings out"
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model, differences=differs)
 
 
 def plans_found(world: World, event: PlansFound) -> None:

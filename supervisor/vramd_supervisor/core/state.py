@@ -83,6 +83,8 @@ class Request:
     """Its caller wants to hear what it waits for."""
     reload: bool = False
     """If the model is there with other settings, its process is to be replaced."""
+    planned: bool = False
+    """A process was planned by its options, or ended for them: none is ended for them once more."""
     state: RequestState = RequestState.QUEUED
     incarnation: int | None = None
     """Where it runs, once granted."""

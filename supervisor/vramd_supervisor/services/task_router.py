@@ -13,7 +13,7 @@ from ..core.errors import Refusal, RefusedError, in_words
 from ..core.foresight import Foresight, foresee
 from ..core.holders import attainable
 from ..core.line import Priority
-from ..core.placement import UNKNOWN_CONTEXT_TOKENS
+from ..core.placement import UNKNOWN_CONTEXT_TOKENS, differences
 from ..core.specialties import TASK_PREFIX, task_of
 from ..core.state import COMING, Entry, ModelState, RequestKind, has_place
 from ..core.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
@@ -154,8 +154,8 @@ def _candidate(entry: Entry, options: LoadOptions, room: Mapping[str, int], budg
         return Candidate(model, hindrance=file.problem.text)
     if entry.state is ModelState.READY and current and current.plan:
         readiness = Readiness.LOADED if has_place(entry) else Readiness.BUSY
-        if differences := current.plan.settings.differences(options):
-            words = f"it is loaded with other settings: {differences}"
+        if differs := differences(model, current.plan.settings, options):
+            words = f"it is loaded with other settings: {differs}"
             return Candidate(model, readiness, Fit.NOT, words, current.context_tokens)
         return Candidate(model, readiness, Fit.NOW, context_tokens=current.context_tokens)
     trained_tokens = file.trained_context_tokens if file else 0
