@@ -21,6 +21,7 @@ from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.decisions import Decision, DecisionKind
 from vramd_supervisor.core.errors import Refusal
 from vramd_supervisor.core.events import (
+    CatalogueRead,
     DeadlinePassed,
     Event,
     MemoryReleased,
@@ -36,6 +37,7 @@ from vramd_supervisor.core.pressure import OTHERS
 from vramd_supervisor.core.room import Wait, Wish
 from vramd_supervisor.core.state import (
     COMING,
+    GOING,
     Announcement,
     Entry,
     ModelState,
@@ -131,6 +133,7 @@ class Promises:
         for model, queued in told.items():
             entry = self.core.world.entries.get(model)
             assert queued == (len(entry.queue) if entry else 0), f"{model}: a wrong queue was told"
+        self._rescanned(event, actions)
         self._recorded(evicted, records, actions)
         back = event.incarnation if isinstance(event, MemoryReleased) else 0
         alive = back in self.core.world.processes and not self.core.world.processes[back].exited
@@ -141,6 +144,15 @@ class Promises:
         self._check_requests(now_s)
         self._check_nobody_is_left_behind()
         self._check_waits(now_s)
+
+    def _rescanned(self, event: Event, actions: Sequence[Action]) -> None:
+        """A look into the folders ends nothing that is held, pinned or at work, and refuses nobody."""
+        for action in actions if isinstance(event, CatalogueRead) else ():
+            assert not isinstance(action, Refuse), "a rescan has refused a caller"
+            if isinstance(action, ModelChanged) and action.after in GOING:
+                working = action.incarnation in self.granted.values()
+                assert not working, f"a rescan has ended {action.model} while it worked"
+                assert not self._may_stay(action.model), f"a rescan has ended {action.model}, which may stay"
 
     def _granted(self, grant: Grant, now_s: float) -> None:
         asked = self.open.get(grant.request)

@@ -390,7 +390,7 @@ def test_progress_reaches_those_who_wait_for_a_load() -> None:
     assert [(a.request, a.share) for a in world.actions if isinstance(a, Report)] == [(request, 0.25)]
 
 
-def test_a_model_whose_file_is_gone_leaves_when_it_is_idle() -> None:
+def test_a_model_whose_file_is_gone_leaves_when_nothing_uses_it_any_more() -> None:
     world = world_of()
     busy = world.request("small")
     run_all(world)
@@ -398,6 +398,8 @@ def test_a_model_whose_file_is_gone_leaves_when_it_is_idle() -> None:
     assert state(world, "small") is ModelState.READY
     world.caller(busy, "end")
     run_all(world)
+    assert state(world, "small") is ModelState.READY, "what is loaded stays for as long as every other"
+    world.wait(60.0)
     assert "small" not in world.core.world.entries
 
 

@@ -135,6 +135,13 @@ BUGS = {
         "    return is_pinned(entry)\n",
         "a pinned or held model was made a victim",
     ),
+    "a rescan ends what the catalogue does not list": Bug(
+        "scheduler.py",
+        "    if is_kept(entry) or until_s == math.inf:\n        return\n",
+        "    if not entry.listed:\n        drain(world, entry, 'gone')\n        return\n"
+        "    if is_kept(entry) or until_s == math.inf:\n        return\n",
+        "which may stay",
+    ),
     "batch is served before interactive": Bug(
         "line.py", "return int(one.priority) * self", "return -int(one.priority) * self", "overtakes"
     ),

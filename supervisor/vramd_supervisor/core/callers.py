@@ -18,7 +18,20 @@ from .events import (
     UnloadRequested,
 )
 from .lives import stop
-from .state import COMING, GOING, Entry, ModelState, Request, RequestKind, RequestState, has_place, priority
+from .room import MOST_NAMED
+from .state import (
+    COMING,
+    GOING,
+    Entry,
+    ModelState,
+    Request,
+    RequestKind,
+    RequestState,
+    has_place,
+    is_known,
+    is_pinned,
+    priority,
+)
 from .world import World
 
 
@@ -45,7 +58,7 @@ def _admit(world: World, request: int, model: str) -> Entry | None:
     if world.ending:
         world.emit(Refuse(request, refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")))
         return None
-    if entry is None or not entry.listed:
+    if entry is None or not is_known(entry):
         near = get_close_matches(model, world.entries, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "`vramd models` lists what there is"
         why = refusal(Reason.MODEL_NOT_FOUND, f"no model is called {model[:200]!r}; {hint}", model=model[:200])
@@ -104,7 +117,13 @@ def _accept(
 
 
 def replace_process(world: World, entry: Entry, first: Request, cause: str, *, force: bool = False) -> None:
-    """Has a process go for a new one, and this caller stand before all that wait for that."""
+    """Has a process go for a new one, and this caller stand before all that wait for that.
+
+    Who wants other settings is refused while somebody else holds the model with those that it has.
+    """
+    if first.reload and entry.holds:
+        world.refuse(first, _held(world, entry, first))
+        return
     entry.queue.remove(first.id)
     entry.queue.add_ahead(first)
     if entry.state in COMING:
@@ -112,6 +131,20 @@ def replace_process(world: World, entry: Entry, first: Request, cause: str, *, f
         stop(world, entry.current, cause)
     else:
         drain(world, entry, cause, force=force)
+
+
+def _held(world: World, entry: Entry, request: Request) -> Refusal:
+    assert entry.current is not None and entry.current.plan is not None
+    model, held_s = entry.model.id, world.now_s - min(hold.held_from_s for hold in entry.holds.values())
+    differences = entry.current.plan.settings.differences(request.options)
+    callers = sorted({hold.caller or "a client" for hold in entry.holds.values()})
+    by = ", ".join(callers[:MOST_NAMED]) + (
+        f" and {len(callers) - MOST_NAMED} more" if len(callers) > MOST_NAMED else ""
+    )
+    text = f"{model} is loaded with other settings: {differences}; held like this for {held_s:.0f} s by {by}: reload it"
+    return refusal(
+        Reason.MODEL_LOADED_DIFFERENTLY, f"{text} once the hold has ended", model=model, differences=differences
+    )
 
 
 def streamed(world: World, event: Streamed) -> None:
@@ -193,10 +226,15 @@ def restart_requested(world: World, event: RestartRequested) -> None:
 
 
 def model_updated(world: World, event: ModelUpdated) -> None:
-    """Changes how long a model stays, from now on and for its next lives."""
+    """Changes how long a model stays, from now on and for its next lives.
+
+    The time that an unpinned one stays, or that was changed, begins now, not when the model was last used.
+    """
     entry = world.entries.get(event.model)
     if entry is None:
         return
+    if entry.current and (event.keep_alive_s is not None or (event.pinned is False and is_pinned(entry))):
+        entry.current.free_from_s = world.now_s
     if event.pinned is not None:
         entry.pinned_now = event.pinned
         world.room_changed = True

@@ -31,7 +31,7 @@ from .lives import HOST, stop
 from .lobby import Waiting
 from .placement import differences
 from .reconcile import raised
-from .state import Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_kept
+from .state import Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_changed, is_kept
 from .world import World
 
 SPARE_PATIENCE_S = 2.0
@@ -70,14 +70,15 @@ def _sort(world: World) -> None:
 def _settle(world: World, entry: Entry) -> None:
     """The next step of one model.
 
-    1. It has no process: a load begins if somebody waits; if nobody does and it left the catalogue, it is forgotten.
+    1. It has no process: a load begins if somebody waits; if nobody does and it left the catalogue, it is forgotten,
+       unless a caller has changed something about it.
     2. It is ready: those who wait are served as far as there are places; if it is idle, its time to stay runs.
     3. It drains: it stops once nothing runs.
     """
     if entry.state is ModelState.UNLOADED:  # 1
         if entry.queue:
             _want(world, entry)
-        elif not entry.listed and not any(owner is entry for owner in world.owners.values()):
+        elif not (entry.listed or is_changed(entry) or any(owner is entry for owner in world.owners.values())):
             del world.entries[entry.model.id]
     elif entry.state is ModelState.QUEUED:
         _hurry(world, entry)
@@ -156,6 +157,7 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
             _hold(world, entry, request)
         else:
             keep(entry, request.options)
+            incarnation.last_used_s = world.now_s
             world.end(request)
             world.emit(Complete(request.id))
     while entry.queue:
@@ -179,6 +181,7 @@ def _hold(world: World, entry: Entry, request: Request) -> None:
     world.leave_queue(request)
     entry.holds[request.id] = request
     request.state = RequestState.STREAMING
+    request.held_from_s = world.now_s
     world.room_changed = True
     world.emit(CancelDeadline(request.id))
     world.emit(Report(request.id, entry.state, None, "it is kept warm"))
@@ -213,12 +216,11 @@ def _timeline(now_s: float, incarnation: Incarnation, request: Request) -> dict[
 
 
 def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
+    """A model that is not listed stays as long as every other: what is loaded needs no file."""
     until_s = incarnation.stays_until_s
-    if not entry.listed:
-        drain(world, entry, "the catalogue does not list it any more")
-    elif is_kept(entry) or until_s == math.inf:
+    if is_kept(entry) or until_s == math.inf:
         return
-    elif until_s > world.now_s:
+    if until_s > world.now_s:
         world.emit(SetTimer(KeepAliveEnded(until_s, incarnation.id)))
     elif not standings(world).is_resident(incarnation.id):
         drain(world, entry, f"it was idle for {incarnation.keep_alive_s:g} s (keep-alive)")

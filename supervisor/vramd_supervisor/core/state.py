@@ -90,6 +90,8 @@ class Request:
     """Where it runs, once granted."""
     caller: str = ""
     """Of a hold: what its caller calls itself, or where it is connected from."""
+    held_from_s: float = 0.0
+    """The moment from which it has held its model."""
 
     @property
     def order(self) -> int:
@@ -118,7 +120,9 @@ class Incarnation:
     ready_s: float | None = None
     """The moment it became ready."""
     last_used_s: float = 0.0
-    """The moment its last request began or ended, or it became ready."""
+    """The moment its last request began or ended, its last hold ended, or it became ready."""
+    free_from_s: float = 0.0
+    """The moment from which nothing but its time to stay keeps it: it was unpinned, or that time was changed."""
     used: bool = False
     """Whether it had a request."""
     answered: bool = False
@@ -132,7 +136,7 @@ class Incarnation:
     @property
     def stays_until_s(self) -> float:
         """The moment it has been idle for as long as it may, if nobody uses it before."""
-        return math.inf if self.keep_alive_s < 0 else self.last_used_s + self.keep_alive_s
+        return math.inf if self.keep_alive_s < 0 else max(self.last_used_s, self.free_from_s) + self.keep_alive_s
 
 
 @dataclass(eq=False)
@@ -159,7 +163,7 @@ class Entry:
     priority_now: Priority | None = None
     """The same for the priority of requests that do not say."""
     listed: bool = True
-    """False: the catalogue has dropped it; forgotten once nothing is left of it."""
+    """False: the catalogue has dropped it; what is loaded stays, and what a caller has changed is remembered."""
     taken: dict[Settings, Mapping[str, int]] = field(default_factory=dict)
     """Bytes per device that loads took which were given back for taking too much."""
     ran_out: bool = False
@@ -204,6 +208,11 @@ class Announcement:
         return f"reservation {self.id} ({self.label})" if self.label else f"reservation {self.id}"
 
 
+def is_known(entry: Entry) -> bool:
+    """Whether callers find a model: it is listed, or still there although its file is gone."""
+    return entry.listed or entry.state is not ModelState.UNLOADED
+
+
 def is_pinned(entry: Entry) -> bool:
     """Whether a model is never evicted and never idle for too long."""
     return entry.model.pinned if entry.pinned_now is None else entry.pinned_now
@@ -223,6 +232,11 @@ def priority(entry: Entry) -> Priority:
 def is_kept(entry: Entry) -> bool:
     """Whether nobody else may have a model go: it is pinned, or callers hold it."""
     return is_pinned(entry) or bool(entry.holds)
+
+
+def is_changed(entry: Entry) -> bool:
+    """Whether a caller has changed how long a model stays or how urgent it is, which its file's return brings back."""
+    return (entry.pinned_now, entry.keep_alive_now_s, entry.priority_now) != (None, None, None)
 
 
 def has_place(entry: Entry) -> bool:

@@ -285,6 +285,8 @@ class World:
         self.leave_queue(request)
         entry = self.entries[request.model]
         if entry.holds.pop(request.id, None):
+            if entry.current:
+                entry.current.last_used_s = self.now_s
             self.room_changed = True
             self.touch(entry)
         incarnation = self.processes.get(request.incarnation or 0)
