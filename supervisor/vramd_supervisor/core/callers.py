@@ -18,6 +18,7 @@ from .events import (
     UnloadRequested,
 )
 from .lives import stop
+from .placement import differences
 from .room import MOST_NAMED
 from .state import (
     COMING,
@@ -136,15 +137,13 @@ def replace_process(world: World, entry: Entry, first: Request, cause: str, *, f
 def _held(world: World, entry: Entry, request: Request) -> Refusal:
     assert entry.current is not None and entry.current.plan is not None
     model, held_s = entry.model.id, world.now_s - min(hold.held_from_s for hold in entry.holds.values())
-    differences = entry.current.plan.settings.differences(request.options)
+    differs = differences(entry.model, entry.current.plan.settings, request.options)
     callers = sorted({hold.caller or "a client" for hold in entry.holds.values()})
     by = ", ".join(callers[:MOST_NAMED]) + (
         f" and {len(callers) - MOST_NAMED} more" if len(callers) > MOST_NAMED else ""
     )
-    text = f"{model} is loaded with other settings: {differences}; held like this for {held_s:.0f} s by {by}: reload it"
-    return refusal(
-        Reason.MODEL_LOADED_DIFFERENTLY, f"{text} once the hold has ended", model=model, differences=differences
-    )
+    text = f"{model} is loaded with other settings: {differs}; held like this for {held_s:.0f} s by {by}: reload it"
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, f"{text} once the hold has ended", model=model, differences=differs)
 
 
 def streamed(world: World, event: Streamed) -> None:
