@@ -24,6 +24,7 @@ from .core.sizes import parse_budget
 from .instance import AlreadyRunningError, Instance
 from .server import AddressInUseError, serve
 from .settings.settings_file import ConfigError, Flags, load_config
+from .threads.outlet import output_aside
 
 ROOMS = {
     "doctor": "doctor",
@@ -77,6 +78,7 @@ def main(
 
     Ctrl-C ends it in order, twice at once.
     """
+    click.get_current_context().with_resource(output_aside())
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     flags = Flags(tuple(str(Path(folder).absolute()) for folder in models), budget, host, port, untested_engine)
     try:

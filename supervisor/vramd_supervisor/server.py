@@ -161,6 +161,7 @@ async def serve(
     await parts.notes.close()
     leave_job()
     logging.getLogger().removeHandler(handler)
+    logs.settle()
     return loop.failed is None
 
 

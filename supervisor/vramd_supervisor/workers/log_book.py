@@ -9,11 +9,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
+from ..threads.outlet import FLUSH_S, Outlet
+
 _log = logging.getLogger(__name__)
 
 RING_LINES = 2000
 LINE_BYTES = 8 * 1024
 FILE_BYTES = 4 * 1024 * 1024
+WAITING_BYTES = 4 * 1024 * 1024
+"""Held for a disk that is slow or gone, of all logs together."""
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -27,8 +31,10 @@ def printable(raw: bytes) -> str:
 class Log:
     """The lines of one model, over all its processes."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, files: "Outlet[tuple[Log, bytes]]") -> None:
+        """`files` has `keep` called for what is written."""
         self.file = file
+        self._files = files
         self.lines: deque[str] = deque(maxlen=RING_LINES)
         self._followers: set[asyncio.Queue[str | None]] = set()
         self._failing = False
@@ -46,7 +52,11 @@ class Log:
             _push(follower, None)
 
     def write(self, data: bytes) -> None:
-        """Adds to the file; one earlier file of full size is kept. A disk that takes no more is logged once."""
+        """Adds to the file, in a while; never waits. From any thread."""
+        self._files.put((self, data), len(data))
+
+    def keep(self, data: bytes) -> None:
+        """Adds to the file; one earlier file of full size is kept. A disk that takes no more is logged once. Blocks."""
         try:
             if self.file.exists() and self.file.stat().st_size > FILE_BYTES:
                 self.file.replace(self.file.with_suffix(".old.log"))
@@ -86,8 +96,9 @@ class LogBook:
         """`folder` is there, with a folder `models` in it."""
         self._folder = folder / "models"
         self._logs: dict[str, Log] = {}
-        self.own = Log(folder / "supervisor.log")
-        self.spare = Log(folder / "spare.log")
+        self._files: Outlet[tuple[Log, bytes]] = Outlet("logs", _keep, WAITING_BYTES, self._loss)
+        self.own = Log(folder / "supervisor.log", self._files)
+        self.spare = Log(folder / "spare.log", self._files)
         """Of workers that have no model yet."""
 
     def of(self, model: str) -> Log:
@@ -96,13 +107,25 @@ class LogBook:
             name = re.sub(r"[^\w.-]", "_", model)[:100]
             if name != model:
                 name = f"{name}-{zlib.crc32(model.encode('utf-8', 'backslashreplace')):08x}"
-            self._logs[model] = Log(self._folder / f"{name}.log")
+            self._logs[model] = Log(self._folder / f"{name}.log", self._files)
         return self._logs[model]
 
     def close(self) -> None:
         """Nothing more is printed by anybody."""
         for log in (self.own, *self._logs.values()):
             log.close()
+
+    def settle(self) -> None:
+        """Waits, bounded, until the files have all that was written."""
+        self._files.flush(FLUSH_S)
+
+    def _loss(self, lost: int) -> tuple[Log, bytes]:
+        return self.own, f"{lost} pieces of output are missing from these logs: the disk did not take them\n".encode()
+
+
+def _keep(piece: tuple[Log, bytes]) -> None:
+    log, data = piece
+    log.keep(data)
 
 
 class Splitter:

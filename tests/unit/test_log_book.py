@@ -1,0 +1,79 @@
+"""Logs go into files aside: a disk that is slow, full or gone costs lines, and never time."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from vramd_supervisor.workers.log_book import WAITING_BYTES, LogBook, OwnLogHandler
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def handler(folder: Path) -> Iterator[tuple[LogBook, logging.Logger]]:
+    logs, event_loop = LogBook(folder), asyncio.new_event_loop()
+    own = OwnLogHandler(logs.own, event_loop)
+    logger = logging.getLogger("test_log_book")
+    logger.addHandler(own)
+    yield logs, logger
+    logger.removeHandler(own)
+    event_loop.close()
+
+
+def test_each_log_has_its_file_and_lines_keep_their_order(
+    handler: tuple[LogBook, logging.Logger], folder: Path
+) -> None:
+    logs, logger = handler
+    for number in range(100):
+        logger.warning("line %d", number)
+        logs.of("coder").write(b"%d\n" % number)
+    logs.settle()
+    assert (folder / "supervisor.log").read_text("utf-8") == "".join(f"line {number}\n" for number in range(100))
+    assert (folder / "models" / "coder.log").read_text("utf-8") == "".join(f"{number}\n" for number in range(100))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a FIFO stands for a disk that is gone")
+def test_a_disk_that_hangs_costs_what_does_not_fit_and_that_is_told(
+    handler: tuple[LogBook, logging.Logger], folder: Path
+) -> None:
+    if sys.platform != "win32":
+        logs, logger = handler
+        file = folder / "models" / "coder.log"
+        os.mkfifo(file)
+        piece = b"x" * 65536
+        pieces = 2 * WAITING_BYTES // len(piece)
+        for _ in range(pieces):
+            logs.of("coder").write(piece)
+        logger.warning("this is lost, too")
+        with file.open("rb") as reader:
+            read = 0
+            while read < WAITING_BYTES:
+                read += len(reader.read(len(piece)))
+            logs.settle()
+        missing = pieces - read // len(piece) + 1
+        assert (folder / "supervisor.log").read_text("utf-8") == (
+            f"{missing} pieces of output are missing from these logs: the disk did not take them\n"
+        )
+
+
+def test_a_folder_that_is_gone_is_told_once_and_used_again_when_it_is_there(
+    handler: tuple[LogBook, logging.Logger], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs, _ = handler
+    (folder / "models").rmdir()
+    for _ in range(3):
+        logs.of("coder").write(b"lost\n")
+    logs.settle()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    (folder / "models").mkdir()
+    logs.of("coder").write(b"kept\n")
+    logs.settle()
+    assert (folder / "models" / "coder.log").read_bytes() == b"kept\n"
