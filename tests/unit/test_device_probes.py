@@ -51,7 +51,7 @@ def test_a_driver_that_hung_is_asked_again_once_it_has_answered() -> None:
     probe = BoundedProbe("slow", inner, 0.01)
     with pytest.raises(DeviceLostError):
         probe.sample()
-    late = next(thread for thread in threading.enumerate() if thread.name == "probe of slow")
+    late = next(thread for thread in threading.enumerate() if thread.name == "slow")
     inner.goes_on.set()
     late.join(30)
     assert any(probe.process_bytes(7) == 7 for _ in range(100))

@@ -1,14 +1,10 @@
 """What a device is asked, and how one is asked whose driver may never answer."""
 
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotInTime
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Protocol
 
 from ..core.device_view import DeviceLostError, Sample
-
-T = TypeVar("T")
+from ..threads.lane import Lane, NoAnswerError
 
 ANSWER_S = 2.0
 """Drivers answer within milliseconds; the first time, or out of deep sleep, they may take most of a second."""
@@ -48,54 +44,30 @@ class VirtualProbe(Probe):
 
 
 class BoundedProbe(Probe):
-    """Asks another probe in a thread of its own, and gives up in time: a driver that hangs must not stop the others.
-
-    While it hangs, every further question fails at once, so that no more than one thread is ever lost.
-    """
+    """Asks another probe in a lane of its own, and gives up in time: a driver that hangs must not stop the others."""
 
     def __init__(self, name: str, probe: Probe, limit_s: float = ANSWER_S) -> None:
         """`name` is for messages."""
-        self._name = name
         self._probe = probe
-        self._limit_s = limit_s
-        self._busy = threading.Lock()
-        self._late = False
+        self._lane = Lane(name, limit_s)
 
     def sample(self) -> Sample:
         """As the other says. Raises DeviceLostError when it does not say in time."""
-        return self._ask(self._probe.sample)
+        try:
+            return self._lane.ask(self._probe.sample)
+        except NoAnswerError as error:
+            raise DeviceLostError(str(error)) from None
 
     def process_bytes(self, pid: int) -> int | None:
         """As the other says; None when it does not say in time."""
         try:
-            return self._ask(lambda: self._probe.process_bytes(pid))
-        except DeviceLostError:
+            return self._lane.ask(lambda: self._probe.process_bytes(pid))
+        except NoAnswerError:
             return None
 
     def spilled_bytes(self, pids: Sequence[int]) -> int:
         """As the other says; 0 when it does not say in time."""
         try:
-            return self._ask(lambda: self._probe.spilled_bytes(pids))
-        except DeviceLostError:
+            return self._lane.ask(lambda: self._probe.spilled_bytes(pids))
+        except NoAnswerError:
             return 0
-
-    def _ask(self, question: Callable[[], T]) -> T:
-        answer: Future[T] = Future()
-        if not self._busy.acquire(timeout=0 if self._late else self._limit_s):
-            raise DeviceLostError(f"{self._name} has not answered an earlier question yet")
-
-        def ask() -> None:
-            try:
-                answer.set_result(question())
-            except BaseException as error:
-                answer.set_exception(error)
-            finally:
-                self._late = False
-                self._busy.release()
-
-        threading.Thread(target=ask, name=f"probe of {self._name}", daemon=True).start()
-        try:
-            return answer.result(self._limit_s)
-        except NotInTime:
-            self._late = True
-            raise DeviceLostError(f"{self._name} gives no answer within {self._limit_s:g} s") from None
