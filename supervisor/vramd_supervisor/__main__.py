@@ -11,10 +11,8 @@ import importlib
 import logging
 import os
 import sys
-from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
 
 import click
 from vramd_proto.v1.rendezvous import default_runtime_dir
@@ -24,7 +22,9 @@ from .core.sizes import parse_budget
 from .instance import AlreadyRunningError, Instance
 from .server import AddressInUseError, serve
 from .settings.settings_file import ConfigError, Flags, load_config
-from .threads.outlet import output_aside
+from .simulation.recorder import RecordingFile
+from .threads.lane import NoAnswerError
+from .threads.outlet import FLUSH_S, output_aside
 
 ROOMS = {
     "doctor": "doctor",
@@ -100,8 +100,10 @@ def main(
         click.echo(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}")
 
     try:
-        with open_recording(record) or nullcontext() as recording:
-            ended_well = asyncio.run(serve(settings, base, instance, ready, owned=owned, record=recording))
+        recording = open_recording(record)
+        ended_well = asyncio.run(serve(settings, base, instance, ready, owned=owned, record=recording))
+        if recording and not recording.settle(FLUSH_S):
+            click.echo(f"vramd: {record}: the recording is not whole, its disk did not take all", err=True)
     except AddressInUseError as error:
         click.echo(f"vramd: {error}", err=True)
         sys.exit(1)
@@ -110,12 +112,12 @@ def main(
     sys.exit(0 if ended_well else INTERNAL)
 
 
-def open_recording(file: Path | None) -> TextIO | None:
+def open_recording(path: Path | None) -> RecordingFile | None:
     """A new file, or none; one that cannot be written ends the process."""
     try:
-        return file.open("w", encoding="utf-8", newline="\n") if file else None
-    except OSError as error:
-        click.echo(f"vramd: {file}: {error.strerror}", err=True)
+        return RecordingFile(path) if path else None
+    except (OSError, NoAnswerError) as error:
+        click.echo(f"vramd: {path}: {getattr(error, 'strerror', error)}", err=True)
         sys.exit(1)
 
 

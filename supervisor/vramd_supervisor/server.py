@@ -14,7 +14,6 @@ from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
 
 import grpc
 import psutil
@@ -60,7 +59,7 @@ from .services.service_inference import InferenceService
 from .services.service_models import ModelService, ResidentReader
 from .services.service_supervisor import Identity, SupervisorService
 from .services.task_router import TaskRouter
-from .simulation.recorder import Recorder
+from .simulation.recorder import LineFile, Recorder
 from .workers import containment
 from .workers.lessons import Teacher
 from .workers.log_book import LogBook, OwnLogHandler
@@ -123,7 +122,7 @@ async def serve(
     on_ready: Callable[[str], None],
     *,
     owned: bool,
-    record: TextIO | None = None,
+    record: LineFile | None = None,
 ) -> bool:
     """Serves until somebody ends it; whether it ended in order. Raises AddressInUseError.
 
@@ -165,7 +164,7 @@ async def serve(
     return loop.failed is None
 
 
-async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: TextIO | None) -> Parts:
+async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:
     quoter = Quoter(str(instance.folder.path), config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)

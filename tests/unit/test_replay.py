@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, Requested, Started
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.simulation.recorder import Recorder
+from vramd_supervisor.simulation.recorder import LOST, Recorder, RecordingFile
 from vramd_supervisor.simulation.replay import UnreadableRecordingError, replay
 from vramd_supervisor.simulation.simulate import main as simulate
+from vramd_supervisor.threads.lane import NoAnswerError
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -137,6 +140,43 @@ def test_a_full_disk_ends_the_recording_and_not_the_supervisor(caplog: pytest.Lo
         assert recorder.handle(Started(at_s)) == alone.handle(Started(at_s))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "No space left" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a FIFO stands for a disk that is slow")
+def test_a_recording_whose_disk_does_not_keep_up_says_how_much_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform != "win32":
+        monkeypatch.setattr("vramd_supervisor.simulation.recorder._WAITING_BYTES", 100_000)
+        os.mkfifo(tmp_path / "recording")
+        opened = os.open(tmp_path / "recording", os.O_RDONLY | os.O_NONBLOCK)
+        file = RecordingFile(tmp_path / "recording")
+        recorder, alone, at_s = Recorder(core(), file), core(), 0.0
+        while not caplog.records:
+            at_s += 1.0
+            assert recorder.handle(Started(at_s)) == alone.handle(Started(at_s))
+        assert "the recording ends here" in caplog.text
+        assert not file.settle(0.01)
+        os.set_blocking(opened, True)
+        with os.fdopen(opened, encoding="utf-8") as reader:
+            lines = list[str]()
+            while not lines or LOST not in lines[-1]:
+                lines.append(reader.readline())
+        assert file.settle(30.0)
+        verdict = replay(lines)
+        assert verdict.cut_off
+        assert verdict.difference is None
+        assert 0 < verdict.events <= at_s
+        assert json.loads(lines[-1]) == {LOST: 1}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a FIFO stands for a disk that is gone")
+def test_a_recording_that_cannot_even_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "win32":
+        monkeypatch.setattr("vramd_supervisor.simulation.recorder._OPEN_S", 0.02)
+        os.mkfifo(tmp_path / "recording")
+        with pytest.raises(NoAnswerError, match=r"recording gives no answer within 0\.02 s"):
+            RecordingFile(tmp_path / "recording")
 
 
 @pytest.mark.parametrize(

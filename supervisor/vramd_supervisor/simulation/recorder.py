@@ -5,24 +5,45 @@ it, and what it brought in the next one: if the core fails, the event that made 
 nothing of prompts, answers and tokens in events and actions; names and paths of models are.
 """
 
+import errno
+import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TextIO
+from pathlib import Path
+from typing import Protocol
 
 from ..core.actions import Action
 from ..core.config import Config
 from ..core.core import Core
 from ..core.events import Event
 from ..core.ledger import Account
+from ..threads.lane import Lane
+from ..threads.outlet import Outlet
 from .codec import encode, encode_action, encode_event
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Of the file; another one is not read."""
+LOST = "lost"
+"""The only key of a last line that tells how many lines would have followed."""
+
+_OPEN_S = 10.0
+_WAITING_BYTES = 16 << 20
+"""Held for a disk that is slow: minutes of a busy supervisor."""
+
+
+class LineFile(Protocol):
+    """Where lines go: an open text file, or what stands for one."""
+
+    def write(self, line: str, /) -> int:
+        """Takes one line with its end. Raises OSError."""
+
+    def flush(self) -> None:
+        """Called behind each line."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +64,9 @@ class Header:
 
 
 class Recorder:
-    """Stands between a shell and its core. Writes in the caller's thread and flushes every line."""
+    """Stands between a shell and its core. Writes and flushes every line."""
 
-    def __init__(self, core: Core, file: TextIO) -> None:
+    def __init__(self, core: Core, file: LineFile) -> None:
         """Raises OSError. Made before the core has seen an event."""
         self._core = core
         self._file = file
@@ -58,21 +79,60 @@ class Recorder:
         file.flush()
 
     def handle(self, event: Event) -> list[Action]:
-        """`Core.handle`, recorded. A file that cannot be written ends the recording, not the supervisor."""
-        self._write({"event": encode_event(event)})
+        """`Core.handle`, recorded. What goes wrong with the recording ends it, and not the supervisor."""
+        self._write(lambda: {"event": encode_event(event)})
         actions = self._core.handle(event)
-        self._write({"actions": [encode_action(action) for action in actions]})
+        self._write(lambda: {"actions": [encode_action(action) for action in actions]})
         return actions
 
-    def _write(self, document: object) -> None:
+    def _write(self, document: Callable[[], object]) -> None:
         if self._broken:
             return
         try:
-            self._put(document)
+            self._put(document())
             self._file.flush()
-        except OSError as error:
+        except Exception as error:
             self._broken = True
             log.error("the recording ends here, it cannot be written: %s", error)
 
     def _put(self, document: object) -> None:
         self._file.write(json.dumps(document, separators=(",", ":")) + "\n")
+
+
+class RecordingFile(io.TextIOBase):
+    """A new file, written aside: whoever records never waits for its disk.
+
+    Where the disk does not keep up, the file ends with whole lines and with one that says how many are lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError, or NoAnswerError for a disk that does not answer."""
+        self._file = Lane(str(path), _OPEN_S).ask(lambda: path.open("wb", buffering=0))
+        self._error: OSError | None = None
+        self._outlet: Outlet[bytes] = Outlet("recording", self._write_all, _WAITING_BYTES, _loss)
+
+    def write(self, line: str) -> int:
+        """Raises OSError if an earlier line could not be written, or this one is lost."""
+        if self._error:
+            raise self._error
+        data = line.encode()
+        if not self._outlet.put(data, len(data)):
+            raise OSError(errno.EWOULDBLOCK, "the disk does not keep up, what comes is lost")
+        return len(line)
+
+    def settle(self, within_s: float) -> bool:
+        """Waits, bounded, until all is written; whether it is."""
+        return self._outlet.flush(within_s) and not self._error
+
+    def _write_all(self, data: bytes) -> None:
+        if self._error:  # behind half a line nothing makes sense
+            return
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            self._error = error
+
+
+def _loss(lost: int) -> bytes:
+    return json.dumps({LOST: lost}).encode() + b"\n"

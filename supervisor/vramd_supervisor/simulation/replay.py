@@ -17,7 +17,7 @@ import click
 from ..core.core import Core
 from ..core.events import Event
 from .codec import UnreadableValueError, decode, decode_event, encode_action
-from .recorder import FORMAT, Header
+from .recorder import FORMAT, LOST, Header
 
 
 class UnreadableRecordingError(Exception):
@@ -52,7 +52,7 @@ class Verdict:
     unanswered: bool = False
     """The recording ends with an event and without its actions: there it was broken off, or its core failed."""
     cut_off: bool = False
-    """The last line of the recording is not whole; it was left out."""
+    """The recording is not whole: it ends within a line, which is left out, or says how many lines are lost."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _text(document: object) -> str:
 
 
 def _documents(lines: Iterable[str], broken_off: list[str]) -> Iterator[tuple[int, dict[str, object]]]:
-    """Each line's object with its number; a last line without an end was broken off, and is put there instead."""
+    """Each line's object with its number; where a recording is not whole, its last line is put there instead."""
     for number, line in enumerate(lines, 1):
         if not line.endswith("\n"):
             broken_off.append(line)
@@ -121,6 +121,9 @@ def _documents(lines: Iterable[str], broken_off: list[str]) -> Iterator[tuple[in
             raise UnreadableRecordingError(f"line {number}: no JSON: {error}") from error
         if not isinstance(document, dict):
             raise UnreadableRecordingError(f"line {number}: no object")
+        if LOST in document:
+            broken_off.append(line)
+            return
         yield number, document
 
 

@@ -33,6 +33,8 @@ def replay(file: Path, as_json: bool) -> None:
     if found["unanswered"] and not as_json:
         click.echo("the recording ends with an event whose actions it has not: it was broken off, or its core failed")
     if found["cut_off"] and not as_json:
-        click.echo("the last line of the recording is not whole: it was left out")
+        click.echo(
+            "the recording is not whole: its disk did not take all, or it was cut off; compared as far as it goes"
+        )
     if difference:
         raise click.exceptions.Exit(1)
