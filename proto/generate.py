@@ -7,6 +7,7 @@ generator's version is a floor for every importer: hence the pin.
 """
 
 import hashlib
+import os
 import re
 import sys
 from importlib.metadata import version
@@ -70,13 +71,15 @@ def generate() -> None:
         sys.exit(
             f"grpcio-tools {version('grpcio-tools')} is installed, {GRPC_TOOLS} is needed: pip install -e '.[proto]'"
         )
-    for path in present():
-        path.unlink()
+    # The plugins lie beside the interpreter, which need not be on the path.
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     made = ROOT / "vramd"
     outputs = [f"--{kind}_out={ROOT}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     names = [proto.relative_to(ROOT).as_posix() for proto in PROTOS]
     if protoc.main(["protoc", f"-I{ROOT}", *outputs, *names]):
         sys.exit("protoc failed")
+    for path in present():
+        path.unlink()
     for path in sorted(made.rglob("*_pb2*.py*")):
         home = PACKAGE / path.relative_to(made)
         home.write_text(_MODULE.sub(r"\1vramd_proto.", path.read_text("utf-8")), "utf-8", newline="\n")

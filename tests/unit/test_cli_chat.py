@@ -180,7 +180,7 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_keeps_the_talk(fake: FakeSupe
     terminal.type(b"\x03")
     assert wait.left.wait(BOUND_S)
     terminal.until(b"> ")
-    terminal.press_until(b"\x03", b"(Ctrl-D or /exit ends)")
+    terminal.press_until(b"\x03", b"(Ctrl-D or /bye ends)")
     terminal.type(b"again\n")
     terminal.until(b"vramd: it was killed (WORKER_CRASHED)")
     terminal.type(b"once more\n")

@@ -248,11 +248,10 @@ def test_by_address_and_token(fake: FakeSupervisor, shell: Shell, tmp_path: Path
         ("play",),
         ("ps", "--wide"),
         ("embed", "m"),
-        ("run", "m"),
         ("run", "m", "p", "--top-k", "many"),
         ("logs", "-n", "-1"),
         ("ps", "--address", "a:1", "--runtime-dir", "b"),
-        ("ps", "--address", "a:1", "--start"),
+        ("models", "--address", "a:1", "--start"),
     ],
 )
 def test_wrong_usage_is_exit_2(shell: Shell, arguments: tuple[str, ...]) -> None:

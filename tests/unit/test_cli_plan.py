@@ -208,6 +208,7 @@ def test_what_would_fit_can_be_typed_as_it_stands(fake: FakeSupervisor, shell: S
 def test_a_file_that_is_no_model_is_told_about_cards(fake: FakeSupervisor, shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "new.gguf"
     file.touch()
+    fake.script("ListModels", model_pb2.ListModelsResponse())
     fake.script("PlanLoad", Refusal(Reason.MODEL_NOT_FOUND, message="no model is called so"))
     done = shell("plan", str(file))
     assert (done.exit_code, done.stdout) == (1, "")

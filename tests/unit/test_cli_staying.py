@@ -226,7 +226,7 @@ def test_ctrl_c_ends_the_events(fake: FakeSupervisor) -> None:
     ("arguments", "told"),
     [
         (("--bogus",), "No such option"),
-        (("no-such-command",), "No such command"),
+        (("no-such-command",), "there is no command 'no-such-command'"),
         (("ps", "--bogus"), "No such option"),
         (("keep", "talker", "--priority", "soon"), "'soon'"),
         (("ps", "--address", "a:1", "--runtime-dir", "b"), "give one"),

@@ -115,7 +115,10 @@ def test_timings_are_said_aside(fake: FakeSupervisor, shell: Shell) -> None:
     for more in ((), ("--json",)):
         done = shell("run", "talker", "x", "--raw", "--timings", *more)
         assert done.exit_code == 0
-        assert done.stderr == "talker (3): queued 0.250 s, loaded 2.500 s, prompt 0.500 s, decode 1.500 s\n"
+        assert done.stderr == (
+            "talker (3): queued 0.250 s, loaded 2.500 s, prompt 0.500 s, decode 1.500 s\n"
+            "prompt 5 tokens, 10.0 tokens/s; answer 2 tokens, 0.7 tokens/s\n"
+        )
     assert shell("run", "talker", "x", "--raw").stderr == ""
 
 

@@ -205,7 +205,7 @@ def devices() -> Call[tuple[Device, ...]]:
     )
 
 
-def watch(kinds: Iterable[EventKind], after_sequence: int) -> Call[Event]:
+def watch(kinds: Iterable[EventKind], after_sequence: int | None) -> Call[Event]:
     """A stream; its header comes when nothing more can be missed."""
     request = requests.watch(kinds, after_sequence)
     return _supervisor("WatchEvents", request, supervisor_pb2.WatchEventsResponse, replies.event)

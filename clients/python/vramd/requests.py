@@ -227,7 +227,7 @@ def update(
     return request
 
 
-def watch(kinds: Iterable[EventKind], after_sequence: int) -> supervisor_pb2.WatchEventsRequest:
+def watch(kinds: Iterable[EventKind], after_sequence: int | None) -> supervisor_pb2.WatchEventsRequest:
     """Events wanted; no kinds means all."""
     try:
         wanted = [supervisor_pb2.EventKind.Value(f"EVENT_KIND_{kind.upper()}") for kind in kinds]

@@ -28,9 +28,15 @@ class Watching(ABC):
         """Begins a call; the client does."""
 
     def watch(
-        self, kinds: Iterable[values.EventKind] = (), *, after_sequence: int = 0, timeout_s: float | None = None
+        self,
+        kinds: Iterable[values.EventKind] = (),
+        *,
+        after_sequence: int | None = None,
+        timeout_s: float | None = None,
     ) -> Feed[values.Event]:
         """What happens from now on; no kinds means all, `after_sequence` begins behind a remembered event.
+
+        Behind 0 is the oldest that is remembered; None begins with the next that happens.
 
         Goes on for ever; only a `timeout_s` of its own limits it.
 
@@ -92,7 +98,11 @@ class AsyncWatching(ABC):
         """Begins a call; the client does."""
 
     def watch(
-        self, kinds: Iterable[values.EventKind] = (), *, after_sequence: int = 0, timeout_s: float | None = None
+        self,
+        kinds: Iterable[values.EventKind] = (),
+        *,
+        after_sequence: int | None = None,
+        timeout_s: float | None = None,
     ) -> AsyncFeed[values.Event]:
         """What happens from now on.
 

@@ -52,13 +52,13 @@ class Feed:
         self._watchers.clear()
 
     @contextlib.contextmanager
-    def watching(self, after_sequence: int) -> Iterator[AsyncGenerator[Published, None]]:
-        """Collects from the first moment of the block; before it what is remembered behind `after_sequence`, but for 0.
+    def watching(self, after_sequence: int | None) -> Iterator[AsyncGenerator[Published, None]]:
+        """Collects from the first moment of the block; before it what is remembered behind `after_sequence`, if given.
 
         It ends for one too slow.
         """
         news: asyncio.Queue[Published | None] = asyncio.Queue(BEHIND)
-        past = [published for published in self._past if 0 < after_sequence < published.sequence]
+        past = [] if after_sequence is None else [one for one in self._past if one.sequence > after_sequence]
         self._watchers.add(news)
         try:
             yield self._told(past, news)

@@ -112,7 +112,7 @@ class SupervisorService(SupervisorServiceServicer):
     async def WatchEvents(
         self, request: supervisor_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.WatchEventsResponse]:
-        with self._feed.watching(request.after_sequence) as story:
+        with self._feed.watching(request.after_sequence if request.HasField("after_sequence") else None) as story:
             # The header is the client's sign that from here on it misses nothing.
             await context.send_initial_metadata(())
             async for published in story:

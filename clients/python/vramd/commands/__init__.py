@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the call failed, 2 wrong usage, 130 Ctrl-C; `serve` has its own.
 """
 
+import difflib
 import errno
 import importlib
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ ROOMS: Mapping[str, str] = {
     "chat": "chat",
     "embed": "embed",
     "models": "listings",
+    "show": "showing",
     "ps": "listings",
     "status": "listings",
     "devices": "listings",
@@ -48,6 +50,12 @@ ROOMS: Mapping[str, str] = {
 }
 """Command → the module that has it under the same name."""
 
+HABITS: Mapping[str, str] = {"list": "models", "ls": "models", "stop": "unload"}
+"""What other tools call a command → what it is called here; both are understood."""
+
+DOWNLOADS = ("pull", "get", "push", "create", "cp", "rm")
+"""Commands of other tools that manage files of models."""
+
 
 HELP: tuple[type[click.ClickException], ...] = (
     (click.exceptions.NoArgsIsHelpError,) if hasattr(click.exceptions, "NoArgsIsHelpError") else ()
@@ -64,11 +72,21 @@ class Vramd(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
         """None for a name that is no command."""
-        if cmd_name not in ROOMS:
+        name = HABITS.get(cmd_name, cmd_name)
+        if name not in ROOMS:
             return None
-        command = getattr(importlib.import_module(f"{__name__}.{ROOMS[cmd_name]}"), cmd_name)
+        command = getattr(importlib.import_module(f"{__name__}.{ROOMS[name]}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Names what is near a name that is no command."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(f"there is no command {name!r}{_near(name)}")
+        return super().resolve_command(ctx, args)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -99,6 +117,13 @@ def _parameter(command: click.Command | None, field: str) -> str | None:
         if one.name in names:
             return one.opts[0] if isinstance(one, click.Option) else one.human_readable_name
     return None
+
+
+def _near(name: str) -> str:
+    if name in DOWNLOADS:
+        return ": vramd leaves the files of models alone; put a .gguf file into a folder that it looks into"
+    near = difflib.get_close_matches(name, [*ROOMS, *HABITS], n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else "; `vramd --help` lists all"
 
 
 @contextmanager

@@ -11,8 +11,9 @@ import click
 
 from vramd import ChatTemplateUnusable, Client, InvalidRequest, LoadProgress, PromptTooLong, Stream, VramdError
 from vramd.commands import show
-from vramd.commands.connection import with_client
+from vramd.commands.connection import with_started_client
 from vramd.commands.conversation import Conversation, Turn
+from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.select import model_of
 from vramd.commands.settings import answer_flags, load_flags, timeout_flag
 from vramd.console import INTERRUPTED
@@ -27,23 +28,38 @@ MOST_ROOM_TOKENS = 512
 """Kept free for an answer whose length is not limited; a quarter of the context if that is less."""
 
 EXIT = "/exit"
+LEAVE = ("/bye", EXIT, "/quit")
+SYSTEM = "/set system"
+MANY_LINES = '"""'
+HELP = """\
+/bye              end (or Ctrl-D)
+/clear            forget the talk; what the model is told first stays
+/set system TEXT  say what the model is told first; nothing: no more
+\"\"\"               begin a message of several lines, and end it"""
 
 
-@click.command("chat", short_help="Talk with a model.")
-@click.argument("model")
+@click.command("chat", cls=HeadedCommand, short_help="Talk with a model.")
+@click.argument("model", type=ModelId())
 @click.option("--system", metavar="TEXT", help="What the model is told first.")
 @answer_flags
 @load_flags
 @timeout_flag
-@with_client
+@with_started_client
 def chat(
     client: Client, model: str, system: str | None, timeout_s: float | None, **settings: Unpack[AnswerSettings]
 ) -> None:
-    """Talks with MODEL: each line is a message. Ctrl-D or /exit ends, Ctrl-C stops an answer.
+    """Talks with MODEL: each line is a message; \"\"\" begins and ends one of several lines. Ctrl-C stops an answer.
 
-    The oldest messages are dropped when the context is full, and it is said how many; that of --system stays. From a
-    pipe each line is a message too, and only the answers are printed.
+    On a terminal /bye or Ctrl-D ends, /clear forgets the talk, /set system TEXT says what the model is told first, and
+    /help lists this. From a pipe each line is a message, /exit ends, and only the answers are printed.
+
+    The oldest messages are dropped when the context is full, and it is said how many; that of --system stays.
     """
+    converse(client, model, system, timeout_s, settings)
+
+
+def converse(client: Client, model: str, system: str | None, timeout_s: float | None, settings: AnswerSettings) -> None:
+    """The conversation, until the user ends it. Raises VramdError."""
     model = model_of(client, model, settings, timeout_s)
     if not client.model(model).has_chat_template:
         words = f"{model} has no chat template; a text can be gone on with: vramd run {model} TEXT"
@@ -53,8 +69,10 @@ def chat(
     if interactive:
         with contextlib.suppress(ImportError):  # Windows edits lines without it
             importlib.import_module("readline")
-    while (text := _read(interactive)) is not None and text != EXIT:
+    while (text := _read(interactive)) is not None and text not in (LEAVE if interactive else (EXIT,)):
         try:
+            if interactive and text.startswith("/") and _obey(talk, text):
+                continue
             if text and not talk.turn(text) and not interactive:
                 sys.exit(INTERRUPTED)
         except VramdError as error:
@@ -86,8 +104,16 @@ class Talk:
 
             resident = client.load(model, on_progress=on_progress, timeout_s=timeout_s, **self._load)
         self._context_tokens = resident.context_tokens or 0
-        told = Turn("system", system, self._count(system)) if system else None
-        self._conversation = Conversation(told)
+        self._conversation = Conversation(None)
+        self.tell(system)
+
+    def tell(self, system: str | None) -> None:
+        """Says what the model is told first; None or nothing: nothing. Raises VramdError."""
+        self._conversation.tell(Turn("system", system, self._count(system)) if system else None)
+
+    def clear(self) -> None:
+        """Forgets what was said, but for what the model is told first."""
+        self._conversation.clear()
 
     def turn(self, text: str) -> bool:
         """Prints the answer as it comes. False if Ctrl-C stopped it; what had come by then is part of the talk.
@@ -163,11 +189,30 @@ class Talk:
         return finish is not None
 
 
+def _obey(talk: Talk, text: str) -> bool:
+    """Does what a line that begins with a slash says; False if it is a message like any other. Raises VramdError."""
+    word = text.split(maxsplit=1)[0]
+    if text == "/clear":
+        talk.clear()
+        click.echo("(forgotten)", err=True)
+    elif text == SYSTEM or text.startswith(f"{SYSTEM} "):
+        talk.tell(text.removeprefix(SYSTEM).strip().strip('"'))
+        click.echo("(the model is told so)", err=True)
+    elif text in ("/help", "/?"):
+        click.echo(HELP, err=True)
+    elif word[1:].isalpha() and word in (text, "/set"):
+        click.echo(f"(there is no {word}; /help lists what there is)", err=True)
+    else:
+        return False
+    return True
+
+
 def _read(interactive: bool) -> str | None:
     """The next message, without the blanks around it; None at the end."""
     while True:
         try:
-            return input("> " if interactive and sys.stdout.isatty() else "").strip()
+            text = input("> " if interactive and sys.stdout.isatty() else "").strip()
+            return _read_on(text.removeprefix(MANY_LINES)) if interactive and text.startswith(MANY_LINES) else text
         except EOFError:
             if interactive:
                 click.echo()
@@ -177,4 +222,12 @@ def _read(interactive: bool) -> str | None:
         except KeyboardInterrupt:
             if not interactive:
                 raise
-            click.echo("\n(Ctrl-D or /exit ends)", err=True)
+            click.echo("\n(Ctrl-D or /bye ends)", err=True)
+
+
+def _read_on(text: str) -> str:
+    """The rest of a message of several lines."""
+    lines = [text]
+    while not lines[-1].rstrip().endswith(MANY_LINES):
+        lines.append(input("... " if sys.stdout.isatty() else ""))
+    return "\n".join(lines).rstrip().removesuffix(MANY_LINES).strip()

@@ -33,6 +33,14 @@ class Conversation:
         """As `Client.chat` takes them."""
         return [(turn.role, turn.text) for turn in self._kept()]
 
+    def tell(self, system: Turn | None) -> None:
+        """Puts another message of the system in the place of the one there was."""
+        self._system = [system] if system else []
+
+    def clear(self) -> None:
+        """Forgets all turns; the system's message stays."""
+        self._turns.clear()
+
     def say(self, text: str, tokens: int) -> None:
         """The user's turn."""
         self._turns.append(Turn(USER, text, tokens))

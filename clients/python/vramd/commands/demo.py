@@ -71,12 +71,16 @@ class Person(Audience):
 
 
 @click.command("demo", short_help="Show what vramd does, with a model that ships with it.")
+@click.option("--where", is_flag=True, help="Only print the folder of its models, for `serve --models`.")
 @json_flag
-def demo(as_json: bool) -> None:
+def demo(where: bool, as_json: bool) -> None:
     """Loads, swaps, kills and chooses small models within a minute. All text comes from llama.cpp.
 
     It starts a supervisor of its own and ends it again; one that runs already is not touched.
     """
+    if where:
+        click.echo(MODEL_FILE.parent)
+        return
     began_s = time.monotonic()
     if as_json:
         played = play(Audience())

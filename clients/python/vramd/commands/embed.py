@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vramd import Client
-from vramd.commands.connection import with_client
+from vramd.commands.connection import with_started_client
+from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.settings import ask_flags, json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from vramd.requests import AskSettings
 
 
-@click.command("embed", short_help="Print the embeddings of texts.")
-@click.argument("model")
+@click.command("embed", cls=HeadedCommand, short_help="Print the embeddings of texts.")
+@click.argument("model", type=ModelId())
 @click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
 @ask_flags
 @load_flags
 @timeout_flag
 @json_flag
-@with_client
+@with_started_client
 def embed(
     client: Client,
     model: str,

@@ -27,10 +27,12 @@ _NAMES = {kind: topic for topic, kind in TOPICS.items()}
 
 @click.command("events", short_help="Follow what happens.")
 @click.option("--kind", "topics", type=click.Choice(list(TOPICS)), multiple=True, help="Only these; may be repeated.")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Begin behind this number, if it is remembered.")
+@click.option(
+    "--after", type=click.IntRange(min=0), help="Begin behind this number; 0: with the oldest that is remembered."
+)
 @json_flag
 @with_client
-def events(client: Client, topics: tuple[str, ...], after: int, as_json: bool) -> None:
+def events(client: Client, topics: tuple[str, ...], after: int | None, as_json: bool) -> None:
     """Prints a line for each event, until Ctrl-C (exit code 130, as with `logs --follow`) or the supervisor's end.
 
     Without --after it begins with the next that happens. With --json each line is an object.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vramd import Client, Hold
-from vramd.commands.connection import with_client
+from vramd.commands.connection import with_started_client
+from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.settings import json_flag, load_flags
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 _READ_BYTES = 4096
 
 
-@click.command("hold", short_help="Keep a model loaded for as long as this runs.")
-@click.argument("model")
+@click.command("hold", cls=HeadedCommand, short_help="Keep a model loaded for as long as this runs.")
+@click.argument("model", type=ModelId())
 @load_flags
 @json_flag
-@with_client
+@with_started_client
 def hold(client: Client, model: str, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
     """Loads MODEL and keeps it loaded, whatever others want; prints a line whenever it does something else.
 

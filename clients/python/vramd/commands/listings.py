@@ -6,7 +6,7 @@ import click
 
 from vramd import Client
 from vramd.commands import show
-from vramd.commands.connection import with_client
+from vramd.commands.connection import with_client, with_started_client
 from vramd.commands.settings import json_flag
 from vramd.values import Device, ResidentModel
 
@@ -15,7 +15,7 @@ NO_RESIDENT = "no model is loaded"
 
 @click.command("models", short_help="List the models vramd knows.")
 @json_flag
-@with_client
+@with_started_client
 def models(client: Client, as_json: bool) -> None:
     """Every model that vramd knows, loaded or not."""
     listed = client.models()

@@ -26,7 +26,8 @@ from vramd import (
 )
 from vramd.commands import show
 from vramd.commands.asking import ask
-from vramd.commands.connection import with_client
+from vramd.commands.connection import with_started_client
+from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.settings import json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ CALLS_ONLY: Mapping[str, str] = {
     "address": "--address",
     "token_file": "--token-file",
     "start": "--start",
+    "folders": "--models",
     "timeout_s": "--timeout",
 }
 """Options that only a call to a supervisor has a use for."""
@@ -109,13 +111,13 @@ def _imagine(file: str, cards: Sequence[str], settings: LoadSettings) -> Plan:
     return plan_replies.plan(ParseDict(document, PlanLoadResponse()))
 
 
-@click.command("plan", short_help="Say what a load would take, and whether it fits.")
-@click.argument("model")
+@click.command("plan", cls=HeadedCommand, short_help="Say what a load would take, and whether it fits.")
+@click.argument("model", type=ModelId())
 @load_flags
 @timeout_flag
 @json_flag
 @_or_on_cards
-@with_client
+@with_started_client
 def plan(client: Client, model: str, timeout_s: float | None, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
     """Says what a load of MODEL would take, whether it fits, and who would have to go. Changes nothing.
 

@@ -1,12 +1,14 @@
 """`reserve`, `release`: memory that another program is about to take."""
 
+from typing import Any
+
 import click
 
 from vramd import Client
 from vramd.commands import show
 from vramd.commands.connection import with_client
+from vramd.commands.parameters import Duration
 from vramd.commands.settings import json_flag, timeout_flag
-from vramd.commands.staying import read_duration
 
 
 @click.command("reserve", short_help="Make room for another program's memory.")
@@ -16,7 +18,7 @@ from vramd.commands.staying import read_duration
     "--for",
     "ttl_s",
     metavar="TIME",
-    callback=read_duration,
+    type=Duration(),
     default="60s",
     show_default=True,
     help="How long it stands: 90s, 10m, 2h.",
@@ -39,10 +41,23 @@ def reserve(
     click.echo(reservation.id)
 
 
+class ReservationId(click.ParamType):  # type: ignore[type-arg]
+    """The number of a reservation."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Called by click."""
+        text = str(value)
+        if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**64:
+            self.fail(f"{value!r} is no number of a reservation; `vramd ps` lists them", param, ctx)
+        return int(text)
+
+
 @click.command("release", short_help="End a reservation.")
-@click.argument("reservation", metavar="ID", type=click.IntRange(min=1))
+@click.argument("reservation", metavar="ID", type=ReservationId())
 @with_client
 def release(client: Client, reservation: int) -> None:
-    """Ends the reservation ID, as `reserve` printed it. It is no failure if it has ended already."""
+    """Ends the reservation ID, as `reserve` printed it and `ps` lists it. It is no failure if it has ended already."""
     released = client.release(reservation)
     click.echo(f"reservation {reservation} {'is released' if released else 'had ended already'}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
-from vramd import Client, LoadProgress, ResidentModel
+from vramd import Client, LoadProgress, NotLoaded, ResidentModel
 from vramd.commands import show
-from vramd.commands.connection import with_client
+from vramd.commands.connection import with_client, with_started_client
+from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.settings import json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
@@ -17,13 +19,13 @@ if TYPE_CHECKING:
     from vramd.requests import LoadSettings
 
 
-@click.command("load", short_help="Load a model.")
-@click.argument("model")
+@click.command("load", cls=HeadedCommand, short_help="Load a model.")
+@click.argument("model", type=ModelId())
 @click.option("--reload", is_flag=True, help="If it is loaded with other settings, give it a new process with these.")
 @load_flags
 @timeout_flag
 @json_flag
-@with_client
+@with_started_client
 def load(
     client: Client,
     model: str,
@@ -46,7 +48,7 @@ def load(
 
 
 @click.command("restart", short_help="Give a loaded model a new process.")
-@click.argument("model")
+@click.argument("model", type=ModelId())
 @click.option("--force", is_flag=True, help="End running requests at once.")
 @timeout_flag
 @json_flag
@@ -73,18 +75,32 @@ def _tell(resident: ResidentModel, as_json: bool) -> None:
 
 
 @click.command("unload", short_help="Unload a model, and say what came back.")
-@click.argument("model")
+@click.argument("model", required=False, type=ModelId())
+@click.option("--all", "everything", is_flag=True, help="Unload all loaded models.")
 @click.option("--force", is_flag=True, help="End running requests at once.")
 @timeout_flag
 @json_flag
 @with_client
-def unload(client: Client, model: str, force: bool, timeout_s: float | None, as_json: bool) -> None:
-    """Ends the process of MODEL; returns when it is gone and its memory is back."""
-    receipt = client.unload(model, force=force, timeout_s=timeout_s)
-    if as_json:
-        show.as_json(receipt)
+def unload(
+    client: Client, model: str | None, everything: bool, force: bool, timeout_s: float | None, as_json: bool
+) -> None:
+    """Ends the process of MODEL; returns when it is gone and its memory is back. With --json --all it is a list."""
+    if everything == (model is not None):
+        raise click.UsageError("give MODEL or --all.")
+    if model is not None:
+        receipt = client.unload(model, force=force, timeout_s=timeout_s)
+        show.as_json(receipt) if as_json else click.echo(show.receipt(receipt))
         return
-    click.echo(show.receipt(receipt))
+    receipts = []
+    for resident in client.resident():
+        with contextlib.suppress(NotLoaded):  # it has left meanwhile
+            receipts.append(client.unload(resident.model, force=force, timeout_s=timeout_s))
+            if not as_json:
+                click.echo(show.receipt(receipts[-1]))
+    if as_json:
+        show.as_json(receipts)
+    elif not receipts:
+        click.echo("no model is loaded", err=True)
 
 
 @click.command("rescan", short_help="Look into the folders of models again.")

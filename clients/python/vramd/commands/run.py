@@ -1,4 +1,4 @@
-"""`vramd run`: one answer, as it comes."""
+"""`vramd run`: one answer, as it comes; without a prompt on a terminal a conversation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vramd import Client, InvalidRequest, Stream
-from vramd.commands import show
-from vramd.commands.connection import with_client
+from vramd import Client, Stream
+from vramd.commands import piped, show
+from vramd.commands.chat import converse
+from vramd.commands.connection import with_started_client
+from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.select import model_of
 from vramd.commands.settings import answer_flags, json_flag, load_flags, timeout_flag
 from vramd.console import INTERRUPTED
@@ -23,34 +25,42 @@ if TYPE_CHECKING:
     from vramd.requests import AnswerSettings
 
 
-@click.command("run", short_help="Ask a model, and print its answer as it comes.")
-@click.argument("model")
-@click.argument("prompt")
+@click.command("run", cls=HeadedCommand, short_help="Ask a model, and print its answer as it comes.")
+@click.argument("model", type=ModelId())
+@click.argument("prompt", required=False)
 @click.option("--raw", is_flag=True, help="Go on with the prompt as it stands, without the chat template.")
 @click.option("--timings", is_flag=True, help="Say on stderr where the time went.")
 @answer_flags
 @load_flags
 @timeout_flag
 @json_flag
-@with_client
+@with_started_client
 def run(
     client: Client,
     model: str,
-    prompt: str,
+    prompt: str | None,
     raw: bool,
     timings: bool,
     timeout_s: float | None,
     as_json: bool,
     **settings: Unpack[AnswerSettings],
 ) -> None:
-    """Asks MODEL, and prints its answer as it comes. PROMPT "-" is read from stdin, less its last line break.
+    """Asks MODEL, and prints its answer as it comes.
+
+    What is piped in follows the PROMPT after a blank line; it is the whole prompt if PROMPT is "-" or is not given.
+    Without both, on a terminal, it is a conversation, as in `vramd chat`.
 
     The prompt is a message to a model with a chat template, and a text to go on with otherwise. Ctrl-C ends the answer.
     Until it begins, a terminal shows what it waits for.
-    MODEL may be a task, such as task:code: the best model for it answers.
+
+    MODEL is an id, a file, or a task such as task:code: the best model for that answers.
     """
-    if prompt == "-":
-        prompt = _read_prompt()
+    if prompt is None and sys.stdin.isatty():
+        if raw or as_json or timings:
+            raise click.UsageError("there is no PROMPT: --raw, --json and --timings are for a single answer.")
+        converse(client, model, None, timeout_s, settings)
+        return
+    prompt = piped.prompt(prompt)
     chats = not raw and client.model(model_of(client, model, settings, timeout_s)).has_chat_template
     ask = client.chat if chats else client.generate
     with contextlib.ExitStack() as moving:
@@ -103,11 +113,16 @@ def _print_timings(stream: Stream) -> None:
     phases = {name: seconds for name, seconds in dataclasses.asdict(told).items() if name.endswith("_s")}
     times = (f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in phases.items() if seconds is not None)
     click.echo(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
+    if finish := stream.finish:
+        use = finish.usage
+        # The first token ends the prompt's time, so the answer's time has one token less.
+        rates = (
+            ("prompt", use.prompt_tokens, use.prompt_tokens, use.prompt_s),
+            ("answer", use.completion_tokens, use.completion_tokens - 1, use.generation_s),
+        )
+        click.echo("; ".join(_rate(*rate) for rate in rates), err=True)
 
 
-def _read_prompt() -> str:
-    try:
-        text = sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest("FIELD_INVALID", f"stdin is no UTF-8 text: {error}", {"field": "prompt"}) from error
-    return text.removesuffix("\n").removesuffix("\r")
+def _rate(name: str, tokens: int, timed: int, time_s: float | None) -> str:
+    rate = f", {timed / time_s:.1f} tokens/s" if time_s and timed > 0 else ""
+    return f"{name} {tokens} tokens{rate}"

@@ -8,7 +8,8 @@ import click
 
 from vramd import Client
 from vramd.commands import show
-from vramd.commands.connection import with_client
+from vramd.commands.connection import with_started_client
+from vramd.commands.parameters import HeadedCommand
 from vramd.commands.settings import json_flag, prefer_flag, timeout_flag
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ Prefer = Literal["light_now"]
 PREFIX = "task:"
 
 
-@click.command("select", short_help="Say which model is the best one for a task, and why.")
+@click.command("select", cls=HeadedCommand, short_help="Say which model is the best one for a task, and why.")
 @click.option("--task", required=True, help="What is to be done: code_generation, dialogue, math and so on.")
 @click.option("--role", default="", help="Who asks: architect, npc and so on.")
 @click.option("--context", type=click.IntRange(min=0), default=0, help="Tokens of context that are needed at least.")
 @prefer_flag
 @timeout_flag
 @json_flag
-@with_client
+@with_started_client
 def select(
     client: Client,
     task: str,

@@ -11,6 +11,7 @@ from vramd.errors import StartFailed
 from vramd.launching import SERVE, launch, listens, wait_until_listening
 
 START_LIMIT_S = 20.0
+END_LIMIT_S = 10.0
 ALREADY_RUNNING = 69
 """Exit code of `serve` when another supervisor has the folder."""
 
@@ -34,3 +35,13 @@ def ensure_running(runtime_dir: Path, serve: Sequence[str] = SERVE) -> "subproce
         process.terminate()
         raise
     return process
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a supervisor that was started in vain; returns when it is gone."""
+    process.terminate()
+    try:
+        process.wait(END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,6 +1,5 @@
 """`pin`, `unpin`, `keep`: how long a model stays loaded, and how urgent it is."""
 
-import re
 from typing import Literal
 
 import click
@@ -8,30 +7,14 @@ import click
 from vramd import Client, Model
 from vramd.commands import show
 from vramd.commands.connection import with_client
+from vramd.commands.parameters import STAYS_S, Duration, ModelId
 from vramd.commands.settings import json_flag, priority_flag
 
 Urgency = Literal["interactive", "normal", "batch"]
 
-STAYS_S = -1.0
-"""What the supervisor reads as for ever."""
-
-_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def read_duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Seconds of 90, 90s, 10m, 1.5h, 2d; -1 of -1 and forever; None if it was not given. Called by click."""
-    if value is None:
-        return None
-    if value in ("-1", "forever"):
-        return STAYS_S
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd]?)", value.strip(), re.ASCII)
-    if match is None:
-        raise click.BadParameter(f"{value!r} is no duration; for example 90s, 10m, 2h, 0, forever", ctx, param)
-    return float(match[1]) * _UNITS_S[match[2]]
-
 
 @click.command("pin", short_help="Never evict a model.")
-@click.argument("model")
+@click.argument("model", type=ModelId())
 @json_flag
 @with_client
 def pin(client: Client, model: str, as_json: bool) -> None:
@@ -40,7 +23,7 @@ def pin(client: Client, model: str, as_json: bool) -> None:
 
 
 @click.command("unpin", short_help="Let a model be evicted again.")
-@click.argument("model")
+@click.argument("model", type=ModelId())
 @json_flag
 @with_client
 def unpin(client: Client, model: str, as_json: bool) -> None:
@@ -49,11 +32,11 @@ def unpin(client: Client, model: str, as_json: bool) -> None:
 
 
 @click.command("keep", short_help="Say how long an idle model stays, and how urgent it is.")
-@click.argument("model")
+@click.argument("model", type=ModelId())
 @click.option(
     "--alive",
     metavar="TIME",
-    callback=read_duration,
+    type=Duration(stays=True),
     help="90s, 10m, 2h; 0 leaves at once, -1 or forever stays.",
 )
 @priority_flag("How urgent its requests are that do not say.")

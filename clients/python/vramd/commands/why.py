@@ -8,6 +8,7 @@ import click
 from vramd import Client, Decision
 from vramd.commands import show
 from vramd.commands.connection import with_client
+from vramd.commands.parameters import ModelId
 from vramd.commands.settings import json_flag
 
 _WORDS: Mapping[str, str] = {
@@ -23,7 +24,7 @@ _INDENT = 12
 
 
 @click.command("why", short_help="Say why a model was loaded, evicted, refused or degraded.")
-@click.argument("model", default="")
+@click.argument("model", default="", type=ModelId())
 @click.option("-n", "--lines", "limit", type=click.IntRange(min=1), default=20, help="So many decisions at most.")
 @json_flag
 @with_client

@@ -1,0 +1,244 @@
+"""The command line as people type it: names of other tools, files for ids, durations, what is piped in."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from support.fake_supervisor import FakeSupervisor, Refusal, answer, known, receipt, resident
+from vramd.commands import vramd
+from vramd.commands.parameters import Duration
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1.reasons import Reason
+
+Shell = Callable[..., Result]
+LIMIT_S = 60
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
+    with FakeSupervisor(tmp_path / "run") as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    for name in ("VRAMD_MODELS", "VRAMD_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments: str, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(vramd, [*arguments, "--runtime-dir", str(tmp_path / "run")], input=stdin)
+
+    return call
+
+
+@pytest.mark.parametrize("habit", ["list", "ls", "models"])
+def test_the_list_of_models_has_several_names(fake: FakeSupervisor, shell: Shell, habit: str) -> None:
+    fake.script("ListModels", model_pb2.ListModelsResponse(models=[known()]))
+    assert "talker" in shell(habit).stdout
+
+
+@pytest.mark.parametrize("habit", ["stop", "unload"])
+def test_a_model_is_unloaded_by_several_names(fake: FakeSupervisor, shell: Shell, habit: str) -> None:
+    fake.script("UnloadModel", model_pb2.UnloadModelResponse(receipt=receipt()))
+    assert "talker is unloaded" in shell(habit, "talker").stdout
+
+
+def test_all_are_unloaded_one_after_the_other(fake: FakeSupervisor, shell: Shell) -> None:
+    first, second = resident(), resident()
+    second.model = "reader"
+    fake.script("GetStatus", supervisor_pb2.GetStatusResponse(models=[first, second]))
+    fake.script("UnloadModel", model_pb2.UnloadModelResponse(receipt=receipt()))
+    fake.script("UnloadModel", Refusal(Reason.MODEL_NOT_LOADED, message="it has left"))
+    done = shell("unload", "--all")
+    assert (done.exit_code, done.stdout.count("is unloaded")) == (0, 1)
+    assert [getattr(request, "model", "") for request in fake.requests("UnloadModel")] == ["talker", "reader"]
+
+
+@pytest.mark.parametrize("arguments", [("unload",), ("unload", "talker", "--all")])
+def test_what_to_unload_has_to_be_said_once(fake: FakeSupervisor, shell: Shell, arguments: tuple[str, ...]) -> None:
+    done = shell(*arguments)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "vramd: give MODEL or --all.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("modles", "did you mean models"),
+        ("unlod", "did you mean unload"),
+        ("staus", "did you mean status"),
+        ("pull", "put a .gguf file into a folder"),
+        ("rm", "put a .gguf file into a folder"),
+        ("xyzzy", "`vramd --help` lists all"),
+    ],
+)
+def test_a_wrong_command_names_what_is_near(shell: Shell, typed: str, told: str) -> None:
+    done = shell(typed)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert told in done.stderr.splitlines()[-1]
+
+
+def test_show_tells_all_of_a_model(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("GetModel", model_pb2.GetModelResponse(model=known(), resident=resident()))
+    lines = dict(line.split(maxsplit=1) for line in shell("show", "talker").stdout.splitlines())
+    assert lines["model"] == "talker"
+    assert lines["file"] == known().path
+    assert "pid" in lines["process"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("5m", 300),
+        ("5min", 300),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("2d", 172_800),
+        ("250ms", 0.25),
+        ("0", 0),
+        ("forever", -1),
+        ("-1", -1),
+    ],
+)
+def test_a_duration(text: str, seconds: float) -> None:
+    assert Duration(stays=True).convert(text, None, None) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5 m", "m", "1h 30m", "-5", "5x", "1,5h", "٣s", "forever"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no duration; for example 90s"):
+        Duration().convert(text, None, None)
+
+
+@pytest.mark.parametrize("option", ["--keep-alive", "--timeout"])
+def test_durations_are_the_same_everywhere(fake: FakeSupervisor, shell: Shell, option: str) -> None:
+    fake.script("Generate", *answer("lo"))
+    assert shell("run", "talker", "Hel", "--raw", option, "5m").exit_code == 0
+    wrong = shell("run", "talker", "Hel", "--raw", option, "5x")
+    assert (wrong.exit_code, "is no duration" in wrong.stderr) == (2, True)
+
+
+def prompt_of(fake: FakeSupervisor) -> str:
+    (request,) = fake.requests("Generate")
+    assert isinstance(request, inference_pb2.GenerateRequest)
+    return request.prompt[0].text
+
+
+def test_what_is_piped_in_follows_the_prompt(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("Generate", *answer("lo"))
+    assert shell("run", "talker", "Sum up:", "--raw", stdin=b"one\ntwo\n").exit_code == 0
+    assert prompt_of(fake) == "Sum up:\n\none\ntwo"
+
+
+def test_what_is_piped_in_is_the_prompt_if_there_is_none(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("Generate", *answer("lo"))
+    assert shell("run", "talker", "--raw", stdin=b"Hel\n").exit_code == 0
+    assert prompt_of(fake) == "Hel"
+
+
+def test_neither_prompt_nor_anything_piped_in_is_wrong_usage(fake: FakeSupervisor, shell: Shell) -> None:
+    done = shell("run", "talker", stdin=b"")
+    assert (done.exit_code, "there is no PROMPT" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("data", [b"", b"more"])
+def test_a_pipe_that_ends_is_read_to_its_end(fake: FakeSupervisor, data: bytes) -> None:
+    fake.script("Generate", *answer("lo"))
+    done = piped(fake, stdin=subprocess.PIPE, data=data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert prompt_of(fake) == ("Hel\n\nmore" if data else "Hel")
+
+
+def test_a_pipe_that_nobody_writes_to_holds_nothing_up(fake: FakeSupervisor) -> None:
+    fake.script("Generate", *answer("lo"))
+    read, write = os.pipe()
+    try:
+        done = piped(fake, stdin=read)
+    finally:
+        os.close(read)
+        os.close(write)
+    assert done.returncode == 0
+    assert b"nothing came from stdin" in done.stderr
+    assert prompt_of(fake) == "Hel"
+
+
+def piped(fake: FakeSupervisor, stdin: int, data: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "vramd", "run", "talker", "Hel", "--raw", "--runtime-dir", str(fake.folder.path)]
+    if data is not None:
+        return subprocess.run(command, input=data, capture_output=True, timeout=LIMIT_S, check=False)
+    return subprocess.run(command, stdin=stdin, capture_output=True, timeout=LIMIT_S, check=False)
+
+
+def test_a_file_is_taken_for_its_id(fake: FakeSupervisor, shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "Some Name.GGUF"
+    file.touch()
+    listed = known()
+    listed.id, listed.path = "some", str(file)
+    fake.script("ListModels", model_pb2.ListModelsResponse(models=[known(), listed]))
+    fake.script("Generate", *answer("lo"))
+    assert shell("run", str(file), "Hel", "--raw").exit_code == 0
+    (request,) = fake.requests("Generate")
+    assert isinstance(request, inference_pb2.GenerateRequest)
+    assert request.model == "some"
+
+
+def test_start_without_folders_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
+    done = shell("run", "talker", "hello", "--start")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "give --models DIR" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_models_without_start_are_wrong_usage(shell: Shell, tmp_path: Path) -> None:
+    done = shell("run", "talker", "hello", "--models", str(tmp_path))
+    assert (done.exit_code, "--models is for a supervisor that --start starts" in done.stderr) == (2, True)
+
+
+def test_start_beside_a_running_one_says_so(fake: FakeSupervisor, shell: Shell, tmp_path: Path) -> None:
+    fake.script("Generate", Refusal(Reason.MODEL_NOT_FOUND, message="no model is called so"))
+    done = shell("run", "talker", "Hel", "--raw", "--start", "--models", str(tmp_path))
+    assert done.exit_code == 1
+    assert "one runs already" in done.stderr
+    assert f'vramd shutdown --runtime-dir "{fake.folder.path}"' in done.stderr
+
+
+@pytest.mark.parametrize("command", ["unload", "pin", "logs", "events", "why", "shutdown", "release"])
+def test_what_only_looks_or_ends_starts_nothing(shell: Shell, command: str) -> None:
+    done = shell(command, "--start")
+    assert (done.exit_code, "No such option" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("number", ["xyz", "0", "-1", "1.5", "99999999999999999999"])
+def test_what_is_no_number_of_a_reservation(shell: Shell, number: str) -> None:
+    done = shell("release", "--", number)
+    assert (done.exit_code, "is no number of a reservation" in done.stderr) == (2, True)
+
+
+def test_the_options_of_run_stand_under_headings(shell: Shell) -> None:
+    text = shell("run", "--help").stdout
+    places = [text.index(f"\n{heading}:\n") for heading in ("Options", "Answer", "Loading", "Connection")]
+    assert places == sorted(places)
+    assert "default 0.8" in text[places[1] : places[2]]
+
+
+def test_an_empty_log_is_said_to_be_empty(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("TailLogs")
+    done = shell("logs", "talker")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "the process of talker has printed nothing\n")
+
+
+@pytest.mark.parametrize(("after", "sent"), [((), None), (("--after", "0"), 0), (("--after", "7"), 7)])
+def test_the_beginning_is_an_event_too(
+    fake: FakeSupervisor, shell: Shell, after: tuple[str, ...], sent: int | None
+) -> None:
+    fake.script("WatchEvents")
+    assert shell("events", *after).exit_code == 0
+    (request,) = fake.requests("WatchEvents")
+    assert isinstance(request, supervisor_pb2.WatchEventsRequest)
+    assert (request.after_sequence if request.HasField("after_sequence") else None) == sent
