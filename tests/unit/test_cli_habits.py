@@ -225,6 +225,7 @@ def test_the_options_of_run_stand_under_headings(shell: Shell) -> None:
     places = [text.index(f"\n{heading}:\n") for heading in ("Options", "Answer", "Loading", "Connection")]
     assert places == sorted(places)
     assert "default 0.8" in text[places[1] : places[2]]
+    assert "PROMPT" not in text[places[0] : places[1]]
 
 
 def test_an_empty_log_is_said_to_be_empty(fake: FakeSupervisor, shell: Shell) -> None:
