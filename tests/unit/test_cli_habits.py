@@ -243,3 +243,21 @@ def test_the_beginning_is_an_event_too(
     (request,) = fake.requests("WatchEvents")
     assert isinstance(request, supervisor_pb2.WatchEventsRequest)
     assert (request.after_sequence if request.HasField("after_sequence") else None) == sent
+
+
+@pytest.mark.parametrize("command", [("run", "talker", "Hel", "--raw"), ("load", "talker")])
+def test_other_settings_are_told_how_to_get(fake: FakeSupervisor, shell: Shell, command: tuple[str, ...]) -> None:
+    for method in ("Generate", "LoadModel"):
+        fake.script(method, Refusal(Reason.MODEL_LOADED_DIFFERENTLY, message="context is 80, asked for 4096"))
+    done = shell(*command, "--context", "4096")
+    assert done.exit_code == 1
+    assert "context is 80, asked for 4096\n--reload gives it a new process with these settings" in done.stderr
+
+
+def test_an_answer_may_be_asked_of_a_new_process(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("LoadModel", model_pb2.LoadModelResponse(resident=resident(), state=model_pb2.MODEL_STATE_READY))
+    fake.script("Generate", *answer("lo"))
+    assert shell("run", "talker", "Hel", "--raw", "--reload", "--context", "4096").exit_code == 0
+    (request,) = fake.requests("LoadModel")
+    assert isinstance(request, model_pb2.LoadModelRequest)
+    assert (request.reload, request.load.context_tokens) == (True, 4096)

@@ -6,6 +6,7 @@ The event loop's thread runs everything here. The engine answers from a thread o
 
 import asyncio
 import hmac
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -52,10 +53,13 @@ class WorkerServicer(WorkerServiceServicer):
                 raise RuntimeError("a worker loads one model, once")
             self._load_began = True
             self._model = request.model
-            engine = self._build(translate.spec(request), request.threads, request.parallel)
+            spec = translate.spec(request)
+            sys.stderr.write(f"{request.model}: loads {spec}\n")
+            engine = self._build(spec, request.threads, request.parallel)
             async for step in _load(engine):
                 if isinstance(step, Loaded):
                     self._loaded = engine
+                    sys.stderr.write(f"{request.model}: is loaded, context {step.context_tokens} tokens\n")
                     yield translate.loaded(step)
                 else:
                     yield worker_pb2.WorkerLoadResponse(progress=step)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from vramd.console import INTERRUPTED
-from vramd.errors import InvalidRequest, VramdError
+from vramd.errors import InvalidRequest, LoadedDifferently, VramdError
 
 ROOMS: Mapping[str, str] = {
     "serve": "serve",
@@ -100,6 +100,11 @@ class Vramd(click.Group):
         with _telling():
             try:
                 return super().invoke(ctx)
+            except LoadedDifferently as error:
+                if _parameter(self.get_command(ctx, ctx.invoked_subcommand or ""), "reload") is None:
+                    raise
+                words = f"{error.message}\n--reload gives it a new process with these settings, for all callers"
+                raise LoadedDifferently(error.reason, words, error.metadata) from error
             except InvalidRequest as error:
                 command, field = self.get_command(ctx, ctx.invoked_subcommand or ""), error.metadata.get("field", "")
                 given = _parameter(command, field)

@@ -15,7 +15,7 @@ from vramd.commands.connection import with_started_client
 from vramd.commands.conversation import Conversation, Turn
 from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.select import model_of
-from vramd.commands.settings import answer_flags, load_flags, timeout_flag
+from vramd.commands.settings import answer_flags, load_flags, reload_flag, timeout_flag
 from vramd.console import INTERRUPTED
 from vramd.requests import LOAD_FIELDS
 
@@ -42,11 +42,17 @@ HELP = """\
 @click.argument("model", type=ModelId())
 @click.option("--system", metavar="TEXT", help="What the model is told first.")
 @answer_flags
+@reload_flag
 @load_flags
 @timeout_flag
 @with_started_client
 def chat(
-    client: Client, model: str, system: str | None, timeout_s: float | None, **settings: Unpack[AnswerSettings]
+    client: Client,
+    model: str,
+    system: str | None,
+    reload: bool,
+    timeout_s: float | None,
+    **settings: Unpack[AnswerSettings],
 ) -> None:
     """Talks with MODEL: each line is a message; \"\"\" begins and ends one of several lines. Ctrl-C stops an answer.
 
@@ -55,7 +61,18 @@ def chat(
 
     The oldest messages are dropped when the context is full, and it is said how many; that of --system stays.
     """
+    if reload:
+        load_anew(client, model, timeout_s, settings)
     converse(client, model, system, timeout_s, settings)
+
+
+def load_anew(client: Client, model: str, timeout_s: float | None, settings: AnswerSettings) -> None:
+    """Gives the model a new process if it is loaded with other settings. Raises VramdError."""
+    client.load(model, reload=True, timeout_s=timeout_s, **_load_settings(settings))
+
+
+def _load_settings(settings: AnswerSettings) -> LoadSettings:
+    return cast("LoadSettings", {name: value for name, value in settings.items() if name in LOAD_FIELDS})
 
 
 def converse(client: Client, model: str, system: str | None, timeout_s: float | None, settings: AnswerSettings) -> None:
@@ -96,7 +113,7 @@ class Talk:
         self._model = model
         self._timeout_s = timeout_s
         self._settings = settings
-        self._load = cast("LoadSettings", {name: value for name, value in settings.items() if name in LOAD_FIELDS})
+        self._load = _load_settings(settings)
         with show.progress(model) as line:
 
             def on_progress(step: LoadProgress) -> None:

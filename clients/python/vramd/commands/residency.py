@@ -11,7 +11,7 @@ from vramd import Client, LoadProgress, NotLoaded, ResidentModel
 from vramd.commands import show
 from vramd.commands.connection import with_client, with_started_client
 from vramd.commands.parameters import HeadedCommand, ModelId
-from vramd.commands.settings import json_flag, load_flags, timeout_flag
+from vramd.commands.settings import json_flag, load_flags, reload_flag, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("load", cls=HeadedCommand, short_help="Load a model.")
 @click.argument("model", type=ModelId())
-@click.option("--reload", is_flag=True, help="If it is loaded with other settings, give it a new process with these.")
+@reload_flag
 @load_flags
 @timeout_flag
 @json_flag

@@ -12,11 +12,11 @@ import click
 
 from vramd import Client, Stream
 from vramd.commands import piped, show
-from vramd.commands.chat import converse
+from vramd.commands.chat import converse, load_anew
 from vramd.commands.connection import with_started_client
 from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.select import model_of
-from vramd.commands.settings import answer_flags, json_flag, load_flags, timeout_flag
+from vramd.commands.settings import answer_flags, json_flag, load_flags, reload_flag, timeout_flag
 from vramd.console import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--raw", is_flag=True, help="Go on with the prompt as it stands, without the chat template.")
 @click.option("--timings", is_flag=True, help="Say on stderr where the time went.")
 @answer_flags
+@reload_flag
 @load_flags
 @timeout_flag
 @json_flag
@@ -41,6 +42,7 @@ def run(
     prompt: str | None,
     raw: bool,
     timings: bool,
+    reload: bool,
     timeout_s: float | None,
     as_json: bool,
     **settings: Unpack[AnswerSettings],
@@ -55,6 +57,8 @@ def run(
 
     MODEL is an id, a file, or a task such as task:code: the best model for that answers.
     """
+    if reload:
+        load_anew(client, model, timeout_s, settings)
     if prompt is None and sys.stdin.isatty():
         if raw or as_json or timings:
             raise click.UsageError("there is no PROMPT: --raw, --json and --timings are for a single answer.")

@@ -61,6 +61,12 @@ def load_flags(command: Command) -> Command:
     return _with_options(command, _LOAD, LOADING)
 
 
+def reload_flag(command: Command) -> Command:
+    """Adds --reload."""
+    text = "If it is loaded with other settings, give it a new process with these, for all callers."
+    return Headed.add("--reload", is_flag=True, heading=LOADING, help=text)(command)
+
+
 def ask_flags(command: Command) -> Command:
     """Adds how a call waits: the further keys of `AskSettings`."""
     return priority_flag("How urgent it is; default: as configured for the model.", LOADING)(prefer_flag(command))
