@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+from vramd_proto.v1.printable import printable
 from vramd_proto.v1.rendezvous import default_runtime_dir
 
 from .core.config import Size
@@ -25,6 +26,7 @@ from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
 from .threads.lane import NoAnswerError
 from .threads.outlet import FLUSH_S, output_aside
+from .workers.log_book import LineFormatter
 
 ROOMS = {
     "doctor": "doctor",
@@ -79,37 +81,44 @@ def main(
     Ctrl-C ends it in order, twice at once.
     """
     click.get_current_context().with_resource(output_aside())
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    printer = logging.StreamHandler(sys.stderr)
+    printer.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[printer])
     flags = Flags(tuple(str(Path(folder).absolute()) for folder in models), budget, host, port, untested_engine)
     try:
         settings = load_config(config, os.environ, flags)
     except ConfigError as error:
-        click.echo(f"vramd: {error}", err=True)
+        complain(f"vramd: {error}")
         sys.exit(2)
     try:
         instance = Instance(runtime_dir or default_runtime_dir())
     except AlreadyRunningError as error:
-        click.echo(f"vramd: {error}", err=True)
+        complain(f"vramd: {error}")
         sys.exit(ALREADY_RUNNING)
     except OSError as error:
-        click.echo(f"error: the runtime folder cannot be used: {error}", err=True)
+        complain(f"error: the runtime folder cannot be used: {error}")
         sys.exit(1)
     base = config.absolute().parent if config else Path.cwd()
 
     def ready(address: str) -> None:
-        click.echo(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}")
+        click.echo(printable(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}"))
 
     try:
         recording = open_recording(record)
         ended_well = asyncio.run(serve(settings, base, instance, ready, owned=owned, record=recording))
         if recording and not recording.settle(FLUSH_S):
-            click.echo(f"vramd: {record}: the recording is not whole, its disk did not take all", err=True)
+            complain(f"vramd: {record}: the recording is not whole, its disk did not take all")
     except AddressInUseError as error:
-        click.echo(f"vramd: {error}", err=True)
+        complain(f"vramd: {error}")
         sys.exit(1)
     finally:
         instance.leave()
     sys.exit(0 if ended_well else INTERNAL)
+
+
+def complain(text: str) -> None:
+    """Why it ends, on stderr."""
+    click.echo(printable(text), err=True)
 
 
 def open_recording(path: Path | None) -> RecordingFile | None:
@@ -117,7 +126,7 @@ def open_recording(path: Path | None) -> RecordingFile | None:
     try:
         return RecordingFile(path) if path else None
     except (OSError, NoAnswerError) as error:
-        click.echo(f"vramd: {path}: {getattr(error, 'strerror', error)}", err=True)
+        complain(f"vramd: {path}: {getattr(error, 'strerror', error)}")
         sys.exit(1)
 
 

@@ -62,7 +62,7 @@ from .services.task_router import TaskRouter
 from .simulation.recorder import LineFile, Recorder
 from .workers import containment
 from .workers.lessons import Teacher
-from .workers.log_book import LogBook, OwnLogHandler
+from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
@@ -131,7 +131,7 @@ async def serve(
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(LineFormatter())
     logging.getLogger().addHandler(handler)
     leave_job = containment.contain()
     parts = await _build(config, base, instance, logs, record)

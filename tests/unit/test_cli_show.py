@@ -1,10 +1,13 @@
 """Lines for people: broken between words on a terminal, whole in a pipe."""
 
+import ast
 import sys
+from pathlib import Path
 
 import pytest
 import vramd
 from vramd.commands import show
+from vramd.commands.drawing import drawn_progress
 
 TEXT = "12 s ago  evicted for coder: coder lacks 1.2 GiB on gpu0; talker was least-recently used"
 
@@ -50,3 +53,71 @@ def test_a_receipt_names_what_could_not_be_seen_apart() -> None:
 )
 def test_nobody_waits_twice_in_a_sentence(ahead: int, message: str, words: str) -> None:
     assert show.waiting_words(vramd.Waiting(ahead, message, None)) == words
+
+
+HOSTILE = "two\n\x1b[31mforged\u202e\x9b1m"
+SHOWN = "two\\n\\x1b[31mforged\\u202e\\x9b1m"
+
+
+IN_BOTH = pytest.mark.parametrize("terminal", [True, False], ids=["on a terminal", "in a pipe"])
+
+
+@IN_BOTH
+def test_no_name_reaches_the_screen_raw(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "dumb")
+    show.table(("MODEL", "KIND"), [(HOSTILE, HOSTILE)], "")
+    show.line(HOSTILE)
+    show.say(HOSTILE)
+    show.failed(HOSTILE)
+    printed = capsys.readouterr()
+    assert printed.out.count(SHOWN) == 4
+    assert printed.err.splitlines() == ["vramd: two", "  \\x1b[31mforged\\u202e\\x9b1m"]
+    assert not {"\x1b", "\u202e", "\x9b"} & set(printed.out + printed.err)
+
+
+@IN_BOTH
+def test_an_answer_cannot_use_the_terminal_and_goes_through_a_pipe_as_it_is(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    answer = show.Answer()
+    pieces = ["\x1b]0;x", "\x07a\r", "\nb\r", "c\td\u202e\x9b1m\x1b[1m", "e\r"]
+    for piece in pieces:
+        answer.add(piece)
+    answer.end()
+    safe = "\\x1b]0;x\\x07a\nb\\rc\td\\u202e\\x9b1m\\x1b[1me\\r\n"
+    assert capsys.readouterr().out == (safe if terminal else "".join(pieces) + "\n")
+
+
+def test_a_moving_line_is_printable(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with drawn_progress(HOSTILE) as line:
+        line.show("waits\x1b]52;c;x\x07", 0.5)
+    printed = capsys.readouterr().err
+    assert "\x1b]52" not in printed
+    assert "\x1b[31m" not in printed
+    assert "\u202e" not in printed
+
+
+def is_safe(call: ast.Call) -> bool:
+    """Nothing, words of ours, or JSON, which is ASCII."""
+    return (
+        not call.args or isinstance(call.args[0], ast.Constant) or ast.unparse(call.args[0]).startswith("json.dumps(")
+    )
+
+
+def test_commands_print_through_one_door() -> None:
+    folder = Path(show.__file__).parent
+    raw = {
+        f"{file.name}: {ast.unparse(node)}"
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "print") and not is_safe(node)
+    }
+    assert {call for call in raw if not call.startswith("show.py")} == set()

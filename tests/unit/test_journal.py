@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from vramd_supervisor.core.decisions import Decision, DecisionKind, Rejected
-from vramd_supervisor.files.journal import LAYOUT, Journal
+from vramd_supervisor.files.journal import LAYOUT, MOST_TEXT_BYTES, Journal
 
 EVICTED = Decision(
     DecisionKind.EVICT,
@@ -96,10 +96,27 @@ def test_the_file_stays_within_its_size(path: Path) -> None:
 def test_one_decision_that_is_larger_than_the_journal_is_kept(path: Path) -> None:
     journal = Journal(path, bytes_kept=64 << 10)
     journal.append([(1.0, refused(cause="small"))])
-    journal.append([(2.0, refused(cause="x" * (200 << 10)))])
-    assert [len(cause) for cause in causes(journal)] == [200 << 10]
+    others = tuple(Rejected(f"evict {number}", "x" * 1000) for number in range(200))
+    journal.append([(2.0, Decision(DecisionKind.LOAD, "two", "large", rejected=others))])
+    assert causes(journal) == ["large"]
     journal.append([(3.0, refused(cause="small again"))])
     assert causes(journal) == ["small again"]
+
+
+@pytest.mark.parametrize("hostile", ["x" * 1_000_000, "a\nforged: line", "\x1b[31mred", "b\u202ec", "d\x9be"])
+def test_no_text_from_outside_forges_a_decision_or_pushes_the_others_out(path: Path, hostile: str) -> None:
+    journal = Journal(path)
+    journal.append([(1.0, refused(cause="before"))])
+    told = Decision(
+        DecisionKind.LOAD, "two", f"{hostile} is asked", for_whom=hostile, rejected=(Rejected(hostile, hostile),)
+    )
+    for number in range(5):
+        journal.append([(number, told)])
+    assert causes(journal)[-1] == "before"
+    written = journal.newest("", 1)[0].decision
+    for text in (written.cause, written.for_whom, written.rejected[0].what, written.rejected[0].why):
+        assert text.isprintable()
+        assert len(text) <= MOST_TEXT_BYTES
 
 
 def test_a_name_that_is_no_utf_8_is_written_and_does_not_hide_the_rest(path: Path) -> None:
@@ -108,7 +125,7 @@ def test_a_name_that_is_no_utf_8_is_written_and_does_not_hide_the_rest(path: Pat
     journal.append([(1.0, strange), (2.0, refused(cause="plain"))])
     plain, written = journal.newest("", 10)
     assert plain.decision.cause == "plain"
-    assert (written.decision.model, written.decision.rejected) == ("a?", (Rejected("b?", "c?"),))
+    assert (written.decision.model, written.decision.rejected) == ("a\\udcff", (Rejected("b\\udcff", "c\\udcff"),))
 
 
 def test_decisions_are_added_all_or_none(path: Path, caplog: pytest.LogCaptureFixture) -> None:

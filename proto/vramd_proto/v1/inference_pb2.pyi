@@ -75,7 +75,7 @@ class ChatMessage(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
-    """"system", "user", "assistant", or what the model's template knows."""
+    """"system", "user", "assistant", or what the model's template knows; at most 64 printable characters."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
         """Parts of the turn, joined in order."""

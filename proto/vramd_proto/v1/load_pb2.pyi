@@ -153,7 +153,7 @@ class LoadOptions(_message.Message):
     threads: _builtins.int
     """CPU threads that the model may use when it computes alone."""
     device: _builtins.str
-    """Id of a device, see ListDevices; "auto" lets vramd choose."""
+    """Id of a device, see ListDevices; "auto" lets vramd choose. At most 64 printable characters."""
     gpu_layers: _builtins.int
     """Layers on the GPU; -1 is all, 0 none."""
     batch_tokens: _builtins.int

@@ -13,6 +13,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from .printable import bounded, one_line
 from .reasons import DOMAIN, Reason
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -44,13 +45,13 @@ class Told:
 
 
 def pack(reason: Reason, message: str, metadata: Mapping[str, str], *, retry: bool = True) -> Packed:
-    """The status for a refusal. Keys that the table does not name are left out, long texts are cut.
+    """The status for a refusal, in printable text. Keys that the table does not name are left out, long texts are cut.
 
     Without `retry` it says of no reason that the call may be made again.
     """
     meaning = reason.value
-    text = cut(" ".join(message.split()), MOST_MESSAGE_BYTES)
-    told = {key: cut(metadata[key], MOST_VALUE_BYTES) for key in meaning.metadata if key in metadata}
+    text = one_line(message, MOST_MESSAGE_BYTES)
+    told = {key: bounded(metadata[key], MOST_VALUE_BYTES) for key in meaning.metadata if key in metadata}
     status = Status(code=Code.Value(meaning.code), message=text)
     status.details.add().Pack(ErrorInfo(reason=reason.name, domain=DOMAIN, metadata=told))
     if retry and meaning.retry_after_s is not None:
@@ -76,12 +77,3 @@ def unpack(details: bytes) -> Told | None:
         return None
     after_s = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
     return Told(info.reason, status.message, dict(info.metadata), after_s)
-
-
-def cut(text: str, most_bytes: int) -> str:
-    """The text if it is short enough in UTF-8, else its beginning, in whole characters, and an ellipsis."""
-    encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= most_bytes:
-        return encoded.decode()
-    ellipsis = "…"
-    return encoded[: most_bytes - len(ellipsis.encode())].decode("utf-8", "ignore") + ellipsis

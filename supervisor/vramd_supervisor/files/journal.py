@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vramd_proto.v1.printable import bounded, one_line
+
 from ..core.decisions import Decision, DecisionKind, Rejected
 from .book import BUSY_S, Book, Layout, UnusableBookError
 
@@ -13,6 +15,7 @@ LAYOUT = 1
 """Of the tables, and of the kinds of decisions."""
 ROWS_KEPT = 20_000
 BYTES_KEPT = 16 << 20
+MOST_TEXT_BYTES = 8 << 10
 
 _FORGOTTEN_AT_ONCE = 10
 """One in so many goes when there are too many bytes: to forget one by one would be done for each that comes."""
@@ -105,18 +108,23 @@ def _row(time_s: float, decision: Decision) -> tuple[float, str, str, int, str, 
     return (
         time_s,
         decision.kind.value,
-        _text(decision.model),
+        _name(decision.model),
         decision.incarnation,
-        _text(decision.for_whom),
-        _text(decision.cause),
+        _name(decision.for_whom),
+        _words(decision.cause),
         json.dumps(dict(decision.numbers)),
-        json.dumps([[one.what, one.why] for one in decision.rejected]),
+        json.dumps([[_name(one.what), _words(one.why)] for one in decision.rejected]),
     )
 
 
-def _text(text: str) -> str:
-    """As SQLite takes it: names of files that are no UTF-8 come with surrogates."""
-    return text.encode("utf-8", "replace").decode()
+def _name(text: str) -> str:
+    """An id or label as it can be kept and shown."""
+    return bounded(text, MOST_TEXT_BYTES)
+
+
+def _words(text: str) -> str:
+    """A message as it can be kept and shown. The room of one decision has a bound, or it would push out the others."""
+    return one_line(text, MOST_TEXT_BYTES)
 
 
 def _read(book: sqlite3.Connection, model: str, limit: int) -> list[Record]:
@@ -139,5 +147,5 @@ def _record(
 ) -> Record:
     """Raises ValueError, TypeError or AttributeError for what was never written so."""
     amounts = {str(name): float(amount) for name, amount in json.loads(numbers).items()}
-    others = tuple(Rejected(_text(what), _text(why)) for what, why in json.loads(rejected))
+    others = tuple(Rejected(_name(what), _words(why)) for what, why in json.loads(rejected))
     return Record(number, time_s, Decision(DecisionKind(kind), model, cause, incarnation, for_whom, amounts, others))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from typing_extensions import assert_never
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1.printable import one_line, printable
+from vramd_proto.v1.statuses import MOST_MESSAGE_BYTES
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.catalog import ModelFile
@@ -64,13 +66,13 @@ def model(entry: Entry) -> model_pb2.Model:
         message.engine = "llama"
         message.path = file.path
         message.size_bytes = file.size_bytes
-        message.architecture = file.architecture
+        message.architecture = printable(file.architecture)
         message.parameters = file.parameters
         message.quantization = file.quantization
         message.trained_context_tokens = file.trained_context_tokens
         message.has_chat_template = file.has_chat_template
         message.projector_path = file.projector_path
-        message.problem = file.problem.text if file.problem else ""
+        message.problem = one_line(file.problem.text, MOST_MESSAGE_BYTES) if file.problem else ""
     else:
         message.engine = "simulated"
         message.size_bytes = sum(known.source.memory.values())

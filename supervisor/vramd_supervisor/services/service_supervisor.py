@@ -175,7 +175,7 @@ class SupervisorService(SupervisorServiceServicer):
         self, request: supervisor_pb2.HoldModelRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.HoldModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        caller = validation.label(request.label) or context.peer()
+        caller = validation.name("label", request.label) or context.peer()
         model = await self._router.resolve(asked, options)
         wish = self._loop.asked(model, RequestKind.HOLD, self._room_deadline_s, options, caller=caller)
         async with wish as ticket:

@@ -3,9 +3,7 @@
 from vramd_proto.v1 import load_pb2, model_pb2
 
 from ..core.tasks import Choice, Wish
-from .validation import MOST_TOKENS, bad
-
-MOST_CHARACTERS = 64
+from .validation import MOST_TOKENS, bad, name
 
 
 def wish(request: model_pb2.SelectModelRequest) -> Wish:
@@ -14,7 +12,7 @@ def wish(request: model_pb2.SelectModelRequest) -> Wish:
         bad("context_tokens", f"{request.context_tokens} is not from 0 to {MOST_TOKENS}")
     return Wish(
         named("task", request.task),
-        _words("role", request.role),
+        name("role", request.role),
         request.context_tokens,
         light_now=request.prefer == load_pb2.PREFER_LIGHT_NOW,
     )
@@ -24,13 +22,7 @@ def named(field: str, task: str) -> str:
     """The name of a task, if it can be one. Raises RefusedError."""
     if not any(character.isalnum() for character in task):
         bad(field, "names no task, such as code_generation, dialogue or math")
-    return _words(field, task)
-
-
-def _words(field: str, text: str) -> str:
-    if len(text) > MOST_CHARACTERS or not text.isprintable():
-        bad(field, f"is not at most {MOST_CHARACTERS} printable characters")
-    return text
+    return name(field, task)
 
 
 def choice(chosen: Choice) -> model_pb2.SelectModelResponse:

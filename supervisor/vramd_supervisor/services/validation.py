@@ -6,6 +6,7 @@ from typing import NoReturn, TypeVar, get_args
 
 from google.protobuf.message import Message
 from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
+from vramd_proto.v1.printable import printable
 from vramd_proto.v1.reasons import Reason
 
 from ..core.catalog import LoadOptions
@@ -25,7 +26,8 @@ MOST_TOKENS = 1 << 24
 MOST_PARALLEL = 256
 MOST_THREADS = 1024
 MOST_RESERVED_S = 86_400
-MOST_LABEL_CHARACTERS = 64
+MOST_NAME_CHARACTERS = 64
+"""Of a device, a role, a task, a label: what is one word or a few."""
 
 _Number = TypeVar("_Number", int, float)
 
@@ -51,6 +53,7 @@ def chat(request: inference_pb2.ChatRequest) -> None:
     for place, message in enumerate(request.messages):
         if not message.role:
             bad(f"messages[{place}].role", "is empty; usual are system, user, assistant")
+        name(f"messages[{place}].role", message.role)
         _parts(f"messages[{place}].parts", message.parts)
     _sampling(request.sampling)
     _limits(request.limits)
@@ -88,6 +91,13 @@ def model_id(model: str) -> str:
     return model
 
 
+def name(field: str, text: str) -> str:
+    """A short text that will stand in messages and logs, if it can. Raises RefusedError."""
+    if len(text) > MOST_NAME_CHARACTERS or printable(text) != text:
+        bad(field, f"is not at most {MOST_NAME_CHARACTERS} printable characters")
+    return text
+
+
 def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
     """What a call asks of a load. Raises RefusedError."""
     gpu_layers = options.gpu_layers if options.HasField("gpu_layers") else None
@@ -96,7 +106,7 @@ def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
     return LoadOptions(
         context_tokens=_within(options, "context_tokens", 1, MOST_TOKENS),
         threads=_within(options, "threads", 1, MOST_THREADS),
-        device=options.device if options.HasField("device") else None,
+        device=name("load.device", options.device) if options.HasField("device") else None,
         gpu_layers=gpu_layers,
         batch_tokens=_within(options, "batch_tokens", 1, MOST_TOKENS),
         kv_type=_one_of(options, "kv_type", get_args(KvType)),
@@ -115,7 +125,7 @@ def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
 
 def _outputs(text: str) -> str:
     try:
-        return parse_outputs(text)
+        return parse_outputs(name("load.outputs", text))
     except ValueError as error:
         bad("load.outputs", str(error))
 
@@ -144,14 +154,7 @@ def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collectio
     if not request.size_bytes:
         bad("size_bytes", "0 bytes need no reservation")
     _number("ttl_s", request.ttl_s, 0 < request.ttl_s <= MOST_RESERVED_S, f"above 0 and at most {MOST_RESERVED_S}")
-    label(request.label)
-
-
-def label(text: str) -> str:
-    """What a caller calls itself, as it may stand in messages. Raises RefusedError."""
-    if len(text) > MOST_LABEL_CHARACTERS or not text.isprintable():
-        bad("label", f"is not at most {MOST_LABEL_CHARACTERS} printable characters")
-    return text
+    name("label", request.label)
 
 
 def _within(options: load_pb2.LoadOptions, field: str, least: int, most: int) -> int | None:

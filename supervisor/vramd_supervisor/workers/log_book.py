@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
+from vramd_proto.v1.printable import bounded, one_line, printable
+
 from ..threads.outlet import FLUSH_S, Outlet
 
 _log = logging.getLogger(__name__)
@@ -19,13 +21,29 @@ FILE_BYTES = 4 * 1024 * 1024
 WAITING_BYTES = 4 * 1024 * 1024
 """Held for a disk that is slow or gone, of all logs together."""
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+MOST_TRACEBACK_LINES = 200
 
 
-def printable(raw: bytes) -> str:
-    """A line as it is safe to show: what is no UTF-8 is replaced, control characters are escaped."""
-    text = raw.decode("utf-8", "replace").rstrip("\r")
-    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+def printed(raw: bytes) -> str:
+    """A line of a worker as it is safe to show. What is no UTF-8 is replaced; tabs stay."""
+    return printable(raw.decode("utf-8", "replace").rstrip("\r"), keep="\t")
+
+
+def as_text(lines: Sequence[str]) -> bytes:
+    """Lines as a file has them."""
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+class LineFormatter(logging.Formatter):
+    """One line for a record, with whatever names and messages, and further in a line for each of a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called by the logging library."""
+        line = f"{self.formatTime(record)} {record.levelname} {one_line(record.getMessage(), LINE_BYTES)}"
+        if not record.exc_info or record.exc_info[0] is None:
+            return line
+        trace = self.formatException(record.exc_info).split("\n")[-MOST_TRACEBACK_LINES:]
+        return "\n".join((line, *(f"    {bounded(step, LINE_BYTES)}" for step in trace)))
 
 
 class Log:
@@ -141,7 +159,7 @@ class Splitter:
             lines.append(self._rest)
             self._rest = b""
         return [
-            printable(line[start : start + LINE_BYTES])
+            printed(line[start : start + LINE_BYTES])
             for line in lines
             for start in range(0, max(1, len(line)), LINE_BYTES)
         ]
@@ -149,7 +167,7 @@ class Splitter:
     def close(self) -> list[str]:
         """What has no line break yet."""
         rest, self._rest = self._rest, b""
-        return [printable(rest)] if rest else []
+        return [printed(rest)] if rest else []
 
 
 class OwnLogHandler(logging.Handler):
@@ -164,10 +182,8 @@ class OwnLogHandler(logging.Handler):
         """Called by the logging library."""
         if record.name == __name__:
             return  # what is wrong with the log cannot be told in the log
-        # File names that are no UTF-8 come with surrogates.
-        text = self.format(record).encode("utf-8", "backslashreplace")
-        self._own.write(text + b"\n")
-        lines = [printable(line) for line in text.splitlines()]
+        lines = self.format(record).split("\n")
+        self._own.write(as_text(lines))
         # The loop may be closed: then nobody follows any more.
         with contextlib.suppress(RuntimeError):
             self._event_loop.call_soon_threadsafe(self._own.add, lines)

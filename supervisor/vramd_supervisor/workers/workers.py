@@ -22,7 +22,7 @@ from ..devices.release import measure_soon, settle
 from ..loop import Loop, WorkerAction
 from ..services.status import from_worker, incident
 from .lessons import Lesson, Teacher
-from .log_book import Log, LogBook, Splitter
+from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
 from .process import EXIT_SEEN_S, HelloError, WorkerProcess
 from .quotes import EngineFacts
@@ -150,8 +150,8 @@ class Workers:
 
         def on_output(data: bytes) -> None:
             lines = splitter.feed(data) if data else splitter.close()
-            worker.log.write(data)
             if lines:
+                worker.log.write(as_text(lines))
                 event_loop.call_soon_threadsafe(self._printed, worker, lines)
 
         try:
@@ -245,7 +245,7 @@ class Workers:
     def _give_log(self, worker: Worker, model_log: Log) -> None:
         """From now on what it prints belongs to its model, and so does what it has printed before."""
         model_log.add(worker.first_lines)
-        model_log.write("".join(f"{line}\n" for line in worker.first_lines).encode())
+        model_log.write(as_text(worker.first_lines))
         worker.first_lines, worker.log, worker.has_model = [], model_log, True
 
     async def _set_threads(self, worker: Worker, threads: int) -> None:

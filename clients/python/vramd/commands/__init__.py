@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from vramd.commands import show
 from vramd.console import INTERRUPTED
 from vramd.errors import InvalidRequest, LoadedDifferently, VramdError
 
@@ -137,19 +138,20 @@ def _telling() -> Iterator[None]:
     try:
         yield
     except VramdError as error:
-        click.echo(f"vramd: {error} ({error.reason})", err=True)
+        show.failed(f"{error} ({error.reason})")
         raise click.exceptions.Exit(1) from error
     except HELP:
         raise
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n", err=True)
-        click.echo(f"vramd: {error.format_message()}", err=True)
+            for line in (*error.ctx.get_usage().splitlines(), f"Try '{error.ctx.command_path} --help'.", ""):
+                show.say(line, err=True)
+        show.failed(error.format_message())
         raise click.exceptions.Exit(error.exit_code) from error
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        click.echo("vramd: there is no space left for what is to be written", err=True)
+        show.failed("there is no space left for what is to be written")
         raise click.exceptions.Exit(1) from error
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(INTERRUPTED) from error

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from vramd.commands import show
 from vramd.console import NEEDS_SERVER
 
 _BOOT = "import sys; sys.path[:] = {path!r}; import runpy; runpy.run_module('vramd_supervisor', run_name='__main__')"
@@ -30,7 +31,8 @@ def ask(*arguments: str) -> dict[str, object]:
         errors="replace",
         check=False,
     )
-    click.echo(done.stderr, err=True, nl=False)
+    for line in done.stderr.splitlines():
+        show.say(line, err=True)
     if done.returncode:
         raise click.exceptions.Exit(done.returncode if done.returncode > 0 else 1)
     document = json.loads(done.stdout)

@@ -66,7 +66,7 @@ def bench(
 def _say(what: str) -> None:
     """A person sees what is going on; a pipe gets the results alone."""
     if sys.stderr.isatty():
-        click.echo(what, err=True)
+        show.say(what, err=True)
 
 
 def _made(quick: bool) -> Path:
@@ -86,13 +86,16 @@ def _print(found: report.Report, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.as_json(found), indent=2))
         return
-    click.echo(report.where(found))
+    show.say(report.where(found))
     for result in found.results:
-        click.echo(f"\n{result.benchmark}")
+        show.say()
+        show.say(result.benchmark)
         show.table(report.COLUMNS, report.rows(result), "nothing was measured")
         for note in result.notes:
-            click.echo(f"  {note}")
+            show.say(f"  {note}")
     if missed := report.missed(found.results):
-        click.echo(f"\nmissed: {'; '.join(missed)}")
+        show.say()
+        show.say(f"missed: {'; '.join(missed)}")
     elif any(figure.bar for result in found.results for figure in result.figures):
-        click.echo("\nevery bar is met")
+        show.say()
+        show.say("every bar is met")

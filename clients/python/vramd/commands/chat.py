@@ -95,7 +95,7 @@ def converse(client: Client, model: str, system: str | None, timeout_s: float | 
         except VramdError as error:
             if not interactive:
                 raise
-            click.echo(f"vramd: {error} ({error.reason})", err=True)
+            show.failed(f"{error} ({error.reason})")
         except KeyboardInterrupt:  # before there was an answer to stop
             if not interactive:
                 raise
@@ -144,17 +144,18 @@ class Talk:
             self._conversation.take_back()
             raise
         with stream:
+            answer = show.Answer()
             try:
-                click.echo(first, nl=False)
+                answer.add(first)
                 for piece in stream:
-                    click.echo(piece, nl=False)
+                    answer.add(piece)
             except KeyboardInterrupt:
                 stream.cancel()
             except VramdError:
                 self._conversation.take_back()
                 raise
             finally:
-                click.echo()  # what comes next stands on a line of its own
+                answer.end()
         return self._note(stream)
 
     def _count(self, text: str) -> int:
@@ -186,7 +187,7 @@ class Talk:
                     break
         if dropped:
             fits = f"the context holds {self._context_tokens} tokens"
-            click.echo(f"({dropped} of the oldest messages were dropped: {fits})", err=True)
+            show.say(f"({dropped} of the oldest messages were dropped: {fits})", err=True)
         return stream, first
 
     def _room_tokens(self) -> int:
@@ -198,7 +199,7 @@ class Talk:
         if finish is not None:
             self._conversation.learn(finish.usage.prompt_tokens)
             if finish.reason == "LENGTH":
-                click.echo("(the answer was cut off: its limit, or the context, was reached)", err=True)
+                show.say("(the answer was cut off: its limit, or the context, was reached)", err=True)
         if stream.received:
             self._conversation.answered(stream.received, len(stream.token_ids))
         else:
@@ -216,9 +217,10 @@ def _obey(talk: Talk, text: str) -> bool:
         talk.tell(text.removeprefix(SYSTEM).strip().strip('"'))
         click.echo("(the model is told so)", err=True)
     elif text in ("/help", "/?"):
-        click.echo(HELP, err=True)
+        for line in HELP.split("\n"):
+            show.say(line, err=True)
     elif word[1:].isalpha() and word in (text, "/set"):
-        click.echo(f"(there is no {word}; /help lists what there is)", err=True)
+        show.say(f"(there is no {word}; /help lists what there is)", err=True)
     else:
         return False
     return True

@@ -17,6 +17,7 @@ class Person(Audience):
 
     def __init__(self) -> None:
         self._number = 0
+        self._answer = show.Answer()
 
     def begins(self, title: str) -> None:
         """A heading."""
@@ -27,34 +28,35 @@ class Person(Audience):
         """A table, and the budget."""
         rows = [(model, show.size(size)) for model, size in needs_bytes.items()]
         show.table(("MODEL", "NEEDS>"), rows, "")
-        click.echo(f"The budget is {show.size(budget_bytes)}: two of them fit.")
+        show.say(f"The budget is {show.size(budget_bytes)}: two of them fit.")
 
     def asks(self, model: str, prompt: str) -> None:
         """A line of the conversation, and the beginning of the next."""
-        click.echo(f"\n   you -> {model}: {prompt}\n   {model}: ", nl=False)
+        show.say()
+        show.say(f"   you -> {model}: {prompt}")
+        self._answer = show.Answer(indent="   ")
+        self._answer.add(f"   {model}: ")
 
     def hears(self, text: str) -> None:
         """As it comes."""
-        click.echo(text.replace("\n", "\n   "), nl=False)
+        self._answer.add(text)
 
     def killed(self, model: str, pid: int) -> None:
         """What was done to whom."""
-        click.echo(
-            f"\n   (meanwhile the process of {model}, pid {pid}, was killed in the middle of its answer)", nl=False
-        )
+        self._answer.add(f"\n(meanwhile the process of {model}, pid {pid}, was killed in the middle of its answer)")
 
     def ends(self, step: Step) -> None:
         """What came of it, and the books."""
-        click.echo()
+        self._answer.end()
         for answer in step.answers:
             if answer.error:
-                click.echo(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
+                show.say(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
         for task, selection in step.chosen.items():
-            click.echo(f"   {task}: {selection.model}, {selection.reasons[0]}")
+            show.say(f"   {task}: {selection.model}, {selection.reasons[0]}")
         if step.evicted:
-            click.echo(f"   evicted: {step.evicted.model}, because {step.evicted.reason}")
+            show.say(f"   evicted: {step.evicted.model}, because {step.evicted.reason}")
         if step.receipt:
-            click.echo(f"   receipt: {show.receipt(step.receipt)}")
+            show.say(f"   receipt: {show.receipt(step.receipt)}")
         rows: list[tuple[str, ...]] = [
             (
                 model.model,
@@ -79,17 +81,19 @@ def demo(where: bool, as_json: bool) -> None:
     It starts a supervisor of its own and ends it again; one that runs already is not touched.
     """
     if where:
-        click.echo(MODEL_FILE.parent)
+        show.say(str(MODEL_FILE.parent))
         return
     began_s = time.monotonic()
     if as_json:
         played = play(Audience())
         click.echo(json.dumps({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
         return
-    click.echo(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
-    click.echo("and two more models as tiny, one for code and one for sums.")
+    show.say(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
+    show.say("and two more models as tiny, one for code and one for sums.")
     played = play(Person())
-    click.echo(f"\nDone in {time.monotonic() - began_s:.0f} s. With models of yours: vramd serve --models DIR\n")
+    show.say()
+    show.say(f"Done in {time.monotonic() - began_s:.0f} s. With models of yours: vramd serve --models DIR")
+    show.say()
     show.table(("STEP", "MODEL", "ENGINE", "PID>", "TOKENS>", "EVICTED", "CAME BACK>", "ENDED"), _summary(played), "")
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
+from vramd_proto.v1.printable import printable
 
+from vramd.commands import show
 from vramd.commands.asking import ask, option
 from vramd.commands.settings import json_flag
 
@@ -43,10 +45,10 @@ def _show(topic: str, lines: Sequence[Line]) -> None:
     if sys.stdout.isatty():
         _draw(topic, lines)
         return
-    click.echo(topic)
+    show.say(topic)
     width = max(len(line["what"]) for line in lines)
     for line in lines:
-        click.echo(f"  {line['verdict']:<4}  {line['what']:<{width}}  {_words(line)}")
+        show.say(f"  {line['verdict']:<4}  {line['what']:<{width}}  {_words(line)}")
 
 
 def _words(line: Line) -> str:
@@ -63,16 +65,17 @@ def _draw(topic: str, lines: Sequence[Line]) -> None:
         drawing.add_column(overflow="fold")
     for line in lines:
         verdict = Text(line["verdict"], style=_COLOURS[line["verdict"]])
-        drawing.add_row(verdict, Text(line["what"]), Text(_words(line)))
+        drawing.add_row(verdict, Text(printable(line["what"])), Text(printable(_words(line))))
     Console().print(drawing)
 
 
 def _summarise(lines: Iterable[Line]) -> None:
     """What can be done, each by a line that can be copied whole: it is not folded."""
     missing = [line for line in lines if line["get"]]
+    show.say()
     if not missing:
-        click.echo("\nnothing is missing")
+        show.say("nothing is missing")
         return
-    click.echo("\nwhat is missing, and how to get it:")
+    show.say("what is missing, and how to get it:")
     for line in missing:
-        click.echo(f"  {line['what']}: {line['get']}")
+        show.say(f"  {line['what']}: {line['get']}")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from vramd_proto.v1.printable import printable
 
 from vramd.commands.show import Progress
 
@@ -17,11 +18,11 @@ class Drawn(Progress):
     def __init__(self, bar: Bar, model: str) -> None:
         self._bar = bar
         self._model = model
-        self._task = bar.add_task(escape(model), total=None)
+        self._task = bar.add_task(escape(printable(model)), total=None)
 
     def show(self, words: str, share: float | None) -> None:
         """Moves the bar; without a share it only shows that something goes on."""
-        label = escape(f"{self._model}: {words}")
+        label = escape(printable(f"{self._model}: {words}"))
         total = None if share is None else 1.0
         self._bar.update(self._task, description=label, completed=share or 0.0, total=total, refresh=True)
 

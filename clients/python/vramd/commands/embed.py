@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vramd import Client
+from vramd.commands import show
 from vramd.commands.connection import with_started_client
 from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.settings import ask_flags, json_flag, load_flags, timeout_flag
@@ -38,7 +39,7 @@ def embed(
     embeddings = client.embed(model, texts, timeout_s=timeout_s, **settings)
     if not as_json:
         for vector in embeddings:
-            click.echo(" ".join(f"{number:.4f}" for number in vector))
+            show.say(" ".join(f"{number:.4f}" for number in vector))
         return
     listed = [{"index": index, "embedding": vector} for index, vector in enumerate(embeddings)]
     click.echo(json.dumps({"model": embeddings.model, "dimensions": embeddings.dimensions, "embeddings": listed}))

@@ -33,10 +33,12 @@ def estimate(params: float | None, bits: float | None, context: int | None, mode
         kinds = f"{exact['confidence']}, {exact['source']}"
         context_words = f"{found['context_tokens']} tokens on {exact['device']}"
         rows.append((f"vramd: {context_words} ({kinds})", show.size(exact["total_bytes"]), "-"))
-    click.echo(f"{found['parameters'] / 1e9:.4g} billion parameters of {found['bits']:g} bits\n")
+    show.say(f"{found['parameters'] / 1e9:.4g} billion parameters of {found['bits']:g} bits")
+    show.say()
     show.table(("RULE", "MEMORY>", "ERROR>"), rows, "there is no rule")
     if not exact:
-        click.echo("\nNo rule knows the context, nor what a computation takes: --model FILE gives vramd's own figure.")
+        show.say()
+        show.say("No rule knows the context, nor what a computation takes: --model FILE gives vramd's own figure.")
 
 
 def _bytes(rule: dict[str, Any]) -> str:

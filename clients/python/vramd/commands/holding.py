@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vramd import Client, Hold
+from vramd.commands import show
 from vramd.commands.connection import with_started_client
 from vramd.commands.parameters import HeadedCommand, ModelId
 from vramd.commands.settings import json_flag, load_flags
@@ -44,7 +45,7 @@ def hold(client: Client, model: str, as_json: bool, **settings: Unpack[LoadSetti
                 words = (
                     json.dumps(dataclasses.asdict(step)) if as_json else f"{kept.model} {step.state}: {step.message}"
                 )
-                click.echo(words)
+                show.say(words)
             told = step
 
 

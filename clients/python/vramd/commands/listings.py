@@ -72,12 +72,13 @@ def status(client: Client, as_json: bool) -> None:
         show.as_json(now)
         return
     info = now.supervisor
-    click.echo(
+    show.say(
         f"vramd {info.version} at {info.address}, pid {info.pid}, up {show.duration(info.uptime_s)}, "
-        f"{show.size(info.rss_bytes)}, {info.usable_cores} cores\n"
+        f"{show.size(info.rss_bytes)}, {info.usable_cores} cores"
     )
+    show.say()
     _show_devices(now.devices)
-    click.echo()
+    show.say()
     _show_resident(now.models)
 
 
@@ -120,4 +121,4 @@ def _show_devices(listed: Sequence[Device]) -> None:
 def _notes(rows: Sequence[tuple[str, str | None]]) -> None:
     for name, note in rows:
         if note:
-            click.echo(f"{name}: {note}")
+            show.say(f"{name}: {note}")

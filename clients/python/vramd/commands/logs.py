@@ -3,6 +3,7 @@
 import click
 
 from vramd import Client
+from vramd.commands import show
 from vramd.commands.connection import with_client
 from vramd.commands.parameters import ModelId
 
@@ -17,8 +18,8 @@ def logs(client: Client, model: str, lines: int, follow: bool) -> None:
     with client.logs(model, lines=lines, follow=follow) as feed:
         nothing = True
         for line in feed:
-            click.echo(line)
+            show.say(line, keep="\t")
             nothing = False
     if nothing:
         what = f"the process of {model} has" if model else "the supervisor has"
-        click.echo(f"{what} printed nothing", err=True)
+        show.say(f"{what} printed nothing", err=True)

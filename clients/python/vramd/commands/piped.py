@@ -7,6 +7,7 @@ import threading
 
 import click
 
+from vramd.commands import show
 from vramd.errors import InvalidRequest
 
 GRACE_S = 2.0
@@ -52,7 +53,7 @@ def _beside() -> bytes:
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     if not begun.wait(GRACE_S):
-        click.echo(f"vramd: nothing came from stdin within {GRACE_S:g} s, so the prompt alone is asked", err=True)
+        show.say(f"vramd: nothing came from stdin within {GRACE_S:g} s, so the prompt alone is asked", err=True)
         return b""
     ended.wait()
     return b"".join(pieces)

@@ -130,22 +130,22 @@ def _tell(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
     if as_json:
         show.as_json(found)
         return
-    click.echo(_verdict(found))
+    show.say(_verdict(found))
     if found.fits and found.message:
-        click.echo(found.message)
-    click.echo(_with_settings(found))
-    click.echo()
+        show.say(found.message)
+    show.say(_with_settings(found))
+    show.say()
     _show_quote(found)
-    click.echo()
-    click.echo(_known_how(found.quote))
+    show.say()
+    show.say(_known_how(found.quote))
     if found.expected_load_s is not None:
-        click.echo(f"a load would take about {found.expected_load_s:.1f} s")
+        show.say(f"a load would take about {found.expected_load_s:.1f} s")
     for victim in found.victims:
-        click.echo(_leaving(victim))
+        show.say(_leaving(victim))
     for step in found.degraded:
-        click.echo(f"less than usual: {step}")
+        show.say(f"less than usual: {step}")
     for nearest in found.nearest:
-        click.echo(f"would fit, {show.size(nearest.needed_bytes)} in all: {_typed(found, nearest, asked)}")
+        show.say(f"would fit, {show.size(nearest.needed_bytes)} in all: {_typed(found, nearest, asked)}")
 
 
 def _verdict(found: Plan) -> str:

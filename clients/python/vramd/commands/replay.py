@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vramd.commands import show
 from vramd.commands.asking import ask
 from vramd.commands.settings import json_flag
 
@@ -25,16 +26,14 @@ def replay(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     elif difference:
-        click.echo(f"event {difference['event_number']}: {difference['event']}")
-        click.echo(f"recorded by vramd {found['version']}: {difference['recorded'] or 'nothing more'}")
-        click.echo(f"now: {difference['now'] or 'nothing more'}")
+        show.say(f"event {difference['event_number']}: {difference['event']}")
+        show.say(f"recorded by vramd {found['version']}: {difference['recorded'] or 'nothing more'}")
+        show.say(f"now: {difference['now'] or 'nothing more'}")
     else:
-        click.echo(f"the same: {found['actions']} actions of {found['events']} events")
+        show.say(f"the same: {found['actions']} actions of {found['events']} events")
     if found["unanswered"] and not as_json:
-        click.echo("the recording ends with an event whose actions it has not: it was broken off, or its core failed")
+        show.say("the recording ends with an event whose actions it has not: it was broken off, or its core failed")
     if found["cut_off"] and not as_json:
-        click.echo(
-            "the recording is not whole: its disk did not take all, or it was cut off; compared as far as it goes"
-        )
+        show.say("the recording is not whole: its disk did not take all, or it was cut off; compared as far as it goes")
     if difference:
         raise click.exceptions.Exit(1)

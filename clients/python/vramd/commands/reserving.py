@@ -38,7 +38,7 @@ def reserve(
     if as_json:
         show.as_json(reservation)
         return
-    click.echo(reservation.id)
+    show.say(str(reservation.id))
 
 
 class ReservationId(click.ParamType):  # type: ignore[type-arg]
@@ -60,4 +60,4 @@ class ReservationId(click.ParamType):  # type: ignore[type-arg]
 def release(client: Client, reservation: int) -> None:
     """Ends the reservation ID, as `reserve` printed it and `ps` lists it. It is no failure if it has ended already."""
     released = client.release(reservation)
-    click.echo(f"reservation {reservation} {'is released' if released else 'had ended already'}")
+    show.say(f"reservation {reservation} {'is released' if released else 'had ended already'}")

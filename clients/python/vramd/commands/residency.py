@@ -69,9 +69,9 @@ def _tell(resident: ResidentModel, as_json: bool) -> None:
         show.as_json(resident)
         return
     places = ", ".join(f"{show.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)
-    click.echo(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
+    show.say(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
     for step in resident.degraded:
-        click.echo(f"less than usual: {step}")
+        show.say(f"less than usual: {step}")
 
 
 @click.command("unload", short_help="Unload a model, and say what came back.")
@@ -89,14 +89,14 @@ def unload(
         raise click.UsageError("give MODEL or --all.")
     if model is not None:
         receipt = client.unload(model, force=force, timeout_s=timeout_s)
-        show.as_json(receipt) if as_json else click.echo(show.receipt(receipt))
+        show.as_json(receipt) if as_json else show.say(show.receipt(receipt))
         return
     receipts = []
     for resident in client.resident():
         with contextlib.suppress(NotLoaded):  # it has left meanwhile
             receipts.append(client.unload(resident.model, force=force, timeout_s=timeout_s))
             if not as_json:
-                click.echo(show.receipt(receipts[-1]))
+                show.say(show.receipt(receipts[-1]))
     if as_json:
         show.as_json(receipts)
     elif not receipts:
@@ -114,5 +114,5 @@ def rescan(client: Client, as_json: bool) -> None:
         return
     for sign, names in (("+", found.added), ("-", found.removed)):
         for name in names:
-            click.echo(f"{sign} {name}")
-    click.echo(f"{found.known} models known")
+            show.say(f"{sign} {name}")
+    show.say(f"{found.known} models known")

@@ -85,12 +85,13 @@ def run(
 
 
 def _print_text(first: str, stream: Stream) -> None:
+    answer = show.Answer()
     try:
-        click.echo(first, nl=False)
+        answer.add(first)
         for text in stream:
-            click.echo(text, nl=False)
+            answer.add(text)
     finally:
-        click.echo()  # an error stands on a line of its own
+        answer.end()  # an error stands on a line of its own
 
 
 def _print_json(stream: Stream) -> None:
@@ -112,11 +113,11 @@ def _print_json(stream: Stream) -> None:
 def _print_timings(stream: Stream) -> None:
     told = stream.timeline
     if told is None:
-        click.echo("the supervisor does not say where the time went", err=True)
+        show.say("the supervisor does not say where the time went", err=True)
         return
     phases = {name: seconds for name, seconds in dataclasses.asdict(told).items() if name.endswith("_s")}
     times = (f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in phases.items() if seconds is not None)
-    click.echo(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
+    show.say(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
     if finish := stream.finish:
         use = finish.usage
         # The first token ends the prompt's time, so the answer's time has one token less.
@@ -124,7 +125,7 @@ def _print_timings(stream: Stream) -> None:
             ("prompt", use.prompt_tokens, use.prompt_tokens, use.prompt_s),
             ("answer", use.completion_tokens, use.completion_tokens - 1, use.generation_s),
         )
-        click.echo("; ".join(_rate(*rate) for rate in rates), err=True)
+        show.say("; ".join(_rate(*rate) for rate in rates), err=True)
 
 
 def _rate(name: str, tokens: int, timed: int, time_s: float | None) -> str:

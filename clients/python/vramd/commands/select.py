@@ -46,11 +46,11 @@ def select(
         show.as_json(found)
         return
     state = "loaded" if found.loaded else "not loaded" if found.fits else "does not fit"
-    click.echo(f"{found.model} ({state}), score {found.score:.1f}")
+    show.say(f"{found.model} ({state}), score {found.score:.1f}")
     for reason in found.reasons:
-        click.echo(f"  {reason}")
+        show.say(f"  {reason}")
     if found.considered:
-        click.echo()
+        show.say()
         rows = [(other.model, f"{other.score:.1f}", other.why_not) for other in found.considered]
         show.table(("OTHERS", "SCORE>", "WHY NOT"), rows, "")
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from vramd_proto.v1.printable import printable, printable_answer
 
 from vramd.scheduling_values import Waiting
 from vramd.values import Receipt
@@ -66,8 +67,45 @@ def as_json(value: "DataclassInstance | Sequence[DataclassInstance]") -> None:
     click.echo(json.dumps(plain, indent=2))
 
 
+def say(text: str = "", *, err: bool = False, keep: str = "") -> None:
+    """One line, whatever names and messages are in it; `keep` are characters that may be as they are."""
+    click.echo(printable(text, keep), err=err)
+
+
+def failed(text: str) -> None:
+    """What went wrong, on stderr. Further lines stand further in, so that none looks like one of ours."""
+    first, *further = f"vramd: {text}".split("\n")
+    say(first, err=True)
+    for part in further:
+        say(f"  {part}", err=True, keep="\t")
+
+
+class Answer:
+    """Prints what a model says as it comes: to a pipe as it is, to a terminal without what only a terminal obeys."""
+
+    def __init__(self, indent: str = "") -> None:
+        self._terminal = sys.stdout.isatty()
+        self._indent = indent
+        self._held = ""
+        """A carriage return whose line feed may be still to come."""
+
+    def add(self, text: str) -> None:
+        """The next piece."""
+        text = self._held + text
+        self._held = "\r" if text.endswith("\r") else ""
+        text = text[: len(text) - len(self._held)]
+        shown = printable_answer(text) if self._terminal else text
+        click.echo(shown.replace("\n", f"\n{self._indent}"), nl=False, color=True)
+
+    def end(self) -> None:
+        """What comes next stands on a line of its own."""
+        click.echo(printable_answer(self._held) if self._terminal else self._held, color=True)
+        self._held = ""
+
+
 def line(text: str, indent: int = 0) -> None:
     """A line; on a terminal it is broken between words, and goes on `indent` columns further in."""
+    text = printable(text)
     if sys.stdout.isatty():
         columns = max(2 * indent, shutil.get_terminal_size().columns)
         further = " " * indent
@@ -81,8 +119,9 @@ def table(columns: Row, rows: Sequence[Row], nothing: str) -> None:
     A column whose name ends in ">" is set to the right.
     """
     if not rows:
-        click.echo(nothing, err=True)
+        say(nothing, err=True)
         return
+    rows = [tuple(map(printable, row)) for row in rows]
     names = [name.rstrip(">") for name in columns]
     right = [name.endswith(">") for name in columns]
     if sys.stdout.isatty():

@@ -41,12 +41,13 @@ def simulate(
         return
     requests, swaps = found["requests"], found["swaps"]
     refused = sum(requests["refused"].values())
-    click.echo(f"{show.duration(found['duration_s'])} of traffic, seed {found['seed']}")
-    click.echo(f"{requests['asked']} requests, {requests['answered']} answered, {refused} refused\n")
+    show.say(f"{show.duration(found['duration_s'])} of traffic, seed {found['seed']}")
+    show.say(f"{requests['asked']} requests, {requests['answered']} answered, {refused} refused")
+    show.say()
     rows = [_row(model, one) for model, one in found["models"].items()]
     show.table(("MODEL", *_COLUMNS), [*rows, _row("all", _all(found))], "nobody asked for anything")
     show.line("WAIT for a place in a worker, FIRST token after the call: in seconds")
-    click.echo()
+    show.say()
     for reason, times in requests["refused"].items():
         show.line(f"refused {times} times: {reason}", 2)
     show.line(
@@ -62,10 +63,11 @@ def simulate(
     if thrash := found["thrash"]:
         last = thrash[-1]
         show.line(f"thrash was told {len(thrash)} times, last after {last['at_s']:.0f} s: {last['cause']}", 2)
-    click.echo()
+    show.say()
     signs, *drawn = _timeline(found["timeline"])
     show.line(signs, 2)
-    click.echo("\n".join(drawn))
+    for row in drawn:
+        show.say(row)
 
 
 _COLUMNS = ("ASKED>", "OK>", "REFUSED>", "LOADS>", "WAIT P50/P99/MAX>", "FIRST P50/P99/MAX>")

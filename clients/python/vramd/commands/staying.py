@@ -64,4 +64,4 @@ def _tell(model: Model, as_json: bool, words: str) -> None:
     if as_json:
         show.as_json(model)
     else:
-        click.echo(f"{model.id} {words}")
+        show.say(f"{model.id} {words}")

@@ -37,7 +37,7 @@ def why(client: Client, model: str, limit: int, as_json: bool) -> None:
         show.as_json(found)
         return
     if not found:
-        click.echo("nothing was decided", err=True)
+        show.say("nothing was decided", err=True)
     now_s = time.time()
     for decision in found:
         _tell(decision, now_s, named=not model)

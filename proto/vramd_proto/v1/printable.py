@@ -1,0 +1,57 @@
+"""How text from outside is shown: nothing in it moves a cursor, begins a line, turns the order of letters, or hides.
+
+Names, messages and log lines are one line. An answer keeps its line breaks and what its script needs.
+"""
+
+import re
+
+_MOVES = (
+    "\x00-\x1f\x7f-\x9f"  # control characters: cursor, colours, title, clipboard
+    "\u2028\u2029"  # line breaks to some
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"  # turn the order in which letters are shown
+    "\ufff9-\ufffb"  # annotations
+    "\ud800-\udfff"  # halves of characters: bytes of a file's name that are no UTF-8
+)
+_HIDES = (
+    "\xad\u115f\u1160\u180e\u200b\u2060-\u2065\u3164\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
+)
+"""Takes no room, so that two names look the same. Some scripts write with it, so answers keep it."""
+# Emoji and Indic scripts join with these; between other letters they only hide.
+_JOINED = f"[^\x00-\x7f\u200c\u200d{_MOVES}{_HIDES}]"
+_JOINER = f"(?<!{_JOINED})[\u200c\u200d]|[\u200c\u200d](?!{_JOINED})"
+_ONE_LINE = re.compile(f"[{_MOVES}{_HIDES}]|{_JOINER}")
+_ANSWER = re.compile(f"(?![\t\n])[{_MOVES}]")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """One line that can be shown: other characters than those of `keep` are written as Python writes them (`\\x1b`)."""
+    return _ONE_LINE.sub(lambda found: found[0] if found[0] in keep else _escaped(found), text)
+
+
+def printable_answer(text: str) -> str:
+    """What a model said, with its tabs and line breaks, for a terminal."""
+    return _ANSWER.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+def bounded(text: str, most_bytes: int) -> str:
+    """The same, cut to so many bytes; takes no longer for a text of any length."""
+    return cut(printable(text[: most_bytes + 1]), most_bytes)
+
+
+def one_line(text: str, most_bytes: int) -> str:
+    """A message, bounded: what stands on several lines is joined."""
+    return bounded(" ".join(text[: 4 * most_bytes].split()), most_bytes)
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """The text if it is short enough in UTF-8, else its beginning, in whole characters, and an ellipsis."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= most_bytes:
+        return encoded.decode()
+    ellipsis = "…"
+    return encoded[: most_bytes - len(ellipsis.encode())].decode("utf-8", "ignore") + ellipsis
+
+
+def _escaped(found: "re.Match[str]") -> str:
+    return found[0].encode("unicode_escape").decode()
