@@ -124,7 +124,7 @@ class Loop:
         self.exited = asyncio.Event()
         """Set when everything is ended and the supervisor may leave."""
         self.failed: Exception | None = None
-        """A fault of the core: the books can no longer be trusted."""
+        """Why it has to end: a fault of the core, whose books can no longer be trusted, or a port that is closed."""
         self._loop = asyncio.get_running_loop()
         self._events: deque[Event] = deque()
         self._running = False
@@ -164,11 +164,15 @@ class Loop:
                 self.ending.set()
         except Exception as error:  # the core's own faults: see `failed`
             log.exception("a fault in the core: the supervisor ends")
-            self.failed = error
-            self.ending.set()
-            self.exited.set()
+            self.fail(error)
         finally:
             self._running = False
+
+    def fail(self, error: Exception) -> None:
+        """Nobody can rely on this process any more: it ends at once."""
+        self.failed = error
+        self.ending.set()
+        self.exited.set()
 
     def asked(
         self,

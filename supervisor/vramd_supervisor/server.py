@@ -42,6 +42,7 @@ from .core.decisions import Decision
 from .core.device_view import DeviceLostError, Sample, limits
 from .core.events import ShutdownRequested, Started
 from .core.host_profile import default_threads
+from .descriptors import raise_limit
 from .devices.backend import has_further_backends, with_backends
 from .devices.devices import Device, find_devices, warn_of_absent
 from .devices.host_memory import usable_cores
@@ -58,6 +59,7 @@ from .services.feed import Feed
 from .services.service_inference import InferenceService
 from .services.service_models import ModelService, ResidentReader
 from .services.service_supervisor import Identity, SupervisorService
+from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
 from .services.task_router import TaskRouter
 from .simulation.recorder import LineFile, Recorder
 from .workers import containment
@@ -81,6 +83,11 @@ SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", 4 * MOST_MESSAGE_BYTES),
+    # What a caller may send before its token is looked at. A message that is read has the room that it needs.
+    ("grpc.http2.lookahead_bytes", 64 * 1024),
+    ("grpc.http2.bdp_probe", 0),
+    # A connection that never says a word of HTTP/2 keeps its descriptor no longer.
+    ("grpc.server_handshake_timeout_ms", 20_000),
     # A long prompt is a quiet stream: a client's pings must not be taken for an attack.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -93,6 +100,16 @@ SERVER_OPTIONS = (
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  compared, not listened on
 """Listened on, every address of the machine; clients of this one are told one that they can call."""
+
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (inference_pb2, "InferenceService"),
+        (model_pb2, "ModelService"),
+        (supervisor_pb2, "SupervisorService"),
+    )
+)
 
 
 class AddressInUseError(Exception):
@@ -133,10 +150,13 @@ async def serve(
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
     handler.setFormatter(LineFormatter())
     logging.getLogger().addHandler(handler)
+    LIBRARY_LOG.addFilter(Sparing())
     leave_job = containment.contain()
     parts = await _build(config, base, instance, logs, record)
     loop = parts.loop
-    server = grpc.aio.server(interceptors=(Door(instance.token),), options=SERVER_OPTIONS)
+    # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
+    connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
+    server = steady_server((Door(instance.token),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop))
     address = _listen(server, config)
     healthy = _add_services(server, config, parts, address)
     sampler = Sampler(loop, parts.devices, parts.samples, parts.workers.pids)
@@ -284,20 +304,14 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
     add_SupervisorServiceServicer_to_server(supervisor, server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    names = [
-        inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,
-        model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
-        supervisor_pb2.DESCRIPTOR.services_by_name["SupervisorService"].full_name,
-        health.SERVICE_NAME,
-        reflection.SERVICE_NAME,
-    ]
-    reflection.enable_server_reflection(names, server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return healthy
 
 
 async def _until_end(loop: Loop, healthy: health.aio.HealthServicer, config: Config) -> None:
     """Waits until the core says that everything is ended; bounded once it is to end."""
-    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    for service in ("", *SERVICES):
+        await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
     await loop.ending.wait()
     await healthy.enter_graceful_shutdown()
     try:
@@ -315,6 +329,11 @@ async def _running(sampler: Sampler) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _leave_deaf(loop: Loop) -> None:
+    log.critical("the port takes no more calls: the supervisor ends")
+    loop.fail(RuntimeError("the port takes no more calls"))
 
 
 def _leave_with_owner(loop: Loop) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import grpc
 import pytest
 from support.wire import BOUND_S, Caller, Refused, parts, question, refused
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
@@ -86,6 +87,25 @@ def check(answer: Refused, reason: Reason) -> None:
 def test_a_refusal_is_one_error_info(caller: Caller, what: str) -> None:
     reason, call = CALLS[what]
     check(refused(lambda: call(caller)), reason)
+
+
+SERVICES = [
+    file.DESCRIPTOR.services_by_name[name]
+    for file, name in (
+        (inference_pb2, "InferenceService"),
+        (model_pb2, "ModelService"),
+        (supervisor_pb2, "SupervisorService"),
+    )
+]
+METHODS = [f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_junk_is_refused_by_every_method(caller: Caller, method: str) -> None:
+    ask: grpc.UnaryStreamMultiCallable[bytes, bytes] = caller.channel.unary_stream(method)
+    check(
+        refused(lambda: list(ask(b"\xff" * 50, metadata=caller.metadata, timeout=BOUND_S))), Reason.REQUEST_UNREADABLE
+    )
 
 
 TOKENS = {

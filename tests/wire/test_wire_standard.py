@@ -1,5 +1,6 @@
 """What every gRPC tool expects of a server: health and reflection."""
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -15,6 +16,21 @@ def test_health_needs_no_token(caller: Caller) -> None:
     watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=BOUND_S)
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     watch.cancel()
+
+
+@pytest.mark.parametrize("service", [f"vramd.v1.{name}" for name in sorted(PUBLIC)])
+def test_health_tells_of_each_service(caller: Caller, service: str) -> None:
+    answer = health_pb2_grpc.HealthStub(caller.channel).Check(
+        health_pb2.HealthCheckRequest(service=service), timeout=BOUND_S
+    )
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_of_a_service_that_is_none(caller: Caller) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        request = health_pb2.HealthCheckRequest(service="vramd.v1.NoSuchService")
+        health_pb2_grpc.HealthStub(caller.channel).Check(request, timeout=BOUND_S)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def listed_services(caller: Caller, metadata: Metadata) -> set[str]:

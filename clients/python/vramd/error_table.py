@@ -37,6 +37,7 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.FIELD_INVALID: InvalidRequest,
     Reason.CONTEXT_OVERFLOW: PromptTooLong,
     Reason.PROMPT_TOO_LARGE: PromptTooLong,
+    Reason.REQUEST_UNREADABLE: InvalidRequest,
     Reason.TOKEN_MISSING: TokenRefused,
     Reason.TOKEN_INVALID: TokenRefused,
     Reason.MODEL_NOT_FOUND: NotFound,

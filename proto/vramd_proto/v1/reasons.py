@@ -32,6 +32,7 @@ class Reason(Enum):
         "INVALID_ARGUMENT", "the prompt is longer than the context", ("promptTokens", "contextTokens")
     )
     PROMPT_TOO_LARGE = Meaning("INVALID_ARGUMENT", "the request has more bytes than are taken", ("bytes", "limitBytes"))
+    REQUEST_UNREADABLE = Meaning("INVALID_ARGUMENT", "the request's bytes are no message of the method")
     TOKEN_MISSING = Meaning("UNAUTHENTICATED", "the call carries no token")
     TOKEN_INVALID = Meaning("UNAUTHENTICATED", "the call carries another token than the supervisor's")
     MODEL_NOT_FOUND = Meaning("NOT_FOUND", "no model has this id", ("model",))

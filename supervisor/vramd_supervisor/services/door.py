@@ -1,25 +1,33 @@
-"""What stands before every public method: the token, and the shield that turns errors into statuses."""
+"""What stands before every public method: the token, the reading of the request, and the shield before the answer.
+
+The token is looked at when the head of a call has come. Nothing that a stranger sends after it is read, but for the
+methods that are open to all, and there as much as `Strangers` takes.
+"""
 
 import hmac
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import TOKEN_KEY
 
-from ..core.errors import RefusedError, refusal
+from ..core.errors import Refusal, RefusedError, refusal
+from .heap import Heap
 from .status import Context, abort, incident
+from .strangers import Strangers
 
 log = logging.getLogger(__name__)
 
 OPEN_METHODS = "/grpc.health.v1.Health/"
 """Methods that need no token: a probe may ask whether somebody is there."""
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behavior: TypeAlias = Callable[[Any, Any], Any]
 
 
@@ -28,85 +36,140 @@ class Door(grpc.aio.ServerInterceptor):
 
     def __init__(self, token: str) -> None:
         self._token = token
+        self._heap = Heap()
+        self._strangers = Strangers(self._heap)
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Found]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Called by the library for each call."""
+    ) -> Found:
+        """Called by the library for each call, before its first message is read."""
         handler = await continuation(handler_call_details)
-        is_open = handler_call_details.method.startswith(OPEN_METHODS)
-        if handler and handler.unary_unary:
-            guarded: Behavior = self._unary(handler.unary_unary, is_open)
-            return grpc.unary_unary_rpc_method_handler(
-                guarded, handler.request_deserializer, handler.response_serializer
-            )
-        if handler and handler.unary_stream:
-            guarded = self._streaming(handler.unary_stream, is_open)
-            return grpc.unary_stream_rpc_method_handler(
-                guarded, handler.request_deserializer, handler.response_serializer
-            )
-        if handler and handler.stream_stream:  # reflection
-            guarded = self._streaming(handler.stream_stream, is_open)
-            return grpc.stream_stream_rpc_method_handler(
-                guarded, handler.request_deserializer, handler.response_serializer
-            )
-        assert handler is None, f"{handler_call_details.method} is of a kind that nobody guards"
-        return None
-
-    def _unary(self, behavior: Behavior, is_open: bool) -> Callable[..., Awaitable[Any]]:
-        async def guarded(request: object, context: Context) -> object:
-            try:
-                self._admit(context, is_open)
-                answer = behavior(request, context)
-                return await answer if inspect.isawaitable(answer) else answer
-            except RefusedError as error:
-                await abort(context, error.refusal)
-            except grpc.aio.AbortError:
-                raise
-            except Exception:
-                await _fault(context)
+        if handler is None:
             return None
+        stranger = self._lacks(handler_call_details)
+        if stranger and not handler_call_details.method.startswith(OPEN_METHODS):
+            return _refused(stranger)
+        if stranger:
+            return _for_strangers(handler, self._strangers, stranger)
+        return self._for_caller(handler)
 
-        return guarded
-
-    def _streaming(self, behavior: Behavior, is_open: bool) -> Callable[..., Awaitable[None]]:
-        async def guarded(request: object, context: Context) -> None:
-            try:
-                self._admit(context, is_open)
-                answer = behavior(request, context)
-                if isinstance(answer, AsyncGenerator):
-                    # A caller that leaves interrupts the write: what the generator holds is given back all the same.
-                    async with aclosing(answer):
-                        async for message in answer:
-                            await context.write(message)
-                else:
-                    await answer
-            except RefusedError as error:
-                await abort(context, error.refusal)
-            except grpc.aio.AbortError:
-                raise
-            except Exception:
-                await _fault(context)
-
-        return guarded
-
-    def _admit(self, context: Context, is_open: bool) -> None:
-        if is_open:
-            return
-        given = dict(context.invocation_metadata() or ()).get(TOKEN_KEY)
+    def _lacks(self, call: grpc.HandlerCallDetails) -> Refusal | None:
+        """Why a call's token does not do."""
+        given = dict(call.invocation_metadata or ()).get(TOKEN_KEY)
         if given is None:
             text = "the call carries no token; it lies in the runtime folder, in the file `token`"
-            raise RefusedError(refusal(Reason.TOKEN_MISSING, text))
-        if not hmac.compare_digest(
-            given.encode() if isinstance(given, str) else given, f"Bearer {self._token}".encode()
-        ):
+            return refusal(Reason.TOKEN_MISSING, text)
+        scheme, _, token = (given.encode() if isinstance(given, str) else given).partition(b" ")
+        if scheme.lower() != b"bearer" or not token:
+            return refusal(Reason.TOKEN_INVALID, f"the metadata {TOKEN_KEY!r} is no token: expected `Bearer TOKEN`")
+        if not hmac.compare_digest(token.strip(), self._token.encode()):
             text = "the token is not this supervisor's; each start makes a new one, in the runtime folder"
-            raise RefusedError(refusal(Reason.TOKEN_INVALID, text))
+            return refusal(Reason.TOKEN_INVALID, text)
+        return None
+
+    def _for_caller(self, handler: Handler) -> Handler:
+        """A method for a caller with the token. Requests come as bytes: what cannot be read is the caller's fault."""
+        serializer = handler.response_serializer
+        if handler.unary_unary:
+            guarded = self._unary(handler, handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(guarded, None, serializer)
+        if handler.unary_stream:
+            guarded = self._stream(handler, handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(guarded, None, serializer)
+        assert handler.stream_stream, "the method is of a kind that nobody guards"
+        guarded = _dialogue(handler, handler.stream_stream)
+        return grpc.stream_stream_rpc_method_handler(guarded, None, serializer)
+
+    def _unary(self, handler: Handler, behavior: Behavior) -> Behavior:
+        async def guarded(raw: bytes, context: Context) -> object:
+            try:
+                return await _awaited(behavior(_parsed(handler, raw), context))
+            finally:
+                self._heap.freed(len(raw))
+
+        return _shielded(guarded)
+
+    def _stream(self, handler: Handler, behavior: Behavior) -> Behavior:
+        async def guarded(raw: bytes, context: Context) -> None:
+            try:
+                await _write_all(behavior(_parsed(handler, raw), context), context)
+            finally:
+                self._heap.freed(len(raw))
+
+        return _shielded(guarded)
 
 
-async def _fault(context: Context) -> None:
-    incident_id, why = incident("a fault of vramd")
-    log.exception("incident %s", incident_id)
-    await abort(context, why)
+def _refused(why: Refusal) -> Handler:
+    async def refuse(_: AsyncIterator[bytes], context: Context) -> None:
+        await abort(context, why)
+
+    # Of all kinds this is the one whose messages the library does not read by itself.
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _for_strangers(handler: Handler, strangers: Strangers, why: Refusal) -> Handler:
+    """An open method for a caller without the token: its request is read here, within bounds."""
+    behavior: Behavior | None = handler.unary_unary or handler.unary_stream
+
+    async def guarded(_: AsyncIterator[bytes], context: Context) -> None:
+        assert behavior, "an open method takes one request"
+        async with strangers.one(context, why) as raw:
+            await _write_all(behavior(_parsed(handler, raw), context), context)
+
+    return grpc.stream_stream_rpc_method_handler(_shielded(guarded), None, handler.response_serializer)
+
+
+def _dialogue(handler: Handler, behavior: Behavior) -> Behavior:
+    """Reflection."""
+
+    async def guarded(raws: AsyncIterator[bytes], context: Context) -> None:
+        await _write_all(behavior((_parsed(handler, raw) async for raw in raws), context), context)
+
+    return _shielded(guarded)
+
+
+def _parsed(handler: Handler, raw: bytes) -> Any:
+    """The request. Raises RefusedError."""
+    try:
+        return handler.request_deserializer(raw) if handler.request_deserializer else raw
+    except DecodeError:
+        text = f"the {len(raw)} bytes of the request are no message of this method"
+        raise RefusedError(refusal(Reason.REQUEST_UNREADABLE, text)) from None
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+async def _write_all(answer: Any, context: Context) -> None:
+    """Hands on what a method gives: a stream, one answer, or nothing where it has written by itself."""
+    if isinstance(answer, AsyncGenerator):
+        # A caller that leaves interrupts the write: what the generator holds is given back all the same.
+        async with aclosing(answer):
+            async for message in answer:
+                await context.write(message)
+    elif (message := await _awaited(answer)) is not None:
+        await context.write(message)
+
+
+def _shielded(behavior: Behavior) -> Behavior:
+    async def shielded(request: Any, context: Context) -> Any:
+        try:
+            return await behavior(request, context)
+        except RefusedError as error:
+            why = error.refusal
+        except NotImplementedError:  # of a standard service, which may have methods that its library does not serve
+            return await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the method is not served here")
+        except (grpc.aio.AbortError, grpc.aio.InternalError):
+            raise  # ended already; or the caller has left in the middle of a write, which the library sees to
+        except Exception:
+            incident_id, why = incident("a fault of vramd")
+            log.exception("incident %s", incident_id)
+        # The library's own exception stays with the call, in a circle: what hangs on it waits for the collector, and a
+        # request may be large. So it is raised here, where the frames of the behavior are gone.
+        del request
+        return await abort(context, why)
+
+    return shielded

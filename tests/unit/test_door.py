@@ -1,0 +1,219 @@
+"""What comes in without the token, and what is no message: over a real port, in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from support import raw_http2
+from vramd_proto.v1.model_pb2 import GetModelRequest
+from vramd_supervisor.services import strangers
+from vramd_supervisor.services.door import Door
+from vramd_supervisor.services.steady_server import steady_server
+
+BOUND_S = 20.0
+TOKEN = (("authorization", "Bearer right"),)
+LARGE = bytes(9 * 1024 * 1024)
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+CHECK = "/grpc.health.v1.Health/Check"
+WATCH = "/grpc.health.v1.Health/Watch"
+JUNK = {
+    "ones": b"\xff" * 50,
+    "text that is no UTF-8": b"\x0a\x02\xff\xfe",
+    "cut off": GetModelRequest(model="companion").SerializeToString()[:-3],
+    "a group without end": b"\x0b",
+}
+
+
+class Echo(grpc.GenericRpcHandler):
+    """Two methods that take a GetModelRequest and give its model."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[GetModelRequest, bytes] | None":
+        async def unary(request: GetModelRequest, _: object) -> bytes:
+            self.seen.append(request.model)
+            if request.model == "missing":
+                raise NotImplementedError
+            return request.model.encode()
+
+        async def stream(request: GetModelRequest, _: object) -> AsyncIterator[bytes]:
+            self.seen.append(request.model)
+            yield request.model.encode()
+
+        if call.method == "/a/Unary":
+            return grpc.unary_unary_rpc_method_handler(unary, GetModelRequest.FromString)
+        if call.method == "/a/Stream":
+            return grpc.unary_stream_rpc_method_handler(stream, GetModelRequest.FromString)
+        return None
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[tuple[Echo, grpc.aio.Channel, str]]:
+    echo = Echo()
+    server = steady_server((Door("right"),), (("grpc.max_receive_message_length", 16 * 1024 * 1024),), lambda: None)
+    server.add_generic_rpc_handlers((echo,))
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    reflection.enable_server_reflection([health.SERVICE_NAME], server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield echo, channel, address
+    finally:
+        await server.stop(None)
+
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def begun(
+    channel: grpc.aio.Channel, method: str, message: bytes, metadata: Metadata = ()
+) -> "grpc.aio.UnaryStreamCall[bytes, bytes]":
+    asking: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(method)
+    return asking(message, metadata=metadata, timeout=BOUND_S)
+
+
+async def outcome(channel: grpc.aio.Channel, method: str, message: bytes, metadata: Metadata = ()) -> tuple[str, str]:
+    """Status code and reason of the first answer to a call, whatever its kind."""
+    try:
+        call = begun(channel, method, message, metadata)
+        await call.read()
+        if method == WATCH:
+            call.cancel()
+            return "OK", ""
+        code = await call.code()
+    except grpc.aio.AioRpcError as error:
+        details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+        info = ErrorInfo()
+        if isinstance(details, bytes):
+            Status.FromString(details).details[0].Unpack(info)
+        return error.code().name, info.reason
+    return code.name, ""
+
+
+def run(body: Callable[[Echo, grpc.aio.Channel, str], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with served() as (echo, channel, address):
+            await body(echo, channel, address)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("method", ["/a/Unary", "/a/Stream", REFLECTION, CHECK, WATCH])
+def test_junk_is_the_callers_fault(method: str, junk: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def body(echo: Echo, channel: grpc.aio.Channel, _: str) -> None:
+        answer = await outcome(channel, method, JUNK[junk], TOKEN)
+        assert answer == ("INVALID_ARGUMENT", "REQUEST_UNREADABLE")
+        if method in (CHECK, WATCH):
+            assert await outcome(channel, method, JUNK[junk]) == answer
+        assert not echo.seen
+
+    run(body)
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("method", ["/a/Unary", "/a/Stream", REFLECTION])
+@pytest.mark.parametrize("message", [b"", JUNK["ones"], LARGE], ids=["nothing", "junk", "large"])
+def test_without_the_token_nothing_is_read(method: str, message: bytes) -> None:
+    async def body(echo: Echo, channel: grpc.aio.Channel, _: str) -> None:
+        assert await outcome(channel, method, message) == ("UNAUTHENTICATED", "TOKEN_MISSING")
+        assert not echo.seen
+
+    run(body)
+
+
+def test_a_stranger_who_sends_nothing_is_refused_at_once() -> None:
+    async def body(_: Echo, __: grpc.aio.Channel, address: str) -> None:
+        def silent() -> bytes:
+            with raw_http2.connection(address, raw_http2.HELLO + raw_http2.head(b"/a/Unary")) as sock:
+                heard = b""
+                while b"no token" not in heard:
+                    more = sock.recv(4096)
+                    assert more, heard
+                    heard += more
+            return heard
+
+        assert await asyncio.to_thread(silent)
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("Bearer right", ""),
+        ("bearer right", ""),
+        ("BEARER  right", ""),
+        ("Bearer wrong", "TOKEN_INVALID"),
+        ("right", "TOKEN_INVALID"),
+        ("Basic right", "TOKEN_INVALID"),
+        ("Bearer", "TOKEN_INVALID"),
+        ("", "TOKEN_INVALID"),
+    ],
+)
+def test_forms_of_the_token(given: str, reason: str) -> None:
+    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+        code, said = await outcome(channel, "/a/Unary", b"\x0a\x01m", (("authorization", given),))
+        assert (code, said) == ("UNAUTHENTICATED" if reason else "OK", reason)
+
+    run(body)
+
+
+@pytest.mark.parametrize("method", [CHECK, WATCH])
+def test_a_stranger_may_send_little_to_an_open_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "READING_S", BOUND_S)
+    name = health_pb2.HealthCheckRequest(service="x" * strangers.MOST_REQUEST_BYTES).SerializeToString()
+
+    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+        answers = await asyncio.gather(*(outcome(channel, method, message) for message in (name, LARGE, b"") * 3))
+        too_large = ("INVALID_ARGUMENT", "PROMPT_TOO_LARGE")
+        assert answers == [too_large, too_large, ("OK", "")] * 3
+
+    run(body)
+
+
+def test_strangers_who_never_finish_give_way_to_others() -> None:
+    async def body(_: Echo, channel: grpc.aio.Channel, address: str) -> None:
+        heads = (raw_http2.head(CHECK.encode(), stream=1 + 2 * number) for number in range(2 * strangers.MOST_READING))
+
+        async def ask() -> None:
+            assert await outcome(channel, CHECK, b"") == ("OK", "")
+
+        with raw_http2.connection(address, raw_http2.HELLO + b"".join(heads)):
+            await ask()
+
+    run(body)
+
+
+def test_watches_of_strangers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "MOST_CALLS", 2)
+
+    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+        watches = [begun(channel, WATCH, b"") for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        assert await outcome(channel, WATCH, b"") == ("UNAUTHENTICATED", "TOKEN_MISSING")
+        assert await outcome(channel, WATCH, b"", TOKEN) == ("OK", "")
+
+    run(body)
+
+
+def test_a_method_that_is_not_served(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+        for method, message in (
+            ("/grpc.health.v1.Health/List", b""),
+            ("/a/NoSuch", b""),
+            ("/a/Unary", GetModelRequest(model="missing").SerializeToString()),
+        ):
+            assert (await outcome(channel, method, message, TOKEN))[0] == "UNIMPLEMENTED"
+
+    run(body)
+    assert "Traceback" not in caplog.text
