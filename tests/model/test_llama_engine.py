@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_models import EOS, FIRST_BYTE, FIRST_WORD, SPACE, random_llama, reciting_llama
-from support.llama_engines import LIMIT_S, ask, embed, loaded, spec, start
+from support.llama_engines import LIMIT_S, ask, detokenize, embed, loaded, spec, start, tokenize
 from vramd_proto.v1.reasons import Reason
 from vramd_worker.engine import EngineError, FinishReason, Job, Piece, Sampling
 from vramd_worker.llama import LlamaEngine
@@ -40,7 +40,7 @@ def test_each_token_comes_by_itself_and_characters_come_whole(reciter: LlamaEngi
 def test_it_says_how_it_ended_and_what_it_took(reciter: LlamaEngine) -> None:
     finish = ask(reciter, Job("a", GREEDY)).finish
     assert finish.reason is FinishReason.STOP
-    assert finish.prompt_tokens == len(reciter.tokenize("a", add_special=True, parse_special=False)) == 3
+    assert finish.prompt_tokens == len(tokenize(reciter, "a", add_special=True)) == 3
     assert finish.completion_tokens == 9
     assert 0 < finish.prompt_s < 10
     assert 0 < finish.generation_s < 10
@@ -102,7 +102,7 @@ def test_the_candidates_are_cut_by_each_sampler(rambler: LlamaEngine) -> None:
 
 
 def test_penalties_see_prompt_and_answer(reciter: LlamaEngine) -> None:
-    hello = reciter.detokenize([FIRST_WORD])
+    hello = detokenize(reciter, [FIRST_WORD])
     assert hello == b"hello"
     forbidden = Sampling(temperature=0, presence_penalty=2.0, frequency_penalty=2.0, repeat_penalty=100.0)
     free = ask(reciter, Job("a", GREEDY, max_tokens=1)).token_ids
@@ -143,18 +143,18 @@ def test_a_model_that_generates_gives_no_embeddings(rambler: LlamaEngine) -> Non
 
 
 def test_tokens_and_text(reciter: LlamaEngine) -> None:
-    tokens = reciter.tokenize("<s>é", add_special=False, parse_special=True)
-    assert list(tokens) == [1, SPACE, FIRST_BYTE + 0xC3, FIRST_BYTE + 0xA9]
-    assert reciter.detokenize(tokens) == "<s> é".encode()
-    assert reciter.detokenize([FIRST_BYTE + 0xFF]) == b"\xff"
-    assert list(reciter.tokenize("", add_special=False, parse_special=False)) == []
-    assert reciter.detokenize([]) == b""
+    tokens = tokenize(reciter, "<s>é", parse_special=True)
+    assert tokens == [1, SPACE, FIRST_BYTE + 0xC3, FIRST_BYTE + 0xA9]
+    assert detokenize(reciter, tokens) == "<s> é".encode()
+    assert detokenize(reciter, [FIRST_BYTE + 0xFF]) == b"\xff"
+    assert tokenize(reciter, "") == []
+    assert detokenize(reciter, []) == b""
 
 
 @pytest.mark.parametrize("token", [-1, 10_000_000])
 def test_an_id_that_is_no_token_is_refused(reciter: LlamaEngine, token: int) -> None:
     with pytest.raises(EngineError) as caught:
-        reciter.detokenize([token])
+        detokenize(reciter, [token])
     assert caught.value.reason is Reason.FIELD_INVALID
 
 

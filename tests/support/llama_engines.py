@@ -4,7 +4,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from vramd_worker.engine import EngineError, Finish, Job, Piece, Task, Vectors
 from vramd_worker.llama import LlamaEngine, LlamaSpec
@@ -71,17 +73,40 @@ def ask(engine: LlamaEngine, job: Job) -> Answer:
     return start(engine, job)[0].wait()
 
 
-def embed(engine: LlamaEngine, texts: Sequence[str]) -> Vectors | EngineError:
-    answers: list[Vectors | EngineError] = []
+Told = TypeVar("Told")
+
+
+def answer_to(ask: Callable[[Callable[[Told], None]], Task]) -> Told:
+    """What is called back with."""
+    answers: list[Told] = []
     answered = threading.Event()
 
-    def done(answer: Vectors | EngineError) -> None:
+    def done(answer: Told) -> None:
         answers.append(answer)
         answered.set()
 
-    engine.embed(texts, done)
+    ask(done)
     assert answered.wait(LIMIT_S)
     return answers[0]
+
+
+def embed(engine: LlamaEngine, texts: Sequence[str]) -> Vectors | EngineError:
+    answer: Vectors | EngineError = answer_to(partial(engine.embed, texts))
+    return answer
+
+
+def tokenize(engine: LlamaEngine, text: str, *, add_special: bool = False, parse_special: bool = False) -> list[int]:
+    answer: Sequence[int] | EngineError = answer_to(partial(engine.tokenize, text, add_special, parse_special))
+    if isinstance(answer, EngineError):
+        raise answer
+    return list(answer)
+
+
+def detokenize(engine: LlamaEngine, token_ids: Sequence[int]) -> bytes:
+    answer: bytes | EngineError = answer_to(partial(engine.detokenize, token_ids))
+    if isinstance(answer, EngineError):
+        raise answer
+    return answer
 
 
 def spec(

@@ -124,7 +124,7 @@ Emit = Callable[[Piece | EngineError], None]
 
 
 class Task(Protocol):
-    """A job or embedding that an engine works on."""
+    """A job, or a question, that an engine works on."""
 
     def cancel(self) -> None:
         """Ends it before the next step; nothing is emitted afterwards that matters. Idempotent, from any thread."""
@@ -142,11 +142,13 @@ class Engine(Protocol):
     def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
         """Takes the texts in and returns at once; `done` is called once, from the engine's thread."""
 
-    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> Sequence[int]:
-        """Token ids. Short; called from the event loop. Raises EngineError."""
+    def tokenize(
+        self, text: str, add_special: bool, parse_special: bool, done: Callable[[Sequence[int] | EngineError], None]
+    ) -> Task:
+        """Takes the text in and returns at once; `done` is called once with the token ids, from any thread."""
 
-    def detokenize(self, token_ids: Sequence[int]) -> bytes:
-        """Bytes of the tokens, which need not be UTF-8. Raises EngineError for an id that is none."""
+    def detokenize(self, token_ids: Sequence[int], done: Callable[[bytes | EngineError], None]) -> Task:
+        """Takes the tokens in and returns at once; `done` is called once with their bytes, which need not be UTF-8."""
 
     def set_threads(self, threads: int) -> None:
         """CPU threads to use from the next step on. Returns at once."""

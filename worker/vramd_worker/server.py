@@ -8,8 +8,9 @@ import asyncio
 import hmac
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -21,12 +22,13 @@ from vramd_proto.v1.rendezvous import NONCE_KEY
 from vramd_proto.v1.statuses import DETAILS_KEY
 
 from vramd_worker import translate
-from vramd_worker.engine import Engine, EngineError, Job, Loaded, Piece, Task, Vectors
+from vramd_worker.engine import Engine, EngineError, Job, Loaded, Piece, Task
 from vramd_worker.engines import BuildEngine
 from vramd_worker.refusals import incident, refusal
 
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
+Answer = TypeVar("Answer")
 
 PROGRESS_STEP = 0.01
 """Progress is passed on when it has grown by so much: a load reports each tensor."""
@@ -91,17 +93,8 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> inference_pb2.EmbedResponse:
         """See the proto."""
         async with self._call(context):
-            engine = self._engine(request.threads)
-            answers: asyncio.Queue[Vectors | EngineError] = asyncio.Queue()
-            loop = asyncio.get_running_loop()
-            task = engine.embed(
-                translate.texts(request.request),
-                lambda answer: _post(loop, answers, answer),
-            )
-            _cancel_at_end(context, task)
-            answer = await answers.get()
-            if isinstance(answer, EngineError):
-                raise answer
+            engine, texts = self._engine(request.threads), translate.texts(request.request)
+            answer = await _answer(context, partial(engine.embed, texts))
             return translate.embed_response(request.request.model, answer)
 
     async def Tokenize(
@@ -111,7 +104,8 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> inference_pb2.TokenizeResponse:
         """See the proto."""
         async with self._call(context):
-            ids = self._engine().tokenize(request.text, request.add_special, request.parse_special)
+            engine, special = self._engine(), (request.add_special, request.parse_special)
+            ids = await _answer(context, partial(engine.tokenize, request.text, *special))
             return inference_pb2.TokenizeResponse(token_ids=ids)
 
     async def Detokenize(
@@ -121,8 +115,9 @@ class WorkerServicer(WorkerServiceServicer):
     ) -> inference_pb2.DetokenizeResponse:
         """See the proto."""
         async with self._call(context):
-            text = self._engine().detokenize(request.token_ids).decode("utf-8", "replace")
-            return inference_pb2.DetokenizeResponse(text=text)
+            engine = self._engine()
+            data = await _answer(context, partial(engine.detokenize, request.token_ids))
+            return inference_pb2.DetokenizeResponse(text=data.decode("utf-8", "replace"))
 
     async def SetThreads(
         self,
@@ -178,6 +173,19 @@ class WorkerServicer(WorkerServiceServicer):
             yield piece
             if piece.finish is not None:
                 return
+
+
+async def _answer(
+    context: grpc.aio.ServicerContext[Asked, Told], ask: Callable[[Callable[[Answer | EngineError], None]], Task]
+) -> Answer:
+    """What the engine answers to a question. Raises EngineError."""
+    answers: asyncio.Queue[Answer | EngineError] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    _cancel_at_end(context, ask(lambda answer: _post(loop, answers, answer)))
+    answer = await answers.get()
+    if isinstance(answer, EngineError):
+        raise answer
+    return answer
 
 
 def _cancel_at_end(context: grpc.aio.ServicerContext[Asked, Told], task: Task) -> None:

@@ -12,6 +12,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import bind, native_log
+from vramd_worker.llama.tokenizing import Segment, at_once
+from vramd_worker.llama.tokenizing import Tokenizer as NativeTokenizer
+from vramd_worker.llama.vocabulary import vocabulary_of
 
 from demo_model.turns import Turn
 
@@ -109,7 +112,8 @@ def check_against_llama(path: Path, texts: Sequence[str], ids: Sequence[Sequence
     handle = library.llama_model_load_from_file(os.fsencode(path), parameters)
     assert handle is not None, f"llama.cpp cannot load {path}"
     model = NativeModel(library, int(handle))
+    tokenizer = NativeTokenizer(library, model, vocabulary_of(library, model))
     for text, expected in zip(texts, ids, strict=True):
-        found = model.tokenize(text, add_special=False, parse_special=True)
+        found = at_once(tokenizer.ids([Segment(text, special=True)], "text")).tolist()
         assert found == list(expected), f"{text!r}: llama.cpp has {found}, the training {list(expected)}"
     model.close()

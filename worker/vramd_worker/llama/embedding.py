@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vramd_worker.engine import EngineError, Vectors
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
@@ -19,13 +19,13 @@ class EmbeddingTask(Cancellable):
     def __init__(self, done: Callable[[Vectors | EngineError], None]) -> None:
         super().__init__()
         self._done = done
-        self.inputs: list[list[int]] = []
+        self.inputs: Sequence[Sequence[int]] = ()
         """Tokens of each text."""
         self.begun = 0
         """Texts that have been put into a batch."""
         self.vectors: list[Vector] = []
 
-    def ready(self, inputs: list[list[int]]) -> None:
+    def ready(self, inputs: Sequence[Sequence[int]]) -> None:
         """The tokens are known."""
         self.inputs = inputs
 
@@ -83,9 +83,9 @@ class Embedding:
     def close(self) -> None:
         """Nothing native is held between two steps."""
 
-    def _compose(self) -> list[tuple[EmbeddingTask, list[int]]]:
+    def _compose(self) -> list[tuple[EmbeddingTask, Sequence[int]]]:
         """The next texts in order. One that is longer than a batch comes alone."""
-        batch: list[tuple[EmbeddingTask, list[int]]] = []
+        batch: list[tuple[EmbeddingTask, Sequence[int]]] = []
         room = self._context.batch_tokens
         while self._waiting and len(batch) < EMBEDDING_SLOTS:
             task = self._waiting[0]
@@ -99,7 +99,7 @@ class Embedding:
                 self._waiting.popleft()
         return batch
 
-    def _compute(self, inputs: list[list[int]]) -> bool:
+    def _compute(self, inputs: Sequence[Sequence[int]]) -> bool:
         """Computes these texts, each in a slot of its own; false if it was aborted."""
         if len(inputs) > 1:
             return self._one([Chunk(slot, tokens, 0, True) for slot, tokens in enumerate(inputs)])

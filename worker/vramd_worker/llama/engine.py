@@ -1,6 +1,6 @@
 """The engine for GGUF models as the worker sees it: it puts the rooms of this package together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,8 +18,10 @@ from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import bind, native_log
 from vramd_worker.llama.parameters import LlamaSpec, clamp_threads
 from vramd_worker.llama.prompts import Prompts
+from vramd_worker.llama.questions import Question
 from vramd_worker.llama.sampling import SamplerChain
 from vramd_worker.llama.sequence import Sequence
+from vramd_worker.llama.tokenizing import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class LlamaEngine:
             work = Generation(model, context, interrupt, opened.context_tokens, self._parallel)
             generation = Loop(context, interrupt, work, threads)
             generation.start()
-        prompts = Prompts(model, opened.context_tokens)
+        tokenizer = Tokenizer(library, model, opened.vocabulary)
+        prompts = Prompts(model, tokenizer, opened.around, opened.context_tokens)
         self._ready = _Ready(library, model, prompts, Desk(), generation, embedding, context.close)
         return Loaded(
             context_tokens=opened.context_tokens,
@@ -84,21 +87,19 @@ class LlamaEngine:
         ready = self._loaded
         sequence = Sequence(job, emit)
 
-        def prepare() -> None:
-            if sequence.cancelled:
-                return
+        def prepare() -> Iterator[None]:
             if ready.generation is None:
                 sequence.fail(EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only"))
                 return
             try:
-                tokens = ready.prompts.of_job(job)
+                tokens = yield from ready.prompts.of_job(job)
             except EngineError as error:
                 sequence.fail(error)
                 return
             sequence.ready(tokens, SamplerChain(ready.library, ready.model, job.sampling, tokens))
             ready.generation.add(sequence)
 
-        ready.desk.add(prepare)
+        ready.desk.add(sequence, prepare())
         return sequence
 
     def embed(self, texts: SequenceOf[str], done: Callable[[Vectors | EngineError], None]) -> Task:
@@ -106,14 +107,14 @@ class LlamaEngine:
         ready = self._loaded
         task = EmbeddingTask(done)
 
-        def prepare() -> None:
-            if task.cancelled:
-                return
+        def prepare() -> Iterator[None]:
             if ready.embedding is None:
                 task.fail(EngineError(Reason.EMBEDDING_UNSUPPORTED, "the model gives no embeddings"))
                 return
+            inputs: list[SequenceOf[int]] = []
             try:
-                inputs = [ready.prompts.of_text(text) for text in texts]
+                for text in texts:
+                    inputs.append((yield from ready.prompts.of_text(text)))
             except EngineError as error:
                 task.fail(error)
                 return
@@ -123,16 +124,24 @@ class LlamaEngine:
             task.ready(inputs)
             ready.embedding.add(task)
 
-        ready.desk.add(prepare)
+        ready.desk.add(task, prepare())
         return task
 
-    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> SequenceOf[int]:
-        """Token ids of a text."""
-        return self._loaded.model.tokenize(text, add_special, parse_special)
+    def tokenize(
+        self, text: str, add_special: bool, parse_special: bool, done: Callable[[SequenceOf[int] | EngineError], None]
+    ) -> Task:
+        """Takes the text in and returns at once."""
+        ready = self._loaded
+        question: Question[SequenceOf[int]] = Question(done)
+        ready.desk.add(question, question.answered(ready.prompts.of_question(text, add_special, parse_special)))
+        return question
 
-    def detokenize(self, token_ids: SequenceOf[int]) -> bytes:
-        """Bytes of the tokens, control tokens by name. Raises EngineError(FIELD_INVALID) for an id that is none."""
-        return self._loaded.model.detokenize(token_ids)
+    def detokenize(self, token_ids: SequenceOf[int], done: Callable[[bytes | EngineError], None]) -> Task:
+        """Takes the tokens in and returns at once; control tokens are given by name."""
+        ready = self._loaded
+        question: Question[bytes] = Question(done)
+        ready.desk.add(question, question.answered(ready.prompts.of_tokens(token_ids)))
+        return question
 
     def set_threads(self, threads: int) -> None:
         """CPU threads from the next step on; before the load, those of the load."""

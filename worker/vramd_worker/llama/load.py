@@ -25,6 +25,7 @@ from vramd_worker.llama.parameters import (
     context_parameters,
     model_parameters,
 )
+from vramd_worker.llama.vocabulary import Around, Vocabulary, around, vocabulary_of
 
 _UNSUPPORTED = re.compile(
     r"unknown (model architecture|pre-tokenizer type)|unsupported|not supported|unknown tokenizer"
@@ -51,6 +52,9 @@ class Opened(NamedTuple):
     """Tokens that one sequence may have."""
     embeds: bool
     """It gives embeddings, and no text."""
+    vocabulary: Vocabulary
+    around: Around
+    """What is put around a text that is embedded."""
     memory: tuple[DeviceMemory, ...]
     """By llama.cpp's own count, once a first batch is computed; empty where this build cannot tell."""
 
@@ -100,6 +104,8 @@ def open_model(
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
+        if not model.has_tokenizer:
+            raise EngineError(Reason.MODEL_UNSUPPORTED, "the file has no tokenizer, so the model can read no text")
         parameters = context_parameters(library, model, spec, parallel, threads, bool(devices))
         return _open_context(library, log, model, spec, parameters)
     except EngineError:
@@ -128,6 +134,11 @@ def _read_weights(
 def _open_context(
     library: ModuleType, log: NativeLog, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters
 ) -> Opened:
+    vocabulary = vocabulary_of(library, model)
+    surroundings = around(library, model, vocabulary.kind)
+    if parameters.embeds and surroundings.missing:
+        problem = f"the vocabulary has no {surroundings.missing}, which belongs beside each text that is embedded"
+        raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
     log.errors.clear()
     handle = library.llama_init_from_model(model.handle, parameters.values)
     if handle is None:
@@ -137,7 +148,8 @@ def _open_context(
     whole = spec.warm_up_batch and parameters.values.op_offload
     _warm_up(context, model, int(parameters.values.n_ubatch) if whole else 1)
     memory = memory_of(library, int(handle), model, parameters.embeds) or ()
-    return Opened(model, context, min(parameters.limit_tokens, context.sequence_cells), parameters.embeds, memory)
+    context_tokens = min(parameters.limit_tokens, context.sequence_cells)
+    return Opened(model, context, context_tokens, parameters.embeds, vocabulary, surroundings, memory)
 
 
 def _warm_up(context: NativeContext, model: NativeModel, tokens: int) -> None:

@@ -1,6 +1,7 @@
 """A loaded model as llama.cpp holds it: its vocabulary and what its file says. Safe to use from several threads."""
 
 import ctypes
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
@@ -28,6 +29,7 @@ class NativeModel:
         """Empty if the file has none."""
         self.bos = self._special(library.llama_vocab_bos)
         self.eos = self._special(library.llama_vocab_eos)
+        self.separator = self._special(library.llama_vocab_sep)
         self.adds_bos = bool(library.llama_vocab_get_add_bos(self.vocabulary))
         self.piece = lru_cache(maxsize=4096)(self._piece)
         """Bytes of a token within an answer; control tokens have none."""
@@ -78,25 +80,17 @@ class NativeModel:
             return "models of an encoder and a decoder are not supported"
         return ""
 
-    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
-        """Token ids of a text."""
-        data = text.encode("utf-8", "replace")
-        room = len(data) + 8
-        while True:
-            buffer = (ctypes.c_int32 * room)()
-            count = int(
-                self._library.llama_tokenize(self.vocabulary, data, len(data), buffer, room, add_special, parse_special)
-            )
-            if count >= 0:
-                return buffer[:count]
-            room = -count
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether it can read a text at all."""
+        return int(self._library.llama_vocab_type(self.vocabulary)) != int(self._library.LLAMA_VOCAB_TYPE_NONE)
 
     def detokenize(self, token_ids: Sequence[int]) -> bytes:
         """Bytes of the tokens, control tokens by name. Raises EngineError for an id that is none."""
-        for token in token_ids:
-            if not 0 <= token < self.vocabulary_tokens:
-                raise EngineError(Reason.FIELD_INVALID, f"{token} is no token of this model", field="token_ids")
-        tokens = (ctypes.c_int32 * len(token_ids))(*token_ids)
+        if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self.vocabulary_tokens:
+            wrong = next(token for token in token_ids if not 0 <= token < self.vocabulary_tokens)
+            raise EngineError(Reason.FIELD_INVALID, f"{wrong} is no token of this model", field="token_ids")
+        tokens = (ctypes.c_int32 * len(token_ids)).from_buffer(array("i", token_ids))
         room = 16 * len(token_ids) + 16
         while True:
             buffer = ctypes.create_string_buffer(room)

@@ -89,9 +89,13 @@ _ARGUMENTS = {
     "llama_vocab_bos": 1,
     "llama_vocab_eos": 1,
     "llama_vocab_get_add_bos": 1,
+    "llama_vocab_get_add_eos": 1,
+    "llama_vocab_get_attr": 2,
     "llama_vocab_get_text": 2,
     "llama_vocab_is_eog": 2,
     "llama_vocab_n_tokens": 1,
+    "llama_vocab_sep": 1,
+    "llama_vocab_type": 1,
 }
 """Every function that is called, with the number of its arguments."""
 

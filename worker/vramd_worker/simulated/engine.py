@@ -45,6 +45,13 @@ class _Embedding:
         self.is_cancelled = True
 
 
+class _Answered:
+    """A `Task` that was done at once."""
+
+    def cancel(self) -> None:
+        """Changes nothing."""
+
+
 class SimulatedEngine:
     """An `Engine`. Built in the main thread, for the sake of its manners."""
 
@@ -89,13 +96,24 @@ class SimulatedEngine:
             self._changed.notify()
         return embedding
 
-    def tokenize(self, text: str, add_special: bool, parse_special: bool) -> Sequence[int]:  # noqa: ARG002
+    def tokenize(
+        self,
+        text: str,
+        add_special: bool,  # noqa: ARG002
+        parse_special: bool,  # noqa: ARG002
+        done: Callable[[Sequence[int] | EngineError], None],
+    ) -> Task:
         """See `Engine`. There are no special tokens."""
-        return vocabulary.tokenize(text)
+        done(vocabulary.tokenize(text))
+        return _Answered()
 
-    def detokenize(self, token_ids: Sequence[int]) -> bytes:
+    def detokenize(self, token_ids: Sequence[int], done: Callable[[bytes | EngineError], None]) -> Task:
         """See `Engine`."""
-        return vocabulary.detokenize(token_ids)
+        try:
+            done(vocabulary.detokenize(token_ids))
+        except EngineError as refused:
+            done(refused)
+        return _Answered()
 
     def set_threads(self, threads: int) -> None:
         """See `Engine`. Nothing is computed here, so it is only told: one line on stderr for each change."""

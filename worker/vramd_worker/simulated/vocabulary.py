@@ -28,9 +28,9 @@ def seed_of(prompt: str) -> int:
     return zlib.crc32(prompt.encode())
 
 
-def tokenize(text: str) -> tuple[int, ...]:
-    """The bytes of the text in UTF-8."""
-    return tuple(text.encode())
+def tokenize(text: str) -> bytes:
+    """The bytes of the text in UTF-8, each of them a token."""
+    return text.encode()
 
 
 def detokenize(token_ids: Sequence[int]) -> bytes:

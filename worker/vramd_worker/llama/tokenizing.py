@@ -1,0 +1,201 @@
+"""From text to tokens, piece by piece: nothing here takes long at once, and what was begun can be given up.
+
+llama.cpp's tokenizers take time, memory and stack that grow faster than a text (they match by recursion, once for each
+character). So they are handed pieces, cut at places where hardly any vocabulary has a token across.
+"""
+
+import ctypes
+import re
+from array import array
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from types import ModuleType
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import EngineError
+from vramd_worker.llama.model import NativeModel
+from vramd_worker.llama.vocabulary import Control, Vocabulary
+
+PIECE_CHARACTERS = 8192
+"""Of a piece at most: a few milliseconds, and a few MiB of stack."""
+COUNTED = 4
+"""An input that is too long is counted up to so many times its limit, to say how long it is."""
+_C_SPACE = " \t\n\v\f\r"
+"""White space of the C library."""
+
+Result = TypeVar("Result")
+Steps: TypeAlias = Generator[None, None, Result]
+"""Work in steps: between two of them others may have their turn, or it may be given up."""
+
+
+class Segment(NamedTuple):
+    """A part of a text. Tokens may reach from one part into the next."""
+
+    text: str
+    special: bool
+    """Control tokens that are named in it are read as such; else they are text like any other."""
+
+
+class TooManyTokensError(Exception):
+    """A text has more tokens than there is room for."""
+
+    def __init__(self, tokens: int, *, counted: bool) -> None:
+        super().__init__(f"{tokens} tokens")
+        self.tokens = tokens
+        self.counted = counted
+        """It has so many, else at least so many."""
+
+
+class Tokenizer:
+    """Turns text into tokens of one model. Used by one thread at a time."""
+
+    def __init__(self, library: ModuleType, model: NativeModel, vocabulary: Vocabulary) -> None:
+        self._library = library
+        self._model = model
+        self._vocabulary = vocabulary
+        named = sorted(vocabulary.controls, key=len, reverse=True)
+        self._controls = re.compile("|".join(map(re.escape, named))) if named else None
+        self._anchor_tokens = len(self._native(vocabulary.anchor)) if vocabulary.anchor else 0
+
+    def ids(self, segments: Iterable[Segment], field: str, most: int | None = None) -> "Steps[array[int]]":
+        """The tokens of these parts as one text; nothing is put around them.
+
+        Raises TooManyTokensError if there are more than `most`, and EngineError(FIELD_INVALID) for `field` if the
+        vocabulary cannot spell the text. A text that cannot fit is refused by its bytes.
+        """
+        parts = list(segments)
+        text = "".join(part.text for part in parts)
+        if most is not None and self._vocabulary.is_lossless:
+            least = -(-len(text.encode("utf-8", "replace")) // self._vocabulary.longest_bytes)
+            if least > most:
+                raise TooManyTokensError(least, counted=False)
+        ids = array("i")
+        for found in self._read(text, parts, field):
+            ids.extend(found)
+            if most is not None and len(ids) > COUNTED * most:
+                raise TooManyTokensError(len(ids), counted=False)
+            yield
+        if most is not None and len(ids) > most:
+            raise TooManyTokensError(len(ids), counted=True)
+        return ids
+
+    def _read(self, text: str, parts: Sequence[Segment], field: str) -> Iterator[Sequence[int]]:
+        for fragment in self._fragments(text, parts):
+            if isinstance(fragment, Control):
+                yield (fragment.token,)
+                continue
+            self._check(fragment, field)
+            for piece in self._pieces(fragment):
+                yield self._spelled(piece, field)
+
+    def _fragments(self, text: str, parts: Sequence[Segment]) -> Iterator[str | Control]:
+        """Text without control tokens that are to be read as such, and these."""
+        begin, after = 0, None
+        for control, start, end in self._named_controls(text, parts):
+            if between := _stripped(text[begin:start], after, control):
+                yield between
+            yield control
+            begin, after = end, control
+        if rest := _stripped(text[begin:], after, None):
+            yield rest
+
+    def _named_controls(self, text: str, parts: Sequence[Segment]) -> Iterator[tuple[Control, int, int]]:
+        if self._controls is None:
+            return
+        begin = end = 0
+        for at, part in enumerate(parts):
+            end += len(part.text)
+            last = at + 1 == len(parts)
+            if part.special and (last or not parts[at + 1].special):
+                for found in self._controls.finditer(text, begin, end):
+                    yield self._vocabulary.controls[found[0]], found.start(), found.end()
+            if not part.special or last or not parts[at + 1].special:
+                begin = end
+
+    def _check(self, text: str, field: str) -> None:
+        if (character := self._vocabulary.unspelled(text)) is not None:
+            what = f"{character!r} (U+{ord(character):04X})"
+            raise EngineError(Reason.FIELD_INVALID, f"the model's vocabulary cannot spell {what}", field=field)
+
+    def _pieces(self, text: str) -> Iterator[tuple[str, bool]]:
+        """Pieces of a text, each with whether a space is to be put in front of it, where the tokenizer does so."""
+        start, spaced = 0, True
+        while len(text) - start > PIECE_CHARACTERS:
+            end, at_space = _cut(text, start)
+            yield text[start:end], spaced
+            # A space that the tokenizer puts there by itself.
+            spaced = at_space and self._vocabulary.puts_space
+            start = end + spaced
+        yield text[start:], spaced
+
+    def _spelled(self, piece: tuple[str, bool], field: str) -> "array[int]":
+        text, spaced = piece
+        if spaced or not self._anchor_tokens:
+            ids = self._native(text)
+        else:
+            ids = self._native(self._vocabulary.anchor + text)[self._anchor_tokens :]
+        if ids and not 0 <= min(ids) <= max(ids) < self._model.vocabulary_tokens:
+            raise EngineError(Reason.FIELD_INVALID, "the model's vocabulary cannot spell the text", field=field)
+        if self._vocabulary.may_drop:
+            self._check_kept(text, ids, field)
+        return ids
+
+    def _check_kept(self, text: str, ids: "array[int]", field: str) -> None:
+        """Raises EngineError if characters were left out: but for white space, which some tokenizers do not keep."""
+        kept = b"".join(map(self._model.piece, ids)).decode("utf-8", "replace")
+        if sum(not c.isspace() for c in kept) < sum(not c.isspace() for c in text):
+            lost = next((c for c in text if not c.isspace() and c not in kept), "")
+            raise EngineError(
+                Reason.FIELD_INVALID, f"the model's vocabulary cannot spell {lost!r} of the text", field=field
+            )
+
+    def _native(self, text: str) -> "array[int]":
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 8
+        ids = array("i")
+        while True:
+            buffer = (ctypes.c_int32 * room)()
+            count = int(
+                self._library.llama_tokenize(self._model.vocabulary, data, len(data), buffer, room, False, False)
+            )
+            if count >= 0:
+                ids.frombytes(memoryview(buffer).cast("B")[: count * ctypes.sizeof(ctypes.c_int32)])
+                return ids
+            room = -count
+
+
+def at_once(steps: Steps[Result]) -> Result:
+    """Does all the steps; what they come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def _cut(text: str, start: int) -> tuple[int, bool]:
+    """Where to end a piece that begins there, and whether that is at a space between two words.
+
+    Before such a space if there is one, else behind a line, else anywhere.
+    """
+    least, end = start + PIECE_CHARACTERS // 2, start + PIECE_CHARACTERS
+    at = text.rfind(" ", least, end)
+    while at > 0:
+        if not text[at - 1].isspace() and not text[at + 1].isspace():
+            return at, True
+        at = text.rfind(" ", least, at)
+    at = text.rfind("\n", least, end - 1)
+    while at > 0:
+        if not text[at - 1].isspace() and not text[at + 1].isspace():
+            return at + 1, False
+        at = text.rfind("\n", least, at)
+    return end, False
+
+
+def _stripped(text: str, after: Control | None, before: Control | None) -> str:
+    """Text between two control tokens, without the white space that these do not want beside them."""
+    if after is not None and after.strips_right:
+        text = text.lstrip(_C_SPACE)
+    return text.rstrip(_C_SPACE) if before is not None and before.strips_left else text
