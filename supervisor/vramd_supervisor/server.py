@@ -223,7 +223,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
     def note(decision: Decision) -> None:
         notes.note(decision)
         about = f"{decision.model} for {decision.for_whom}" if decision.for_whom else decision.model
-        log.info("%s %s: %s", decision.kind.value, about, decision.cause)
+        log.info("%s %s: %s", decision.kind.value, about, decision.message)
 
     loop.connect(workers.perform, planning.find_plans, publish, note)
     return Parts(loop, devices, samples, planning, quoter, workers, feed, notes, logs, Folders(config, base, loop))
@@ -243,10 +243,10 @@ async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
 def _in_words(notice: Notice) -> str:
     """What the log says of a notice; nothing of those that come in crowds, or that a decision tells of already."""
     match notice:
-        case ModelChanged(model, incarnation, _, after, cause):
-            return f"{model} ({incarnation}): {after.name}: {cause}"
-        case PressureChanged(device, before, after, cause=cause):
-            return f"{device}: pressure {before.name} -> {after.name}: {cause}"
+        case ModelChanged(model, incarnation, _, after, because):
+            return f"{model} ({incarnation}): {after.name}: {because.words}"
+        case PressureChanged(device, before, after, message=message):
+            return f"{device}: pressure {before.name} -> {after.name}: {message}"
         case Evicted() | Thrashing() | LedgerChanged() | Released() | QueueChanged():
             return ""
         case _:

@@ -76,7 +76,8 @@ def test_a_model_that_eight_clients_keep_busy_yields_within_the_bound(
         waited_s = story.moment("wanted", "LOADING") - story.moment("wanted", "QUEUED")
         assert waited_s <= STARVATION_BOUND_S + SLACK_S
         first = next(one for one in story.details(vramd.Evicted) if one.model == "popular")
-        assert (first.for_model, "has waited for" in first.reason) == ("wanted", True)
+        assert (first.for_model, "has waited for" in first.message) == ("wanted", True)
+        assert first.cause == "evicted_for_model"
         ends = {end for one in crowd for end in one.result(BOUND_S)}
         assert "LENGTH" in ends
         assert ends <= {"LENGTH", "MODEL_UNLOADED"}

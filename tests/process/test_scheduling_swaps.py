@@ -124,7 +124,7 @@ def test_more_models_than_fit_asked_by_many_clients_are_all_answered_and_only_ro
 
     with shared.news() as story, ThreadPoolExecutor(4) as pool:
         assert all(all(told) for told in pool.map(three_rounds, range(4), timeout=3 * BOUND_S))
-        reasons = [gone.reason for gone in story.details(vramd.Evicted)]
+        reasons = [gone.message for gone in story.details(vramd.Evicted)]
         assert reasons
         assert [reason for reason in reasons if "1.00 GiB on stage" not in reason] == []
         assert story.most_at_once(*actors) <= 3
@@ -142,7 +142,7 @@ def test_models_that_drive_each_other_out_again_and_again_are_told_of(
     assert (told[0].model, told[0].for_whom) == ("ping", "pong")
     assert told[0].numbers["loads_per_minute"] > 0
     assert 0 <= told[0].numbers["useful_share"] <= 1
-    assert "together" in told[0].cause
+    assert "together" in told[0].message
 
 
 def test_loads_of_different_models_go_on_at_the_same_time(shared: SupervisorProcess, client: vramd.Client) -> None:

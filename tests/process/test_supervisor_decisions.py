@@ -18,7 +18,7 @@ def of_kind(client: vramd.Client, model: str, kind: str) -> vramd.Decision:
     decided = client.decisions(model)
     assert {decision.model for decision in decided} == {model}
     found = [decision for decision in decided if decision.kind == kind]
-    assert found, f"no {kind} among {[(decision.kind, decision.cause) for decision in decided]}"
+    assert found, f"no {kind} among {[(decision.kind, decision.message) for decision in decided]}"
     return found[0]
 
 
@@ -32,14 +32,14 @@ def test_an_eviction_names_victim_cause_numbers_and_who_was_spared() -> None:
         assert (evicted.model, evicted.for_whom) == ("one", "two")
         assert evicted.incarnation > 0
         assert before_s <= evicted.time_s <= time.time()
-        assert "card" in evicted.cause
+        assert "card" in evicted.message
         assert evicted.numbers
         assert all(name.endswith(("_bytes", "_s")) or amount == int(amount) for name, amount in evicted.numbers.items())
         assert any(name.endswith("_bytes") and amount > 0 for name, amount in evicted.numbers.items())
         assert [one for one in evicted.rejected if "pinned" in one.what and one.why]
         loaded = of_kind(client, "two", "load")
         assert loaded.id != evicted.id
-        assert loaded.cause
+        assert loaded.message
         assert any(name.endswith("_bytes") and amount >= 1 << 30 for name, amount in loaded.numbers.items())
 
 
@@ -49,7 +49,7 @@ def test_a_refusal_is_written_down_as_the_caller_was_told() -> None:
         with pytest.raises(vramd.TooLarge):
             client.load("large")
         refused = of_kind(client, "large", "refuse")
-        assert "16.00 GiB" in refused.cause
+        assert "16.00 GiB" in refused.message
         assert any(name.endswith("_bytes") for name in refused.numbers)
 
 
@@ -64,7 +64,10 @@ def test_decisions_outlive_the_supervisor(tmp_path: Path) -> None:
     with SupervisorProcess(SMALL + MODELS, environment=kept) as supervisor:
         client = supervisor.client()
         assert before
-        assert client.decisions() == before
+        ends, kept_ones = client.decisions()[: -len(before)], client.decisions()[-len(before) :]
+        assert kept_ones == before
+        assert {(end.kind, end.cause) for end in ends} == {("unload", "shutdown")}
+        assert sorted(end.model for end in ends) == ["pinned", "two"]
         client.load("one")
         newest = client.decisions()[0]
         assert newest.model == "one"
@@ -80,7 +83,7 @@ def test_a_crash_is_written_down_as_it_was() -> None:
         with supervisor.news() as story:
             psutil.Process(pid).kill()
             story.reached("one", "UNLOADED")
-        assert "ended while nothing ran on it: killed by SIGKILL" in of_kind(client, "one", "refuse").cause
+        assert "ended while nothing ran on it: killed by SIGKILL" in of_kind(client, "one", "unload").message
         with client.generate("one", "x", max_tokens=2000) as answer:
             next(answer)
             (resident,) = client.resident()
@@ -88,7 +91,7 @@ def test_a_crash_is_written_down_as_it_was() -> None:
             psutil.Process(resident.pid).kill()
             with pytest.raises(vramd.WorkerCrashed):
                 list(answer)
-        assert "ended in the middle of an answer" in of_kind(client, "one", "refuse").cause
+        assert "ended in the middle of an answer" in of_kind(client, "one", "unload").message
 
 
 def test_a_supervisor_with_a_runtime_folder_of_its_own_has_its_own_decisions(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_a_supervisor_with_a_runtime_folder_of_its_own_has_its_own_decisions(tmp
         SupervisorProcess(SMALL + MODELS, environment=shared) as other,
     ):
         one.client().load("two")
-        assert of_kind(one.client(), "two", "load").cause
+        assert of_kind(one.client(), "two", "load").message
         assert other.client().decisions() == ()
         assert (one.folder.path / "decisions.sqlite3").exists()
     assert not list(tmp_path.rglob("decisions*"))
@@ -117,7 +120,7 @@ def test_what_was_decided_in_the_last_moment_is_written_too(tmp_path: Path) -> N
             client.load("large")
         assert supervisor.end() == 0
     with SupervisorProcess(SMALL + MODELS, environment=kept) as supervisor:
-        assert of_kind(supervisor.client(), "large", "refuse").cause
+        assert of_kind(supervisor.client(), "large", "refuse").message
 
 
 def test_nobody_knows_the_model_and_nothing_was_decided() -> None:

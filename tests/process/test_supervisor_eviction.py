@@ -17,7 +17,7 @@ def resident(client: vramd.Client) -> set[str]:
     return {model.model for model in client.resident()}
 
 
-def evictions(story: Story) -> list[tuple[str, str]]:
+def evictions(story: Story) -> list[tuple[str, str | None]]:
     return [(evicted.model, evicted.for_model) for evicted in story.details(vramd.Evicted)]
 
 

@@ -29,7 +29,8 @@ def test_room_is_made_and_given_back() -> None:
         reservation = client.reserve("1GiB", device="card", ttl_s=600, label="game")
         assert (reservation.size_bytes, reservation.device, reservation.label) == (GIB, "card", "game")
         (evicted,) = story.until("an eviction", lambda _: story.details(vramd.Evicted))
-        assert (evicted.model, evicted.for_model) == ("a", f"reservation {reservation.id} (game)")
+        assert (evicted.model, evicted.for_model, evicted.for_reservation) == ("a", None, reservation.id)
+        assert evicted.cause == "evicted_for_reservation"
         assert [model.model for model in client.resident()] == ["b"]
         assert reserved(client) == 2 * GIB
         client.unload("b")
@@ -44,8 +45,8 @@ def test_room_is_made_and_given_back() -> None:
 def test_it_ends_after_its_time() -> None:
     with SupervisorProcess(SMALL_CARD + MODELS) as supervisor, supervisor.story() as story:
         reservation = supervisor.client().reserve(2 * GIB, device="card", ttl_s=0.2)
-        cause = f"reservation {reservation.id} has had its time"
-        story.until(cause, lambda _: cause in {change.cause for change in story.details(vramd.LedgerChanged)})
+        told = f"reservation {reservation.id} has had its time"
+        story.until(told, lambda _: told in {change.message for change in story.details(vramd.LedgerChanged)})
         assert reserved(supervisor.client()) == 0
 
 

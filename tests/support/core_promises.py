@@ -17,6 +17,7 @@ from vramd_supervisor.core.actions import (
     Reserve,
 )
 from vramd_supervisor.core.admission import find_now
+from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.decisions import Decision, DecisionKind
 from vramd_supervisor.core.errors import Refusal
@@ -33,7 +34,6 @@ from vramd_supervisor.core.events import (
     WorkerReady,
 )
 from vramd_supervisor.core.line import BOUND_FACTORS, Priority
-from vramd_supervisor.core.pressure import OTHERS
 from vramd_supervisor.core.room import Wait, Wish
 from vramd_supervisor.core.state import (
     COMING,
@@ -199,7 +199,7 @@ class Promises:
         scheduling = self.core.world.config.scheduling
         assert self.states.get(change.model, ModelState.UNLOADED) is change.before, "a change of state was not told"
         self.states[change.model] = change.after
-        if change.after is ModelState.DRAINING and ("it was idle" in change.cause or OTHERS in change.cause):
+        if change.after is ModelState.DRAINING and change.because.cause in {Cause.IDLE, Cause.EVICTED_FOR_OTHERS}:
             left = sum(state is ModelState.READY for state in self.states.values())
             assert left >= scheduling.keep_resident, f"{left} stay of {scheduling.keep_resident} that have to"
 
@@ -211,7 +211,7 @@ class Promises:
         served = evicted.incarnation in self.granted.values()
         if not served and not world.entries[evicted.model].queue:
             return
-        wrong = hurry(self.core, evicted.incarnation, evicted.for_model, now_s)
+        wrong = hurry(self.core, evicted.incarnation, evicted.beneficiary.name, now_s)
         assert not wrong, wrong
 
     def _may_stay(self, model: str) -> bool:

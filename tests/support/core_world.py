@@ -164,8 +164,8 @@ class CoreWorld:
                 self.errands.append(action)
             case FindPlans() | FindTogether() | Stop():
                 self.errands.append(action)
-            case Evicted(victim, incarnation, for_whom):
-                wrong = hurry(self.core, incarnation, for_whom, self.now_s) if self.is_busy(incarnation) else ""
+            case Evicted(victim, incarnation, beneficiary):
+                wrong = hurry(self.core, incarnation, beneficiary.name, self.now_s) if self.is_busy(incarnation) else ""
                 assert not wrong, wrong
                 assert not is_pinned(self.core.world.entries[victim]), "a pinned model was made a victim"
             case Grant(request, incarnation):

@@ -1,7 +1,7 @@
 """What a scripted supervisor says of its decisions, and of where the time of a call went."""
 
 from support.fake_supervisor import Trailer
-from vramd_proto.v1 import supervisor_pb2
+from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_proto.v1.timeline import KEY, Told, pack
 
 
@@ -10,11 +10,12 @@ def decision() -> supervisor_pb2.Decision:
     return supervisor_pb2.Decision(
         id=12,
         time_s=1_700_000_000.5,
-        kind="evict",
+        kind=supervisor_pb2.DECISION_KIND_EVICT,
         model="reader",
         incarnation=2,
         for_whom="talker",
-        cause="talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
+        cause=model_pb2.CAUSE_EVICTED_FOR_MODEL,
+        message="talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
         numbers={"lacking_bytes": 52 << 20, "idle_s": 12.5, "queued": 3},
         rejected=[supervisor_pb2.Rejected(what="evict listener", why="it is pinned")],
     )

@@ -123,7 +123,7 @@ class Story:
         changes = self.details(vramd.ModelChanged)
         return [change.model for change in changes if change.model in models and change.after == "LOADING"]
 
-    def evictions(self, *models: str, ready: str = "") -> list[tuple[str, str]]:
+    def evictions(self, *models: str, ready: str = "") -> list[tuple[str, str | None]]:
         """Which of these had to go, and for whom, in that order; waits until `ready` has come."""
         if ready:
             self.reached(ready, "READY")

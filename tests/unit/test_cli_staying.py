@@ -150,18 +150,25 @@ def story() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
                 incarnation=2,
                 before=model_pb2.MODEL_STATE_LOADING,
                 after=model_pb2.MODEL_STATE_READY,
-                cause="it answers",
+                cause=model_pb2.CAUSE_LOADING,
+                message="it answers",
             ),
         ),
         told(
             sequence=42,
             kind=supervisor_pb2.EVENT_KIND_LEDGER,
-            ledger_changed=supervisor_pb2.LedgerChanged(devices=[row], cause="a is loaded"),
+            ledger_changed=supervisor_pb2.LedgerChanged(devices=[row], message="a is loaded"),
         ),
         told(
             sequence=43,
             kind=supervisor_pb2.EVENT_KIND_EVICTION,
-            evicted=supervisor_pb2.Evicted(model="a", incarnation=2, for_model="b", reason="used 3 s ago"),
+            evicted=supervisor_pb2.Evicted(
+                model="a",
+                incarnation=2,
+                cause=model_pb2.CAUSE_EVICTED_FOR_MODEL,
+                message="used 3 s ago",
+                for_model="b",
+            ),
         ),
         told(sequence=44, kind=supervisor_pb2.EVENT_KIND_RELEASE, released=receipt()),
         queue_changed(),
@@ -200,7 +207,14 @@ def test_events_as_json_are_an_object_per_line(fake: FakeSupervisor, shell: Shel
     kinds = ["MODEL", "LEDGER", "EVICTION", "RELEASE", "QUEUE", "THRASH", "THRASH", "UNSPECIFIED"]
     assert [event["kind"] for event in told] == kinds
     assert all(list(event) == ["sequence", "time_s", "kind", "detail"] for event in told)
-    assert told[2]["detail"] == {"model": "a", "incarnation": 2, "for_model": "b", "reason": "used 3 s ago"}
+    assert told[2]["detail"] == {
+        "model": "a",
+        "incarnation": 2,
+        "cause": "evicted_for_model",
+        "message": "used 3 s ago",
+        "for_model": "b",
+        "for_reservation": None,
+    }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from support.explanations import decision, timeline
 from support.fake_supervisor import FakeSupervisor, Refusal, answer
 from vramd.commands import vramd
-from vramd_proto.v1 import supervisor_pb2
+from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
@@ -54,20 +54,36 @@ def test_a_decision_is_told_with_its_cause_its_numbers_and_what_was_not_done(
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "cause", "words"),
     [
-        ("load", "loaded"),
-        ("refuse", "refused"),
-        ("degrade", "loaded with less"),
-        ("give_back", "took more than it was promised"),
-        ("thrash", "thrashing"),
-        ("of_a_newer_version", "of_a_newer_version"),
+        ("LOAD", "ASKED_FOR", "loaded"),
+        ("REFUSE", "UNSPECIFIED", "refused"),
+        ("DEGRADE", "UNSPECIFIED", "loaded with less"),
+        ("GIVE_BACK", "TOOK_TOO_MUCH", "took more than it was promised"),
+        ("THRASH", "UNSPECIFIED", "thrashing"),
+        ("UNLOAD", "IDLE", "unloaded"),
+        ("UNLOAD", "CRASHED", "crashed"),
     ],
 )
-def test_every_kind_has_its_words(fake: FakeSupervisor, shell: Shell, kind: str, words: str) -> None:
-    made = supervisor_pb2.Decision(kind=kind, model="reader", cause="because", time_s=time.time() + 60)
+def test_every_kind_has_its_words(fake: FakeSupervisor, shell: Shell, kind: str, cause: str, words: str) -> None:
+    made = supervisor_pb2.Decision(
+        kind=supervisor_pb2.DecisionKind.Value(f"DECISION_KIND_{kind}"),
+        model="reader",
+        cause=model_pb2.Cause.Value(f"CAUSE_{cause}"),
+        message="because",
+        time_s=time.time() + 60,
+    )
     script(fake, made)
     assert shell("why", "reader").stdout == f"   0 s ago  {words}: because\n"
+
+
+def test_a_kind_of_a_newer_version_is_told_as_it_is(fake: FakeSupervisor, shell: Shell) -> None:
+    made = supervisor_pb2.Decision(model="reader", message="because", time_s=time.time() + 60)
+    made.kind, made.cause = 99, 98  # type: ignore[assignment]  # what a newer supervisor may send
+    script(fake, made)
+    assert shell("why", "reader").stdout == "   0 s ago  99: because\n"
+    told = json.loads(shell("why", "reader", "--json").stdout)[0]
+    assert (told["kind"], told["cause"]) == ("99", "98")
 
 
 def test_without_a_model_all_are_told_by_name(fake: FakeSupervisor, shell: Shell) -> None:
@@ -90,7 +106,8 @@ def test_json_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: Sh
             "model": "reader",
             "incarnation": 2,
             "for_whom": "talker",
-            "cause": "talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
+            "cause": "evicted_for_model",
+            "message": "talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
             "numbers": {"lacking_bytes": 52 << 20, "idle_s": 12.5, "queued": 3},
             "rejected": [{"what": "evict listener", "why": "it is pinned"}],
         }

@@ -4,6 +4,7 @@ import pytest
 from support.core_world import MODELS, SPARE, CoreWorld, plan
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, FindPlans, Load, PressureChanged, Refuse, Report, Reserve, Spawn
+from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.config import Config, DeviceConfig, ServerConfig
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, PlansFound, Started
@@ -73,8 +74,9 @@ def test_growth_evicts_the_least_recently_used_once_and_says_for_whom() -> None:
     sample(world, 9)
     assert level(world) is Level.EVICT
     (gone,) = [action for action in world.actions if isinstance(action, Evicted)]
-    assert (gone.model, gone.for_model) == ("middle", "other programs")
-    assert gone.reason == "card lacks 0.0 MiB of its headroom; middle was least recently used among the idle"
+    assert (gone.model, gone.beneficiary.name) == ("middle", "other programs")
+    assert gone.because.cause is Cause.EVICTED_FOR_OTHERS
+    assert gone.because.words == "card lacks 0.0 MiB of its headroom; middle was least recently used among the idle"
     for _ in range(3):
         sample(world, 9)
         assert evicted(world) == [], "its bytes are on their way back"
@@ -141,17 +143,17 @@ def test_each_crossing_is_told_once_with_the_numbers() -> None:
     for external in [0, 13, 13, 11, *[0] * 11]:
         sample(world, external)
         told += [action for action in world.actions if isinstance(action, PressureChanged)]
-    cause = "0.0 MiB of 0.0 MiB are free, "
+    words = "0.0 MiB of 0.0 MiB are free, "
     assert told == [
         PressureChanged(
             *("card", Level.NONE, Level.CLOSED, 1, 13, 4),
-            cause=cause + "less than the headroom of 0.0 MiB: nothing is loaded here",
+            message=words + "less than the headroom of 0.0 MiB: nothing is loaded here",
         ),
         PressureChanged(
             *("card", Level.CLOSED, Level.EVICT, 1, 13, 4),
-            cause=cause + "less than half of a headroom of 0.0 MiB: idle models go",
+            message=words + "less than half of a headroom of 0.0 MiB: idle models go",
         ),
-        PressureChanged("card", Level.EVICT, Level.NONE, 14, 0, 4, cause=cause + "enough again"),
+        PressureChanged("card", Level.EVICT, Level.NONE, 14, 0, 4, message=words + "enough again"),
     ]
 
 

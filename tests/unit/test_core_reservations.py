@@ -4,6 +4,7 @@ import pytest
 from support.core_world import CoreWorld
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, LedgerChanged, Load, Refuse, Reserve, Spawn, Stop
+from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.config import Config, ServerConfig
 from vramd_supervisor.core.events import AnnouncementExpired, DeadlinePassed, ShutdownRequested
 from vramd_supervisor.core.ledger import Account, Ledger
@@ -59,8 +60,12 @@ def test_room_is_made_before_the_grant_and_the_least_recently_used_goes() -> Non
     loaded(world, "middle", "small")
     asked = world.announce("card", 4)
     (evicted,) = [a for a in world.actions if isinstance(a, Evicted)]
-    assert (evicted.model, evicted.for_model) == ("middle", f"reservation {evicted.for_model.split()[1]} (game)")
-    assert "lacks 0.0 MiB on card" in evicted.reason
+    assert (evicted.model, evicted.beneficiary.name) == (
+        "middle",
+        f"reservation {evicted.beneficiary.reservation} (game)",
+    )
+    assert evicted.because.cause is Cause.EVICTED_FOR_RESERVATION
+    assert "lacks 0.0 MiB on card" in evicted.because.words
     assert granted(world) == []
     assert reserved(world, "card") == 6, "nothing is promised before it is free"
     world.run_errand()
@@ -76,7 +81,7 @@ def test_room_that_is_there_is_given_at_once_and_the_ledger_says_why() -> None:
     asked = world.announce("host", 3, ttl_s=7.5)
     assert granted(world) == [asked]
     (change,) = [a for a in world.actions if isinstance(a, LedgerChanged)]
-    assert (change.reserved_and_budget["host"], change.cause) == ((3, 12), "reservation 1 (game) stands for 7.5 s")
+    assert (change.reserved_and_budget["host"], change.message) == ((3, 12), "reservation 1 (game) stands for 7.5 s")
 
 
 def test_it_ends_after_its_time() -> None:
@@ -86,7 +91,7 @@ def test_it_ends_after_its_time() -> None:
     assert world.now_s == 30
     assert reserved(world, "card") == 0
     (change,) = [a for a in world.actions if isinstance(a, LedgerChanged)]
-    assert change.cause == "reservation 1 (game) has had its time"
+    assert change.message == "reservation 1 (game) has had its time"
 
 
 def test_it_ends_by_release_and_a_second_release_is_harmless() -> None:

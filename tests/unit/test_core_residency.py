@@ -266,7 +266,7 @@ def test_every_load_and_every_eviction_leaves_a_record_with_numbers_and_what_was
     assert (eviction.numbers["lacking_on_card_bytes"], eviction.numbers["held_on_card_bytes"]) == (4, 4)
     assert eviction.numbers["idle_s"] > 0
     assert [one.what for one in eviction.rejected] == ["evict b"]
-    assert "least recently used" in eviction.cause
+    assert "least recently used" in eviction.message
 
 
 def test_a_refusal_a_degradation_and_a_load_that_took_too_much_leave_a_record() -> None:
@@ -277,7 +277,7 @@ def test_a_refusal_a_degradation_and_a_load_that_took_too_much_leave_a_record() 
     world.ways["middle"] = (replace(plan({"card": 3, "host": 1}), degraded=("the KV cache is q8_0",)),)
     world.request("middle")
     (degradation,) = decided(world.wait(0.0), DecisionKind.DEGRADE)
-    assert degradation.decision.cause == "the KV cache is q8_0"
+    assert degradation.decision.message == "the KV cache is q8_0"
     world.measured["large"] = {"card": 9}
     world.caller(min(world.granted), "end")
     world.request("large")

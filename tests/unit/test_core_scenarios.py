@@ -78,7 +78,7 @@ def test_the_least_recently_used_goes_not_the_oldest() -> None:
     world.request("large")
     world.run_errand()
     assert [a.model for a in world.actions if isinstance(a, Evicted)] == ["middle", "small"]
-    assert {a.for_model for a in world.actions if isinstance(a, Evicted)} == {"large"}
+    assert {a.beneficiary.model for a in world.actions if isinstance(a, Evicted)} == {"large"}
 
 
 def test_no_more_is_evicted_than_is_needed() -> None:

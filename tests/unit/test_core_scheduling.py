@@ -47,7 +47,7 @@ def test_an_answer_that_does_not_end_is_cut_off_so_that_the_bound_holds() -> Non
     brought = world.wait(0.01)
     assert refused(brought) == [Reason.MODEL_UNLOADED], "with the time left that a process may take to end"
     assert waits in world.granted
-    (cut,) = [one.decision.cause for one in decided(brought, DecisionKind.REFUSE)]
+    (cut,) = [one.decision.message for one in decided(brought, DecisionKind.REFUSE)]
     assert "evicted for large" in cut
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from vramd_proto.v1 import supervisor_pb2
+from vramd_proto.v1 import model_pb2, supervisor_pb2
+from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import Journal, Record
 from vramd_supervisor.services.decision_messages import decision
@@ -32,7 +33,7 @@ class SlowJournal(Journal):
     def append(self, decided: Sequence[tuple[float, Decision]]) -> None:
         self.writing.set()
         assert self.go.wait(BOUND_S)
-        self.batches.append([made.cause for _, made in decided])
+        self.batches.append([made.message for _, made in decided])
         super().append(decided)
 
 
@@ -48,7 +49,7 @@ def test_noting_does_not_wait_and_what_piles_up_is_written_together(tmp_path: Pa
         listed = asyncio.ensure_future(notes.newest("one", 10))
         journal.go.set()
         found = await asyncio.wait_for(listed, BOUND_S)
-        assert [record.decision.cause for record in found] == ["fourth", "third", "second", "first"]
+        assert [record.decision.message for record in found] == ["fourth", "third", "second", "first"]
         assert journal.batches == [["first"], ["second", "third", "fourth"]]
 
     asyncio.run(main())
@@ -105,7 +106,7 @@ def test_a_fault_is_told_and_later_decisions_are_written(tmp_path: Path, caplog:
         notes.note(Decision(DecisionKind.LOAD, "one", "because", numbers={"needed_bytes": object()}))  # type: ignore[dict-item]  # the fault
         await notes.close()
         notes.note(refused("later"))
-        assert [record.decision.cause for record in await notes.newest("", 10)] == ["later"]
+        assert [record.decision.message for record in await notes.newest("", 10)] == ["later"]
 
     asyncio.run(main())
     assert "could not be written down" in caplog.text
@@ -113,11 +114,20 @@ def test_a_fault_is_told_and_later_decisions_are_written(tmp_path: Path, caplog:
 
 def test_every_field_of_a_decision_reaches_the_wire() -> None:
     made = Decision(
-        DecisionKind.GIVE_BACK, "one", "because", 3, "two", {"needed_bytes": 1.0}, (Rejected("evict three", "pinned"),)
+        DecisionKind.GIVE_BACK,
+        "one",
+        "because",
+        3,
+        "two",
+        {"needed_bytes": 1.0},
+        (Rejected("evict three", "pinned"),),
+        Cause.TOOK_TOO_MUCH,
     )
     message = decision(Record(7, 1.5, made))
     assert {field.name for field, _ in message.ListFields()} == set(supervisor_pb2.Decision.DESCRIPTOR.fields_by_name)
-    assert (message.id, message.time_s, message.kind, message.model) == (7, 1.5, "give_back", "one")
-    assert (message.incarnation, message.for_whom, message.cause) == (3, "two", "because")
+    assert (message.id, message.time_s, message.model) == (7, 1.5, "one")
+    assert message.kind == supervisor_pb2.DECISION_KIND_GIVE_BACK
+    assert message.cause == model_pb2.CAUSE_TOOK_TOO_MUCH
+    assert (message.incarnation, message.for_whom, message.message) == (3, "two", "because")
     assert dict(message.numbers) == {"needed_bytes": 1.0}
     assert [(one.what, one.why) for one in message.rejected] == [("evict three", "pinned")]

@@ -23,12 +23,12 @@ EVICTED = Decision(
 )
 
 
-def refused(model: str = "two", cause: str = "too many wait") -> Decision:
-    return Decision(DecisionKind.REFUSE, model, cause)
+def refused(model: str = "two", message: str = "too many wait") -> Decision:
+    return Decision(DecisionKind.REFUSE, model, message)
 
 
 def causes(journal: Journal, model: str = "", limit: int = 1000) -> list[str]:
-    return [record.decision.cause for record in journal.newest(model, limit)]
+    return [record.decision.message for record in journal.newest(model, limit)]
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -66,8 +66,8 @@ def test_every_kind_is_kept(path: Path) -> None:
 
 def test_the_oldest_rows_are_forgotten_and_their_numbers_not_used_again(path: Path) -> None:
     for number in range(7):
-        Journal(path, rows_kept=3).append([(number, refused(cause=str(number)))])
-    assert [(record.number, record.decision.cause) for record in Journal(path).newest("", 10)] == [
+        Journal(path, rows_kept=3).append([(number, refused(message=str(number)))])
+    assert [(record.number, record.decision.message) for record in Journal(path).newest("", 10)] == [
         (7, "6"),
         (6, "5"),
         (5, "4"),
@@ -76,7 +76,7 @@ def test_the_oldest_rows_are_forgotten_and_their_numbers_not_used_again(path: Pa
 
 def test_a_batch_larger_than_the_journal_leaves_its_end(path: Path) -> None:
     journal = Journal(path, rows_kept=3)
-    journal.append([(0.0, refused(cause=str(number))) for number in range(10)])
+    journal.append([(0.0, refused(message=str(number))) for number in range(10)])
     assert causes(journal) == ["9", "8", "7"]
 
 
@@ -85,7 +85,7 @@ def test_the_file_stays_within_its_size(path: Path) -> None:
     journal = Journal(path, bytes_kept=most_bytes)
     sizes = []
     for number in range(200):
-        journal.append([(number, refused(cause=f"{number} " + "x" * 8000))])
+        journal.append([(number, refused(message=f"{number} " + "x" * 8000))])
         sizes.append(path.stat().st_size)
     assert max(sizes) <= most_bytes + (16 << 10)
     numbers = [record.number for record in journal.newest("", 1000)]
@@ -95,18 +95,18 @@ def test_the_file_stays_within_its_size(path: Path) -> None:
 
 def test_one_decision_that_is_larger_than_the_journal_is_kept(path: Path) -> None:
     journal = Journal(path, bytes_kept=64 << 10)
-    journal.append([(1.0, refused(cause="small"))])
+    journal.append([(1.0, refused(message="small"))])
     others = tuple(Rejected(f"evict {number}", "x" * 1000) for number in range(200))
     journal.append([(2.0, Decision(DecisionKind.LOAD, "two", "large", rejected=others))])
     assert causes(journal) == ["large"]
-    journal.append([(3.0, refused(cause="small again"))])
+    journal.append([(3.0, refused(message="small again"))])
     assert causes(journal) == ["small again"]
 
 
 @pytest.mark.parametrize("hostile", ["x" * 1_000_000, "a\nforged: line", "\x1b[31mred", "b\u202ec", "d\x9be"])
 def test_no_text_from_outside_forges_a_decision_or_pushes_the_others_out(path: Path, hostile: str) -> None:
     journal = Journal(path)
-    journal.append([(1.0, refused(cause="before"))])
+    journal.append([(1.0, refused(message="before"))])
     told = Decision(
         DecisionKind.LOAD, "two", f"{hostile} is asked", for_whom=hostile, rejected=(Rejected(hostile, hostile),)
     )
@@ -114,7 +114,7 @@ def test_no_text_from_outside_forges_a_decision_or_pushes_the_others_out(path: P
         journal.append([(number, told)])
     assert causes(journal)[-1] == "before"
     written = journal.newest("", 1)[0].decision
-    for text in (written.cause, written.for_whom, written.rejected[0].what, written.rejected[0].why):
+    for text in (written.message, written.for_whom, written.rejected[0].what, written.rejected[0].why):
         assert text.isprintable()
         assert len(text) <= MOST_TEXT_BYTES
 
@@ -122,19 +122,19 @@ def test_no_text_from_outside_forges_a_decision_or_pushes_the_others_out(path: P
 def test_a_name_that_is_no_utf_8_is_written_and_does_not_hide_the_rest(path: Path) -> None:
     journal = Journal(path)
     strange = Decision(DecisionKind.LOAD, "a\udcff", "a\udcff is asked for", rejected=(Rejected("b\udcff", "c\udcff"),))
-    journal.append([(1.0, strange), (2.0, refused(cause="plain"))])
+    journal.append([(1.0, strange), (2.0, refused(message="plain"))])
     plain, written = journal.newest("", 10)
-    assert plain.decision.cause == "plain"
+    assert plain.decision.message == "plain"
     assert (written.decision.model, written.decision.rejected) == ("a\\udcff", (Rejected("b\\udcff", "c\\udcff"),))
 
 
 def test_decisions_are_added_all_or_none(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal = Journal(path)
-    journal.append([(1.0, refused(cause="before"))])
+    journal.append([(1.0, refused(message="before"))])
     with closing(sqlite3.connect(path)) as raw:
         fault = "BEGIN SELECT raise(ABORT, 'not this one'); END"
-        raw.execute(f"CREATE TRIGGER fault BEFORE INSERT ON decisions WHEN new.cause = 'bad' {fault}")
-    journal.append([(2.0, refused(cause="good")), (3.0, refused(cause="bad"))])
+        raw.execute(f"CREATE TRIGGER fault BEFORE INSERT ON decisions WHEN new.message = 'bad' {fault}")
+    journal.append([(2.0, refused(message="good")), (3.0, refused(message="bad"))])
     assert "not this one" in warnings(caplog)[0]
     assert causes(journal) == ["before"]
 

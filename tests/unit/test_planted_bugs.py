@@ -78,8 +78,8 @@ BUGS = {
     ),
     "a room that has come free wakes nobody": Bug(
         "world.py",
-        "        self.emit(LedgerChanged(rows, cause))\n        self.room_changed = True\n",
-        "        self.emit(LedgerChanged(rows, cause))\n",
+        "        self.emit(LedgerChanged(rows, message))\n        self.room_changed = True\n",
+        "        self.emit(LedgerChanged(rows, message))\n",
         "waits for what is there",
     ),
     "a victim admits while it drains": Bug(
@@ -138,7 +138,7 @@ BUGS = {
     "a rescan ends what the catalogue does not list": Bug(
         "scheduler.py",
         "    if is_kept(entry) or until_s == math.inf:\n        return\n",
-        "    if not entry.listed:\n        drain(world, entry, 'gone')\n        return\n"
+        "    if not entry.listed:\n        drain(world, entry, causes.UNLOAD)\n        return\n"
         "    if is_kept(entry) or until_s == math.inf:\n        return\n",
         "which may stay",
     ),
@@ -153,8 +153,8 @@ BUGS = {
     ),
     "an eviction leaves no record": Bug(
         "admission.py",
-        "        world.decide(Record(DecisionKind.EVICT,",
-        "        _ = (Record(DecisionKind.EVICT,",
+        "        world.decide(Record.because(reason, DecisionKind.EVICT,",
+        "        _ = (Record.because(reason, DecisionKind.EVICT,",
         "without its record",
     ),
 }

@@ -200,7 +200,7 @@ def test_the_wire_carries_every_level_and_number() -> None:
         free_bytes=1,
         external_bytes=2,
         headroom_bytes=3,
-        cause="why",
+        message="why",
     )
     names = {level: supervisor_pb2.Pressure.Name(messages.LEVELS[level]) for level in Level}
     assert names == {level: f"PRESSURE_{level.name}" for level in Level}
@@ -234,7 +234,7 @@ PRESSED = supervisor_pb2.WatchEventsResponse(
         free_bytes=150 * MIB,
         external_bytes=5 << 30,
         headroom_bytes=400 * MIB,
-        cause="why",
+        message="why",
     ),
 )
 

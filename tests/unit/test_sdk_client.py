@@ -266,11 +266,13 @@ def test_status_devices_and_shutdown(fake: FakeSupervisor, client: vramd.Client)
 
 def test_events_are_watched_until_the_block_is_left(fake: FakeSupervisor, client: vramd.Client) -> None:
     wait = Wait()
-    evicted = supervisor_pb2.Evicted(model="a", for_model="b", reason="least recently used")
+    evicted = supervisor_pb2.Evicted(
+        model="a", cause=model_pb2.CAUSE_EVICTED_FOR_MODEL, message="least recently used", for_model="b"
+    )
     event = supervisor_pb2.WatchEventsResponse(sequence=4, kind=supervisor_pb2.EVENT_KIND_EVICTION, evicted=evicted)
     fake.script("WatchEvents", event, wait)
     with client.watch(["EVICTION"], after_sequence=3) as events:
-        assert next(events).detail == vramd.Evicted("a", 0, "b", "least recently used")
+        assert next(events).detail == vramd.Evicted("a", 0, "evicted_for_model", "least recently used", "b", None)
         assert wait.reached.wait(BOUND_S)
     assert wait.left.wait(BOUND_S)
     wanted = supervisor_pb2.WatchEventsRequest(kinds=[supervisor_pb2.EVENT_KIND_EVICTION], after_sequence=3)

@@ -100,9 +100,11 @@ def test_every_public_name_has_an_example(name: str) -> None:
 
 
 def events() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
-    evicted = supervisor_pb2.Evicted(model="reader", incarnation=2, for_model="talker", reason="least recently used")
+    evicted = supervisor_pb2.Evicted(
+        model="reader", incarnation=2, cause=model_pb2.CAUSE_EVICTED_FOR_MODEL, for_model="talker"
+    )
     row = supervisor_pb2.LedgerRow(id="gpu0", reserved_bytes=3 << 30, budget_bytes=7 << 30)
-    ledger = supervisor_pb2.LedgerChanged(devices=[row], cause="talker is loaded")
+    ledger = supervisor_pb2.LedgerChanged(devices=[row], message="talker is loaded")
     pressed = supervisor_pb2.PressureChanged(
         device="gpu0", before=supervisor_pb2.PRESSURE_WARN, after=supervisor_pb2.PRESSURE_CLOSED
     )

@@ -20,7 +20,7 @@ def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
 
 
 def evicted(model: str) -> supervisor_pb2.WatchEventsResponse:
-    gone = supervisor_pb2.Evicted(model=model, for_model="talker", reason="least recently used")
+    gone = supervisor_pb2.Evicted(model=model, for_model="talker", message="least recently used")
     return supervisor_pb2.WatchEventsResponse(kind=supervisor_pb2.EVENT_KIND_EVICTION, evicted=gone)
 
 
@@ -31,7 +31,7 @@ def changed(model: str) -> supervisor_pb2.WatchEventsResponse:
 
 RELEASED = supervisor_pb2.WatchEventsResponse(kind=supervisor_pb2.EVENT_KIND_RELEASE, released=receipt())
 LEDGER = supervisor_pb2.WatchEventsResponse(
-    kind=supervisor_pb2.EVENT_KIND_LEDGER, ledger_changed=supervisor_pb2.LedgerChanged(cause="it was loaded")
+    kind=supervisor_pb2.EVENT_KIND_LEDGER, ledger_changed=supervisor_pb2.LedgerChanged(message="it was loaded")
 )
 
 
@@ -65,7 +65,7 @@ def test_one_feed_serves_all_topics(fake: FakeSupervisor) -> None:
     with vramd.Client(fake.folder.path) as client:
         client.on("eviction", lambda gone: told(f"{gone.model} for {gone.for_model}"))
         client.on("release", lambda given: told(given.exit))
-        client.on("memory", lambda change: told(change.cause))
+        client.on("memory", lambda change: told(change.message))
         client.on("queue", lambda change: told(f"{change.queued} of {change.queued_in_all}"))
         client.on("thrash", lambda found: told(" and ".join(found.models)))
         client.on("model", lambda change: told(change.model))

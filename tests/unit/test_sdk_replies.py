@@ -107,12 +107,15 @@ def test_events_carry_what_happened() -> None:
         incarnation=3,
         before=model_pb2.MODEL_STATE_LOADING,
         after=model_pb2.MODEL_STATE_READY,
-        cause="loaded",
+        cause=model_pb2.CAUSE_LOADING,
+        message="loaded",
     )
     ledger = supervisor_pb2.LedgerChanged(
-        devices=[supervisor_pb2.LedgerRow(id="host", reserved_bytes=1, budget_bytes=2)], cause="reserved"
+        devices=[supervisor_pb2.LedgerRow(id="host", reserved_bytes=1, budget_bytes=2)], message="reserved"
     )
-    evicted = supervisor_pb2.Evicted(model="a", incarnation=1, for_model="b", reason="least recently used")
+    evicted = supervisor_pb2.Evicted(
+        model="a", incarnation=1, cause=model_pb2.CAUSE_EVICTED_FOR_RESERVATION, message="old", for_reservation=8
+    )
     events = [
         replies.event(supervisor_pb2.WatchEventsResponse(sequence=1, time_s=2.5, kind=1, model_changed=changed)),  # type: ignore[arg-type]  # the number of MODEL
         replies.event(supervisor_pb2.WatchEventsResponse(ledger_changed=ledger)),
@@ -121,8 +124,9 @@ def test_events_carry_what_happened() -> None:
         replies.event(supervisor_pb2.WatchEventsResponse(sequence=9)),
     ]
     assert (events[0].sequence, events[0].time_s, events[0].kind) == (1, 2.5, "MODEL")
-    assert events[0].detail == ModelChanged("talker", 3, "LOADING", "READY", "loaded")
+    assert events[0].detail == ModelChanged("talker", 3, "LOADING", "READY", "loading", "loaded")
     assert [type(event.detail) for event in events[1:4]] == [LedgerChanged, Evicted, Receipt]
+    assert events[2].detail == Evicted("a", 1, "evicted_for_reservation", "old", None, 8)
     assert (events[4].kind, events[4].detail) == ("UNSPECIFIED", None)
 
 

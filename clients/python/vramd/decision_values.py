@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-DecisionKind = Literal["load", "evict", "refuse", "degrade", "give_back", "thrash"]
+from vramd.values import Cause
+
+DecisionKind = Literal["load", "evict", "refuse", "degrade", "give_back", "thrash", "unload"]
 """What was decided. A newer supervisor may know more kinds."""
 
 
@@ -26,7 +28,9 @@ class Decision:
 
     >>> decision = client.decisions("reader")[0]
     >>> decision.kind, decision.for_whom, decision.cause
-    ('evict', 'talker', 'talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle')
+    ('evict', 'talker', 'evicted_for_model')
+    >>> decision.message
+    'talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle'
     """
 
     id: int
@@ -38,8 +42,10 @@ class Decision:
     incarnation: int
     """Which life of the model it was about; 0 for none."""
     for_whom: str
-    """For whose sake: a model, "other programs", or empty."""
-    cause: str
+    """For whose sake, in words: the id of a model, a reservation, "other programs", or empty."""
+    cause: Cause | str
+    """Of what happened to a model's process; "unspecified" for refusals and for what is only told."""
+    message: str
     """In words, with the numbers."""
     numbers: Mapping[str, float]
     """By name: bytes end in _bytes, seconds in _s."""

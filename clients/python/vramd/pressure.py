@@ -26,4 +26,5 @@ class PressureChanged:
     """Taken by programs that are not vramd's."""
     headroom_bytes: int
     """Left to them."""
-    cause: str
+    message: str
+    """Why, with the numbers."""

@@ -260,23 +260,26 @@ def _detail(message: supervisor_pb2.WatchEventsResponse) -> values.Detail | None
         case "model_changed":
             change = message.model_changed
             before, after = (STATES.get(state, "UNSPECIFIED") for state in (change.before, change.after))
-            return values.ModelChanged(change.model, change.incarnation, before, after, change.cause)
+            cause = word(model_pb2.Cause, change.cause).lower()
+            return values.ModelChanged(change.model, change.incarnation, before, after, cause, change.message)
         case "ledger_changed":
             rows = message.ledger_changed.devices
             return values.LedgerChanged(
                 tuple(values.LedgerRow(row.id, row.reserved_bytes, row.budget_bytes) for row in rows),
-                message.ledger_changed.cause,
+                message.ledger_changed.message,
             )
         case "evicted":
             gone = message.evicted
-            return values.Evicted(gone.model, gone.incarnation, gone.for_model, gone.reason)
+            cause = word(model_pb2.Cause, gone.cause).lower()
+            whom = (gone.for_model or None, gone.for_reservation or None)
+            return values.Evicted(gone.model, gone.incarnation, cause, gone.message, *whom)
         case "released":
             return receipt(message.released)
         case "pressure_changed":
             pressed = message.pressure_changed
             earlier, later = (PRESSURES.get(level, "UNSPECIFIED") for level in (pressed.before, pressed.after))
             sizes = (pressed.free_bytes, pressed.external_bytes, pressed.headroom_bytes)
-            return PressureChanged(pressed.device, earlier, later, *sizes, pressed.cause)
+            return PressureChanged(pressed.device, earlier, later, *sizes, pressed.message)
         case "queue_changed":
             line = message.queue_changed
             return QueueChanged(line.model, line.queued, line.queued_in_all)

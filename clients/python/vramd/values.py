@@ -15,6 +15,29 @@ ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING",
 
 DeviceKind = Literal["unspecified", "host", "nvidia", "virtual", "backend"]
 
+Cause = Literal[
+    "unspecified",
+    "asked_for",
+    "preload",
+    "loading",
+    "no_room",
+    "refused",
+    "took_too_much",
+    "hung",
+    "crashed",
+    "idle",
+    "unload",
+    "restart",
+    "reload",
+    "evicted_for_model",
+    "evicted_for_group",
+    "evicted_for_limit",
+    "evicted_for_reservation",
+    "evicted_for_others",
+    "shutdown",
+]
+"""Why a model changed its state, or why its process ended. A newer supervisor may know more."""
+
 Priority = Literal["unspecified", "interactive", "normal", "batch"]
 
 EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE", "THRASH", "QUEUE"]
@@ -270,7 +293,9 @@ class ModelChanged:
     incarnation: int
     before: ModelState
     after: ModelState
-    cause: str
+    cause: Cause | str
+    message: str
+    """The cause in words."""
 
 
 @dataclass(frozen=True)
@@ -292,27 +317,34 @@ class LedgerChanged:
     """What is promised after a change.
 
     >>> with client.watch(["LEDGER"]) as events:
-    ...     next(events).detail.cause
+    ...     next(events).detail.message
     'talker is loaded'
     """
 
     devices: tuple[LedgerRow, ...]
-    cause: str
+    message: str
+    """What changed it, in words."""
 
 
 @dataclass(frozen=True)
 class Evicted:
-    """A model must go so that another can come.
+    """A model has to go: for another model, for a reservation, or for other programs.
 
     >>> with client.watch(["EVICTION"]) as events:
-    ...     next(events).detail.for_model
-    'talker'
+    ...     gone = next(events).detail
+    >>> gone.model, gone.cause, gone.for_model
+    ('reader', 'evicted_for_model', 'talker')
     """
 
     model: str
     incarnation: int
-    for_model: str
-    reason: str
+    cause: Cause | str
+    message: str
+    """The cause in words, with the numbers, and why it was this one."""
+    for_model: str | None
+    """The model that is to come."""
+    for_reservation: int | None
+    """Id of the reservation that it goes for."""
 
 
 Detail = ModelChanged | LedgerChanged | Evicted | Receipt | PressureChanged | Thrashing | QueueChanged

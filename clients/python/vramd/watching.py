@@ -41,8 +41,8 @@ class Watching(ABC):
         Goes on for ever; only a `timeout_s` of its own limits it.
 
         >>> with client.watch(["EVICTION"]) as events:
-        ...     next(events).detail.reason
-        'least recently used'
+        ...     next(events).detail.cause
+        'evicted_for_model'
         """
         events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
         return Feed(events, events.cancel, events.begun)
@@ -107,8 +107,8 @@ class AsyncWatching(ABC):
         """What happens from now on.
 
         >>> async with client.watch(["EVICTION"]) as events:
-        ...     (await anext(events)).detail.reason
-        'least recently used'
+        ...     (await anext(events)).detail.cause
+        'evicted_for_model'
         """
         events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
         return AsyncFeed(events, events.cancel, events.begun)
@@ -145,7 +145,7 @@ class AsyncWatching(ABC):
     async def on(self, topic: Topic, callback: Callable[..., Awaitable[None] | None]) -> Subscription:
         """Calls back for what happens from now on, in a task of its own; coroutine functions are awaited in turn.
 
-        >>> subscription = await client.on("eviction", lambda gone: print(gone.model, gone.reason))
+        >>> subscription = await client.on("eviction", lambda gone: print(gone.model, gone.message))
         >>> subscription.close()
         """
         return await self._listener.add(topic, callback)

@@ -62,6 +62,92 @@ MODEL_STATE_STOPPING: ModelState.ValueType  # 7
 """Its process is being ended, or its memory is on the way back."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
+class _Cause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAUSE_UNSPECIFIED: _Cause.ValueType  # 0
+    CAUSE_ASKED_FOR: _Cause.ValueType  # 1
+    """Somebody wants it."""
+    CAUSE_PRELOAD: _Cause.ValueType  # 2
+    """The configuration wants it from the start."""
+    CAUSE_LOADING: _Cause.ValueType  # 3
+    """Its load goes on."""
+    CAUSE_NO_ROOM: _Cause.ValueType  # 4
+    """A load that nobody waits for found no room beside the others."""
+    CAUSE_REFUSED: _Cause.ValueType  # 5
+    """There is no way to load it, or it did not load."""
+    CAUSE_TOOK_TOO_MUCH: _Cause.ValueType  # 6
+    """It took more than it was promised."""
+    CAUSE_HUNG: _Cause.ValueType  # 7
+    """It did not come to an end."""
+    CAUSE_CRASHED: _Cause.ValueType  # 8
+    """Its process ended by itself."""
+    CAUSE_IDLE: _Cause.ValueType  # 9
+    """Nobody used it for its keep-alive."""
+    CAUSE_UNLOAD: _Cause.ValueType  # 10
+    """Somebody had it unloaded."""
+    CAUSE_RESTART: _Cause.ValueType  # 11
+    """Somebody had it restarted."""
+    CAUSE_RELOAD: _Cause.ValueType  # 12
+    """Somebody had it loaded with other settings."""
+    CAUSE_EVICTED_FOR_MODEL: _Cause.ValueType  # 13
+    """Another model needs its memory."""
+    CAUSE_EVICTED_FOR_GROUP: _Cause.ValueType  # 14
+    """Another model of its group is to come."""
+    CAUSE_EVICTED_FOR_LIMIT: _Cause.ValueType  # 15
+    """Another model is to come, and there are as many as may be (at_most_resident)."""
+    CAUSE_EVICTED_FOR_RESERVATION: _Cause.ValueType  # 16
+    """A reservation needs its memory."""
+    CAUSE_EVICTED_FOR_OTHERS: _Cause.ValueType  # 17
+    """Other programs need the headroom."""
+    CAUSE_SHUTDOWN: _Cause.ValueType  # 18
+    """The supervisor ends."""
+
+class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
+    """Why a model changed its state, or why its process ended."""
+
+CAUSE_UNSPECIFIED: Cause.ValueType  # 0
+CAUSE_ASKED_FOR: Cause.ValueType  # 1
+"""Somebody wants it."""
+CAUSE_PRELOAD: Cause.ValueType  # 2
+"""The configuration wants it from the start."""
+CAUSE_LOADING: Cause.ValueType  # 3
+"""Its load goes on."""
+CAUSE_NO_ROOM: Cause.ValueType  # 4
+"""A load that nobody waits for found no room beside the others."""
+CAUSE_REFUSED: Cause.ValueType  # 5
+"""There is no way to load it, or it did not load."""
+CAUSE_TOOK_TOO_MUCH: Cause.ValueType  # 6
+"""It took more than it was promised."""
+CAUSE_HUNG: Cause.ValueType  # 7
+"""It did not come to an end."""
+CAUSE_CRASHED: Cause.ValueType  # 8
+"""Its process ended by itself."""
+CAUSE_IDLE: Cause.ValueType  # 9
+"""Nobody used it for its keep-alive."""
+CAUSE_UNLOAD: Cause.ValueType  # 10
+"""Somebody had it unloaded."""
+CAUSE_RESTART: Cause.ValueType  # 11
+"""Somebody had it restarted."""
+CAUSE_RELOAD: Cause.ValueType  # 12
+"""Somebody had it loaded with other settings."""
+CAUSE_EVICTED_FOR_MODEL: Cause.ValueType  # 13
+"""Another model needs its memory."""
+CAUSE_EVICTED_FOR_GROUP: Cause.ValueType  # 14
+"""Another model of its group is to come."""
+CAUSE_EVICTED_FOR_LIMIT: Cause.ValueType  # 15
+"""Another model is to come, and there are as many as may be (at_most_resident)."""
+CAUSE_EVICTED_FOR_RESERVATION: Cause.ValueType  # 16
+"""A reservation needs its memory."""
+CAUSE_EVICTED_FOR_OTHERS: Cause.ValueType  # 17
+"""Other programs need the headroom."""
+CAUSE_SHUTDOWN: Cause.ValueType  # 18
+"""The supervisor ends."""
+Global___Cause: _TypeAlias = Cause  # noqa: Y015
+
 @_typing.final
 class DeviceUse(_message.Message):
     """Bytes of one loaded model on one device."""

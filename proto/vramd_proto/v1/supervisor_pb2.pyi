@@ -127,6 +127,48 @@ EVENT_KIND_QUEUE: EventKind.ValueType  # 7
 """The queue of a model became longer or shorter."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
+class _DecisionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_KIND_UNSPECIFIED: _DecisionKind.ValueType  # 0
+    DECISION_KIND_LOAD: _DecisionKind.ValueType  # 1
+    """A load has its room and begins."""
+    DECISION_KIND_EVICT: _DecisionKind.ValueType  # 2
+    """A model has to go for something else."""
+    DECISION_KIND_REFUSE: _DecisionKind.ValueType  # 3
+    """A call was refused."""
+    DECISION_KIND_DEGRADE: _DecisionKind.ValueType  # 4
+    """A load takes smaller settings than the usual ones."""
+    DECISION_KIND_GIVE_BACK: _DecisionKind.ValueType  # 5
+    """A load took more than it was promised."""
+    DECISION_KIND_THRASH: _DecisionKind.ValueType  # 6
+    """Models drive each other out again and again."""
+    DECISION_KIND_UNLOAD: _DecisionKind.ValueType  # 7
+    """A model's process has ended, and no other record says why."""
+
+class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
+    """What was decided."""
+
+DECISION_KIND_UNSPECIFIED: DecisionKind.ValueType  # 0
+DECISION_KIND_LOAD: DecisionKind.ValueType  # 1
+"""A load has its room and begins."""
+DECISION_KIND_EVICT: DecisionKind.ValueType  # 2
+"""A model has to go for something else."""
+DECISION_KIND_REFUSE: DecisionKind.ValueType  # 3
+"""A call was refused."""
+DECISION_KIND_DEGRADE: DecisionKind.ValueType  # 4
+"""A load takes smaller settings than the usual ones."""
+DECISION_KIND_GIVE_BACK: DecisionKind.ValueType  # 5
+"""A load took more than it was promised."""
+DECISION_KIND_THRASH: DecisionKind.ValueType  # 6
+"""Models drive each other out again and again."""
+DECISION_KIND_UNLOAD: DecisionKind.ValueType  # 7
+"""A model's process has ended, and no other record says why."""
+Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
+
 @_typing.final
 class Device(_message.Message):
     """One device of the ledger."""
@@ -339,12 +381,14 @@ class ModelChanged(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     incarnation: _builtins.int
     before: _model_pb2.ModelState.ValueType
     after: _model_pb2.ModelState.ValueType
-    cause: _builtins.str
-    """Why, in words."""
+    cause: _model_pb2.Cause.ValueType
+    message: _builtins.str
+    """The cause in words."""
     def __init__(
         self,
         *,
@@ -352,11 +396,12 @@ class ModelChanged(_message.Message):
         incarnation: _builtins.int = ...,
         before: _model_pb2.ModelState.ValueType = ...,
         after: _model_pb2.ModelState.ValueType = ...,
-        cause: _builtins.str = ...,
+        cause: _model_pb2.Cause.ValueType = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "cause", b"cause", "incarnation", b"incarnation", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "cause", b"cause", "incarnation", b"incarnation", "message", b"message", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,8 +442,8 @@ class LedgerChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEVICES_FIELD_NUMBER: _builtins.int
-    CAUSE_FIELD_NUMBER: _builtins.int
-    cause: _builtins.str
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
     """What changed it, in words."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerRow]: ...
@@ -406,11 +451,11 @@ class LedgerChanged(_message.Message):
         self,
         *,
         devices: _abc.Iterable[Global___LedgerRow] | None = ...,
-        cause: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "devices", b"devices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -418,32 +463,40 @@ Global___LedgerChanged: _TypeAlias = LedgerChanged  # noqa: Y015
 
 @_typing.final
 class Evicted(_message.Message):
-    """A model must go so that another can come, or for a reservation."""
+    """A model has to go: for another model, for a reservation, or for other programs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     FOR_MODEL_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
+    FOR_RESERVATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The victim."""
     incarnation: _builtins.int
+    cause: _model_pb2.Cause.ValueType
+    """One of CAUSE_EVICTED_FOR_…."""
+    message: _builtins.str
+    """The cause in words, with the numbers, and why it was this one."""
     for_model: _builtins.str
-    """For whom: a model, or a reservation in words."""
-    reason: _builtins.str
-    """With the numbers."""
+    """The model that is to come; empty if it goes for something else."""
+    for_reservation: _builtins.int
+    """Id of the reservation; 0 if it goes for something else."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        cause: _model_pb2.Cause.ValueType = ...,
+        message: _builtins.str = ...,
         for_model: _builtins.str = ...,
-        reason: _builtins.str = ...,
+        for_reservation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_model", b"for_model", "incarnation", b"incarnation", "model", b"model", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_model", b"for_model", "for_reservation", b"for_reservation", "incarnation", b"incarnation", "message", b"message", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,7 +514,7 @@ class PressureChanged(_message.Message):
     FREE_BYTES_FIELD_NUMBER: _builtins.int
     EXTERNAL_BYTES_FIELD_NUMBER: _builtins.int
     HEADROOM_BYTES_FIELD_NUMBER: _builtins.int
-    CAUSE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Id of the device."""
     before: Global___Pressure.ValueType
@@ -472,7 +525,7 @@ class PressureChanged(_message.Message):
     """Bytes that other programs take."""
     headroom_bytes: _builtins.int
     """Bytes that vramd leaves to them."""
-    cause: _builtins.str
+    message: _builtins.str
     """Why, in words, with the numbers."""
     def __init__(
         self,
@@ -483,11 +536,11 @@ class PressureChanged(_message.Message):
         free_bytes: _builtins.int = ...,
         external_bytes: _builtins.int = ...,
         headroom_bytes: _builtins.int = ...,
-        cause: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "cause", b"cause", "device", b"device", "external_bytes", b"external_bytes", "free_bytes", b"free_bytes", "headroom_bytes", b"headroom_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "device", b"device", "external_bytes", b"external_bytes", "free_bytes", b"free_bytes", "headroom_bytes", b"headroom_bytes", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -671,19 +724,21 @@ class Decision(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     FOR_WHOM_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     NUMBERS_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Counts up, over restarts of the supervisor too."""
     time_s: _builtins.float
     """Unix time, seconds."""
-    kind: _builtins.str
-    """"load", "evict", "refuse", "degrade", "give_back" or "thrash"."""
+    kind: Global___DecisionKind.ValueType
     model: _builtins.str
     incarnation: _builtins.int
     for_whom: _builtins.str
-    """For whose sake: a model, "other programs", or empty."""
-    cause: _builtins.str
+    """For whose sake, in words: the id of a model, a reservation, "other programs", or empty."""
+    cause: _model_pb2.Cause.ValueType
+    """Of what happened to a model's process; unspecified for refusals and for what is only told."""
+    message: _builtins.str
     """In words, with the numbers."""
     @_builtins.property
     def numbers(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -696,17 +751,18 @@ class Decision(_message.Message):
         *,
         id: _builtins.int = ...,
         time_s: _builtins.float = ...,
-        kind: _builtins.str = ...,
+        kind: Global___DecisionKind.ValueType = ...,
         model: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         for_whom: _builtins.str = ...,
-        cause: _builtins.str = ...,
+        cause: _model_pb2.Cause.ValueType = ...,
+        message: _builtins.str = ...,
         numbers: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         rejected: _abc.Iterable[Global___Rejected] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_whom", b"for_whom", "id", b"id", "incarnation", b"incarnation", "kind", b"kind", "model", b"model", "numbers", b"numbers", "rejected", b"rejected", "time_s", b"time_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_whom", b"for_whom", "id", b"id", "incarnation", b"incarnation", "kind", b"kind", "message", b"message", "model", b"model", "numbers", b"numbers", "rejected", b"rejected", "time_s", b"time_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

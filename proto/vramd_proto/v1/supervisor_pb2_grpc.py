@@ -112,7 +112,7 @@ class SupervisorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDecisions(self, request, context):
-        """Why things were done or refused: loads, evictions, refusals, degradations; newest first.
+        """Why things were done or refused: loads, evictions, unloads, refusals, degradations; newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class SupervisorServiceStub:
     collecting has begun: who waits for it misses nothing afterwards.
     """
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ListDecisionsRequest, _supervisor_pb2.ListDecisionsResponse]
-    """Why things were done or refused: loads, evictions, refusals, degradations; newest first."""
+    """Why things were done or refused: loads, evictions, unloads, refusals, degradations; newest first."""
     HoldModel: _grpc.UnaryStreamMultiCallable[_supervisor_pb2.HoldModelRequest, _supervisor_pb2.HoldModelResponse]
     """Keeps a model warm as long as the stream lives: it is loaded if need be, and not evicted for others nor for being
     idle. Ends with the caller's connection, however that ends.
@@ -71,7 +71,7 @@ class SupervisorServiceAsyncStub(SupervisorServiceStub):
     collecting has begun: who waits for it misses nothing afterwards.
     """
     ListDecisions: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ListDecisionsRequest, _supervisor_pb2.ListDecisionsResponse]  # type: ignore[assignment]
-    """Why things were done or refused: loads, evictions, refusals, degradations; newest first."""
+    """Why things were done or refused: loads, evictions, unloads, refusals, degradations; newest first."""
     HoldModel: _aio.UnaryStreamMultiCallable[_supervisor_pb2.HoldModelRequest, _supervisor_pb2.HoldModelResponse]  # type: ignore[assignment]
     """Keeps a model warm as long as the stream lives: it is loaded if need be, and not evicted for others nor for being
     idle. Ends with the caller's connection, however that ends.
@@ -123,7 +123,7 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _supervisor_pb2.ListDecisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_pb2.ListDecisionsResponse, _abc.Awaitable[_supervisor_pb2.ListDecisionsResponse]]:
-        """Why things were done or refused: loads, evictions, refusals, degradations; newest first."""
+        """Why things were done or refused: loads, evictions, unloads, refusals, degradations; newest first."""
 
     @_abc_1.abstractmethod
     def HoldModel(

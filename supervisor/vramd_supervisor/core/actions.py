@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .catalog import LoadOptions, Model
+from .causes import Because, Beneficiary
 from .decisions import Decision
 from .errors import Refusal
 from .events import Timed
@@ -139,7 +140,7 @@ class ModelChanged:
     incarnation: int
     before: ModelState
     after: ModelState
-    cause: str
+    because: Because
 
 
 @dataclass(frozen=True)
@@ -147,17 +148,17 @@ class LedgerChanged:
     """Tell those who watch: this is promised now, of that, per device."""
 
     reserved_and_budget: Mapping[str, tuple[int, int]]
-    cause: str
+    message: str
 
 
 @dataclass(frozen=True)
 class Evicted:
-    """Tell those who watch: a model has to go for another."""
+    """Tell those who watch: a model has to go for something else."""
 
     model: str
     incarnation: int
-    for_model: str
-    reason: str
+    beneficiary: Beneficiary
+    because: Because
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class PressureChanged:
     free_bytes: int
     external_bytes: int
     headroom_bytes: int
-    cause: str
+    message: str
     """With the numbers."""
 
 

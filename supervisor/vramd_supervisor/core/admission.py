@@ -6,10 +6,11 @@ from itertools import islice
 
 from vramd_proto.v1.reasons import Reason
 
-from . import announcements
+from . import announcements, causes
 from .actions import Evicted, FindTogether, Reserve, SetTimer, Spawn
 from .callers import drain
 from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
+from .causes import Because, Beneficiary
 from .decisions import Decision as Record
 from .decisions import DecisionKind, Rejected
 from .errors import Refusal, in_words
@@ -54,13 +55,14 @@ def find_rooms(world: World) -> None:
         decision = find_now(world, wish)
         if isinstance(waits, Waiting) and waits.gentle and not isinstance(decision, Begin):
             world.stop_waiting(world.entries[waits.model])
-            world.move(world.entries[waits.model], ModelState.UNLOADED, "there is no room for it beside the others")
+            world.move(world.entries[waits.model], ModelState.UNLOADED, causes.NO_ROOM)
             continue
         changed = world.room_changed
         if isinstance(decision, Evict | Wait):
             taken |= set(decision.missing_bytes) or {device for way in wish.ways for device in way}
         if isinstance(decision, Evict):
-            evict(world, wish.name, _lacks(wish, decision), decision.incarnations, decision.missing_bytes)
+            whom = _beneficiary(waits)
+            evict(world, whom, _lack(whom, decision), decision.incarnations, decision.missing_bytes)
         elif isinstance(decision, Wait) and decision.drain:
             _wait_or_drain(world, waits, wish, decision)
         if isinstance(waits, Announcement):
@@ -123,9 +125,15 @@ def _may_go_again(world: World, waits: Waiting | Announcement) -> bool:
     return isinstance(waits, Waiting) and not is_kept(world.entries[waits.model])
 
 
-def _lacks(wish: Wish, decision: Evict) -> str:
+def _beneficiary(waits: Waiting | Announcement) -> Beneficiary:
+    if isinstance(waits, Announcement):
+        return Beneficiary(waits.name, reservation=waits.id)
+    return Beneficiary(waits.model, model=waits.model)
+
+
+def _lack(whom: Beneficiary, decision: Evict) -> Because:
     lacks = ", ".join(f"{in_words(size)} on {device}" for device, size in decision.missing_bytes.items())
-    return f"{wish.name} lacks {lacks}" if lacks else decision.why
+    return decision.because or whom.because(f"{whom.name} lacks {lacks}")
 
 
 def _wait_or_drain(world: World, waits: Waiting | Announcement, wish: Wish, decision: Wait) -> None:
@@ -146,8 +154,11 @@ def _wait_or_drain(world: World, waits: Waiting | Announcement, wish: Wish, deci
         world.emit(SetTimer(PatienceEnded(when_s, waits.turn)))
         return
     waited_s = world.now_s - waits.since_s
-    cause = f"{wish.name} has waited for {waited_s:.1f} s"
-    evict(world, wish.name, cause, decision.drain, decision.missing_bytes, drain_s)
+    whom = _beneficiary(waits)
+    because = whom.because(f"{wish.name} has waited for {waited_s:.1f} s")
+    if decision.because:
+        because = replace(because, cause=decision.because.cause)
+    evict(world, whom, because, decision.drain, decision.missing_bytes, drain_s)
 
 
 def _answer(world: World, announcement: Announcement, decision: Decision) -> None:
@@ -186,7 +197,7 @@ def give_up(world: World, entry: Entry, why: Refusal) -> None:
     world.stop_waiting(entry)
     world.record_refusal(entry.model.id, why)
     world.refuse_queue(entry, why)
-    world.move(entry, ModelState.UNLOADED, why.message)
+    world.move(entry, ModelState.UNLOADED, causes.refused(why.message))
 
 
 def relieve(world: World) -> None:
@@ -197,13 +208,15 @@ def relieve(world: World) -> None:
         picked = victims(idle, {device: short_bytes})
         if picked is None:
             picked = tuple(candidate.incarnation for crowd in idle for candidate in crowd.in_order(device))
-        evict(world, OTHERS, f"{device} lacks {in_words(short_bytes)} of its headroom", picked, {device: short_bytes})
+        whom = Beneficiary(OTHERS)
+        because = whom.because(f"{device} lacks {in_words(short_bytes)} of its headroom")
+        evict(world, whom, because, picked, {device: short_bytes})
 
 
 def evict(
     world: World,
-    name: str,
-    why: str,
+    whom: Beneficiary,
+    because: Because,
     incarnations: Iterable[int],
     missing_bytes: Mapping[str, int],
     drain_s: float | None = None,
@@ -215,27 +228,27 @@ def evict(
     chosen = tuple(incarnations)
     if not chosen:
         return
-    if waiting := world.waiting.get(name):
+    if waiting := world.waiting.get(whom.model):
         waiting.room_from_s = min(waiting.room_from_s, world.now_s)
     lacking = {f"lacking_on_{device}_bytes": float(size) for device, size in missing_bytes.items()}
-    spared = _spared(world, name, chosen, missing_bytes)
+    spared = _spared(world, whom.name, chosen, missing_bytes)
     for victim in chosen:
         owner = world.owners.get(victim)
         if owner is None:
             spare, world.spare = world.processes[victim], None
-            stop(world, spare, f"a spare stands in the way of {name}")
+            stop(world, spare)
             continue
         busy = bool(world.processes[victim].in_flight or owner.queue)
         chosen_for = "was there the longest among the busy" if busy else "was least recently used among the idle"
         chosen_for = "is sacrificial: it goes before all others" if owner.model.sacrificial else chosen_for
-        reason = f"{why}; {owner.model.id} {chosen_for}"
-        world.emit(Evicted(owner.model.id, victim, name, reason))
+        reason = replace(because, words=f"{because.words}; {owner.model.id} {chosen_for}")
+        world.emit(Evicted(owner.model.id, victim, whom, reason))
         held = {f"held_on_{device}_bytes": float(size) for device, size in world.ledger.rows[victim].items()}
         idle_s = {} if busy else {"idle_s": world.now_s - world.processes[victim].last_used_s}
         numbers = {**lacking, **held, **idle_s}
-        world.decide(Record(DecisionKind.EVICT, owner.model.id, reason, victim, name, numbers, spared))
-        world.loads.evicted(world.now_s, owner.model.id, name)
-        drain(world, owner, f"evicted for {name}", within_s=drain_s)
+        world.decide(Record.because(reason, DecisionKind.EVICT, owner.model.id, victim, whom.name, numbers, spared))
+        world.loads.evicted(world.now_s, owner.model.id, whom.name)
+        drain(world, owner, causes.evicted(because.cause, whom), within_s=drain_s)
     _look_for_ping_pong(world)
 
 
@@ -301,7 +314,7 @@ def _begin(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
     if incarnation.pid:
         load(world, entry, incarnation)
         return
-    world.move(entry, ModelState.STARTING, "there is room")
+    world.move(entry, ModelState.STARTING, causes.HAS_ROOM)
     if fresh:
         world.emit(Spawn(incarnation.id))
 
@@ -317,8 +330,9 @@ def _record(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
         for other in waiting.plans
         if other is not plan
     )
-    cause = f"it is asked for and has its room: {places} ({plan.quote.source.value})"
-    world.decide(Record(DecisionKind.LOAD, model, cause, incarnation, "", numbers, rejected))
+    wanted = waiting.because.words
+    because = replace(waiting.because, words=f"{wanted} and has its room: {places} ({plan.quote.source.value})")
+    world.decide(Record.because(because, DecisionKind.LOAD, model, incarnation, "", numbers, rejected))
     if plan.degraded:
         world.decide(Record(DecisionKind.DEGRADE, model, "; ".join(plan.degraded), incarnation, "", numbers))
 

@@ -4,8 +4,10 @@ from difflib import get_close_matches
 
 from vramd_proto.v1.reasons import Reason
 
+from . import causes
 from .actions import Refuse, SetTimer
 from .catalog import LoadOptions, ModelFile
+from .causes import Because
 from .errors import Refusal, refusal
 from .events import (
     DeadlinePassed,
@@ -117,7 +119,7 @@ def _accept(
     return request
 
 
-def replace_process(world: World, entry: Entry, first: Request, cause: str, *, force: bool = False) -> None:
+def replace_process(world: World, entry: Entry, first: Request, because: Because, *, force: bool = False) -> None:
     """Has a process go for a new one, and this caller stand before all that wait for that.
 
     Who wants other settings is refused while somebody else holds the model with those that it has.
@@ -129,9 +131,9 @@ def replace_process(world: World, entry: Entry, first: Request, cause: str, *, f
     entry.queue.add_ahead(first)
     if entry.state in COMING:
         assert entry.current is not None
-        stop(world, entry.current, cause)
+        stop(world, entry.current, because)
     else:
-        drain(world, entry, cause, force=force)
+        drain(world, entry, because, force=force)
 
 
 def _held(world: World, entry: Entry, request: Request) -> Refusal:
@@ -192,7 +194,7 @@ def unload_requested(world: World, event: UnloadRequested) -> None:
         world.refuse_queue(entry, world.unloaded(entry))
     if entry.state is ModelState.QUEUED:
         world.stop_waiting(entry)
-        world.move(entry, ModelState.UNLOADED, "unload was asked for while it waited for room")
+        world.move(entry, ModelState.UNLOADED, causes.UNLOAD.after("it waited for room"))
     if entry.current is None:
         text = f"{model} has no process that could be ended"
         world.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=model)))
@@ -201,9 +203,9 @@ def unload_requested(world: World, event: UnloadRequested) -> None:
     request.incarnation = entry.current.id
     entry.current.unload_waiters.append(request.id)
     if entry.state in COMING:
-        stop(world, entry.current, "unload was asked for")
+        stop(world, entry.current, causes.UNLOAD)
     else:
-        drain(world, entry, "unload was asked for", force=event.force)
+        drain(world, entry, causes.UNLOAD, force=event.force)
 
 
 def restart_requested(world: World, event: RestartRequested) -> None:
@@ -221,7 +223,7 @@ def restart_requested(world: World, event: RestartRequested) -> None:
     settings = entry.current.plan.settings
     same = settings.again(entry.current.keep_alive_s)
     request = _accept(world, entry, event, RequestKind.LOAD, same)
-    replace_process(world, entry, request, "a restart was asked for", force=event.force)
+    replace_process(world, entry, request, causes.RESTART, force=event.force)
 
 
 def model_updated(world: World, event: ModelUpdated) -> None:
@@ -246,13 +248,13 @@ def model_updated(world: World, event: ModelUpdated) -> None:
     world.touch(entry)
 
 
-def drain(world: World, entry: Entry, cause: str, *, force: bool = False, within_s: float | None = None) -> None:
+def drain(world: World, entry: Entry, because: Because, *, force: bool = False, within_s: float | None = None) -> None:
     """Has a ready model admit nothing new and stop once nothing runs, within drain_s at most; at once if forced."""
     assert entry.current is not None
     if entry.state not in GOING:
-        world.move(entry, ModelState.DRAINING, cause)
+        world.move(entry, ModelState.DRAINING, because)
         world.room_changed = True
-        entry.current.leaves_for = cause
+        entry.current.leaves = because
         drain_s = world.config.scheduling.drain_s if within_s is None else within_s
         world.emit(SetTimer(DrainEnded(world.now_s + drain_s, entry.current.id)))
     if force:
@@ -269,10 +271,10 @@ def shutdown_requested(world: World, event: ShutdownRequested) -> None:
         world.refuse_queue(entry, why)
         world.stop_waiting(entry)
         if entry.state is ModelState.QUEUED:
-            world.move(entry, ModelState.UNLOADED, "the supervisor ends")
+            world.move(entry, ModelState.UNLOADED, causes.SHUTDOWN)
         elif entry.current and entry.state in COMING:
-            stop(world, entry.current, "the supervisor ends")
+            stop(world, entry.current, causes.SHUTDOWN)
         elif entry.current and entry.state is not ModelState.STOPPING:
-            drain(world, entry, "the supervisor ends", force=event.force)
+            drain(world, entry, causes.SHUTDOWN, force=event.force)
     if world.spare:
-        stop(world, world.spare, "the supervisor ends")
+        stop(world, world.spare)

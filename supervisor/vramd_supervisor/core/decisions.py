@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from .causes import Because, Cause
 from .errors import Refusal
 
 _NUMBER = re.compile(r"\d{1,18}(\.\d{1,9})?", re.ASCII)
@@ -20,6 +21,8 @@ class DecisionKind(Enum):
     GIVE_BACK = "give_back"
     """A load took more than it was promised."""
     THRASH = "thrash"
+    UNLOAD = "unload"
+    """A process has ended, if no other record says why."""
 
 
 def numbers_of(why: Refusal) -> dict[str, float]:
@@ -42,7 +45,7 @@ class Decision:
 
     kind: DecisionKind
     model: str
-    cause: str
+    message: str
     """In words, with the numbers."""
     incarnation: int = 0
     for_whom: str = ""
@@ -50,3 +53,19 @@ class Decision:
     numbers: Mapping[str, float] = field(default_factory=dict)
     """By name: bytes end in _bytes, seconds in _s."""
     rejected: tuple[Rejected, ...] = ()
+    cause: Cause | None = None
+    """Of what happened to a model's process."""
+
+    @classmethod
+    def because(
+        cls,
+        because: Because,
+        kind: DecisionKind,
+        model: str,
+        incarnation: int,
+        for_whom: str = "",
+        numbers: Mapping[str, float] | None = None,
+        rejected: tuple[Rejected, ...] = (),
+    ) -> "Decision":
+        """The record of what happened to a model's process."""
+        return cls(kind, model, because.words, incarnation, for_whom, numbers or {}, rejected, because.cause)

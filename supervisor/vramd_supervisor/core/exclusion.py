@@ -5,6 +5,7 @@ from itertools import chain, islice
 
 from vramd_proto.v1.reasons import Reason
 
+from . import causes
 from .errors import Refusal, refusal
 from .holders import is_idle, standings
 from .room import Evict, Wait
@@ -21,10 +22,10 @@ def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | N
     """
     owners, known = world.owners, standings(world)
     rivals = [i for i in known.groups.get(entry.model.group, ()) if owners[i] is not entry]  # 1
-    why = f"{entry.model.id} is of the group {entry.model.group!r}, of which one may be there"
+    because = causes.group_of(entry.model.id, entry.model.group)
     most = world.config.scheduling.at_most_resident
     if not rivals and most and len(owners) >= most:  # 2
-        why = f"at most {most} models may be there"
+        because = causes.limit_of(most)
         own = sum(owners.get(one.incarnation) is entry for one in known.crowds[Standing.ENDING])
         rivals = _surplus(world, entry, len(owners) - own + 1 - most)
     if not rivals:
@@ -33,14 +34,14 @@ def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | N
     if kept := [i for i in rivals if is_kept(owners[i]) and known.places[i].standing not in leaving]:
         names = ", ".join(owners[i].model.id for i in kept)
         told = ", ".join(f"{owners[i].model.id} ({world.bond_of(i)})" for i in kept)
-        text = f"{why}, and {told} may not leave; unpin it, or end the hold"
+        text = f"{because.words}, and {told} may not leave; unpin it, or end the hold"
         return refusal(Reason.RESIDENCY_EXHAUSTED, text, model=entry.model.id, heldBy=names)
     idle = tuple(i for i in rivals if is_idle(owners[i]) and not world.processes[i].exited)
     if idle:
-        return Evict(idle, {}, way, why)
+        return Evict(idle, {}, way, because)
     drain = tuple(i for i in rivals if owners[i].state not in GOING | COMING and not world.processes[i].exited)
     names = ", ".join(dict.fromkeys(owners[i].model.id for i in rivals))
-    return Wait({}, f"{why}: waits until {names} is gone", way, drain)
+    return Wait({}, f"{because.words}: waits until {names} is gone", way, because, drain)
 
 
 def _surplus(world: World, entry: Entry, count: int) -> list[int]:

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from vramd_proto.v1.reasons import Reason
 
+from . import causes
 from .actions import Complete, Load, Released, Stop
 from .catalog import ModelFile
+from .causes import RECORDED, Because
 from .decisions import Decision, DecisionKind
 from .errors import Refusal, refusal
 from .events import (
@@ -41,7 +43,7 @@ def started(world: World, event: WorkerStarted) -> None:
         if entry.state is ModelState.STARTING:
             load(world, entry, incarnation)
     elif not world.spare_wanted:
-        stop(world, incarnation, "it has told what was to be known")
+        stop(world, incarnation)
     elif event.idle_bytes <= world.ledger.free_bytes(HOST) + world.ledger.held_bytes([incarnation.id], HOST):
         world.promise(incarnation, {HOST: event.idle_bytes}, "the spare was measured")
 
@@ -55,7 +57,7 @@ def _living(world: World, incarnation: int) -> Entry | None:
 def load(world: World, entry: Entry, incarnation: Incarnation) -> None:
     """Hands a started process its model."""
     assert incarnation.plan is not None
-    world.move(entry, ModelState.LOADING, "its process has started")
+    world.move(entry, ModelState.LOADING, causes.STARTED)
     incarnation.load_from_s = world.now_s
     threads = min(incarnation.plan.settings.threads, world.usable_cores)
     world.emit(Load(incarnation.id, entry.model, incarnation.plan, threads))
@@ -85,15 +87,17 @@ def ready(world: World, event: WorkerReady) -> None:
             world.refuse_queue(entry, why)
         entry.taken[settings] = overrun.needs
         numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
-        record = Decision(DecisionKind.GIVE_BACK, entry.model.id, overrun.message, entry.current.id, "", numbers)
-        world.decide(record)
-        stop(world, entry.current, overrun.message)
+        because = causes.took_too_much(overrun.message)
+        world.decide(
+            Decision.because(because, DecisionKind.GIVE_BACK, entry.model.id, entry.current.id, numbers=numbers)
+        )
+        stop(world, entry.current, because)
         return
     entry.ran_out = False
     entry.current.context_tokens = event.context_tokens
     entry.current.ready_s = entry.current.last_used_s = world.now_s
     _time_load(world, entry, entry.current)
-    world.move(entry, ModelState.READY, f"loaded with {event.context_tokens} tokens of context")
+    world.move(entry, ModelState.READY, causes.loaded(event.context_tokens))
     world.room_changed = True
 
 
@@ -119,12 +123,12 @@ def load_refused(world: World, event: LoadRefused) -> None:
     exhausted = event.refusal.reason is Reason.MEMORY_EXHAUSTED and isinstance(entry.model.source, ModelFile)
     if exhausted and not entry.ran_out and not entry.model.sacrificial:
         entry.ran_out = True
-        stop(world, entry.current, f"{event.refusal.message}; it is planned once more")
+        stop(world, entry.current, causes.refused(f"{event.refusal.message}; it is planned once more"))
         return
     entry.ran_out = False
     world.record_refusal(entry.model.id, event.refusal)
     world.refuse_queue(entry, _final(entry, event.refusal))
-    stop(world, entry.current, event.refusal.message)
+    stop(world, entry.current, causes.refused(event.refusal.message))
 
 
 def load_limit_reached(world: World, event: LoadLimitReached) -> None:
@@ -136,22 +140,24 @@ def load_limit_reached(world: World, event: LoadLimitReached) -> None:
         why = _final(entry, refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}"))
         world.record_refusal(model, why)
         world.refuse_queue(entry, why)
-        stop(world, entry.current, "the load took too long")
+        stop(world, entry.current, causes.hung())
 
 
 def drain_ended(world: World, event: DrainEnded) -> None:
     """Ends what still runs on a model that was asked to go."""
     entry = _living(world, event.incarnation)
     if entry and entry.current and entry.state is ModelState.DRAINING:
-        model, cause = entry.model.id, f"what ran on it had its time to end ({entry.current.leaves_for})"
-        why = refusal(Reason.MODEL_UNLOADED, f"{model} was unloaded: {cause}; call again to load it anew", model=model)
+        assert entry.current.leaves
+        model, because = entry.model.id, entry.current.leaves.after("what ran on it had its time to end")
+        text = f"{model} was unloaded: {because.words}; call again to load it anew"
+        why = refusal(Reason.MODEL_UNLOADED, text, model=model)
         world.record_refusal(model, why)
         world.abort(entry.current, why)
-        stop(world, entry.current, cause)
+        stop(world, entry.current, because)
 
 
-def stop(world: World, incarnation: Incarnation, cause: str) -> None:
-    """Has a process end; idempotent. Its row stays until its memory is back."""
+def stop(world: World, incarnation: Incarnation, because: Because | None = None) -> None:
+    """Has a process end; idempotent. Its row stays until its memory is back. Only a spare needs no cause."""
     if incarnation.stopping or incarnation.exited:
         return
     incarnation.stopping = True
@@ -162,7 +168,9 @@ def stop(world: World, incarnation: Incarnation, cause: str) -> None:
     if entry is None or entry.state is not ModelState.DRAINING:  # that one was on its way out before
         world.room_changed = True
     if entry:
-        world.move(entry, ModelState.STOPPING, cause)
+        assert because
+        incarnation.leaves = incarnation.leaves or because
+        world.move(entry, ModelState.STOPPING, because)
     world.emit(Stop(incarnation.id))
 
 
@@ -184,10 +192,7 @@ def exited(world: World, event: WorkerExited) -> None:
             world.spare = None
             world.spare_wanted = False
         return
-    if not incarnation.stopping:
-        served = [world.requests[one].state is RequestState.STREAMING for one in incarnation.in_flight]
-        idle = not served and entry.state not in COMING
-        world.record_refusal(entry.model.id, _crashed(entry, incarnation, event.exit, streaming=any(served), idle=idle))
+    because = _record_end(world, entry, incarnation, event.exit)
     for request_id in sorted(incarnation.in_flight):
         request = world.requests[request_id]
         streaming = request.state is RequestState.STREAMING
@@ -196,10 +201,31 @@ def exited(world: World, event: WorkerExited) -> None:
         world.refuse_queue(entry, _crashed(entry, incarnation, event.exit, streaming=False))
     for hold in list(entry.holds.values()) if entry.model.sacrificial and not incarnation.stopping else ():
         world.refuse(hold, _crashed(entry, incarnation, event.exit, streaming=False, idle=True))
-    cause = "its process was ended" if incarnation.stopping else f"its process died: {event.exit}"
-    world.move(entry, ModelState.UNLOADED, cause)
+    world.move(entry, ModelState.UNLOADED, because)
     entry.current = None
-    world.hold_again(entry, cause)
+    world.hold_again(entry, because)
+
+
+def _record_end(world: World, entry: Entry, incarnation: Incarnation, how: str) -> Because:
+    """Why a process has ended; leaves a record of it, unless there is one already."""
+    if incarnation.stopping:
+        assert incarnation.leaves
+        because = incarnation.leaves.after("its process was ended")
+        words = incarnation.leaves.words
+    else:
+        because = causes.crashed(how)
+        served = [world.requests[one].state is RequestState.STREAMING for one in incarnation.in_flight]
+        idle = not served and entry.state not in COMING
+        words = _crashed(entry, incarnation, how, streaming=any(served), idle=idle).message
+    if because.cause not in RECORDED:
+        held = world.ledger.rows[incarnation.id]
+        numbers = {f"held_on_{device}_bytes": float(size) for device, size in held.items()}
+        if incarnation.ready_s is not None:
+            numbers["loaded_s"] = world.now_s - incarnation.ready_s
+        told = replace(because, words=words)
+        record = Decision.because(told, DecisionKind.UNLOAD, entry.model.id, incarnation.id, numbers=numbers)
+        world.decide(record)
+    return because
 
 
 def _final(entry: Entry, why: Refusal) -> Refusal:

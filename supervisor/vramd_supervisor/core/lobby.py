@@ -8,6 +8,7 @@ import math
 from collections.abc import Collection
 
 from .catalog import LoadOptions
+from .causes import ASKED_FOR
 from .line import Line, Priority
 from .quote import Plan
 from .state import Announcement
@@ -29,6 +30,8 @@ class Waiting:
         """What would fit, if none of the plans can."""
         self.room_from_s = math.inf
         """The moment from which others were sent away for it."""
+        self.because = ASKED_FOR
+        """Why it is to be loaded."""
         self.gentle = False
         """Nobody asked for it: it goes without rather than that others have to leave."""
         self.wanted = False

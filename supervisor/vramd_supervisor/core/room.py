@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vramd_proto.v1.reasons import Reason
 
+from .causes import Because
 from .errors import Refusal, in_words, refusal
 from .ledger import Ledger
 from .policy import Candidate, Crowd, freed, victims
@@ -39,7 +40,7 @@ class Evict:
     missing_bytes: Mapping[str, int]
     way: int
     """For this one of the ways."""
-    why: str = ""
+    because: Because | None = None
     """If not for bytes."""
 
 
@@ -51,6 +52,8 @@ class Wait:
     message: str
     way: int
     """For this one of the ways."""
+    because: Because | None = None
+    """If not for bytes."""
     drain: tuple[int, ...] = ()
     """Who has to be sent away, some of them busy, if it shall not wait until they are idle."""
 
@@ -117,7 +120,7 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             drain = victims((*holders.idle, *holders.busy), lacking(way, soon)) or ()
             names = _names(chain.from_iterable(busy), sum(map(len, busy)), holders)
             message = f"waits until one of these is idle: {names}"
-            return Wait(lacking(way, free), message, place, drain)
+            return Wait(lacking(way, free), message, place, drain=drain)
     place, way = feasible[0]
     if any(holders.going):  # 4
         missing = lacking(way, free)

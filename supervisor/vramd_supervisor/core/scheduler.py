@@ -7,6 +7,7 @@ import math
 
 from vramd_proto.v1.reasons import Reason
 
+from . import causes
 from .actions import (
     CancelDeadline,
     Complete,
@@ -90,7 +91,8 @@ def _settle(world: World, entry: Entry) -> None:
             world.room_changed = True
             _stay(world, entry, entry.current)
     elif entry.state is ModelState.DRAINING and not entry.current.in_flight:  # 3
-        stop(world, entry.current, "nothing runs on it any more")
+        assert entry.current.leaves
+        stop(world, entry.current, entry.current.leaves.after("nothing runs on it any more"))
     _tell_queue(world, entry)
 
 
@@ -109,7 +111,8 @@ def preload(world: World) -> None:
     for entry in wanted[:count]:
         waiting = Waiting(entry.model.id, entry.model.options, world.next_turn(), Priority.BATCH, world.now_s)
         waiting.gentle = True
-        _begin_waiting(world, entry, waiting, "it is to be there from the start")
+        waiting.because = causes.PRELOAD
+        _begin_waiting(world, entry, waiting)
 
 
 def _want(world: World, entry: Entry) -> None:
@@ -118,12 +121,12 @@ def _want(world: World, entry: Entry) -> None:
     changed = LoadOptions(keep_alive_s=entry.keep_alive_now_s)
     options = first.options.over(changed).over(entry.model.options)
     waiting = Waiting(entry.model.id, options, world.next_turn(), first.priority, first.since_s)
-    _begin_waiting(world, entry, waiting, "it is asked for")
+    _begin_waiting(world, entry, waiting)
 
 
-def _begin_waiting(world: World, entry: Entry, waiting: Waiting, cause: str) -> None:
+def _begin_waiting(world: World, entry: Entry, waiting: Waiting) -> None:
     world.waiting[entry.model.id] = waiting
-    world.move(entry, ModelState.QUEUED, cause)
+    world.move(entry, ModelState.QUEUED, waiting.because)
     world.emit(FindPlans(entry.model, waiting.options, waiting.turn, attainable(world)))
 
 
@@ -165,7 +168,7 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
         differs = differences(entry.model, settings, request.options)
         if differs and request.reload and not request.planned:
             request.planned = True
-            replace_process(world, entry, request, f"a load with other settings was asked for: {differs}")
+            replace_process(world, entry, request, causes.reload(differs))
             return
         if differs:
             world.refuse(request, _differently(entry, differs))
@@ -223,7 +226,7 @@ def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
     if until_s > world.now_s:
         world.emit(SetTimer(KeepAliveEnded(until_s, incarnation.id)))
     elif not standings(world).is_resident(incarnation.id):
-        drain(world, entry, f"it was idle for {incarnation.keep_alive_s:g} s (keep-alive)")
+        drain(world, entry, causes.idle(incarnation.keep_alive_s))
 
 
 def _differently(entry: Entry, differs: str) -> Refusal:
@@ -256,12 +259,12 @@ def together_found(world: World, event: TogetherFound) -> None:
     if found is None:
         return
     names = " and ".join(event.models)
-    cause = f"{names} drive each other out: {found.loads_per_minute:.1f} loads per minute"
+    message = f"{names} drive each other out: {found.loads_per_minute:.1f} loads per minute"
     plans = zip(event.models, event.plans, strict=False)
     ways = [f"{model}: {', '.join(plan.degraded) or 'as it is'}" for model, plan in plans]
-    cause += f"; both would fit with {'; '.join(ways)}" if ways else "; they do not fit together, however small"
+    message += f"; both would fit with {'; '.join(ways)}" if ways else "; they do not fit together, however small"
     numbers = {"loads_per_minute": found.loads_per_minute, "useful_share": found.useful_share}
-    world.decide(Decision(DecisionKind.THRASH, event.models[0], cause, for_whom=event.models[1], numbers=numbers))
+    world.decide(Decision(DecisionKind.THRASH, event.models[0], message, for_whom=event.models[1], numbers=numbers))
     world.emit(Thrashing(event.models, found.loads_per_minute, found.useful_share, tuple(event.plans)))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model, Settings
+from .causes import Because
 from .line import Line, Priority
 from .quote import Plan
 
@@ -127,8 +128,8 @@ class Incarnation:
     """Whether it had a request."""
     answered: bool = False
     """Whether a request has had something of it."""
-    leaves_for: str = ""
-    """Why it drains."""
+    leaves: Because | None = None
+    """Why it drains, or was stopped."""
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
@@ -250,6 +251,6 @@ def has_place(entry: Entry) -> bool:
 class ImpossibleTransitionError(Exception):
     """A change of state that must not happen: a fault of the core. Tells how it came about."""
 
-    def __init__(self, entry: Entry, after: ModelState, cause: str) -> None:
+    def __init__(self, entry: Entry, after: ModelState, words: str) -> None:
         story = "\n  ".join(entry.story)
-        super().__init__(f"{entry.model.id}: {entry.state.name} -> {after.name} ({cause}); before:\n  {story}")
+        super().__init__(f"{entry.model.id}: {entry.state.name} -> {after.name} ({words}); before:\n  {story}")

@@ -20,6 +20,7 @@ from .actions import (
     Report,
     SetThreads,
 )
+from .causes import Because
 from .config import Config, DeviceConfig
 from .cores import shares
 from .decisions import Decision, DecisionKind, numbers_of
@@ -119,16 +120,16 @@ class World:
         """What may be done about a process has changed, or what it holds."""
         self.standings.stale[incarnation.id] = None
 
-    def move(self, entry: Entry, after: ModelState, cause: str) -> None:
+    def move(self, entry: Entry, after: ModelState, because: Because) -> None:
         """The one place where a model changes its state. Raises ImpossibleTransitionError."""
         before = entry.state
         if after not in TRANSITIONS[before]:
-            raise ImpossibleTransitionError(entry, after, cause)
+            raise ImpossibleTransitionError(entry, after, because.words)
         entry.state = after
         incarnation = entry.current.id if entry.current else 0
-        entry.story.append(f"{self.now_s:.3f} {before.name} -> {after.name}: {cause}")
-        self.emit(ModelChanged(entry.model.id, incarnation, before, after, cause))
-        self.report(entry, None, cause)
+        entry.story.append(f"{self.now_s:.3f} {before.name} -> {after.name}: {because.words}")
+        self.emit(ModelChanged(entry.model.id, incarnation, before, after, because))
+        self.report(entry, None, because.words)
         self.touch(entry)
 
     def report(self, entry: Entry, share: float | None, message: str) -> None:
@@ -210,10 +211,10 @@ class World:
         self.emit(CancelExpiry(announcement.id))
         self._ledger_changed(f"{announcement.name} {cause}")
 
-    def _ledger_changed(self, cause: str) -> None:
+    def _ledger_changed(self, message: str) -> None:
         ledger = self.ledger
         rows = {d: (ledger.reserved_bytes(d), account.budget_bytes) for d, account in ledger.accounts.items()}
-        self.emit(LedgerChanged(rows, cause))
+        self.emit(LedgerChanged(rows, message))
         self.room_changed = True
 
     def press(self, device: str, reading: Reading) -> None:
@@ -256,7 +257,7 @@ class World:
         self.queued += 1
         self.touch(entry)
 
-    def hold_again(self, entry: Entry, cause: str) -> None:
+    def hold_again(self, entry: Entry, because: Because) -> None:
         """Callers that keep a model warm want it back once its process is gone, if not by their own wish.
 
         They stand before all others, so that it comes back with the settings that they have it with.
@@ -264,7 +265,7 @@ class World:
         holds, entry.holds = entry.holds, {}
         for request in holds.values():
             request.state = RequestState.QUEUED
-            self.emit(Report(request.id, entry.state, None, cause))
+            self.emit(Report(request.id, entry.state, None, because.words))
             self.enqueue(entry, request)
             entry.queue.remove(request.id)
             entry.queue.add_ahead(request)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from vramd_proto.v1.printable import bounded, one_line
 
+from ..core.causes import Cause
 from ..core.decisions import Decision, DecisionKind, Rejected
 from .book import BUSY_S, Book, Layout, UnusableBookError
 
-LAYOUT = 1
-"""Of the tables, and of the kinds of decisions."""
+LAYOUT = 2
+"""Of the tables, and of the kinds of decisions and causes."""
 ROWS_KEPT = 20_000
 BYTES_KEPT = 16 << 20
 MOST_TEXT_BYTES = 8 << 10
@@ -30,13 +31,14 @@ _TABLES = {
         incarnation INTEGER NOT NULL,
         for_whom TEXT NOT NULL,
         cause TEXT NOT NULL,
+        message TEXT NOT NULL,
         numbers TEXT NOT NULL,
         rejected TEXT NOT NULL
     )""",
 }
 
-_COLUMNS = "time_s, kind, model, incarnation, for_whom, cause, numbers, rejected"
-_APPEND = f"INSERT INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names of ours
+_COLUMNS = "time_s, kind, model, incarnation, for_whom, cause, message, numbers, rejected"
+_APPEND = f"INSERT INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names of ours
 _NEWEST = f"""
     SELECT number, {_COLUMNS} FROM decisions WHERE ?1 IN ('', model) ORDER BY number DESC LIMIT ?2
 """  # noqa: S608  names of ours
@@ -104,14 +106,15 @@ def _used_bytes(book: sqlite3.Connection) -> int:
     return int((pages - free) * page_bytes)
 
 
-def _row(time_s: float, decision: Decision) -> tuple[float, str, str, int, str, str, str, str]:
+def _row(time_s: float, decision: Decision) -> tuple[float, str, str, int, str, str, str, str, str]:
     return (
         time_s,
         decision.kind.value,
         _name(decision.model),
         decision.incarnation,
         _name(decision.for_whom),
-        _words(decision.cause),
+        decision.cause.name if decision.cause else "",
+        _words(decision.message),
         json.dumps(dict(decision.numbers)),
         json.dumps([[_name(one.what), _words(one.why)] for one in decision.rejected]),
     )
@@ -130,7 +133,7 @@ def _words(text: str) -> str:
 def _read(book: sqlite3.Connection, model: str, limit: int) -> list[Record]:
     try:
         return [_record(*row) for row in book.execute(_NEWEST, (model, limit)).fetchall()]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnusableBookError(f"a decision in it cannot be read: {error}") from error
 
 
@@ -142,10 +145,13 @@ def _record(
     incarnation: int,
     for_whom: str,
     cause: str,
+    message: str,
     numbers: str,
     rejected: str,
 ) -> Record:
-    """Raises ValueError, TypeError or AttributeError for what was never written so."""
+    """Raises ValueError, KeyError, TypeError or AttributeError for what was never written so."""
     amounts = {str(name): float(amount) for name, amount in json.loads(numbers).items()}
     others = tuple(Rejected(_name(what), _words(why)) for what, why in json.loads(rejected))
-    return Record(number, time_s, Decision(DecisionKind(kind), model, cause, incarnation, for_whom, amounts, others))
+    why = Cause[cause] if cause else None
+    made = Decision(DecisionKind(kind), model, message, incarnation, for_whom, amounts, others, why)
+    return Record(number, time_s, made)

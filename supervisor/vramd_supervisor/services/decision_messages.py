@@ -1,8 +1,16 @@
 """Decisions to public messages. Translates, decides nothing."""
 
-from vramd_proto.v1 import supervisor_pb2
+from collections.abc import Mapping
 
+from vramd_proto.v1 import model_pb2, supervisor_pb2
+
+from ..core.decisions import DecisionKind
 from ..files.journal import Record
+from .messages import CAUSES
+
+KINDS: Mapping[DecisionKind, "supervisor_pb2.DecisionKind.ValueType"] = {
+    kind: supervisor_pb2.DecisionKind.Value(f"DECISION_KIND_{kind.name}") for kind in DecisionKind
+}
 
 
 def decision(record: Record) -> supervisor_pb2.Decision:
@@ -11,11 +19,12 @@ def decision(record: Record) -> supervisor_pb2.Decision:
     return supervisor_pb2.Decision(
         id=record.number,
         time_s=record.time_s,
-        kind=made.kind.value,
+        kind=KINDS[made.kind],
         model=made.model,
         incarnation=made.incarnation,
         for_whom=made.for_whom,
-        cause=made.cause,
+        cause=CAUSES[made.cause] if made.cause else model_pb2.CAUSE_UNSPECIFIED,
+        message=made.message,
         numbers=made.numbers,
         rejected=[supervisor_pb2.Rejected(what=one.what, why=one.why) for one in made.rejected],
     )

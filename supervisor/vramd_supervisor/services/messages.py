@@ -9,6 +9,7 @@ from vramd_proto.v1.statuses import MOST_MESSAGE_BYTES
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.catalog import ModelFile
+from ..core.causes import Cause
 from ..core.device_view import DeviceKind
 from ..core.line import Priority
 from ..core.pressure import Level
@@ -48,6 +49,10 @@ LEVELS: Mapping[Level, "supervisor_pb2.Pressure.ValueType"] = {
     Level.CLOSED: supervisor_pb2.PRESSURE_CLOSED,
     Level.EVICT: supervisor_pb2.PRESSURE_EVICT,
     Level.CRITICAL: supervisor_pb2.PRESSURE_CRITICAL,
+}
+
+CAUSES: Mapping[Cause, "model_pb2.Cause.ValueType"] = {
+    cause: model_pb2.Cause.Value(f"CAUSE_{cause.name}") for cause in Cause
 }
 
 
@@ -182,18 +187,21 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
             message.model_changed.incarnation = changed.incarnation
             message.model_changed.before = STATES[changed.before]
             message.model_changed.after = STATES[changed.after]
-            message.model_changed.cause = changed.cause
-        case LedgerChanged(rows, cause):
+            message.model_changed.cause = CAUSES[changed.because.cause]
+            message.model_changed.message = changed.because.words
+        case LedgerChanged(rows, words):
             message.kind = supervisor_pb2.EVENT_KIND_LEDGER
-            message.ledger_changed.cause = cause
+            message.ledger_changed.message = words
             for device_id, (reserved, budget) in rows.items():
                 message.ledger_changed.devices.add(id=device_id, reserved_bytes=reserved, budget_bytes=budget)
         case Evicted() as evicted:
             message.kind = supervisor_pb2.EVENT_KIND_EVICTION
             message.evicted.model = evicted.model
             message.evicted.incarnation = evicted.incarnation
-            message.evicted.for_model = evicted.for_model
-            message.evicted.reason = evicted.reason
+            message.evicted.cause = CAUSES[evicted.because.cause]
+            message.evicted.message = evicted.because.words
+            message.evicted.for_model = evicted.beneficiary.model
+            message.evicted.for_reservation = evicted.beneficiary.reservation
         case Released() as released:
             message.kind = supervisor_pb2.EVENT_KIND_RELEASE
             message.released.CopyFrom(receipt(released.receipt))
@@ -205,7 +213,7 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
             message.pressure_changed.free_bytes = pressed.free_bytes
             message.pressure_changed.external_bytes = pressed.external_bytes
             message.pressure_changed.headroom_bytes = pressed.headroom_bytes
-            message.pressure_changed.cause = pressed.cause
+            message.pressure_changed.message = pressed.message
         case QueueChanged(model_id, queued, queued_in_all):
             message.kind = supervisor_pb2.EVENT_KIND_QUEUE
             message.queue_changed.model = model_id

@@ -138,16 +138,16 @@ class Figures:
                 self._touched.add(model)
                 if after is ModelState.READY:
                     self.models[model].loads.append(now_s)
-            case Evicted(model, _, for_model):
+            case Evicted(model, _, beneficiary):
                 self.models[model].evicted += 1
-                self.evictions[model, for_model] += 1
+                self.evictions[model, beneficiary.name] += 1
             case LedgerChanged(reserved_and_budget):
                 for device, (reserved_bytes, budget_bytes) in reserved_and_budget.items():
                     self.budgets[device] = budget_bytes
                     if self.promised[device][-1][1] != reserved_bytes:
                         self.promised[device].append((now_s, reserved_bytes))
             case Decided(decision) if decision.kind is DecisionKind.THRASH:
-                self.thrash.append(Thrash(now_s, decision.cause))
+                self.thrash.append(Thrash(now_s, decision.message))
             case _:
                 pass  # it says nothing that is counted here
 

@@ -54,7 +54,7 @@ class Person(Audience):
         for task, selection in step.chosen.items():
             show.say(f"   {task}: {selection.model}, {selection.reasons[0]}")
         if step.evicted:
-            show.say(f"   evicted: {step.evicted.model}, because {step.evicted.reason}")
+            show.say(f"   evicted: {step.evicted.model}, because {step.evicted.message}")
         if step.receipt:
             show.say(f"   receipt: {show.receipt(step.receipt)}")
         rows: list[tuple[str, ...]] = [

@@ -53,18 +53,19 @@ def _tell(event: Event) -> None:
 
 def _words(event: Event) -> str:
     match event.detail:
-        case ModelChanged(model, incarnation, before, after, cause):
-            return f"{model} ({incarnation}) {before} -> {after}: {cause}"
-        case LedgerChanged(devices, cause):
+        case ModelChanged(model, incarnation, before, after, _, message):
+            return f"{model} ({incarnation}) {before} -> {after}: {message}"
+        case LedgerChanged(devices, message):
             rows = (f"{row.id} {show.size(row.reserved_bytes)} of {show.size(row.budget_bytes)}" for row in devices)
-            return f"{', '.join(rows)}: {cause}"
-        case Evicted(model, incarnation, for_model, reason):
-            return f"{model} ({incarnation}) leaves for {for_model}: {reason}"
+            return f"{', '.join(rows)}: {message}"
+        case Evicted(model, incarnation, _, message, for_model, for_reservation):
+            whom = for_model or (f"reservation {for_reservation}" if for_reservation else "other programs")
+            return f"{model} ({incarnation}) leaves for {whom}: {message}"
         case Receipt() as receipt:
             return show.receipt(receipt)
-        case PressureChanged(device, before, after, free_bytes, external_bytes, _, cause):
+        case PressureChanged(device, before, after, free_bytes, external_bytes, _, message):
             sizes = f"{show.size(free_bytes)} free, {show.size(external_bytes)} of others"
-            return f"{device} {before} -> {after}, {sizes}: {cause}"
+            return f"{device} {before} -> {after}, {sizes}: {message}"
         case QueueChanged(model, queued, queued_in_all):
             return f"{queued} wait for {model}, {queued_in_all} in all"
         case Thrashing() as thrashing:

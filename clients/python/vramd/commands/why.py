@@ -18,12 +18,14 @@ _WORDS: Mapping[str, str] = {
     "degrade": "loaded with less",
     "give_back": "took more than it was promised",
     "thrash": "thrashing",
+    "unload": "unloaded",
+    "crashed": "crashed",
 }
-"""Kind of a decision → how its line begins."""
+"""Kind of a decision, or its cause where that says more → how its line begins."""
 _INDENT = 12
 
 
-@click.command("why", short_help="Say why a model was loaded, evicted, refused or degraded.")
+@click.command("why", short_help="Say why a model was loaded, unloaded, evicted, refused or degraded.")
 @click.argument("model", default="", type=ModelId())
 @click.option("-n", "--lines", "limit", type=click.IntRange(min=1), default=20, help="So many decisions at most.")
 @json_flag
@@ -45,10 +47,10 @@ def why(client: Client, model: str, limit: int, as_json: bool) -> None:
 
 def _tell(decision: Decision, now_s: float, *, named: bool) -> None:
     when = f"{show.duration(max(0.0, now_s - decision.time_s))} ago"
-    word = _WORDS.get(decision.kind, decision.kind)
+    word = _WORDS.get(decision.cause) or _WORDS.get(decision.kind, decision.kind)
     about = f"{decision.model} " if named and decision.model else ""
     whom = f" for {decision.for_whom}" if decision.for_whom else ""
-    show.line(f"{when:>10}  {about}{word}{whom}: {decision.cause}", _INDENT)
+    show.line(f"{when:>10}  {about}{word}{whom}: {decision.message}", _INDENT)
     numbers = ", ".join(_number(name, amount) for name, amount in decision.numbers.items())
     for further in (numbers, *(f"not {one.what}: {one.why}" for one in decision.rejected)):
         if further:

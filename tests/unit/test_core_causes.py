@@ -1,0 +1,185 @@
+"""Why a model changes its state, as a value that stays the same down to its end, and one record of each end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+from support.core_scenes import three, use
+from support.core_world import CoreWorld
+from vramd_supervisor.core.actions import Action, Decided, Evicted, Load, ModelChanged
+from vramd_supervisor.core.catalog import Model
+from vramd_supervisor.core.causes import Cause
+from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
+from vramd_supervisor.core.decisions import Decision, DecisionKind
+from vramd_supervisor.core.events import Event, LoadLimitReached, Started
+from vramd_supervisor.core.state import ModelState, RequestKind
+
+
+class Memory(CoreWorld):
+    """A world that remembers everything that its events brought."""
+
+    def __init__(self, models: Mapping[str, Model], at_most_resident: int = 0) -> None:
+        self.brought: list[Action] = []
+        scheduling = SchedulingConfig(at_most_resident=at_most_resident)
+        config = Config(ServerConfig(spare=False), scheduling, {}, {name: ModelConfig() for name in models})
+        super().__init__(config, spare=False, models=models)
+
+    def tell(self, event: Event) -> list[Action]:
+        actions = super().tell(event)
+        self.brought += actions
+        return actions
+
+    def changes(self) -> list[tuple[ModelState, Cause]]:
+        """Of model a."""
+        found = [one for one in self.brought if isinstance(one, ModelChanged) and one.model == "a"]
+        return [(one.after, one.because.cause) for one in found]
+
+    def records(self) -> list[Decision]:
+        """Of model a, but for its loads."""
+        found = [one.decision for one in self.brought if isinstance(one, Decided)]
+        return [one for one in found if one.model == "a" and one.kind is not DecisionKind.LOAD]
+
+
+def reserve(world: Memory) -> None:
+    world.announce("card", 6)
+    world.wait(0.0)
+
+
+def press(world: Memory) -> None:
+    for _ in range(3):
+        world.sample("card", 8)
+    world.wait(0.0)
+
+
+def unload(world: Memory) -> None:
+    world.unload("a")
+    world.wait(0.0)
+
+
+def restart(world: Memory) -> None:
+    world.restart("a")
+    world.wait(0.0)
+
+
+def reload(world: Memory) -> None:
+    world.request("a", RequestKind.LOAD, context_tokens=1024, reload=True)
+    world.wait(0.0)
+
+
+def crash(world: Memory) -> None:
+    world.crash(*world.alive)
+
+
+GOES: dict[Cause, Callable[[Memory], object]] = {
+    Cause.IDLE: lambda world: world.wait(61.0),
+    Cause.UNLOAD: unload,
+    Cause.RESTART: restart,
+    Cause.RELOAD: reload,
+    Cause.SHUTDOWN: Memory.shut_down,
+    Cause.CRASHED: crash,
+    Cause.EVICTED_FOR_MODEL: lambda world: use(world, "b", "c"),
+    Cause.EVICTED_FOR_GROUP: lambda world: use(world, "b"),
+    Cause.EVICTED_FOR_LIMIT: lambda world: use(world, "b"),
+    Cause.EVICTED_FOR_RESERVATION: reserve,
+    Cause.EVICTED_FOR_OTHERS: press,
+}
+
+
+def loaded(cause: Cause) -> Memory:
+    models = three(group="one") if cause is Cause.EVICTED_FOR_GROUP else three()
+    world = Memory(models, at_most_resident=1 if cause is Cause.EVICTED_FOR_LIMIT else 0)
+    use(world, "a")
+    world.brought.clear()
+    return world
+
+
+@pytest.mark.parametrize("cause", GOES, ids=lambda cause: cause.name)
+def test_the_cause_stays_the_same_down_to_the_end_and_has_one_record(cause: Cause) -> None:
+    world = loaded(cause)
+    GOES[cause](world)
+    states = [ModelState.UNLOADED]
+    if cause is not Cause.CRASHED:
+        states = [ModelState.DRAINING, ModelState.STOPPING, ModelState.UNLOADED]
+    assert world.changes()[: len(states)] == [(state, cause) for state in states]
+    (record,) = world.records()
+    evicted = cause.name.startswith("EVICTED")
+    assert (record.kind, record.cause) == (DecisionKind.EVICT if evicted else DecisionKind.UNLOAD, cause)
+    assert record.numbers["held_on_card_bytes"] == 4
+    assert [one.because.cause for one in world.brought if isinstance(one, Evicted)] == ([cause] if evicted else [])
+
+
+@pytest.mark.parametrize(
+    ("cause", "for_model", "reserves"),
+    [
+        (Cause.EVICTED_FOR_MODEL, "c", False),
+        (Cause.EVICTED_FOR_GROUP, "b", False),
+        (Cause.EVICTED_FOR_LIMIT, "b", False),
+        (Cause.EVICTED_FOR_RESERVATION, "", True),
+        (Cause.EVICTED_FOR_OTHERS, "", False),
+    ],
+)
+def test_for_whom_a_model_goes_is_told_by_its_id(cause: Cause, for_model: str, reserves: bool) -> None:
+    world = loaded(cause)
+    GOES[cause](world)
+    (gone,) = [one for one in world.brought if isinstance(one, Evicted)]
+    assert gone.beneficiary.model == for_model
+    assert gone.beneficiary.reservation == (world.reserved[0] if reserves else 0)
+
+
+def test_one_that_is_unloaded_while_it_drains_keeps_the_cause_that_came_first() -> None:
+    world = loaded(Cause.IDLE)
+    running = world.request("a")
+    world.restart("a")
+    world.unload("a")
+    world.caller(running, "end")
+    world.wait(0.0)
+    assert [cause for _, cause in world.changes()[:3]] == [Cause.RESTART] * 3
+    assert [record.cause for record in world.records()] == [Cause.RESTART]
+
+
+def test_a_load_tells_why_it_was_wanted_and_why_it_failed() -> None:
+    world = Memory(three())
+    world.request("a")
+    while not isinstance(world.errands[0], Load):
+        world.run_errand()
+    world.fail_errand()
+    world.wait(0.0)
+    assert world.changes() == [
+        (ModelState.QUEUED, Cause.ASKED_FOR),
+        (ModelState.STARTING, Cause.LOADING),
+        (ModelState.LOADING, Cause.LOADING),
+        (ModelState.STOPPING, Cause.REFUSED),
+        (ModelState.UNLOADED, Cause.REFUSED),
+    ]
+    assert [record.kind for record in world.records()] == [DecisionKind.REFUSE]
+
+
+def test_a_load_that_hangs_is_told_as_one() -> None:
+    world = Memory(three())
+    world.request("a")
+    while not isinstance(world.errands[0], Load):
+        world.run_errand()
+    world.errands.clear()
+    world.tell(LoadLimitReached(world.now_s, *world.alive))
+    world.wait(0.0)
+    assert world.changes()[-2:] == [(ModelState.STOPPING, Cause.HUNG), (ModelState.UNLOADED, Cause.HUNG)]
+    assert [record.kind for record in world.records()] == [DecisionKind.REFUSE]
+
+
+def test_a_load_that_takes_too_much_is_told_as_one() -> None:
+    world = Memory(three())
+    world.measured["a"] = {"card": 9}
+    world.request("a")
+    world.wait(0.0)
+    assert (ModelState.STOPPING, Cause.TOOK_TOO_MUCH) in world.changes()
+    given_back = [record for record in world.records() if record.kind is DecisionKind.GIVE_BACK]
+    assert {record.cause for record in given_back} == {Cause.TOOK_TOO_MUCH}
+    assert DecisionKind.UNLOAD not in {record.kind for record in world.records()}
+
+
+def test_what_nobody_waits_for_goes_without_and_says_so() -> None:
+    world = Memory({name: replace(one, preload=True) for name, one in three().items()})
+    world.announce("card", 8)
+    world.tell(Started(world.now_s))
+    world.wait(0.0)
+    assert world.changes() == [(ModelState.QUEUED, Cause.PRELOAD), (ModelState.UNLOADED, Cause.NO_ROOM)]
