@@ -84,6 +84,11 @@ def main(
     printer = logging.StreamHandler(sys.stderr)
     printer.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[printer])
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        complain("vramd: the folder that this is started in is gone; start it in one that is there")
+        sys.exit(1)
     flags = Flags(tuple(str(Path(folder).absolute()) for folder in models), budget, host, port, untested_engine)
     try:
         settings = load_config(config, os.environ, flags)
@@ -98,7 +103,7 @@ def main(
     except OSError as error:
         complain(f"error: the runtime folder cannot be used: {error}")
         sys.exit(1)
-    base = config.absolute().parent if config else Path.cwd()
+    base = config.absolute().parent if config else here
 
     def ready(address: str) -> None:
         click.echo(printable(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}"))

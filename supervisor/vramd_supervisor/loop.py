@@ -159,7 +159,7 @@ class Loop:
         try:
             while self._events and not self.failed:
                 for action in self._handle(self._events.popleft()):
-                    self._do(action)
+                    self._carry_out(action)
             if self.core.world.ending:
                 self.ending.set()
         except Exception as error:  # the core's own faults: see `failed`
@@ -228,6 +228,13 @@ class Loop:
     def _leave(self, ticket: Ticket, event: Ended | Cancelled) -> None:
         self._tickets.pop(ticket.request, None)
         self.submit(event)
+
+    def _carry_out(self, action: Action) -> None:
+        """What goes wrong here is no fault of the books."""
+        try:
+            self._do(action)
+        except Exception:
+            log.exception("could not be carried out: %.200s", action)
 
     def _do(self, action: Action) -> None:  # noqa: PLR0912  one line per action
         match action:

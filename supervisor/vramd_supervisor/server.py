@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import TimeoutError as FuturesTimeoutError
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,12 +44,13 @@ from .core.events import ShutdownRequested, Started
 from .core.host_profile import default_threads
 from .descriptors import raise_limit
 from .devices.backend import has_further_backends, with_backends
-from .devices.devices import Device, find_devices, warn_of_absent
+from .devices.devices import Device, find_devices, warn_of_absent, without_cards
 from .devices.host_memory import usable_cores
-from .devices.sampler import Sampler, first_account
+from .devices.sampler import LOOK_S, Sampler, first_account
 from .files.folders import Folders
 from .files.journal import Journal
 from .files.memory_book import MemoryBook
+from .files.reading import reading_lanes
 from .files.state_folder import journal_folder, state_folder
 from .instance import Instance
 from .loop import Loop
@@ -62,10 +63,12 @@ from .services.service_supervisor import Identity, SupervisorService
 from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
 from .services.task_router import TaskRouter
 from .simulation.recorder import LineFile, Recorder
+from .threads.lane import Lane, NoAnswerError
 from .workers import containment
 from .workers.lessons import Teacher
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
+from .workers.process import import_paths
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
 from .workers.workers import Workers
@@ -77,6 +80,11 @@ END_GRACE_S = 0.5
 """For the last answers to leave, the one to Shutdown among them."""
 RELEASE_S = 20.0
 """On top of the drain: asking, killing, and the memory of the last workers coming back."""
+
+DRIVERS_S = 15.0
+"""For the drivers of cards to tell of them; the first time, some take seconds."""
+BACKENDS_S = 30.0
+"""For llama.cpp to tell of its devices: the start of its process, and one question."""
 
 SERVER_OPTIONS = (
     # Two servers could otherwise share a port without an error.
@@ -185,10 +193,11 @@ async def serve(
 
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:
+    import_paths()  # while the folder that this is started in is there
     quoter = Quoter(str(instance.folder.path), config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)
-    samples = {device.id: await asyncio.to_thread(_first_sample, device) for device in devices}
+    samples = {device.id: await _first_sample(device) for device in devices}
     accounts = {}
     for device in devices:
         may = limits(config, device.id, device.kind, samples[device.id].total_bytes)
@@ -196,7 +205,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
     cores = usable_cores(config.server.reserved_cores)
     core = Core(config, accounts, cores, UNKNOWN_FACTS.idle_bytes)
     loop = Loop(core, Recorder(core, record).handle if record else None)
-    quotes = Quotes(quoter, instance.folder.path / "skeletons", devices)
+    quotes = Quotes(quoter, instance.folder.path / "skeletons", devices, reading_lanes())
     threads = default_threads(psutil.cpu_count(logical=False), cores)
     planning = Planning(loop, devices, threads, quotes)
     teacher = Teacher(MemoryBook(state_folder() / "memory.sqlite3"), quotes)
@@ -230,12 +239,16 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
 
 
 async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
-    devices = await asyncio.to_thread(find_devices, config)
+    try:
+        devices = await Lane("the drivers of cards", DRIVERS_S).run(partial(find_devices, config))
+    except NoAnswerError as error:
+        log.error("no card is used: %s", error)
+        return without_cards(config)
     if not has_further_backends(os.environ):
         return devices
     try:
-        return await asyncio.to_thread(with_backends, quoter.devices, devices)
-    except (QuoterError, FuturesTimeoutError) as error:
+        return await Lane("llama.cpp", BACKENDS_S).run(partial(with_backends, quoter.devices, devices))
+    except (QuoterError, NoAnswerError) as error:
         log.warning("llama.cpp does not tell of its devices: %s", error)
         return devices
 
@@ -253,11 +266,11 @@ def _in_words(notice: Notice) -> str:
             assert_never(notice)
 
 
-def _first_sample(device: Device) -> Sample:
+async def _first_sample(device: Device) -> Sample:
     """What a device has; one that gives no answer has nothing, and is said to be unusable."""
     try:
-        return device.probe.sample()
-    except DeviceLostError as error:
+        return await Lane(device.id, LOOK_S).run(device.probe.sample)
+    except (DeviceLostError, NoAnswerError) as error:
         log.warning("%s gives no answer: %s", device.id, error)
         return Sample(0, 0)
 

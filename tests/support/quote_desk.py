@@ -8,6 +8,7 @@ from pathlib import Path
 from vramd_supervisor.core.catalog import LoadOptions, ModelFile, Settings
 from vramd_supervisor.core.placement import decide
 from vramd_supervisor.core.quote import DeviceBytes, Quote, Source
+from vramd_supervisor.files.reading import reading_lanes
 from vramd_supervisor.workers.quoter import Quoter
 from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
 
@@ -71,7 +72,7 @@ def desk(folder: Path) -> Iterator[Desk]:
 
     quoter = loop.run_until_complete(begin())
     try:
-        yield Desk(loop, quoter, Quotes(quoter, folder / "skeletons", ()))
+        yield Desk(loop, quoter, Quotes(quoter, folder / "skeletons", (), reading_lanes()))
     finally:
         loop.run_until_complete(quoter.end())
         loop.run_until_complete(loop.shutdown_default_executor())

@@ -15,6 +15,9 @@ ENGINE_ONLY = {
 }
 """Given by llama.cpp alone; the others need no real model."""
 
+DEAD_DRIVES_ONLY = {Reason.FILE_UNANSWERED}
+"""Given where a file does not answer; it takes as long as one is waited for."""
+
 MOST_DETAIL_BYTES = 4096
 MOST_MESSAGE_BYTES = 1024
 

@@ -15,6 +15,7 @@ from vramd_supervisor.core.device_view import HOST, DeviceKind
 from vramd_supervisor.core.learning import FEWEST_LOADS, PEAK_MARGIN_SHARE, Observation, prior_bytes
 from vramd_supervisor.core.quote import Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.files.memory_book import MemoryBook
+from vramd_supervisor.files.reading import reading_lanes
 from vramd_supervisor.workers.quoter import Quoter, QuoterError
 from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
 
@@ -55,7 +56,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.path = self.folder / "m.gguf"
         self.path.write_bytes(self.content)
-        self.quotes = Quotes(self.helper, self.folder / "skeletons", ())
+        self.quotes = Quotes(self.helper, self.folder / "skeletons", (), reading_lanes())
 
     def subject(self) -> Subject:
         return asyncio.run(self.quotes.subject(self.path))
@@ -247,7 +248,7 @@ def test_three_loads_teach_what_a_load_takes(tmp_path: Path) -> None:
     # What the driver takes was learned for every load.
     assert other.devices["gpu0"].process_bytes == taken["gpu0"] + FEWEST_LOADS - 1 - other.devices["gpu0"].engine_bytes
     # What was learned outlives the helper.
-    bench.quotes = Quotes(Scripted(QuoterError("gone")), tmp_path / "skeletons", ())
+    bench.quotes = Quotes(Scripted(QuoterError("gone")), tmp_path / "skeletons", (), reading_lanes())
     bench.quotes.lessons = book.lessons()
     assert bench.quote().source is Source.LEARNED
 

@@ -42,6 +42,7 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.TOKEN_INVALID: TokenRefused,
     Reason.MODEL_NOT_FOUND: NotFound,
     Reason.MODEL_FILE_MISSING: FileMissing,
+    Reason.FILE_UNANSWERED: Unavailable,
     Reason.MODEL_PATH_INVALID: FileUnusable,
     Reason.MODEL_FILE_INVALID: FileUnusable,
     Reason.MODEL_UNSUPPORTED: Unsupported,

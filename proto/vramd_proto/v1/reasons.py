@@ -37,6 +37,9 @@ class Reason(Enum):
     TOKEN_INVALID = Meaning("UNAUTHENTICATED", "the call carries another token than the supervisor's")
     MODEL_NOT_FOUND = Meaning("NOT_FOUND", "no model has this id", ("model",))
     MODEL_FILE_MISSING = Meaning("NOT_FOUND", "the model's file is not there", ("model", "path"))
+    FILE_UNANSWERED = Meaning(
+        "UNAVAILABLE", "a file or folder does not answer: its drive may be gone", ("path",), retry_after_s=5.0
+    )
     MODEL_PATH_INVALID = Meaning("FAILED_PRECONDITION", "the model's path is no regular file", ("model", "path"))
     MODEL_FILE_INVALID = Meaning("FAILED_PRECONDITION", "the model's file is damaged or no GGUF", ("model",))
     MODEL_UNSUPPORTED = Meaning("FAILED_PRECONDITION", "this llama.cpp cannot run the model", ("model",))

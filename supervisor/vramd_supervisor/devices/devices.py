@@ -73,12 +73,17 @@ def find_devices(config: Config, nvml: Nvml | None = None, roots: Roots | None =
     """
     binding = nvml or load_nvml()
     host = HostProbe()
-    devices = [*(_nvidia(binding, host) if binding else ()), *_drm(roots, host)]
+    return [*(_nvidia(binding, host) if binding else ()), *_drm(roots, host), *without_cards(config, host)]
+
+
+def without_cards(config: Config, host: Probe | None = None) -> list[Device]:
+    """Those that no driver has to be asked for: virtual devices, then the host."""
+    devices = []
     for device, settings in config.devices.items():
         if settings.kind == "virtual":
             assert settings.total is not None
             devices.append(Device(device, DeviceKind.VIRTUAL, f"virtual {device}", VirtualProbe(settings.total)))
-    devices.append(Device(HOST, DeviceKind.HOST, "RAM of this machine", host))
+    devices.append(Device(HOST, DeviceKind.HOST, "RAM of this machine", host or HostProbe()))
     return devices
 
 

@@ -3,15 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from ..core.device_view import DeviceKind, DeviceLostError
 from ..core.receipt import Observed
+from ..threads.lane import Lane, NoAnswerError
 from .devices import Device
 
 log = logging.getLogger(__name__)
 
 MEASURE_S = 1.0
 """A measurement takes milliseconds."""
+WATCH_S = 5.0
+"""Longer than a card's probe, which gives up by itself."""
 POLL_S = 0.02
 STEADY_S = 0.5
 RELEASE_S = 2.0
@@ -40,12 +44,17 @@ def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
     return seen
 
 
-async def measure_soon(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
+def measuring_lane(incarnation: int) -> Lane:
+    """For all that is measured of one process: the system may keep whoever asks about it."""
+    return Lane(f"the system, asked about worker {incarnation},", MEASURE_S)
+
+
+async def measure_soon(lane: Lane, devices: Sequence[Device], pid: int) -> dict[str, Observed]:
     """What a process takes now. Bounded, and it never fails: nothing must wait for a driver or a file that hangs."""
     try:
-        return await asyncio.wait_for(asyncio.to_thread(measure, devices, pid), MEASURE_S)
-    except asyncio.TimeoutError:
-        why = f"it could not be measured within {MEASURE_S:g} s"
+        return await lane.run(lambda: measure(devices, pid))
+    except NoAnswerError as error:
+        why = str(error)
     except Exception as error:  # a probe's fault must not keep a process alive
         log.exception("process %d could not be measured", pid)
         why = f"measuring failed: {error}"
@@ -56,17 +65,22 @@ async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Obser
     """Waits, bounded, until cards do not show a dead process any more. Returns what each device gave back.
 
     Host memory is back when the process is reaped. A card that tells nothing of processes is watched until what is
-    taken of it has not fallen for `STEADY_S`.
+    taken of it has not fallen for `STEADY_S`. One that does not answer is not watched.
     """
     cards = [device for device in devices if device.kind in (DeviceKind.NVIDIA, DeviceKind.BACKEND)]
+    lane = Lane(f"the cards, asked about process {pid},", WATCH_S)
     loop = asyncio.get_running_loop()
     begun_s = loop.time()
     least_bytes: dict[str, int] = {}
     fell_s = dict.fromkeys((card.id for card in cards), begun_s)
     while cards and loop.time() < begun_s + RELEASE_S:
         for card in cards.copy():
-            held = await asyncio.to_thread(_held_bytes, card, pid)
-            if held is None and (used := await asyncio.to_thread(_used_bytes, card)) is not None:
+            try:
+                held, used = await lane.run(partial(_look_at, card, pid))
+            except NoAnswerError as error:
+                log.warning("%s", error)
+                held, used = None, None
+            if held is None and used is not None:
                 if used < least_bytes.get(card.id, used + 1):
                     least_bytes[card.id], fell_s[card.id] = used, loop.time()
                 if loop.time() < fell_s[card.id] + STEADY_S:
@@ -79,16 +93,13 @@ async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Obser
     return {device.id: before.get(device.id, Observed(None, BY_ITSELF)) for device in devices}
 
 
-def _held_bytes(card: Device, pid: int) -> int | None:
-    """None: the driver does not tell. A card that is lost holds nothing any more."""
-    try:
-        return card.probe.process_bytes(pid)
-    except DeviceLostError:
-        return 0
+def _look_at(card: Device, pid: int) -> tuple[int | None, int | None]:
+    """What a process holds there, and where the driver does not tell that, what is taken in all.
 
-
-def _used_bytes(card: Device) -> int | None:
+    A card that is lost holds nothing any more.
+    """
     try:
-        return card.probe.sample().used_bytes
+        held = card.probe.process_bytes(pid)
+        return held, card.probe.sample().used_bytes if held is None else None
     except DeviceLostError:
-        return None
+        return 0, None

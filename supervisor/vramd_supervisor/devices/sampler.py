@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import psutil
 from typing_extensions import assert_never
@@ -13,11 +14,14 @@ from ..core.events import DeviceSampled
 from ..core.ledger import Account
 from ..core.view import ready_pids, taken_bytes
 from ..loop import Loop
+from ..threads.lane import Lane
 from .devices import Device
 
 log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
+LOOK_S = 5.0
+"""For one device; the probe of a card gives up by itself."""
 
 
 class Sampler:
@@ -31,6 +35,7 @@ class Sampler:
         self._devices = devices
         self._samples = samples
         self._pids = pids
+        self._lanes = {device.id: Lane(device.id, LOOK_S) for device in devices}
         self._lost: set[str] = set()
 
     async def run(self) -> None:
@@ -45,7 +50,8 @@ class Sampler:
         ready = ready_pids(self._loop.core.world)
         for device in self._devices:
             try:
-                sample, ours, spilled_bytes = await asyncio.to_thread(_sample, device, pids, ready)
+                look = partial(_sample, device, pids, ready)
+                sample, ours, spilled_bytes = await self._lanes[device.id].run(look)
             except Exception as error:  # whatever a driver does, the others are looked at
                 if device.id not in self._lost and not device.unusable:
                     log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)

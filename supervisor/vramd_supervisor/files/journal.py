@@ -66,6 +66,7 @@ class Journal:
     def __init__(
         self, path: Path, rows_kept: int = ROWS_KEPT, bytes_kept: int = BYTES_KEPT, busy_s: float = BUSY_S
     ) -> None:
+        self.path = path
         self.rows_kept = rows_kept
         self._bytes_kept = bytes_kept
         layout = Layout(LAYOUT, _TABLES, "decisions are not kept", "so what was decided before is not listed")

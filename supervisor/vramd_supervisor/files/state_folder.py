@@ -9,7 +9,7 @@ from vramd_proto.v1.rendezvous import system_runtime_dir
 
 def state_folder() -> Path:
     """For all supervisors of this user: what past loads have taught. `VRAMD_STATE_DIR` names another."""
-    return Path(os.environ.get("VRAMD_STATE_DIR") or user_state_dir("vramd", appauthor=False))
+    return Path(os.environ.get("VRAMD_STATE_DIR") or user_state_dir("vramd", appauthor=False)).absolute()
 
 
 def journal_folder(runtime: Path) -> Path:

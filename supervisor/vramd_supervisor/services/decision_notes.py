@@ -1,15 +1,21 @@
 """Writes down what was decided, in a thread of its own: the loop never waits for the disk. Decides nothing."""
 
-import asyncio
 import logging
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+
+from vramd_proto.v1.reasons import Reason
 
 from ..core.decisions import Decision
+from ..core.errors import RefusedError, refusal
 from ..files.journal import Journal, Record
+from ..threads.lane import Lane, NoAnswerError
 
 log = logging.getLogger(__name__)
+
+JOURNAL_S = 10.0
+"""Reading and writing take milliseconds, and some seconds while another supervisor writes."""
 
 
 class DecisionNotes:
@@ -19,25 +25,38 @@ class DecisionNotes:
         self._journal = journal
         # More than that the journal would forget at once.
         self._pending: deque[tuple[float, Decision]] = deque(maxlen=journal.rows_kept)
-        # One thread: what is asked of it is done in this order.
-        self._thread = ThreadPoolExecutor(1, "decisions")
+        # One lane: what is asked of it is done in this order.
+        self._lane = Lane("the journal of decisions", JOURNAL_S)
         self._asked = False
-        """The thread is about to write all that is pending."""
+        """All that is pending is about to be written."""
 
     def note(self, decision: Decision) -> None:
         """Called by the loop for each decision; never waits. What comes while the thread writes is written together."""
         self._pending.append((time.time(), decision))
         if not self._asked:
             self._asked = True
-            self._thread.submit(self._write).add_done_callback(_tell_of_fault)
+            try:
+                self._lane.submit(self._write).add_done_callback(_tell_of_fault)
+            except NoAnswerError:  # what is pending waits for the next one
+                self._asked = False
 
     async def newest(self, model: str, limit: int) -> list[Record]:
-        """At most so many about a model, or about all for an empty id; newest first. All noted before is among them."""
-        return await asyncio.wrap_future(self._thread.submit(self._journal.newest, model, limit))
+        """At most so many about a model, or about all for an empty id; newest first. All noted before is among them.
+
+        Raises RefusedError where the file does not answer.
+        """
+        try:
+            return await self._lane.run(lambda: self._journal.newest(model, limit))
+        except NoAnswerError as error:
+            text = f"{error}; is its drive there?"
+            raise RefusedError(refusal(Reason.FILE_UNANSWERED, text, path=self._journal.path)) from None
 
     async def close(self) -> None:
-        """Returns when all that was noted is written, or cannot be."""
-        await asyncio.wrap_future(self._thread.submit(self._write))
+        """Returns when all that was noted is written, or cannot be; bounded."""
+        try:
+            await self._lane.run(self._write)
+        except NoAnswerError as error:
+            log.error("the last decisions are not written down: %s", error)
 
     def _write(self) -> None:
         self._asked = False

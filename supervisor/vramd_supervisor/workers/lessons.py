@@ -1,15 +1,21 @@
 """Remembers what loads really took, so that the next quote is nearer the truth. Decides nothing."""
 
-import asyncio
+import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..core.actions import Load
 from ..core.learning import Lessons, Observation, Place
 from ..core.quote import DeviceBytes
 from ..files.memory_book import MemoryBook
+from ..threads.lane import Lane, NoAnswerError
 from .quotes import EngineFacts, Quotes
+
+log = logging.getLogger(__name__)
+
+BOOK_S = 10.0
+"""Reading and writing take milliseconds, and some seconds while another supervisor writes."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,26 @@ class Lesson:
 
 
 class Teacher:
-    """Writes the book in a thread, and hands what it teaches to the quotes."""
+    """Writes the book aside, and hands what it teaches to the quotes; one that does not answer teaches nothing."""
 
     def __init__(self, book: MemoryBook, quotes: Quotes) -> None:
         self._book = book
         self._quotes = quotes
+        self._lane = Lane("the book of what loads took", BOOK_S)
 
     async def begin(self) -> None:
         """Reads what earlier supervisors have learned."""
-        self._quotes.lessons = await asyncio.to_thread(self._book.lessons)
+        await self._learn(lambda: None)
+
+    async def _learn(self, write: Callable[[], None]) -> None:
+        def work() -> Lessons:
+            write()
+            return self._book.lessons()
+
+        try:
+            self._quotes.lessons = await self._lane.run(work)
+        except NoAnswerError as error:
+            log.warning("nothing is learned from loads: %s", error)
 
     def lesson(self, action: Load, facts: EngineFacts, engine: Mapping[str, DeviceBytes]) -> Lesson | None:
         """The start of remembering; None for a load that teaches nothing."""
@@ -48,16 +65,11 @@ class Teacher:
             Observation(lesson.places[device], need.engine_bytes, taken.get(device))
             for device, need in lesson.engine.items()
         ]
-        self._quotes.lessons = await asyncio.to_thread(self._record, lesson, seen)
-
-    def _record(self, lesson: Lesson, seen: list[Observation]) -> Lessons:
-        self._book.record(lesson.name, lesson.key, seen)
-        return self._book.lessons()
+        await self._learn(lambda: self._book.record(lesson.name, lesson.key, seen))
 
     async def exhausted(self, action: Load, facts: EngineFacts) -> None:
         """A load ran out of memory although it had its room: the next quote for it is larger."""
         device, key = action.plan.settings.device, action.plan.quote.key
         if key:
             place = self._quotes.places({device}, facts)[device]
-            await asyncio.to_thread(self._book.bump, key, place.device)
-            await self.begin()
+            await self._learn(lambda: self._book.bump(key, place.device))

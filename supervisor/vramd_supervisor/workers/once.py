@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ..files.reading import reading_lanes
 from .quoter import Quoter
 from .quotes import Quotes
 
@@ -15,6 +16,6 @@ async def quotes_once() -> AsyncIterator[Quotes]:
     with tempfile.TemporaryDirectory(prefix="vramd-") as folder:
         quoter = Quoter(folder, untested_engine=False)
         try:
-            yield Quotes(quoter, Path(folder), ())
+            yield Quotes(quoter, Path(folder), (), reading_lanes())
         finally:
             await quoter.end()

@@ -5,6 +5,7 @@ Two daemon threads per process wait for what only blocking calls tell on every s
 
 import asyncio
 import contextlib
+import functools
 import importlib.machinery
 import importlib.util
 import os
@@ -32,10 +33,12 @@ class HelloError(Exception):
     """A worker did not say hello, or said something else."""
 
 
+@functools.cache
 def import_paths() -> tuple[str, ...]:
     """Folders that this process imports from, our own first; not the current folder nor that of the script it runs.
 
-    A worker runs isolated (`-I`), so it would find neither an install in the user site nor an editable one.
+    A worker runs isolated (`-I`), so it would find neither an install in the user site nor an editable one. Taken once,
+    at the start: the current folder may be gone later.
     """
     own = [Path(spec.origin).parents[1] for name in OWN_PACKAGES if (spec := _spec(name)) and spec.origin]
     strange = {Path.cwd(), Path(sys.argv[0]).absolute().parent} - set(own)
@@ -47,11 +50,12 @@ def _spec(name: str) -> "importlib.machinery.ModuleSpec | None":
     return importlib.util.find_spec(name)
 
 
-def worker_arguments(role: str) -> list[str]:
+@functools.cache
+def worker_arguments(role: str) -> tuple[str, ...]:
     """How a process of the worker's package is started in this role."""
     spec = _spec("vramd_worker")
     assert spec and spec.origin
-    return [sys.executable, "-I", str(Path(spec.origin).with_name("boot.py")), role]
+    return sys.executable, "-I", str(Path(spec.origin).with_name("boot.py")), role
 
 
 class WorkerProcess:
@@ -65,7 +69,7 @@ class WorkerProcess:
         on_output: Callable[[bytes], None],
         on_exit: Callable[[str], None],
     ) -> None:
-        """Starts it at once. Raises OSError.
+        """Starts it at once. Raises OSError, or RuntimeError where there are no more threads; then there is no child.
 
         `on_output` gets what it prints, in a thread of its own, and nothing at the end; `on_exit` gets its end in
         words, once, in the loop's thread.
@@ -78,12 +82,14 @@ class WorkerProcess:
         self._gone = asyncio.Event()
         self._hello: asyncio.Future[bytes] = self._loop.create_future()
         self.child = containment.start(worker_arguments("vramd_worker"), cwd)
-        orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
-        assert self.child.stdin
-        with contextlib.suppress(BrokenPipeError):
-            self.child.stdin.write(orders.line())
-        for work in (self._read_output, self._read_hello, self._wait):
-            threading.Thread(target=work, name=f"{work.__name__}-{self.child.pid}", daemon=True).start()
+        self._orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
+        try:
+            for work in (self._read_output, self._read_hello, self._wait):
+                threading.Thread(target=work, name=f"{work.__name__}-{self.child.pid}", daemon=True).start()
+        except BaseException:
+            # It is reaped with the start of the next child.
+            containment.kill(self.child)
+            raise
 
     @property
     def pid(self) -> int:
@@ -140,7 +146,10 @@ class WorkerProcess:
         self._on_output(b"")
 
     def _read_hello(self) -> None:
+        assert self.child.stdin
         assert self.child.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self.child.stdin.write(self._orders.line())
         with self.child.stdout as stream:
             line = b""
             while b"\n" not in line and len(line) < MOST_HELLO_BYTES and (data := os.read(stream.fileno(), 4096)):
@@ -153,16 +162,17 @@ class WorkerProcess:
 
     def _wait(self) -> None:
         returncode = containment.wait(self.child)
+        if self._socket_dir:
+            # One that was killed leaves its socket there.
+            with contextlib.suppress(OSError):
+                for socket in Path(self._socket_dir).glob(f"{self.pid}.*"):
+                    socket.unlink(missing_ok=True)
         self._tell(self._exited, containment.exit_words(returncode))
 
     def _exited(self, words: str) -> None:
         if self.child.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self.child.stdin.close()
-        if self._socket_dir:
-            # One that was killed leaves its socket there.
-            for socket in Path(self._socket_dir).glob(f"{self.pid}.*"):
-                socket.unlink(missing_ok=True)
         self._gone.set()
         self._on_exit(words)
 

@@ -17,6 +17,7 @@ from typing import Any
 from vramd_proto.v1.rendezvous import Orders
 
 from ..devices.backend import BackendDevice
+from ..threads.lane import Lane, NoAnswerError
 from . import containment
 from .containment import Child
 from .process import import_paths, worker_arguments
@@ -28,6 +29,8 @@ ANSWER_S = 10.0
 """A dry run takes milliseconds; a large model on a busy machine some more."""
 IDLE_S = 30.0
 """Without a question for so long the process ends; the next one pays for its start again."""
+REAP_S = 5.0
+"""A process that is killed and still there after this is in the hands of the kernel."""
 _MOST_ANSWER_BYTES = 1 << 20
 
 
@@ -67,8 +70,8 @@ class Quoter:
                 self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.close)
 
     def devices(self) -> list[BackendDevice]:
-        """The devices that llama.cpp's backends tell of. Blocks; for any thread but the loop's."""
-        answer = asyncio.run_coroutine_threadsafe(self.ask({"devices": True}), self._loop).result(START_S + ANSWER_S)
+        """The devices that llama.cpp's backends tell of. Blocks as long as `ask` waits; not for the loop's thread."""
+        answer = asyncio.run_coroutine_threadsafe(self.ask({"devices": True}), self._loop).result()
         return [
             BackendDevice(
                 str(told["name"]),
@@ -91,9 +94,10 @@ class Quoter:
     async def _start(self) -> Child:
         try:
             child = self._child = containment.start(worker_arguments("vramd_quoter"), self._cwd)
-        except OSError as error:
+            threading.Thread(target=_drain, args=(child,), name=f"quoter-{child.pid}", daemon=True).start()
+        except (OSError, RuntimeError) as error:  # no file, no memory, no thread
+            self.close()
             raise QuoterError(f"the helper could not be started: {error}") from error
-        threading.Thread(target=_drain, args=(child,), name=f"quoter-{child.pid}", daemon=True).start()
         orders = Orders(import_paths(), os.getpid(), secrets.token_hex(16), "", self._untested_engine)
         hello = await self._within(START_S, lambda: _greeted(child, orders), "it did not start")
         if not hello.get("ready"):
@@ -106,10 +110,11 @@ class Quoter:
     async def _within(self, limit_s: float, exchange: Callable[[], dict[str, Any]], failed: str) -> dict[str, Any]:
         """Ends the process if the answer is late, or is none: then it cannot be trusted with the next one either."""
         try:
-            return await asyncio.wait_for(asyncio.to_thread(exchange), limit_s)
-        except asyncio.TimeoutError:
+            # A lane of its own: an answer that hangs ends with its process.
+            return await Lane("the helper", limit_s).run(exchange)
+        except NoAnswerError as error:
             self.close()
-            raise QuoterError(f"{failed} within {limit_s:g} s") from None
+            raise QuoterError(f"{failed}: {error}") from None
         except (OSError, ValueError) as error:
             self.close()
             raise QuoterError(f"{failed}: {error}") from error
@@ -121,7 +126,8 @@ class Quoter:
         """Ends the process, and waits until it is gone."""
         self.close()
         if self._reaper:
-            await asyncio.to_thread(self._reaper.join)
+            with contextlib.suppress(NoAnswerError):
+                await Lane("the helper's end", REAP_S).run(self._reaper.join)
 
     def close(self) -> None:
         """Ends the process, if there is one. Harmless to repeat."""
@@ -130,8 +136,10 @@ class Quoter:
             self._idle.cancel()
         if child:
             containment.kill(child)
-            self._reaper = threading.Thread(target=_reap, args=(child,), name=f"reap-{child.pid}", daemon=True)
-            self._reaper.start()
+            reaper = threading.Thread(target=_reap, args=(child,), name=f"reap-{child.pid}", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads: it is reaped with the start of the next child
+                reaper.start()
+                self._reaper = reaper
 
 
 def _greeted(child: Child, orders: Orders) -> dict[str, Any]:

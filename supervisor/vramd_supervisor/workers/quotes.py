@@ -23,7 +23,9 @@ from ..core.quote import Confidence, DeviceBytes, Quote, Source
 from ..devices.devices import Device
 from ..files.discovery import read_with_headers
 from ..files.gguf_values import UnreadableModelError
+from ..files.reading import unanswered
 from ..files.skeleton import skeleton_key, write_skeleton
+from ..threads.lane import Lanes, NoAnswerError
 from .quoter import Quoter, QuoterError
 
 log = logging.getLogger(__name__)
@@ -63,10 +65,11 @@ class Subject:
 class Quotes:
     """Made by the composition root. For the loop's thread."""
 
-    def __init__(self, quoter: Quoter, folder: Path, devices: Sequence[Device]) -> None:
-        """`folder` takes the skeletons."""
+    def __init__(self, quoter: Quoter, folder: Path, devices: Sequence[Device], reading: Lanes) -> None:
+        """`folder` takes the skeletons; `reading` has a lane for each file of a model."""
         self._quoter = quoter
         self._folder = folder
+        self._reading = reading
         self._devices = {device.id: device for device in devices}
         self._cache: OrderedDict[tuple[object, ...], Mapping[str, DeviceBytes]] = OrderedDict()
         self._said = ""
@@ -74,8 +77,11 @@ class Quotes:
         """What past loads have taught; kept current by the one who records them."""
 
     async def subject(self, path: Path) -> Subject:
-        """Reads a model's header and writes its skeleton, in a thread."""
-        return await asyncio.to_thread(self._subject, path)
+        """Reads a model's header and writes its skeleton, in a thread. One that does not answer has a problem."""
+        try:
+            return await self._reading.run(str(path), lambda: self._subject(path))
+        except NoAnswerError as error:
+            return Subject(unanswered(path, error), "", None)
 
     def _subject(self, path: Path) -> Subject:
         file, headers = read_with_headers(path)

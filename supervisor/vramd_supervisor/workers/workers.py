@@ -18,7 +18,8 @@ from ..core.errors import Refusal
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
 from ..core.receipt import Observed, Receipt
 from ..devices.devices import Device
-from ..devices.release import measure_soon, settle
+from ..devices.release import measure_soon, measuring_lane, settle
+from ..devices.sampler import LOOK_S
 from ..loop import Loop, WorkerAction
 from ..services.status import from_worker, incident
 from .lessons import Lesson, Teacher
@@ -43,6 +44,7 @@ class Worker:
 
     def __init__(self, incarnation: int, spare_log: Log) -> None:
         self.incarnation = incarnation
+        self.lane = measuring_lane(incarnation)
         self.process: WorkerProcess | None = None
         self.client: WorkerClient | None = None
         self.log = spare_log
@@ -116,7 +118,7 @@ class Workers:
         worker = self._workers.get(incarnation)
         if worker is None or worker.process is None or worker.process.gone:
             return {}
-        observed = await measure_soon(self._on(worker), worker.pid)
+        observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         return {device: seen.size_bytes for device, seen in observed.items()}
 
     def perform(self, action: WorkerAction) -> None:
@@ -125,23 +127,32 @@ class Workers:
             case Spawn(incarnation):
                 self._spawn(incarnation)
             case Load(incarnation):
-                self._run(self._load(self._workers[incarnation], action))
+                worker = self._workers[incarnation]
+                self._run(self._load(worker, action), worker)
             case Stop(incarnation):
-                self._run(self._stop(self._workers[incarnation]))
+                worker = self._workers[incarnation]
+                self._run(self._stop(worker), worker)
             case SetThreads(incarnation, threads):
-                self._run(self._set_threads(self._workers[incarnation], threads))
+                worker = self._workers[incarnation]
+                self._run(self._set_threads(worker, threads), worker)
             case _:
                 assert_never(action)
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None], worker: Worker | None = None) -> None:
+        """Has it done meanwhile. If it fails, the process that it was about is ended: its exit is an event."""
+
+        def done(task: "asyncio.Task[None]") -> None:
+            self._tasks.discard(task)
+            if task.cancelled() or not (error := task.exception()):
+                return
+            log.error("a fault in the shell", exc_info=error)
+            if worker and worker.process:
+                worker.fault = f"a fault of vramd: {error}"
+                worker.process.kill_now()
+
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a fault in the shell", exc_info=error)
+        task.add_done_callback(done)
 
     def _spawn(self, incarnation: int) -> None:
         worker = self._workers[incarnation] = Worker(incarnation, self._logs.spare)
@@ -162,10 +173,10 @@ class Workers:
                 on_output,
                 lambda words: self._exited(worker, words),
             )
-        except OSError as error:
+        except Exception as error:  # no file, no memory, no thread: whatever it is, there is no process
             self._exited(worker, f"could not be started: {error}")
             return
-        self._run(self._greet(worker, worker.process))
+        self._run(self._greet(worker, worker.process), worker)
 
     def _printed(self, worker: Worker, lines: list[str]) -> None:
         worker.log.add(lines)
@@ -183,7 +194,7 @@ class Workers:
                 await process.kill()
             return
         worker.pid = hello.pid
-        idle = (await measure_soon([self._devices[HOST]], worker.pid))[HOST].size_bytes
+        idle = (await measure_soon(worker.lane, [self._devices[HOST]], worker.pid))[HOST].size_bytes
         worker.client = WorkerClient(hello.address, process.nonce)
         idle_bytes = UNKNOWN_FACTS.idle_bytes if idle is None else idle
         self._planning.learn(
@@ -224,7 +235,7 @@ class Workers:
         names = {f"CUDA{at}" if card.kind is DeviceKind.NVIDIA else card.uuid: card.id for at, card in enumerate(cards)}
         names[""] = HOST
         engine = {names[name]: need for name, need in loaded.memory if name in names}
-        observed = await measure_soon(self._on(worker), worker.pid)
+        observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         measured = {device: seen.size_bytes for device, seen in observed.items()}
         worker.lesson = self._teacher.lesson(action, self._planning.facts, engine)
         if worker.lesson:
@@ -260,7 +271,7 @@ class Workers:
         worker.stop_s = self._loop.now_s()
         if worker.process is None or worker.process.gone:
             return
-        worker.observed = await measure_soon(self._on(worker), worker.pid)
+        worker.observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         if worker.lesson:
             taken = {device: seen.size_bytes for device, seen in worker.observed.items()}
             self._run(self._teacher.observed(worker.lesson, taken))
@@ -283,10 +294,13 @@ class Workers:
         except Exception:  # a probe's fault must not keep memory booked for ever
             log.exception("the memory of worker %d could not be watched", worker.incarnation)
             observed = dict(worker.observed)
-        if worker.client:
-            await worker.client.close()
-        # What others take must not be judged by a sample in which the dead still count.
-        await self._look()
+        try:
+            if worker.client:
+                await worker.client.close()
+            # What others take must not be judged by a sample in which the dead still count.
+            await asyncio.wait_for(self._look(), LOOK_S)
+        except Exception as error:  # nor must anything else
+            log.warning("the devices could not be looked at after worker %d: %r", worker.incarnation, error)
         now_s = self._loop.now_s()
         took_s = exit_s - worker.stop_s if worker.stop_s is not None else 0.0
         del self._workers[worker.incarnation]

@@ -1,0 +1,132 @@
+"""The supervisor never waits for what is outside: whatever hangs, fails or is gone, everybody else is served."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import vramd
+from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
+
+OUTSIDE = Path(__file__).parents[1] / "support" / "outside"
+MODELS = "[server]\nspare = false\n" + simulated("a", card="", tokens_per_s=50) + simulated("b", card="")
+
+
+class Switches:
+    """What fails outside, switched by files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"PYTHONPATH": str(OUTSIDE), "VRAMD_TEST_OUTSIDE": str(folder)}
+
+    def spawn(self, fault: str) -> None:
+        """What fails when a process is started; empty: nothing."""
+        (self.folder / "new").write_text(fault, "utf-8")
+        (self.folder / "new").replace(self.folder / "spawn")
+
+
+@pytest.fixture(scope="module")
+def switches(tmp_path_factory: pytest.TempPathFactory) -> Switches:
+    return Switches(tmp_path_factory.mktemp("outside"))
+
+
+@pytest.fixture(scope="module")
+def supervisor(switches: Switches) -> Iterator[SupervisorProcess]:
+    with SupervisorProcess(MODELS, environment=switches.environment) as one:
+        yield one
+
+
+@pytest.mark.parametrize("fault", ["process", "memory", "_wait"])
+def test_a_spawn_that_fails_is_told_and_everybody_else_is_served(
+    fault: str, switches: Switches, supervisor: SupervisorProcess
+) -> None:
+    client = supervisor.client()
+    with client.generate("a", "x", max_tokens=2000) as answer:
+        next(answer)
+        switches.spawn(fault)
+        with pytest.raises(vramd.WorkerCrashed, match="could not be started"):
+            client.load("b")
+        next(answer)
+        switches.spawn("")
+        until("it is loaded", lambda: _loaded(client, "b"))
+        next(answer)
+    client.unload("b")
+    assert supervisor.process.poll() is None
+
+
+def _loaded(client: vramd.Client, model: str) -> bool:
+    try:
+        return bool(client.load(model))
+    except vramd.WorkerCrashed:  # it is tried again in a while
+        return False
+
+
+def test_loads_need_neither_the_folder_of_the_start_nor_that_of_its_state(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    with SupervisorProcess(MODELS, cwd=here, environment={"VRAMD_STATE_DIR": "state"}) as supervisor:
+        client = supervisor.client()
+        client.load("a")
+        shutil.rmtree(here)
+        client.load("b")
+        client.unload("a")
+        client.load("a")
+        assert [decision.kind for decision in client.decisions()]
+        assert "ERROR" not in supervisor.printed
+
+
+def filled_pipe() -> tuple[int, int]:
+    """A pipe that nobody reads and that holds nothing more."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    try:
+        while True:
+            os.write(write_fd, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(write_fd, True)
+    return read_fd, write_fd
+
+
+def stopped_terminal() -> tuple[int, int]:
+    """One in which somebody has pressed Ctrl-S."""
+    import termios
+
+    controller, terminal = os.openpty()
+    termios.tcflow(terminal, termios.TCOOFF)
+    return controller, terminal
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes, FIFOs and terminals of POSIX")
+@pytest.mark.parametrize("output", [filled_pipe, stopped_terminal])
+def test_what_nobody_takes_stops_nobody(output: Callable[[], tuple[int, int]], tmp_path: Path) -> None:
+    """Neither stdout nor stderr, nor a log, nor a recording is taken by anybody."""
+    other_end, full = output()
+    run, recording = tmp_path / "run", tmp_path / "recording"
+    (run / "logs").mkdir(parents=True)
+    os.mkfifo(run / "logs" / "supervisor.log")
+    os.mkfifo(recording)
+    opened = os.open(recording, os.O_RDONLY | os.O_NONBLOCK)
+    (tmp_path / "vramd.toml").write_text(MODELS, "utf-8")
+    files = ["--runtime-dir", str(run), "--config", str(tmp_path / "vramd.toml"), "--record", str(recording)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vramd", "serve", "--port", "0", *files],
+        stdin=subprocess.DEVNULL,
+        stdout=full,
+        stderr=full,
+    )
+    try:
+        until("it listens", (run / "supervisor.json").exists)
+        with vramd.Client(run) as client:
+            client.load("a")
+            client.unload("a")
+            assert client.generate("b", "x", max_tokens=2).text
+        process.terminate()
+        assert process.wait(BOUND_S) == 0
+    finally:
+        process.kill()
+        process.wait(BOUND_S)
+        for fd in (other_end, full, opened):
+            os.close(fd)

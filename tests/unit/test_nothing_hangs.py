@@ -1,0 +1,222 @@
+"""What measures, remembers and reads waits within a bound, whatever hangs, and says so."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.actions import Action
+from vramd_supervisor.core.catalog import LoadOptions, Model, Simulation
+from vramd_supervisor.core.config import Config
+from vramd_supervisor.core.core import Core
+from vramd_supervisor.core.decisions import Decision, DecisionKind
+from vramd_supervisor.core.device_view import DeviceKind, Sample
+from vramd_supervisor.core.errors import RefusedError, refusal
+from vramd_supervisor.core.events import CatalogueRead, Event, PlansRefused, Started
+from vramd_supervisor.core.learning import Lessons
+from vramd_supervisor.core.ledger import Account
+from vramd_supervisor.core.state import RequestKind
+from vramd_supervisor.devices import release
+from vramd_supervisor.devices.devices import Device
+from vramd_supervisor.devices.probe import Probe
+from vramd_supervisor.devices.sampler import Sampler
+from vramd_supervisor.files.journal import Journal
+from vramd_supervisor.files.memory_book import MemoryBook
+from vramd_supervisor.files.reading import unanswered
+from vramd_supervisor.loop import Loop
+from vramd_supervisor.services import decision_notes
+from vramd_supervisor.services.decision_notes import DecisionNotes
+from vramd_supervisor.threads.lane import Lane, Lanes, NoAnswerError
+from vramd_supervisor.workers import lessons, quotes
+from vramd_supervisor.workers.lessons import Teacher
+from vramd_supervisor.workers.quotes import Quotes
+
+BOUND_S = 30.0
+SHORT_S = 0.02
+
+
+@pytest.fixture
+def goes_on() -> Iterator[threading.Event]:
+    """Until the test ends, what waits for it hangs."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+class HangingProbe(Probe):
+    def __init__(self, goes_on: threading.Event) -> None:
+        self._goes_on = goes_on
+
+    def sample(self) -> Sample:
+        assert self._goes_on.wait(BOUND_S)
+        return Sample(8, 2)
+
+    def process_bytes(self, pid: int) -> int | None:
+        assert self._goes_on.wait(BOUND_S)
+        return pid
+
+
+def test_a_process_that_nobody_tells_of_is_measured_as_unknown(goes_on: threading.Event) -> None:
+    async def main() -> None:
+        host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(goes_on))
+        lane = Lane("the system", SHORT_S)
+        for why in ("gives no answer within 0.02 s", "has not answered an earlier question"):
+            observed = await release.measure_soon(lane, [host], 7)
+            assert observed["host"].size_bytes is None
+            assert why in observed["host"].reason
+
+    asyncio.run(main())
+
+
+def test_memory_is_booked_although_a_card_never_answers(
+    goes_on: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "WATCH_S", SHORT_S)
+    card = Device("gpu0", DeviceKind.NVIDIA, "card", HangingProbe(goes_on))
+    observed = asyncio.run(asyncio.wait_for(release.settle([card], 7, {}), BOUND_S))
+    assert observed["gpu0"].size_bytes is None
+
+
+def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
+    goes_on: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Quick(HangingProbe):
+        def sample(self) -> Sample:
+            return Sample(8, 2)
+
+    monkeypatch.setattr("vramd_supervisor.devices.sampler.LOOK_S", SHORT_S)
+    monkeypatch.setattr("vramd_supervisor.devices.sampler.ready_pids", lambda _: [])
+    monkeypatch.setattr(Sampler, "_seen", lambda _, device, sample, *rest: (device.id, sample.total_bytes))
+    seen: list[object] = []
+    loop = SimpleNamespace(core=SimpleNamespace(world=None), submit=seen.append)
+
+    async def main() -> None:
+        devices = [
+            Device("gpu0", DeviceKind.NVIDIA, "card", HangingProbe(goes_on)),
+            Device("card", DeviceKind.VIRTUAL, "card", Quick(goes_on)),
+        ]
+        sampler = Sampler(cast(Loop, loop), devices, {}, lambda: [])
+        await asyncio.wait_for(sampler.look(), BOUND_S)
+        assert seen == [("gpu0", 0), ("card", 8)]
+
+    asyncio.run(main())
+
+
+class HangingBook(MemoryBook):
+    def __init__(self, path: Path, goes_on: threading.Event) -> None:
+        super().__init__(path)
+        self._goes_on = goes_on
+
+    def lessons(self) -> Lessons:
+        assert self._goes_on.wait(BOUND_S)
+        return super().lessons()
+
+
+def test_a_book_that_does_not_answer_teaches_nothing(
+    goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lessons, "BOOK_S", SHORT_S)
+
+    desk = SimpleNamespace(lessons=Lessons())
+    teacher = Teacher(HangingBook(tmp_path / "memory.sqlite3", goes_on), cast(Quotes, desk))
+    asyncio.run(asyncio.wait_for(teacher.begin(), BOUND_S))
+    assert "nothing is learned from loads" in caplog.text
+
+
+class HangingJournal(Journal):
+    def __init__(self, path: Path, goes_on: threading.Event) -> None:
+        super().__init__(path)
+        self._goes_on = goes_on
+        self.written: list[str] = []
+
+    def append(self, decided: Sequence[tuple[float, Decision]]) -> None:
+        assert self._goes_on.wait(BOUND_S)
+        self.written += [decision.model for _, decision in decided]
+
+
+def test_a_journal_that_does_not_answer_is_refused_and_gets_all_later(
+    goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(decision_notes, "JOURNAL_S", SHORT_S)
+    journal = HangingJournal(tmp_path / "decisions.sqlite3", goes_on)
+
+    async def main() -> None:
+        notes = DecisionNotes(journal)
+        notes.note(Decision(DecisionKind.LOAD, "one", "because"))
+        with pytest.raises(RefusedError) as refused:
+            await notes.newest("", 10)
+        assert refused.value.refusal.reason is Reason.FILE_UNANSWERED
+        notes.note(Decision(DecisionKind.LOAD, "two", "because"))
+        await asyncio.wait_for(notes.close(), BOUND_S)
+        assert "the last decisions are not written down" in caplog.text
+        goes_on.set()
+        monkeypatch.undo()
+        later = DecisionNotes(journal)
+        later._pending = notes._pending
+        await later.close()
+
+    asyncio.run(main())
+    assert journal.written == ["one", "two"]
+
+
+def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
+    goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> tuple[Any, list[Any]]:
+        assert path.name != "dead.gguf" or goes_on.wait(BOUND_S)
+        return unanswered(path, NoAnswerError("read")), []
+
+    monkeypatch.setattr(quotes, "read_with_headers", read)
+
+    async def main() -> None:
+        desk = Quotes(cast(Any, None), tmp_path, (), Lanes(SHORT_S, 1, 10))
+        dead = await desk.subject(tmp_path / "dead.gguf")
+        assert dead.file.problem
+        assert dead.file.problem.reason is Reason.FILE_UNANSWERED
+        assert "dead.gguf gives no answer within 0.02 s; is its drive there?" in dead.file.problem.text
+        other = await desk.subject(tmp_path / "other.gguf")
+        assert other.file.problem
+        assert "read" in other.file.problem.text
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("who", ["act", "find_plans", "publish", "note"])
+def test_what_fails_while_it_is_carried_out_is_no_fault_of_the_books(
+    who: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20))
+        does: dict[str, Any] = dict.fromkeys(("act", "find_plans", "publish", "note"), lambda _: None) | {who: fails}
+        loop.connect(**does)
+        model = Model("a", Simulation({"host": 1 << 60}, 1.0, 1.0, (), False))
+        loop.submit(CatalogueRead(loop.now_s(), {"a": model}))
+        loop.submit(Started(loop.now_s()))
+        async with loop.asked("a", RequestKind.LOAD, BOUND_S, LoadOptions()):
+            gone = refusal(Reason.MODEL_NOT_FOUND, "gone", model="a")
+            loop.submit(PlansRefused(loop.now_s(), "a", 1, gone))
+        assert loop.failed is None
+        assert not loop.ending.is_set()
+
+    asyncio.run(main())
+    assert "could not be carried out" in caplog.text
+
+
+def test_a_fault_of_the_core_ends_the_supervisor() -> None:
+    def fails(_: Event) -> list[Action]:
+        raise KeyError("host")
+
+    async def main() -> None:
+        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), fails)
+        loop.submit(Started(loop.now_s()))
+        assert isinstance(loop.failed, KeyError)
+        assert loop.exited.is_set()
+
+    asyncio.run(main())
