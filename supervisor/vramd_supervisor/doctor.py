@@ -24,7 +24,6 @@ from .core.catalog import Model, ModelFile
 from .core.closed_form import embeds, quote
 from .core.config import Config
 from .core.device_view import AUTO, HOST, DeviceKind, DeviceLostError, Sample, limits
-from .core.listing import catalogue
 from .core.placement import decide
 from .devices.backend import has_further_backends
 from .devices.cgroup import Cgroups
@@ -32,7 +31,7 @@ from .devices.devices import Device, find_devices, warn_of_absent
 from .devices.host_memory import HostProbe, usable_cores
 from .devices.nvml import driver_version, load_nvml
 from .diagnosis import CardFacts, EngineFacts, Facts, HostFacts, ModelFacts, NvidiaFacts, Way, diagnose, take_first
-from .files.discovery import configured_files, discover, folders_to_scan
+from .files.discovery import Discovery
 from .settings.settings_file import ConfigError, Flags, load_config
 from .workers import containment
 from .workers.planning import NO_CUDA, UNKNOWN_FACTS, why_unusable
@@ -103,8 +102,7 @@ def look(config: Config, base: Path, runtime_dir: Path) -> Facts:
         if device.kind is not DeviceKind.VIRTUAL
     }
     cores = usable_cores(config.server.reserved_cores)
-    found = discover(folders_to_scan(config, os.environ, Path.home()))
-    known = catalogue(config, found, configured_files(config, base, found.values()))
+    known = Discovery(config, base, os.environ, Path.home()).look({})
     files = [(model, model.source) for model in known.values() if isinstance(model.source, ModelFile)]
     packages = {name: version(name) for name in ("vramd", "grpcio", "protobuf")}
     return Facts(

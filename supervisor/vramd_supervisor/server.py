@@ -294,7 +294,7 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
     reader = ResidentReader(loop, parts.workers)
     # A load waits for room as long as a request may, and then takes its time.
     load_s = config.server.request_deadline_s + config.server.load_deadline_s
-    router = TaskRouter(loop, parts.planning, load_s)
+    router = TaskRouter(loop, parts.planning, parts.folders.look_again, load_s)
     inference = InferenceService(loop, parts.workers.client, router, config.server.request_deadline_s)
     server.add_generic_rpc_handlers((inference.handlers(),))
     unload_s = config.scheduling.drain_s + RELEASE_S

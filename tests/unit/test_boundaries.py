@@ -27,6 +27,7 @@ HARMLESS = {
     "re",
     "typing",
     "typing_extensions",
+    "unicodedata",
 }
 SEES_PROTOBUF = {"server", "workers/worker_client", "workers/workers"}
 """Besides the services."""

@@ -1,11 +1,14 @@
 """What stays, and for how long: whatever becomes of a model's file, of a hold, of a pin, of another caller's reload."""
 
+from dataclasses import replace
+
 import pytest
-from support.core_world import CoreWorld
+from support.core_world import MODELS, CoreWorld
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import Refuse, Report, Stop
+from vramd_supervisor.core.catalog import ModelFile, Problem
 from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
-from vramd_supervisor.core.events import ModelUpdated
+from vramd_supervisor.core.events import CatalogueRead, ModelUpdated
 from vramd_supervisor.core.state import ModelState, RequestKind, is_pinned
 
 STAYS_S = 60.0
@@ -184,3 +187,26 @@ def test_a_restart_of_a_held_model_keeps_the_settings_and_the_hold() -> None:
     assert entry.current.plan
     assert entry.current.plan.settings.context_tokens == 4096
     assert holder in entry.holds
+
+
+# Files with problems.
+
+
+BROKEN = replace(MODELS["small"], source=ModelFile("/b.gguf", 1, problem=Problem(Reason.MODEL_FILE_INVALID, "cut off")))
+
+
+def test_what_is_loaded_is_served_whatever_becomes_of_its_file() -> None:
+    world = world_of()
+    first = loaded(world, "small")
+    world.tell(CatalogueRead(world.now_s, {**MODELS, "small": BROKEN}))
+    run, load = world.request("small"), world.request("small", RequestKind.LOAD)
+    assert world.granted[run] == first
+    assert load not in world.open_requests
+    assert not refused(world)
+
+
+def test_what_is_not_loaded_is_refused_with_its_problem() -> None:
+    world = world_of()
+    world.tell(CatalogueRead(world.now_s, {**MODELS, "small": BROKEN}))
+    world.request("small")
+    assert refused(world) == [(Reason.MODEL_FILE_INVALID, "small: cut off")]

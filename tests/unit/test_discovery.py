@@ -10,14 +10,9 @@ from support.gguf_bytes import Row, gguf, llama, llama_rows, projector
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig, Size
-from vramd_supervisor.core.listing import catalogue, name_files
-from vramd_supervisor.files.discovery import (
-    configured_files,
-    discover,
-    folders_to_scan,
-    hugging_face_folder,
-    lm_studio_folders,
-)
+from vramd_supervisor.core.listing import Found, name_files
+from vramd_supervisor.files.discovery import Discovery, folders_to_scan, hugging_face_folder, lm_studio_folders
+from vramd_supervisor.files.shards import part_of
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, or lets few make them")
 
@@ -37,8 +32,12 @@ def paths(found: dict[str, ModelFile]) -> dict[str, str]:
 
 
 def listed(config: Config, base: Path) -> dict[str, Model]:
-    found = discover([Path(folder) for folder in config.server.models])
-    return catalogue(config, found, configured_files(config, base, found.values()))
+    return Discovery(config, base, {}, base).look({})
+
+
+def discover(folders: list[Path]) -> dict[str, ModelFile]:
+    config = Config(ServerConfig(models=tuple(map(str, folders))))
+    return {id_: file_of(model) for id_, model in listed(config, Path("/nowhere")).items()}
 
 
 def file_of(model: Model) -> ModelFile:
@@ -83,9 +82,15 @@ def test_a_damaged_file_is_listed_with_its_problem(tmp_path: Path) -> None:
 def shards(folder: Path, name: str, count: int) -> list[Path]:
     head: dict[str, str | int] = {"general.architecture": "llama", "llama.block_count": count}
     rows = [[Row(f"blk.{number}.ffn_up.weight", (64,))] for number in range(count)]
+    parts: list[dict[str, str | int]] = [
+        {"split.no": number, "split.count": count, "split.tensors.count": count} for number in range(count)
+    ]
     return [
-        put(folder / f"{name}-{number + 1:05}-of-{count:05}.gguf", gguf(head if number == 0 else {}, rows[number]))
-        for number in range(count)
+        put(
+            folder / f"{name}-{number + 1:05}-of-{count:05}.gguf",
+            gguf(head | part if number == 0 else part, rows[number]),
+        )
+        for number, part in enumerate(parts)
     ]
 
 
@@ -114,15 +119,15 @@ def test_a_damaged_shard_damages_the_model(tmp_path: Path) -> None:
 
 
 def test_a_projector_is_attached_to_the_models_beside_it(tmp_path: Path) -> None:
-    put(tmp_path / "a" / "one.gguf")
-    put(tmp_path / "a" / "two.gguf")
+    put(tmp_path / "a" / "one-Q4_K_M.gguf")
+    put(tmp_path / "a" / "one-Q8_0.gguf")
     put(tmp_path / "b" / "three.gguf")
     eyes = put(tmp_path / "a" / "mmproj-F16.gguf", projector())
     put(tmp_path / "a" / "mmproj-F32.gguf", projector())
     found = discover([tmp_path])
     assert {id_: file.projector_path for id_, file in found.items()} == {
-        "one": str(eyes),
-        "two": str(eyes),
+        "one-Q4_K_M": str(eyes),
+        "one-Q8_0": str(eyes),
         "three": "",
     }
 
@@ -134,17 +139,33 @@ def test_a_projector_under_another_name_is_known_by_its_header(tmp_path: Path) -
     assert {id_: file.projector_path for id_, file in found.items()} == {"one": str(eyes)}
 
 
-def test_equal_names_get_their_folders(tmp_path: Path) -> None:
+def test_of_equal_names_the_first_stays_and_the_others_get_their_folders(tmp_path: Path) -> None:
     for folder in ("x/q4", "y/q4", "z"):
         put(tmp_path / folder / "m.gguf")
     put(tmp_path / "z" / "other.gguf")
-    assert sorted(discover([tmp_path])) == ["other", "x/q4/m", "y/q4/m", "z/m"]
+    assert {
+        id_: Path(path).parent.relative_to(tmp_path).as_posix() for id_, path in paths(discover([tmp_path])).items()
+    } == {
+        "m": "z",
+        "q4/m": "x/q4",
+        "other": "z",
+        "y/q4/m": "y/q4",
+    }
 
 
-def test_names_that_no_folder_tells_apart_become_paths() -> None:
-    file = ModelFile("", 1)
-    found = name_files({"/a/m.gguf": ("m", file), "/a/m.GGUF": ("m", file)})
-    assert sorted(found) == ["/a/m.GGUF", "/a/m.gguf"]
+@pytest.mark.parametrize(
+    ("files", "ids"),
+    [
+        (("/a/m.gguf", "/a/m.GGUF"), ["m", "m.GGUF"]),
+        (("/a/m.gguf", "/a/m-00001-of-00002.gguf"), ["m", "m-00001-of-00002"]),
+        (("/a/m.gguf", "/a/m.Gguf", "/a/m.GGUF"), ["m", "m.Gguf", "m.GGUF"]),
+        (("/a/m.gguf", "/b/m.gguf", "/b/a/m.gguf", "/c/b/a/m.gguf"), ["m", "b/m", "a/m", "b/a/m"]),
+        (("/m.gguf", "/a/m.gguf", "/m.GGUF"), ["m", "a/m", "m.GGUF"]),
+    ],
+)
+def test_every_file_has_an_id_of_its_own(files: tuple[str, ...], ids: list[str]) -> None:
+    found = name_files([Found(part_of(Path(path)).base, ModelFile(path, 1)) for path in files])
+    assert found == dict(zip(files, ids, strict=True))
 
 
 @POSIX

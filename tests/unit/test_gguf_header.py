@@ -253,6 +253,28 @@ def test_nonsense_in_the_metadata_counts_as_not_there(tmp_path: Path, key: str, 
     assert 0 <= file.trained_context_tokens < 1 << 31
 
 
+@pytest.mark.parametrize("kind", ["", "Model", 1, "vocabulary"])
+def test_an_odd_type_is_no_problem(tmp_path: Path, kind: Plain) -> None:
+    assert read(written(tmp_path, llama(2, {"general.type": kind}))).architecture == "llama"
+
+
+@pytest.mark.parametrize("kind", ["adapter", "imatrix", "mmproj"])
+def test_what_is_no_model_by_its_type_is_a_problem(tmp_path: Path, kind: str) -> None:
+    assert kind in refused(written(tmp_path, llama(2, {"general.type": kind})))[1]
+
+
+@pytest.mark.parametrize(
+    "more", [{f"k.{number}": 1 for number in range(20_000)}, {"k" * 70_000: 1}, {"k" * 500_000: "x"}], ids=len
+)
+def test_many_entries_and_long_keys_are_read(tmp_path: Path, more: dict[str, Plain]) -> None:
+    assert read(written(tmp_path, llama(2, more))).shape.layers == 2
+
+
+@pytest.mark.parametrize("tokens", [1 << 31, 3_000_000_000, (1 << 32) - 1])
+def test_a_huge_context_counts_as_the_longest_there_is(tmp_path: Path, tokens: int) -> None:
+    assert read(written(tmp_path, llama(2, {"llama.context_length": tokens}))).trained_context_tokens == (1 << 31) - 1
+
+
 def test_a_type_of_tensor_that_is_newer_than_vramd_ends_where_the_next_begins(tmp_path: Path) -> None:
     rows = [Row("token_embd.weight", (64,), 999, size_bytes=96), Row("output.weight", (64,), 999, size_bytes=64)]
     header = read_header(written(tmp_path, gguf({"general.architecture": "llama"}, rows)))

@@ -44,7 +44,15 @@ class Desk:
         self.load_may_end = asyncio.Event()
         self.answers: dict[str, Ways | Refusal | Exception] = {}
         self.never = never
-        self.router = TaskRouter(cast("Loop", self), cast("Planning", self), 60.0)
+        self.looked_again = 0
+        self.found: dict[str, Model] = {}
+        """What a second look finds."""
+        self.router = TaskRouter(cast("Loop", self), cast("Planning", self), self.look_again, 60.0)
+
+    async def look_again(self) -> None:
+        self.looked_again += 1
+        if self.found:
+            self.world.tell(CatalogueRead(0.0, self.found))
 
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -93,6 +101,35 @@ def test_a_model_stays_as_it_is() -> None:
         return named
 
     assert run(main()) == ["small", "nobody", "task:mine"]
+
+
+@pytest.mark.parametrize("name", ["Small", "small.gguf", "SMALL.GGUF"])
+def test_a_model_is_found_by_another_spelling(name: str) -> None:
+    assert run(Desk(MODELS["small"]).resolve(name, LIGHT)) == "small"
+
+
+BROKEN = Model("broken", ModelFile("/b.gguf", 1, problem=Problem(Reason.MODEL_FILE_INVALID, "cut off")))
+
+
+def test_a_problem_is_looked_at_anew_when_the_model_is_asked_for() -> None:
+    async def main() -> None:
+        desk = Desk(BROKEN, MODELS["small"])
+        assert await desk.resolve("small", LIGHT) == "small"
+        assert await desk.resolve("broken", LIGHT) == "broken"
+        desk.found = {"later": replace(MODELS["large"], id="later"), "small": MODELS["small"]}
+        assert await desk.resolve("later.gguf", LIGHT) == "later"
+        assert desk.looked_again == 2
+
+    run(main())
+
+
+def test_a_choice_looks_at_problems_anew() -> None:
+    async def main() -> str:
+        desk = Desk(BROKEN)
+        desk.found = {"broken": replace(coder("small"), id="broken")}
+        return (await desk.router.select(CODE, LoadOptions())).model
+
+    assert run(main()) == "broken"
 
 
 def test_only_the_best_candidates_are_computed() -> None:

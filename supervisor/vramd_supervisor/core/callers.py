@@ -1,7 +1,5 @@
 """What callers bring about: requests, their ends, unloads. Pure; records facts, the scheduler draws the conclusions."""
 
-from difflib import get_close_matches
-
 from vramd_proto.v1.reasons import Reason
 
 from . import causes
@@ -20,6 +18,7 @@ from .events import (
     UnloadRequested,
 )
 from .lives import stop
+from .names import find
 from .placement import differences
 from .room import MOST_NAMED
 from .state import (
@@ -31,7 +30,6 @@ from .state import (
     RequestKind,
     RequestState,
     has_place,
-    is_known,
     is_pinned,
     priority,
 )
@@ -44,7 +42,7 @@ def requested(world: World, event: Requested) -> None:
     if entry is None:
         return
     problem = entry.model.source.problem if isinstance(entry.model.source, ModelFile) else None
-    if problem:
+    if problem and entry.current is None:  # what is loaded needs no file
         path = entry.model.source.path if isinstance(entry.model.source, ModelFile) else ""
         why = refusal(problem.reason, f"{event.model}: {problem.text}", model=event.model, path=path)
         world.emit(Refuse(event.request, why))
@@ -57,17 +55,14 @@ def requested(world: World, event: Requested) -> None:
 
 def _admit(world: World, request: int, model: str) -> Entry | None:
     """The model a call is about; None if the call was refused."""
-    entry = world.entries.get(model)
     if world.ending:
         world.emit(Refuse(request, refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")))
         return None
-    if entry is None or not is_known(entry):
-        near = get_close_matches(model, world.entries, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else "`vramd models` lists what there is"
-        why = refusal(Reason.MODEL_NOT_FOUND, f"no model is called {model[:200]!r}; {hint}", model=model[:200])
-        world.emit(Refuse(request, why))
+    found = find(world.entries, model)
+    if isinstance(found, Refusal):
+        world.emit(Refuse(request, found))
         return None
-    return entry
+    return found
 
 
 def _queue_full(world: World, entry: Entry, kind: RequestKind) -> Refusal | None:

@@ -72,6 +72,8 @@ class ModelFile:
     problem: Problem | None = None
     titles: tuple[str, ...] = ()
     """What its header calls it: name, family, kind of training."""
+    modified_ns: int = 0
+    """When its file was written last, in Unix time."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Which models there are, and under which ids. Pure: `discovery` has read the files."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import PurePath
 
 from vramd_proto.v1.reasons import Reason
@@ -9,65 +10,131 @@ from vramd_proto.v1.reasons import Reason
 from .catalog import LoadOptions, Model, ModelFile, Problem, Simulation
 from .config import Config, ModelConfig
 from .line import Priority
+from .names import ids_for, spelled
 
 
-def name_files(files: Mapping[str, tuple[str, ModelFile]]) -> dict[str, ModelFile]:
-    """Ids for files, given by path with the name each would like to have.
+@dataclass(frozen=True)
+class Found:
+    """A model that lies in a folder."""
 
-    Those that would share an id take the name of their folder before it, and of that one's folder, until they differ.
-    """
-    depths = dict.fromkeys(files, 0)
-    while True:
-        ids = {path: _id(path, base, depths[path]) for path, (base, _) in files.items()}
-        uses = Counter(ids.values())
-        clashing = [path for path, id_ in ids.items() if uses[id_] > 1]
-        if not clashing:
-            return {ids[path]: file for path, (_, file) in sorted(files.items(), key=lambda item: ids[item[0]])}
-        for path in clashing:
-            depths[path] += 1
+    base: str
+    """What it is called there."""
+    file: ModelFile
 
 
-def _id(path: str, base: str, depth: int) -> str:
-    """Past the root the file's whole path is the id: that is its own for certain."""
-    folders = PurePath(path).parent.parts[1:]
-    return "/".join((*folders[len(folders) - depth :], base)) if depth <= len(folders) else path
+@dataclass(frozen=True)
+class Held:
+    """A model as it is known so far."""
+
+    model: Model
+    kept: bool = False
+    """It is in use, or a caller has changed something about it: its id is nobody else's, even if its file is gone."""
 
 
-def catalogue(config: Config, found: Mapping[str, ModelFile], configured: Mapping[str, ModelFile]) -> dict[str, Model]:
+def catalogue(
+    config: Config,
+    found: Sequence[Found],
+    configured: Mapping[str, ModelFile],
+    before: Mapping[str, Held] | None = None,
+) -> dict[str, Model]:
     """Every model by id: the configured ones, and what was found and is not one of them under another name.
 
-    `found` is by id; `configured` has the files of configured models with a path, by the model's id. A found model
-    whose id a configured one takes for another file is listed with its folder's name before it.
+    `configured` has the files of configured models with a path, by the model's id. `found` is in the order in which
+    files come to their ids, where nothing was known before.
     """
-    models = {id_: _configured(id_, settings, found, configured) for id_, settings in config.models.items()}
+    before = before or {}
+    by_name = {id_ for id_, settings in config.models.items() if settings.engine != "simulated" and not settings.path}
     renamed = {file.path for file in configured.values()}
-    for id_, file in found.items():
-        if file.path in renamed or _is(models.get(id_), file):
-            continue
-        free = id_
-        folders = list(PurePath(file.path).parent.parts[1:])
-        while free in models and folders:
-            free = f"{folders.pop()}/{free}"
-        models.setdefault(free, Model(free, file))
-    return dict(sorted(models.items()))
+    named = _called(found, by_name, before)
+    others = [one for one in found if one.file.path not in renamed and one.file.path not in named.values()]
+    files = {one.file.path: one.file for one in found}
+    models = {
+        id_: _configured(id_, settings, configured.get(id_) or files.get(named.get(id_, "")))
+        for id_, settings in config.models.items()
+    }
+    for path, id_ in name_files(others, config.models, before).items():
+        models[id_] = Model(id_, files[path])
+    return {id_: _as_known(model, before.get(id_)) for id_, model in sorted(models.items())}
 
 
-def _is(model: Model | None, file: ModelFile) -> bool:
-    return model is not None and model.source == file
+def _called(found: Sequence[Found], ids: Collection[str], before: Mapping[str, Held]) -> dict[str, str]:
+    """The file of each configured model without a path: of those called so the one that it was, or the first."""
+    called: dict[str, list[str]] = {}
+    for one in found if ids else ():
+        for id_ in ids_for(one.file.path, one.base):
+            if id_ in ids:
+                called.setdefault(id_, []).append(one.file.path)
+    was = {id_: _path(held) for id_, held in before.items()}
+    return {id_: was[id_] if was.get(id_) in paths else paths[0] for id_, paths in called.items()}
 
 
-def _configured(
-    id_: str, settings: ModelConfig, found: Mapping[str, ModelFile], configured: Mapping[str, ModelFile]
-) -> Model:
+def name_files(
+    found: Sequence[Found], reserved: Collection[str] = (), before: Mapping[str, Held] | None = None
+) -> dict[str, str]:
+    """The id of each file, by its path.
+
+    1. A file keeps its id as long as it is there, and takes it along to another folder.
+    2. Any other has the shortest of its possible ids that is free: not `reserved`, no other file's, and not that of a
+       file that is gone and may come back.
+    """
+    before = before or {}
+    there = {one.file.path for one in found}
+    was = {path: id_ for id_, held in before.items() if (path := _path(held)) and id_ not in reserved}
+    moved = {_trace(before[id_]): id_ for path, id_ in was.items() if path not in there}
+    ids: dict[str, str] = {}
+    for one in found:  # 1
+        if id_ := was.get(one.file.path) or moved.pop(_trace(Held(Model("", one.file))), ""):
+            ids[one.file.path] = id_
+    holders = dict.fromkeys([*reserved, *(id_ for id_, held in before.items() if held.kept)], "")
+    holders |= {id_: path for path, id_ in ids.items()}
+    for one in found:  # 2
+        if one.file.path not in ids:
+            id_ = _free(one, holders)
+            ids[one.file.path], holders[id_] = id_, one.file.path
+    return ids
+
+
+def _free(one: Found, holders: Mapping[str, str]) -> str:
+    """The shortest id that a file may have. Where the folder tells it from no other, its own name does."""
+    path, base = PurePath(one.file.path), one.base
+    rival = holders.get(spelled(base))
+    if rival and PurePath(rival).parent == path.parent:
+        base = path.stem if path.stem != base else path.name
+    possible = list(ids_for(one.file.path, base))
+    counted = (f"{possible[-1]}~{number}" for number in count(2))
+    return next(id_ for id_ in chain(possible, counted) if id_ not in holders)
+
+
+def _path(held: Held) -> str:
+    return held.model.source.path if isinstance(held.model.source, ModelFile) else ""
+
+
+def _trace(held: Held) -> tuple[str, int, int]:
+    """What a file takes along to another folder: its name, its size and when it was written."""
+    file = held.model.source
+    assert isinstance(file, ModelFile)
+    return PurePath(file.path).name, file.size_bytes, file.modified_ns
+
+
+def _as_known(model: Model, held: Held | None) -> Model:
+    """A file that cannot be read now is told as it was, with its problem."""
+    file, was = model.source, held.model.source if held else None
+    if not isinstance(file, ModelFile) or not isinstance(was, ModelFile) or file.problem is None:
+        return model
+    if file.path not in ("", was.path):
+        return model
+    size_bytes, modified_ns = file.size_bytes or was.size_bytes, file.modified_ns or was.modified_ns
+    return replace(model, source=replace(was, problem=file.problem, size_bytes=size_bytes, modified_ns=modified_ns))
+
+
+def _configured(id_: str, settings: ModelConfig, file: ModelFile | None) -> Model:
     source: ModelFile | Simulation
     if settings.engine == "simulated":
         source = Simulation(
             settings.memory, settings.load_s, settings.tokens_per_s, settings.manners, settings.allocate
         )
-    elif id_ in configured:
-        source = configured[id_]
-    elif id_ in found:
-        source = found[id_]
+    elif file:
+        source = file
     else:
         text = "it is configured without a path, and no file of this name is in the folders"
         source = ModelFile("", 0, problem=Problem(Reason.MODEL_FILE_MISSING, text))

@@ -5,39 +5,23 @@ Reads files; decides nothing about ids or settings, `listing` does.
 
 import logging
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vramd_proto.v1.reasons import Reason
 
-from ..core.catalog import ModelFile, Problem
+from ..core.catalog import Model, ModelFile, Problem
 from ..core.config import Config
-from ..core.listing import name_files
+from ..core.listing import Found, Held, catalogue
 from .gguf_header import read_header
 from .gguf_model import describe, is_projector
 from .gguf_values import Header, UnreadableModelError
+from .projectors import attach, is_called_projector
+from .shards import Group, check_headers, check_names, group, name_of, part_of
+from .walk import Folder, Stamp, Walk, absolute, is_away, stamp, walk
 
 _log = logging.getLogger(__name__)
-
-_SUFFIX = ".gguf"
-_SHARD = re.compile(r"(?P<base>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
-_MOST_SHARDS = 1000
-_DEEPEST = 32
-
-FileKey = tuple[int, int]
-"""Device and inode: one real file under all its names."""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A directory entry that looks like a model."""
-
-    path: Path
-    link: bool
-    key: FileKey | None
-    """None: a symlink that leads nowhere."""
 
 
 def folders_to_scan(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
@@ -63,58 +47,138 @@ def hugging_face_folder(environment: Mapping[str, str], home: Path) -> Path:
     return Path(environment.get("HF_HOME") or Path(cache, "huggingface")).expanduser() / "hub"
 
 
-def discover(folders: Sequence[Path]) -> dict[str, ModelFile]:
-    """The models in these folders and all below them, by id. Reads every header, so it may take seconds.
+class Discovery:
+    """Looks into the folders of a configuration, and remembers what it has read: only what has changed is read again.
 
-    What cannot be read is logged and passed over; a damaged model is listed with its problem.
+    Not for two threads at once.
     """
-    files: dict[Path, ModelFile] = {}
-    projectors: dict[Path, str] = {}
-    # From the last to the first: what lies in a folder before the folder, and of several projectors the first stays.
-    for paths in reversed(_sets(_once(_walk(folders)))):
-        first = paths[0]
-        try:
-            headers = _headers(paths)
-            if is_projector(headers[0]) or first.name.lower().startswith("mmproj"):
-                projectors[first.parent] = str(first)
+
+    def __init__(self, config: Config, base: Path, environment: Mapping[str, str], home: Path) -> None:
+        """`base` is where relative paths of the configuration start; the others tell where caches lie."""
+        self._config = config
+        self._base = base
+        self._environment = environment
+        self._home = home
+        self._read: dict[object, ModelFile | None] = {}
+        """By path and stamp of each of a model's files; None: a projector."""
+        self._folders: dict[Path, Folder] = {}
+        """Those that models were found in, as they were when they could be read."""
+        self._doubtful: dict[Path, Stamp | None] = {}
+        """What has to be another one, if a further look is to find more or less than this one."""
+
+    def look(self, before: Mapping[str, Held]) -> dict[str, Model]:
+        """The catalogue as it is now; `before` is what is known by id, and keeps its ids. Takes as long as the disk.
+
+        What lies in a folder that cannot be read any more is listed as it was, with its problem.
+        """
+        roots = [absolute(folder) for folder in folders_to_scan(self._config, self._environment, self._home)]
+        walked = walk(roots)
+        files = [held.model.source for held in before.values() if isinstance(held.model.source, ModelFile)]
+        known = {file.path: file for file in files if file.path}
+        found = self._found(walked, known)
+        there = {one.file.path for one in found}
+        found += self._away({path: file for path, file in known.items() if path not in there}, walked)
+        configured = self._configured(found)
+        lost = [folder for folder in self._folders if is_away(folder / "any", self._folders, walked.folders)]
+        self._folders = walked.folders | {folder: self._folders[folder] for folder in lost}
+        models = catalogue(self._config, found, configured, before)
+        self._doubtful = self._doubts(roots, models)
+        return models
+
+    def has_changed(self) -> bool:
+        """Whether a further look may find something else in place of what has a problem."""
+        return any(stamp(path) != was for path, was in self._doubtful.items())
+
+    def _found(self, walked: Walk, known: Mapping[str, ModelFile]) -> list[Found]:
+        """The models of the folders, each with the projector that belongs to it."""
+        read: dict[object, ModelFile | None] = {}
+        models, projectors = dict[Path, list[Found]](), dict[Path, list[Group]]()
+        for one in group(walked.files, known):
+            key = tuple((seen.path, seen.stamp) for seen in one.files)
+            file = read[key] = self._read[key] if key in self._read else _describe(one)
+            if file is None:
+                projectors.setdefault(one.first.parent, []).append(one)
+            elif not (file.problem and _holds(one.first, walked)):
+                models.setdefault(one.first.parent, []).append(Found(_readable(one.part.base), file))
+        self._read = read
+        found = []
+        for folder, inside in models.items():
+            eyes = {str(one.first): one.part.base for one in projectors.get(folder, ())}
+            mine = attach({one.file.path: one.base for one in inside if one.file.problem is None}, eyes)
+            found += [
+                replace(one, file=replace(one.file, projector_path=mine.get(one.file.path, ""))) for one in inside
+            ]
+        return found
+
+    def _away(self, missing: Mapping[str, ModelFile], walked: Walk) -> list[Found]:
+        found = []
+        for path, file in missing.items():
+            if why := is_away(Path(path), self._folders, walked.folders):
+                problem = Problem(Reason.MODEL_FILE_MISSING, f"{path} is not there: {why}")
+                found.append(Found(_readable(part_of(Path(path)).base), replace(file, problem=problem)))
+        return found
+
+    def _configured(self, found: Iterable[Found]) -> dict[str, ModelFile]:
+        """The file of every configured model that has a path, by the model's id.
+
+        A file that the scan has found is that one's value, under whatever name it was found.
+        """
+        by_key = {was.key: one.file for one in found if (was := stamp(Path(one.file.path)))}
+        files = {}
+        for model, settings in self._config.models.items():
+            if settings.path is not None:
+                path = _located(self._candidates(settings.path))
+                is_now = stamp(path)
+                files[model] = (by_key.get(is_now.key) if is_now else None) or read_model(path)
+        return files
+
+    def _candidates(self, path: str) -> list[Path]:
+        """Where a configured path may lead: beside the configuration, or in a folder."""
+        roots = (self._base, *map(Path, self._config.server.models))
+        return [absolute(root / Path(path).expanduser()) for root in roots]
+
+    def _doubts(self, roots: Iterable[Path], models: Mapping[str, Model]) -> dict[Path, Stamp | None]:
+        """Every file of what has a problem, the folders around, and where else it could be."""
+        paths = {root for root in roots if root not in self._folders or stamp(root) is None}
+        for model in models.values():
+            if not isinstance(model.source, ModelFile) or model.source.problem is None:
                 continue
-            files[first] = describe(str(first), headers)
-        except UnreadableModelError as error:
-            if first.name.lower().startswith("mmproj"):
-                _log.warning("%s is no projector: %s", first, error)
-            elif not _holds(first, files):
-                files[first] = _broken(first, error.problem)
-    attached = {
-        path: replace(file, projector_path=projectors.get(path.parent, "")) if file.problem is None else file
-        for path, file in files.items()
-    }
-    return name_files({_readable(str(path)): (_base(path), file) for path, file in attached.items()})
+            paths |= set(roots)
+            settings = self._config.models.get(model.id)
+            paths |= set(self._candidates(settings.path)) if settings and settings.path is not None else set()
+            if model.source.path:
+                first = Path(model.source.path)
+                part = part_of(first)
+                shards = {first.with_name(name_of(part, number + 1)) for number in range(part.count)}
+                paths |= {first, first.parent, *shards}
+            else:  # it may come to lie in any of them
+                paths |= self._folders.keys()
+        return {path: stamp(path) for path in paths}
 
 
-def _holds(path: Path, files: Iterable[Path]) -> bool:
+def _holds(path: Path, walked: Walk) -> bool:
     """True for a folder that is called like a model and has models in it."""
-    return any(path in file.parents for file in files)
+    return path in walked.folders and any(path in seen.path.parents for seen in walked.files)
 
 
-def configured_files(config: Config, base: Path, found: Iterable[ModelFile]) -> dict[str, ModelFile]:
-    """The file of every configured model that has a path, by the model's id; relative paths start at `base`.
-
-    A file that the scan has found is that one's value, under whatever name it was found.
-    """
-    by_key = {key: file for file in found if (key := _key(Path(file.path))) is not None}
-    files = {}
-    for model, settings in config.models.items():
-        if settings.path is not None:
-            path = _located(settings.path, base, config.server.models)
-            files[model] = by_key.get(_key(path) or (-1, -1)) or read_model(path)
-    return files
-
-
-def _located(path: str, base: Path, folders: Sequence[str]) -> Path:
-    """Where a configured path leads: beside the configuration, else in a folder; if nowhere, the first."""
-    given = Path(path).expanduser()
-    candidates = [Path(os.path.abspath(root / given)) for root in (base, *map(Path, folders))]  # noqa: PTH100  keeps links
+def _located(candidates: Sequence[Path]) -> Path:
+    """The first that is there; if none is, the first."""
     return next((candidate for candidate in candidates if os.path.lexists(candidate)), candidates[0])
+
+
+def _describe(one: Group) -> ModelFile | None:
+    """What the headers say; None for a projector."""
+    paths = [seen.path for seen in one.files]
+    try:
+        headers = _headers(paths)
+        if is_projector(headers[0]):
+            return None
+        return _described(paths, headers)
+    except UnreadableModelError as error:
+        if is_called_projector(one.part.base):
+            _log.warning("%s is no projector: %s", one.first, error)
+            return None
+        return _broken(one.first, error.problem)
 
 
 def read_model(path: Path) -> ModelFile:
@@ -124,99 +188,31 @@ def read_model(path: Path) -> ModelFile:
 
 def read_with_headers(path: Path) -> tuple[ModelFile, list[Header]]:
     """One model, and the headers of its files, the first shard first; none where the model has a problem."""
-    shard = _SHARD.fullmatch(path.name)
-    count = int(shard["count"]) if shard else 1
+    part = part_of(path)
     paths = [path]
-    if shard and 1 < count <= _MOST_SHARDS:
-        paths = [path.with_name(_shard_name(shard, number)) for number in range(1, count + 1)]
-        paths = [part for part in paths if part.exists()] or [path]
+    if part.count > 1:
+        shards = [path.with_name(name_of(part, number)) for number in range(1, part.count + 1)]
+        paths = [shard for shard in shards if shard.exists()]
+        paths = paths if path in paths else sorted((path, *paths))
     try:
         headers = _headers(paths)
-        return describe(str(paths[0]), headers), headers
+        return _described(paths, headers), headers
     except UnreadableModelError as error:
         return _broken(paths[0], error.problem), []
 
 
-def _key(path: Path) -> FileKey | None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _walk(folders: Iterable[Path]) -> Iterator[_Seen]:
-    """Everything named like a model. Each real folder is looked into once, so links in a circle do no harm."""
-    looked: set[FileKey] = set()
-    waiting = [(Path(os.path.abspath(folder)), 0) for folder in reversed(list(folders))]  # noqa: PTH100  keeps links
-    while waiting:
-        folder, depth = waiting.pop()
-        key = _key(folder)
-        if key in looked:
-            continue
-        try:
-            with os.scandir(folder) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
-        except OSError as error:
-            _log.warning("cannot look for models in %s: %s", folder, error.strerror)
-            continue
-        if key is not None:
-            looked.add(key)
-        below = []
-        for entry in entries:
-            if _is_folder(entry):
-                below.append((Path(entry.path), depth + 1))
-            if entry.name.lower().endswith(_SUFFIX) and not entry.name.startswith("."):
-                yield _Seen(Path(entry.path), entry.is_symlink(), _key(Path(entry.path)))
-        if depth < _DEEPEST:
-            waiting += reversed(below)
-        elif below:
-            _log.warning("does not look for models deeper than %s", folder)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _once(seen: Iterable[_Seen]) -> list[Path]:
-    """One name for each real file: its own rather than a link's."""
-    chosen: dict[FileKey | Path, Path] = {}
-    for entry in sorted(seen, key=lambda entry: entry.link):
-        chosen.setdefault(entry.key or entry.path, entry.path)
-    return sorted(chosen.values())
-
-
-def _sets(paths: Iterable[Path]) -> list[list[Path]]:
-    """Groups the shards of a model; every other file stands alone."""
-    groups: dict[tuple[Path, str, int], list[Path]] = {}
-    for path in paths:
-        shard = _SHARD.fullmatch(path.name)
-        count = int(shard["count"]) if shard else 0
-        shared = (path.parent, shard["base"], count) if shard and 1 < count <= _MOST_SHARDS else (path, "", 0)
-        groups.setdefault(shared, []).append(path)
-    return list(groups.values())
-
-
-def _shard_name(shard: re.Match[str], number: int) -> str:
-    return f"{shard['base']}-{number:05}-of-{shard['count']}{shard['suffix']}"
-
-
 def _headers(paths: Sequence[Path]) -> list[Header]:
     """All headers of one model. Raises UnreadableModelError, also for shards that are not there."""
-    shard = _SHARD.fullmatch(paths[0].name)
-    names = {path.name for path in paths}
-    if shard and 1 < int(shard["count"]) <= _MOST_SHARDS:
-        wanted = [_shard_name(shard, number) for number in range(1, int(shard["count"]) + 1)]
-        if missing := [name for name in wanted if name not in names]:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            text = f"of its {len(wanted)} shards these are missing: {', '.join(missing[:3])}{more}"
-            raise UnreadableModelError(Reason.MODEL_FILE_INVALID, text)
+    check_names(paths)
     if not _encodable(paths[0]):
         raise UnreadableModelError(Reason.MODEL_PATH_INVALID, "its path is no UTF-8")
     return [read_header(path) for path in paths]
+
+
+def _described(paths: Sequence[Path], headers: Sequence[Header]) -> ModelFile:
+    check_headers(paths, headers)
+    is_now = stamp(paths[0])
+    return replace(describe(str(paths[0]), headers), modified_ns=is_now.modified_ns if is_now else 0)
 
 
 def _encodable(path: Path) -> bool:
@@ -232,16 +228,8 @@ def _readable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _base(path: Path) -> str:
-    """The file's name as a model is called by it: without shard numbers and suffix."""
-    shard = _SHARD.fullmatch(path.name)
-    count = int(shard["count"]) if shard else 0
-    return _readable(shard["base"] if shard and 1 < count <= _MOST_SHARDS else path.name[: -len(_SUFFIX)])
-
-
 def _broken(path: Path, problem: Problem) -> ModelFile:
-    try:
-        size_bytes = path.stat().st_size
-    except (OSError, ValueError):
-        size_bytes = 0
-    return ModelFile(_readable(str(path)), size_bytes, problem=replace(problem, text=_readable(problem.text)))
+    is_now = stamp(path)
+    size_bytes, modified_ns = (is_now.size_bytes, is_now.modified_ns) if is_now else (0, 0)
+    problem = replace(problem, text=_readable(problem.text))
+    return ModelFile(_readable(str(path)), size_bytes, problem=problem, modified_ns=modified_ns)

@@ -22,9 +22,10 @@ from .gguf_values import Elements, Header, Tensor, UnreadableModelError, Value
 
 _LIMIT_BYTES = 128 << 20
 _LIMIT_S = 5.0
-_MOST_ENTRIES = 4096
+_MOST_ENTRIES = 1 << 17
 _MOST_TENSORS = 100_000
 _MOST_ELEMENTS = 1 << 22
+_LONGEST_KEY_BYTES = 1 << 20
 _LONGEST_NAME_BYTES = 65_535
 _LONGEST_STRING_BYTES = 64 << 20
 _KEPT_STRING_BYTES = 1 << 16
@@ -171,7 +172,7 @@ def _read(cursor: _Cursor) -> Header:
     kinds: dict[str, int] = {}
     for _ in range(entry_count):
         cursor.check_time()
-        key = cursor.text(_LONGEST_NAME_BYTES)
+        key = cursor.text(_LONGEST_KEY_BYTES)
         if key in metadata:
             _invalid(f"{key} is there twice")
         kinds[key] = cursor.u32()

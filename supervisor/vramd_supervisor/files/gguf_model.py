@@ -14,6 +14,8 @@ from .gguf_values import Elements, Header, Tensor, UnreadableModelError, Value
 
 _MOST_LAYERS = 1024
 _LARGEST = (1 << 31) - 1
+_NO_MODELS = ("adapter", "imatrix", "mmproj")
+"""Values of general.type (gguf-py's GGUFType); llama.cpp loads a model whatever else stands there."""
 
 _ENCODERS = frozenset(
     (
@@ -59,6 +61,11 @@ class _Keys:
     def number(self, key: str) -> int:
         return _number(self.metadata.get(f"{self.architecture}.{key}"))
 
+    def most(self, key: str) -> int:
+        """One that only limits, and may be as large as it likes."""
+        value = self.metadata.get(f"{self.architecture}.{key}")
+        return _number(min(value, _LARGEST)) if isinstance(value, int) else 0
+
     def numbers(self, key: str, layers: int) -> tuple[int, ...]:
         """One for each layer; a single one counts for all."""
         value = self.metadata.get(f"{self.architecture}.{key}")
@@ -80,9 +87,9 @@ def describe(path: str, headers: Sequence[Header]) -> ModelFile:
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise UnreadableModelError(Reason.MODEL_FILE_INVALID, "its header names no architecture")
-    kind = metadata.get("general.type", "model")
-    if kind != "model":
-        raise UnreadableModelError(Reason.MODEL_FILE_INVALID, f"it is of the type {str(kind)[:40]!r}, no model")
+    kind = metadata.get("general.type")
+    if kind in _NO_MODELS:
+        raise UnreadableModelError(Reason.MODEL_FILE_INVALID, f"it is of the type {kind!r}, no model")
     tensors = [tensor for header in headers for tensor in header.tensors]
     if not tensors:
         raise UnreadableModelError(Reason.MODEL_FILE_INVALID, "it has no tensors")
@@ -95,7 +102,7 @@ def describe(path: str, headers: Sequence[Header]) -> ModelFile:
         architecture=architecture[:64],
         parameters=min(sum(tensor.elements for tensor in tensors), (1 << 63) - 1),
         quantization=_quantization(metadata, tensors),
-        trained_context_tokens=keys.number("context_length"),
+        trained_context_tokens=keys.most("context_length"),
         has_chat_template=bool(metadata.get("tokenizer.chat_template")),
         shape=_shape(keys, tensors),
         titles=tuple(said[:_LONGEST_TITLE] for key in _TITLES if isinstance(said := metadata.get(key), str)),

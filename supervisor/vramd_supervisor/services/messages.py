@@ -56,6 +56,9 @@ CAUSES: Mapping[Cause, "model_pb2.Cause.ValueType"] = {
 }
 
 
+GONE = "its file is gone: once it is unloaded, it is no longer listed"
+
+
 def model(entry: Entry) -> model_pb2.Model:
     """A model that vramd knows."""
     known = entry.model
@@ -77,7 +80,8 @@ def model(entry: Entry) -> model_pb2.Model:
         message.trained_context_tokens = file.trained_context_tokens
         message.has_chat_template = file.has_chat_template
         message.projector_path = file.projector_path
-        message.problem = one_line(file.problem.text, MOST_MESSAGE_BYTES) if file.problem else ""
+        problem = file.problem.text if file.problem else "" if entry.listed else GONE
+        message.problem = one_line(problem, MOST_MESSAGE_BYTES)
     else:
         message.engine = "simulated"
         message.size_bytes = sum(known.source.memory.values())

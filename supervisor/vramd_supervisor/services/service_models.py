@@ -9,16 +9,16 @@ from typing import Any
 
 from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
-from vramd_proto.v1.reasons import Reason
 
 from ..core.catalog import LoadOptions
-from ..core.errors import Refusal, RefusedError, refusal
+from ..core.errors import Refusal, RefusedError
 from ..core.events import ModelUpdated
 from ..core.foresight import foresee, hindrance
 from ..core.holders import attainable
+from ..core.names import find
 from ..core.placement import Ways
 from ..core.receipt import Receipt
-from ..core.state import Entry, ModelState, RequestKind
+from ..core.state import Entry, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, resident, residents
 from ..loop import Loop, Ticket
 from ..workers.planning import Planning
@@ -80,18 +80,18 @@ class ModelService(ModelServiceServicer):
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         entries = sorted(self._loop.core.world.entries.items())
-        return model_pb2.ListModelsResponse(models=[messages.model(entry) for _, entry in entries if entry.listed])
+        return model_pb2.ListModelsResponse(models=[messages.model(entry) for _, entry in entries if is_known(entry)])
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         entry = self._known(request.model)
-        return model_pb2.GetModelResponse(model=messages.model(entry), resident=await self._reader.one(request.model))
+        return model_pb2.GetModelResponse(model=messages.model(entry), resident=await self._reader.one(entry.model.id))
 
     def _known(self, model: str) -> Entry:
-        entry = self._loop.core.world.entries.get(validation.model_id(model))
-        if entry is None or not entry.listed:
-            text = f"no model is called {model!r}; `vramd models` lists what there is"
-            raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=model))
-        return entry
+        """The model that is called so. Raises RefusedError."""
+        found = find(self._loop.core.world.entries, validation.model_id(model))
+        if isinstance(found, Refusal):
+            raise RefusedError(found)
+        return found
 
     async def RescanModels(
         self, request: model_pb2.RescanModelsRequest, context: Context
@@ -143,7 +143,7 @@ class ModelService(ModelServiceServicer):
     async def UnloadModel(
         self, request: model_pb2.UnloadModelRequest, context: Context
     ) -> model_pb2.UnloadModelResponse:
-        model = validation.model_id(request.model)
+        model = self._known(request.model).model.id
         limit_s = min(context.time_remaining() or math.inf, self._unload_deadline_s)
         async with self._loop.unload(model, limit_s, force=request.force) as ticket:
             receipt = await ticket.outcome
@@ -162,13 +162,13 @@ class ModelService(ModelServiceServicer):
         pinned = request.pinned if request.HasField("pinned") else None
         keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
         priority = validation.priority(request.priority)
-        self._loop.submit(ModelUpdated(self._loop.now_s(), request.model, pinned, keep_alive_s, priority))
+        self._loop.submit(ModelUpdated(self._loop.now_s(), entry.model.id, pinned, keep_alive_s, priority))
         return model_pb2.UpdateModelResponse(model=messages.model(entry))
 
     async def RestartModel(
         self, request: model_pb2.RestartModelRequest, context: Context
     ) -> model_pb2.RestartModelResponse:
-        model = validation.model_id(request.model)
+        model = self._known(request.model).model.id
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
         async with self._loop.restart(model, limit_s, force=request.force) as ticket:
             await ticket.outcome

@@ -10,13 +10,13 @@ from typing import Any
 
 import psutil
 from vramd_proto.v1 import supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import API
 from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
 from ..core.device_view import Sample
-from ..core.errors import RefusedError, refusal
+from ..core.errors import Refusal, RefusedError
 from ..core.events import AnnouncementWithdrawn, ShutdownRequested
+from ..core.names import find
 from ..core.state import RequestKind
 from ..core.view import books, reservations
 from ..devices.devices import Device
@@ -123,18 +123,17 @@ class SupervisorService(SupervisorServiceServicer):
     async def TailLogs(
         self, request: supervisor_pb2.TailLogsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.TailLogsResponse]:
-        if request.model:
-            self._require_known(validation.model_id(request.model))
-        source = self._logs.of(request.model) if request.model else self._logs.own
+        source = self._logs.of(self._known(validation.model_id(request.model))) if request.model else self._logs.own
         async with aclosing(source.tail(request.lines, follow=request.follow)) as lines:
             async for line in lines:
                 yield supervisor_pb2.TailLogsResponse(line=line)
 
-    def _require_known(self, model: str) -> None:
-        """Raises RefusedError."""
-        if model not in self._loop.core.world.entries:
-            text = f"no model is called {model!r}; `vramd models` lists what there is"
-            raise RefusedError(refusal(Reason.MODEL_NOT_FOUND, text, model=model))
+    def _known(self, model: str) -> str:
+        """The id of the model that is called so. Raises RefusedError."""
+        found = find(self._loop.core.world.entries, model)
+        if isinstance(found, Refusal):
+            raise RefusedError(found)
+        return found.model.id
 
     async def ReserveMemory(
         self, request: supervisor_pb2.ReserveMemoryRequest, context: Context
@@ -168,7 +167,7 @@ class SupervisorService(SupervisorServiceServicer):
         model = validation.model_id(request.model) if request.model else ""
         records = await self._notes.newest(model, request.limit or USUALLY_LISTED)
         if model and not records:
-            self._require_known(model)
+            records = await self._notes.newest(self._known(model), request.limit or USUALLY_LISTED)
         return supervisor_pb2.ListDecisionsResponse(decisions=map(decision_messages.decision, records))
 
     async def HoldModel(

@@ -2,20 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
 from vramd_proto.v1 import load_pb2
 
-from ..core.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile, Simulation
+from ..core.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile, Problem, Simulation
 from ..core.errors import Refusal, RefusedError, in_words
 from ..core.foresight import Foresight, foresee
 from ..core.holders import attainable
 from ..core.line import Priority
+from ..core.names import find
 from ..core.placement import UNKNOWN_CONTEXT_TOKENS, differences
 from ..core.specialties import TASK_PREFIX, task_of
-from ..core.state import COMING, Entry, ModelState, RequestKind, has_place
+from ..core.state import COMING, Entry, ModelState, RequestKind, has_place, is_known
 from ..core.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
 from ..loop import Loop
 from ..workers.planning import Planning
@@ -36,8 +37,12 @@ _Found: TypeAlias = tuple[Fit, str]
 class TaskRouter:
     """For the event loop's thread."""
 
-    def __init__(self, loop: Loop, planning: Planning, load_deadline_s: float) -> None:
+    def __init__(
+        self, loop: Loop, planning: Planning, look_again: Callable[[], Awaitable[None]], load_deadline_s: float
+    ) -> None:
+        """`look_again` has files read again that could not be, if they have changed."""
         self._loop = loop
+        self._look_again = look_again
         self._planning = planning
         self._load_deadline_s = load_deadline_s
         self._loads: dict[str, asyncio.Task[None]] = {}
@@ -52,14 +57,16 @@ class TaskRouter:
         *,
         vectors: bool = False,
     ) -> str:
-        """The id of the model that a call is for: of "task:NAME" the one that is chosen, else the one given.
+        """The id of the model that a call is for: of "task:NAME" the one that is chosen, else the one that is meant.
+
+        A file that had a problem is looked at anew. A name that no model has is returned as it is: the core refuses it.
 
         `vectors`: the call is for embeddings. With PREFER_LIGHT_NOW it does not wait where a loaded model suits: the
         better one is loaded in the background. That begins when the caller next waits, so who asks for his place at
         once has it before. Raises RefusedError.
         """
         if not model.startswith(TASK_PREFIX) or model in self._loop.core.world.entries:
-            return model
+            return await self._meant(model)
         asked = options or LoadOptions()
         task = task_messages.named("model", model.removeprefix(TASK_PREFIX))
         wish = Wish(task, context_tokens=asked.context_tokens or 0, vectors=vectors)
@@ -70,6 +77,14 @@ class TaskRouter:
                 return quick.model
         return (await self.select(wish, asked)).model
 
+    async def _meant(self, name: str) -> str:
+        entries = self._loop.core.world.entries
+        found = find(entries, name)
+        if isinstance(found, Refusal) or (found.current is None and _problem(found.model)):
+            await self._look_again()
+            found = find(entries, name)
+        return name if isinstance(found, Refusal) else found.model.id
+
     async def select(self, wish: Wish, options: LoadOptions) -> Choice:
         """The best model for a wish. Raises RefusedError.
 
@@ -77,6 +92,8 @@ class TaskRouter:
         """
         end_s = self._loop.now_s() + PLAN_S
         known: dict[str, _Found] = {}
+        if any(_problem(entry.model) for entry in self._loop.core.world.entries.values()):
+            await self._look_again()
         while True:
             candidates = self._candidates(options)
             for id_, found in known.items():
@@ -92,12 +109,12 @@ class TaskRouter:
             known[choice.model] = planned
 
     def _candidates(self, options: LoadOptions) -> dict[str, Candidate]:
-        """Every model that is listed, as it is at this moment."""
+        """Every model that is known, as it is at this moment."""
         world = self._loop.core.world
         room = attainable(world)
         budgets = {device: account.budget_bytes for device, account in world.ledger.accounts.items()}
-        listed = ((id_, entry) for id_, entry in sorted(world.entries.items()) if entry.listed)
-        return {id_: _candidate(entry, options, room, budgets) for id_, entry in listed}
+        known = ((id_, entry) for id_, entry in sorted(world.entries.items()) if is_known(entry))
+        return {id_: _candidate(entry, options, room, budgets) for id_, entry in known}
 
     async def _planned(self, model: str, wish: Wish, options: LoadOptions, within_s: float) -> _Found | None:
         """Whether a model fits, computed; None if that takes longer."""
@@ -150,14 +167,14 @@ def _candidate(entry: Entry, options: LoadOptions, room: Mapping[str, int], budg
     """A model as it is at this moment; bytes of each device: `room` is what it could give, `budgets` what ever."""
     model, current = entry.model, entry.current
     file = model.source if isinstance(model.source, ModelFile) else None
-    if file and file.problem:
-        return Candidate(model, hindrance=file.problem.text)
     if entry.state is ModelState.READY and current and current.plan:
         readiness = Readiness.LOADED if has_place(entry) else Readiness.BUSY
         if differs := differences(model, current.plan.settings, options):
             words = f"it is loaded with other settings: {differs}"
             return Candidate(model, readiness, Fit.NOT, words, current.context_tokens)
         return Candidate(model, readiness, Fit.NOW, context_tokens=current.context_tokens)
+    if file and file.problem:
+        return Candidate(model, hindrance=file.problem.text)
     trained_tokens = file.trained_context_tokens if file else 0
     if entry.state in COMING and current and current.plan:
         context_tokens = current.plan.settings.context_tokens
@@ -175,6 +192,10 @@ def _candidate(entry: Entry, options: LoadOptions, room: Mapping[str, int], budg
         return Candidate(model, fit=Fit.NOT, about_fit=words, context_tokens=trained_tokens)
     readiness = Readiness.COMING if entry.state is ModelState.QUEUED else Readiness.ABSENT
     return Candidate(model, readiness, about_fit="there may be room for it", context_tokens=trained_tokens)
+
+
+def _problem(model: Model) -> Problem | None:
+    return model.source.problem if isinstance(model.source, ModelFile) else None
 
 
 def _for_context(model: Model, wish: Wish, options: LoadOptions) -> LoadOptions:

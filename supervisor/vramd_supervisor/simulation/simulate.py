@@ -19,9 +19,8 @@ import click
 from ..core.catalog import Model
 from ..core.config import Config, Size
 from ..core.core import Core
-from ..core.listing import catalogue
 from ..core.sizes import parse_budget
-from ..files.discovery import configured_files, discover, folders_to_scan
+from ..files.discovery import Discovery
 from ..settings.settings_file import ConfigError, Flags, load_config
 from .figures import Figures
 from .machine import IDLE_WORKER_BYTES, VirtualMachine, build
@@ -54,7 +53,7 @@ def main(
     try:
         settings = load_config(config, {}, Flags())
         asked = read_traffic(traffic)
-        models = _catalogue(settings, config.absolute().parent)
+        models = Discovery(settings, config.absolute().parent, os.environ, Path.home()).look({})
         machine = build(settings, devices, asked.machine, asked.models)
         _check(asked, machine, models)
     except (ConfigError, TrafficError) as error:
@@ -90,11 +89,6 @@ def simulate(
 def _fail(code: int, text: str) -> NoReturn:
     click.echo(f"vramd: {text}", err=True)
     sys.exit(code)
-
-
-def _catalogue(config: Config, base: Path) -> dict[str, Model]:
-    found = discover(folders_to_scan(config, os.environ, Path.home()))
-    return catalogue(config, found, configured_files(config, base, found.values()))
 
 
 def _check(traffic: Traffic, machine: VirtualMachine, models: Mapping[str, Model]) -> None:
