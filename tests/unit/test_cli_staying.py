@@ -64,11 +64,11 @@ def test_keep(fake: FakeSupervisor, shell: Shell, alive: str, seconds: float, wo
 @pytest.mark.parametrize(
     ("flags", "asked", "words"),
     [
-        (("--priority", "batch"), {"priority": load_pb2.PRIORITY_BATCH}, "has batch requests"),
+        (("--priority", "batch"), {"priority": load_pb2.PRIORITY_BATCH}, "has requests of priority batch"),
         (
             ("--alive", "0", "--priority", "normal"),
             {"priority": load_pb2.PRIORITY_NORMAL, "keep_alive_s": 0},
-            "leaves at once after its use and has normal requests",
+            "leaves at once after its use and has requests of priority normal",
         ),
     ],
 )
@@ -83,7 +83,7 @@ def test_keep_says_how_urgent_a_model_is(
 def test_keep_without_a_change_is_wrong_usage(fake: FakeSupervisor, shell: Shell) -> None:
     done = shell("keep", "talker")
     assert (done.exit_code, done.stdout, fake.calls) == (2, "", [])
-    assert done.stderr.endswith("\nvramd: nothing is to change: give --alive, --priority or both.\n")
+    assert done.stderr.endswith("\nvramd: there is nothing to change: give --alive, --priority or both.\n")
 
 
 @pytest.mark.parametrize("alive", ["soon", "-2", "1e3", "10 m", "", "nan"])
@@ -192,7 +192,7 @@ def test_events_are_lines(fake: FakeSupervisor, shell: Shell) -> None:
         "memory gpu0 3.0 GiB of 7.0 GiB: a is loaded",
         "eviction a (2) leaves for b: used 3 s ago",
         "release talker is unloaded: pid 4711 left by itself after 0.25 s; 198.0 MiB came back of 200.0 MiB reserved",
-        "queue 3 wait for talker, 5 in all",
+        "queue requests that wait for talker: 3, for all models: 5",
         f"{THRASH}; would fit together: talker with kv-type q8_0 (2.0 GiB)",
         f"{THRASH}; no settings are known under which they fit",
         "UNSPECIFIED of a kind that this version does not know",

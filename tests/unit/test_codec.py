@@ -116,8 +116,8 @@ STARTED = {"is": "Started", "at_s": 1.0}
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        ({**STARTED, "is": "Stopped"}, "'Stopped' is none of"),
-        ({"at_s": 1.0}, "None is none of"),
+        ({**STARTED, "is": "Stopped"}, "'Stopped' is not one of"),
+        ({"at_s": 1.0}, "None is not one of"),
         ({**STARTED, "colour": "red"}, "Started has no colour"),
         ({"is": "Started"}, "Started lacks at_s"),
         ({**STARTED, "at_s": "now"}, "'now' is no float"),

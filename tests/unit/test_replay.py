@@ -195,7 +195,7 @@ def test_a_file_that_is_no_recording_is_refused_with_the_line(text: str, why: st
 
 
 def test_a_damaged_line_is_named(lines: list[str]) -> None:
-    with pytest.raises(UnreadableRecordingError, match="line 4: 'Begun' is none of"):
+    with pytest.raises(UnreadableRecordingError, match="line 4: 'Begun' is not one of"):
         replay([*lines[:3], '{"event": {"is": "Begun"}}\n', *lines[4:]])
     with pytest.raises(UnreadableRecordingError, match="line 3: no actions"):
         replay([*lines[:2], *lines[3:]])

@@ -48,7 +48,7 @@ def test_how_a_call_waits(call: str) -> None:
     assert not built({}).HasField("scheduling")
     assert not built({"priority": None, "prefer": None}).HasField("scheduling")
     for field in ("priority", "prefer"):
-        with pytest.raises(InvalidRequest, match=f"{field}: 'soon' is none of") as caught:
+        with pytest.raises(InvalidRequest, match=f"{field}: 'soon' is not one of") as caught:
             built({field: "soon"})  # type: ignore[misc]  # no such word
         assert caught.value.metadata == {"field": field}
 
@@ -149,7 +149,7 @@ def test_what_changes_of_a_model_is_sent_and_nothing_else() -> None:
         with pytest.raises(InvalidRequest) as caught:
             requests.update("m", *wrong)  # what a caller without types may do
         assert caught.value.metadata == {"field": field}
-    with pytest.raises(InvalidRequest, match="'soon' is none of interactive, normal, batch"):
+    with pytest.raises(InvalidRequest, match="'soon' is not one of interactive, normal, batch"):
         requests.update("m", None, None, "soon")
 
 

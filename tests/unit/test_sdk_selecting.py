@@ -47,7 +47,7 @@ def test_what_is_asked_travels(fake: FakeSupervisor) -> None:
 
 def test_what_cannot_be_asked(fake: FakeSupervisor) -> None:
     with vramd.Client(fake.folder.path) as client:
-        with pytest.raises(vramd.InvalidRequest, match="prefer: 'soon' is none of light_now"):
+        with pytest.raises(vramd.InvalidRequest, match="prefer: 'soon' is not one of light_now"):
             client.select("code", prefer="soon")  # type: ignore[arg-type]  # no such word
         with pytest.raises(vramd.InvalidRequest, match="context_tokens"):
             client.select("code", context=-1)

@@ -65,7 +65,7 @@ class Callbacks(Generic[Callback]):
     def add(self, topic: str, callback: Callback) -> Subscription:
         """Raises InvalidRequest for a topic that there is not."""
         if topic not in TOPICS:
-            raise InvalidRequest("FIELD_INVALID", f"{topic!r} is none of {', '.join(TOPICS)}", {"field": "topic"})
+            raise InvalidRequest("FIELD_INVALID", f"{topic!r} is not one of {', '.join(TOPICS)}", {"field": "topic"})
         subscription = Subscription(self._remove)
         with self._changing:
             self._wanted = {**self._wanted, subscription: (TOPICS[topic], callback)}

@@ -54,7 +54,7 @@ def _one_of(field: str, word: object, words: Mapping[str, Value], unsaid: Value)
     if word is None:
         return unsaid
     if not isinstance(word, str) or word not in words:
-        raise _invalid(field, f"{word!r} is none of {', '.join(words)}")
+        raise _invalid(field, f"{word!r} is not one of {', '.join(words)}")
     return words[word]
 
 

@@ -150,7 +150,7 @@ def keep_alive_s(seconds: float) -> float:
 def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collection[str]) -> None:
     """Raises RefusedError."""
     if request.device not in devices:
-        bad("device", f"{request.device[:200]!r} is none of {', '.join(devices)}")
+        bad("device", f"{request.device[:200]!r} is not one of {', '.join(devices)}")
     if not request.size_bytes:
         bad("size_bytes", "0 bytes need no reservation")
     _number("ttl_s", request.ttl_s, 0 < request.ttl_s <= MOST_RESERVED_S, f"above 0 and at most {MOST_RESERVED_S}")
@@ -171,7 +171,7 @@ def _one_of(options: load_pb2.LoadOptions, field: str, words: Collection[str]) -
         return None
     value = str(getattr(options, field))
     if value not in words:
-        bad(f"load.{field}", f"{value[:200]!r} is none of {', '.join(words)}")
+        bad(f"load.{field}", f"{value[:200]!r} is not one of {', '.join(words)}")
     return value
 
 

@@ -190,7 +190,7 @@ def _named(kinds: Mapping[str, type]) -> _Form:
     def read(data: object) -> object:
         name = _table(data).get(NAME)
         if not isinstance(name, str) or name not in forms:
-            raise UnreadableValueError(f"{name!r} is none of {', '.join(sorted(forms))}")
+            raise UnreadableValueError(f"{name!r} is not one of {', '.join(sorted(forms))}")
         return forms[name].read(data)
 
     return _Form(write, read)

@@ -67,7 +67,7 @@ def _words(event: Event) -> str:
             sizes = f"{show.size(free_bytes)} free, {show.size(external_bytes)} of others"
             return f"{device} {before} -> {after}, {sizes}: {message}"
         case QueueChanged(model, queued, queued_in_all):
-            return f"{queued} wait for {model}, {queued_in_all} in all"
+            return f"requests that wait for {model}: {queued}, for all models: {queued_in_all}"
         case Thrashing() as thrashing:
             return _thrashing(thrashing)
         case None:

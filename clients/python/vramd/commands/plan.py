@@ -138,7 +138,7 @@ def _tell(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
     _show_quote(found)
     show.say()
     show.say(_known_how(found.quote))
-    if found.expected_load_s is not None:
+    if found.expected_load_s:
         show.say(f"a load would take about {found.expected_load_s:.1f} s")
     for victim in found.victims:
         show.say(_leaving(victim))

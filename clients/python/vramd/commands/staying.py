@@ -46,9 +46,9 @@ def keep(client: Client, model: str, alive: float | None, priority: Urgency | No
     """MODEL stays for so long after its last use, or its requests are so urgent, until the supervisor ends."""
     words = [] if alive is None else [_staying(alive)]
     if priority is not None:
-        words.append(f"has {priority} requests")
+        words.append(f"has requests of priority {priority}")
     if not words:
-        raise click.UsageError("nothing is to change: give --alive, --priority or both.")
+        raise click.UsageError("there is nothing to change: give --alive, --priority or both.")
     _tell(client.update(model, keep_alive_s=alive, priority=priority), as_json, " and ".join(words))
 
 
