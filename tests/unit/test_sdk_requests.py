@@ -1,5 +1,7 @@
 """Python's words become messages of the wire."""
 
+from typing import Any
+
 import pytest
 from vramd import AnswerSettings, AskSettings, InvalidRequest, LoadSettings, requests, scheduling
 from vramd_proto.v1 import load_pb2
@@ -121,6 +123,69 @@ def test_a_setting_that_does_not_exist_is_a_mistake_of_the_program() -> None:
         requests.generate("talker", "Once", settings)  # type: ignore[arg-type]  # the misspelling is the point
     with pytest.raises(TypeError, match="top_k"):
         requests.load_options({"top_k": 1})  # type: ignore[typeddict-unknown-key]  # no setting of a load
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("max_completion_tokens", "max_tokens"),
+        ("num_ctx", "context"),
+        ("repetition_penalty", "repeat_penalty"),
+        ("keep_alive", "keep_alive_s"),
+        ("timeout", "timeout_s"),
+    ],
+)
+def test_a_setting_by_another_name_is_told_the_right_one(given: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=rf"{given} \(did you mean {meant}\?\)"):
+        requests.generate("talker", "Once", {given: 1})  # type: ignore[misc]  # no such setting
+    with pytest.raises(TypeError, match=r"no such setting: zzz$"):
+        requests.generate("talker", "Once", {"zzz": 1})  # type: ignore[typeddict-unknown-key]  # like nothing
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["Hel", "lo"],
+        [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}],
+        ({"text": "Hel"}, "lo"),
+        [{"type": "text", "text": "Hel", "cache_control": {}}, {"type": "text", "text": ""}, "lo"],
+    ],
+)
+def test_content_as_a_list_of_parts(content: requests.Content) -> None:
+    (message,) = requests.chat("talker", [{"role": "user", "content": content}], {}).messages
+    assert [part.text for part in message.parts] == ["Hel", "lo"]
+
+
+@pytest.mark.parametrize(
+    "content", [None, 5, [None], [{"type": "image_url", "image_url": {"url": "x"}}], [{"type": "text"}], {"text": "x"}]
+)
+def test_content_that_is_no_text(content: requests.Content) -> None:
+    with pytest.raises(InvalidRequest, match="content: ") as caught:
+        requests.chat("talker", [("user", content)], {})
+    assert caught.value.metadata == {"field": "content"}
+
+
+@pytest.mark.parametrize("messages", [None, 5, b"bytes", {"role": "user", "content": "x"}])
+def test_what_is_no_conversation(messages: requests.Messages) -> None:
+    with pytest.raises(InvalidRequest, match=r"messages: .* is neither a text nor a list"):
+        requests.chat("talker", messages, {})
+
+
+def test_none_is_no_text_anywhere() -> None:
+    nothing: Any = None
+    for build in (
+        lambda: requests.generate("talker", nothing, {}),
+        lambda: requests.generate(nothing, "Once", {}),
+        lambda: requests.embed("talker", nothing, {}),
+        lambda: requests.embed("talker", [nothing], {}),
+        lambda: requests.tokenize("talker", nothing, False, False, {}),
+        lambda: requests.detokenize("talker", nothing, {}),
+        lambda: requests.generate("talker", "Once", {"stop": [nothing]}),
+        lambda: requests.generate("talker", "Once", {"stop": 5}),  # type: ignore[typeddict-item]  # no text either
+    ):
+        with pytest.raises(InvalidRequest):
+            build()
 
 
 @pytest.mark.parametrize("text", ["\udcff", b"bytes"])

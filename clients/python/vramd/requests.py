@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, TypeVar
 
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.sizes import parse_size
@@ -12,7 +14,10 @@ from vramd.errors import InvalidRequest
 from vramd.scheduling import SCHEDULING_FIELDS, priority, scheduling
 from vramd.values import EventKind
 
-Messages = str | Sequence[Mapping[str, str] | tuple[str, str]]
+Content = str | Sequence[str | Mapping[str, object]]
+"""Of a message: a text, or texts in turn; {"type": "text", "text": …} is one, as other libraries write it."""
+
+Messages = str | Sequence[Mapping[str, Content] | tuple[str, Content]]
 """A conversation, oldest first: {"role": …, "content": …} or (role, text); a plain text is one turn of the user."""
 
 
@@ -132,8 +137,34 @@ SAMPLING_FIELDS: Mapping[str, str] = {
 }
 LIMIT_FIELDS: Mapping[str, str] = {"max_tokens": "max_tokens", "max_tokens_per_s": "max_tokens_per_s"}
 
+_ELSEWHERE: Mapping[str, str] = {
+    "n_ctx": "context",
+    "num_ctx": "context",
+    "ctx_size": "context",
+    "context_length": "context",
+    "n_gpu_layers": "gpu_layers",
+    "num_gpu": "gpu_layers",
+    "n_threads": "threads",
+    "num_thread": "threads",
+    "n_batch": "batch",
+    "n_parallel": "parallel",
+    "cache_type_k": "kv_type",
+    "keep_alive": "keep_alive_s",
+    "num_predict": "max_tokens",
+    "n_predict": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "repetition_penalty": "repeat_penalty",
+    "repeat_last_n": "penalty_last_tokens",
+    "stop_sequences": "stop",
+}
+"""Words of other libraries → the setting here."""
+
 _ASK_FIELDS = (*LOAD_FIELDS, *SCHEDULING_FIELDS)
 _ANSWER_FIELDS = (*_ASK_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, "stop")
+
+
+Value = TypeVar("Value")
 
 
 def name(model: str) -> str:
@@ -165,11 +196,11 @@ def generate(
 def chat(model: str, messages: Messages, settings: AnswerSettings, progress: bool = False) -> inference_pb2.ChatRequest:
     """A conversation to answer."""
     _refuse_unknown(settings, _ANSWER_FIELDS)
-    turns = [("user", messages)] if isinstance(messages, str) else [_turn(message) for message in messages]
+    turns = [("user", messages)] if isinstance(messages, str) else map(_turn, _listed("messages", messages))
     return inference_pb2.ChatRequest(
         model=name(model),
         messages=[
-            inference_pb2.ChatMessage(role=_text("role", role), parts=_parts("content", text)) for role, text in turns
+            inference_pb2.ChatMessage(role=_text("role", role), parts=_content(content)) for role, content in turns
         ],
         sampling=_sampling(settings),
         limits=_limits(settings),
@@ -181,7 +212,7 @@ def chat(model: str, messages: Messages, settings: AnswerSettings, progress: boo
 def embed(model: str, texts: str | Sequence[str], settings: AskSettings) -> inference_pb2.EmbedRequest:
     """Texts to embed; a plain text is one."""
     _refuse_unknown(settings, _ASK_FIELDS)
-    listed = [texts] if isinstance(texts, str) else texts
+    listed = [texts] if isinstance(texts, str) else _listed("inputs", texts)
     return inference_pb2.EmbedRequest(
         model=name(model),
         inputs=[inference_pb2.EmbedInput(parts=_parts("inputs", text)) for text in listed],
@@ -207,7 +238,7 @@ def detokenize(model: str, token_ids: Iterable[int], settings: LoadSettings) -> 
     """Tokens to put together."""
     request = inference_pb2.DetokenizeRequest(model=name(model), load=load_options(settings))
     try:
-        request.token_ids.extend(token_ids)
+        request.token_ids.extend(_listed("token_ids", token_ids))
     except (TypeError, ValueError) as error:
         raise _invalid("token_ids", error) from error
     return request
@@ -298,7 +329,7 @@ def _sampling(settings: AnswerSettings) -> inference_pb2.Sampling | None:
 def _limits(settings: AnswerSettings) -> inference_pb2.Limits | None:
     limits = inference_pb2.Limits()
     stop = settings.get("stop") or ()
-    limits.stop.extend(_text("stop", text) for text in ([stop] if isinstance(stop, str) else stop))
+    limits.stop.extend(_text("stop", text) for text in ([stop] if isinstance(stop, str) else _listed("stop", stop)))
     return limits if _fill(limits, LIMIT_FIELDS, settings) or limits.stop else None
 
 
@@ -317,33 +348,73 @@ def _fill(
     return bool(given)
 
 
-def _turn(message: Mapping[str, str] | tuple[str, str]) -> tuple[str, str]:
+def _turn(message: Mapping[str, Content] | tuple[str, Content]) -> tuple[str, Content]:
     match message:
-        case {"role": role, "content": text}:
-            return role, text
-        case (role, text):
-            return role, text
+        case {"role": str() as role, "content": content}:
+            return role, content
+        case (str() as role, content):
+            return role, content
         case _:
             shape = 'a message is {"role": …, "content": …} or (role, text)'
-            raise InvalidRequest("FIELD_INVALID", shape, {"field": "messages"})
+            raise InvalidRequest("FIELD_INVALID", f"{shape}, not {_brief(message)}", {"field": "messages"})
+
+
+def _content(content: Content) -> list[inference_pb2.ContentPart]:
+    if isinstance(content, str):
+        return _parts("content", content)
+    return [part for one in _listed("content", content) for part in _parts("content", _part(one))]
+
+
+def _part(part: str | Mapping[str, object]) -> str:
+    match part:
+        case str():
+            return part
+        case {"text": str() as text} if part.get("type", "text") == "text":
+            return text
+        case {"type": kind} if kind != "text":
+            words = f"content: a part of the type {kind!r} cannot be sent: models here read text only"
+            raise InvalidRequest("FIELD_INVALID", words, {"field": "content"})
+        case _:
+            words = f'content: a part is a text, or {{"type": "text", "text": …}}, not {_brief(part)}'
+            raise InvalidRequest("FIELD_INVALID", words, {"field": "content"})
 
 
 def _parts(field: str, text: str) -> list[inference_pb2.ContentPart]:
-    return [inference_pb2.ContentPart(text=_text(field, text))] if text else []
+    return [inference_pb2.ContentPart(text=text)] if _text(field, text) else []
 
 
 def _text(field: str, text: str) -> str:
     """The text, if it can be written as UTF-8: bytes of a command line that are none come as lone surrogates."""
+    if not isinstance(text, str):
+        raise InvalidRequest("FIELD_INVALID", f"{field}: {_brief(text)} is no UTF-8 text", {"field": field})
     try:
         text.encode()
-    except (UnicodeEncodeError, AttributeError) as error:
+    except UnicodeEncodeError as error:
         raise InvalidRequest("FIELD_INVALID", f"{field} is no UTF-8 text", {"field": field}) from error
     return text
 
 
+def _listed(field: str, values: Iterable[Value]) -> list[Value]:
+    if hasattr(values, "__iter__") and not isinstance(values, bytes | Mapping):
+        return list(values)
+    raise InvalidRequest("FIELD_INVALID", f"{field}: {_brief(values)} is neither a text nor a list", {"field": field})
+
+
+def _brief(value: object) -> str:
+    """A value that came in the place of another one; its beginning at least."""
+    return textwrap.shorten(repr(value), 60, placeholder=" …")
+
+
 def _refuse_unknown(settings: Mapping[str, object], known: Collection[str]) -> None:
     if unknown := sorted(settings.keys() - known):
-        raise TypeError(f"no such setting: {', '.join(unknown)}")
+        raise TypeError(f"no such setting: {', '.join(name + _meant(name, known) for name in unknown)}")
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    """What is known by a like name, or by this one elsewhere."""
+    elsewhere = _ELSEWHERE.get(name)
+    near = [elsewhere] if elsewhere in known else difflib.get_close_matches(name, [*known, "timeout_s"], 1)
+    return "".join(f" (did you mean {one}?)" for one in near)
 
 
 def _invalid(field: str, error: Exception) -> InvalidRequest:
