@@ -59,7 +59,8 @@ def test_everything_is_gone_behind_the_block(config: Path) -> None:
     gone(supervisor.pid, worker)
     assert not supervisor.runtime_dir.exists()
     supervisor.stop()
-    with pytest.raises((vramd.VramdError, ValueError)):
+    assert repr(supervisor).endswith(", stopped>")
+    with pytest.raises(vramd.ClientClosed):
         supervisor.client.status()
 
 
@@ -98,6 +99,88 @@ def test_another_supervisor_of_the_folder_is_not_taken_over(config: Path, tmp_pa
             vramd.Supervisor.start(config=config, runtime_dir=folder)
         assert caught.value.metadata["exitCode"] == "69"
         assert first.client.status().supervisor.pid == first.pid
+
+
+@pytest.mark.parametrize(("ignored", "wrapped"), [("SIGUSR1", False), ("SIGTERM", True)])
+@posix
+def test_one_that_ignores_its_stdin_is_ended(tmp_path: Path, ignored: str, wrapped: bool) -> None:
+    """Within seconds, whether it listens to SIGTERM or not, and behind a shell too."""
+    code = f"import os, signal, time; signal.signal(signal.{ignored}, signal.SIG_IGN); print(os.getpid(), flush=True)"
+    command = [sys.executable, "-c", f"{code}; time.sleep({2 * BOUND_S})"]
+    if wrapped:
+        command = ["sh", "-c", f"'{command[0]}' -c '{command[2]}'; true"]
+    with pytest.raises(vramd.StartFailed) as caught:
+        vramd.Supervisor.start(serve=command, timeout_s=1, runtime_dir=tmp_path / "run")
+    gone(int(caught.value.metadata["log"]))
+
+
+@pytest.mark.parametrize("models", ["nowhere", ["here", "nowhere"]])
+def test_folders_of_models_that_are_not_there(tmp_path: Path, models: str | list[str]) -> None:
+    (tmp_path / "here").mkdir()
+    folders = [tmp_path / models] if isinstance(models, str) else [tmp_path / one for one in models]
+    with pytest.raises(vramd.StartFailed, match="nowhere"):
+        vramd.Supervisor.start(models=folders)
+
+
+def test_a_runtime_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(vramd.StartFailed, match="file"):
+        vramd.Supervisor.start(runtime_dir=tmp_path / "file" / "run")
+
+
+FORKER = """
+    import contextlib, os, sys, vramd
+    supervisor = vramd.Supervisor.start(config=sys.argv[1])
+    hold = supervisor.client.hold("talker")
+    hold.ready()
+    for way in ("exit", "stop", "leave", "drop"):
+        if not (child := os.fork()):
+            if way == "exit":
+                sys.exit(0)  # the finalizers run
+            if way == "stop":
+                supervisor.stop()
+            if way == "leave":
+                with supervisor:
+                    pass
+            if way == "drop":
+                del supervisor, hold
+            os._exit(0)
+        os.waitpid(child, 0)
+        hold.ready()
+        print(way, supervisor.client.load("talker").state, supervisor.runtime_dir.exists(), flush=True)
+    if not (child := os.fork()):  # holds the other end of the supervisor's stdin
+        os.read(0, 1)
+        os._exit(0)
+    supervisor.stop()
+    print(os.waitpid(child, os.WNOHANG) == (0, 0), supervisor.runtime_dir.exists(), flush=True)
+"""
+
+
+@posix
+def test_forked_children_neither_end_it_nor_keep_it(config: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FORKER), str(config)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert program.stdout is not None
+    for way in ("exit", "stop", "leave", "drop"):
+        assert program.stdout.readline() == f"{way} READY True\n"
+    assert program.stdout.readline() == "True False\n"
+    program.communicate()
+
+
+def test_one_that_ends_by_itself_needs_no_asking(config: Path, tmp_path: Path) -> None:
+    """Another supervisor that took the folder over is not asked to end in its place."""
+    folder = tmp_path / "run"
+    with vramd.Supervisor.start(config=config, runtime_dir=folder) as first:
+        psutil.Process(first.pid).kill()
+        gone(first.pid)
+        with vramd.Supervisor.start(config=config, runtime_dir=folder) as second:
+            first.stop()
+            assert second.client.status().supervisor.pid == second.pid
 
 
 def test_one_that_never_answers_is_ended(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Starts a supervisor as a process, and waits until it listens."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,16 +50,16 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subproces
 
     The folder is made (0700) if need be. Raises StartFailed if there is no such command.
     """
-    folder.path.parent.mkdir(parents=True, exist_ok=True)
-    folder.path.mkdir(mode=0o700, exist_ok=True)
-    folder.logs.mkdir(mode=0o700, exist_ok=True)
     if sys.platform == "win32":
         # A console of its own that nobody sees; its workers share it.
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
     else:
         flags = 0
-    with log_file(folder).open("wb") as output:
-        try:
+    try:
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        folder.path.mkdir(mode=0o700, exist_ok=True)
+        folder.logs.mkdir(mode=0o700, exist_ok=True)
+        with log_file(folder).open("wb") as output:
             return subprocess.Popen(
                 [*command, "--runtime-dir", str(folder.path)],
                 cwd=folder.path,
@@ -68,8 +70,29 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subproces
                 creationflags=flags,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise StartFailed("START_FAILED", f"the supervisor cannot be started: {error}") from error
+    except OSError as error:
+        raise StartFailed("START_FAILED", f"the supervisor cannot be started: {error}") from error
+
+
+def end(process: "subprocess.Popen[bytes]", rest_s: float) -> None:
+    """Ends what `launch` started, with its whole session, for the command may be a wrapper: by force after a rest.
+
+    On Windows no signal asks for it, and the end of its stdin has to do.
+    """
+    if sys.platform == "win32":
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rest_s)
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):  # nobody of the session is left
+            os.killpg(process.pid, signal.SIGTERM)
+            end_s = time.monotonic() + rest_s
+            while time.monotonic() < end_s:
+                process.poll()  # else it stays in the session, as a zombie
+                os.killpg(process.pid, 0)
+                time.sleep(_LOOK_EVERY_S)
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _environment(own: Mapping[str, str], here: Path) -> dict[str, str]:

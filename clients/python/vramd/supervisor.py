@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from vramd_proto.v1.rendezvous import Address, RuntimeDir
 
 from vramd import launching
 from vramd.client import Client
-from vramd.errors import VramdError
+from vramd.errors import StartFailed, VramdError
 from vramd.finding import PathLike
 
 if TYPE_CHECKING:
@@ -26,16 +27,20 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 60.0
 END_LIMIT_S = 60.0
-"""Requests of other programs may take 30 s to end, and each worker some more."""
+"""Of a supervisor that has agreed to end: requests of other programs may take 30 s, and each worker some more."""
 
-FORCED_S = 5.0
+ASK_S = 5.0
+"""For a supervisor to agree."""
+
+REST_S = 5.0
+"""For one that does not agree, until it is killed."""
 
 
 class Supervisor:
     """A supervisor as a child of this program, with a client for it. Use it in a `with` block, or `stop` it.
 
     It ends with this program, however that ends: its stdin is a pipe that the system closes. Ctrl-C in the terminal
-    does not reach it. Needs the extra `server` in the same environment.
+    does not reach it, and the end of a forked child neither. Needs the extra `server` in the same environment.
 
     >>> with vramd.Supervisor.start(config="vramd.toml", budgets={"card": "2GiB"}) as supervisor:
     ...     supervisor.client.chat("talker", "Say hello.", max_tokens=3).finish.usage.completion_tokens
@@ -56,7 +61,11 @@ class Supervisor:
         self.address = self.client.address
         self.pid = found.pid
         self.runtime_dir = folder.path
-        self._end = weakref.finalize(self, _end, process, self.client.close, folder.path if temporary else None)
+        temporary_dir = folder.path if temporary else None
+        self._finalizer = weakref.finalize(self, _end, os.getpid(), process, self.client, temporary_dir)
+
+    def __repr__(self) -> str:
+        return f"<vramd.Supervisor {self.pid} at {self.address}{'' if self._finalizer.alive else ', stopped'}>"
 
     @classmethod
     def start(
@@ -79,7 +88,8 @@ class Supervisor:
         `serve` is the command that is called, for programs that come without a Python of their own. The environment
         is this program's, VRAMD_* included.
 
-        Raises StartFailed with the end of its log if it does not come to answer within `timeout_s`.
+        Raises StartFailed if a folder of models is not there, and with the end of its log if it does not come to answer
+        within `timeout_s`.
 
         >>> supervisor = vramd.Supervisor.start(config="vramd.toml")
         >>> [model.id for model in supervisor.client.models()]
@@ -87,6 +97,9 @@ class Supervisor:
         >>> supervisor.stop()
         """
         folders = [models] if isinstance(models, str) or not isinstance(models, Sequence) else models
+        for one in folders:
+            if not Path(one).exists():
+                raise StartFailed("START_FAILED", f"there is no folder of models {Path(one).absolute()}")
         arguments = ["--owned", "--port", str(port)]
         arguments += [f"--models={Path(folder).absolute()}" for folder in folders]
         arguments += [f"--budget={device}={size}" for device, size in (budgets or {}).items()]
@@ -103,7 +116,7 @@ class Supervisor:
             found = launching.wait_until_listening(process, folder, timeout_s, stale=stale)
             return cls(process, folder, found, temporary is not None)
         except BaseException:
-            _end(process, _nothing, temporary)
+            _end(os.getpid(), process, None, temporary)
             raise
 
     def __enter__(self) -> Self:
@@ -131,33 +144,52 @@ class Supervisor:
     def stop(self, *, force: bool = False) -> None:
         """Closes the client and ends the supervisor with its workers; returns when it is gone. Idempotent.
 
-        Requests of other programs may end first, unless `force`. After a minute it is killed, and its workers with it.
+        Requests of other programs may end first, unless `force`. One that does not agree to end within seconds is
+        killed, one that has agreed after a minute, and its workers with it. Does nothing in a forked child.
 
         >>> supervisor = vramd.Supervisor.start(config="vramd.toml")
         >>> supervisor.stop(force=True)
         >>> supervisor.runtime_dir.exists()
         False
         """
-        if force and self._end.alive:
-            with contextlib.suppress(VramdError):  # it is ended anyway
-                self.client.shutdown(force=True, timeout_s=FORCED_S)
-        self._end()
+        if (detached := self._finalizer.detach()) is not None:
+            _, _, arguments, _ = detached
+            _end(*arguments, force=force)
 
 
-def _nothing() -> None:
-    """There is no client yet."""
+def _end(
+    owner_pid: int,
+    process: subprocess.Popen[bytes] | None,
+    client: Client | None,
+    temporary: Path | None,
+    *,
+    force: bool = False,
+) -> None:
+    """Ends a supervisor in order, or else by force; then its folder goes. Called at the program's end, too.
 
-
-def _end(process: subprocess.Popen[bytes] | None, close_client: Callable[[], None], temporary: Path | None) -> None:
-    """Ends a supervisor in order, or else by force; then its folder goes. Called at the program's end, too."""
-    close_client()
+    In a forked child nothing of this is its own: the child's end, and a block that it leaves, mean nothing.
+    """
+    if os.getpid() != owner_pid:
+        return
     if process is not None:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end_process(process, client, force)
     if temporary is not None:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _end_process(process: subprocess.Popen[bytes], client: Client | None, force: bool) -> None:
+    agreed = False
+    if client is not None:
+        with contextlib.suppress(VramdError):  # it does not answer, and is ended otherwise
+            if process.poll() is None:
+                client.shutdown(force=force, timeout_s=ASK_S)
+                agreed = True
+        client.close()
+    # The pipe alone is not enough: a forked child may hold its other end.
+    assert process.stdin is not None
+    process.stdin.close()
+    if agreed:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_LIMIT_S)
+            return
+    launching.end(process, REST_S)
