@@ -60,7 +60,7 @@ def test_each_use_begins_the_time_to_stay_anew_and_work_is_no_idleness(
     with shared.news() as story:
         assert len(client.embed("brief", "x")) == 1
         # Longer than the model may be idle.
-        assert client.generate("brief", "x", max_tokens=32).finish
+        assert client.generate("brief", "x", max_tokens=32).finish.reason == "LENGTH"
         left_s = story.moment("brief", "DRAINING") - story.moment("brief", "READY")
         assert left_s >= 32 / 40 + 0.5 - 0.05
         story.reached("brief", "UNLOADED")

@@ -49,7 +49,7 @@ def until_queued(client: vramd.Client, model: str, count: int) -> None:
 
 
 def answered(streams: list[vramd.Stream]) -> int:
-    return sum(len(stream.token_ids) == 2 for stream in streams if stream.finish)
+    return sum(len(stream.token_ids) == 2 for stream in streams if stream.finish.reason == "LENGTH")
 
 
 def test_callers_of_three_models_in_turn_cost_one_load_of_each(shared: SupervisorProcess, client: vramd.Client) -> None:

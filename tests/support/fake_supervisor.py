@@ -90,7 +90,7 @@ class Call:
 class FakeSupervisor:
     """`with FakeSupervisor(folder) as fake:` serves, and is found by that runtime folder."""
 
-    def __init__(self, folder: Path, token: str = TOKEN) -> None:
+    def __init__(self, folder: Path, token: str = TOKEN, port: int = 0) -> None:
         self.folder = RuntimeDir(folder)
         self.token = token
         self.calls: list[Call] = []
@@ -98,7 +98,7 @@ class FakeSupervisor:
         self._pool = ThreadPoolExecutor(8)
         self._server = grpc.server(self._pool)
         self._server.add_generic_rpc_handlers((_Handlers(self._answer),))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
     def script(self, method: str, *parts: Part) -> None:
         """The next answer of a method."""

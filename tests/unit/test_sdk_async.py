@@ -85,7 +85,7 @@ def test_leaving_the_block_ends_the_answer(fake: FakeSupervisor) -> None:
             await stream.__anext__()
             await reached(wait.reached.wait)
         await reached(wait.left.wait)
-        assert (await stream.text, await stream.finish) == ("Hel", None)
+        assert (await stream.text, (await stream.finish).reason) == ("Hel", "CANCELLED")
 
     using(fake, work)
 

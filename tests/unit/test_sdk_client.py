@@ -1,7 +1,8 @@
 """The client over a real channel, against scripted answers."""
 
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,6 @@ def test_the_whole_text_at_once(fake: FakeSupervisor, client: vramd.Client) -> N
     generated = inference_pb2.GenerateResponse(finish=inference_pb2.Finish(reason=inference_pb2.FINISH_REASON_LENGTH))
     fake.script("Generate", inference_pb2.GenerateResponse(text="upon a time", token_ids=[7, 8]), generated)
     stream = client.generate("talker", "Once", seed=3, context=2048)
-    assert stream.finish is not None
     assert (stream.finish.reason, stream.text, stream.token_ids) == ("LENGTH", "upon a time", (7, 8))
     (request,) = fake.requests("Generate")
     assert isinstance(request, inference_pb2.GenerateRequest)
@@ -91,7 +91,7 @@ def test_leaving_the_block_ends_the_answer(fake: FakeSupervisor, client: vramd.C
         assert wait.reached.wait(BOUND_S)
     assert wait.left.wait(BOUND_S)
     assert list(stream) == []
-    assert (stream.text, stream.finish) == ("Hel", None)
+    assert (stream.text, stream.finish.reason) == ("Hel", "CANCELLED")
 
 
 def test_cancel_from_another_thread_ends_the_wait(fake: FakeSupervisor, client: vramd.Client) -> None:
@@ -161,6 +161,32 @@ def test_what_waiting_does_not_help_is_not_repeated(
     with pytest.raises(vramd.VramdError):
         client.embed("talker", "text")
     assert (len(fake.calls), naps.seconds) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.chat("nobody", "Hi").text,
+        lambda client: list(client.chat("nobody", "Hi")),
+        lambda client: client.status(),
+        lambda client: client.load("nobody"),
+        lambda client: client.hold("nobody").ready(),
+    ],
+)
+def test_a_failure_is_told_in_few_lines(
+    fake: FakeSupervisor, client: vramd.Client, call: Callable[[vramd.Client], object]
+) -> None:
+    """Of the program, and of the method that it called: nothing of gRPC, and no error behind the error."""
+    for method in ("Chat", "GetStatus", "LoadModel", "HoldModel"):
+        fake.script(method, CRASHED)
+        fake.script(method, Refusal(Reason.MODEL_NOT_FOUND))
+    with pytest.raises(vramd.NotFound) as caught:
+        call(client)
+    told = traceback.TracebackException.from_exception(caught.value)
+    assert told.__cause__ is None
+    assert told.__context__ is None
+    assert len(told.stack) <= 5
+    assert not [frame for frame in told.stack if "grpc" in frame.filename]
 
 
 def test_no_wait_goes_past_the_deadline(fake: FakeSupervisor, client: vramd.Client, naps: Naps) -> None:

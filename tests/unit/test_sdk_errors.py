@@ -89,6 +89,10 @@ def test_every_error_survives_a_trip_between_processes(kind: type[vramd.VramdErr
     )
 
 
+def test_the_reason_is_in_its_repr() -> None:
+    assert repr(read(Reason.MODEL_NOT_FOUND)) == "NotFound('MODEL_NOT_FOUND', 'in words')"
+
+
 @pytest.mark.parametrize(
     ("reason", "builtin"),
     [

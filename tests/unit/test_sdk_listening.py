@@ -10,6 +10,7 @@ import pytest
 import vramd
 from support.fake_scheduling import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Part, Wait, receipt
+from vramd import listening
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
 
@@ -109,22 +110,22 @@ def test_a_callback_that_raises_does_not_end_the_others(fake: FakeSupervisor, ca
     assert "a bug with enough" in caplog.text
 
 
-def test_the_end_of_the_supervisor_is_told_and_on_begins_again(
-    fake: FakeSupervisor, caplog: pytest.LogCaptureFixture
+def test_a_feed_that_ends_is_told_and_watched_again(
+    fake: FakeSupervisor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(listening, "AGAIN_S", 0.01)
     told = Told()
     fake.script("WatchEvents", changed("a"))
-    before, _ = held(fake, changed("enough"))
+    held(fake, changed("enough"))[0].go()
     with vramd.Client(fake.folder.path) as client, caplog.at_level(logging.WARNING, "vramd"):
         client.on("model", lambda change: told(change.model))
-        thread = next(thread for thread in threading.enumerate() if thread.name == "vramd")
-        thread.join(BOUND_S)
+        assert told.enough.wait(BOUND_S)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         client.on("eviction", print)
-        before.go()
-        assert told.enough.wait(BOUND_S)
-    assert told.words[-1] == "enough"
+    assert told.words == ["a", "enough"]
+    assert told.threads == {"vramd"}
     assert len(caplog.records) == 1  # closing is no news
+    assert len(fake.requests("WatchEvents")) == 2
 
 
 def test_a_client_may_be_closed_by_its_own_callback(fake: FakeSupervisor) -> None:
@@ -175,20 +176,22 @@ def test_coroutines_are_awaited_in_turn(fake: FakeSupervisor, caplog: pytest.Log
 
     asyncio.run(main())
     assert words == ["a", "b", "enough"]
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert [record.levelname for record in caplog.records if record.name == "vramd"] == ["ERROR"]
     assert after.left.wait(BOUND_S)
 
 
-def test_an_async_feed_that_ends_is_told(fake: FakeSupervisor, caplog: pytest.LogCaptureFixture) -> None:
-    before = Wait()
-    fake.script("WatchEvents", before)
+def test_an_async_feed_that_ends_is_told_and_watched_again(
+    fake: FakeSupervisor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "AGAIN_S", 0.01)
+    fake.script("WatchEvents", changed("a"))
+    held(fake, changed("enough"))[0].go()
 
     async def main() -> None:
+        enough = asyncio.Event()
         async with vramd.AsyncClient(fake.folder.path) as client:
-            await client.on("model", print)
-            before.go()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            await asyncio.wait(others, timeout=BOUND_S)
+            await client.on("model", lambda change: enough.set() if change.model == "enough" else None)
+            await asyncio.wait_for(enough.wait(), BOUND_S)
 
     asyncio.run(main())
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == "vramd"] == ["WARNING"]

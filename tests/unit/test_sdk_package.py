@@ -1,5 +1,6 @@
 """What `import vramd` costs, and what it has."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 import vramd
 from vramd import errors
 
-HEAVY = ("grpc", "google.protobuf", "tenacity", "asyncio", "click", "rich")
+HEAVY = ("grpc", "google.protobuf", "asyncio", "click", "rich")
 
 
 def imported_by(statement: str) -> set[str]:
@@ -30,6 +31,11 @@ def test_every_name_is_there() -> None:
     assert {"Client", "Stream", "NotFound", "Receipt"} <= set(names)
     for name in names:
         assert getattr(vramd, name).__name__ == name
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert vramd.__version__ == importlib.metadata.version("vramd")
+    assert "__version__" in dir(vramd)
 
 
 def test_every_error_can_be_caught_by_its_name() -> None:

@@ -14,7 +14,7 @@ from support.supervisor_process import SupervisorProcess
 BOUND_S = 100.0
 ROOT = Path(__file__).parents[2]
 OLDEST = ("protobuf==6.31.1", "grpcio==1.76.0")
-BESIDE = ("googleapis-common-protos==1.70.0", "tenacity", "platformdirs", "typing-extensions")
+BESIDE = ("googleapis-common-protos==1.70.0", "platformdirs", "typing-extensions")
 
 TALK = """
 import sys

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vramd.decision_values import Rejected as Rejected
     from vramd.errors import Cancelled as Cancelled
     from vramd.errors import ChatTemplateUnusable as ChatTemplateUnusable
+    from vramd.errors import ClientClosed as ClientClosed
     from vramd.errors import DeadlinePassed as DeadlinePassed
     from vramd.errors import DeviceUnusable as DeviceUnusable
     from vramd.errors import EngineMissing as EngineMissing
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from vramd.errors import Unsupported as Unsupported
     from vramd.errors import VramdError as VramdError
     from vramd.errors import WorkerCrashed as WorkerCrashed
+    from vramd.errors import WrongContext as WrongContext
     from vramd.holding import AsyncHold as AsyncHold
     from vramd.holding import Hold as Hold
     from vramd.listening import Subscription as Subscription
@@ -102,6 +104,7 @@ _ROOMS = {
     "errors": (
         "Cancelled",
         "ChatTemplateUnusable",
+        "ClientClosed",
         "DeadlinePassed",
         "DeviceUnusable",
         "EngineMissing",
@@ -129,6 +132,7 @@ _ROOMS = {
         "Unsupported",
         "VramdError",
         "WorkerCrashed",
+        "WrongContext",
     ),
     "holding": ("AsyncHold", "Hold"),
     "listening": ("Subscription",),
@@ -175,10 +179,15 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_ROOM_OF)  # noqa: PLE0605  the table says it once
 
 
+__version__: str
+"""Of the installed package."""
+
 if not TYPE_CHECKING:  # a type checker that saw this would take every name for granted
 
     def __getattr__(name: str) -> object:
         """Imports a name when it is first used (PEP 562)."""
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version(__name__)
         if name not in _ROOM_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
@@ -186,4 +195,4 @@ if not TYPE_CHECKING:  # a type checker that saw this would take every name for 
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_ROOM_OF})
+        return sorted({*globals(), *_ROOM_OF, "__version__"})

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH"]
-"""STOP: the model was done, or a stop string came. LENGTH: max_tokens or the context was reached."""
+FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH", "CANCELLED"]
+"""STOP: the model was done, or a stop string came. LENGTH: max_tokens or the context was reached. CANCELLED: from here,
+before its end."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Timeline:
     """Where the time of a call went, in seconds; None for what did not happen.
 
     >>> timeline = client.chat("talker", "Hi").timeline
-    >>> timeline.drained_s, timeline.loaded_s, timeline.decode_s
+    >>> timeline and (timeline.drained_s, timeline.loaded_s, timeline.decode_s)
     (None, 2.5, 1.5)
     """
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import grpc
-
-from vramd import calls, channel, values
+from vramd import calls, values
 from vramd.announcing import AsyncAnnouncing
 from vramd.answer_values import Embeddings
-from vramd.async_stream import AsyncIncoming, AsyncReceiving, AsyncStream, outcome
+from vramd.async_connection import AsyncConnection
+from vramd.async_stream import AsyncReceiving, AsyncStream
 from vramd.calls import Call
+from vramd.errors import VramdError
 from vramd.explaining import AsyncExplaining
-from vramd.finding import PathLike, find
+from vramd.finding import PathLike, Search
 from vramd.holding import AsyncHolding
 from vramd.planning import AsyncPlanning
 from vramd.requests import AnswerSettings, AskSettings, LoadSettings, Messages
-from vramd.retry import Deadline, async_retrying
+from vramd.retry import Attempts
 from vramd.scheduling_values import Waiting
 from vramd.selecting import AsyncSelecting
 from vramd.watching import AsyncWatching
@@ -36,7 +37,8 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
     """Calls to one supervisor from one event loop. Use it in an `async with` block, or `await close()`.
 
     Everything is as in `Client`, where each method is described, but for two things: what waits there is awaited here,
-    and cancelling the task that awaits ends the call.
+    and cancelling the task that awaits ends the call. It belongs to the loop of its first call; when that loop is
+    closed, to the next one that calls.
 
     >>> async with vramd.AsyncClient() as client:
     ...     await client.chat("talker", "Say hello.").text
@@ -54,15 +56,29 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         super().__init__()
-        place = find(runtime_dir, address, token, token_file)
-        self.address = place.address
-        """host:port of the supervisor."""
-        self.address_file = place.address_file
-        """Lies there as long as the supervisor lives; None if it was found by an address of another place."""
-        self._metadata = channel.metadata(place)
         self._timeout_s = timeout_s
-        self._sleep = sleep
-        self._opened: grpc.aio.Channel | None = None
+        self._connection = AsyncConnection(Search(runtime_dir, address, token, token_file), sleep)
+
+    def __repr__(self) -> str:
+        return f"<vramd.AsyncClient of {self.address}{', closed' if self._connection.is_closed else ''}>"
+
+    @property
+    def address(self) -> str:
+        """host:port of the supervisor.
+
+        >>> client.address.startswith("127.0.0.1:")
+        True
+        """
+        return self._connection.place.address
+
+    @property
+    def address_file(self) -> Path | None:
+        """Lies there as long as the supervisor lives; None if it was found by an address of another place.
+
+        >>> client.address_file and client.address_file.name
+        'supervisor.json'
+        """
+        return self._connection.place.address_file
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,8 +95,7 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         >>> await client.close()
         """
         await self._listener.close()
-        if self._opened is not None:
-            await self._opened.close()
+        await self._connection.close()
 
     def chat(
         self,
@@ -270,33 +285,20 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
     def _limit_s(self, timeout_s: float | None) -> float | None:
         return self._timeout_s if timeout_s is None else timeout_s
 
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        """Opened by the first call: it belongs to the event loop that runs then."""
-        if self._opened is None:
-            self._opened = grpc.aio.insecure_channel(self.address, channel.OPTIONS)
-        return self._opened
-
     async def _ask(self, call: Call[Value], timeout_s: float | None) -> Value:
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(call.path)
-        deadline = Deadline(self._limit_s(timeout_s))
-
-        async def attempt() -> bytes:
-            return await outcome(method(call.request, timeout=deadline.left_s(), metadata=self._metadata))
-
-        return call.read(await async_retrying(deadline, self._sleep)(attempt))
+        answer = await self._connection.ask(call, Attempts(self._limit_s(timeout_s)))
+        if not isinstance(answer, VramdError):
+            return answer
+        try:
+            raise answer
+        finally:
+            del answer  # it has this frame in its traceback
 
     def _answer(
         self, model: str, call: Call[Piece], on_waiting: Callable[[Waiting], None] | None, timeout_s: float | None
     ) -> AsyncStream:
-        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s), calls.before_answer(on_waiting)))
+        attempts = Attempts(self._limit_s(timeout_s))
+        return AsyncStream(model, AsyncReceiving(self._connection, call, attempts, calls.before_answer(on_waiting)))
 
-    def _receive(
-        self, call: Call[Value], timeout_s: float | None, before: Callable[[Value], bool] | None = None
-    ) -> AsyncReceiving[Value]:
-        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
-
-        def begin(left_s: float | None) -> AsyncIncoming:
-            return method(call.request, timeout=left_s, metadata=self._metadata)
-
-        return AsyncReceiving(begin, call.read, timeout_s, self._sleep, before)
+    def _receive(self, call: Call[Value], timeout_s: float | None) -> AsyncReceiving[Value]:
+        return AsyncReceiving(self._connection, call, Attempts(timeout_s))

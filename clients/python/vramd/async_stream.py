@@ -3,91 +3,54 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc
 
-from vramd import failures, replies
+from vramd import replies
 from vramd.answer import Answer
-from vramd.errors import Cancelled, VramdError
-from vramd.retry import Deadline, async_retrying
+from vramd.async_connection import AsyncConnection
+from vramd.errors import VramdError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from vramd.answer_values import Finish, Timeline
+    from vramd.calls import Call
     from vramd.replies import Piece
+    from vramd.retry import Attempts
 
 Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 
-class AsyncIncoming(Protocol):
-    """What a channel gives for a streaming call."""
-
-    def read(self) -> Awaitable[object]:
-        """The next message; grpc.aio.EOF at the end."""
-
-    def cancel(self) -> bool:
-        """Ends the call."""
-
-    def done(self) -> bool:
-        """Whether it has ended."""
-
-    def initial_metadata(self) -> Awaitable[object]:
-        """The header; comes with the end at the latest."""
-
-    def trailing_metadata(self) -> Awaitable[Iterable[tuple[str, str | bytes]] | None]:
-        """Comes with the end."""
-
-
-async def outcome(work: Awaitable[Value]) -> Value:
-    """What a call answers. Raises VramdError; CancelledError only if it is this task that is cancelled.
-
-    gRPC raises CancelledError for a call that was ended from elsewhere, too: a closed client must not look like a
-    cancelled task.
-    """
-    inner = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait((inner,))
-    except asyncio.CancelledError:
-        inner.cancel()
-        raise
-    if inner.cancelled():
-        raise Cancelled("CANCELLED", "the call was ended: it was cancelled, or its client closed", code="CANCELLED")
-    try:
-        return inner.result()
-    except grpc.RpcError as error:
-        raise failures.from_rpc(error) from error
-
-
 class AsyncReceiving(Generic[Value_co]):
-    """The messages of one streaming call. It is made again, as the supervisor advises, until a first message is there.
-
-    Iterating raises VramdError.
-    """
+    """The messages of one streaming call: `vramd.stream.Receiving`, with `await` before what waits."""
 
     def __init__(
         self,
-        begin: Callable[[float | None], AsyncIncoming],
-        read: Callable[[bytes], Value_co],
-        timeout_s: float | None,
-        sleep: Callable[[float], Awaitable[None]],
+        connection: AsyncConnection,
+        call: Call[Value_co],
+        attempts: Attempts,
         before: Callable[[Value_co], bool] | None = None,
     ) -> None:
         """`before` takes a message that comes before the first one that counts, and says whether it was such."""
-        self._begin = begin
+        self._over = True
+        self._connection = connection
+        self._what = call
         self._before = before
-        self._read = read
-        self._sleep = sleep
-        self._deadline = Deadline(timeout_s)
-        self._cancelled = False
+        self._attempts = attempts
+        self._woken = asyncio.Event()
+        self._cancelled = asyncio.Event()
+        self._begun = False
+        self._link, self._call = connection.begin(call, attempts.left_s())
         self._over = False
-        self._answered = False
-        self._call = begin(self._deadline.left_s())
-        self._failed = False
+
+    def __del__(self) -> None:
+        if not self._over:
+            self._connection.end(self._link, self._call)
 
     def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
@@ -95,57 +58,97 @@ class AsyncReceiving(Generic[Value_co]):
     async def __anext__(self) -> Value_co:
         if self._over:
             raise StopAsyncIteration
+        self._connection.require_own()
+        self._link.require_loop()
         try:
-            if self._answered:
-                value = await self._receive()
-            else:
-                value = await async_retrying(self._deadline, self._sleep)(self._first)
-            self._over = value is None
-        except VramdError:
-            self._over = True
-            if self._cancelled:
-                raise StopAsyncIteration from None
+            got = await (self._receive() if self._begun else self._persist(self._first))
+        except BaseException:
+            self._end()
             raise
-        if value is None:
-            raise StopAsyncIteration
-        self._answered = True
-        return value
+        self._begun = True
+        if got is None or isinstance(got, VramdError):
+            self._over = True
+            if got is None or self._cancelled.is_set():
+                raise StopAsyncIteration
+            try:
+                raise got
+            finally:
+                del got  # it has this frame in its traceback
+        return got
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended, though perhaps nobody has read why."""
+        return self._over or self._call.done()
 
     async def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
-        await outcome(self._call.initial_metadata())
-        if self._call.done() and not self._cancelled:
+        if self._begun:
+            return
+        try:
+            got = await self._persist(self._header)
+        except BaseException:
+            self._end()
+            raise
+        self._begun = True
+        if isinstance(got, VramdError):
             self._over = True
-            await self._receive()
+            if not self._cancelled.is_set():
+                try:
+                    raise got
+                finally:
+                    del got  # it has this frame in its traceback
 
     async def trailer(self) -> dict[str, str | bytes]:
         """What the supervisor said with the end; waits for it."""
-        pairs = await outcome(self._call.trailing_metadata())
+        pairs = await self._connection.outcome(self._call.trailing_metadata())
+        if isinstance(pairs, VramdError):
+            raise pairs
         return dict(pairs or ())
 
     def cancel(self) -> None:
         """Ends the call; the iteration ends without an error. Idempotent."""
-        self._cancelled = True
-        self._call.cancel()
+        self._cancelled.set()
+        self._woken.set()
+        self._connection.end(self._link, self._call)
 
-    async def _first(self) -> Value_co | None:
-        if self._failed:
-            self._call = self._begin(self._deadline.left_s())
-            self._failed = False
-            if self._cancelled:  # while this task waited for the next attempt
-                self._call.cancel()
+    def _end(self) -> None:
+        self._over = True
+        self._connection.end(self._link, self._call)
+
+    async def _persist(self, step: Callable[[], Awaitable[Value | VramdError]]) -> Value | VramdError:
+        """Does a step of a call that has not begun, and again on a new call as long as that may help."""
         while True:
-            try:
-                value = await self._receive()
-            except VramdError:
-                self._failed = True
-                raise
-            if value is None or self._before is None or not self._before(value):
-                return value
+            got = await step()
+            if not isinstance(got, VramdError) or self._cancelled.is_set():
+                return got
+            wait_s = await self._connection.next_in_s(got, self._link, self._attempts)
+            if wait_s is None:
+                return got
+            await self._connection.pause(wait_s, self._woken)
+            if self._cancelled.is_set():
+                return got
+            self._link, self._call = self._connection.begin(self._what, self._attempts.left_s())
 
-    async def _receive(self) -> Value_co | None:
-        raw = await outcome(self._call.read())
-        return self._read(raw) if isinstance(raw, bytes) else None
+    async def _header(self) -> Value_co | VramdError | None:
+        header = await self._connection.outcome(self._call.initial_metadata())
+        if isinstance(header, VramdError):
+            return header
+        if not self._call.done() or await self._call.code() is grpc.StatusCode.OK:
+            return None
+        return await self._receive()
+
+    async def _first(self) -> Value_co | VramdError | None:
+        while True:
+            got = await self._receive()
+            if got is None or isinstance(got, VramdError) or self._before is None or not self._before(got):
+                return got
+
+    async def _receive(self) -> Value_co | VramdError | None:
+        raw = await self._connection.outcome(self._call.read())
+        if isinstance(raw, VramdError):
+            return raw
+        return self._what.read(raw) if isinstance(raw, bytes) else None
 
 
 class AsyncFeed(Generic[Value_co]):
@@ -161,15 +164,10 @@ class AsyncFeed(Generic[Value_co]):
     2 tokens in 0.1 s
     """
 
-    def __init__(
-        self,
-        values: AsyncIterator[Value_co],
-        cancel: Callable[[], None],
-        begun: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
+    def __init__(self, values: AsyncReceiving[Value_co], *, announced: bool = False) -> None:
+        """`announced`: the supervisor says when it begins to look."""
         self._values = values
-        self._cancel = cancel
-        self._begun = begun
+        self._announced = announced
 
     def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
@@ -178,8 +176,8 @@ class AsyncFeed(Generic[Value_co]):
         return await self._values.__anext__()
 
     async def __aenter__(self) -> Self:
-        if self._begun is not None:
-            await self._begun()
+        if self._announced:
+            await self._values.begun()
         return self
 
     async def __aexit__(
@@ -196,14 +194,16 @@ class AsyncFeed(Generic[Value_co]):
         ...     lines.cancel()
         the model is ready
         """
-        self._cancel()
+        self._values.cancel()
 
 
 class AsyncStream:
     """An answer on its way. The request is under way from the start; iterating gives text as it comes.
 
-    Leaving the block before the end, or `cancel`, ends the answer in the worker too. Iterating, `text` and `finish`
-    raise VramdError; what came before the error is in `received`.
+    Awaiting it gives the whole text. Leaving the block before the end, `close` and `cancel` end the answer in the
+    worker too; so does cancelling the task that waits for it, and the end of this object. A loop that is left by
+    `break` leaves an answer with a name on its way: it may be read on. Iterating, `text` and `finish` raise VramdError;
+    what came before the error is in `received`.
 
     >>> async with client.chat("talker", "Say hello.") as stream:
     ...     async for text in stream:
@@ -221,12 +221,21 @@ class AsyncStream:
         return self
 
     async def __anext__(self) -> str:
-        while True:
-            text = await self._advance()
-            if text is None:
-                raise StopAsyncIteration
-            if text:
-                return text
+        try:
+            while (text := await self._advance()) == "":
+                pass
+        except BaseException as error:
+            self._left(error)
+            raise
+        if text is None:
+            raise StopAsyncIteration
+        return text
+
+    def __await__(self) -> Generator[None, None, str]:
+        return self._whole().__await__()
+
+    def __repr__(self) -> str:
+        return f"<vramd.AsyncStream of {self.model}: {self._answer}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -259,16 +268,18 @@ class AsyncStream:
 
     @property
     def text(self) -> Coroutine[None, None, str]:
-        """The whole text, to be awaited. After `cancel` what had come by then.
+        """The whole text, to be awaited, as the stream itself is. After `cancel` what had come by then.
 
         >>> await client.chat("talker", "Say hello.").text
+        'Hello, you.'
+        >>> await client.chat("talker", "Say hello.")
         'Hello, you.'
         """
         return self._whole()
 
     @property
-    def finish(self) -> Coroutine[None, None, Finish | None]:
-        """How the answer ended, and what it took, to be awaited. None after `cancel`.
+    def finish(self) -> Coroutine[None, None, Finish]:
+        """How the answer ended, and what it took, to be awaited. CANCELLED after `cancel`.
 
         >>> (await client.chat("talker", "Say hello.").finish).reason
         'STOP'
@@ -279,7 +290,8 @@ class AsyncStream:
     def timeline(self) -> Coroutine[None, None, Timeline | None]:
         """Where the time went, to be awaited. None after `cancel`, and if the supervisor does not say.
 
-        >>> (await client.chat("talker", "Say hello.").timeline).loaded_s
+        >>> timeline = await client.chat("talker", "Say hello.").timeline
+        >>> timeline and timeline.loaded_s
         2.5
         """
         return self._timeline()
@@ -295,26 +307,51 @@ class AsyncStream:
         self._answer.cancelled = True
         self._pieces.cancel()
 
+    async def close(self) -> None:
+        """The same as `cancel`, for programs that close what they iterate.
+
+        >>> stream = client.chat("talker", "Say hello.")
+        >>> await stream.close()
+        >>> await stream
+        ''
+        """
+        self.cancel()
+
     async def _whole(self) -> str:
-        await self._end()
+        await self._drain()
         return self._answer.text
 
-    async def _end(self) -> Finish | None:
-        if self._answer.error is not None:
-            raise self._answer.error
-        while await self._advance() is not None:
-            pass
-        return self._answer.finish
+    async def _end(self) -> Finish:
+        await self._drain()
+        return self._answer.ended()
 
     async def _timeline(self) -> Timeline | None:
-        await self._end()
+        await self._drain()
         return replies.timeline_of(await self._pieces.trailer())
+
+    async def _drain(self) -> None:
+        """Reads to the end. Raises VramdError, a second time too."""
+        try:
+            while not self._answer.is_broken and await self._advance() is not None:
+                pass
+        except VramdError as failure:
+            self._answer.break_off(failure)  # and is raised from here, without the frames that it came through
+        except BaseException:
+            self.cancel()
+            raise
+        self._answer.require_whole()
 
     async def _advance(self) -> str | None:
         """The text of the next message, which may be empty; None at the end."""
-        with self._answer.noting():
-            try:
-                piece = await self._pieces.__anext__()
-            except StopAsyncIteration:
-                piece = None
-            return self._answer.take(piece)
+        try:
+            piece = await self._pieces.__anext__()
+        except StopAsyncIteration:
+            piece = None
+        return self._answer.take(piece)
+
+    def _left(self, error: BaseException) -> None:
+        """Notes why nothing more is read."""
+        if isinstance(error, VramdError):
+            self._answer.break_off(error)
+        else:
+            self.cancel()

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import grpc
-
-from vramd import calls, channel, failures, values
+from vramd import calls, values
 from vramd.announcing import Announcing
 from vramd.answer_values import Embeddings
 from vramd.calls import Call
+from vramd.connection import Connection
+from vramd.errors import VramdError
 from vramd.explaining import Explaining
-from vramd.finding import PathLike, find
+from vramd.finding import PathLike, Search
 from vramd.holding import Holding
 from vramd.planning import Planning
 from vramd.requests import AnswerSettings, AskSettings, LoadSettings, Messages
-from vramd.retry import Deadline, retrying
+from vramd.retry import Attempts
 from vramd.scheduling_values import Waiting
 from vramd.selecting import Selecting
-from vramd.stream import Incoming, Receiving, Stream
+from vramd.stream import Receiving, Stream
 from vramd.watching import Watching
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class Client(Announcing, Explaining, Holding, Planning, Selecting, Watching):
     Every method waits for its answer, except those that return a `Stream`, a `Feed` or a `Hold`, and raises a subclass
     of `VramdError`. `timeout_s` limits a whole call, repetitions included; None takes that of the client, and None
     there leaves it to the supervisor. Calls that the supervisor could not begin to answer are made up to three times,
-    when it says that waiting helps; `sleep` waits in between.
+    when it says that waiting helps; `sleep` waits in between. If another supervisor has come in its place in the
+    runtime folder, calls go to that one. After `close` every call raises ClientClosed. A forked child of the program
+    makes a client of its own.
 
     >>> with vramd.Client() as client:
     ...     client.chat("talker", "Say hello.").text
@@ -56,18 +58,32 @@ class Client(Announcing, Explaining, Holding, Planning, Selecting, Watching):
         token: str | None = None,
         token_file: PathLike | None = None,
         timeout_s: float | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         super().__init__()
-        place = find(runtime_dir, address, token, token_file)
-        self.address = place.address
-        """host:port of the supervisor."""
-        self.address_file = place.address_file
-        """Lies there as long as the supervisor lives; None if it was found by an address of another place."""
-        self._metadata = channel.metadata(place)
         self._timeout_s = timeout_s
-        self._sleep = sleep
-        self._channel = grpc.insecure_channel(place.address, channel.OPTIONS)
+        self._connection = Connection(Search(runtime_dir, address, token, token_file), sleep)
+
+    def __repr__(self) -> str:
+        return f"<vramd.Client of {self.address}{', closed' if self._connection.is_closed else ''}>"
+
+    @property
+    def address(self) -> str:
+        """host:port of the supervisor.
+
+        >>> client.address.startswith("127.0.0.1:")
+        True
+        """
+        return self._connection.place.address
+
+    @property
+    def address_file(self) -> Path | None:
+        """Lies there as long as the supervisor lives; None if it was found by an address of another place.
+
+        >>> client.address_file and client.address_file.name
+        'supervisor.json'
+        """
+        return self._connection.place.address_file
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +100,7 @@ class Client(Announcing, Explaining, Holding, Planning, Selecting, Watching):
         >>> client.close()
         """
         self._listener.close()
-        self._channel.close()
+        self._connection.close()
 
     def chat(
         self,
@@ -298,28 +314,19 @@ class Client(Announcing, Explaining, Holding, Planning, Selecting, Watching):
         return self._timeout_s if timeout_s is None else timeout_s
 
     def _ask(self, call: Call[Value], timeout_s: float | None) -> Value:
-        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(call.path)
-        deadline = Deadline(self._limit_s(timeout_s))
-
-        def attempt() -> bytes:
-            try:
-                return method(call.request, timeout=deadline.left_s(), metadata=self._metadata)
-            except grpc.RpcError as error:
-                raise failures.from_rpc(error) from error
-
-        return call.read(retrying(deadline, self._sleep)(attempt))
+        answer = self._connection.ask(call, Attempts(self._limit_s(timeout_s)))
+        if not isinstance(answer, VramdError):
+            return answer
+        try:
+            raise answer
+        finally:
+            del answer  # it has this frame in its traceback
 
     def _answer(
         self, model: str, call: Call[Piece], on_waiting: Callable[[Waiting], None] | None, timeout_s: float | None
     ) -> Stream:
-        return Stream(model, self._receive(call, self._limit_s(timeout_s), calls.before_answer(on_waiting)))
+        attempts = Attempts(self._limit_s(timeout_s))
+        return Stream(model, Receiving(self._connection, call, attempts, calls.before_answer(on_waiting)))
 
-    def _receive(
-        self, call: Call[Value], timeout_s: float | None, before: Callable[[Value], bool] | None = None
-    ) -> Receiving[Value]:
-        method: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
-
-        def begin(left_s: float | None) -> Incoming:
-            return method(call.request, timeout=left_s, metadata=self._metadata)
-
-        return Receiving(begin, call.read, timeout_s, self._sleep, before)
+    def _receive(self, call: Call[Value], timeout_s: float | None) -> Receiving[Value]:
+        return Receiving(self._connection, call, Attempts(timeout_s))

@@ -36,6 +36,9 @@ class VramdError(Exception):
         self.retry_after_s = retry_after_s
         self.code = code
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.reason!r}, {self.message!r})"
+
     def __reduce__(self) -> tuple[type["VramdError"], tuple[object, ...]]:
         return type(self), (self.reason, self.message, self.metadata, self.retry_after_s, self.code)
 
@@ -303,6 +306,27 @@ class Cancelled(VramdError):
     >>> client.load("talker")
     Traceback (most recent call last):
     vramd.errors.Cancelled: given up
+    """
+
+
+class ClientClosed(Cancelled):
+    """The client was closed: before the call, or while it ran.
+
+    >>> client.close()
+    >>> client.status()
+    Traceback (most recent call last):
+    vramd.errors.ClientClosed: the client is closed
+    """
+
+
+class WrongContext(VramdError):
+    """The client cannot be used here: in a forked child of its program, or in another event loop than its own.
+
+    `reason` is FORKED, OTHER_EVENT_LOOP or NO_EVENT_LOOP. The cure is a client that is made where it is used.
+
+    >>> vramd.AsyncClient().chat("talker", "Hi")
+    Traceback (most recent call last):
+    vramd.errors.WrongContext: no event loop runs here, and an AsyncClient needs one: asyncio.run(main())
     """
 
 

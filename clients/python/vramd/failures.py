@@ -4,7 +4,7 @@ import grpc
 from vramd_proto.v1.statuses import DETAILS_KEY, unpack
 
 from vramd.error_table import class_of
-from vramd.errors import SupervisorUnreachable, VramdError
+from vramd.errors import SupervisorUnreachable, TokenRefused, Unimplemented, VramdError
 
 HOW_TO_START = "start one with: vramd serve --models DIR"
 
@@ -26,8 +26,15 @@ def _without_reason(code: str, text: str) -> VramdError:
     return class_of("", code)(code, text, code=code)
 
 
+def of_nobody(error: VramdError) -> bool:
+    """Whether this may be no word of the supervisor that was looked for: it is gone, or another is in its place."""
+    return isinstance(error, SupervisorUnreachable | TokenRefused | Unimplemented)
+
+
 def from_rpc(error: grpc.RpcError) -> VramdError:
     """The error for what a channel raised."""
+    # A stream of gRPC raises itself: with the frames that it came through, it would keep itself alive.
+    error.__traceback__ = None
     return failure(error.code().name, error.details() or "", _details(error))
 
 

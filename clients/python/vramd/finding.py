@@ -29,37 +29,82 @@ class Place:
     """Lies there as long as the supervisor lives; None if it was found by an address of another place."""
 
 
+class Search:
+    """How a supervisor is found, now and again: one that was started anew has another port, and another token.
+
+    The supervisor at `address`, else in `runtime_dir`, else at VRAMD_ADDRESS, else in the default runtime folder.
+    The token is the one given, else that in `token_file`, else that of the runtime folder, else VRAMD_TOKEN; an address
+    that is not the runtime folder's own gets the folder's token never. Reads files only: nothing is called.
+    """
+
+    def __init__(
+        self,
+        runtime_dir: PathLike | None = None,
+        address: str | None = None,
+        token: str | None = None,
+        token_file: PathLike | None = None,
+    ) -> None:
+        """Raises SupervisorNotFound if there can be no default runtime folder."""
+        if address is None and runtime_dir is None:
+            address = os.environ.get(ADDRESS_VARIABLE) or None
+        self._address = address
+        self._folder = _folder(runtime_dir, needed=address is None)
+        self._default = runtime_dir is None
+        self._token = token
+        self._token_file = None if token_file is None else Path(token_file).absolute()
+
+    def look(self) -> Place:
+        """Where it is at this moment.
+
+        Raises SupervisorNotFound, TokenRefused for a token file that cannot be read, InvalidRequest for an address
+        without a port.
+        """
+        recorded = Address.read(self._folder.address_file) if self._folder else None
+        address = self._address
+        if address is None:
+            assert self._folder is not None
+            if recorded is None:
+                raise SupervisorNotFound("SUPERVISOR_NOT_FOUND", _how_to_start(self._folder.path, self._default))
+            address = recorded.address
+        own = self._folder if recorded is not None and recorded.address == address else None
+        return Place(_reachable(address), _checked(self._its_token(own).strip()), own.address_file if own else None)
+
+    def _its_token(self, folder: RuntimeDir | None) -> str:
+        if self._token is not None:
+            return self._token
+        if self._token_file is not None:
+            return _read_token(self._token_file)
+        if folder is not None and folder.token_file.exists():
+            return _read_token(folder.token_file)
+        return os.environ.get(TOKEN_VARIABLE, "")
+
+
 def find(
     runtime_dir: PathLike | None = None,
     address: str | None = None,
     token: str | None = None,
     token_file: PathLike | None = None,
 ) -> Place:
-    """The supervisor at `address`, else in `runtime_dir`, else at VRAMD_ADDRESS, else in the default runtime folder.
+    """What `Search` finds now. Raises what it raises."""
+    return Search(runtime_dir, address, token, token_file).look()
 
-    The token is the one given, else that in `token_file`, else that of the runtime folder, else VRAMD_TOKEN; an address
-    that is not the runtime folder's own gets the folder's token never. Reads files only: nothing is called.
 
-    Raises SupervisorNotFound, TokenRefused for a token file that cannot be read, InvalidRequest for an address
-    without a port.
-    """
-    if address is None and runtime_dir is None:
-        address = os.environ.get(ADDRESS_VARIABLE) or None
-    folder = RuntimeDir(Path(runtime_dir) if runtime_dir is not None else default_runtime_dir())
-    recorded = Address.read(folder.address_file)
-    if address is None:
-        if recorded is None:
-            raise SupervisorNotFound("SUPERVISOR_NOT_FOUND", _how_to_start(folder.path, runtime_dir is None))
-        address = recorded.address
-    own = recorded is not None and recorded.address == address
-    if token is None:
-        if token_file is not None:
-            token = _read_token(Path(token_file))
-        elif own and folder.token_file.exists():
-            token = _read_token(folder.token_file)
-        else:
-            token = os.environ.get(TOKEN_VARIABLE, "")
-    return Place(_reachable(address), _checked(token.strip()), folder.address_file if own else None)
+def own_runtime_dir() -> Path:
+    """The default runtime folder. Raises SupervisorNotFound where the system's place for it cannot be used."""
+    try:
+        return default_runtime_dir()
+    except OSError as error:  # the folder below /tmp that the system would take belongs to somebody else
+        words = f"there is no runtime folder: {error}; VRAMD_RUNTIME_DIR may name another one"
+        raise SupervisorNotFound("SUPERVISOR_NOT_FOUND", words) from None
+
+
+def _folder(given: PathLike | None, *, needed: bool) -> RuntimeDir | None:
+    try:
+        return RuntimeDir((Path(given) if given is not None else own_runtime_dir()).absolute())
+    except SupervisorNotFound:
+        if needed:
+            raise
+        return None
 
 
 def _how_to_start(folder: Path, default: bool) -> str:

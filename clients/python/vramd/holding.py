@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vramd import calls
 from vramd.async_stream import AsyncReceiving
 from vramd.calls import Call
-from vramd.errors import Cancelled, Internal
+from vramd.errors import Cancelled, Internal, Unloaded, VramdError
 from vramd.requests import LoadSettings
 from vramd.stream import Receiving
 from vramd.values import Held, ModelState
@@ -28,15 +29,25 @@ class Lease:
         self.model = model
         """Its id; "task:NAME" until the supervisor has said which one was chosen."""
         self.state: ModelState = "UNSPECIFIED"
-        """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before."""
+        """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
+        the hold is over, except that a model that somebody unloaded is UNLOADED."""
         self._cancelled = False
+        self._failure: VramdError | None = None
+        """Why the hold is lost."""
 
     def _note(self, step: Held) -> None:
         self.state = step.state
         self.model = step.model or self.model
 
-    def _end(self) -> Cancelled | Internal:
-        """Why a model will not become ready any more, where no error said so."""
+    def _lose(self, failure: VramdError) -> None:
+        self._failure = copy.copy(failure)  # without the frames that it came through: they would keep this alive
+        self.state = "UNLOADED" if isinstance(failure, Unloaded) else "UNSPECIFIED"
+
+    def _end(self) -> VramdError:
+        """Why a model will not become ready any more."""
+        if self._failure is not None:
+            return copy.copy(self._failure)
+        self.state = "UNSPECIFIED"
         if self._cancelled:
             return Cancelled("CANCELLED", f"the hold on {self.model} was ended from here", code="CANCELLED")
         return Internal("INTERNAL", f"the hold on {self.model} ended without saying why")
@@ -63,9 +74,16 @@ class Hold(Lease):
         return self
 
     def __next__(self) -> Held:
-        step = next(self._steps)
+        try:
+            step = next(self._steps)
+        except VramdError as failure:
+            self._lose(failure)
+            raise
         self._note(step)
         return step
+
+    def __repr__(self) -> str:
+        return f"<vramd.Hold of {self.model}: {self.state}>"
 
     def __enter__(self) -> Self:
         return self
@@ -76,14 +94,23 @@ class Hold(Lease):
         self.cancel()
 
     def ready(self) -> None:
-        """Waits until the model is ready; returns at once if that is what was read last. Raises VramdError.
+        """Waits until the model is ready; returns at once if that is what was read last, and the hold lasts.
+
+        Raises VramdError; when the hold is over each time.
 
         >>> with client.hold("talker") as hold:
         ...     hold.ready()
         """
-        while self.state != "READY":
-            if next(self, None) is None:
-                raise self._end()
+        lost = self.state == "READY" and self._steps.is_over
+        try:
+            while lost or self.state != "READY":
+                if next(self, None) is None:
+                    raise self._end()
+        except VramdError:
+            raise
+        except BaseException:  # Ctrl-C for one: nobody waits for it any more
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         """Ends the hold, from any thread; iterating then stops without an error. Idempotent.
@@ -94,6 +121,7 @@ class Hold(Lease):
         []
         """
         self._cancelled = True
+        self.state = "UNSPECIFIED"
         self._steps.cancel()
 
 
@@ -114,9 +142,16 @@ class AsyncHold(Lease):
         return self
 
     async def __anext__(self) -> Held:
-        step = await self._steps.__anext__()
+        try:
+            step = await self._steps.__anext__()
+        except VramdError as failure:
+            self._lose(failure)
+            raise
         self._note(step)
         return step
+
+    def __repr__(self) -> str:
+        return f"<vramd.AsyncHold of {self.model}: {self.state}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,16 +162,24 @@ class AsyncHold(Lease):
         self.cancel()
 
     async def ready(self) -> None:
-        """Waits until the model is ready; returns at once if that is what was read last. Raises VramdError.
+        """Waits until the model is ready; returns at once if that is what was read last, and the hold lasts.
+
+        Raises VramdError; when the hold is over each time.
 
         >>> async with client.hold("talker") as hold:
         ...     await hold.ready()
         """
-        while self.state != "READY":
-            try:
+        lost = self.state == "READY" and self._steps.is_over
+        try:
+            while lost or self.state != "READY":
                 await self.__anext__()
-            except StopAsyncIteration:
-                raise self._end() from None
+        except StopAsyncIteration:
+            raise self._end() from None
+        except VramdError:
+            raise
+        except BaseException:  # the task is cancelled: nobody waits for it any more
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         """Ends the hold; iterating then stops without an error. Idempotent.
@@ -147,6 +190,7 @@ class AsyncHold(Lease):
         []
         """
         self._cancelled = True
+        self.state = "UNSPECIFIED"
         self._steps.cancel()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, Literal, TypeVar
 
 from vramd.async_stream import AsyncFeed
-from vramd.errors import InvalidRequest, VramdError
+from vramd.errors import InvalidRequest, Unavailable, VramdError
 from vramd.stream import Feed
 from vramd.values import Event, EventKind
 
@@ -29,6 +29,9 @@ TOPICS: Mapping[str, EventKind] = {
     "thrash": "THRASH",
 }
 """Topic → kind of its events."""
+
+AGAIN_S = 1.0
+"""How often another supervisor is looked for when one has ended: a file is read, or a connection refused."""
 
 END_LIMIT_S = 5.0
 """A callback that takes longer than this at the client's end is left behind."""
@@ -84,29 +87,35 @@ def _tell_of_fault(event: Event) -> None:
     log.exception("a callback for %s failed; it is called again for the next event", event.kind)
 
 
-def _tell_of_end(error: VramdError | None) -> None:
-    log.warning("no more events, callbacks are not called any more: %s", error or "the supervisor ended the feed")
+def _tell_of_end(error: VramdError | None, *, again: bool) -> None:
+    hope = f"a supervisor is looked for every {AGAIN_S:g} s" if again else "callbacks are not called any more"
+    log.warning("no more events, %s: %s", hope, error or "the supervisor ended the feed")
+
+
+def _may_come_back(error: VramdError | None) -> bool:
+    """Whether another supervisor may take the place of the one that is gone."""
+    return error is None or isinstance(error, Unavailable)
 
 
 class Listener:
-    """Calls back from a thread of its own, as long as the supervisor and its client live."""
+    """Calls back from a thread of its own, as long as its client lives: events of the next supervisor too."""
 
-    def __init__(self, watch: Callable[[], Feed[Event]]) -> None:
-        self._watch = watch
+    def __init__(self) -> None:
         self._callbacks: Callbacks[Callable[..., None]] = Callbacks()
         self._starting = threading.Lock()
         self._feed: Feed[Event] | None = None
         self._thread: threading.Thread | None = None
-        self._closing = False
+        self._closing = threading.Event()
 
-    def add(self, topic: str, callback: Callable[..., None]) -> Subscription:
+    def add(self, topic: str, callback: Callable[..., None], watch: Callable[[], Feed[Event]]) -> Subscription:
         """Returns when events are watched. Raises VramdError if they cannot be."""
         subscription = self._callbacks.add(topic, callback)
         try:
             with self._starting:
                 if self._thread is None or not self._thread.is_alive():
-                    self._feed = self._watch().__enter__()
-                    self._thread = threading.Thread(target=self._run, args=(self._feed,), name="vramd", daemon=True)
+                    self._feed = watch().__enter__()
+                    self._thread = threading.Thread(target=self._run, args=(self._feed, watch), daemon=True)
+                    self._thread.name = "vramd"
                     self._thread.start()
         except BaseException:
             subscription.close()
@@ -115,25 +124,44 @@ class Listener:
 
     def close(self) -> None:
         """Ends the thread. No callback is called afterwards, unless it takes very long or closes the client itself."""
-        self._closing = True
+        self._closing.set()
         if self._feed is not None and self._thread is not None:
             self._feed.cancel()
             if self._thread is not threading.current_thread():
                 self._thread.join(END_LIMIT_S)
 
-    def _run(self, feed: Feed[Event]) -> None:
+    def _run(self, feed: Feed[Event] | None, watch: Callable[[], Feed[Event]]) -> None:
+        while feed is not None:
+            feed = self._listen(feed, watch)
+
+    def _listen(self, feed: Feed[Event], watch: Callable[[], Feed[Event]]) -> Feed[Event] | None:
+        """Calls back until the feed ends; gives the next one, of whatever supervisor."""
         error = None
         try:
             for event in feed:
                 self._call_back(event)
         except VramdError as raised:
-            error = raised
-        if not self._closing:
-            _tell_of_end(error)
+            error = raised.with_traceback(None)
+        again = _may_come_back(error)
+        if not self._closing.is_set():
+            _tell_of_end(error, again=again)
+        while again and not self._closing.wait(AGAIN_S):
+            try:
+                self._feed = watch().__enter__()
+            except VramdError as failure:
+                again = _may_come_back(failure)
+                if not again and not self._closing.is_set():
+                    _tell_of_end(failure, again=False)
+            else:
+                if self._closing.is_set():  # by somebody who did not see this feed
+                    self._feed.cancel()
+                log.info("events are watched again")
+                return self._feed
+        return None
 
     def _call_back(self, event: Event) -> None:
         for callback in self._callbacks.of(event.kind):
-            if event.detail is not None and not self._closing:
+            if event.detail is not None and not self._closing.is_set():
                 try:
                     callback(event.detail)
                 except Exception:  # whatever it is, it is the callback's, and the others go on
@@ -141,23 +169,27 @@ class Listener:
 
 
 class AsyncListener:
-    """Calls back from a task of its own, as long as the supervisor and its client live."""
+    """Calls back from a task of its own, as long as its client lives: events of the next supervisor too."""
 
-    def __init__(self, watch: Callable[[], AsyncFeed[Event]]) -> None:
-        self._watch = watch
+    def __init__(self) -> None:
         self._callbacks: Callbacks[Callable[..., Awaitable[None] | None]] = Callbacks()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
-    async def add(self, topic: str, callback: Callable[..., Awaitable[None] | None]) -> Subscription:
+    async def add(
+        self, topic: str, callback: Callable[..., Awaitable[None] | None], watch: Callable[[], AsyncFeed[Event]]
+    ) -> Subscription:
         """Returns when events are watched. Raises VramdError if they cannot be."""
         subscription = self._callbacks.add(topic, callback)
+        if self._loop is None or self._loop.is_closed():
+            self._loop, self._starting, self._task = asyncio.get_running_loop(), asyncio.Lock(), None
         try:
             async with self._starting:
                 if self._task is None or self._task.done():
-                    feed = await self._watch().__aenter__()
-                    self._task = asyncio.ensure_future(self._run(feed))
+                    feed = await watch().__aenter__()
+                    self._task = asyncio.ensure_future(self._run(feed, watch))
         except BaseException:
             subscription.close()
             raise
@@ -166,20 +198,39 @@ class AsyncListener:
     async def close(self) -> None:
         """Ends the task, and a callback that it awaits."""
         self._closing = True
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+        if self._loop is not asyncio.get_running_loop() or self._task in (None, asyncio.current_task()):
+            return
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait((self._task,))
 
-    async def _run(self, feed: AsyncFeed[Event]) -> None:
+    async def _run(self, feed: AsyncFeed[Event] | None, watch: Callable[[], AsyncFeed[Event]]) -> None:
+        while feed is not None:
+            feed = await self._listen(feed, watch)
+
+    async def _listen(self, feed: AsyncFeed[Event], watch: Callable[[], AsyncFeed[Event]]) -> AsyncFeed[Event] | None:
+        """Calls back until the feed ends; gives the next one, of whatever supervisor."""
         error = None
         try:
-            async with feed:
-                async for event in feed:
-                    await self._call_back(event)
+            async for event in feed:
+                await self._call_back(event)
         except VramdError as raised:
-            error = raised
+            error = raised.with_traceback(None)
+        again = _may_come_back(error)
         if not self._closing:
-            _tell_of_end(error)
+            _tell_of_end(error, again=again)
+        while again and not self._closing:
+            await asyncio.sleep(AGAIN_S)
+            try:
+                following = await watch().__aenter__()
+            except VramdError as failure:
+                again = _may_come_back(failure)
+                if not again and not self._closing:
+                    _tell_of_end(failure, again=False)
+            else:
+                log.info("events are watched again")
+                return following
+        return None
 
     async def _call_back(self, event: Event) -> None:
         for callback in self._callbacks.of(event.kind):

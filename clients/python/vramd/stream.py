@@ -5,66 +5,57 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc
 
-from vramd import failures, replies
+from vramd import replies
 from vramd.answer import Answer
+from vramd.connection import Connection
 from vramd.errors import VramdError
-from vramd.retry import Deadline, retrying
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from vramd.answer_values import Finish, Timeline
+    from vramd.calls import Call
     from vramd.replies import Piece
+    from vramd.retry import Attempts
 
+Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
-
-
-class Incoming(Protocol):
-    """What a channel gives for a streaming call."""
-
-    def __next__(self) -> bytes: ...
-    def cancel(self) -> bool:
-        """Ends the call."""
-
-    def is_active(self) -> bool:
-        """Whether it has not ended."""
-
-    def initial_metadata(self) -> object:
-        """Waits for the header, or the end."""
-
-    def trailing_metadata(self) -> Any:
-        """Pairs, or None; waits for the end. Untyped: gRPC's calls and its errors, which are one, differ in it."""
 
 
 class Receiving(Generic[Value_co]):
     """The messages of one streaming call. It is made again, as the supervisor advises, until a first message is there.
 
-    Iterating waits for the next message and raises VramdError.
+    Iterating waits for the next message and raises VramdError. Whatever exception leaves it ends the call; so does the
+    end of this object, which for that reason is in no circle of references: no failure is kept with its traceback.
     """
 
     def __init__(
         self,
-        begin: Callable[[float | None], Incoming],
-        read: Callable[[bytes], Value_co],
-        timeout_s: float | None,
-        sleep: Callable[[float], None],
+        connection: Connection,
+        call: Call[Value_co],
+        attempts: Attempts,
         before: Callable[[Value_co], bool] | None = None,
     ) -> None:
         """`before` takes a message that comes before the first one that counts, and says whether it was such."""
-        self._begin = begin
+        self._over = True
+        self._connection = connection
+        self._what = call
         self._before = before
-        self._read = read
-        self._sleep = sleep
-        self._deadline = Deadline(timeout_s)
+        self._attempts = attempts
+        self._changing = threading.RLock()
+        self._woken = threading.Event()
         self._cancelled = threading.Event()
+        self._begun = False
+        self._link, self._call = connection.begin(call, attempts.left_s())
         self._over = False
-        self._answered = False
-        self._call = begin(self._deadline.left_s())
-        self._failed = False
+
+    def __del__(self) -> None:
+        if not self._over:
+            self._connection.end(self._call)
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
@@ -73,26 +64,44 @@ class Receiving(Generic[Value_co]):
         if self._over:
             raise StopIteration
         try:
-            value = self._receive() if self._answered else retrying(self._deadline, self._sleep)(self._first)
-            self._over = value is None
-        except VramdError:
-            self._over = True
-            if self._cancelled.is_set():
-                raise StopIteration from None
+            self._connection.require_own()
+            got = self._receive() if self._begun else self._persist(self._first)
+        except BaseException:
+            self._end()
             raise
-        if value is None:
-            raise StopIteration
-        self._answered = True
-        return value
+        self._begun = True
+        if got is None or isinstance(got, VramdError):
+            self._over = True
+            if got is None or self._cancelled.is_set():
+                raise StopIteration
+            try:
+                raise got
+            finally:
+                del got  # it has this frame in its traceback
+        return got
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended, though perhaps nobody has read why."""
+        return self._over or not self._call.is_active()
 
     def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
-        self._call.initial_metadata()
-        if isinstance(self._call, grpc.RpcError) and not self._call.is_active() and not self._cancelled.is_set():
-            error = failures.from_rpc(self._call)
-            if error.code != "OK":
-                self._over = True
-                raise error
+        if self._begun:
+            return
+        try:
+            got = self._persist(self._header)
+        except BaseException:
+            self._end()
+            raise
+        self._begun = True
+        if got is not None:
+            self._over = True
+            if not self._cancelled.is_set():
+                try:
+                    raise got
+                finally:
+                    del got  # it has this frame in its traceback
 
     def trailer(self) -> dict[str, str | bytes]:
         """What the supervisor said with the end; waits for it."""
@@ -101,30 +110,51 @@ class Receiving(Generic[Value_co]):
     def cancel(self) -> None:
         """Ends the call, from any thread; the iteration ends without an error. Idempotent."""
         self._cancelled.set()
-        self._call.cancel()
+        self._woken.set()
+        with self._changing:
+            call = self._call
+        self._connection.end(call)
 
-    def _first(self) -> Value_co | None:
-        if self._failed:
-            self._call = self._begin(self._deadline.left_s())
-            self._failed = False
-            if self._cancelled.is_set():  # while this thread waited for the next attempt
-                self._call.cancel()
+    def _end(self) -> None:
+        self._over = True
+        self._connection.end(self._call)
+
+    def _persist(self, step: Callable[[], Value | VramdError]) -> Value | VramdError:
+        """Does a step of a call that has not begun, and again on a new call as long as that may help."""
         while True:
-            try:
-                value = self._receive()
-            except VramdError:
-                self._failed = True
-                raise
-            if value is None or self._before is None or not self._before(value):
-                return value
+            got = step()
+            if not isinstance(got, VramdError) or self._cancelled.is_set():
+                return got
+            wait_s = self._connection.next_in_s(got, self._link, self._attempts)
+            if wait_s is None:
+                return got
+            self._connection.pause(wait_s, self._woken)
+            with self._changing:  # who cancels before this ends the old call, who cancels behind it the new one
+                if self._cancelled.is_set():
+                    return got
+                self._link, self._call = self._connection.begin(self._what, self._attempts.left_s())
 
-    def _receive(self) -> Value_co | None:
+    def _header(self) -> VramdError | None:
+        self._call.initial_metadata()
+        if not isinstance(self._call, grpc.RpcError) or self._call.is_active():
+            return None
+        failure = self._connection.failure(self._call)
+        return None if failure.code == "OK" else failure
+
+    def _first(self) -> Value_co | VramdError | None:
+        while True:
+            got = self._receive()
+            if got is None or isinstance(got, VramdError) or self._before is None or not self._before(got):
+                return got
+
+    def _receive(self) -> Value_co | VramdError | None:
         try:
-            return self._read(next(self._call))
+            raw = next(self._call)
         except StopIteration:
             return None
         except grpc.RpcError as error:
-            raise failures.from_rpc(error) from error
+            return self._connection.failure(error)
+        return self._what.read(raw)
 
 
 class Feed(Generic[Value_co]):
@@ -140,12 +170,10 @@ class Feed(Generic[Value_co]):
     2 tokens in 0.1 s
     """
 
-    def __init__(
-        self, values: Iterator[Value_co], cancel: Callable[[], None], begun: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, values: Receiving[Value_co], *, announced: bool = False) -> None:
+        """`announced`: the supervisor says when it begins to look."""
         self._values = values
-        self._cancel = cancel
-        self._begun = begun
+        self._announced = announced
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
@@ -154,8 +182,8 @@ class Feed(Generic[Value_co]):
         return next(self._values)
 
     def __enter__(self) -> Self:
-        if self._begun is not None:
-            self._begun()
+        if self._announced:
+            self._values.begun()
         return self
 
     def __exit__(
@@ -171,14 +199,16 @@ class Feed(Generic[Value_co]):
         'the model is ready'
         >>> lines.cancel()
         """
-        self._cancel()
+        self._values.cancel()
 
 
 class Stream:
     """An answer on its way. The request is under way from the start; iterating gives text as it comes.
 
-    Leaving the block before the end, or `cancel`, ends the answer in the worker too. Iterating, `text` and `finish`
-    wait, and raise VramdError; what came before the error is in `received`.
+    Leaving the block before the end, `close` and `cancel` end the answer in the worker too; so does an exception that
+    comes while it is waited for, Ctrl-C for one, and the end of this object. A loop that is left by `break` leaves an
+    answer with a name on its way: it may be read on. Iterating, `text` and `finish` wait, and raise VramdError; what
+    came before the error is in `received`.
 
     >>> with client.chat("talker", "Say hello.") as stream:
     ...     for text in stream:
@@ -196,12 +226,18 @@ class Stream:
         return self
 
     def __next__(self) -> str:
-        while True:
-            text = self._advance()
-            if text is None:
-                raise StopIteration
-            if text:
-                return text
+        try:
+            while (text := self._advance()) == "":
+                pass
+        except BaseException as error:
+            self._left(error)
+            raise
+        if text is None:
+            raise StopIteration
+        return text
+
+    def __repr__(self) -> str:
+        return f"<vramd.Stream of {self.model}: {self._answer}>"
 
     def __enter__(self) -> Self:
         return self
@@ -245,20 +281,21 @@ class Stream:
         return self.received
 
     @property
-    def finish(self) -> Finish | None:
-        """How the answer ended, and what it took; waits for the end. None after `cancel`.
+    def finish(self) -> Finish:
+        """How the answer ended, and what it took; waits for the end. CANCELLED after `cancel`.
 
         >>> client.chat("talker", "Say hello.").finish.reason
         'STOP'
         """
         self._drain()
-        return self._answer.finish
+        return self._answer.ended()
 
     @property
     def timeline(self) -> Timeline | None:
         """Where the time went; waits for the end. None after `cancel`, and if the supervisor does not say.
 
-        >>> client.chat("talker", "Say hello.").timeline.loaded_s
+        >>> timeline = client.chat("talker", "Say hello.").timeline
+        >>> timeline and timeline.loaded_s
         2.5
         """
         self._drain()
@@ -275,13 +312,35 @@ class Stream:
         self._answer.cancelled = True
         self._pieces.cancel()
 
+    def close(self) -> None:
+        """The same as `cancel`, for `contextlib.closing`.
+
+        >>> stream = client.chat("talker", "Say hello.")
+        >>> stream.close()
+        >>> stream.text
+        ''
+        """
+        self.cancel()
+
     def _drain(self) -> None:
-        if self._answer.error is not None:
-            raise self._answer.error
-        while self._advance() is not None:
-            pass
+        """Reads to the end. Raises VramdError, a second time too."""
+        try:
+            while not self._answer.is_broken and self._advance() is not None:
+                pass
+        except VramdError as failure:
+            self._answer.break_off(failure)  # and is raised from here, without the frames that it came through
+        except BaseException:
+            self.cancel()
+            raise
+        self._answer.require_whole()
 
     def _advance(self) -> str | None:
         """The text of the next message, which may be empty; None at the end."""
-        with self._answer.noting():
-            return self._answer.take(next(self._pieces, None))
+        return self._answer.take(next(self._pieces, None))
+
+    def _left(self, error: BaseException) -> None:
+        """Notes why nothing more is read."""
+        if isinstance(error, VramdError):
+            self._answer.break_off(error)
+        else:
+            self.cancel()

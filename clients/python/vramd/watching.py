@@ -21,7 +21,7 @@ class Watching(ABC):
     """The calls of `Client` that go on for as long as somebody looks."""
 
     def __init__(self) -> None:
-        self._listener = Listener(self.watch)
+        self._listener = Listener()
 
     @abstractmethod
     def _receive(self, call: Call[Value], timeout_s: float | None) -> Receiving[Value]:
@@ -45,7 +45,7 @@ class Watching(ABC):
         'evicted_for_model'
         """
         events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
-        return Feed(events, events.cancel, events.begun)
+        return Feed(events, announced=True)
 
     @overload
     def on(self, topic: Literal["memory"], callback: Callable[[values.LedgerChanged], None]) -> Subscription: ...
@@ -66,12 +66,12 @@ class Watching(ABC):
         """Calls back for what happens from now on, until the subscription is closed, or this client.
 
         All callbacks of a client share one thread of their own: a slow one keeps the others waiting. One that raises is
-        logged, and called again for the next event. When the supervisor ends, so do the calls, with a warning in the
-        log of `vramd`: nothing connects again, but `on` may be called again.
+        logged, and called again for the next event. When the supervisor ends, there is a warning in the log of `vramd`;
+        the calls go on with the next supervisor that this client finds, and what happens until then is missed.
 
         >>> client.on("memory", lambda change: print(change.devices[0].reserved_bytes)).close()
         """
-        return self._listener.add(topic, callback)
+        return self._listener.add(topic, callback, self.watch)
 
     def logs(
         self, model: str = "", *, lines: int = 100, follow: bool = False, timeout_s: float | None = None
@@ -84,14 +84,14 @@ class Watching(ABC):
         ['the model is ready', '2 tokens in 0.1 s']
         """
         printed = self._receive(calls.logs(model, lines, follow), timeout_s)
-        return Feed(printed, printed.cancel)
+        return Feed(printed)
 
 
 class AsyncWatching(ABC):
     """The same for `AsyncClient`."""
 
     def __init__(self) -> None:
-        self._listener = AsyncListener(self.watch)
+        self._listener = AsyncListener()
 
     @abstractmethod
     def _receive(self, call: Call[Value], timeout_s: float | None) -> AsyncReceiving[Value]:
@@ -111,7 +111,7 @@ class AsyncWatching(ABC):
         'evicted_for_model'
         """
         events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
-        return AsyncFeed(events, events.cancel, events.begun)
+        return AsyncFeed(events, announced=True)
 
     @overload
     async def on(
@@ -148,7 +148,7 @@ class AsyncWatching(ABC):
         >>> subscription = await client.on("eviction", lambda gone: print(gone.model, gone.message))
         >>> subscription.close()
         """
-        return await self._listener.add(topic, callback)
+        return await self._listener.add(topic, callback, self.watch)
 
     def logs(
         self, model: str = "", *, lines: int = 100, follow: bool = False, timeout_s: float | None = None
@@ -159,4 +159,4 @@ class AsyncWatching(ABC):
         ['the model is ready', '2 tokens in 0.1 s']
         """
         printed = self._receive(calls.logs(model, lines, follow), timeout_s)
-        return AsyncFeed(printed, printed.cancel)
+        return AsyncFeed(printed)

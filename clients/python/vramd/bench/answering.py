@@ -50,7 +50,6 @@ class Asking:
             first_s = time.perf_counter()
             finish = stream.finish
             ended_s = time.perf_counter()
-        assert finish is not None
         usage = finish.usage
         if usage.completion_tokens < 2:
             raise BenchError(f"{self._model} says too little to be timed: {stream.text!r}")

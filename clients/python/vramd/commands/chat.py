@@ -196,7 +196,7 @@ class Talk:
     def _note(self, stream: Stream) -> bool:
         """Makes the answer a part of the talk; False if it was stopped."""
         finish = stream.finish
-        if finish is not None:
+        if finish.reason != "CANCELLED":
             self._conversation.learn(finish.usage.prompt_tokens)
             if finish.reason == "LENGTH":
                 show.say("(the answer was cut off: its limit, or the context, was reached)", err=True)
@@ -204,7 +204,7 @@ class Talk:
             self._conversation.answered(stream.received, len(stream.token_ids))
         else:
             self._conversation.take_back()
-        return finish is not None
+        return finish.reason != "CANCELLED"
 
 
 def _obey(talk: Talk, text: str) -> bool:

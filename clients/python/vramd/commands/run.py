@@ -102,8 +102,8 @@ def _print_json(stream: Stream) -> None:
                 "model": stream.model,
                 "text": stream.text,
                 "token_ids": stream.token_ids,
-                "finish": finish.reason if finish else None,
-                "usage": dataclasses.asdict(finish.usage) if finish else None,
+                "finish": finish.reason,
+                "usage": dataclasses.asdict(finish.usage),
             },
             indent=2,
         )

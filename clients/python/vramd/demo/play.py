@@ -147,7 +147,6 @@ class Stage:
                 self.audience.hears(piece)
                 if number == PIECES_BEFORE_THE_MIDDLE:
                     in_the_middle()
-        assert stream.finish is not None
         assert stream.timeline is not None
         usage, answered = stream.finish.usage, stream.timeline.model
         engine, pid = self.client.model(answered).engine, self.pid(answered)
