@@ -118,14 +118,13 @@ def _print_timings(stream: Stream) -> None:
     phases = {name: seconds for name, seconds in dataclasses.asdict(told).items() if name.endswith("_s")}
     times = (f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in phases.items() if seconds is not None)
     show.say(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
-    if finish := stream.finish:
-        use = finish.usage
-        # The first token ends the prompt's time, so the answer's time has one token less.
-        rates = (
-            ("prompt", use.prompt_tokens, use.prompt_tokens, use.prompt_s),
-            ("answer", use.completion_tokens, use.completion_tokens - 1, use.generation_s),
-        )
-        show.say("; ".join(_rate(*rate) for rate in rates), err=True)
+    use = stream.finish.usage
+    # The first token ends the prompt's time, so the answer's time has one token less.
+    rates = (
+        ("prompt", use.prompt_tokens, use.prompt_tokens, use.prompt_s),
+        ("answer", use.completion_tokens, use.completion_tokens - 1, use.generation_s),
+    )
+    show.say("; ".join(_rate(*rate) for rate in rates), err=True)
 
 
 def _rate(name: str, tokens: int, timed: int, time_s: float | None) -> str:
