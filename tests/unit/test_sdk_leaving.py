@@ -375,10 +375,12 @@ def test_cancel_wins_in_an_event_loop(fake: FakeSupervisor) -> None:
 
 def test_an_answer_that_has_begun_is_never_asked_for_again(fake: FakeSupervisor, client: vramd.Client) -> None:
     fake.script("Chat", *answer("Hel")[:1], Refusal(Reason.WORKER_CRASHED, retry_after_s=0.5))
-    fake.script("WatchEvents", Refusal(Reason.SHUTTING_DOWN, retry_after_s=0.5))
+    wait = Wait()
+    fake.script("WatchEvents", wait, Refusal(Reason.SHUTTING_DOWN, retry_after_s=0.5))
     with pytest.raises(vramd.WorkerCrashed):
         _ = client.chat("talker", "Hi").text
     with client.watch() as events, pytest.raises(vramd.ShuttingDown):
+        wait.go()
         next(events)  # the header was there: what happened in between would be missed in silence
     assert [call.method for call in fake.calls] == ["Chat", "WatchEvents"]
     assert supervisor_pb2.WatchEventsRequest() in fake.requests("WatchEvents")
