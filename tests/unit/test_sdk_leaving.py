@@ -72,6 +72,7 @@ def test_a_stream_with_a_name_ends_too_and_tells_what_came(fake: FakeSupervisor,
     wait = Wait()
     fake.script("Chat", *answer("Hel")[:1], wait)
     stream = client.chat("talker", "Hi")
+    assert next(stream) == "Hel"
     with raising_when(wait, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         _ = stream.text
     assert wait.left.wait(BOUND_S)
