@@ -124,10 +124,12 @@ class Connection:
         if os.getpid() == self._pid:
             incoming.cancel()
 
-    def failure(self, error: grpc.RpcError) -> VramdError:
-        """The error for what a call raised."""
+    def failure(self, error: grpc.RpcError, link: Link) -> VramdError:
+        """The error for what a call on a link raised."""
         told = failures.from_rpc(error)
-        return closed() if self._closed and isinstance(told, Cancelled) else told
+        if isinstance(told, Cancelled) and (self._closed or link is not self._link):
+            return self._ended_channel(link)
+        return told
 
     def next_in_s(self, failure: VramdError, link: Link, attempts: Attempts) -> float | None:
         """Seconds until a call that failed on this link is made again; None: it is not."""
@@ -156,13 +158,23 @@ class Connection:
     def _attempt(self, link: Link, call: Call[Value], left_s: float | None) -> bytes | VramdError:
         method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = link.channel.unary_unary(call.path)
         try:
-            return method(call.request, timeout=left_s, metadata=link.metadata)
-        except grpc.RpcError as error:
-            return self.failure(error)
+            # Not called at once: that would go on for as long as the traceback of a Ctrl-C is kept.
+            under_way = method.future(call.request, timeout=left_s, metadata=link.metadata)
         except ValueError:  # what gRPC says of a channel that another thread has closed meanwhile
-            if link is self._link and not self._closed:
-                raise
-            return closed() if self._closed else failures.failure("UNAVAILABLE", "the connection was replaced", b"")
+            return self._ended_channel(link)
+        try:
+            return under_way.result()
+        except grpc.RpcError as error:
+            return self.failure(error, link)
+        except BaseException:
+            under_way.cancel()
+            raise
+
+    def _ended_channel(self, link: Link) -> VramdError:
+        """Why a channel was closed under a call: there was another one to go on with, or the client was closed."""
+        if self._closed or link is self._link:
+            return closed()
+        return failures.failure("UNAVAILABLE", "another one is in its place", b"")
 
     def _moved(self, link: Link) -> bool:
         """Whether another supervisor than that of this link is there now; calls go to it from then on."""

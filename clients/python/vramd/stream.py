@@ -138,7 +138,7 @@ class Receiving(Generic[Value_co]):
         self._call.initial_metadata()
         if not isinstance(self._call, grpc.RpcError) or self._call.is_active():
             return None
-        failure = self._connection.failure(self._call)
+        failure = self._connection.failure(self._call, self._link)
         return None if failure.code == "OK" else failure
 
     def _first(self) -> Value_co | VramdError | None:
@@ -153,7 +153,7 @@ class Receiving(Generic[Value_co]):
         except StopIteration:
             return None
         except grpc.RpcError as error:
-            return self._connection.failure(error)
+            return self._connection.failure(error, self._link)
         return self._what.read(raw)
 
 

@@ -180,7 +180,8 @@ def _end(
 def _end_process(process: subprocess.Popen[bytes], client: Client | None, force: bool) -> None:
     agreed = False
     if client is not None:
-        with contextlib.suppress(VramdError):  # it does not answer, and is ended otherwise
+        # If it does not answer, it is ended otherwise; RuntimeError: at the program's end no thread begins any more.
+        with contextlib.suppress(VramdError, RuntimeError):
             if process.poll() is None:
                 client.shutdown(force=force, timeout_s=ASK_S)
                 agreed = True
