@@ -4,7 +4,6 @@ Looks only; `diagnosis` judges. Starts one worker, without a model, to hear what
 """
 
 import asyncio
-import json
 import logging
 import os
 import platform
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import click
 import psutil
+from vramd_proto.v1.json_text import json_text
 from vramd_proto.v1.rendezvous import Address, RuntimeDir, default_runtime_dir
 
 from .core.catalog import Model, ModelFile
@@ -81,7 +81,7 @@ def main(config: Path | None, models: tuple[str, ...], runtime_dir: Path | None)
     facts = replace(look(settings, base, runtime_dir or default_runtime_dir()), notes=tuple(notes.texts))
     lines = [{**asdict(line), "verdict": line.verdict.value} for line in diagnose(facts)]
     first = take_first(facts.models, facts.free)
-    click.echo(json.dumps({"facts": asdict(facts), "first": first and asdict(first), "lines": lines}, indent=2))
+    click.echo(json_text({"facts": asdict(facts), "first": first and asdict(first), "lines": lines}, indent=2))
 
 
 def look(config: Config, base: Path, runtime_dir: Path) -> Facts:

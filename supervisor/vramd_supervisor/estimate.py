@@ -1,13 +1,13 @@
 """`vramd estimate`: the rules of thumb beside the figure that vramd itself goes by, as one JSON document."""
 
 import asyncio
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from .core.catalog import LoadOptions, ModelFile, Settings
 from .core.config import Config
@@ -51,7 +51,7 @@ def main(billions: float | None, bits: float | None, context_tokens: int | None,
         "rules": [_rule(figure, true_bytes) for figure in figures],
         "exact": _shown(*exact) if exact else None,
     }
-    click.echo(json.dumps(document, indent=2))
+    click.echo(json_text(document, indent=2))
 
 
 def _fail(code: int, text: str) -> NoReturn:

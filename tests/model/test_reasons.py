@@ -1,5 +1,6 @@
 """The reasons that only a real engine gives, seen by a real client."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
@@ -16,6 +17,7 @@ CASES: Mapping[Reason, Callable[[vramd.Client], object]] = {
     Reason.EMBEDDING_UNSUPPORTED: lambda client: client.embed("plain", "the"),
     Reason.GENERATION_UNSUPPORTED: lambda client: client.generate("encoder", "the").text,
     Reason.CHAT_TEMPLATE_UNUSABLE: lambda client: client.chat("plain", "the").text,
+    Reason.OUTPUT_NOT_FINITE: lambda client: client.generate("spoilt", "the").text,
 }
 
 
@@ -24,6 +26,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[vramd.Client]:
     folder = tmp_path_factory.mktemp("models")
     random_llama(folder / "strange.gguf", architecture="strange")
     random_llama(folder / "plain.gguf", chat_template=None)
+    random_llama(folder / "spoilt.gguf", spoilt={"blk.0.attn_q.weight": dict.fromkeys(range(128), math.nan)})
     random_bert(folder / "encoder.gguf")
     with SupervisorProcess(arguments=("--port", "0", "--models", str(folder))) as supervisor:
         yield supervisor.client()

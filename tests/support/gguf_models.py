@@ -1,8 +1,9 @@
 """GGUF files for tests, made in moments: random weights, or weights that say what is wanted of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from gguf import GGUFWriter, TokenType
@@ -11,6 +12,8 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
+Spoilt = Mapping[str, Mapping[int, float]]
+"""Rows of tensors, by name and number, and what is written all over them."""
 WORDS = ("the", "a", "to", "and", "of", "in", "is", "it", "you", "that", "he", "was", "for", "on", "are", "with", "as")
 UNKNOWN, BOS, EOS, FIRST_BYTE = 0, 1, 2, 3
 SPACE = FIRST_BYTE + 256
@@ -39,6 +42,7 @@ def random_llama(
     chat_template: str | None = CHAT_TEMPLATE,
     pooling: int | None = None,
     architecture: str = "llama",
+    spoilt: Spoilt = MappingProxyType({}),
 ) -> Path:
     """Random weights: nonsense, bytes that are no UTF-8 among it, and always the same for one seed.
 
@@ -50,13 +54,18 @@ def random_llama(
     if pooling is not None:
         writer.add_uint32(f"{architecture}.pooling_type", pooling)
 
+    def add(name: str, values: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]") -> None:
+        for row, value in spoilt.get(name, {}).items():
+            values[row] = value
+        writer.add_tensor(name, values.astype(np.float16))
+
     def weights(name: str, *size: int) -> None:
-        writer.add_tensor(name, (random.standard_normal(size, dtype=np.float32) * 0.05).astype(np.float16))
+        add(name, random.standard_normal(size, dtype=np.float32) * np.float32(0.05))
 
     weights("token_embd.weight", len(tokens), shape.embedding)
-    output = random.standard_normal((len(tokens), shape.embedding), dtype=np.float32) * 0.05
+    output = random.standard_normal((len(tokens), shape.embedding), dtype=np.float32) * np.float32(0.05)
     output[EOS] = 0
-    writer.add_tensor("output.weight", output.astype(np.float16))
+    add("output.weight", output)
     _norm(writer, "output_norm.weight", shape.embedding)
     for layer in range(shape.layers):
         for name, rows, columns in _llama_blocks(shape, layer):
@@ -98,7 +107,14 @@ def reciting_llama(path: Path, text: Sequence[str | int], *, chat_template: str 
 
 
 def random_bert(
-    path: Path, *, embedding: int = 64, layers: int = 2, context: int = 64, pooling: int = 1, seed: int = 1
+    path: Path,
+    *,
+    embedding: int = 64,
+    layers: int = 2,
+    context: int = 64,
+    pooling: int = 1,
+    seed: int = 1,
+    spoilt: Spoilt = MappingProxyType({}),
 ) -> Path:
     """A random encoder (pooling 1 is the mean): no text, but vectors. It knows the words of `WORDS`."""
     random = np.random.default_rng(seed)
@@ -126,7 +142,10 @@ def random_bert(
     writer.add_vocab_size(len(tokens))
 
     def weights(name: str, *size: int) -> None:
-        writer.add_tensor(name, random.standard_normal(size, dtype=np.float32) * 0.2)
+        values = random.standard_normal(size, dtype=np.float32) * np.float32(0.2)
+        for row, value in spoilt.get(name, {}).items():
+            values[row] = value
+        writer.add_tensor(name, values)
 
     weights("token_embd.weight", len(tokens), embedding)
     weights("token_types.weight", 2, embedding)
@@ -146,7 +165,7 @@ def random_bert(
             weights(f"{block}{name}.bias", rows)
         norms += [block + "attn_output_norm", block + "layer_output_norm"]
     for name in norms:
-        _norm(writer, f"{name}.weight", embedding)
+        _norm(writer, f"{name}.weight", embedding, spoilt)
         writer.add_tensor(f"{name}.bias", np.zeros(embedding, dtype=np.float32))
     return _write(writer, path)
 
@@ -201,8 +220,11 @@ def _llama_blocks(shape: Shape, layer: int) -> list[tuple[str, int, int]]:
     ]
 
 
-def _norm(writer: GGUFWriter, name: str, size: int) -> None:
-    writer.add_tensor(name, np.ones(size, dtype=np.float32))
+def _norm(writer: GGUFWriter, name: str, size: int, spoilt: Spoilt = MappingProxyType({})) -> None:
+    values = np.ones(size, dtype=np.float32)
+    for row, value in spoilt.get(name, {}).items():
+        values[row] = value
+    writer.add_tensor(name, values)
 
 
 def _write(writer: GGUFWriter, path: Path) -> Path:

@@ -12,6 +12,7 @@ ENGINE_ONLY = {
     Reason.EMBEDDING_UNSUPPORTED,
     Reason.GENERATION_UNSUPPORTED,
     Reason.CHAT_TEMPLATE_UNUSABLE,
+    Reason.OUTPUT_NOT_FINITE,
 }
 """Given by llama.cpp alone; the others need no real model."""
 

@@ -54,6 +54,7 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.EMBEDDING_UNSUPPORTED: Unsupported,
     Reason.GENERATION_UNSUPPORTED: Unsupported,
     Reason.CHAT_TEMPLATE_UNUSABLE: ChatTemplateUnusable,
+    Reason.OUTPUT_NOT_FINITE: Unsupported,
     Reason.QUEUE_FULL: QueueFull,
     Reason.MEMORY_EXHAUSTED: MemoryExhausted,
     Reason.RESERVATION_TOO_LARGE: TooLarge,

@@ -63,6 +63,11 @@ class Reason(Enum):
     CHAT_TEMPLATE_UNUSABLE = Meaning(
         "FAILED_PRECONDITION", "the model has no chat template, or it refuses these messages", ("model",)
     )
+    OUTPUT_NOT_FINITE = Meaning(
+        "FAILED_PRECONDITION",
+        "what the model computed for this request is no number: its weights are damaged there, or overflow",
+        ("model",),
+    )
     QUEUE_FULL = Meaning(
         "RESOURCE_EXHAUSTED", "too many requests wait", ("model", "queued", "limit"), retry_after_s=2.0
     )

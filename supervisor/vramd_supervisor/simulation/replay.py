@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from ..core.core import Core
 from ..core.events import Event
@@ -164,4 +165,4 @@ def main(file: Path) -> None:
     except OSError as error:
         click.echo(f"vramd: {file}: {error.strerror}", err=True)
         sys.exit(1)
-    click.echo(json.dumps(asdict(verdict), indent=2))
+    click.echo(json_text(asdict(verdict), indent=2))

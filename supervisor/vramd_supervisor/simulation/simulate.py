@@ -4,7 +4,6 @@ Needs no supervisor, no card and no model but those files that the configuration
 give the same document.
 """
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from ..core.catalog import Model
 from ..core.config import Config, Size
@@ -69,7 +69,7 @@ def main(
     except OSError as error:
         _fail(1, f"{error.filename}: {error.strerror}")
     found = {"config": str(config), "traffic": str(traffic), "seed": asked.seed, **report(figures, asked.duration_s)}
-    click.echo(json.dumps(found, indent=2))
+    click.echo(json_text(found, indent=2))
 
 
 def simulate(

@@ -8,6 +8,7 @@ from enum import Enum
 from types import ModuleType
 from typing import NamedTuple, NoReturn
 
+from vramd_worker.llama.logits import Logits
 from vramd_worker.llama.model import NativeModel
 
 
@@ -58,6 +59,7 @@ class NativeContext:
         # Pooling needs the output of every token.
         self._inner_output = int(embeds)
         self._abort = ctypes.create_string_buffer(2)
+        self.logits = Logits(library, handle, model.vocabulary_tokens)
 
     def close(self) -> None:
         """Frees the context with its memory."""
@@ -109,10 +111,10 @@ class NativeContext:
         if self._memory is not None:
             self._library.llama_memory_seq_rm(self._memory, slot, -1, -1)
 
-    def forget_all(self) -> None:
-        """Drops what the memory holds."""
+    def forget_all(self, *, wipe: bool = False) -> None:
+        """Drops what the memory holds; `wipe` writes zeros over it, for no number is masked by being left out."""
         if self._memory is not None:
-            self._library.llama_memory_clear(self._memory, False)
+            self._library.llama_memory_clear(self._memory, wipe)
 
     def vector(self, slot: int) -> list[float]:
         """The pooled embedding of a sequence of the last batch."""

@@ -62,7 +62,7 @@ class Desk:
                 if work is None:
                     closing = True
                 else:
-                    begun.appendleft(work)
+                    begun.append(work)
             if begun and _goes_on(turn := begun.popleft()):
                 begun.append(turn)
 

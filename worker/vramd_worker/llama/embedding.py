@@ -4,6 +4,9 @@ import math
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from vramd_proto.v1.reasons import Reason
 
 from vramd_worker.engine import EngineError, Vectors
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
@@ -23,29 +26,42 @@ class EmbeddingTask(Cancellable):
         """Tokens of each text."""
         self.begun = 0
         """Texts that have been put into a batch."""
-        self.vectors: list[Vector] = []
+        self.vectors: dict[int, Vector] = {}
+        """By the places of their texts."""
+        self._answered = False
+
+    @property
+    def is_over(self) -> bool:
+        """Nobody waits for it any more."""
+        return self.cancelled or self._answered
 
     def ready(self, inputs: Sequence[Sequence[int]]) -> None:
         """The tokens are known."""
         self.inputs = inputs
 
-    def take(self, vector: Vector) -> None:
-        """Takes the vector of the next text; answers with the last."""
-        self.vectors.append(vector)
+    def take(self, place: int, vector: Vector | None) -> None:
+        """Takes the vector of a text, None if it has none; answers with the last."""
+        if vector is None:
+            text = f"what the model computed for inputs[{place}] is no vector: no numbers, or nothing but zeros"
+            self.fail(EngineError(Reason.OUTPUT_NOT_FINITE, text))
+            return
+        self.vectors[place] = vector
         if len(self.vectors) == len(self.inputs):
             self.finish()
 
     def finish(self) -> None:
         """Answers with the vectors it has."""
-        self._answer(Vectors(tuple(self.vectors), sum(map(len, self.inputs))))
+        vectors = tuple(self.vectors[place] for place in range(len(self.inputs)))
+        self._answer(Vectors(vectors, sum(map(len, self.inputs))))
 
     def fail(self, error: EngineError) -> None:
         """It cannot be done."""
         self._answer(error)
 
     def _answer(self, answer: Vectors | EngineError) -> None:
-        if self.cancelled:
+        if self.is_over:
             return
+        self._answered = True
         try:
             self._done(answer)
         except Exception:
@@ -53,13 +69,26 @@ class EmbeddingTask(Cancellable):
             traceback.print_exc()
 
 
+class _Input(NamedTuple):
+    """One text of a task."""
+
+    task: EmbeddingTask
+    at: int
+    tokens: Sequence[int]
+
+
 class Embedding:
-    """The texts that wait for their vectors. Used by the decode thread only."""
+    """The texts that wait for their vectors. Used by the decode thread only.
+
+    What is no number in the results of one text may come from another of its batch. So after such a batch each of its
+    texts is computed alone, with the memory wiped, and who then has no vector has failed.
+    """
 
     def __init__(self, context: NativeContext, interrupt: Interrupt) -> None:
         self._context = context
         self._interrupt = interrupt
         self._waiting: deque[EmbeddingTask] = deque()
+        self._doubted: deque[_Input] = deque()
 
     def add(self, item: EmbeddingTask) -> None:
         """Puts a task, which is ready, at the end of the line."""
@@ -67,32 +96,38 @@ class Embedding:
 
     def step(self) -> float:
         """Computes the texts of one batch; says when to come again."""
-        self._waiting = deque(task for task in self._waiting if not task.cancelled)
-        batch = self._compose()
+        self._waiting = deque(task for task in self._waiting if not task.is_over)
+        self._doubted = deque(one for one in self._doubted if not one.task.is_over)
+        alone = bool(self._doubted)
+        batch = [self._doubted.popleft()] if alone else self._compose()
         if not batch:
             return math.inf
-        self._interrupt.begin([task for task, _ in batch])
-        finished = self._compute([tokens for _, tokens in batch])
+        self._interrupt.begin([one.task for one in batch])
+        finished = self._compute([one.tokens for one in batch])
         self._interrupt.end()
-        if finished:
-            for slot, (task, _) in enumerate(batch):
-                task.take(normalised(self._context.vector(slot)))
-        self._context.forget_all()
+        vectors = [normalised(self._context.vector(slot)) for slot in range(len(batch))] if finished else []
+        lost = None in vectors
+        if lost and not alone:
+            self._doubted.extend(batch)
+        else:
+            for one, vector in zip(batch, vectors, strict=False):
+                one.task.take(one.at, vector)
+        self._context.forget_all(wipe=lost)
         return 0.0
 
     def close(self) -> None:
         """Nothing native is held between two steps."""
 
-    def _compose(self) -> list[tuple[EmbeddingTask, Sequence[int]]]:
+    def _compose(self) -> list[_Input]:
         """The next texts in order. One that is longer than a batch comes alone."""
-        batch: list[tuple[EmbeddingTask, Sequence[int]]] = []
+        batch: list[_Input] = []
         room = self._context.batch_tokens
         while self._waiting and len(batch) < EMBEDDING_SLOTS:
             task = self._waiting[0]
             tokens = task.inputs[task.begun]
             if batch and len(tokens) > room:
                 break
-            batch.append((task, tokens))
+            batch.append(_Input(task, task.begun, tokens))
             room -= len(tokens)
             task.begun += 1
             if task.begun == len(task.inputs):
@@ -114,7 +149,7 @@ class Embedding:
         return outcome is Outcome.DONE
 
 
-def normalised(vector: list[float]) -> Vector:
-    """The vector at length 1; one of length 0 stays."""
-    length = math.sqrt(math.fsum(value * value for value in vector))
-    return tuple(value / length for value in vector) if length else tuple(vector)
+def normalised(vector: list[float]) -> Vector | None:
+    """The vector at length 1; None if it has no direction: what is no number is in it, or nothing but zeros."""
+    length = math.sqrt(math.fsum(value * value for value in vector)) if all(map(math.isfinite, vector)) else 0.0
+    return tuple(value / length for value in vector) if length else None

@@ -4,6 +4,9 @@ import math
 import time
 from collections import deque
 
+from vramd_proto.v1.reasons import Reason
+
+from vramd_worker.engine import EngineError
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
 from vramd_worker.llama.loop import Interrupt
 from vramd_worker.llama.model import NativeModel
@@ -15,6 +18,9 @@ class Generation:
 
     All sequences share the cells of the memory. One is let in when its prompt fits beside what the others have; when
     the memory is full all the same, the one that came last gives its cells back and waits, to be computed again.
+
+    They share one attention too, and what is no number passes through a mask. So when a batch gives such results, the
+    memory is wiped and everybody is computed again, each alone until it has given numbers; who does not has failed.
     """
 
     def __init__(
@@ -55,12 +61,40 @@ class Generation:
         if outcome is Outcome.NO_ROOM:
             self._make_room()
         elif outcome is Outcome.DONE:
-            for (sequence, chunk), end in zip(batch, ends, strict=True):
-                sequence.evaluated += len(chunk.tokens)
-                if chunk.output and not sequence.cancelled:
-                    self._sample(sequence, end)
+            self._take_results(batch, ends)
         # What was aborted has been cancelled, every sequence of it, and is dropped with the next step.
         return 0.0
+
+    def _take_results(self, batch: list[tuple[Sequence, Chunk]], ends: list[int]) -> None:
+        lost = []
+        for (sequence, chunk), end in zip(batch, ends, strict=True):
+            sequence.evaluated += len(chunk.tokens)
+            if not chunk.output or sequence.cancelled:
+                continue
+            if self._context.logits.are_numbers(end):
+                sequence.doubted = False
+                self._sample(sequence, end)
+            else:
+                lost.append(sequence)
+        if lost and lost[0].doubted:
+            # It was computed alone, and nothing that is no number was in the memory before.
+            self._fail(lost[0])
+        elif lost:
+            for sequence in self._running:
+                sequence.doubted = True
+            self._begin_anew()
+
+    def _fail(self, sequence: Sequence) -> None:
+        text = "what the model computed for it is no number: its weights are damaged there, or overflow"
+        sequence.fail(EngineError(Reason.OUTPUT_NOT_FINITE, text))
+        self._release(sequence)
+        sequence.close()
+
+    def _begin_anew(self) -> None:
+        """Nothing that is no number may stay in the memory: masked it would still spoil the others."""
+        self._context.forget_all(wipe=True)
+        for sequence in self._running:
+            sequence.evaluated = 0
 
     def close(self) -> None:
         """Frees what is native in the sequences; behind the last step."""
@@ -86,12 +120,17 @@ class Generation:
                 return
             sequence = self._waiting.popleft()
             sequence.slot = self._free_slots.pop()
+            # While one is looked into, nobody may spoil its results, nor what is in the memory already.
+            sequence.doubted |= any(other.doubted for other in (*self._running, *self._waiting))
             self._running.append(sequence)
             taken += needed
 
     def _compose(self, now_s: float) -> list[tuple[Sequence, Chunk]]:
         """Who takes part in the next batch, and with what: those that generate first, then prompts as they fit."""
         due = [sequence for sequence in self._running if sequence.due_s <= now_s]
+        doubted = [sequence for sequence in due if sequence.doubted]
+        if doubted:
+            due = doubted[:1]
         room = self._context.batch_tokens
         batch = []
         for sequence in sorted(due, key=lambda sequence: sequence.pending > 1):
@@ -112,7 +151,9 @@ class Generation:
     def _sample(self, sequence: Sequence, index: int) -> None:
         assert sequence.sampler is not None
         token = sequence.sampler.sample(self._context, index)
-        if sequence.take(token, self._model.piece(token), self._model.ends_answer(token), self._context_tokens):
+        if not self._context.logits.is_number(index, token):
+            self._fail(sequence)
+        elif sequence.take(token, self._model.piece(token), self._model.ends_answer(token), self._context_tokens):
             self._release(sequence)
             sequence.close()
 
@@ -135,3 +176,5 @@ class Generation:
         self._running.remove(sequence)
         self._full = False
         sequence.slot = None
+        if sequence.doubted and sequence.evaluated:
+            self._begin_anew()

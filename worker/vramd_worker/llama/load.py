@@ -146,19 +146,22 @@ def _open_context(
     context = NativeContext(library, model, int(handle), parameters.embeds)
     library.llama_set_abort_callback(handle, library.ggml_abort_callback(_strlen_address()), context.abort_address)
     whole = spec.warm_up_batch and parameters.values.op_offload
-    _warm_up(context, model, int(parameters.values.n_ubatch) if whole else 1)
+    _warm_up(context, model, int(parameters.values.n_ubatch) if whole else 1, generates=not parameters.embeds)
     memory = memory_of(library, int(handle), model, parameters.embeds) or ()
     context_tokens = min(parameters.limit_tokens, context.sequence_cells)
     return Opened(model, context, context_tokens, parameters.embeds, vocabulary, surroundings, memory)
 
 
-def _warm_up(context: NativeContext, model: NativeModel, tokens: int) -> None:
+def _warm_up(context: NativeContext, model: NativeModel, tokens: int, *, generates: bool) -> None:
     """Computes once, so that a backend takes its working memory now and the first request finds it there."""
     token = model.bos if model.bos is not None else 0
     tokens = min(tokens, context.batch_tokens, context.cells)
     lengths = [min(context.sequence_cells, tokens - at) for at in range(0, tokens, context.sequence_cells)]
-    context.compute([Chunk(slot, [token] * length, position=0, output=True) for slot, length in enumerate(lengths)])
-    context.forget_all()
+    chunks = [Chunk(slot, [token] * length, position=0, output=True) for slot, length in enumerate(lengths)]
+    _, ends = context.compute(chunks)
+    if generates:
+        context.logits.learn(ends[0])
+    context.forget_all(wipe=generates and not context.logits.are_numbers(ends[0]))
 
 
 def _strlen_address() -> int:

@@ -48,6 +48,7 @@ _ARGUMENTS = {
     "llama_free": 1,
     "llama_get_causal_attn": 1,
     "llama_get_embeddings_seq": 2,
+    "llama_get_logits_ith": 2,
     "llama_get_memory": 1,
     "llama_init_from_model": 2,
     "llama_log_set": 2,

@@ -27,6 +27,8 @@ class Sequence(Cancellable):
         """How many of the tokens the memory holds."""
         self.slot: int | None = None
         """Its id in the context while it runs."""
+        self.doubted = False
+        """A batch that it was in gave no numbers: it has to be computed alone, to see whether that is its fault."""
         self.due_s = 0.0
         """No step before this time; monotonic seconds."""
         self.sampler: SamplerChain | None = None

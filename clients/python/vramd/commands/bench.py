@@ -1,12 +1,12 @@
 """`vramd bench`: how fast, how small; each figure beside the least that could be done in vramd's place."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import click
 import grpc
+from vramd_proto.v1.json_text import json_text
 
 from vramd.bench import report, suite
 from vramd.bench.figures import BenchError
@@ -84,7 +84,7 @@ def _draw(found: report.Report, folder: Path) -> None:
 
 def _print(found: report.Report, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report.as_json(found), indent=2))
+        click.echo(json_text(report.as_json(found), indent=2))
         return
     show.say(report.where(found))
     for result in found.results:

@@ -1,11 +1,11 @@
 """`vramd demo`: shows what vramd does, with a model that ships with it."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd.commands import show
 from vramd.commands.settings import json_flag
@@ -86,7 +86,7 @@ def demo(where: bool, as_json: bool) -> None:
     began_s = time.monotonic()
     if as_json:
         played = play(Audience())
-        click.echo(json.dumps({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
+        click.echo(json_text({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
         return
     show.say(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
     show.say("and two more models as tiny, one for code and one for sums.")

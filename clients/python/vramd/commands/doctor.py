@@ -1,12 +1,12 @@
 """`vramd doctor`: what this machine and installation can do, what is missing, and how to get it."""
 
 import itertools
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
+from vramd_proto.v1.json_text import json_text
 from vramd_proto.v1.printable import printable
 
 from vramd.commands import show
@@ -31,7 +31,7 @@ def doctor(config: Path | None, models: tuple[str, ...], runtime_dir: Path | Non
     folders = itertools.chain.from_iterable(option("models", folder) for folder in models)
     document = ask("doctor", *option("config", config), *folders, *option("runtime-dir", runtime_dir))
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json_text(document, indent=2))
         return
     lines = document["lines"]
     assert isinstance(lines, list)

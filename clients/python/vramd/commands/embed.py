@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd import Client
 from vramd.commands import show
@@ -42,4 +42,4 @@ def embed(
             show.say(" ".join(f"{number:.4f}" for number in vector))
         return
     listed = [{"index": index, "embedding": vector} for index, vector in enumerate(embeddings)]
-    click.echo(json.dumps({"model": embeddings.model, "dimensions": embeddings.dimensions, "embeddings": listed}))
+    click.echo(json_text({"model": embeddings.model, "dimensions": embeddings.dimensions, "embeddings": listed}))

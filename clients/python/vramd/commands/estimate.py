@@ -1,10 +1,10 @@
 """`vramd estimate`: the memory of a model by the rules of thumb, beside vramd's own figure and how far off they are."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd.commands import show
 from vramd.commands.asking import ask, option
@@ -26,7 +26,7 @@ def estimate(params: float | None, bits: float | None, context: int | None, mode
     given = {"params": params, "bits": bits, "context": context, "model": model}
     found: dict[str, Any] = ask("estimate", *(text for name, value in given.items() for text in option(name, value)))
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json_text(found, indent=2))
         return
     rows = [(rule["rule"], _bytes(rule), _error(rule["error"])) for rule in found["rules"]]
     if exact := found["exact"]:

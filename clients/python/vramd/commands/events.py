@@ -1,10 +1,10 @@
 """`vramd events`: what happens, as it happens."""
 
 import dataclasses
-import json
 import time
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd import (
     Client,
@@ -40,7 +40,7 @@ def events(client: Client, topics: tuple[str, ...], after: int | None, as_json: 
     with client.watch([TOPICS[topic] for topic in topics], after_sequence=after) as feed:
         for event in feed:
             if as_json:
-                click.echo(json.dumps(dataclasses.asdict(event)))
+                click.echo(json_text(dataclasses.asdict(event)))
             else:
                 _tell(event)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import stat
 import sys
@@ -11,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd import Client, Hold
 from vramd.commands import show
@@ -42,9 +42,7 @@ def hold(client: Client, model: str, as_json: bool, **settings: Unpack[LoadSetti
         told = None
         for step in kept:
             if step != told:
-                words = (
-                    json.dumps(dataclasses.asdict(step)) if as_json else f"{kept.model} {step.state}: {step.message}"
-                )
+                words = json_text(dataclasses.asdict(step)) if as_json else f"{kept.model} {step.state}: {step.message}"
                 show.say(words)
             told = step
 

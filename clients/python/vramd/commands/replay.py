@@ -1,10 +1,10 @@
 """`vramd replay`: tells a new scheduler what a recorded one was told, and compares what it does."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd.commands import show
 from vramd.commands.asking import ask
@@ -24,7 +24,7 @@ def replay(file: Path, as_json: bool) -> None:
     found: dict[str, Any] = ask("replay", "--", str(file))
     difference = found["difference"]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json_text(found, indent=2))
     elif difference:
         show.say(f"event {difference['event_number']}: {difference['event']}")
         show.say(f"recorded by vramd {found['version']}: {difference['recorded'] or 'nothing more'}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd import Client, Stream
 from vramd.commands import piped, show
@@ -97,7 +97,7 @@ def _print_text(first: str, stream: Stream) -> None:
 def _print_json(stream: Stream) -> None:
     finish = stream.finish
     click.echo(
-        json.dumps(
+        json_text(
             {
                 "model": stream.model,
                 "text": stream.text,

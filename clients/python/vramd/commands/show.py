@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import json
 import shutil
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from vramd_proto.v1.json_text import json_text
 from vramd_proto.v1.printable import printable, printable_answer
 
 from vramd.scheduling_values import Waiting
@@ -64,7 +64,7 @@ def receipt(given: Receipt) -> str:
 def as_json(value: "DataclassInstance | Sequence[DataclassInstance]") -> None:
     """A value, or a list of them, with the names of its fields."""
     plain = list(map(dataclasses.asdict, value)) if isinstance(value, Sequence) else dataclasses.asdict(value)
-    click.echo(json.dumps(plain, indent=2))
+    click.echo(json_text(plain, indent=2))
 
 
 def say(text: str = "", *, err: bool = False, keep: str = "") -> None:

@@ -1,11 +1,11 @@
 """`vramd simulate`: what a configuration would do with a traffic, on a virtual clock."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from vramd_proto.v1.json_text import json_text
 
 from vramd.commands import show
 from vramd.commands.asking import ask, option
@@ -37,7 +37,7 @@ def simulate(
     files = (*option("png", png and png.absolute()), *option("record", record and record.absolute()))
     found: dict[str, Any] = ask("simulate", *option("seed", seed), *sizes, *files, "--", str(config), str(traffic))
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json_text(found, indent=2))
         return
     requests, swaps = found["requests"], found["swaps"]
     refused = sum(requests["refused"].values())
