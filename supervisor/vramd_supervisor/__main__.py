@@ -36,6 +36,7 @@ ROOMS = {
     "simulate": "simulation.simulate",
 }
 """Command → the module of this package whose `main` it is."""
+LEVELS = ("debug", "info", "warning", "error")
 ALREADY_RUNNING = 69
 INTERNAL = 70
 
@@ -62,6 +63,13 @@ def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 @click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one.  [default: 50151]")
 @click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
 @click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    default="info",
+    envvar="VRAMD_LOG_LEVEL",
+    help="The least that is logged.",
+)
 @click.option("--record", type=click.Path(path_type=Path), help="Write all events and actions here, for `replay`.")
 @click.option("--owned", is_flag=True, help="End when stdin ends: the program that started this one is gone.")
 @click.version_option(version("vramd"), prog_name="vramd")
@@ -73,6 +81,7 @@ def main(
     port: int | None,
     runtime_dir: Path | None,
     untested_engine: bool,
+    log_level: str,
     record: Path | None,
     owned: bool,
 ) -> None:
@@ -83,7 +92,7 @@ def main(
     click.get_current_context().with_resource(output_aside())
     printer = logging.StreamHandler(sys.stderr)
     printer.setFormatter(LineFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[printer])
+    logging.basicConfig(level=log_level.upper(), handlers=[printer])
     try:
         here = Path.cwd()
     except FileNotFoundError:

@@ -7,9 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -25,7 +23,7 @@ from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
-from . import owner
+from . import owner, signals
 from .core.actions import (
     Evicted,
     LedgerChanged,
@@ -173,9 +171,10 @@ async def serve(
     loop.submit(Started(loop.now_s()))
     await server.start()
     async with _running(sampler):
-        with _signals(loop):
+        with signals.heard(loop, config.scheduling.drain_s):
             if owned:
-                owner.watch(asyncio.get_running_loop(), lambda: _leave_with_owner(loop))
+                grace_s = config.server.owner_grace_s
+                owner.watch(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, grace_s))
             instance.announce(Address(address, os.getpid(), version("vramd")))
             log.info("listens on %s, runtime folder %s", address, instance.folder.path)
             on_ready(address)
@@ -349,27 +348,8 @@ def _leave_deaf(loop: Loop) -> None:
     loop.fail(RuntimeError("the port takes no more calls"))
 
 
-def _leave_with_owner(loop: Loop) -> None:
-    log.info("its owner is gone: the supervisor ends")
+def _leave_with_owner(loop: Loop, grace_s: float) -> None:
+    log.info("its owner is gone: the supervisor ends, within %g s", grace_s)
     loop.submit(ShutdownRequested(loop.now_s(), force=False))
-
-
-@contextlib.contextmanager
-def _signals(loop: Loop) -> Iterator[None]:
-    """SIGTERM, Ctrl-C and Ctrl-Break end the supervisor: the first one in order, the second one at once."""
-    event_loop = asyncio.get_running_loop()
-    seen: list[int] = []
-
-    def note(number: int) -> None:
-        seen.append(number)
-        loop.submit(ShutdownRequested(loop.now_s(), force=len(seen) > 1))
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform == "win32":
-        numbers.append(signal.SIGBREAK)
-    before = {n: signal.signal(n, lambda got, _: event_loop.call_soon_threadsafe(note, got)) for n in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    force = ShutdownRequested(loop.now_s() + grace_s, force=True)
+    asyncio.get_running_loop().call_later(grace_s, loop.submit, force)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -92,10 +93,76 @@ def test_a_second_sigterm_ends_it_at_once() -> None:
             supervisor.process.terminate()
             supervisor.heard("slow (2): DRAINING: the supervisor ends")
             supervisor.process.terminate()
-            with pytest.raises(vramd.Unloaded):
+            with pytest.raises(vramd.ShuttingDown):
                 list(stream)
         assert supervisor.exit_code(5) == 0
         assert_nothing_left(supervisor, workers)
+
+
+def hang_up(supervisor: SupervisorProcess) -> None:
+    if sys.platform != "win32":
+        supervisor.process.send_signal(signal.SIGHUP)
+
+
+def interrupt_twice(supervisor: SupervisorProcess) -> None:
+    supervisor.process.send_signal(signal.SIGINT)
+    supervisor.heard("Ctrl-C: what runs may end within 0.4 s; another one ends it at once")
+    supervisor.process.send_signal(signal.SIGINT)
+
+
+ENDS: dict[str, Callable[[SupervisorProcess], object]] = {
+    "the terminal is closed": hang_up,
+    "SIGTERM, and the time to drain": lambda supervisor: supervisor.process.terminate(),
+    "Ctrl-C twice": interrupt_twice,
+    "a forced shutdown": lambda supervisor: supervisor.client().shutdown(force=True),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+@pytest.mark.parametrize("end", ENDS)
+def test_what_ends_with_the_supervisor_is_told_so(end: str) -> None:
+    with SupervisorProcess(MODELS.replace("drain_s = 600", "drain_s = 0.4")) as supervisor:
+        client = supervisor.client()
+        calls: list[Iterator[object]] = [
+            client.generate("slow", "x", max_tokens=2000),
+            client.hold("idle"),
+            client.generate("loading", "x"),
+        ]
+        with supervisor.story() as story:
+            next(calls[0])
+            story.reached("idle", "READY")
+            story.reached("loading", "LOADING")
+            ENDS[end](supervisor)
+            for call in calls:
+                with pytest.raises((vramd.ShuttingDown, vramd.SupervisorUnreachable)) as caught:
+                    list(call)
+                assert caught.value.reason in ("SHUTTING_DOWN", "UNAVAILABLE")
+        assert supervisor.exit_code(10) == 0
+        assert sorted(path.name for path in supervisor.folder.path.iterdir()) == ["lock", "logs"]
+
+
+def test_a_hang_up_is_survived_where_it_is_ignored() -> None:
+    """As `nohup` has it."""
+    if sys.platform != "win32":
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            with SupervisorProcess(simulated("a", card="")) as supervisor:
+                supervisor.ready().process.send_signal(signal.SIGHUP)
+                assert supervisor.client().load("a").state == "READY"
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+
+def test_an_owner_that_is_gone_is_not_waited_for_long() -> None:
+    """Long before the time to drain, which an owner that lives may want."""
+    with SupervisorProcess("[server]\nowner_grace_s = 0.2\n" + MODELS, owned=True) as supervisor:
+        with supervisor.client().generate("slow", "x", max_tokens=2000) as stream:
+            next(stream)
+            assert supervisor.process.stdin
+            supervisor.process.stdin.close()
+            with pytest.raises(vramd.ShuttingDown):
+                list(stream)
+        assert supervisor.exit_code(10) == 0
 
 
 def test_sigterm_ends_a_load_and_tells_who_waits() -> None:

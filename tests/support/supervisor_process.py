@@ -163,7 +163,9 @@ class SupervisorProcess:
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = ("--port", "0"),
         cwd: Path | None = None,
+        owned: bool = False,
     ) -> None:
+        """`owned` gives it a pipe as stdin, whose end is its end."""
         # The system's limit for the path of a socket is below the length of many a test's folder.
         self.own = Path(tempfile.mkdtemp(prefix="vs"))
         self.folder = RuntimeDir(runtime_dir or self.own / "run")
@@ -175,8 +177,8 @@ class SupervisorProcess:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMD_", "PYTHON"))}
         with self._printed.open("wb") as out:
             self.process = subprocess.Popen(
-                self._command(arguments),
-                stdin=subprocess.DEVNULL,
+                self._command((*arguments, "--owned") if owned else arguments),
+                stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 cwd=cwd or self.own,

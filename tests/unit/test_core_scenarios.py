@@ -424,7 +424,7 @@ def test_a_second_end_cuts_off_what_runs() -> None:
     run_all(world)
     world.tell(ShutdownRequested(world.now_s))
     world.tell(ShutdownRequested(world.now_s, force=True))
-    assert refusals(world) == [Reason.MODEL_UNLOADED]
+    assert refusals(world) == [Reason.SHUTTING_DOWN]
 
 
 def test_late_and_double_news_are_harmless() -> None:

@@ -3,7 +3,7 @@
 from vramd_proto.v1.reasons import Reason
 
 from .actions import CancelDeadline, Refuse, SetTimer
-from .errors import Refusal, in_words, refusal
+from .errors import Refusal, in_words, refusal, shutting_down
 from .events import AnnouncementExpired, AnnouncementWithdrawn, DeadlinePassed, MemoryAnnounced
 from .state import Announcement
 from .world import World
@@ -12,7 +12,7 @@ from .world import World
 def announced(world: World, event: MemoryAnnounced) -> None:
     """Puts a reservation into the line of those who wait for room, or refuses it at once."""
     if world.ending:
-        world.emit(Refuse(event.request, _ending()))
+        world.emit(Refuse(event.request, shutting_down()))
         return
     announcement = Announcement(
         id=world.next_row(),
@@ -72,10 +72,6 @@ def leave_line(world: World, request: int) -> None:
 def shutdown_requested(world: World) -> None:
     """The supervisor ends, and so does every reservation."""
     for waits in list(world.announcing.values()):
-        refuse(world, waits, _ending())
+        refuse(world, waits, shutting_down())
     for stands in list(world.announced.values()):
         world.withdraw(stands, "ends with the supervisor")
-
-
-def _ending() -> Refusal:
-    return refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")

@@ -6,7 +6,7 @@ from . import causes
 from .actions import Refuse, SetTimer
 from .catalog import LoadOptions, ModelFile
 from .causes import Because
-from .errors import Refusal, refusal
+from .errors import Refusal, refusal, shutting_down
 from .events import (
     DeadlinePassed,
     DrainEnded,
@@ -56,7 +56,7 @@ def requested(world: World, event: Requested) -> None:
 def _admit(world: World, request: int, model: str) -> Entry | None:
     """The model a call is about; None if the call was refused."""
     if world.ending:
-        world.emit(Refuse(request, refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")))
+        world.emit(Refuse(request, shutting_down()))
         return None
     found = find(world.entries, model)
     if isinstance(found, Refusal):
@@ -259,7 +259,7 @@ def drain(world: World, entry: Entry, because: Because, *, force: bool = False, 
 def shutdown_requested(world: World, event: ShutdownRequested) -> None:
     """Has everything go; who waits is told, who runs may finish unless forced."""
     world.ending = True
-    why = refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")
+    why = shutting_down()
     for entry in world.entries.values():
         for hold in list(entry.holds.values()):
             world.refuse(hold, why)

@@ -73,6 +73,8 @@ class ServerConfig:
     """For a request without a deadline of its own."""
     load_deadline_s: float = 900.0
     """For a load, from the start of its process until it is ready."""
+    owner_grace_s: float = 2.0
+    """With `--owned`: what runs may take this long to end once the owner is gone."""
     untested_engine: bool = False
     """Use a build of llama.cpp that vramd was not tested with."""
 

@@ -32,6 +32,11 @@ def refusal(reason: Reason, message: str, **metadata: object) -> Refusal:
     return Refusal(reason, message, {key: str(value) for key, value in metadata.items()})
 
 
+def shutting_down() -> Refusal:
+    """What everybody hears whose call ends because the supervisor does."""
+    return refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")
+
+
 def in_words(size_bytes: int) -> str:
     """Bytes as people read them: 1.50 GiB, 45.3 MiB."""
     if size_bytes >= 1 << 30:

@@ -148,10 +148,9 @@ def drain_ended(world: World, event: DrainEnded) -> None:
     entry = _living(world, event.incarnation)
     if entry and entry.current and entry.state is ModelState.DRAINING:
         assert entry.current.leaves
-        model, because = entry.model.id, entry.current.leaves.after("what ran on it had its time to end")
-        text = f"{model} was unloaded: {because.words}; call again to load it anew"
-        why = refusal(Reason.MODEL_UNLOADED, text, model=model)
-        world.record_refusal(model, why)
+        because = entry.current.leaves.after("what ran on it had its time to end")
+        why = world.unloaded(entry, because.words)
+        world.record_refusal(entry.model.id, why)
         world.abort(entry.current, why)
         stop(world, entry.current, because)
 

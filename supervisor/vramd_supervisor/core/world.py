@@ -24,7 +24,7 @@ from .causes import Because
 from .config import Config, DeviceConfig
 from .cores import shares
 from .decisions import Decision, DecisionKind, numbers_of
-from .errors import Refusal, refusal
+from .errors import Refusal, refusal, shutting_down
 from .ledger import Account, Ledger
 from .lobby import Lobby, Waiting
 from .pressure import Level, Pressure, Reading, explain
@@ -318,10 +318,12 @@ class World:
         for request_id in sorted(incarnation.in_flight):
             self.refuse(self.requests[request_id], why)
 
-    def unloaded(self, entry: Entry) -> Refusal:
-        """What callers of a model hear that is unloaded under them."""
-        model = entry.model.id
-        return refusal(Reason.MODEL_UNLOADED, f"{model} was unloaded; call again to load it anew", model=model)
+    def unloaded(self, entry: Entry, cause: str = "") -> Refusal:
+        """What callers of a model hear that is unloaded under them; with the supervisor all else ends too."""
+        if self.ending:
+            return shutting_down()
+        model, why = entry.model.id, f": {cause}" if cause else ""
+        return refusal(Reason.MODEL_UNLOADED, f"{model} was unloaded{why}; call again to load it anew", model=model)
 
     def share_threads(self, incarnation: Incarnation) -> None:
         """A worker begins to generate, or has ended: all get their shares, and those whose share changed are told."""

@@ -74,6 +74,7 @@ def _server(server: ServerConfig) -> Iterator[Fault]:
         *_within("reserved_cores", server.reserved_cores, 0, _LARGEST),
         *_positive("request_deadline_s", server.request_deadline_s),
         *_positive("load_deadline_s", server.load_deadline_s),
+        *_least("owner_grace_s", server.owner_grace_s, 0),
     ]
     if not server.host.strip():
         found.append((("host",), "must not be empty"))

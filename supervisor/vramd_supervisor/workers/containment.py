@@ -119,8 +119,12 @@ def wait(child: Child) -> int:
     return child.wait()
 
 
-def exit_words(returncode: int) -> str:
-    """How a process ended, as people say it."""
+def exit_words(returncode: int, *, asked: bool) -> str:
+    """How a process ended, as people say it; `asked`: to go, so that going is no news."""
+    if asked and (sys.platform == "win32" or returncode in (0, -signal.SIGTERM)):
+        return "ended"
+    if asked and returncode == -signal.SIGKILL:
+        return "ended by force"
     if returncode >= 0:
         return f"exited with code {returncode}"
     try:

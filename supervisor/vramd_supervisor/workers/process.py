@@ -80,6 +80,7 @@ class WorkerProcess:
         self._on_output = on_output
         self._on_exit = on_exit
         self._gone = asyncio.Event()
+        self._asked = False
         self._hello: asyncio.Future[bytes] = self._loop.create_future()
         self.child = containment.start(worker_arguments("vramd_worker"), cwd)
         self._orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
@@ -123,6 +124,7 @@ class WorkerProcess:
     async def stop(self, patience_s: float) -> None:
         """Asks it to go, waits, kills it and what it started, waits again; bounded. Harmless if it is gone."""
         if not self.gone:
+            self._asked = True
             containment.ask(self.child)
             await self.exit_within(patience_s)
         await self.kill()
@@ -167,7 +169,7 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 for socket in Path(self._socket_dir).glob(f"{self.pid}.*"):
                     socket.unlink(missing_ok=True)
-        self._tell(self._exited, containment.exit_words(returncode))
+        self._tell(self._exited, containment.exit_words(returncode, asked=self._asked))
 
     def _exited(self, words: str) -> None:
         if self.child.stdin:

@@ -49,6 +49,8 @@ class Worker:
         self.client: WorkerClient | None = None
         self.log = spare_log
         self.has_model = False
+        self.model = ""
+        """Which it has, for the log."""
         self.first_lines: list[str] = []
         """What it printed before it had a model."""
         self.pid = 0
@@ -205,6 +207,7 @@ class Workers:
     async def _load(self, worker: Worker, action: Load) -> None:
         """Runs a load to its end, whoever waits for it."""
         assert worker.client is not None
+        worker.model = action.model.id
         self._give_log(worker, self._logs.of(action.model.id))
         settings = action.plan.settings
         worker.devices = tuple(action.plan.quote.devices)
@@ -283,7 +286,8 @@ class Workers:
         self._planning.learn(worker.incarnation, None)
         exit_ = f"{worker.fault}; {words}" if worker.fault else words
         now_s = self._loop.now_s()
-        log.info("worker %d: %s", worker.incarnation, exit_)
+        level = logging.WARNING if worker.stop_s is None else logging.INFO
+        log.log(level, "worker %d%s: %s", worker.incarnation, worker.model and f" ({worker.model})", exit_)
         self._loop.submit(WorkerExited(now_s, worker.incarnation, exit_))
         self._run(self._release(worker, exit_, now_s))
 
