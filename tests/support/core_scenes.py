@@ -14,6 +14,7 @@ from vramd_supervisor.core.actions import (
 from vramd_supervisor.core.catalog import LoadOptions, Model, Simulation
 from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.decisions import DecisionKind
+from vramd_supervisor.core.events import Event
 from vramd_supervisor.core.state import ModelState
 
 
@@ -28,6 +29,21 @@ def world_of(models: Mapping[str, Model] = MODELS, **scheduling: object) -> Core
     keys = SchedulingConfig(**scheduling)  # type: ignore[arg-type]  # keys of [scheduling]
     config = Config(ServerConfig(spare=False), keys, {}, {name: ModelConfig() for name in models})
     return CoreWorld(config, spare=False, models=models)
+
+
+class Memory(CoreWorld):
+    """A world that remembers everything that its events brought."""
+
+    def __init__(self, models: Mapping[str, Model], at_most_resident: int = 0) -> None:
+        self.brought: list[Action] = []
+        scheduling = SchedulingConfig(at_most_resident=at_most_resident)
+        config = Config(ServerConfig(spare=False), scheduling, {}, {name: ModelConfig() for name in models})
+        super().__init__(config, spare=False, models=models)
+
+    def tell(self, event: Event) -> list[Action]:
+        actions = super().tell(event)
+        self.brought += actions
+        return actions
 
 
 def state(world: CoreWorld, model: str) -> ModelState:

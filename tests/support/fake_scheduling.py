@@ -1,21 +1,32 @@
 """What a scripted supervisor says of those who wait, and of models that are kept warm."""
 
-from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
 
 def held() -> tuple[supervisor_pb2.HoldModelResponse, ...]:
     """A model that is loaded first."""
     return (
         supervisor_pb2.HoldModelResponse(
-            state=model_pb2.MODEL_STATE_LOADING, message="talker is LOADING", model="talker"
+            state=model_pb2.MODEL_STATE_LOADING,
+            message="talker is LOADING",
+            model="talker",
+            cause=model_pb2.CAUSE_LOADING,
+            awaited=model_pb2.AWAITED_WEIGHTS,
         ),
         supervisor_pb2.HoldModelResponse(state=model_pb2.MODEL_STATE_READY, message="it is kept warm", model="talker"),
     )
 
 
-def waiting(ahead: int, message: str, progress: float | None = None) -> inference_pb2.ChatResponse:
+def waiting(
+    ahead: int,
+    message: str,
+    progress: float | None = None,
+    state: model_pb2.ModelState.ValueType = model_pb2.MODEL_STATE_UNSPECIFIED,
+    awaited: model_pb2.Awaited.ValueType = model_pb2.AWAITED_UNSPECIFIED,
+) -> inference_pb2.ChatResponse:
     """Comes before an answer; the same bytes are one of Generate."""
-    return inference_pb2.ChatResponse(waiting=load_pb2.Waiting(ahead=ahead, message=message, progress=progress))
+    told = model_pb2.Waiting(ahead=ahead, message=message, progress=progress, state=state, awaited=awaited)
+    return inference_pb2.ChatResponse(waiting=told)
 
 
 def queue_changed() -> supervisor_pb2.WatchEventsResponse:

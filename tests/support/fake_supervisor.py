@@ -205,8 +205,8 @@ def settings() -> model_pb2.Settings:
         context_tokens=4096,
         batch_tokens=512,
         ubatch_tokens=512,
-        kv_type="f16",
-        flash_attention="auto",
+        kv_type=load_pb2.KV_TYPE_F16,
+        flash_attention=load_pb2.FLASH_ATTENTION_AUTO,
         parallel=4,
         outputs=4,
         gpu_layers=-1,
@@ -221,7 +221,12 @@ def quote() -> model_pb2.Quote:
         id="gpu0", weights_bytes=2 << 30, context_bytes=512 << 20, compute_bytes=256 << 20, process_bytes=256 << 20
     )
     host = model_pb2.QuotedDevice(id="host", compute_bytes=16 << 20, process_bytes=48 << 20)
-    return model_pb2.Quote(source="dry_run", confidence="exact", seconds=0.25, devices=[card, host])
+    return model_pb2.Quote(
+        source=model_pb2.QUOTE_SOURCE_DRY_RUN,
+        confidence=model_pb2.QUOTE_CONFIDENCE_EXACT,
+        seconds=0.25,
+        devices=[card, host],
+    )
 
 
 def plan() -> model_pb2.PlanLoadResponse:
@@ -239,16 +244,18 @@ def plan() -> model_pb2.PlanLoadResponse:
         victims=[model_pb2.Victim(model="reader", incarnation=2, gives_back=gives_back)],
         expected_load_s=2.5,
         message="1.00 GiB are missing on gpu0",
+        verdict=model_pb2.PLAN_VERDICT_EVICTS,
     )
 
 
 def plan_that_does_not_fit() -> model_pb2.PlanLoadResponse:
     """A load with too much context, and what would fit instead."""
     smaller = settings()
-    smaller.context_tokens, smaller.ubatch_tokens, smaller.kv_type = 1536, 128, "q8_0"
+    smaller.context_tokens, smaller.ubatch_tokens, smaller.kv_type = 1536, 128, load_pb2.KV_TYPE_Q8_0
     changes = ["ubatch 128", "kv-type q8_0", "context of 1536 tokens instead of 65536"]
     found = plan()
     found.fits, found.settings.context_tokens = False, 65536
+    found.verdict = model_pb2.PLAN_VERDICT_TOO_LARGE
     found.message = "talker needs 10.50 GiB on gpu0, which may give 7.00 GiB in all"
     found.nearest.add(settings=smaller, needed_bytes=3 << 30, changes=changes)
     found.ClearField("victims")
@@ -323,7 +330,7 @@ def receipt() -> model_pb2.Receipt:
 def known(model: str = "talker", *, chats: bool = True, problem: str = "") -> model_pb2.Model:
     return model_pb2.Model(
         id=model,
-        engine="llama",
+        engine=model_pb2.ENGINE_LLAMA,
         path=f"/models/{model}.gguf",
         size_bytes=45 << 20,
         architecture="llama",

@@ -68,8 +68,20 @@ def test_hold_prints_what_changes(fake: FakeSupervisor, shell: Shell) -> None:
     assert fake.requests("HoldModel") == [supervisor_pb2.HoldModelRequest(model="talker", load=load)]
     lines = [json.loads(line) for line in shell("hold", "talker", "--json").stdout.splitlines()]
     assert lines == [
-        {"state": "LOADING", "message": "talker is LOADING", "model": "talker"},
-        {"state": "READY", "message": "it is kept warm", "model": "talker"},
+        {
+            "state": "LOADING",
+            "message": "talker is LOADING",
+            "model": "talker",
+            "cause": "loading",
+            "awaited": "weights",
+        },
+        {
+            "state": "READY",
+            "message": "it is kept warm",
+            "model": "talker",
+            "cause": "unspecified",
+            "awaited": "unspecified",
+        },
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.fake_supervisor import FakeSupervisor, Refusal, device, known, receipt, resident
 from vramd.commands import ROOMS, show, vramd
-from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
@@ -169,7 +169,8 @@ def test_load_is_quiet_in_a_pipe(fake: FakeSupervisor, shell: Shell) -> None:
     assert isinstance(request, model_pb2.LoadModelRequest)
     asked = request.load
     assert (asked.context_tokens, asked.threads, asked.device, asked.gpu_layers) == (4096, 2, "gpu0", -1)
-    assert (asked.batch_tokens, asked.kv_type, asked.parallel, asked.keep_alive_s) == (256, "q8_0", 2, -1)
+    assert (asked.batch_tokens, asked.parallel, asked.keep_alive_s) == (256, 2, -1)
+    assert asked.kv_type == load_pb2.KV_TYPE_Q8_0
     left_s = fake.calls[0].left_s
     assert left_s is not None
     assert left_s < 32

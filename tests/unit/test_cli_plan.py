@@ -75,6 +75,8 @@ DOCUMENT = {
     "nearest": [],
     "degraded": [],
     "message": "1.00 GiB are missing on gpu0",
+    "verdict": "evicts",
+    "awaited": "unspecified",
 }
 """What programs rely on."""
 
@@ -115,7 +117,9 @@ def test_flags_arrive(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("PlanLoad", plan())
     shell("plan", "talker", "--context", "2048", "--swa-full", "--no-degrade", "--outputs", "all", "--gpu-layers", "-1")
     shell("plan", "talker")
-    load = load_pb2.LoadOptions(context_tokens=2048, swa_full=True, degrade=False, outputs="all", gpu_layers=-1)
+    load = load_pb2.LoadOptions(
+        context_tokens=2048, swa_full=True, degrade=False, output_rule=load_pb2.OUTPUT_RULE_ALL, gpu_layers=-1
+    )
     assert fake.requests("PlanLoad") == [
         model_pb2.PlanLoadRequest(model="talker", load=load),
         model_pb2.PlanLoadRequest(model="talker"),
@@ -170,9 +174,9 @@ def test_the_spare_has_a_name_and_degradations_a_line_each(fake: FakeSupervisor,
 
 def test_words_of_a_newer_supervisor_are_shown_as_they_come(fake: FakeSupervisor, shell: Shell) -> None:
     found = plan()
-    found.quote.source, found.quote.confidence = "by_oracle", "certain"
+    found.quote.source, found.quote.confidence = 98, 99  # type: ignore[assignment]  # what a newer one may send
     fake.script("PlanLoad", found)
-    assert "certain, by_oracle; found in 0.25 s\n" in shell("plan", "talker").stdout
+    assert "99, 98; found in 0.25 s\n" in shell("plan", "talker").stdout
 
 
 def test_it_is_no_failure_if_it_does_not_fit(fake: FakeSupervisor, shell: Shell) -> None:
@@ -195,7 +199,7 @@ def test_what_would_fit_can_be_typed_as_it_stands(fake: FakeSupervisor, shell: S
     shell("plan", "talker", *flags.split())
     asked = load_pb2.LoadOptions(
         ubatch_tokens=128,
-        kv_type="q8_0",
+        kv_type=load_pb2.KV_TYPE_Q8_0,
         context_tokens=1536,
         parallel=4,
         kv_split=True,
@@ -268,7 +272,7 @@ def test_an_imagined_card_needs_no_supervisor(shell: Shell, tmp_path: Path, monk
     assert arguments == ["plan", *cards, "--options"]
     assert (border, file) == ("--", str(tmp_path / "new.gguf"))
     assert load_pb2.LoadOptions.FromString(bytes.fromhex(options)) == load_pb2.LoadOptions(
-        context_tokens=8192, gpu_layers=-1, gpu_only=True, degrade=False, outputs="8"
+        context_tokens=8192, gpu_layers=-1, gpu_only=True, degrade=False, output_tokens=8
     )
 
 

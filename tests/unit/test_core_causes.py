@@ -1,43 +1,27 @@
 """Why a model changes its state, as a value that stays the same down to its end, and one record of each end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from support.core_scenes import three, use
-from support.core_world import CoreWorld
-from vramd_supervisor.core.actions import Action, Decided, Evicted, Load, ModelChanged
-from vramd_supervisor.core.catalog import Model
+from support.core_scenes import Memory, three, use
+from vramd_supervisor.core.actions import Decided, Evicted, Load, ModelChanged
 from vramd_supervisor.core.causes import Cause
-from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.decisions import Decision, DecisionKind
-from vramd_supervisor.core.events import Event, LoadLimitReached, Started
+from vramd_supervisor.core.events import LoadLimitReached, Started
 from vramd_supervisor.core.state import ModelState, RequestKind
 
 
-class Memory(CoreWorld):
-    """A world that remembers everything that its events brought."""
+def changes(world: Memory) -> list[tuple[ModelState, Cause]]:
+    """Of model a."""
+    found = [one for one in world.brought if isinstance(one, ModelChanged) and one.model == "a"]
+    return [(one.after, one.because.cause) for one in found]
 
-    def __init__(self, models: Mapping[str, Model], at_most_resident: int = 0) -> None:
-        self.brought: list[Action] = []
-        scheduling = SchedulingConfig(at_most_resident=at_most_resident)
-        config = Config(ServerConfig(spare=False), scheduling, {}, {name: ModelConfig() for name in models})
-        super().__init__(config, spare=False, models=models)
 
-    def tell(self, event: Event) -> list[Action]:
-        actions = super().tell(event)
-        self.brought += actions
-        return actions
-
-    def changes(self) -> list[tuple[ModelState, Cause]]:
-        """Of model a."""
-        found = [one for one in self.brought if isinstance(one, ModelChanged) and one.model == "a"]
-        return [(one.after, one.because.cause) for one in found]
-
-    def records(self) -> list[Decision]:
-        """Of model a, but for its loads."""
-        found = [one.decision for one in self.brought if isinstance(one, Decided)]
-        return [one for one in found if one.model == "a" and one.kind is not DecisionKind.LOAD]
+def records(world: Memory) -> list[Decision]:
+    """Of model a, but for its loads."""
+    found = [one.decision for one in world.brought if isinstance(one, Decided)]
+    return [one for one in found if one.model == "a" and one.kind is not DecisionKind.LOAD]
 
 
 def reserve(world: Memory) -> None:
@@ -100,8 +84,8 @@ def test_the_cause_stays_the_same_down_to_the_end_and_has_one_record(cause: Caus
     states = [ModelState.UNLOADED]
     if cause is not Cause.CRASHED:
         states = [ModelState.DRAINING, ModelState.STOPPING, ModelState.UNLOADED]
-    assert world.changes()[: len(states)] == [(state, cause) for state in states]
-    (record,) = world.records()
+    assert changes(world)[: len(states)] == [(state, cause) for state in states]
+    (record,) = records(world)
     evicted = cause.name.startswith("EVICTED")
     assert (record.kind, record.cause) == (DecisionKind.EVICT if evicted else DecisionKind.UNLOAD, cause)
     assert record.numbers["held_on_card_bytes"] == 4
@@ -133,8 +117,8 @@ def test_one_that_is_unloaded_while_it_drains_keeps_the_cause_that_came_first() 
     world.unload("a")
     world.caller(running, "end")
     world.wait(0.0)
-    assert [cause for _, cause in world.changes()[:3]] == [Cause.RESTART] * 3
-    assert [record.cause for record in world.records()] == [Cause.RESTART]
+    assert [cause for _, cause in changes(world)[:3]] == [Cause.RESTART] * 3
+    assert [record.cause for record in records(world)] == [Cause.RESTART]
 
 
 def test_a_load_tells_why_it_was_wanted_and_why_it_failed() -> None:
@@ -144,14 +128,14 @@ def test_a_load_tells_why_it_was_wanted_and_why_it_failed() -> None:
         world.run_errand()
     world.fail_errand()
     world.wait(0.0)
-    assert world.changes() == [
+    assert changes(world) == [
         (ModelState.QUEUED, Cause.ASKED_FOR),
         (ModelState.STARTING, Cause.LOADING),
         (ModelState.LOADING, Cause.LOADING),
         (ModelState.STOPPING, Cause.REFUSED),
         (ModelState.UNLOADED, Cause.REFUSED),
     ]
-    assert [record.kind for record in world.records()] == [DecisionKind.REFUSE]
+    assert [record.kind for record in records(world)] == [DecisionKind.REFUSE]
 
 
 def test_a_load_that_hangs_is_told_as_one() -> None:
@@ -162,8 +146,8 @@ def test_a_load_that_hangs_is_told_as_one() -> None:
     world.errands.clear()
     world.tell(LoadLimitReached(world.now_s, *world.alive))
     world.wait(0.0)
-    assert world.changes()[-2:] == [(ModelState.STOPPING, Cause.HUNG), (ModelState.UNLOADED, Cause.HUNG)]
-    assert [record.kind for record in world.records()] == [DecisionKind.REFUSE]
+    assert changes(world)[-2:] == [(ModelState.STOPPING, Cause.HUNG), (ModelState.UNLOADED, Cause.HUNG)]
+    assert [record.kind for record in records(world)] == [DecisionKind.REFUSE]
 
 
 def test_a_load_that_takes_too_much_is_told_as_one() -> None:
@@ -171,10 +155,10 @@ def test_a_load_that_takes_too_much_is_told_as_one() -> None:
     world.measured["a"] = {"card": 9}
     world.request("a")
     world.wait(0.0)
-    assert (ModelState.STOPPING, Cause.TOOK_TOO_MUCH) in world.changes()
-    given_back = [record for record in world.records() if record.kind is DecisionKind.GIVE_BACK]
+    assert (ModelState.STOPPING, Cause.TOOK_TOO_MUCH) in changes(world)
+    given_back = [record for record in records(world) if record.kind is DecisionKind.GIVE_BACK]
     assert {record.cause for record in given_back} == {Cause.TOOK_TOO_MUCH}
-    assert DecisionKind.UNLOAD not in {record.kind for record in world.records()}
+    assert DecisionKind.UNLOAD not in {record.kind for record in records(world)}
 
 
 def test_what_nobody_waits_for_goes_without_and_says_so() -> None:
@@ -182,4 +166,4 @@ def test_what_nobody_waits_for_goes_without_and_says_so() -> None:
     world.announce("card", 8)
     world.tell(Started(world.now_s))
     world.wait(0.0)
-    assert world.changes() == [(ModelState.QUEUED, Cause.PRELOAD), (ModelState.UNLOADED, Cause.NO_ROOM)]
+    assert changes(world) == [(ModelState.QUEUED, Cause.PRELOAD), (ModelState.UNLOADED, Cause.NO_ROOM)]

@@ -12,7 +12,8 @@ from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, know
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
-LOADING, READY = vramd.Held("LOADING", "talker is LOADING", "talker"), vramd.Held("READY", "it is kept warm", "talker")
+LOADING = vramd.Held("LOADING", "talker is LOADING", "talker", "loading", "weights")
+READY = vramd.Held("READY", "it is kept warm", "talker", "unspecified", "unspecified")
 
 
 @pytest.fixture

@@ -57,6 +57,8 @@ PLAN = vramd.Plan(
     nearest=(),
     degraded=(),
     message="1.00 GiB are missing on gpu0",
+    verdict="evicts",
+    awaited="unspecified",
 )
 
 
@@ -77,7 +79,7 @@ def test_what_is_asked_travels_as_for_a_load(fake: FakeSupervisor) -> None:
     with vramd.Client(fake.folder.path) as client:
         client.plan("talker", context=8192, ubatch=256, outputs=8, gpu_only=True, degrade=False)
         client.plan("talker")
-    load = load_pb2.LoadOptions(context_tokens=8192, ubatch_tokens=256, outputs="8", gpu_only=True, degrade=False)
+    load = load_pb2.LoadOptions(context_tokens=8192, ubatch_tokens=256, output_tokens=8, gpu_only=True, degrade=False)
     assert fake.requests("PlanLoad") == [
         model_pb2.PlanLoadRequest(model="talker", load=load),
         model_pb2.PlanLoadRequest(model="talker"),
@@ -114,13 +116,15 @@ def test_the_other_client_gives_the_same(fake: FakeSupervisor) -> None:
 
     assert asyncio.run(main()) == PLAN
     (request,) = fake.requests("PlanLoad")
-    assert request == model_pb2.PlanLoadRequest(model="talker", load=load_pb2.LoadOptions(kv_type="q8_0"))
+    assert request == model_pb2.PlanLoadRequest(
+        model="talker", load=load_pb2.LoadOptions(kv_type=load_pb2.KV_TYPE_Q8_0)
+    )
 
 
 def test_what_would_fit_has_its_settings_beside_what_changed() -> None:
     found = plan_replies.plan(plan_that_does_not_fit())
     (nearest,) = found.nearest
-    assert not found.fits
+    assert (found.fits, found.verdict) == (False, "too_large")
     assert (nearest.needed_bytes, nearest.changes[0]) == (3 << 30, "ubatch 128")
     assert (nearest.context, nearest.ubatch, nearest.kv_type, nearest.devices) == (1536, 128, "q8_0", ("gpu0",))
     names = [field.name for field in dataclasses.fields(nearest)]

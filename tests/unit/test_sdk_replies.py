@@ -1,5 +1,7 @@
 """Messages of the wire become values."""
 
+from typing import get_args
+
 import pytest
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from support.fake_scheduling import queue_changed, thrashing, waiting
@@ -14,25 +16,42 @@ from vramd import (
     Receipt,
     Thrashing,
     Waiting,
+    answer_values,
+    decision_values,
+    plan_replies,
+    plan_values,
+    pressure,
     replies,
+    scheduling_values,
+    values,
 )
-from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd.enum_words import word
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
 
 @pytest.mark.parametrize(
-    ("wire", "table"),
+    ("wire", "words"),
     [
-        (model_pb2.ModelState, replies.STATES),
-        (supervisor_pb2.DeviceKind, replies.DEVICE_KINDS),
-        (supervisor_pb2.EventKind, replies.EVENT_KINDS),
-        (inference_pb2.FinishReason, replies.FINISH_REASONS),
+        (model_pb2.ModelState, scheduling_values.ModelState),
+        (model_pb2.Cause, values.Cause),
+        (model_pb2.Awaited, scheduling_values.Awaited),
+        (model_pb2.Engine, values.Engine),
+        (model_pb2.PlanVerdict, plan_values.Verdict),
+        (model_pb2.QuoteSource, plan_values.QuoteSource),
+        (model_pb2.QuoteConfidence, plan_values.QuoteConfidence),
+        (load_pb2.Priority, values.Priority),
+        (supervisor_pb2.DeviceKind, values.DeviceKind),
+        (supervisor_pb2.EventKind, values.EventKind),
+        (supervisor_pb2.Pressure, pressure.Pressure),
+        (supervisor_pb2.DecisionKind, decision_values.DecisionKind),
+        (inference_pb2.FinishReason, answer_values.FinishReason),
     ],
 )
-def test_every_enum_of_the_wire_has_its_words(wire: EnumTypeWrapper, table: dict[int, str]) -> None:
-    names = {number: name for name, number in wire.items() if number}
-    assert set(names) == set(table)
-    for number, word in table.items():
-        assert names[number].endswith(f"_{word.upper()}")
+def test_every_enum_of_the_wire_has_its_words(wire: EnumTypeWrapper, words: object) -> None:
+    known = {word(wire, number).lower() for _, number in wire.items()}
+    own = {"unspecified", "cancelled"}
+    """Of the client: nothing was said, and an answer that was cancelled from here."""
+    assert known - own == {one.lower() for one in get_args(words)} - own
 
 
 def test_a_resident_model() -> None:
@@ -72,10 +91,18 @@ def test_zero_that_was_measured_is_zero() -> None:
     assert replies.receipt(model_pb2.Receipt(observed_bytes=0)).observed_bytes == 0
 
 
-def test_a_state_of_the_future_has_no_name_yet() -> None:
-    message = resident()
-    message.state = 99  # type: ignore[assignment]  # what a newer supervisor may send
-    assert replies.resident(message).state == "UNSPECIFIED"
+def test_a_value_of_the_future_comes_as_its_number() -> None:
+    message, plan, held = resident(), model_pb2.PlanLoadResponse(), supervisor_pb2.HoldModelResponse()
+    event = supervisor_pb2.WatchEventsResponse()
+    future = ((message, "state"), (message.settings, "kv_type"), (message.quote, "source"), (plan, "verdict"))
+    for made, field in (*future, (held, "cause"), (held, "awaited"), (event, "kind")):
+        setattr(made, field, 99)
+    seen, step = replies.resident(message), replies.held(held)
+    assert seen.settings
+    assert seen.quote
+    assert (seen.state, seen.settings.kv_type, seen.quote.source) == ("99",) * 3
+    assert (plan_replies.plan(plan).verdict, step.cause, step.awaited) == ("99",) * 3
+    assert (replies.event(event).kind, replies.event(event).detail) == ("99", None)
 
 
 def test_devices_models_and_receipts_keep_their_numbers() -> None:
@@ -138,6 +165,7 @@ def test_events_of_the_scheduler_keep_their_numbers() -> None:
 
 
 def test_what_a_stream_waits_for() -> None:
-    assert replies.piece(waiting(3, "two is DRAINING")).waiting == Waiting(3, "two is DRAINING", None)
-    assert replies.piece(waiting(0, "", 0.0)).waiting == Waiting(0, "", 0.0)
+    told = waiting(3, "two is DRAINING", None, model_pb2.MODEL_STATE_QUEUED, model_pb2.AWAITED_BUSY_MODELS)
+    assert replies.piece(told).waiting == Waiting(3, "two is DRAINING", None, "QUEUED", "busy_models")
+    assert replies.piece(waiting(0, "", 0.0)).waiting == Waiting(0, "", 0.0, "UNSPECIFIED", "unspecified")
     assert replies.piece(inference_pb2.ChatResponse(text="a")).waiting is None

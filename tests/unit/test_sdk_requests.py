@@ -11,8 +11,47 @@ from vramd_proto.v1.model_pb2 import UpdateModelRequest
 
 
 def test_every_field_of_a_load_can_be_said() -> None:
-    assert set(requests.LOAD_FIELDS.values()) == set(LoadOptions.DESCRIPTOR.fields_by_name)
+    assert {*requests.LOAD_FIELDS.values(), "output_rule"} == set(LoadOptions.DESCRIPTOR.fields_by_name)
     assert set(requests.LOAD_FIELDS) == LoadSettings.__optional_keys__
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        ({"kv_type": "q8_0"}, LoadOptions(kv_type=load_pb2.KV_TYPE_Q8_0)),
+        ({"kv_type": "iq4_nl"}, LoadOptions(kv_type=load_pb2.KV_TYPE_IQ4_NL)),
+        ({"flash_attention": "off"}, LoadOptions(flash_attention=load_pb2.FLASH_ATTENTION_OFF)),
+        ({"outputs": "all"}, LoadOptions(output_rule=load_pb2.OUTPUT_RULE_ALL)),
+        ({"outputs": "auto"}, LoadOptions(output_rule=load_pb2.OUTPUT_RULE_AUTO)),
+        ({"outputs": 8}, LoadOptions(output_tokens=8)),
+        ({"outputs": "8"}, LoadOptions(output_tokens=8)),
+    ],
+)
+def test_words_travel_as_values_of_enums(settings: LoadSettings, options: LoadOptions) -> None:
+    assert requests.load_options(settings) == options
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kv_type": "q9"},
+        {"kv_type": "Q8_0"},
+        {"kv_type": ""},
+        {"kv_type": 8},
+        {"flash_attention": "maybe"},
+        {"flash_attention": True},
+        {"outputs": "some"},
+        {"outputs": "-1"},
+        {"outputs": -1},
+        {"outputs": 1.5},
+        {"outputs": "unspecified"},
+    ],
+)
+def test_words_that_there_are_not_are_refused_before_they_travel(settings: LoadSettings) -> None:
+    (field,) = settings
+    with pytest.raises(InvalidRequest, match=field) as caught:
+        requests.load_options(settings)
+    assert caught.value.metadata == {"field": field}
 
 
 def test_every_field_of_an_answer_can_be_said() -> None:

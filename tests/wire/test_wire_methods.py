@@ -59,7 +59,7 @@ def list_models(caller: Caller) -> None:
 def get_model(caller: Caller) -> None:
     request = model_pb2.GetModelRequest(model="talker")
     answer = caller.models.GetModel(request, metadata=caller.metadata, timeout=BOUND_S)
-    assert (answer.model.id, answer.model.engine) == ("talker", "simulated")
+    assert (answer.model.id, answer.model.engine) == ("talker", model_pb2.ENGINE_SIMULATED)
 
 
 def rescan_models(caller: Caller) -> None:
@@ -70,7 +70,8 @@ def rescan_models(caller: Caller) -> None:
 def plan_load(caller: Caller) -> None:
     request = model_pb2.PlanLoadRequest(model="talker")
     answer = caller.models.PlanLoad(request, metadata=caller.metadata, timeout=BOUND_S)
-    assert (answer.model, answer.fits, answer.quote.source) == ("talker", True, "declared")
+    assert (answer.model, answer.fits, answer.quote.source) == ("talker", True, model_pb2.QUOTE_SOURCE_DECLARED)
+    assert answer.verdict in {model_pb2.PLAN_VERDICT_BEGINS, model_pb2.PLAN_VERDICT_LOADED}
 
 
 def select_model(caller: Caller) -> None:

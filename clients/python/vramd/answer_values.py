@@ -58,7 +58,7 @@ class Finish:
     'STOP'
     """
 
-    reason: FinishReason
+    reason: FinishReason | str
     usage: Usage
 
 

@@ -19,3 +19,12 @@ def word(enum: WireEnum, number: int) -> str:
     """
     names = {value: name for name, value in enum.items()}
     return names.get(number, str(number)).removeprefix(names[0].removesuffix("UNSPECIFIED"))
+
+
+def numbers(enum: WireEnum) -> dict[str, int]:
+    """What each word stands for that may be asked for, in small letters.
+
+    >>> numbers(load_pb2.FlashAttention)
+    {'auto': 1, 'on': 2, 'off': 3}
+    """
+    return {word(enum, value).lower(): value for _, value in enum.items() if value}

@@ -13,8 +13,9 @@ from vramd.async_stream import AsyncReceiving
 from vramd.calls import Call
 from vramd.errors import Cancelled, Internal, Unloaded, VramdError
 from vramd.requests import LoadSettings
+from vramd.scheduling_values import ModelState
 from vramd.stream import Receiving
-from vramd.values import Held, ModelState
+from vramd.values import Held
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -28,7 +29,7 @@ class Lease:
     def __init__(self, model: str) -> None:
         self.model = model
         """Its id; "task:NAME" until the supervisor has said which one was chosen."""
-        self.state: ModelState = "UNSPECIFIED"
+        self.state: ModelState | str = "UNSPECIFIED"
         """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
         the hold is over, except that a model that somebody unloaded is UNLOADED."""
         self._cancelled = False

@@ -78,7 +78,7 @@ class Callbacks(Generic[Callback]):
         with self._changing:
             self._wanted = {kept: wanted for kept, wanted in self._wanted.items() if kept is not subscription}
 
-    def of(self, kind: EventKind) -> list[Callback]:
+    def of(self, kind: EventKind | str) -> list[Callback]:
         """In the order in which they were added."""
         return [callback for wanted, callback in self._wanted.values() if wanted == kind]
 

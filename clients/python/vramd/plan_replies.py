@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from vramd_proto.v1 import model_pb2
+from vramd_proto.v1 import load_pb2, model_pb2
 
+from vramd.enum_words import word
 from vramd.plan_values import (
     GivenBack,
     NearestSettings,
@@ -48,6 +49,8 @@ def plan(message: model_pb2.PlanLoadResponse) -> Plan:
         ),
         degraded=tuple(message.degraded),
         message=message.message,
+        verdict=word(model_pb2.PlanVerdict, message.verdict).lower(),
+        awaited=word(model_pb2.Awaited, message.awaited).lower(),
     )
 
 
@@ -61,8 +64,8 @@ def _settings(message: model_pb2.Settings) -> dict[str, Any]:
         "context": message.context_tokens,
         "batch": message.batch_tokens,
         "ubatch": message.ubatch_tokens,
-        "kv_type": message.kv_type,
-        "flash_attention": message.flash_attention,
+        "kv_type": word(load_pb2.KvType, message.kv_type).lower(),
+        "flash_attention": word(load_pb2.FlashAttention, message.flash_attention).lower(),
         "parallel": message.parallel,
         "outputs": message.outputs,
         "gpu_layers": message.gpu_layers,
@@ -76,8 +79,8 @@ def _settings(message: model_pb2.Settings) -> dict[str, Any]:
 def quote(message: model_pb2.Quote) -> Quote:
     """What a load needs."""
     return Quote(
-        source=message.source,
-        confidence=message.confidence,
+        source=word(model_pb2.QuoteSource, message.source).lower(),
+        confidence=word(model_pb2.QuoteConfidence, message.confidence).lower(),
         seconds=message.seconds,
         devices=tuple(
             QuotedDevice(

@@ -1,6 +1,16 @@
 """What a load would come to: frozen values, as those of `vramd.values`. Sizes are bytes."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from vramd.scheduling_values import Awaited
+
+Verdict = Literal["unspecified", "begins", "evicts", "waits", "no_room", "too_large", "loaded", "loaded_differently"]
+"""What a load would come to now; no_room and too_large are refusals. A newer supervisor may know more."""
+
+QuoteSource = Literal["unspecified", "declared", "closed_form", "dry_run", "learned", "file_size"]
+
+QuoteConfidence = Literal["unspecified", "exact", "close", "rough"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,9 @@ class Quote:
     ('dry_run', 'exact')
     """
 
-    source: str
-    """"learned", "dry_run", "closed_form", "file_size", or "declared" for a simulated model."""
-    confidence: str
-    """"exact", "close" or "rough"."""
+    source: QuoteSource | str
+    """"declared": by the configuration of a simulated model; "learned": by former loads."""
+    confidence: QuoteConfidence | str
     seconds: float
     """That it took to find out."""
     devices: tuple[QuotedDevice, ...]
@@ -166,3 +175,7 @@ class Plan:
     """Where the settings are less than the usual ones, so that it fits, in words."""
     message: str
     """What would be waited for, or why it does not fit; empty if it would begin at once."""
+    verdict: Verdict | str
+    """What a load would come to now; no_room and too_large are refusals. A newer supervisor may know more."""
+    awaited: Awaited | str
+    """What it would wait for; "unspecified" unless it would."""

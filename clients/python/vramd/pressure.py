@@ -18,8 +18,8 @@ class PressureChanged:
     """
 
     device: str
-    before: Pressure
-    after: Pressure
+    before: Pressure | str
+    after: Pressure | str
     free_bytes: int
     """What nobody takes."""
     external_bytes: int

@@ -7,49 +7,9 @@ from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2, t
 
 from vramd import answer_values, plan_replies, values
 from vramd.enum_words import word
-from vramd.pressure import Pressure, PressureChanged
+from vramd.pressure import PressureChanged
 from vramd.reservation import Reservation, StandingReservation
 from vramd.scheduling_values import CoResident, QueueChanged, Thrashing, Waiting
-
-STATES: Mapping[int, values.ModelState] = {
-    model_pb2.MODEL_STATE_UNLOADED: "UNLOADED",
-    model_pb2.MODEL_STATE_QUEUED: "QUEUED",
-    model_pb2.MODEL_STATE_STARTING: "STARTING",
-    model_pb2.MODEL_STATE_LOADING: "LOADING",
-    model_pb2.MODEL_STATE_READY: "READY",
-    model_pb2.MODEL_STATE_DRAINING: "DRAINING",
-    model_pb2.MODEL_STATE_STOPPING: "STOPPING",
-}
-
-DEVICE_KINDS: Mapping[int, values.DeviceKind] = {
-    supervisor_pb2.DEVICE_KIND_HOST: "host",
-    supervisor_pb2.DEVICE_KIND_NVIDIA: "nvidia",
-    supervisor_pb2.DEVICE_KIND_VIRTUAL: "virtual",
-    supervisor_pb2.DEVICE_KIND_BACKEND: "backend",
-}
-
-FINISH_REASONS: Mapping[int, answer_values.FinishReason] = {
-    inference_pb2.FINISH_REASON_STOP: "STOP",
-    inference_pb2.FINISH_REASON_LENGTH: "LENGTH",
-}
-
-EVENT_KINDS: Mapping[int, values.EventKind] = {
-    supervisor_pb2.EVENT_KIND_MODEL: "MODEL",
-    supervisor_pb2.EVENT_KIND_LEDGER: "LEDGER",
-    supervisor_pb2.EVENT_KIND_EVICTION: "EVICTION",
-    supervisor_pb2.EVENT_KIND_RELEASE: "RELEASE",
-    supervisor_pb2.EVENT_KIND_PRESSURE: "PRESSURE",
-    supervisor_pb2.EVENT_KIND_THRASH: "THRASH",
-    supervisor_pb2.EVENT_KIND_QUEUE: "QUEUE",
-}
-
-PRESSURES: Mapping[int, Pressure] = {
-    supervisor_pb2.PRESSURE_NONE: "NONE",
-    supervisor_pb2.PRESSURE_WARN: "WARN",
-    supervisor_pb2.PRESSURE_CLOSED: "CLOSED",
-    supervisor_pb2.PRESSURE_EVICT: "EVICT",
-    supervisor_pb2.PRESSURE_CRITICAL: "CRITICAL",
-}
 
 
 @dataclass(frozen=True)
@@ -67,12 +27,18 @@ def piece(message: inference_pb2.GenerateResponse | inference_pb2.ChatResponse) 
     """One message of an answer."""
     finish = None
     if message.HasField("finish"):
-        reason = FINISH_REASONS.get(message.finish.reason, "UNSPECIFIED")
+        reason = word(inference_pb2.FinishReason, message.finish.reason)
         finish = answer_values.Finish(reason, usage(message.finish.usage))
     waiting = None
     if message.HasField("waiting"):
         told = message.waiting
-        waiting = Waiting(told.ahead, told.message, told.progress if told.HasField("progress") else None)
+        waiting = Waiting(
+            told.ahead,
+            told.message,
+            told.progress if told.HasField("progress") else None,
+            word(model_pb2.ModelState, told.state),
+            word(model_pb2.Awaited, told.awaited).lower(),
+        )
     return Piece(message.text, tuple(message.token_ids), finish, waiting)
 
 
@@ -103,7 +69,7 @@ def resident(message: model_pb2.ResidentModel) -> values.ResidentModel:
     return values.ResidentModel(
         model=message.model,
         incarnation=message.incarnation,
-        state=STATES.get(message.state, "UNSPECIFIED"),
+        state=word(model_pb2.ModelState, message.state),
         pid=message.pid or None,
         devices=tuple(
             values.DeviceUse(use.id, use.reserved_bytes, use.measured_bytes if use.HasField("measured_bytes") else None)
@@ -132,7 +98,7 @@ def model(message: model_pb2.Model, residency: model_pb2.ResidentModel | None = 
     """A model that vramd knows."""
     return values.Model(
         id=message.id,
-        engine=message.engine,
+        engine=word(model_pb2.Engine, message.engine).lower(),
         path=message.path or None,
         size_bytes=message.size_bytes,
         architecture=message.architecture or None,
@@ -142,7 +108,7 @@ def model(message: model_pb2.Model, residency: model_pb2.ResidentModel | None = 
         has_chat_template=message.has_chat_template,
         projector_path=message.projector_path or None,
         pinned=message.pinned,
-        state=STATES.get(message.state, "UNSPECIFIED"),
+        state=word(model_pb2.ModelState, message.state),
         problem=message.problem or None,
         keep_alive_s=message.keep_alive_s,
         priority=word(load_pb2.Priority, message.priority).lower(),
@@ -162,16 +128,23 @@ class LoadStep:
 def load_step(message: model_pb2.LoadModelResponse) -> LoadStep:
     """One step of a load."""
     progress = values.LoadProgress(
-        STATES.get(message.state, "UNSPECIFIED"),
+        word(model_pb2.ModelState, message.state),
         message.progress if message.HasField("progress") else None,
         message.message,
+        word(model_pb2.Awaited, message.awaited).lower(),
     )
     return LoadStep(progress, resident(message.resident) if message.HasField("resident") else None)
 
 
 def held(message: supervisor_pb2.HoldModelResponse) -> values.Held:
     """What a held model is doing."""
-    return values.Held(STATES.get(message.state, "UNSPECIFIED"), message.message, message.model)
+    return values.Held(
+        word(model_pb2.ModelState, message.state),
+        message.message,
+        message.model,
+        word(model_pb2.Cause, message.cause).lower(),
+        word(model_pb2.Awaited, message.awaited).lower(),
+    )
 
 
 def receipt(message: model_pb2.Receipt) -> values.Receipt:
@@ -207,7 +180,7 @@ def device(message: supervisor_pb2.Device) -> values.Device:
     """One device of the ledger."""
     return values.Device(
         id=message.id,
-        kind=DEVICE_KINDS.get(message.kind, "unspecified"),
+        kind=word(supervisor_pb2.DeviceKind, message.kind).lower(),
         name=message.name,
         total_bytes=message.total_bytes,
         budget_bytes=message.budget_bytes,
@@ -219,7 +192,7 @@ def device(message: supervisor_pb2.Device) -> values.Device:
         utilisation_percent=message.utilisation_percent if message.HasField("utilisation_percent") else None,
         uuid=message.uuid or None,
         unusable=message.unusable or None,
-        pressure=PRESSURES.get(message.pressure, "UNSPECIFIED"),
+        pressure=word(supervisor_pb2.Pressure, message.pressure),
     )
 
 
@@ -251,7 +224,7 @@ def standing_reservation(message: supervisor_pb2.Reservation) -> StandingReserva
 
 def event(message: supervisor_pb2.WatchEventsResponse) -> values.Event:
     """Something that happened."""
-    kind = EVENT_KINDS.get(message.kind, "UNSPECIFIED")
+    kind = word(supervisor_pb2.EventKind, message.kind)
     return values.Event(message.sequence, message.time_s, kind, _detail(message))
 
 
@@ -259,7 +232,7 @@ def _detail(message: supervisor_pb2.WatchEventsResponse) -> values.Detail | None
     match message.WhichOneof("detail"):
         case "model_changed":
             change = message.model_changed
-            before, after = (STATES.get(state, "UNSPECIFIED") for state in (change.before, change.after))
+            before, after = (word(model_pb2.ModelState, state) for state in (change.before, change.after))
             cause = word(model_pb2.Cause, change.cause).lower()
             return values.ModelChanged(change.model, change.incarnation, before, after, cause, change.message)
         case "ledger_changed":
@@ -277,7 +250,7 @@ def _detail(message: supervisor_pb2.WatchEventsResponse) -> values.Detail | None
             return receipt(message.released)
         case "pressure_changed":
             pressed = message.pressure_changed
-            earlier, later = (PRESSURES.get(level, "UNSPECIFIED") for level in (pressed.before, pressed.after))
+            earlier, later = (word(supervisor_pb2.Pressure, level) for level in (pressed.before, pressed.after))
             sizes = (pressed.free_bytes, pressed.external_bytes, pressed.headroom_bytes)
             return PressureChanged(pressed.device, earlier, later, *sizes, pressed.message)
         case "queue_changed":

@@ -10,6 +10,7 @@ from typing import Literal, TypedDict, TypeVar
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.sizes import parse_size
 
+from vramd.enum_words import WireEnum, numbers
 from vramd.errors import InvalidRequest
 from vramd.scheduling import SCHEDULING_FIELDS, priority, scheduling
 from vramd.values import EventKind
@@ -112,14 +113,17 @@ LOAD_FIELDS: Mapping[str, str] = {
     "ubatch": "ubatch_tokens",
     "flash_attention": "flash_attention",
     "swa_full": "swa_full",
-    "outputs": "outputs",
+    "outputs": "output_tokens",
     "kv_split": "kv_split",
     "gpu_only": "gpu_only",
     "least_context": "least_context_tokens",
     "degrade": "degrade",
     "keep_alive_s": "keep_alive_s",
 }
-"""Setting → field of the wire."""
+"""Setting → field of the wire; `outputs` has another field for words."""
+
+_LOAD_ENUMS: Mapping[str, WireEnum] = {"kv_type": load_pb2.KvType, "flash_attention": load_pb2.FlashAttention}
+"""Settings that are words here and numbers on the wire."""
 
 SAMPLING_FIELDS: Mapping[str, str] = {
     name: name
@@ -316,9 +320,28 @@ def release(reservation: int) -> supervisor_pb2.ReleaseMemoryRequest:
 
 def _load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
     options = load_pb2.LoadOptions()
-    if isinstance(number := settings.get("outputs"), int):
-        settings = {**settings, "outputs": str(number)}
-    return options if _fill(options, LOAD_FIELDS, settings) else None
+    given: dict[str, object] = dict(settings)
+    field, given["outputs"] = _outputs(given.get("outputs"))
+    for name, enum in _LOAD_ENUMS.items():
+        given[name] = _numbered(name, given.get(name), enum)
+    return options if _fill(options, {**LOAD_FIELDS, "outputs": field}, given) else None
+
+
+def _outputs(asked: object) -> tuple[str, object]:
+    """The field for it, and its value there."""
+    if isinstance(asked, str) and not asked.isdecimal():
+        return "output_rule", _numbered("outputs", asked, load_pb2.OutputRule)
+    return "output_tokens", int(asked) if isinstance(asked, str) else asked
+
+
+def _numbered(field: str, asked: object, enum: WireEnum) -> int | None:
+    """The value of an enum that a word stands for."""
+    if asked is None:
+        return None
+    known = numbers(enum)
+    if not isinstance(asked, str) or asked not in known:
+        raise InvalidRequest("FIELD_INVALID", f"{field}: {asked!r} is not one of {', '.join(known)}", {"field": field})
+    return known[asked]
 
 
 def _sampling(settings: AnswerSettings) -> inference_pb2.Sampling | None:

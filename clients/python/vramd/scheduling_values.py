@@ -1,6 +1,24 @@
 """How requests wait, and what comes of it, as values."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING", "READY", "DRAINING", "STOPPING"]
+"""What a model is doing. A newer supervisor may know more."""
+
+Awaited = Literal[
+    "unspecified",
+    "plan",
+    "memory",
+    "busy_models",
+    "other_programs",
+    "exclusion",
+    "process",
+    "weights",
+    "place",
+    "former_process",
+]
+"""What is waited for until a model answers; "unspecified": nothing. A newer supervisor may know more."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +36,10 @@ class Waiting:
     """What the model is doing, and why, in words."""
     progress: float | None
     """Share of the weights that is read, 0 to 1; None while there is none."""
+    state: ModelState | str = "UNSPECIFIED"
+    """What the model is doing."""
+    awaited: Awaited | str = "unspecified"
+    """What is waited for."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import Literal
 
 from vramd.plan_values import PlanSettings, Quote
 from vramd.pressure import Pressure, PressureChanged
-from vramd.scheduling_values import QueueChanged, Thrashing
+from vramd.scheduling_values import Awaited, ModelState, QueueChanged, Thrashing
 
-ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING", "READY", "DRAINING", "STOPPING"]
-"""What a model is doing. UNSPECIFIED: a state that this client does not know yet."""
+Engine = Literal["unspecified", "llama", "simulated"]
 
 DeviceKind = Literal["unspecified", "host", "nvidia", "virtual", "backend"]
 
@@ -69,7 +68,7 @@ class ResidentModel:
     model: str
     incarnation: int
     """Which life of the model this is; 0 while it has no process yet."""
-    state: ModelState
+    state: ModelState | str
     pid: int | None
     devices: tuple[DeviceUse, ...]
     reserved_bytes: int
@@ -111,7 +110,7 @@ class Model:
     """
 
     id: str
-    engine: str
+    engine: Engine | str
     path: str | None
     """File, or the first of its shards; None for a simulated model."""
     size_bytes: int
@@ -123,7 +122,7 @@ class Model:
     has_chat_template: bool
     projector_path: str | None
     pinned: bool
-    state: ModelState
+    state: ModelState | str
     problem: str | None
     """Why it cannot be loaded."""
     keep_alive_s: float
@@ -143,11 +142,13 @@ class LoadProgress:
     READY None
     """
 
-    state: ModelState
+    state: ModelState | str
     progress: float | None
     """Share of the weights that is read, 0 to 1; None while there is none."""
     message: str
     """What it waits for, in words."""
+    awaited: Awaited | str
+    """What it waits for."""
 
 
 @dataclass(frozen=True)
@@ -155,15 +156,20 @@ class Held:
     """What a model that is kept warm is doing.
 
     >>> with client.hold("talker") as hold:
-    ...     next(hold)
-    Held(state='LOADING', message='talker is LOADING', model='talker')
+    ...     step = next(hold)
+    >>> step.state, step.cause, step.awaited
+    ('LOADING', 'loading', 'weights')
     """
 
-    state: ModelState
+    state: ModelState | str
     message: str
     """Why, in words."""
     model: str
-    """Its id: of "task:NAME", the one that was chosen. Empty from an older supervisor."""
+    """Its id: of "task:NAME", the one that was chosen."""
+    cause: Cause | str
+    """Why its state has changed; "unspecified" if it has not."""
+    awaited: Awaited | str
+    """What is waited for until it is ready."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +234,7 @@ class Device:
     """
 
     id: str
-    kind: DeviceKind
+    kind: DeviceKind | str
     name: str
     total_bytes: int
     budget_bytes: int
@@ -244,7 +250,7 @@ class Device:
     uuid: str | None
     unusable: str | None
     """Why no model is placed here, and what to do about it; None if models are."""
-    pressure: Pressure
+    pressure: Pressure | str
 
 
 @dataclass(frozen=True)
@@ -291,8 +297,8 @@ class ModelChanged:
 
     model: str
     incarnation: int
-    before: ModelState
-    after: ModelState
+    before: ModelState | str
+    after: ModelState | str
     cause: Cause | str
     message: str
     """The cause in words."""
@@ -364,5 +370,5 @@ class Event:
     """Counts up from 1 without gaps as long as the supervisor lives."""
     time_s: float
     """Unix time."""
-    kind: EventKind
+    kind: EventKind | str
     detail: Detail | None

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from vramd_proto.v1 import load_pb2 as _load_pb2
+from vramd_proto.v1 import model_pb2 as _model_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -344,7 +345,7 @@ class GenerateResponse(_message.Message):
         """Set in the last message, and only there."""
 
     @_builtins.property
-    def waiting(self) -> _load_pb2.Waiting:
+    def waiting(self) -> _model_pb2.Waiting:
         """Set, and nothing else, in messages that come before the answer, if they were asked for."""
 
     def __init__(
@@ -353,7 +354,7 @@ class GenerateResponse(_message.Message):
         text: _builtins.str = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         finish: Global___Finish | None = ...,
-        waiting: _load_pb2.Waiting | None = ...,
+        waiting: _model_pb2.Waiting | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -426,7 +427,7 @@ class ChatResponse(_message.Message):
         """Set in the last message, and only there."""
 
     @_builtins.property
-    def waiting(self) -> _load_pb2.Waiting:
+    def waiting(self) -> _model_pb2.Waiting:
         """Set, and nothing else, in messages that come before the answer, if they were asked for."""
 
     def __init__(
@@ -435,7 +436,7 @@ class ChatResponse(_message.Message):
         text: _builtins.str = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         finish: Global___Finish | None = ...,
-        waiting: _load_pb2.Waiting | None = ...,
+        waiting: _model_pb2.Waiting | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "waiting", b"waiting"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

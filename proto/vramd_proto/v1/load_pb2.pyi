@@ -65,6 +65,88 @@ PREFER_LIGHT_NOW: Prefer.ValueType  # 1
 """One that is loaded and suits answers at once, while the best one is being loaded for the next time."""
 Global___Prefer: _TypeAlias = Prefer  # noqa: Y015
 
+class _KvType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KvTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KvType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KV_TYPE_UNSPECIFIED: _KvType.ValueType  # 0
+    """The configuration's, then the default."""
+    KV_TYPE_F16: _KvType.ValueType  # 1
+    KV_TYPE_F32: _KvType.ValueType  # 2
+    KV_TYPE_BF16: _KvType.ValueType  # 3
+    KV_TYPE_Q8_0: _KvType.ValueType  # 4
+    KV_TYPE_Q5_1: _KvType.ValueType  # 5
+    KV_TYPE_Q5_0: _KvType.ValueType  # 6
+    KV_TYPE_Q4_1: _KvType.ValueType  # 7
+    KV_TYPE_Q4_0: _KvType.ValueType  # 8
+    KV_TYPE_IQ4_NL: _KvType.ValueType  # 9
+
+class KvType(_KvType, metaclass=_KvTypeEnumTypeWrapper):
+    """Type of the KV cache."""
+
+KV_TYPE_UNSPECIFIED: KvType.ValueType  # 0
+"""The configuration's, then the default."""
+KV_TYPE_F16: KvType.ValueType  # 1
+KV_TYPE_F32: KvType.ValueType  # 2
+KV_TYPE_BF16: KvType.ValueType  # 3
+KV_TYPE_Q8_0: KvType.ValueType  # 4
+KV_TYPE_Q5_1: KvType.ValueType  # 5
+KV_TYPE_Q5_0: KvType.ValueType  # 6
+KV_TYPE_Q4_1: KvType.ValueType  # 7
+KV_TYPE_Q4_0: KvType.ValueType  # 8
+KV_TYPE_IQ4_NL: KvType.ValueType  # 9
+Global___KvType: _TypeAlias = KvType  # noqa: Y015
+
+class _FlashAttention:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FlashAttentionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FlashAttention.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FLASH_ATTENTION_UNSPECIFIED: _FlashAttention.ValueType  # 0
+    """The configuration's, then the default."""
+    FLASH_ATTENTION_AUTO: _FlashAttention.ValueType  # 1
+    """Where the backend has it."""
+    FLASH_ATTENTION_ON: _FlashAttention.ValueType  # 2
+    FLASH_ATTENTION_OFF: _FlashAttention.ValueType  # 3
+
+class FlashAttention(_FlashAttention, metaclass=_FlashAttentionEnumTypeWrapper):
+    """Whether attention is computed without its whole matrix in memory."""
+
+FLASH_ATTENTION_UNSPECIFIED: FlashAttention.ValueType  # 0
+"""The configuration's, then the default."""
+FLASH_ATTENTION_AUTO: FlashAttention.ValueType  # 1
+"""Where the backend has it."""
+FLASH_ATTENTION_ON: FlashAttention.ValueType  # 2
+FLASH_ATTENTION_OFF: FlashAttention.ValueType  # 3
+Global___FlashAttention: _TypeAlias = FlashAttention  # noqa: Y015
+
+class _OutputRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTPUT_RULE_UNSPECIFIED: _OutputRule.ValueType  # 0
+    """The configuration's, then the default."""
+    OUTPUT_RULE_AUTO: _OutputRule.ValueType  # 1
+    """One for each sequence."""
+    OUTPUT_RULE_ALL: _OutputRule.ValueType  # 2
+    """One for each token."""
+
+class OutputRule(_OutputRule, metaclass=_OutputRuleEnumTypeWrapper):
+    """How many results one computation may give."""
+
+OUTPUT_RULE_UNSPECIFIED: OutputRule.ValueType  # 0
+"""The configuration's, then the default."""
+OUTPUT_RULE_AUTO: OutputRule.ValueType  # 1
+"""One for each sequence."""
+OUTPUT_RULE_ALL: OutputRule.ValueType  # 2
+"""One for each token."""
+Global___OutputRule: _TypeAlias = OutputRule  # noqa: Y015
+
 @_typing.final
 class Scheduling(_message.Message):
     """How a request waits."""
@@ -95,38 +177,6 @@ class Scheduling(_message.Message):
 Global___Scheduling: _TypeAlias = Scheduling  # noqa: Y015
 
 @_typing.final
-class Waiting(_message.Message):
-    """What a request waits for."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AHEAD_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    PROGRESS_FIELD_NUMBER: _builtins.int
-    ahead: _builtins.int
-    """Requests that will be served before it by the same model."""
-    message: _builtins.str
-    """What its model is doing, and why, in words."""
-    progress: _builtins.float
-    """Share of the weights that is read, 0 to 1; set while they are."""
-    def __init__(
-        self,
-        *,
-        ahead: _builtins.int = ...,
-        message: _builtins.str = ...,
-        progress: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "progress", b"progress"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "ahead", b"ahead", "message", b"message", "progress", b"progress"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__progress: _TypeAlias = _typing.Literal["progress"]  # noqa: Y015
-    _WhichOneofArgType__progress: _TypeAlias = _typing.Literal["_progress", b"_progress"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__progress) -> _WhichOneofReturnType__progress | None: ...
-
-Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
-
-@_typing.final
 class LoadOptions(_message.Message):
     """What is not set comes from the configuration of the model, then from the defaults."""
 
@@ -143,7 +193,8 @@ class LoadOptions(_message.Message):
     UBATCH_TOKENS_FIELD_NUMBER: _builtins.int
     FLASH_ATTENTION_FIELD_NUMBER: _builtins.int
     SWA_FULL_FIELD_NUMBER: _builtins.int
-    OUTPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_RULE_FIELD_NUMBER: _builtins.int
     KV_SPLIT_FIELD_NUMBER: _builtins.int
     GPU_ONLY_FIELD_NUMBER: _builtins.int
     LEAST_CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
@@ -158,20 +209,20 @@ class LoadOptions(_message.Message):
     """Layers on the GPU; -1 is all, 0 none."""
     batch_tokens: _builtins.int
     """Tokens per decode step at most."""
-    kv_type: _builtins.str
-    """Type of the KV cache: f16, f32, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl."""
+    kv_type: Global___KvType.ValueType
     parallel: _builtins.int
     """Sequences that may run at the same time."""
     keep_alive_s: _builtins.float
     """Seconds that the model stays after its last use; 0 leaves at once, -1 stays. It is applied, never compared."""
     ubatch_tokens: _builtins.int
     """Tokens of one computation at most, a part of a decode step (n_ubatch)."""
-    flash_attention: _builtins.str
-    """Flash attention: "auto" where the backend has it, "on", "off"."""
+    flash_attention: Global___FlashAttention.ValueType
     swa_full: _builtins.bool
     """Keep the whole context in the layers with a sliding window too."""
-    outputs: _builtins.str
-    """Tokens of one computation whose result may be wanted: "auto" (one for each sequence), "all", or a number."""
+    output_tokens: _builtins.int
+    """So many, 1 or more."""
+    output_rule: Global___OutputRule.ValueType
+    """As many as this rule gives."""
     kv_split: _builtins.bool
     """A cache of its own for each sequence instead of one that they share."""
     gpu_only: _builtins.bool
@@ -190,21 +241,22 @@ class LoadOptions(_message.Message):
         device: _builtins.str | None = ...,
         gpu_layers: _builtins.int | None = ...,
         batch_tokens: _builtins.int | None = ...,
-        kv_type: _builtins.str | None = ...,
+        kv_type: Global___KvType.ValueType = ...,
         parallel: _builtins.int | None = ...,
         keep_alive_s: _builtins.float | None = ...,
         ubatch_tokens: _builtins.int | None = ...,
-        flash_attention: _builtins.str | None = ...,
+        flash_attention: Global___FlashAttention.ValueType = ...,
         swa_full: _builtins.bool | None = ...,
-        outputs: _builtins.str | None = ...,
+        output_tokens: _builtins.int = ...,
+        output_rule: Global___OutputRule.ValueType = ...,
         kv_split: _builtins.bool | None = ...,
         gpu_only: _builtins.bool | None = ...,
         least_context_tokens: _builtins.int | None = ...,
         degrade: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_tokens", b"_batch_tokens", "_context_tokens", b"_context_tokens", "_degrade", b"_degrade", "_device", b"_device", "_flash_attention", b"_flash_attention", "_gpu_layers", b"_gpu_layers", "_gpu_only", b"_gpu_only", "_keep_alive_s", b"_keep_alive_s", "_kv_split", b"_kv_split", "_kv_type", b"_kv_type", "_least_context_tokens", b"_least_context_tokens", "_outputs", b"_outputs", "_parallel", b"_parallel", "_swa_full", b"_swa_full", "_threads", b"_threads", "_ubatch_tokens", b"_ubatch_tokens", "batch_tokens", b"batch_tokens", "context_tokens", b"context_tokens", "degrade", b"degrade", "device", b"device", "flash_attention", b"flash_attention", "gpu_layers", b"gpu_layers", "gpu_only", b"gpu_only", "keep_alive_s", b"keep_alive_s", "kv_split", b"kv_split", "kv_type", b"kv_type", "least_context_tokens", b"least_context_tokens", "outputs", b"outputs", "parallel", b"parallel", "swa_full", b"swa_full", "threads", b"threads", "ubatch_tokens", b"ubatch_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_tokens", b"_batch_tokens", "_context_tokens", b"_context_tokens", "_degrade", b"_degrade", "_device", b"_device", "_gpu_layers", b"_gpu_layers", "_gpu_only", b"_gpu_only", "_keep_alive_s", b"_keep_alive_s", "_kv_split", b"_kv_split", "_least_context_tokens", b"_least_context_tokens", "_parallel", b"_parallel", "_swa_full", b"_swa_full", "_threads", b"_threads", "_ubatch_tokens", b"_ubatch_tokens", "batch_tokens", b"batch_tokens", "context_tokens", b"context_tokens", "degrade", b"degrade", "device", b"device", "gpu_layers", b"gpu_layers", "gpu_only", b"gpu_only", "keep_alive_s", b"keep_alive_s", "kv_split", b"kv_split", "least_context_tokens", b"least_context_tokens", "output_rule", b"output_rule", "output_tokens", b"output_tokens", "outputs", b"outputs", "parallel", b"parallel", "swa_full", b"swa_full", "threads", b"threads", "ubatch_tokens", b"ubatch_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_tokens", b"_batch_tokens", "_context_tokens", b"_context_tokens", "_degrade", b"_degrade", "_device", b"_device", "_flash_attention", b"_flash_attention", "_gpu_layers", b"_gpu_layers", "_gpu_only", b"_gpu_only", "_keep_alive_s", b"_keep_alive_s", "_kv_split", b"_kv_split", "_kv_type", b"_kv_type", "_least_context_tokens", b"_least_context_tokens", "_outputs", b"_outputs", "_parallel", b"_parallel", "_swa_full", b"_swa_full", "_threads", b"_threads", "_ubatch_tokens", b"_ubatch_tokens", "batch_tokens", b"batch_tokens", "context_tokens", b"context_tokens", "degrade", b"degrade", "device", b"device", "flash_attention", b"flash_attention", "gpu_layers", b"gpu_layers", "gpu_only", b"gpu_only", "keep_alive_s", b"keep_alive_s", "kv_split", b"kv_split", "kv_type", b"kv_type", "least_context_tokens", b"least_context_tokens", "outputs", b"outputs", "parallel", b"parallel", "swa_full", b"swa_full", "threads", b"threads", "ubatch_tokens", b"ubatch_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_tokens", b"_batch_tokens", "_context_tokens", b"_context_tokens", "_degrade", b"_degrade", "_device", b"_device", "_gpu_layers", b"_gpu_layers", "_gpu_only", b"_gpu_only", "_keep_alive_s", b"_keep_alive_s", "_kv_split", b"_kv_split", "_least_context_tokens", b"_least_context_tokens", "_parallel", b"_parallel", "_swa_full", b"_swa_full", "_threads", b"_threads", "_ubatch_tokens", b"_ubatch_tokens", "batch_tokens", b"batch_tokens", "context_tokens", b"context_tokens", "degrade", b"degrade", "device", b"device", "flash_attention", b"flash_attention", "gpu_layers", b"gpu_layers", "gpu_only", b"gpu_only", "keep_alive_s", b"keep_alive_s", "kv_split", b"kv_split", "kv_type", b"kv_type", "least_context_tokens", b"least_context_tokens", "output_rule", b"output_rule", "output_tokens", b"output_tokens", "outputs", b"outputs", "parallel", b"parallel", "swa_full", b"swa_full", "threads", b"threads", "ubatch_tokens", b"ubatch_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_tokens: _TypeAlias = _typing.Literal["batch_tokens"]  # noqa: Y015
     _WhichOneofArgType__batch_tokens: _TypeAlias = _typing.Literal["_batch_tokens", b"_batch_tokens"]  # noqa: Y015
@@ -214,8 +266,6 @@ class LoadOptions(_message.Message):
     _WhichOneofArgType__degrade: _TypeAlias = _typing.Literal["_degrade", b"_degrade"]  # noqa: Y015
     _WhichOneofReturnType__device: _TypeAlias = _typing.Literal["device"]  # noqa: Y015
     _WhichOneofArgType__device: _TypeAlias = _typing.Literal["_device", b"_device"]  # noqa: Y015
-    _WhichOneofReturnType__flash_attention: _TypeAlias = _typing.Literal["flash_attention"]  # noqa: Y015
-    _WhichOneofArgType__flash_attention: _TypeAlias = _typing.Literal["_flash_attention", b"_flash_attention"]  # noqa: Y015
     _WhichOneofReturnType__gpu_layers: _TypeAlias = _typing.Literal["gpu_layers"]  # noqa: Y015
     _WhichOneofArgType__gpu_layers: _TypeAlias = _typing.Literal["_gpu_layers", b"_gpu_layers"]  # noqa: Y015
     _WhichOneofReturnType__gpu_only: _TypeAlias = _typing.Literal["gpu_only"]  # noqa: Y015
@@ -224,12 +274,8 @@ class LoadOptions(_message.Message):
     _WhichOneofArgType__keep_alive_s: _TypeAlias = _typing.Literal["_keep_alive_s", b"_keep_alive_s"]  # noqa: Y015
     _WhichOneofReturnType__kv_split: _TypeAlias = _typing.Literal["kv_split"]  # noqa: Y015
     _WhichOneofArgType__kv_split: _TypeAlias = _typing.Literal["_kv_split", b"_kv_split"]  # noqa: Y015
-    _WhichOneofReturnType__kv_type: _TypeAlias = _typing.Literal["kv_type"]  # noqa: Y015
-    _WhichOneofArgType__kv_type: _TypeAlias = _typing.Literal["_kv_type", b"_kv_type"]  # noqa: Y015
     _WhichOneofReturnType__least_context_tokens: _TypeAlias = _typing.Literal["least_context_tokens"]  # noqa: Y015
     _WhichOneofArgType__least_context_tokens: _TypeAlias = _typing.Literal["_least_context_tokens", b"_least_context_tokens"]  # noqa: Y015
-    _WhichOneofReturnType__outputs: _TypeAlias = _typing.Literal["outputs"]  # noqa: Y015
-    _WhichOneofArgType__outputs: _TypeAlias = _typing.Literal["_outputs", b"_outputs"]  # noqa: Y015
     _WhichOneofReturnType__parallel: _TypeAlias = _typing.Literal["parallel"]  # noqa: Y015
     _WhichOneofArgType__parallel: _TypeAlias = _typing.Literal["_parallel", b"_parallel"]  # noqa: Y015
     _WhichOneofReturnType__swa_full: _TypeAlias = _typing.Literal["swa_full"]  # noqa: Y015
@@ -238,6 +284,8 @@ class LoadOptions(_message.Message):
     _WhichOneofArgType__threads: _TypeAlias = _typing.Literal["_threads", b"_threads"]  # noqa: Y015
     _WhichOneofReturnType__ubatch_tokens: _TypeAlias = _typing.Literal["ubatch_tokens"]  # noqa: Y015
     _WhichOneofArgType__ubatch_tokens: _TypeAlias = _typing.Literal["_ubatch_tokens", b"_ubatch_tokens"]  # noqa: Y015
+    _WhichOneofReturnType_outputs: _TypeAlias = _typing.Literal["output_tokens", "output_rule"]  # noqa: Y015
+    _WhichOneofArgType_outputs: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_tokens) -> _WhichOneofReturnType__batch_tokens | None: ...
     @_typing.overload
@@ -247,8 +295,6 @@ class LoadOptions(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__device) -> _WhichOneofReturnType__device | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__flash_attention) -> _WhichOneofReturnType__flash_attention | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_layers) -> _WhichOneofReturnType__gpu_layers | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__gpu_only) -> _WhichOneofReturnType__gpu_only | None: ...
@@ -257,11 +303,7 @@ class LoadOptions(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kv_split) -> _WhichOneofReturnType__kv_split | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__kv_type) -> _WhichOneofReturnType__kv_type | None: ...
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__least_context_tokens) -> _WhichOneofReturnType__least_context_tokens | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__outputs) -> _WhichOneofReturnType__outputs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel) -> _WhichOneofReturnType__parallel | None: ...
     @_typing.overload
@@ -270,5 +312,7 @@ class LoadOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threads) -> _WhichOneofReturnType__threads | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ubatch_tokens) -> _WhichOneofReturnType__ubatch_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outputs) -> _WhichOneofReturnType_outputs | None: ...
 
 Global___LoadOptions: _TypeAlias = LoadOptions  # noqa: Y015

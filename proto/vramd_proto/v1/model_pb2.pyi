@@ -148,6 +148,218 @@ CAUSE_SHUTDOWN: Cause.ValueType  # 18
 """The supervisor ends."""
 Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
+class _Awaited:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AwaitedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Awaited.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AWAITED_UNSPECIFIED: _Awaited.ValueType  # 0
+    """Nothing: it answers, or there is an error that says why it does not."""
+    AWAITED_PLAN: _Awaited.ValueType  # 1
+    """What it will take is being found out."""
+    AWAITED_MEMORY: _Awaited.ValueType  # 2
+    """The memory of others is on its way back."""
+    AWAITED_BUSY_MODELS: _Awaited.ValueType  # 3
+    """Others hold the memory, and work."""
+    AWAITED_OTHER_PROGRAMS: _Awaited.ValueType  # 4
+    """Other programs take the memory, or took it of late."""
+    AWAITED_EXCLUSION: _Awaited.ValueType  # 5
+    """Others may not be there beside it, and are still there."""
+    AWAITED_PROCESS: _Awaited.ValueType  # 6
+    """Its process starts."""
+    AWAITED_WEIGHTS: _Awaited.ValueType  # 7
+    """Its process reads the weights."""
+    AWAITED_PLACE: _Awaited.ValueType  # 8
+    """It answers as many as it can at once."""
+    AWAITED_FORMER_PROCESS: _Awaited.ValueType  # 9
+    """The process that it had is on its way out."""
+
+class Awaited(_Awaited, metaclass=_AwaitedEnumTypeWrapper):
+    """What is waited for until a model answers."""
+
+AWAITED_UNSPECIFIED: Awaited.ValueType  # 0
+"""Nothing: it answers, or there is an error that says why it does not."""
+AWAITED_PLAN: Awaited.ValueType  # 1
+"""What it will take is being found out."""
+AWAITED_MEMORY: Awaited.ValueType  # 2
+"""The memory of others is on its way back."""
+AWAITED_BUSY_MODELS: Awaited.ValueType  # 3
+"""Others hold the memory, and work."""
+AWAITED_OTHER_PROGRAMS: Awaited.ValueType  # 4
+"""Other programs take the memory, or took it of late."""
+AWAITED_EXCLUSION: Awaited.ValueType  # 5
+"""Others may not be there beside it, and are still there."""
+AWAITED_PROCESS: Awaited.ValueType  # 6
+"""Its process starts."""
+AWAITED_WEIGHTS: Awaited.ValueType  # 7
+"""Its process reads the weights."""
+AWAITED_PLACE: Awaited.ValueType  # 8
+"""It answers as many as it can at once."""
+AWAITED_FORMER_PROCESS: Awaited.ValueType  # 9
+"""The process that it had is on its way out."""
+Global___Awaited: _TypeAlias = Awaited  # noqa: Y015
+
+class _Engine:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EngineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Engine.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENGINE_UNSPECIFIED: _Engine.ValueType  # 0
+    ENGINE_LLAMA: _Engine.ValueType  # 1
+    """llama.cpp."""
+    ENGINE_SIMULATED: _Engine.ValueType  # 2
+    """None: a model without weights, from the configuration."""
+
+class Engine(_Engine, metaclass=_EngineEnumTypeWrapper):
+    """What runs a model."""
+
+ENGINE_UNSPECIFIED: Engine.ValueType  # 0
+ENGINE_LLAMA: Engine.ValueType  # 1
+"""llama.cpp."""
+ENGINE_SIMULATED: Engine.ValueType  # 2
+"""None: a model without weights, from the configuration."""
+Global___Engine: _TypeAlias = Engine  # noqa: Y015
+
+class _QuoteSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuoteSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuoteSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUOTE_SOURCE_UNSPECIFIED: _QuoteSource.ValueType  # 0
+    QUOTE_SOURCE_DECLARED: _QuoteSource.ValueType  # 1
+    """The configuration of a simulated model says so."""
+    QUOTE_SOURCE_CLOSED_FORM: _QuoteSource.ValueType  # 2
+    """Formulas over the file's header."""
+    QUOTE_SOURCE_DRY_RUN: _QuoteSource.ValueType  # 3
+    """llama.cpp's own allocator, asked without allocating."""
+    QUOTE_SOURCE_LEARNED: _QuoteSource.ValueType  # 4
+    """What the same load took before."""
+    QUOTE_SOURCE_FILE_SIZE: _QuoteSource.ValueType  # 5
+    """The header tells too little: bytes of the file and a guess."""
+
+class QuoteSource(_QuoteSource, metaclass=_QuoteSourceEnumTypeWrapper):
+    """Where a quote comes from."""
+
+QUOTE_SOURCE_UNSPECIFIED: QuoteSource.ValueType  # 0
+QUOTE_SOURCE_DECLARED: QuoteSource.ValueType  # 1
+"""The configuration of a simulated model says so."""
+QUOTE_SOURCE_CLOSED_FORM: QuoteSource.ValueType  # 2
+"""Formulas over the file's header."""
+QUOTE_SOURCE_DRY_RUN: QuoteSource.ValueType  # 3
+"""llama.cpp's own allocator, asked without allocating."""
+QUOTE_SOURCE_LEARNED: QuoteSource.ValueType  # 4
+"""What the same load took before."""
+QUOTE_SOURCE_FILE_SIZE: QuoteSource.ValueType  # 5
+"""The header tells too little: bytes of the file and a guess."""
+Global___QuoteSource: _TypeAlias = QuoteSource  # noqa: Y015
+
+class _QuoteConfidence:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuoteConfidenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuoteConfidence.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUOTE_CONFIDENCE_UNSPECIFIED: _QuoteConfidence.ValueType  # 0
+    QUOTE_CONFIDENCE_EXACT: _QuoteConfidence.ValueType  # 1
+    QUOTE_CONFIDENCE_CLOSE: _QuoteConfidence.ValueType  # 2
+    """Weights and KV cache exact, compute within some per cent."""
+    QUOTE_CONFIDENCE_ROUGH: _QuoteConfidence.ValueType  # 3
+
+class QuoteConfidence(_QuoteConfidence, metaclass=_QuoteConfidenceEnumTypeWrapper):
+    """How near a quote is to the truth."""
+
+QUOTE_CONFIDENCE_UNSPECIFIED: QuoteConfidence.ValueType  # 0
+QUOTE_CONFIDENCE_EXACT: QuoteConfidence.ValueType  # 1
+QUOTE_CONFIDENCE_CLOSE: QuoteConfidence.ValueType  # 2
+"""Weights and KV cache exact, compute within some per cent."""
+QUOTE_CONFIDENCE_ROUGH: QuoteConfidence.ValueType  # 3
+Global___QuoteConfidence: _TypeAlias = QuoteConfidence  # noqa: Y015
+
+class _PlanVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PlanVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlanVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PLAN_VERDICT_UNSPECIFIED: _PlanVerdict.ValueType  # 0
+    PLAN_VERDICT_BEGINS: _PlanVerdict.ValueType  # 1
+    """It would begin at once."""
+    PLAN_VERDICT_EVICTS: _PlanVerdict.ValueType  # 2
+    """It would begin once the victims have gone."""
+    PLAN_VERDICT_WAITS: _PlanVerdict.ValueType  # 3
+    """It would wait."""
+    PLAN_VERDICT_NO_ROOM: _PlanVerdict.ValueType  # 4
+    """It would be refused: what may not go for it holds too much."""
+    PLAN_VERDICT_TOO_LARGE: _PlanVerdict.ValueType  # 5
+    """It would be refused, whoever went for it."""
+    PLAN_VERDICT_LOADED: _PlanVerdict.ValueType  # 6
+    """It is loaded like this: a load answers at once."""
+    PLAN_VERDICT_LOADED_DIFFERENTLY: _PlanVerdict.ValueType  # 7
+    """It is loaded with other settings: a load is refused, unless it asks for a reload."""
+
+class PlanVerdict(_PlanVerdict, metaclass=_PlanVerdictEnumTypeWrapper):
+    """What a load would come to now."""
+
+PLAN_VERDICT_UNSPECIFIED: PlanVerdict.ValueType  # 0
+PLAN_VERDICT_BEGINS: PlanVerdict.ValueType  # 1
+"""It would begin at once."""
+PLAN_VERDICT_EVICTS: PlanVerdict.ValueType  # 2
+"""It would begin once the victims have gone."""
+PLAN_VERDICT_WAITS: PlanVerdict.ValueType  # 3
+"""It would wait."""
+PLAN_VERDICT_NO_ROOM: PlanVerdict.ValueType  # 4
+"""It would be refused: what may not go for it holds too much."""
+PLAN_VERDICT_TOO_LARGE: PlanVerdict.ValueType  # 5
+"""It would be refused, whoever went for it."""
+PLAN_VERDICT_LOADED: PlanVerdict.ValueType  # 6
+"""It is loaded like this: a load answers at once."""
+PLAN_VERDICT_LOADED_DIFFERENTLY: PlanVerdict.ValueType  # 7
+"""It is loaded with other settings: a load is refused, unless it asks for a reload."""
+Global___PlanVerdict: _TypeAlias = PlanVerdict  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    """What a request waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AHEAD_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
+    ahead: _builtins.int
+    """Requests that will be served before it by the same model."""
+    message: _builtins.str
+    """What its model is doing, and why, in words."""
+    progress: _builtins.float
+    """Share of the weights that is read, 0 to 1; set while they are."""
+    state: Global___ModelState.ValueType
+    """What its model is doing."""
+    awaited: Global___Awaited.ValueType
+    """What it waits for."""
+    def __init__(
+        self,
+        *,
+        ahead: _builtins.int = ...,
+        message: _builtins.str = ...,
+        progress: _builtins.float | None = ...,
+        state: Global___ModelState.ValueType = ...,
+        awaited: Global___Awaited.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "ahead", b"ahead", "awaited", b"awaited", "message", b"message", "progress", b"progress", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__progress: _TypeAlias = _typing.Literal["progress"]  # noqa: Y015
+    _WhichOneofArgType__progress: _TypeAlias = _typing.Literal["_progress", b"_progress"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__progress) -> _WhichOneofReturnType__progress | None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
+
 @_typing.final
 class DeviceUse(_message.Message):
     """Bytes of one loaded model on one device."""
@@ -204,10 +416,8 @@ class Settings(_message.Message):
     """Tokens per decode step at most."""
     ubatch_tokens: _builtins.int
     """Tokens of one computation at most."""
-    kv_type: _builtins.str
-    """Type of the KV cache."""
-    flash_attention: _builtins.str
-    """"auto", "on" or "off"."""
+    kv_type: _load_pb2.KvType.ValueType
+    flash_attention: _load_pb2.FlashAttention.ValueType
     parallel: _builtins.int
     """Sequences that may run at the same time."""
     outputs: _builtins.int
@@ -230,8 +440,8 @@ class Settings(_message.Message):
         context_tokens: _builtins.int = ...,
         batch_tokens: _builtins.int = ...,
         ubatch_tokens: _builtins.int = ...,
-        kv_type: _builtins.str = ...,
-        flash_attention: _builtins.str = ...,
+        kv_type: _load_pb2.KvType.ValueType = ...,
+        flash_attention: _load_pb2.FlashAttention.ValueType = ...,
         parallel: _builtins.int = ...,
         outputs: _builtins.int = ...,
         gpu_layers: _builtins.int = ...,
@@ -295,10 +505,8 @@ class Quote(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
-    source: _builtins.str
-    """"learned", "dry_run", "closed_form", "file_size", or "declared" for a simulated model."""
-    confidence: _builtins.str
-    """"exact", "close" or "rough"."""
+    source: Global___QuoteSource.ValueType
+    confidence: Global___QuoteConfidence.ValueType
     seconds: _builtins.float
     """Seconds that it took to find out."""
     @_builtins.property
@@ -306,8 +514,8 @@ class Quote(_message.Message):
     def __init__(
         self,
         *,
-        source: _builtins.str = ...,
-        confidence: _builtins.str = ...,
+        source: Global___QuoteSource.ValueType = ...,
+        confidence: Global___QuoteConfidence.ValueType = ...,
         seconds: _builtins.float = ...,
         devices: _abc.Iterable[Global___QuotedDevice] | None = ...,
     ) -> None: ...
@@ -468,8 +676,7 @@ class Model(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name in every call."""
-    engine: _builtins.str
-    """"llama" or "simulated"."""
+    engine: Global___Engine.ValueType
     path: _builtins.str
     """File, or the first of its shards; empty for a simulated model."""
     size_bytes: _builtins.int
@@ -497,7 +704,7 @@ class Model(_message.Message):
         self,
         *,
         id: _builtins.str = ...,
-        engine: _builtins.str = ...,
+        engine: Global___Engine.ValueType = ...,
         path: _builtins.str = ...,
         size_bytes: _builtins.int = ...,
         architecture: _builtins.str = ...,
@@ -685,11 +892,14 @@ class LoadModelResponse(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RESIDENT_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
     state: Global___ModelState.ValueType
     progress: _builtins.float
     """Share of the weights that is read, 0 to 1; set while LOADING."""
     message: _builtins.str
     """What it waits for, in words."""
+    awaited: Global___Awaited.ValueType
+    """What it waits for."""
     @_builtins.property
     def resident(self) -> Global___ResidentModel:
         """Set in the last message, when the state is READY."""
@@ -701,10 +911,11 @@ class LoadModelResponse(_message.Message):
         progress: _builtins.float | None = ...,
         message: _builtins.str = ...,
         resident: Global___ResidentModel | None = ...,
+        awaited: Global___Awaited.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "progress", b"progress", "resident", b"resident"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "message", b"message", "progress", b"progress", "resident", b"resident", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "awaited", b"awaited", "message", b"message", "progress", b"progress", "resident", b"resident", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__progress: _TypeAlias = _typing.Literal["progress"]  # noqa: Y015
     _WhichOneofArgType__progress: _TypeAlias = _typing.Literal["_progress", b"_progress"]  # noqa: Y015
@@ -873,6 +1084,8 @@ class PlanLoadResponse(_message.Message):
     NEAREST_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     fits: _builtins.bool
     """It could be loaded now, after the victims have gone."""
@@ -880,6 +1093,9 @@ class PlanLoadResponse(_message.Message):
     """Seconds until it would be ready; unset where nothing is known to tell from."""
     message: _builtins.str
     """What would be waited for, or why it does not fit; empty if it would begin at once."""
+    verdict: Global___PlanVerdict.ValueType
+    awaited: Global___Awaited.ValueType
+    """What it would wait for; unspecified unless it would."""
     @_builtins.property
     def settings(self) -> Global___Settings: ...
     @_builtins.property
@@ -913,10 +1129,12 @@ class PlanLoadResponse(_message.Message):
         nearest: _abc.Iterable[Global___NearestSettings] | None = ...,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
         message: _builtins.str = ...,
+        verdict: Global___PlanVerdict.ValueType = ...,
+        awaited: Global___Awaited.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "expected_load_s", b"expected_load_s", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "degraded", b"degraded", "devices", b"devices", "expected_load_s", b"expected_load_s", "fits", b"fits", "message", b"message", "model", b"model", "nearest", b"nearest", "quote", b"quote", "settings", b"settings", "victims", b"victims"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "awaited", b"awaited", "degraded", b"degraded", "devices", b"devices", "expected_load_s", b"expected_load_s", "fits", b"fits", "message", b"message", "model", b"model", "nearest", b"nearest", "quote", b"quote", "settings", b"settings", "verdict", b"verdict", "victims", b"victims"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_load_s: _TypeAlias = _typing.Literal["expected_load_s"]  # noqa: Y015
     _WhichOneofArgType__expected_load_s: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s"]  # noqa: Y015

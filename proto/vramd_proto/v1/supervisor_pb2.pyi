@@ -825,22 +825,30 @@ class HoldModelResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
     state: _model_pb2.ModelState.ValueType
     """What the model is doing. The first READY says that it is warm; it comes again if the model had to be loaded anew."""
     message: _builtins.str
     """Why, in words."""
     model: _builtins.str
     """The id of the model that is held."""
+    cause: _model_pb2.Cause.ValueType
+    """Why it does that; unspecified if its state has not changed."""
+    awaited: _model_pb2.Awaited.ValueType
+    """What is waited for until it is ready."""
     def __init__(
         self,
         *,
         state: _model_pb2.ModelState.ValueType = ...,
         message: _builtins.str = ...,
         model: _builtins.str = ...,
+        cause: _model_pb2.Cause.ValueType = ...,
+        awaited: _model_pb2.Awaited.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "model", b"model", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "cause", b"cause", "message", b"message", "model", b"model", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .catalog import LoadOptions, Model
-from .causes import Because, Beneficiary
+from .causes import Awaited, Because, Beneficiary, Cause
 from .decisions import Decision
 from .errors import Refusal
 from .events import Timed
@@ -102,8 +102,12 @@ class Report:
     state: ModelState
     share: float | None
     message: str
+    awaited: Awaited | None = None
+    """None: nothing, as it answers or is told why it does not."""
     ahead: int = 0
     """Requests that will be served before it."""
+    cause: Cause | None = None
+    """Of the change of its state that this tells of."""
 
 
 @dataclass(frozen=True)

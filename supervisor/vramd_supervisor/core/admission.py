@@ -10,7 +10,7 @@ from . import announcements, causes
 from .actions import Evicted, FindTogether, Reserve, SetTimer, Spawn
 from .callers import drain
 from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
-from .causes import Because, Beneficiary
+from .causes import Awaited, Because, Beneficiary
 from .decisions import Decision as Record
 from .decisions import DecisionKind, Rejected
 from .errors import Refusal, in_words
@@ -97,7 +97,8 @@ def find_now(world: World, wish: Wish, anew: Entry | None = None) -> Decision:
             decision = replace(around, way=ways[around.way])
         elif isinstance(decision, Begin | Refusal):
             shut = next(place for place in range(len(wish.ways)) if place not in ways)
-            return Wait({}, f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}", shut)
+            words = f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}"
+            return Wait({}, Awaited.OTHER_PROGRAMS, words, shut)
     if not isinstance(decision, Refusal) and (wait := _until_steady(world, wish, held, decision)):  # 2
         return wait
     if isinstance(decision, Begin):
@@ -117,7 +118,7 @@ def _until_steady(world: World, wish: Wish, held: Holders, decision: Begin | Evi
     free = freed({d: ledger.steady_free_bytes(d) + ledger.held_bytes(leaving, d) for d in way}, gone)
     missing = lacking(way, free)
     words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
-    return Wait(missing, words, decision.way) if missing else None
+    return Wait(missing, Awaited.OTHER_PROGRAMS, words, decision.way) if missing else None
 
 
 def _may_go_again(world: World, waits: Waiting | Announcement) -> bool:
@@ -180,15 +181,15 @@ def _go_on(world: World, waiting: Waiting, decision: Decision) -> None:
         give_up(world, entry, with_nearest(decision, waiting.nearest))
     elif isinstance(decision, Evict):
         names = ", ".join(world.name_of(one) for one in decision.incarnations[:MOST_NAMED])
-        _tell(world, waiting, f"waits until the memory of {names} is back")
+        _tell(world, waiting, Awaited.MEMORY, f"waits until the memory of {names} is back")
     elif isinstance(decision, Wait):
-        _tell(world, waiting, decision.message)
+        _tell(world, waiting, decision.awaited, decision.message)
 
 
-def _tell(world: World, waiting: Waiting, message: str) -> None:
+def _tell(world: World, waiting: Waiting, awaited: Awaited, message: str) -> None:
     """Those who wait for a load hear what it waits for, once."""
     if waiting.told != message:
-        waiting.told = message
+        waiting.awaited, waiting.told = awaited, message
         world.report(world.entries[waiting.model], None, message)
 
 

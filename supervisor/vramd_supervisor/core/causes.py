@@ -1,4 +1,4 @@
-"""Why a model changes its state: what programs go by, and words for people. All of them are made here. Pure values."""
+"""Why a model changes its state, and what is waited for: what programs go by, and words for people. Pure values."""
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -43,6 +43,29 @@ class Cause(Enum):
     """Other programs need the headroom."""
     SHUTDOWN = auto()
     """The supervisor ends."""
+
+
+class Awaited(Enum):
+    """What is waited for until a model answers."""
+
+    PLAN = auto()
+    """What it will take is being found out."""
+    MEMORY = auto()
+    """The memory of others is on its way back."""
+    BUSY_MODELS = auto()
+    """Others hold the memory, and work."""
+    OTHER_PROGRAMS = auto()
+    """Other programs take the memory, or took it of late."""
+    EXCLUSION = auto()
+    """Others may not be there beside it, and are still there."""
+    PROCESS = auto()
+    """Its process starts."""
+    WEIGHTS = auto()
+    """Its process reads the weights."""
+    PLACE = auto()
+    """It answers as many as it can at once."""
+    FORMER_PROCESS = auto()
+    """The process that it had is on its way out."""
 
 
 RECORDED = frozenset(

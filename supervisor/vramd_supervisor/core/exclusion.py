@@ -6,6 +6,7 @@ from itertools import chain, islice
 from vramd_proto.v1.reasons import Reason
 
 from . import causes
+from .causes import Awaited
 from .errors import Refusal, refusal
 from .holders import is_idle, standings
 from .room import Evict, Wait
@@ -41,7 +42,7 @@ def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | N
         return Evict(idle, {}, way, because)
     drain = tuple(i for i in rivals if owners[i].state not in GOING | COMING and not world.processes[i].exited)
     names = ", ".join(dict.fromkeys(owners[i].model.id for i in rivals))
-    return Wait({}, f"{because.words}: waits until {names} is gone", way, because, drain)
+    return Wait({}, Awaited.EXCLUSION, f"{because.words}: waits until {names} is gone", way, because, drain)
 
 
 def _surplus(world: World, entry: Entry, count: int) -> list[int]:

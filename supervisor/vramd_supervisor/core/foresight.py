@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from typing_extensions import assert_never
 from vramd_proto.v1.reasons import Reason
 
 from .admission import find_now
 from .catalog import Simulation
+from .causes import Awaited
 from .errors import Refusal, in_words
 from .placement import Ways, differences
 from .quote import Plan
@@ -27,11 +29,31 @@ class Victim:
     """Bytes per device."""
 
 
+class Verdict(Enum):
+    """What a load would come to now."""
+
+    BEGINS = auto()
+    """It would begin at once."""
+    EVICTS = auto()
+    """It would begin once the victims have gone."""
+    WAITS = auto()
+    """It would wait."""
+    NO_ROOM = auto()
+    """It would be refused: what may not go for it holds too much."""
+    TOO_LARGE = auto()
+    """It would be refused, whoever went for it."""
+    LOADED = auto()
+    """It is loaded like this."""
+    LOADED_DIFFERENTLY = auto()
+    """It is loaded with other settings."""
+
+
 @dataclass(frozen=True)
 class Foresight:
     """The end of a load that was not begun."""
 
     plan: Plan
+    verdict: Verdict
     fits: bool
     """It could be loaded now, after the victims have gone."""
     victims: tuple[Victim, ...]
@@ -41,6 +63,8 @@ class Foresight:
     expected_load_s: float | None
     nearest: tuple[Plan, ...]
     """What would fit instead."""
+    awaited: Awaited | None = None
+    """What it would wait for."""
 
 
 def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
@@ -48,26 +72,31 @@ def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
     wish = Wish(entry.model.id, [plan.quote.needs for plan in ways.plans])
     decision = find_now(world, wish, anew=entry)
     victims: tuple[Victim, ...] = ()
+    awaited: Awaited | None = None
     match decision:
         case Begin(way):
-            plan, fits, message = ways.plans[way], True, ""
+            verdict, plan, fits, message = Verdict.BEGINS, ways.plans[way], True, ""
         case Evict(incarnations, missing, way):
-            plan, fits = ways.plans[way], True
+            verdict, plan, fits = Verdict.EVICTS, ways.plans[way], True
             message = ", ".join(f"{in_words(size)} are missing on {device}" for device, size in missing.items())
             victims = tuple(_victim(world, incarnation) for incarnation in incarnations)
-        case Wait(_, message, way):
-            plan, fits = ways.plans[way], True
+        case Wait(_, awaited, message, way):
+            verdict, plan, fits = Verdict.WAITS, ways.plans[way], True
         case Refusal():
-            plan, fits, message = ways.plans[0], False, decision.message
+            large = decision.reason is Reason.MODEL_TOO_LARGE
+            verdict, plan, fits = Verdict.TOO_LARGE if large else Verdict.NO_ROOM, ways.plans[0], False
+            message = decision.message
         case _:
             assert_never(decision)
     if entry.state is ModelState.READY and entry.current and entry.current.plan:
         differs = differences(entry.model, entry.current.plan.settings, plan.settings.again(0.0))
+        verdict = Verdict.LOADED_DIFFERENTLY
         message = f"it is loaded with other settings: {differs}; `vramd load --reload` gives it these"
         if not differs:
-            fits, message = True, "it is loaded like this: a load answers at once"
+            verdict, fits, message = Verdict.LOADED, True, "it is loaded like this: a load answers at once"
     nearest = () if fits else ways.nearest
-    return Foresight(plan, fits, victims, message, _expected_load_s(world, entry, plan), nearest)
+    load_s = _expected_load_s(world, entry, plan)
+    return Foresight(plan, verdict, fits, victims, message, load_s, nearest, awaited)
 
 
 def hindrance(world: World, entry: Entry, ways: Ways) -> Refusal | None:

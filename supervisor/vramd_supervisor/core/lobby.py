@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection
 
 from .catalog import LoadOptions
-from .causes import ASKED_FOR
+from .causes import ASKED_FOR, Awaited
 from .line import Line, Priority
 from .quote import Plan
 from .state import Announcement
@@ -36,6 +36,8 @@ class Waiting:
         """Nobody asked for it: it goes without rather than that others have to leave."""
         self.wanted = False
         """Somebody waits for it at this moment, as far as those who look for room know."""
+        self.awaited = Awaited.PLAN
+        """What it waits for."""
         self.told = ""
         """What its callers were last told."""
 

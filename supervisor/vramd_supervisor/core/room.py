@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vramd_proto.v1.reasons import Reason
 
-from .causes import Because
+from .causes import Awaited, Because
 from .errors import Refusal, in_words, refusal
 from .ledger import Ledger
 from .policy import Candidate, Crowd, freed, victims
@@ -49,6 +49,7 @@ class Wait:
     """Room comes by itself: memory is on its way back, or those who hold it will be idle."""
 
     missing_bytes: Mapping[str, int]
+    awaited: Awaited
     message: str
     way: int
     """For this one of the ways."""
@@ -110,7 +111,7 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             return Begin(place)  # 2a
         short = lacking(way, soon)
         if not short:
-            return Wait(missing, _awaited(missing, holders), place)  # 2b
+            return Wait(missing, *_awaited(missing, holders), place)  # 2b
         if (picked := victims(holders.idle, short)) is not None:
             return Evict(picked, missing, place)  # 2c
     busy = (*holders.busy, *holders.coming)
@@ -120,11 +121,11 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
             drain = victims((*holders.idle, *holders.busy), lacking(way, soon)) or ()
             names = _names(chain.from_iterable(busy), sum(map(len, busy)), holders)
             message = f"waits until one of these is idle: {names}"
-            return Wait(lacking(way, free), message, place, drain=drain)
+            return Wait(lacking(way, free), Awaited.BUSY_MODELS, message, place, drain=drain)
     place, way = feasible[0]
     if any(holders.going):  # 4
         missing = lacking(way, free)
-        return Wait(missing, _awaited(missing, holders), place)
+        return Wait(missing, *_awaited(missing, holders), place)
     return _exhausted(wish, way, ledger, holders, next(iter(lacking(way, free))))  # 5
 
 
@@ -155,12 +156,13 @@ def _too_large(wish: Wish, ledger: Ledger) -> Refusal:
     return refusal(Reason.MODEL_TOO_LARGE, text, model=wish.name, **numbers)
 
 
-def _awaited(missing: Mapping[str, int], holders: Holders) -> str:
+def _awaited(missing: Mapping[str, int], holders: Holders) -> tuple[Awaited, str]:
     """What a wish waits for that needs nobody else to go."""
     working = [one for crowd in holders.draining for device in missing for one in crowd.in_order(device)]
     if working:
-        return f"waits until these have ended what they do: {_names(working, len(working), holders)}"
-    return "waits until the memory of an ended process is back"
+        names = _names(working, len(working), holders)
+        return Awaited.BUSY_MODELS, f"waits until these have ended what they do: {names}"
+    return Awaited.MEMORY, "waits until the memory of an ended process is back"
 
 
 def _names(some: Iterable[Candidate], count: int, holders: Holders) -> str:

@@ -20,7 +20,7 @@ from .actions import (
     Report,
     SetThreads,
 )
-from .causes import Because
+from .causes import Awaited, Because, Cause
 from .config import Config, DeviceConfig
 from .cores import shares
 from .decisions import Decision, DecisionKind, numbers_of
@@ -42,6 +42,15 @@ from .state import (
     is_pinned,
 )
 from .thrash import Loads, PingPong
+
+_AWAITED = {
+    ModelState.STARTING: Awaited.PROCESS,
+    ModelState.LOADING: Awaited.WEIGHTS,
+    ModelState.READY: Awaited.PLACE,
+    ModelState.DRAINING: Awaited.FORMER_PROCESS,
+    ModelState.STOPPING: Awaited.FORMER_PROCESS,
+}
+"""What is waited for in most states; for room there are several things."""
 
 
 class World:
@@ -129,22 +138,28 @@ class World:
         incarnation = entry.current.id if entry.current else 0
         entry.story.append(f"{self.now_s:.3f} {before.name} -> {after.name}: {because.words}")
         self.emit(ModelChanged(entry.model.id, incarnation, before, after, because))
-        self.report(entry, None, because.words)
+        self.report(entry, None, because.words, because.cause)
         self.touch(entry)
 
-    def report(self, entry: Entry, share: float | None, message: str) -> None:
+    def report(self, entry: Entry, share: float | None, message: str, cause: Cause | None = None) -> None:
         """Tells those who wait for a load."""
+        awaited = self._awaited(entry)
         for request in entry.loads.values():
             # Who holds a model hears of its states only, and that it is ready once it is kept for him.
             if request.kind is not RequestKind.HOLD or (share is None and entry.state is not ModelState.READY):
-                self.emit(Report(request.id, entry.state, share, message))
+                self.emit(Report(request.id, entry.state, share, message, awaited, cause=cause))
         self.tell_place(entry, share, message)
 
     def tell_place(self, entry: Entry, share: float | None, message: str) -> None:
         """Tells those who asked to hear it what they wait for, and their place: one walk numbers them all."""
+        awaited = self._awaited(entry)
         for ahead, request in enumerate(entry.queue if entry.curious else ()):
             if request.id in entry.curious:
-                self.emit(Report(request.id, entry.state, share, message, ahead))
+                self.emit(Report(request.id, entry.state, share, message, awaited, ahead))
+
+    def _awaited(self, entry: Entry) -> Awaited | None:
+        """What those wait for who want a model."""
+        return self.waiting[entry.model.id].awaited if entry.state is ModelState.QUEUED else _AWAITED.get(entry.state)
 
     def stop_waiting(self, entry: Entry) -> None:
         """A load waits no longer, for its plans or for room."""
@@ -265,7 +280,7 @@ class World:
         holds, entry.holds = entry.holds, {}
         for request in holds.values():
             request.state = RequestState.QUEUED
-            self.emit(Report(request.id, entry.state, None, because.words))
+            self.emit(Report(request.id, entry.state, None, because.words, cause=because.cause))
             self.enqueue(entry, request)
             entry.queue.remove(request.id)
             entry.queue.add_ahead(request)

@@ -3,58 +3,19 @@
 from collections.abc import Mapping
 
 from typing_extensions import assert_never
-from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_proto.v1.printable import one_line, printable
 from vramd_proto.v1.statuses import MOST_MESSAGE_BYTES
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.catalog import ModelFile
-from ..core.causes import Cause
-from ..core.device_view import DeviceKind
-from ..core.line import Priority
-from ..core.pressure import Level
 from ..core.receipt import Receipt
-from ..core.state import Entry, ModelState, is_pinned, keep_alive_s, priority
+from ..core.state import Entry, is_pinned, keep_alive_s, priority
 from ..core.view import DeviceBooks, Reservation, Resident
 from ..devices.devices import Device
 from . import plan_messages
+from .enums import CAUSES, DEVICE_KINDS, LEVELS, PRIORITIES, STATES
 from .feed import Published
-
-STATES: Mapping[ModelState, "model_pb2.ModelState.ValueType"] = {
-    ModelState.UNLOADED: model_pb2.MODEL_STATE_UNLOADED,
-    ModelState.QUEUED: model_pb2.MODEL_STATE_QUEUED,
-    ModelState.STARTING: model_pb2.MODEL_STATE_STARTING,
-    ModelState.LOADING: model_pb2.MODEL_STATE_LOADING,
-    ModelState.READY: model_pb2.MODEL_STATE_READY,
-    ModelState.DRAINING: model_pb2.MODEL_STATE_DRAINING,
-    ModelState.STOPPING: model_pb2.MODEL_STATE_STOPPING,
-}
-
-KINDS: Mapping[DeviceKind, "supervisor_pb2.DeviceKind.ValueType"] = {
-    DeviceKind.HOST: supervisor_pb2.DEVICE_KIND_HOST,
-    DeviceKind.NVIDIA: supervisor_pb2.DEVICE_KIND_NVIDIA,
-    DeviceKind.VIRTUAL: supervisor_pb2.DEVICE_KIND_VIRTUAL,
-    DeviceKind.BACKEND: supervisor_pb2.DEVICE_KIND_BACKEND,
-}
-
-PRIORITIES: Mapping[Priority, "load_pb2.Priority.ValueType"] = {
-    Priority.INTERACTIVE: load_pb2.PRIORITY_INTERACTIVE,
-    Priority.NORMAL: load_pb2.PRIORITY_NORMAL,
-    Priority.BATCH: load_pb2.PRIORITY_BATCH,
-}
-
-LEVELS: Mapping[Level, "supervisor_pb2.Pressure.ValueType"] = {
-    Level.NONE: supervisor_pb2.PRESSURE_NONE,
-    Level.WARN: supervisor_pb2.PRESSURE_WARN,
-    Level.CLOSED: supervisor_pb2.PRESSURE_CLOSED,
-    Level.EVICT: supervisor_pb2.PRESSURE_EVICT,
-    Level.CRITICAL: supervisor_pb2.PRESSURE_CRITICAL,
-}
-
-CAUSES: Mapping[Cause, "model_pb2.Cause.ValueType"] = {
-    cause: model_pb2.Cause.Value(f"CAUSE_{cause.name}") for cause in Cause
-}
-
 
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
 
@@ -71,7 +32,7 @@ def model(entry: Entry) -> model_pb2.Model:
     )
     if isinstance(known.source, ModelFile):
         file = known.source
-        message.engine = "llama"
+        message.engine = model_pb2.ENGINE_LLAMA
         message.path = file.path
         message.size_bytes = file.size_bytes
         message.architecture = printable(file.architecture)
@@ -83,7 +44,7 @@ def model(entry: Entry) -> model_pb2.Model:
         problem = file.problem.text if file.problem else "" if entry.listed else GONE
         message.problem = one_line(problem, MOST_MESSAGE_BYTES)
     else:
-        message.engine = "simulated"
+        message.engine = model_pb2.ENGINE_SIMULATED
         message.size_bytes = sum(known.source.memory.values())
         message.has_chat_template = True
     return message
@@ -138,7 +99,7 @@ def device(
     """A device with what the ledger says of it."""
     return supervisor_pb2.Device(
         id=known.id,
-        kind=KINDS[known.kind],
+        kind=DEVICE_KINDS[known.kind],
         name=known.name,
         total_bytes=books.total_bytes,
         budget_bytes=books.budget_bytes,

@@ -20,7 +20,7 @@ from ..core.catalog import LoadOptions, Model
 from ..core.config import Config
 from ..core.device_view import HOST, DeviceKind, DeviceView, limits
 from ..core.errors import Refusal, RefusedError, in_words
-from ..core.foresight import Foresight
+from ..core.foresight import Foresight, Verdict
 from ..core.host_profile import default_threads
 from ..core.placement import Ways, placements
 from ..core.sizes import parse_size
@@ -92,4 +92,5 @@ def _foresight(ways: Ways, attainable: Mapping[str, int]) -> Foresight:
     )
     if plan.settings.device == HOST and not lacking:
         message = "no part of it fits on the card; it would run on the CPU alone"
-    return Foresight(plan, not message, (), message, None, ways.nearest)
+    verdict = Verdict.TOO_LARGE if message else Verdict.BEGINS
+    return Foresight(plan, verdict, not message, (), message, None, ways.nearest)

@@ -8,6 +8,7 @@ from ..core.catalog import Settings
 from ..core.foresight import Foresight
 from ..core.quote import Plan, Quote
 from ..core.view import DeviceBooks
+from .enums import AWAITED, CONFIDENCES, FLASH_ATTENTIONS, KV_TYPES, SOURCES, VERDICTS
 
 
 def settings(decided: Settings) -> model_pb2.Settings:
@@ -16,8 +17,8 @@ def settings(decided: Settings) -> model_pb2.Settings:
         context_tokens=decided.context_tokens,
         batch_tokens=decided.batch_tokens,
         ubatch_tokens=decided.ubatch_tokens,
-        kv_type=decided.kv_type,
-        flash_attention=decided.flash_attention,
+        kv_type=KV_TYPES[decided.kv_type],
+        flash_attention=FLASH_ATTENTIONS[decided.flash_attention],
         parallel=decided.parallel,
         outputs=decided.outputs,
         gpu_layers=decided.gpu_layers,
@@ -31,8 +32,8 @@ def settings(decided: Settings) -> model_pb2.Settings:
 def quote(given: Quote) -> model_pb2.Quote:
     """What a load needs."""
     return model_pb2.Quote(
-        source=given.source.value,
-        confidence=given.confidence.value,
+        source=SOURCES[given.source],
+        confidence=CONFIDENCES[given.confidence],
         seconds=given.seconds,
         devices=[
             model_pb2.QuotedDevice(
@@ -76,6 +77,8 @@ def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> m
         nearest=[_nearest(one) for one in foreseen.nearest],
         degraded=foreseen.plan.degraded,
         message=foreseen.message,
+        verdict=VERDICTS[foreseen.verdict],
+        awaited=AWAITED[foreseen.awaited],
     )
 
 

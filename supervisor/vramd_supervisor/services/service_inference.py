@@ -12,14 +12,14 @@ import grpc
 from google.protobuf.message import Message
 from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
 from vramd_proto.v1 import inference_pb2 as public
-from vramd_proto.v1 import load_pb2
+from vramd_proto.v1 import load_pb2, model_pb2
 
 from ..core.errors import Refusal, RefusedError
 from ..core.state import RequestKind
 from ..loop import Granted, Loop, Ticket
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
-from . import timeline, validation
+from . import enums, timeline, validation
 from .status import Context, from_worker, incident
 from .task_router import TaskRouter
 
@@ -180,7 +180,13 @@ async def _tell_progress(ticket: Ticket, context: Context) -> None:
                 news.cancel()
         if news.done() and not ticket.outcome.done():
             report = news.result()
-            waiting = load_pb2.Waiting(ahead=report.ahead, message=report.message, progress=report.share)
+            waiting = model_pb2.Waiting(
+                ahead=report.ahead,
+                message=report.message,
+                progress=report.share,
+                state=enums.STATES[report.state],
+                awaited=enums.AWAITED[report.awaited],
+            )
             # The field has one number in the messages of both streams.
             await context.write(public.ChatResponse(waiting=waiting).SerializeToString())
 

@@ -23,7 +23,7 @@ from ..core.view import Resident, books, resident, residents
 from ..loop import Loop, Ticket
 from ..workers.planning import Planning
 from ..workers.workers import Workers
-from . import messages, plan_messages, task_messages, validation
+from . import enums, messages, plan_messages, task_messages, validation
 from .status import Context
 from .task_router import TaskRouter
 
@@ -112,9 +112,7 @@ class ModelService(ModelServiceServicer):
                 async for message in news:
                     yield message
             await ticket.outcome
-        yield model_pb2.LoadModelResponse(
-            state=messages.STATES[ModelState.READY], resident=await self._reader.one(model)
-        )
+        yield model_pb2.LoadModelResponse(state=enums.STATES[ModelState.READY], resident=await self._reader.one(model))
 
     async def _check_reload(self, model: str, options: LoadOptions) -> None:
         """Raises RefusedError for settings that a loaded model cannot be given: the process that it has stays."""
@@ -188,7 +186,10 @@ async def _progress(ticket: Ticket) -> AsyncGenerator[model_pb2.LoadModelRespons
             news = asyncio.ensure_future(ticket.reports.get())
             # The last message of the call says READY, with the details.
             if report.state is not ModelState.READY:
-                state = messages.STATES[report.state]
-                yield model_pb2.LoadModelResponse(state=state, progress=report.share, message=report.message)
+                state = enums.STATES[report.state]
+                awaited = enums.AWAITED[report.awaited]
+                yield model_pb2.LoadModelResponse(
+                    state=state, progress=report.share, message=report.message, awaited=awaited
+                )
     finally:
         news.cancel()

@@ -23,7 +23,7 @@ from ..devices.devices import Device
 from ..loop import Loop, Reserved
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
-from . import decision_messages, messages, validation
+from . import decision_messages, enums, messages, validation
 from .decision_notes import DecisionNotes
 from .feed import Feed
 from .service_models import ResidentReader
@@ -189,8 +189,13 @@ class SupervisorService(SupervisorServiceServicer):
                 if not news.done():
                     await ticket.outcome
                 report = news.result()
-                state = messages.STATES[report.state]
-                yield supervisor_pb2.HoldModelResponse(state=state, message=report.message, model=model)
+                yield supervisor_pb2.HoldModelResponse(
+                    state=enums.STATES[report.state],
+                    message=report.message,
+                    model=model,
+                    cause=enums.CAUSES[report.cause],
+                    awaited=enums.AWAITED[report.awaited],
+                )
 
     async def Shutdown(
         self, request: supervisor_pb2.ShutdownRequest, context: Context

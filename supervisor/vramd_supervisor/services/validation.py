@@ -1,8 +1,8 @@
 """The edge: public requests are checked here once, so that behind it every value is in range. Knows no core."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import NoReturn, TypeVar, get_args
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NoReturn, TypeVar
 
 from google.protobuf.message import Message
 from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
@@ -10,11 +10,9 @@ from vramd_proto.v1.printable import printable
 from vramd_proto.v1.reasons import Reason
 
 from ..core.catalog import LoadOptions
-from ..core.config import FlashAttention, KvType
 from ..core.errors import RefusedError, in_words, refusal
 from ..core.line import Priority
-from ..core.sizes import parse_outputs
-from . import messages
+from .enums import FLASH_ATTENTIONS, KV_TYPES, OUTPUT_RULES, PRIORITIES
 
 MOST_REQUEST_BYTES = 8 * 1024 * 1024
 MOST_ID_CHARACTERS = 512
@@ -29,6 +27,7 @@ MOST_RESERVED_S = 86_400
 MOST_NAME_CHARACTERS = 64
 """Of a device, a role, a task, a label: what is one word or a few."""
 
+_Member = TypeVar("_Member")
 _Number = TypeVar("_Number", int, float)
 
 
@@ -109,13 +108,13 @@ def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
         device=name("load.device", options.device) if options.HasField("device") else None,
         gpu_layers=gpu_layers,
         batch_tokens=_within(options, "batch_tokens", 1, MOST_TOKENS),
-        kv_type=_one_of(options, "kv_type", get_args(KvType)),
+        kv_type=_one_of("load.kv_type", options.kv_type, KV_TYPES),
         parallel=_within(options, "parallel", 1, MOST_PARALLEL),
         keep_alive_s=keep_alive_s(options.keep_alive_s) if options.HasField("keep_alive_s") else None,
         ubatch_tokens=_within(options, "ubatch_tokens", 1, MOST_TOKENS),
-        flash_attention=_one_of(options, "flash_attention", get_args(FlashAttention)),
+        flash_attention=_one_of("load.flash_attention", options.flash_attention, FLASH_ATTENTIONS),
         swa_full=options.swa_full if options.HasField("swa_full") else None,
-        outputs=_outputs(options.outputs) if options.HasField("outputs") else None,
+        outputs=_outputs(options),
         kv_split=options.kv_split if options.HasField("kv_split") else None,
         gpu_only=options.gpu_only if options.HasField("gpu_only") else None,
         least_context_tokens=_within(options, "least_context_tokens", 1, MOST_TOKENS),
@@ -123,21 +122,15 @@ def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
     )
 
 
-def _outputs(text: str) -> str:
-    try:
-        return parse_outputs(name("load.outputs", text))
-    except ValueError as error:
-        bad("load.outputs", str(error))
-
-
-PRIORITIES = {number: priority for priority, number in messages.PRIORITIES.items()}
+def _outputs(options: load_pb2.LoadOptions) -> str | None:
+    if options.HasField("output_tokens"):
+        return str(_within(options, "output_tokens", 1, MOST_TOKENS))
+    return _one_of("load.output_rule", options.output_rule, OUTPUT_RULES)
 
 
 def priority(given: "load_pb2.Priority.ValueType") -> Priority | None:
     """How urgent a request is; None: it does not say. Raises RefusedError."""
-    if given and given not in PRIORITIES:
-        bad("priority", f"{given} is none that this version knows")
-    return PRIORITIES.get(given)
+    return _one_of("priority", given, PRIORITIES)
 
 
 def keep_alive_s(seconds: float) -> float:
@@ -166,13 +159,12 @@ def _within(options: load_pb2.LoadOptions, field: str, least: int, most: int) ->
     return value
 
 
-def _one_of(options: load_pb2.LoadOptions, field: str, words: Collection[str]) -> str | None:
-    if not options.HasField(field):  # type: ignore[arg-type]  # names come from load_options above
-        return None
-    value = str(getattr(options, field))
-    if value not in words:
-        bad(f"load.{field}", f"{value[:200]!r} is not one of {', '.join(words)}")
-    return value
+def _one_of(field: str, number: int, numbers: Mapping[_Member, int]) -> _Member | None:
+    """What a value of an enum stands for; None for the unspecified one."""
+    known = {value: member for member, value in numbers.items()}
+    if number and number not in known:
+        bad(field, f"{number} is not one that this version knows")
+    return known.get(number)
 
 
 def _common(request: Message, model: str) -> None:

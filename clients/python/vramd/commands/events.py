@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 
 import click
 from vramd_proto.v1.json_text import json_text
@@ -22,7 +23,7 @@ from vramd.commands.connection import with_client
 from vramd.commands.settings import json_flag
 from vramd.listening import TOPICS
 
-_NAMES = {kind: topic for topic, kind in TOPICS.items()}
+_NAMES: Mapping[str, str] = {kind: topic for topic, kind in TOPICS.items()}
 
 
 @click.command("events", short_help="Follow what happens.")

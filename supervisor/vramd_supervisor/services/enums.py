@@ -1,0 +1,45 @@
+"""Enums and words of the core as enums of the wire: by name, so that a member that the wire lacks is found at once."""
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import TypeVar, get_args
+
+from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
+
+from ..core.causes import Awaited, Cause
+from ..core.config import FlashAttention, KvType
+from ..core.decisions import DecisionKind
+from ..core.device_view import DeviceKind
+from ..core.foresight import Verdict
+from ..core.line import Priority
+from ..core.pressure import Level
+from ..core.quote import Confidence, Source
+from ..core.state import ModelState
+
+Member = TypeVar("Member", bound=Enum)
+Value = TypeVar("Value", bound=int)
+
+
+def _of(members: Iterable[Member], value_of: Callable[[str], Value], prefix: str) -> dict[Member, Value]:
+    return {member: value_of(f"{prefix}_{member.name}") for member in members}
+
+
+def _of_words(words: Iterable[str], value_of: Callable[[str], Value], prefix: str) -> dict[str, Value]:
+    return {word: value_of(f"{prefix}_{word.upper()}") for word in words}
+
+
+STATES = _of(ModelState, model_pb2.ModelState.Value, "MODEL_STATE")
+CAUSES: Mapping[Cause | None, "model_pb2.Cause.ValueType"]
+CAUSES = {None: model_pb2.CAUSE_UNSPECIFIED} | _of(Cause, model_pb2.Cause.Value, "CAUSE")
+AWAITED: Mapping[Awaited | None, "model_pb2.Awaited.ValueType"]
+AWAITED = {None: model_pb2.AWAITED_UNSPECIFIED} | _of(Awaited, model_pb2.Awaited.Value, "AWAITED")
+VERDICTS = _of(Verdict, model_pb2.PlanVerdict.Value, "PLAN_VERDICT")
+SOURCES = _of(Source, model_pb2.QuoteSource.Value, "QUOTE_SOURCE")
+CONFIDENCES = _of(Confidence, model_pb2.QuoteConfidence.Value, "QUOTE_CONFIDENCE")
+PRIORITIES = _of(Priority, load_pb2.Priority.Value, "PRIORITY")
+KV_TYPES = _of_words(get_args(KvType), load_pb2.KvType.Value, "KV_TYPE")
+FLASH_ATTENTIONS = _of_words(get_args(FlashAttention), load_pb2.FlashAttention.Value, "FLASH_ATTENTION")
+OUTPUT_RULES = _of_words(("auto", "all"), load_pb2.OutputRule.Value, "OUTPUT_RULE")
+DEVICE_KINDS = _of(DeviceKind, supervisor_pb2.DeviceKind.Value, "DEVICE_KIND")
+LEVELS = _of(Level, supervisor_pb2.Pressure.Value, "PRESSURE")
+DECISION_KINDS = _of(DecisionKind, supervisor_pb2.DecisionKind.Value, "DECISION_KIND")
