@@ -3,10 +3,11 @@
 import pytest
 from support.core_scenes import three, use, world_of
 from support.core_world import CoreWorld
+from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.events import ModelUpdated
 from vramd_supervisor.core.line import Priority
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.core.view import Resident, resident
+from vramd_supervisor.core.view import Resident, gone, resident
 
 
 def seen(world: CoreWorld, model: str = "a") -> Resident:
@@ -64,3 +65,23 @@ def test_what_was_changed_is_told_at_once() -> None:
     assert seen(world).priority is Priority.INTERACTIVE
     world.tell(ModelUpdated(world.now_s, "a", keep_alive_s=600.0, priority=Priority.BATCH))
     assert (seen(world).keep_alive_s, seen(world).priority) == (600.0, Priority.BATCH)
+
+
+@pytest.mark.parametrize("how", ["stays", "unloaded", "crashed", "forgotten"])
+def test_a_load_whose_model_goes_at_once_says_how_it_went(how: str) -> None:
+    world = world_of(three())
+    use(world, "a")
+    current = world.core.world.entries["a"].current
+    assert current
+    if how == "unloaded":
+        world.unload("a")
+    elif how == "crashed":
+        world.crash(current.id)
+    elif how == "forgotten":
+        world.unload("a")
+        world.settle_down()
+        world.rescan(without="a")
+    world.wait(0.0) if how == "crashed" else world.settle_down()
+    why = gone(world.core.world, "a")
+    reasons = {"stays": None, "crashed": Reason.WORKER_CRASHED}
+    assert (why and why.reason) == reasons.get(how, Reason.MODEL_UNLOADED)

@@ -171,6 +171,8 @@ class Entry:
     """A device ran out of memory in its last load."""
     load_s: float | None = None
     """How long its last load took, process start aside."""
+    because: Because | None = None
+    """Of its last change of state."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """Its last changes of state, printed when an impossible one comes."""
 

@@ -4,6 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vramd_proto.v1.reasons import Reason
+
+from .causes import Cause
+from .errors import Refusal, refusal
 from .holders import is_idle
 from .line import Priority
 from .pressure import Level
@@ -80,6 +84,19 @@ def resident(world: World, model: str, now_s: float) -> Resident | None:
     """One of them; None if it is UNLOADED or unknown."""
     entry = world.entries.get(model)
     return _resident(world, entry, now_s) if entry and entry.state is not ModelState.UNLOADED else None
+
+
+def gone(world: World, model: str) -> Refusal | None:
+    """Why a model that was ready a moment ago has no process; None while it has one."""
+    entry = world.entries.get(model)
+    if entry and entry.current:
+        return None
+    because = entry.because if entry else None
+    words = because.words if because else "it is no longer known"
+    text = f"{model} has gone as soon as it was ready: {words}; `vramd logs {model}` says more"
+    if because and because.cause is Cause.CRASHED:
+        return refusal(Reason.WORKER_CRASHED, text, model=model, exit=words)
+    return refusal(Reason.MODEL_UNLOADED, text, model=model)
 
 
 def _resident(world: World, entry: Entry, now_s: float) -> Resident:

@@ -134,7 +134,7 @@ class World:
         before = entry.state
         if after not in TRANSITIONS[before]:
             raise ImpossibleTransitionError(entry, after, because.words)
-        entry.state = after
+        entry.state, entry.because = after, because
         incarnation = entry.current.id if entry.current else 0
         entry.story.append(f"{self.now_s:.3f} {before.name} -> {after.name}: {because.words}")
         self.emit(ModelChanged(entry.model.id, incarnation, before, after, because))

@@ -19,7 +19,7 @@ from ..core.names import find
 from ..core.placement import Ways
 from ..core.receipt import Receipt
 from ..core.state import Entry, ModelState, RequestKind, is_known
-from ..core.view import Resident, books, resident, residents
+from ..core.view import Resident, books, gone, resident, residents
 from ..loop import Loop, Ticket
 from ..workers.planning import Planning
 from ..workers.workers import Workers
@@ -112,7 +112,14 @@ class ModelService(ModelServiceServicer):
                 async for message in news:
                     yield message
             await ticket.outcome
-        yield model_pb2.LoadModelResponse(state=enums.STATES[ModelState.READY], resident=await self._reader.one(model))
+        yield model_pb2.LoadModelResponse(state=enums.STATES[ModelState.READY], resident=await self._loaded(model))
+
+    async def _loaded(self, model: str) -> model_pb2.ResidentModel | None:
+        """A model whose load has ended well. Raises RefusedError if it is gone before its caller is told."""
+        found = await self._reader.one(model)
+        if why := gone(self._loop.core.world, model):
+            raise RefusedError(why)
+        return found
 
     async def _check_reload(self, model: str, options: LoadOptions) -> None:
         """Raises RefusedError for settings that a loaded model cannot be given: the process that it has stays."""
@@ -170,7 +177,7 @@ class ModelService(ModelServiceServicer):
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
         async with self._loop.restart(model, limit_s, force=request.force) as ticket:
             await ticket.outcome
-        return model_pb2.RestartModelResponse(resident=await self._reader.one(model))
+        return model_pb2.RestartModelResponse(resident=await self._loaded(model))
 
 
 async def _progress(ticket: Ticket) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
