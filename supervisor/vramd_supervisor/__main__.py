@@ -7,6 +7,7 @@ running, 70 internal.
 """
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import os
@@ -24,7 +25,7 @@ from .instance import AlreadyRunningError, Instance
 from .server import AddressInUseError, serve
 from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
-from .threads.lane import NoAnswerError
+from .threads.lane import Lane, NoAnswerError
 from .threads.outlet import FLUSH_S, output_aside
 from .workers.log_book import LineFormatter
 
@@ -39,6 +40,7 @@ ROOMS = {
 LEVELS = ("debug", "info", "warning", "error")
 ALREADY_RUNNING = 69
 INTERNAL = 70
+LEAVE_S = 5.0
 
 
 def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Size]:
@@ -126,7 +128,8 @@ def main(
         complain(f"vramd: {error}")
         sys.exit(1)
     finally:
-        instance.leave()
+        with contextlib.suppress(NoAnswerError):
+            Lane("the runtime folder", LEAVE_S).ask(instance.leave)
     sys.exit(0 if ended_well else INTERNAL)
 
 

@@ -30,43 +30,85 @@ class Instance:
 
     def __init__(self, path: Path) -> None:
         """Takes the folder. Raises AlreadyRunningError, or OSError for a folder that cannot be had."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = RuntimeDir(path.absolute())
+        self.token = secrets.token_urlsafe(32)
+        self._address: Address | None = None
+        self._take()
+        self.folder.address_file.unlink(missing_ok=True)
+        self._fill()
+        self._socket_dir = ""
+        if sys.platform != "win32":
+            self._socket_dir = _socket_folder(self.folder.path)
+
+    def _take(self) -> None:
+        self._make_folder()
+        # Any thread may look after the folder.
+        lock = FileLock(self.folder.lock_file, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise AlreadyRunningError(self.folder) from None
+        self._lock, self._lock_id = lock, _identity(self.folder.lock_file)
+
+    def _make_folder(self) -> None:
+        self.folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if sys.platform != "win32":
             # What lies in here opens the supervisor to whoever can read it.
             self.folder.path.chmod(0o700)
-        self._lock = FileLock(self.folder.lock_file)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise AlreadyRunningError(self.folder) from None
-        self.folder.address_file.unlink(missing_ok=True)
-        (self.folder.logs / "models").mkdir(parents=True, exist_ok=True)
-        self.token = secrets.token_urlsafe(32)
-        self._write_token()
-        self.socket_dir = ""
-        """Where workers put their sockets; empty where they listen on TCP."""
-        if sys.platform != "win32":
-            self.socket_dir = _socket_folder(self.folder.path)
 
-    def _write_token(self) -> None:
+    def _fill(self) -> None:
+        (self.folder.logs / "models").mkdir(parents=True, exist_ok=True)
         fresh = self.folder.token_file.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(self.token + "\n")
         fresh.replace(self.folder.token_file)
+        if self._address:
+            self._address.write(self.folder.address_file)
 
     def announce(self, address: Address) -> None:
         """Tells clients where to go; called once the server answers."""
+        self._address = address
         address.write(self.folder.address_file)
+
+    def keep(self) -> bool:
+        """Makes anew what somebody has removed of the folder, such as one who cleans /tmp; whether that was so.
+
+        Raises AlreadyRunningError if another supervisor has taken the folder meanwhile, or OSError if it cannot be had.
+        """
+        held = _identity(self.folder.lock_file) == self._lock_id
+        files = (self.folder.token_file, self.folder.address_file, self.folder.logs / "models")
+        if held and all(map(os.path.exists, files)):
+            return False
+        if not held:
+            self._take()
+        self._fill()
+        return True
+
+    def socket_dir(self) -> str:
+        """Where workers put their sockets, made anew if it is gone; empty where they listen on TCP. Raises OSError."""
+        if self._socket_dir and not Path(self._socket_dir).is_dir():
+            self._make_folder()
+            Path(self._socket_dir).mkdir(mode=0o700)
+        return self._socket_dir
 
     def leave(self) -> None:
         """Takes everything back that others could stumble over; the last thing a supervisor does."""
-        self.folder.address_file.unlink(missing_ok=True)
-        self.folder.token_file.unlink(missing_ok=True)
-        if self.socket_dir:
-            shutil.rmtree(self.socket_dir, ignore_errors=True)
+        if _identity(self.folder.lock_file) == self._lock_id:
+            self.folder.address_file.unlink(missing_ok=True)
+            self.folder.token_file.unlink(missing_ok=True)
+            if self._socket_dir:
+                shutil.rmtree(self._socket_dir, ignore_errors=True)
         self._lock.release()
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What stays the same as long as it is the same file; None if there is none."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _socket_folder(runtime: Path) -> str:

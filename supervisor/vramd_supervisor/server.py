@@ -7,11 +7,12 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -51,6 +52,7 @@ from .files.memory_book import MemoryBook
 from .files.reading import reading_lanes
 from .files.state_folder import journal_folder, state_folder
 from .instance import Instance
+from .keeper import keep
 from .loop import Loop
 from .services.decision_notes import DecisionNotes
 from .services.door import Door
@@ -66,7 +68,7 @@ from .workers import containment
 from .workers.lessons import Teacher
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
-from .workers.process import import_paths
+from .workers.process import WORKING_FOLDER, import_paths
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
 from .workers.workers import Workers
@@ -170,7 +172,7 @@ async def serve(
     await parts.folders.rescan()
     loop.submit(Started(loop.now_s()))
     await server.start()
-    async with _running(sampler):
+    async with _running(sampler.run()), _running(keep(instance, lambda: _leave_folder(loop))):
         with signals.heard(loop, config.scheduling.drain_s):
             if owned:
                 grace_s = config.server.owner_grace_s
@@ -193,7 +195,7 @@ async def serve(
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:
     import_paths()  # while the folder that this is started in is there
-    quoter = Quoter(str(instance.folder.path), config.server.untested_engine)
+    quoter = Quoter(WORKING_FOLDER, config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)
     samples = {device.id: await _first_sample(device) for device in devices}
@@ -216,7 +218,6 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         planning,
         teacher,
         instance.socket_dir,
-        str(instance.folder.path),
         config.scheduling.stop_s,
         config.server.untested_engine,
     )
@@ -333,8 +334,8 @@ async def _until_end(loop: Loop, healthy: health.aio.HealthServicer, config: Con
 
 
 @contextlib.asynccontextmanager
-async def _running(sampler: Sampler) -> AsyncIterator[None]:
-    task = asyncio.get_running_loop().create_task(sampler.run())
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.get_running_loop().create_task(work)
     try:
         yield
     finally:
@@ -346,6 +347,10 @@ async def _running(sampler: Sampler) -> AsyncIterator[None]:
 def _leave_deaf(loop: Loop) -> None:
     log.critical("the port takes no more calls: the supervisor ends")
     loop.fail(RuntimeError("the port takes no more calls"))
+
+
+def _leave_folder(loop: Loop) -> None:
+    loop.submit(ShutdownRequested(loop.now_s(), force=False))
 
 
 def _leave_with_owner(loop: Loop, grace_s: float) -> None:

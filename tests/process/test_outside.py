@@ -78,6 +78,26 @@ def test_loads_need_neither_the_folder_of_the_start_nor_that_of_its_state(tmp_pa
         assert "ERROR" not in supervisor.printed
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody remove what is locked")
+def test_a_runtime_folder_that_is_removed_costs_nobody_anything() -> None:
+    with SupervisorProcess(MODELS) as supervisor:
+        client = supervisor.client()
+        with client.generate("a", "x", max_tokens=2000) as answer:
+            next(answer)
+            shutil.rmtree(supervisor.folder.path)
+            client.load("b")
+            next(answer)
+        supervisor.heard("it is made anew")
+        with vramd.Client(supervisor.folder.path) as another:
+            assert another.generate("b", "x", max_tokens=2).text
+        with SupervisorProcess(MODELS, runtime_dir=supervisor.folder.path) as second:
+            assert second.exit_code() == 69
+        client.unload("a")
+        client.load("a")
+        assert supervisor.end() == 0
+        assert sorted(path.name for path in supervisor.folder.path.iterdir()) == ["lock", "logs"]
+
+
 def filled_pipe() -> tuple[int, int]:
     """A pipe that nobody reads and that holds nothing more."""
     read_fd, write_fd = os.pipe()

@@ -76,7 +76,7 @@ class Book:
 
     def _attempt(self, work: Callable[[sqlite3.Connection], _Found]) -> _Found:
         """Raises UnusableBookError for a damaged or strange file, OSError or sqlite3.Error for all else."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with closing(sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)) as book:
                 # A damaged name is one that nobody asks for; it must not keep the rest from being read.

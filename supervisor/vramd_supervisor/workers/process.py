@@ -25,6 +25,8 @@ KILL_S = 10.0
 """A process that is killed and still there after this is in the hands of the kernel."""
 EXIT_SEEN_S = 15.0
 """A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
+WORKING_FOLDER = Path(sys.executable).anchor
+"""Of every child: one that is there, and that nobody removes."""
 MOST_HELLO_BYTES = 64 * 1024
 OWN_PACKAGES = ("vramd_worker", "vramd_proto")
 

@@ -93,7 +93,8 @@ class Quotes:
             if skeleton.exists():
                 skeleton.touch()
             else:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for folder in (self._folder.parent, self._folder):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._forget_skeletons()
                 write_skeleton(headers, skeleton)
         except (UnreadableModelError, OSError) as error:

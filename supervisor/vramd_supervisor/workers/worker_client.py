@@ -1,5 +1,6 @@
 """The gRPC channel to one worker process. Replies of a request come as bytes: they are handed through, not parsed."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,12 +23,16 @@ from ..core.device_view import HOST
 from ..core.quote import DeviceBytes, Plan
 
 SERVICE = "/vramd.internal.v1.WorkerService/"
+CONNECT_S = 10.0
+"""A worker listens before it says hello."""
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    # A connection that stands needs its socket's file no more, which somebody may remove.
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
     ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
 )
@@ -50,6 +55,10 @@ class WorkerClient:
     def __init__(self, address: str, nonce: str) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._metadata = ((NONCE_KEY, nonce),)
+
+    async def connect(self) -> None:
+        """Raises asyncio.TimeoutError if the worker does not take the connection in time."""
+        await asyncio.wait_for(self._channel.channel_ready(), CONNECT_S)
 
     async def load(
         self, model: Model, plan: Plan, threads: int, gpu_uuids: Sequence[str], backend_devices: Sequence[str]

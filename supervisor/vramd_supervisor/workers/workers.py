@@ -25,9 +25,9 @@ from ..services.status import from_worker, incident
 from .lessons import Lesson, Teacher
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
-from .process import EXIT_SEEN_S, HelloError, WorkerProcess
+from .process import EXIT_SEEN_S, WORKING_FOLDER, HelloError, WorkerProcess
 from .quotes import EngineFacts
-from .worker_client import LoadedFacts, WorkerClient
+from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
 
 log = logging.getLogger(__name__)
 
@@ -76,19 +76,19 @@ class Workers:
         logs: LogBook,
         planning: Planning,
         teacher: Teacher,
-        socket_dir: str,
-        cwd: str,
+        socket_dir: Callable[[], str],
         patience_s: float,
         untested_engine: bool,
     ) -> None:
-        """`patience_s` is how long a process that was asked to stop may take before it is killed."""
+        """`socket_dir` gives the folder for the sockets of new processes, and may raise OSError.
+
+        `patience_s` is how long a process that was asked to stop may take before it is killed."""
         self._loop = loop
         self._devices = {device.id: device for device in devices}
         self._logs = logs
         self._planning = planning
         self._teacher = teacher
         self._socket_dir = socket_dir
-        self._cwd = cwd
         self._patience_s = patience_s
         self._untested_engine = untested_engine
         self._look: Callable[[], Awaitable[None]] = _nowhere
@@ -169,8 +169,8 @@ class Workers:
 
         try:
             worker.process = WorkerProcess(
-                self._socket_dir,
-                self._cwd,
+                self._socket_dir(),
+                WORKING_FOLDER,
                 self._untested_engine,
                 on_output,
                 lambda words: self._exited(worker, words),
@@ -197,7 +197,14 @@ class Workers:
             return
         worker.pid = hello.pid
         idle = (await measure_soon(worker.lane, [self._devices[HOST]], worker.pid))[HOST].size_bytes
-        worker.client = WorkerClient(hello.address, process.nonce)
+        client = WorkerClient(hello.address, process.nonce)
+        worker.client = client
+        try:
+            await client.connect()
+        except asyncio.TimeoutError:
+            worker.fault = f"it took no connection within {CONNECT_S:g} s"
+            await process.kill()
+            return
         idle_bytes = UNKNOWN_FACTS.idle_bytes if idle is None else idle
         self._planning.learn(
             worker.incarnation, EngineFacts(hello.llama_problem, hello.backends, idle_bytes, hello.llama_version)
