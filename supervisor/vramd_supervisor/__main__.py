@@ -104,7 +104,8 @@ def main(
     try:
         settings = load_config(config, os.environ, flags)
     except ConfigError as error:
-        complain(f"vramd: {error}")
+        for mistake in str(error).splitlines():
+            complain(f"vramd: {mistake}")
         sys.exit(2)
     try:
         instance = Instance(runtime_dir or default_runtime_dir())

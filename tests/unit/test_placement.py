@@ -277,3 +277,19 @@ def test_a_cache_that_is_made_smaller_twice_is_told_once() -> None:
     plan = only(plans(asked, HOST, host=room - 700 * MIB))
     assert plan.settings.kv_type == "q4_0"
     assert [words for words in plan.degraded if "KV cache" in words] == ["KV cache as q4_0"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "options", "told"),
+    [
+        (512, LoadOptions(context_tokens=8192), "a context of 8192 tokens, and it was trained for 512"),
+        (512, LoadOptions(context_tokens=4096, parallel=4, kv_split=True), "a context of 1024 tokens"),
+        (2048, LoadOptions(context_tokens=8192, parallel=4, kv_split=True), ""),
+        (8192, LoadOptions(context_tokens=8192), ""),
+        (8192, LoadOptions(), ""),
+        (0, LoadOptions(context_tokens=8192), ""),
+    ],
+)
+def test_a_context_beyond_the_training_is_told_and_given(trained: int, options: LoadOptions, told: str) -> None:
+    cautions = only(plans(options, HOST, source=replace(FILE, trained_context_tokens=trained))).cautions
+    assert (told in cautions[0]) if told else not cautions

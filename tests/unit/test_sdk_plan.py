@@ -56,6 +56,7 @@ PLAN = vramd.Plan(
     expected_load_s=2.5,
     nearest=(),
     degraded=(),
+    cautions=(),
     message="1.00 GiB are missing on gpu0",
     verdict="evicts",
     awaited="unspecified",

@@ -213,7 +213,7 @@ def test_an_error_of_the_environment_or_a_flag_names_that(tmp_path: Path) -> Non
     assert refused(tmp_path, WHOLE, {}, Flags(budgets={"hots": Size(1)})).startswith("--budget hots: hots is no real")
     too_much = Flags(budgets={"card": Size(9 << 30)})
     assert refused(tmp_path, WHOLE, {}, too_much).startswith("--budget card: is 9663676416 bytes, more than")
-    assert refused(tmp_path, "server = 4", {"VRAMD_PORT": "1"}) == "vramd.toml:1: server: expected a table"
+    assert refused(tmp_path, "server = 4", {"VRAMD_PORT": "1"}) == "vramd.toml:1: server: expected a table, got 4"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -280,3 +280,32 @@ def test_budgets_of_the_command_line() -> None:
     for wrong in ("host", "=5", "host=", "host=much"):
         with pytest.raises(ValueError, match="expected"):
             parse_budget(wrong)
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    typed = WHOLE.replace("50200", '"x"').replace("allocate = true", "alocate = true").replace("= 4096", '= "long"')
+    assert [line.partition(": ")[0] for line in refused(tmp_path, typed).splitlines()] == [
+        f"vramd.toml:{number}" for number in (2, 20, 25)
+    ]
+    ranged = WHOLE.replace("50200", "99999").replace("= 40\n", "= 0\n").replace('"hang-in-decode"', '"no", "none"')
+    assert [line.split(": ")[1] for line in refused(tmp_path, ranged).splitlines()] == [
+        *("server.port", "models.slow.tokens_per_s"),
+        *("models.slow.manners", "models.slow.manners"),
+    ]
+
+
+def test_a_mistake_of_the_file_is_told_although_something_stronger_hides_it(tmp_path: Path) -> None:
+    wrong = WHOLE.replace("50200", "99999")
+    told = "vramd.toml:2: server.port: must be 0 to 65535, not 99999"
+    assert refused(tmp_path, wrong, {}, Flags(port=0)) == told
+    assert refused(tmp_path, wrong, {"VRAMD_PORT": "1"}) == told
+
+
+def test_the_mark_of_windows_editors_is_no_text(tmp_path: Path) -> None:
+    assert load(tmp_path, "\N{ZERO WIDTH NO-BREAK SPACE}" + WHOLE) == load(tmp_path, WHOLE)
+
+
+@pytest.mark.parametrize("path", [r"C:\Users\me\m.gguf", r"C:\models\m.gguf", r"models\new.gguf\x"])
+def test_a_path_with_backslashes_wants_single_quotes(tmp_path: Path, path: str) -> None:
+    assert refused(tmp_path, f'[models.a]\npath = "{path}"').endswith("stands in single quotes: 'C:\\Users'")
+    assert load(tmp_path, f"[models.a]\npath = '{path}'").models["a"].path == path

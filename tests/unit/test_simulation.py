@@ -168,6 +168,14 @@ def test_a_process_that_does_not_listen_goes_later(bench: Bench) -> None:
     assert deaf["models"]["b"]["wait"]["max_s"] == pytest.approx(7.0 + 0.125 + 2.5)
 
 
+def test_files_of_windows_editors_are_read(bench: Bench) -> None:
+    mark = "\N{ZERO WIDTH NO-BREAK SPACE}"
+    traffic = f"duration_s = 10\n{stream('slow')}"
+    config = DEVICES + model("slow")
+    assert bench.report(mark + config, mark + traffic) == bench.report(config, traffic)
+    assert "single quotes" in bench.call(config, traffic + '\nx = "C:\\Users"').output
+
+
 def test_speeds_of_the_traffic_stand_over_those_of_the_configuration(bench: Bench) -> None:
     speed = "[models.talker]\nload_s = 4.0\nprompt_tokens_per_s = 10\ntokens_per_s = 1\n"
     found = bench.run(model("talker"), speed, stream("talker", prompt_tokens=50))

@@ -48,6 +48,7 @@ def plan(message: model_pb2.PlanLoadResponse) -> Plan:
             for nearest in message.nearest
         ),
         degraded=tuple(message.degraded),
+        cautions=tuple(message.cautions),
         message=message.message,
         verdict=word(model_pb2.PlanVerdict, message.verdict).lower(),
         awaited=word(model_pb2.Awaited, message.awaited).lower(),

@@ -173,6 +173,8 @@ class Plan:
     """Nearest first; empty if it fits."""
     degraded: tuple[str, ...]
     """Where the settings are less than the usual ones, so that it fits, in words."""
+    cautions: tuple[str, ...]
+    """What the settings may do to the answers, in words: a context beyond what it was trained for."""
     message: str
     """What would be waited for, or why it does not fit; empty if it would begin at once."""
     verdict: Verdict | str

@@ -85,6 +85,7 @@ def resident(message: model_pb2.ResidentModel) -> values.ResidentModel:
         pinned=message.pinned,
         context_tokens=message.context_tokens or None,
         degraded=tuple(message.degraded),
+        cautions=tuple(message.cautions),
         settings=plan_replies.settings(message.settings) if message.HasField("settings") else None,
         quote=plan_replies.quote(message.quote) if message.HasField("quote") else None,
         holders=tuple(message.holders),

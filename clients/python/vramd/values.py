@@ -87,6 +87,8 @@ class ResidentModel:
     context_tokens: int | None
     degraded: tuple[str, ...]
     """Where its settings are less than the usual ones, so that it fits, in words and in the order of the steps."""
+    cautions: tuple[str, ...]
+    """What the settings may do to the answers, in words: a context beyond what it was trained for."""
     settings: PlanSettings | None
     """What it is loaded with; None while it waits for room."""
     quote: Quote | None

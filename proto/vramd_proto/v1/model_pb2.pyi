@@ -554,6 +554,7 @@ class ResidentModel(_message.Message):
     KEEP_ALIVE_S_FIELD_NUMBER: _builtins.int
     KEEP_ALIVE_LEFT_S_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CAUTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of the model."""
     incarnation: _builtins.int
@@ -601,6 +602,10 @@ class ResidentModel(_message.Message):
     def holders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who holds it: what each caller called itself, else the address of its connection."""
 
+    @_builtins.property
+    def cautions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its settings may do to its answers, in words, for example a context beyond what it was trained for."""
+
     def __init__(
         self,
         *,
@@ -625,10 +630,11 @@ class ResidentModel(_message.Message):
         keep_alive_s: _builtins.float | None = ...,
         keep_alive_left_s: _builtins.float | None = ...,
         priority: _load_pb2.Priority.ValueType = ...,
+        cautions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "incarnation", b"incarnation", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "cautions", b"cautions", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "incarnation", b"incarnation", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_left_s: _TypeAlias = _typing.Literal["keep_alive_left_s"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_left_s: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s"]  # noqa: Y015
@@ -1086,6 +1092,7 @@ class PlanLoadResponse(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     AWAITED_FIELD_NUMBER: _builtins.int
+    CAUTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     fits: _builtins.bool
     """It could be loaded now, after the victims have gone."""
@@ -1116,6 +1123,10 @@ class PlanLoadResponse(_message.Message):
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where the settings are less than the usual ones, so that it fits, in words."""
 
+    @_builtins.property
+    def cautions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the settings may do to the answers, in words, for example a context beyond what the model was trained for."""
+
     def __init__(
         self,
         *,
@@ -1131,10 +1142,11 @@ class PlanLoadResponse(_message.Message):
         message: _builtins.str = ...,
         verdict: Global___PlanVerdict.ValueType = ...,
         awaited: Global___Awaited.ValueType = ...,
+        cautions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "expected_load_s", b"expected_load_s", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "awaited", b"awaited", "degraded", b"degraded", "devices", b"devices", "expected_load_s", b"expected_load_s", "fits", b"fits", "message", b"message", "model", b"model", "nearest", b"nearest", "quote", b"quote", "settings", b"settings", "verdict", b"verdict", "victims", b"victims"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "awaited", b"awaited", "cautions", b"cautions", "degraded", b"degraded", "devices", b"devices", "expected_load_s", b"expected_load_s", "fits", b"fits", "message", b"message", "model", b"model", "nearest", b"nearest", "quote", b"quote", "settings", b"settings", "verdict", b"verdict", "victims", b"victims"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_load_s: _TypeAlias = _typing.Literal["expected_load_s"]  # noqa: Y015
     _WhichOneofArgType__expected_load_s: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s"]  # noqa: Y015

@@ -332,7 +332,9 @@ def _record(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
         if other is not plan
     )
     wanted = waiting.because.words
-    because = replace(waiting.because, words=f"{wanted} and has its room: {places} ({plan.quote.source.value})")
+    beware = "".join(f"; {caution}" for caution in plan.cautions)
+    words = f"{wanted} and has its room: {places} ({plan.quote.source.value}){beware}"
+    because = replace(waiting.because, words=words)
     world.decide(Record.because(because, DecisionKind.LOAD, model, incarnation, "", numbers, rejected))
     if plan.degraded:
         world.decide(Record(DecisionKind.DEGRADE, model, "; ".join(plan.degraded), incarnation, "", numbers))

@@ -45,6 +45,14 @@ class Ways:
     nearest: tuple[Plan, ...] = ()
     """If none of the plans can have its room: what could."""
 
+    def with_cautions(self, file: ModelFile) -> "Ways":
+        """Each plan with what its settings may do to the answers of this file's model."""
+        plans, found = (
+            tuple(replace(plan, cautions=_cautions(file, plan.settings)) for plan in some)
+            for some in (self.plans, self.nearest)
+        )
+        return Ways(plans, found)
+
 
 Placing: TypeAlias = Generator[Settings, Quote, "Ways | Refusal"]
 
@@ -64,7 +72,17 @@ def placements(
         case ModelFile() as file:
             if why := file.problem:
                 return refusal(why.reason, f"{model.id}: {why.text}", model=model.id, path=file.path)
-            return (yield from _real(model.id, file, asked, devices, threads, attainable))
+            ways = yield from _real(model.id, file, asked, devices, threads, attainable)
+            return ways if isinstance(ways, Refusal) else ways.with_cautions(file)
+
+
+def _cautions(file: ModelFile, settings: Settings) -> tuple[str, ...]:
+    trained, tokens = file.trained_context_tokens, settings.context_tokens
+    if settings.kv_split:  # then no sequence has more than its part
+        tokens //= settings.parallel
+    if not 0 < trained < tokens:
+        return ()
+    return (f"a context of {tokens} tokens, and it was trained for {trained}: what lies beyond may be answered badly",)
 
 
 def decide(

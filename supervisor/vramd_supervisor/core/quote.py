@@ -95,3 +95,5 @@ class Plan:
     quote: Quote
     degraded: tuple[str, ...] = ()
     """Where the settings are less than the usual ones, in words and in the order of the steps."""
+    cautions: tuple[str, ...] = ()
+    """What the settings may do to the answers, in words: they are as asked for all the same."""

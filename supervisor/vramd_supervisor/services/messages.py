@@ -72,6 +72,7 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
         pinned=seen.pinned,
         context_tokens=seen.context_tokens,
         degraded=seen.plan.degraded if seen.plan else (),
+        cautions=seen.plan.cautions if seen.plan else (),
         settings=plan_messages.settings(seen.plan.settings) if seen.plan else None,
         quote=plan_messages.quote(seen.plan.quote) if seen.plan else None,
         holders=seen.holders,

@@ -76,6 +76,7 @@ def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> m
         expected_load_s=foreseen.expected_load_s,
         nearest=[_nearest(one) for one in foreseen.nearest],
         degraded=foreseen.plan.degraded,
+        cautions=foreseen.plan.cautions,
         message=foreseen.message,
         verdict=VERDICTS[foreseen.verdict],
         awaited=AWAITED[foreseen.awaited],

@@ -1,13 +1,12 @@
 """Reads the configuration: one TOML file, over it the environment, over that the flags of the command line.
 
-Everything is checked here, so that the rest of the program has to trust its configuration only. The first thing that
-is wrong is a ConfigError, which says where.
+Everything is checked here, so that the rest of the program has to trust its configuration only. What is wrong is a
+ConfigError, which says where; several things at once, as far as they can be told apart.
 """
 
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,14 +14,10 @@ from pathlib import Path
 from cattrs import BaseValidationError, ForbiddenExtraKeysError
 
 from ..core.config import Config, Headroom, ServerConfig, Size
-from .settings_checks import faults, nearest
-from .settings_types import ExpectedError, first_cause, structure
+from . import toml_text
+from .settings_checks import Fault, faults, nearest
+from .settings_types import ExpectedError, causes, structure
 from .toml_lines import line_of
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _PREFIX = "VRAMD_"
 
@@ -49,29 +44,34 @@ class ConfigError(Exception):
         self.line = line
         self.key = key
         self.message = message
+        self.others: tuple[ConfigError, ...] = ()
+        """What is wrong besides."""
+
+    def __str__(self) -> str:
+        """A line for each."""
+        return "\n".join((super().__str__(), *map(str, self.others)))
+
+    @classmethod
+    def of(cls, errors: Sequence["ConfigError"]) -> "ConfigError":
+        """The first, in the order of the file, with the others."""
+        first, *others = sorted(errors, key=lambda error: error.line or 0)
+        first.others = tuple(others)
+        return first
 
 
 def load_config(file: Path | None, environment: Mapping[str, str], flags: Flags) -> Config:
     """The whole configuration, checked. Folders of models are absolute in it. Raises ConfigError."""
-    source = _Source(file, _text(file) if file else "")
-    raw = source.parse()
+    try:
+        source = _Source(file, toml_text.read(file) if file else "")
+        raw = toml_text.parse(source.text)
+    except toml_text.TomlError as error:
+        raise ConfigError(file, error.line, "", str(error)) from error
+    source.checked(raw)  # what is laid over it hides no mistake of the file
     source.overlay(raw, _from_environment(environment))
     source.overlay(raw, _from_flags(flags))
-    config = source.structure(raw)
-    given = {model: frozenset(table) for model, table in _tables(raw, "models").items()}
-    for path, message in faults(config, given):
-        raise source.error(path, message)
+    config = source.checked(raw)
     base = file.absolute().parent if file else Path.cwd()
     return replace(config, server=replace(config.server, models=_absolute(config.server.models, base)))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(file, None, "", f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(file, None, "", "is no UTF-8 text") from error
 
 
 @dataclass(frozen=True)
@@ -115,37 +115,36 @@ class _Source:
                 if key not in table:
                     self.origins[setting.path[:depth]] = setting.origin
                 below = table.setdefault(key, {})
-                if not isinstance(below, dict):
-                    raise self.error(setting.path[:depth], "expected a table")
+                assert isinstance(below, dict), "the file is checked before"
                 table = below
             table[setting.path[-1]] = setting.value
             self.origins[setting.path] = setting.origin
 
-    def parse(self) -> dict[str, object]:
+    def checked(self, raw: Mapping[str, object]) -> Config:
+        """The configuration that the tables come to. Raises ConfigError with all that is wrong."""
         try:
-            return tomllib.loads(self.text)
-        except tomllib.TOMLDecodeError as error:
-            said = str(error)
-            place = re.search(r"\(at line (\d+)", said)
-            line = int(place[1]) if place else len(self.text.splitlines())
-            raise ConfigError(self.file, line, "", f"is no valid TOML: {said}") from error
-
-    def structure(self, raw: Mapping[str, object]) -> Config:
-        try:
-            return structure(raw)
+            config = structure(raw)
         except BaseValidationError as error:
-            path, cause = first_cause(error)
-            if isinstance(cause, ForbiddenExtraKeysError):
-                unknown = min(cause.extra_fields)
-                hint = nearest(unknown, [known.name for known in fields(cause.cl)])
-                raise self.error((*path, unknown), f"unknown key{hint}") from error
-            if isinstance(cause, ExpectedError):
-                seconds = " of seconds" if path[-1].endswith("_s") else ""
-                message = f"expected {cause.expected}{seconds}, got {_shown(cause.value)}"
-                raise self.error(path, message) from error
-            if isinstance(cause, ValueError):
-                raise self.error(path, str(cause)) from error
-            raise
+            raise ConfigError.of([self.error(*fault) for fault in _mistaken(error)]) from error
+        given = {model: frozenset(table) for model, table in _tables(raw, "models").items()}
+        if wrong := [self.error(*fault) for fault in faults(config, given)]:
+            raise ConfigError.of(wrong)
+        return config
+
+
+def _mistaken(error: BaseValidationError) -> Iterator[Fault]:
+    """Keys and values that are none of this configuration's."""
+    for path, cause in causes(error):
+        if isinstance(cause, ForbiddenExtraKeysError):
+            known = [field.name for field in fields(cause.cl)]
+            yield from (((*path, unknown), f"unknown key{nearest(unknown, known)}") for unknown in cause.extra_fields)
+        elif isinstance(cause, ExpectedError):
+            seconds = " of seconds" if path[-1].endswith("_s") else ""
+            yield path, f"expected {cause.expected}{seconds}, got {_shown(cause.value)}"
+        elif isinstance(cause, ValueError):
+            yield path, str(cause)
+        else:
+            raise cause
 
 
 def _shown(value: object) -> str:

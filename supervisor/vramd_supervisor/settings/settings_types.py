@@ -1,7 +1,7 @@
 """Turns tables of TOML into the values of `config`, and turns nothing into something else on the way. Pure."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,23 +25,23 @@ class ExpectedError(Exception):
 
 
 def structure(raw: Mapping[str, object]) -> Config:
-    """Raises cattrs' BaseValidationError; `first_cause` says what is in it."""
+    """Raises cattrs' BaseValidationError; `causes` says what is in it."""
     return _CONVERTER.structure(raw, Config)
 
 
-def first_cause(error: BaseException) -> tuple[tuple[str, ...], BaseException]:
-    """The path to the first thing that is wrong, and that thing."""
+def causes(error: BaseException) -> Iterator[tuple[tuple[str, ...], BaseException]]:
+    """Everything that is wrong, each with the path to it."""
     if not isinstance(error, BaseValidationError):
-        return (), error
-    inner = error.exceptions[0]
-    keys: list[str] = []
-    for note in getattr(inner, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            keys.append(note.name)
-        elif isinstance(note, IterableValidationNote) and isinstance(note.index, str):
-            keys.append(note.index)
-    path, cause = first_cause(inner)
-    return (*keys, *path), cause
+        yield (), error
+        return
+    for inner in error.exceptions:
+        keys: list[str] = []
+        for note in getattr(inner, "__notes__", ()):
+            if isinstance(note, AttributeValidationNote):
+                keys.append(note.name)
+            elif isinstance(note, IterableValidationNote) and isinstance(note.index, str):
+                keys.append(note.index)
+        yield from (((*keys, *path), cause) for path, cause in causes(inner))
 
 
 Hook = Callable[[object, object], object]

@@ -4,7 +4,6 @@ docs/simulation.md describes it. Reads the file; all that is wrong with it is a 
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
@@ -14,11 +13,7 @@ from typing import TYPE_CHECKING, NewType, TypeVar
 from ..core.config import Size
 from ..core.line import Priority
 from ..core.sizes import parse_size
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..settings import toml_text
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -140,11 +135,9 @@ class TrafficError(Exception):
 def read_traffic(file: Path) -> Traffic:
     """Raises TrafficError."""
     try:
-        raw = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise TrafficError(f"{file}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TrafficError(f"{file}: is no valid TOML: {error}") from error
+        raw = toml_text.parse(toml_text.read(file))
+    except toml_text.TomlError as error:
+        raise TrafficError(f"{file}: {error}") from error
     try:
         traffic = _table(Traffic, raw)
         for number, stream in enumerate(traffic.stream, 1):

@@ -144,6 +144,8 @@ def _tell(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
         show.say(_leaving(victim))
     for step in found.degraded:
         show.say(f"less than usual: {step}")
+    for caution in found.cautions:
+        show.say(f"beware: {caution}")
     for nearest in found.nearest:
         show.say(f"would fit, {show.size(nearest.needed_bytes)} in all: {_typed(found, nearest, asked)}")
 

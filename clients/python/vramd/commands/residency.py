@@ -72,6 +72,8 @@ def _tell(resident: ResidentModel, as_json: bool) -> None:
     show.say(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
     for step in resident.degraded:
         show.say(f"less than usual: {step}")
+    for caution in resident.cautions:
+        show.say(f"beware: {caution}")
 
 
 @click.command("unload", short_help="Unload a model, and say what came back.")

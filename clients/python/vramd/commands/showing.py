@@ -49,5 +49,6 @@ def _facts(model: Model) -> list[tuple[str, str | None]]:
             ("context", f"{resident.context_tokens} tokens" if resident.context_tokens else None),
             ("at work", f"{resident.in_flight} of {resident.parallel}, {resident.queued} wait"),
             *(("less than usual", step) for step in resident.degraded),
+            *(("beware", caution) for caution in resident.cautions),
         ]
     return facts
