@@ -251,7 +251,7 @@ def test_other_settings_are_told_how_to_get(fake: FakeSupervisor, shell: Shell, 
         fake.script(method, Refusal(Reason.MODEL_LOADED_DIFFERENTLY, message="context is 80, asked for 4096"))
     done = shell(*command, "--context", "4096")
     assert done.exit_code == 1
-    assert "context is 80, asked for 4096\n--reload gives it a new process with these settings" in done.stderr
+    assert "context is 80, asked for 4096\n  --reload gives it a new process with these settings" in done.stderr
 
 
 def test_an_answer_may_be_asked_of_a_new_process(fake: FakeSupervisor, shell: Shell) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.fake_supervisor import FakeSupervisor, Refusal, device, known, receipt, resident
+from support.fake_supervisor import FakeSupervisor, Refusal, device, known, receipt, resident, standing
 from vramd.commands import ROOMS, show, vramd
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import Reason
@@ -117,7 +117,16 @@ def test_status_for_people_fits_a_narrow_screen(fake: FakeSupervisor, shell: She
     done = shell("status")
     assert done.exit_code == 0
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
-    for part in ("127.0.0.1:5", "7.0 GiB", "60.0 MiB", "talker (pinned)", "1/4", "host: no room at all"):
+    for part in (
+        "127.0.0.1:5",
+        "7.0 GiB",
+        "60.0 MiB",
+        "pinned",
+        "1/4 +2",
+        "held by game",
+        " 4096 ",
+        "host: no room at all",
+    ):
         assert part in done.stdout
     assert "\x1b" not in done.stdout
 
@@ -136,10 +145,52 @@ def test_models_and_devices(fake: FakeSupervisor, shell: Shell) -> None:
 
 def test_nothing_to_list_is_said_aside(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("GetStatus", supervisor_pb2.GetStatusResponse())
+    fake.script("ListReservations", supervisor_pb2.ListReservationsResponse())
     done = shell("ps")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "no model is loaded" in done.stderr
     assert json.loads(shell("ps", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("pinned", "holders", "left_s", "alive_s", "told"),
+    [
+        (True, ["game"], None, 300, "pinned"),
+        (False, ["game"], None, 300, "held"),
+        (False, [], 90, 300, "90 s"),
+        (False, [], None, -1, "stays"),
+        (False, [], None, 300, "-"),
+    ],
+)
+def test_ps_tells_what_keeps_a_model(
+    fake: FakeSupervisor,
+    shell: Shell,
+    pinned: bool,
+    holders: list[str],
+    left_s: float | None,
+    alive_s: float,
+    told: str,
+) -> None:
+    model = resident()
+    model.pinned, model.keep_alive_s = pinned, alive_s
+    del model.holders[:]
+    model.holders.extend(holders)
+    if left_s is not None:
+        model.keep_alive_left_s = left_s
+    fake.script("GetStatus", supervisor_pb2.GetStatusResponse(models=[model]))
+    fake.script("ListReservations", supervisor_pb2.ListReservationsResponse())
+    header, row = shell("ps").stdout.splitlines()[:2]
+    assert row[header.index("BUSY") + 4 :].split("  ")[-1].strip() == told
+
+
+def test_ps_lists_reservations_too(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("GetStatus", status())
+    for _ in range(3):
+        fake.script("ListReservations", supervisor_pb2.ListReservationsResponse(reservations=[standing()]))
+    alone = shell("reservations").stdout
+    assert str(standing().id) in alone
+    assert shell("ps").stdout.endswith(f"\n{alone}")
+    assert len(json.loads(shell("reservations", "--json").stdout)) == 1
 
 
 def test_load_is_quiet_in_a_pipe(fake: FakeSupervisor, shell: Shell) -> None:

@@ -37,6 +37,7 @@ ROOMS: Mapping[str, str] = {
     "hold": "holding",
     "reserve": "reserving",
     "release": "reserving",
+    "reservations": "reserving",
     "logs": "logs",
     "events": "events",
     "why": "why",

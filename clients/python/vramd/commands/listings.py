@@ -7,6 +7,8 @@ import click
 from vramd import Client
 from vramd.commands import show
 from vramd.commands.connection import with_client, with_started_client
+from vramd.commands.parameters import STAYS_S
+from vramd.commands.reserving import show_reservations
 from vramd.commands.settings import json_flag
 from vramd.values import Device, ResidentModel
 
@@ -42,12 +44,19 @@ def models(client: Client, as_json: bool) -> None:
 @json_flag
 @with_client
 def ps(client: Client, as_json: bool) -> None:
-    """The models that have a process, or wait for one."""
+    """The models that have a process, or wait for one, and the reservations; --json has the models only.
+
+    BUSY: requests that run, of those that may run at once, and how many wait. UNTIL: how long it stays if nobody uses
+    it, or what keeps it.
+    """
     resident = client.resident()
     if as_json:
         show.as_json(resident)
-    else:
-        _show_resident(resident)
+        return
+    _show_resident(resident)
+    if standing := client.reservations():
+        show.say()
+        show_reservations(standing)
 
 
 @click.command("devices", short_help="List the devices and their memory.")
@@ -85,18 +94,32 @@ def status(client: Client, as_json: bool) -> None:
 def _show_resident(resident: Sequence[ResidentModel]) -> None:
     rows = [
         (
-            model.model + (" (pinned)" if model.pinned else ""),
+            model.model,
             model.state,
             str(model.pid or "-"),
+            ",".join(use.id for use in model.devices) or "-",
+            str(model.context_tokens or "-"),
             show.size(model.reserved_bytes),
             show.size(model.measured_bytes),
-            f"{model.in_flight}/{model.parallel}",
-            str(model.queued),
-            "-" if model.in_flight else show.duration(model.last_used_s),
+            f"{model.in_flight}/{model.parallel}" + (f" +{model.queued}" if model.queued else ""),
+            _leaves_in(model),
         )
         for model in resident
     ]
-    show.table(("MODEL", "STATE", "PID>", "RESERVED>", "MEASURED>", "BUSY>", "QUEUE>", "IDLE>"), rows, NO_RESIDENT)
+    columns = ("MODEL", "STATE", "PID>", "ON", "CONTEXT>", "RESERVED>", "MEASURED>", "BUSY>", "UNTIL>")
+    show.table(columns, rows, NO_RESIDENT)
+    _notes([(model.model, f"held by {', '.join(model.holders)}" if model.holders else None) for model in resident])
+
+
+def _leaves_in(model: ResidentModel) -> str:
+    """How long it stays if nobody uses it, or what keeps it."""
+    if model.pinned:
+        return "pinned"
+    if model.holders:
+        return "held"
+    if model.keep_alive_left_s is not None:
+        return show.duration(model.keep_alive_left_s)
+    return "stays" if model.keep_alive_s == STAYS_S else "-"
 
 
 def _show_devices(listed: Sequence[Device]) -> None:

@@ -1,10 +1,11 @@
 """`reserve`, `release`: memory that another program is about to take."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from vramd import Client
+from vramd import Client, StandingReservation
 from vramd.commands import show
 from vramd.commands.connection import with_client
 from vramd.commands.parameters import Duration
@@ -41,6 +42,34 @@ def reserve(
     show.say(str(reservation.id))
 
 
+@click.command("reservations", short_help="List the reservations that stand.")
+@json_flag
+@with_client
+def reservations(client: Client, as_json: bool) -> None:
+    """The reservations that stand, whoever made them; `release ID` ends one."""
+    standing = client.reservations()
+    if as_json:
+        show.as_json(standing)
+    else:
+        show_reservations(standing)
+
+
+def show_reservations(standing: Sequence[StandingReservation]) -> None:
+    """A row for each."""
+    rows = [
+        (
+            str(one.id),
+            one.device,
+            show.size(one.size_bytes),
+            show.size(one.taken_bytes),
+            show.duration(one.left_s),
+            one.label or "-",
+        )
+        for one in standing
+    ]
+    show.table(("RESERVATION>", "DEVICE", "SIZE>", "TAKEN>", "ENDS IN>", "LABEL"), rows, "no reservation stands")
+
+
 class ReservationId(click.ParamType):  # type: ignore[type-arg]
     """The number of a reservation."""
 
@@ -50,7 +79,7 @@ class ReservationId(click.ParamType):  # type: ignore[type-arg]
         """Called by click."""
         text = str(value)
         if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**64:
-            self.fail(f"{value!r} is no number of a reservation; `vramd ps` lists them", param, ctx)
+            self.fail(f"{value!r} is no number of a reservation; `vramd reservations` lists them", param, ctx)
         return int(text)
 
 
@@ -58,6 +87,6 @@ class ReservationId(click.ParamType):  # type: ignore[type-arg]
 @click.argument("reservation", metavar="ID", type=ReservationId())
 @with_client
 def release(client: Client, reservation: int) -> None:
-    """Ends the reservation ID, as `reserve` printed it and `ps` lists it. It is no failure if it has ended already."""
+    """Ends the reservation ID; `reservations` lists them. It is no failure if it has ended already."""
     released = client.release(reservation)
     show.say(f"reservation {reservation} {'is released' if released else 'had ended already'}")
