@@ -140,7 +140,7 @@ async def _ask_worker(untested: bool) -> tuple[EngineFacts, int]:
     """What a worker says of its llama.cpp, and the host bytes that it takes without a model."""
     printed: list[bytes] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = WorkerProcess("", folder, untested, printed.append, lambda _: None)
+        process = WorkerProcess("", folder, untested, printed.append, lambda *_: None)
         try:
             hello = await process.hello()
             idle_bytes = HostProbe().process_bytes(hello.pid)

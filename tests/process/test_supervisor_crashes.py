@@ -113,7 +113,7 @@ def test_a_load_that_hangs_is_ended(shared: SupervisorProcess) -> None:
         (receipt,) = story.until(
             "it is gone", lambda _: [r for r in story.details(vramd.Receipt) if r.model == "hanging"]
         )
-        assert receipt.exit == "ended by force"
+        assert receipt.exit == "forced"
 
 
 def test_an_engine_that_hangs_can_be_unloaded(shared: SupervisorProcess) -> None:

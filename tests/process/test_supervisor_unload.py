@@ -76,7 +76,7 @@ def test_a_process_that_ignores_sigterm_is_killed(shared: SupervisorProcess) -> 
     client = shared.client()
     client.load("rude")
     receipt = client.unload("rude")
-    assert receipt.exit == "ended by force"
+    assert (receipt.exit, receipt.message) == ("forced", "ended by force")
     assert STOP_S <= receipt.exit_s < STOP_S + 5
 
 

@@ -235,12 +235,13 @@ def test_unload_prints_the_receipt(fake: FakeSupervisor, shell: Shell) -> None:
         "model": "talker",
         "incarnation": 3,
         "pid": 4711,
-        "exit": "left by itself",
+        "exit": "ended",
         "exit_s": 0.25,
         "release_s": 0.01,
         "expected_bytes": 200 << 20,
         "observed_bytes": 198 << 20,
         "reason": "private memory before the stop",
+        "message": "ended",
     }
     assert devices == [{"id": "host", "expected_bytes": 200 << 20, "observed_bytes": None, "reason": "no way to tell"}]
     assert "198.0 MiB came back of 200.0 MiB" in shell("unload", "talker", "--force").stdout

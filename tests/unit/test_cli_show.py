@@ -37,7 +37,7 @@ def test_in_a_pipe_it_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_receipt_names_what_could_not_be_seen_apart() -> None:
     seen = vramd.DeviceReceipt("host", 40 << 20, 25 << 20, "its share of memory before the end")
     unseen = vramd.DeviceReceipt("card", 5 << 30, None, "a virtual device has no bytes")
-    given = vramd.Receipt("a", 1, 7, "left", 0.1, 0.0, (5 << 30) + (40 << 20), 25 << 20, "", (seen, unseen))
+    given = vramd.Receipt("a", 1, 7, "ended", 0.1, 0.0, (5 << 30) + (40 << 20), 25 << 20, "", (seen, unseen), "left")
     told = "25.0 MiB came back of 40.0 MiB reserved; 5.0 GiB on card: a virtual device has no bytes"
     assert show.receipt(given).endswith(told)
 

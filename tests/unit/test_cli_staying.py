@@ -191,7 +191,7 @@ def test_events_are_lines(fake: FakeSupervisor, shell: Shell) -> None:
         "model a (2) LOADING -> READY: it answers",
         "memory gpu0 3.0 GiB of 7.0 GiB: a is loaded",
         "eviction a (2) leaves for b: used 3 s ago",
-        "release talker is unloaded: pid 4711 left by itself after 0.25 s; 198.0 MiB came back of 200.0 MiB reserved",
+        "release talker is unloaded: pid 4711 ended after 0.25 s; 198.0 MiB came back of 200.0 MiB reserved",
         "queue requests that wait for talker: 3, for all models: 5",
         f"{THRASH}; would fit together: talker with kv-type q8_0 (2.0 GiB)",
         f"{THRASH}; no settings are known under which they fit",

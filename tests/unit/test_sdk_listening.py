@@ -73,7 +73,7 @@ def test_one_feed_serves_all_topics(fake: FakeSupervisor) -> None:
         before.go()
         assert told.enough.wait(BOUND_S)
         assert after.reached.wait(BOUND_S)
-    words = ["a", "b for talker", "left by itself", "it was loaded", "3 of 5", "reader and talker", "enough"]
+    words = ["a", "b for talker", "ended", "it was loaded", "3 of 5", "reader and talker", "enough"]
     assert told.words == words
     assert told.threads == {"vramd"}
     assert len(fake.requests("WatchEvents")) == 1

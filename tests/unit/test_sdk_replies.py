@@ -36,6 +36,7 @@ from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
         (model_pb2.Cause, values.Cause),
         (model_pb2.Awaited, scheduling_values.Awaited),
         (model_pb2.Engine, values.Engine),
+        (model_pb2.Exit, values.Exit),
         (model_pb2.PlanVerdict, plan_values.Verdict),
         (model_pb2.QuoteSource, plan_values.QuoteSource),
         (model_pb2.QuoteConfidence, plan_values.QuoteConfidence),

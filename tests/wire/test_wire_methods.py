@@ -97,7 +97,7 @@ def unload_model(caller: Caller) -> None:
     receipt = caller.models.UnloadModel(request, metadata=caller.metadata, timeout=BOUND_S).receipt
     assert (receipt.model, {device.id for device in receipt.devices}) == ("talker", {"card", "host"})
     assert receipt.pid
-    assert receipt.exit
+    assert (receipt.exit, receipt.message) == (model_pb2.EXIT_ENDED, "ended")
 
 
 def update_model(caller: Caller) -> None:

@@ -12,6 +12,9 @@ from vramd.scheduling_values import Awaited, ModelState, QueueChanged, Thrashing
 
 Engine = Literal["unspecified", "llama", "simulated"]
 
+Exit = Literal["unspecified", "ended", "forced", "died", "not_started"]
+"""How a process came to its end: as asked, killed, by itself, or it was never there."""
+
 DeviceKind = Literal["unspecified", "host", "nvidia", "virtual", "backend"]
 
 Cause = Literal[
@@ -195,14 +198,14 @@ class Receipt:
     """What an unload gave back.
 
     >>> client.unload("talker").exit
-    'left by itself'
+    'ended'
     """
 
     model: str
     incarnation: int
     pid: int | None
-    exit: str
-    """How the process ended, in words."""
+    exit: Exit | str
+    """How the process ended."""
     exit_s: float
     """From the decision to stop until the process was gone."""
     release_s: float
@@ -211,6 +214,8 @@ class Receipt:
     observed_bytes: int | None
     reason: str
     devices: tuple[DeviceReceipt, ...]
+    message: str
+    """How the process ended, in words."""
 
 
 @dataclass(frozen=True)

@@ -320,6 +320,36 @@ PLAN_VERDICT_LOADED_DIFFERENTLY: PlanVerdict.ValueType  # 7
 """It is loaded with other settings: a load is refused, unless it asks for a reload."""
 Global___PlanVerdict: _TypeAlias = PlanVerdict  # noqa: Y015
 
+class _Exit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXIT_UNSPECIFIED: _Exit.ValueType  # 0
+    EXIT_ENDED: _Exit.ValueType  # 1
+    """As it was asked to."""
+    EXIT_FORCED: _Exit.ValueType  # 2
+    """It was killed: it did not end when it was asked, or something was wrong with it."""
+    EXIT_DIED: _Exit.ValueType  # 3
+    """By itself."""
+    EXIT_NOT_STARTED: _Exit.ValueType  # 4
+    """There was none: it could not be started."""
+
+class Exit(_Exit, metaclass=_ExitEnumTypeWrapper):
+    """How a process came to its end."""
+
+EXIT_UNSPECIFIED: Exit.ValueType  # 0
+EXIT_ENDED: Exit.ValueType  # 1
+"""As it was asked to."""
+EXIT_FORCED: Exit.ValueType  # 2
+"""It was killed: it did not end when it was asked, or something was wrong with it."""
+EXIT_DIED: Exit.ValueType  # 3
+"""By itself."""
+EXIT_NOT_STARTED: Exit.ValueType  # 4
+"""There was none: it could not be started."""
+Global___Exit: _TypeAlias = Exit  # noqa: Y015
+
 @_typing.final
 class Waiting(_message.Message):
     """What a request waits for."""
@@ -1229,11 +1259,12 @@ class Receipt(_message.Message):
     OBSERVED_BYTES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     incarnation: _builtins.int
     pid: _builtins.int
-    exit: _builtins.str
-    """How the process ended, in words."""
+    exit: Global___Exit.ValueType
+    """How the process ended."""
     exit_s: _builtins.float
     """Seconds from the decision to stop until the process was gone."""
     release_s: _builtins.float
@@ -1244,6 +1275,8 @@ class Receipt(_message.Message):
     """Bytes measured just before the stop, over the devices where they can be; unset if there is none."""
     reason: _builtins.str
     """How observed_bytes came about, or why there is none."""
+    message: _builtins.str
+    """How the process ended, in words."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeviceReceipt]: ...
     def __init__(
@@ -1252,17 +1285,18 @@ class Receipt(_message.Message):
         model: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         pid: _builtins.int = ...,
-        exit: _builtins.str = ...,
+        exit: Global___Exit.ValueType = ...,
         exit_s: _builtins.float = ...,
         release_s: _builtins.float = ...,
         expected_bytes: _builtins.int = ...,
         observed_bytes: _builtins.int | None = ...,
         reason: _builtins.str = ...,
         devices: _abc.Iterable[Global___DeviceReceipt] | None = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes", "observed_bytes", b"observed_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes", "devices", b"devices", "exit", b"exit", "exit_s", b"exit_s", "expected_bytes", b"expected_bytes", "incarnation", b"incarnation", "model", b"model", "observed_bytes", b"observed_bytes", "pid", b"pid", "reason", b"reason", "release_s", b"release_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes", "devices", b"devices", "exit", b"exit", "exit_s", b"exit_s", "expected_bytes", b"expected_bytes", "incarnation", b"incarnation", "message", b"message", "model", b"model", "observed_bytes", b"observed_bytes", "pid", b"pid", "reason", b"reason", "release_s", b"release_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__observed_bytes: _TypeAlias = _typing.Literal["observed_bytes"]  # noqa: Y015
     _WhichOneofArgType__observed_bytes: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes"]  # noqa: Y015

@@ -14,6 +14,7 @@ from ..core.foresight import Verdict
 from ..core.line import Priority
 from ..core.pressure import Level
 from ..core.quote import Confidence, Source
+from ..core.receipt import Exit
 from ..core.state import ModelState
 
 Member = TypeVar("Member", bound=Enum)
@@ -33,6 +34,8 @@ CAUSES: Mapping[Cause | None, "model_pb2.Cause.ValueType"]
 CAUSES = {None: model_pb2.CAUSE_UNSPECIFIED} | _of(Cause, model_pb2.Cause.Value, "CAUSE")
 AWAITED: Mapping[Awaited | None, "model_pb2.Awaited.ValueType"]
 AWAITED = {None: model_pb2.AWAITED_UNSPECIFIED} | _of(Awaited, model_pb2.Awaited.Value, "AWAITED")
+EXITS: Mapping[Exit | None, "model_pb2.Exit.ValueType"]
+EXITS = {None: model_pb2.EXIT_UNSPECIFIED} | _of(Exit, model_pb2.Exit.Value, "EXIT")
 VERDICTS = _of(Verdict, model_pb2.PlanVerdict.Value, "PLAN_VERDICT")
 SOURCES = _of(Source, model_pb2.QuoteSource.Value, "QUOTE_SOURCE")
 CONFIDENCES = _of(Confidence, model_pb2.QuoteConfidence.Value, "QUOTE_CONFIDENCE")

@@ -14,7 +14,7 @@ from ..core.state import Entry, is_pinned, keep_alive_s, priority
 from ..core.view import DeviceBooks, Reservation, Resident
 from ..devices.devices import Device
 from . import plan_messages
-from .enums import CAUSES, DEVICE_KINDS, LEVELS, PRIORITIES, STATES
+from .enums import CAUSES, DEVICE_KINDS, EXITS, LEVELS, PRIORITIES, STATES
 from .feed import Published
 
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
@@ -125,7 +125,8 @@ def receipt(given: Receipt) -> model_pb2.Receipt:
         model=given.model,
         incarnation=given.incarnation,
         pid=given.pid,
-        exit=given.exit,
+        exit=EXITS[given.exit],
+        message=given.message,
         exit_s=given.exit_s,
         release_s=given.release_s,
         expected_bytes=sum(given.expected.values()),

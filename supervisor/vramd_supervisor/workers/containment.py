@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from ..core.receipt import Exit
+
 Child: TypeAlias = "subprocess.Popen[bytes]"
 
 KEPT_VARIABLES = (
@@ -119,18 +121,18 @@ def wait(child: Child) -> int:
     return child.wait()
 
 
-def exit_words(returncode: int, *, asked: bool) -> str:
-    """How a process ended, as people say it; `asked`: to go, so that going is no news."""
+def exit_of(returncode: int, *, asked: bool) -> tuple[Exit, str]:
+    """How a process ended, and that as people say it; `asked`: to go, so that going is no news."""
     if asked and (sys.platform == "win32" or returncode in (0, -signal.SIGTERM)):
-        return "ended"
+        return Exit.ENDED, "ended"
     if asked and returncode == -signal.SIGKILL:
-        return "ended by force"
+        return Exit.FORCED, "ended by force"
     if returncode >= 0:
-        return f"exited with code {returncode}"
+        return Exit.DIED, f"exited with code {returncode}"
     try:
-        return f"killed by {signal.Signals(-returncode).name}"
+        return Exit.DIED, f"killed by {signal.Signals(-returncode).name}"
     except ValueError:
-        return f"killed by signal {-returncode}"
+        return Exit.DIED, f"killed by signal {-returncode}"
 
 
 if sys.platform == "win32":

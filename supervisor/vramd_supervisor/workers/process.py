@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vramd_proto.v1.rendezvous import PROTOCOL, Hello, Orders
 
+from ..core.receipt import Exit
 from . import containment
 
 HELLO_S = 15.0
@@ -69,7 +70,7 @@ class WorkerProcess:
         cwd: str,
         untested_engine: bool,
         on_output: Callable[[bytes], None],
-        on_exit: Callable[[str], None],
+        on_exit: Callable[[Exit, str], None],
     ) -> None:
         """Starts it at once. Raises OSError, or RuntimeError where there are no more threads; then there is no child.
 
@@ -171,16 +172,16 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 for socket in Path(self._socket_dir).glob(f"{self.pid}.*"):
                     socket.unlink(missing_ok=True)
-        self._tell(self._exited, containment.exit_words(returncode, asked=self._asked))
+        self._tell(self._exited, *containment.exit_of(returncode, asked=self._asked))
 
-    def _exited(self, words: str) -> None:
+    def _exited(self, how: Exit, words: str) -> None:
         if self.child.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self.child.stdin.close()
         self._gone.set()
-        self._on_exit(words)
+        self._on_exit(how, words)
 
-    def _tell(self, what: Callable[..., None], value: object) -> None:
+    def _tell(self, what: Callable[..., None], *values: object) -> None:
         # The loop may be closed: then nobody is left to be told.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(what, value)
+            self._loop.call_soon_threadsafe(what, *values)

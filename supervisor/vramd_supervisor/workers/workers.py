@@ -16,7 +16,7 @@ from ..core.actions import Load, SetThreads, Spawn, Stop
 from ..core.device_view import HOST, DeviceKind
 from ..core.errors import Refusal
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
-from ..core.receipt import Observed, Receipt
+from ..core.receipt import Exit, Observed, Receipt
 from ..devices.devices import Device
 from ..devices.release import measure_soon, measuring_lane, settle
 from ..devices.sampler import LOOK_S
@@ -173,10 +173,10 @@ class Workers:
                 WORKING_FOLDER,
                 self._untested_engine,
                 on_output,
-                lambda words: self._exited(worker, words),
+                lambda how, words: self._exited(worker, how, words),
             )
         except Exception as error:  # no file, no memory, no thread: whatever it is, there is no process
-            self._exited(worker, f"could not be started: {error}")
+            self._exited(worker, Exit.NOT_STARTED, f"could not be started: {error}")
             return
         self._run(self._greet(worker, worker.process), worker)
 
@@ -289,16 +289,17 @@ class Workers:
         if not worker.process.gone:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)
 
-    def _exited(self, worker: Worker, words: str) -> None:
+    def _exited(self, worker: Worker, how: Exit, words: str) -> None:
         self._planning.learn(worker.incarnation, None)
-        exit_ = f"{worker.fault}; {words}" if worker.fault else words
+        if worker.fault:
+            how, words = Exit.FORCED, f"{worker.fault}; {words}"
         now_s = self._loop.now_s()
         level = logging.WARNING if worker.stop_s is None else logging.INFO
-        log.log(level, "worker %d%s: %s", worker.incarnation, worker.model and f" ({worker.model})", exit_)
-        self._loop.submit(WorkerExited(now_s, worker.incarnation, exit_))
-        self._run(self._release(worker, exit_, now_s))
+        log.log(level, "worker %d%s: %s", worker.incarnation, worker.model and f" ({worker.model})", words)
+        self._loop.submit(WorkerExited(now_s, worker.incarnation, words))
+        self._run(self._release(worker, how, words, now_s))
 
-    async def _release(self, worker: Worker, exit_: str, exit_s: float) -> None:
+    async def _release(self, worker: Worker, how: Exit, words: str, exit_s: float) -> None:
         """Waits until the devices show the memory of a dead process as free, then books it."""
         try:
             observed = await settle(self._on(worker), worker.pid, worker.observed)
@@ -315,7 +316,7 @@ class Workers:
         now_s = self._loop.now_s()
         took_s = exit_s - worker.stop_s if worker.stop_s is not None else 0.0
         del self._workers[worker.incarnation]
-        receipt = Receipt(worker.incarnation, worker.pid, exit_, took_s, now_s - exit_s, observed)
+        receipt = Receipt(worker.incarnation, worker.pid, words, took_s, now_s - exit_s, observed, how)
         self._loop.submit(MemoryReleased(now_s, worker.incarnation, receipt))
 
     def _on(self, worker: Worker) -> list[Device]:

@@ -58,7 +58,7 @@ def receipt(given: Receipt) -> str:
         expected_bytes = given.expected_bytes - sum(device.expected_bytes for device in unseen)
         back = f"{size(given.observed_bytes)} came back of {size(expected_bytes)} reserved"
         back += "".join(f"; {size(device.expected_bytes)} on {device.id}: {device.reason}" for device in unseen)
-    return f"{given.model} is unloaded: pid {given.pid} {given.exit} after {given.exit_s:.2f} s; {back}"
+    return f"{given.model} is unloaded: pid {given.pid} {given.message} after {given.exit_s:.2f} s; {back}"
 
 
 def as_json(value: "DataclassInstance | Sequence[DataclassInstance]") -> None:

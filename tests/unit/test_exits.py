@@ -1,0 +1,28 @@
+"""How the end of a process is told: a value, and words."""
+
+import signal
+import sys
+
+import pytest
+from vramd_supervisor.core.receipt import Exit
+from vramd_supervisor.workers.containment import exit_of
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to tell of")
+
+
+@pytest.mark.parametrize(
+    ("returncode", "asked", "told"),
+    [
+        (0, True, (Exit.ENDED, "ended")),
+        (-signal.SIGTERM, True, (Exit.ENDED, "ended")),
+        (-signal.SIGKILL, True, (Exit.FORCED, "ended by force")),
+        (-signal.SIGSEGV, True, (Exit.DIED, "killed by SIGSEGV")),
+        (0, False, (Exit.DIED, "exited with code 0")),
+        (3, False, (Exit.DIED, "exited with code 3")),
+        (-signal.SIGKILL, False, (Exit.DIED, "killed by SIGKILL")),
+        (-signal.SIGTERM, False, (Exit.DIED, "killed by SIGTERM")),
+        (-200, False, (Exit.DIED, "killed by signal 200")),
+    ],
+)
+def test_an_end(returncode: int, asked: bool, told: tuple[Exit, str]) -> None:
+    assert exit_of(returncode, asked=asked) == told
