@@ -22,7 +22,8 @@ from vramd_proto.v1.rendezvous import default_runtime_dir
 from .core.config import Size
 from .core.sizes import parse_budget
 from .instance import AlreadyRunningError, Instance
-from .server import AddressInUseError, serve
+from .listening import AddressError, Listening
+from .server import serve
 from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
 from .threads.lane import Lane, NoAnswerError
@@ -107,6 +108,10 @@ def main(
         for mistake in str(error).splitlines():
             complain(f"vramd: {mistake}")
         sys.exit(2)
+    for folder in settings.server.models:
+        if Path(folder).is_file():
+            complain(f"vramd: {folder} is a file; --models takes the folder that it is in, and finds it there")
+            sys.exit(2)
     try:
         instance = Instance(runtime_dir or default_runtime_dir())
     except AlreadyRunningError as error:
@@ -115,17 +120,20 @@ def main(
     except OSError as error:
         complain(f"error: the runtime folder cannot be used: {error}")
         sys.exit(1)
-    base = config.absolute().parent if config else here
+    file = config.absolute() if config else None
+    base = file.parent if file else here
 
-    def ready(address: str) -> None:
-        click.echo(printable(f"vramd {version('vramd')} listens on {address}; runtime folder {instance.folder.path}"))
+    def ready(at: Listening) -> None:
+        here = "" if at.real == at.address else f" (for this machine {at.address})"
+        text = f"vramd {version('vramd')} listens on {at.real}{here}; runtime folder {instance.folder.path}"
+        click.echo(printable(text))
 
     try:
         recording = open_recording(record)
-        ended_well = asyncio.run(serve(settings, base, instance, ready, owned=owned, record=recording))
+        ended_well = asyncio.run(serve(settings, file, base, instance, ready, owned=owned, record=recording))
         if recording and not recording.settle(FLUSH_S):
             complain(f"vramd: {record}: the recording is not whole, its disk did not take all")
-    except AddressInUseError as error:
+    except AddressError as error:
         complain(f"vramd: {error}")
         sys.exit(1)
     finally:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from vramd_proto.v1.rendezvous import Address, RuntimeDir, default_runtime_dir
 
 MOST_SOCKET_FOLDER_BYTES = 70
 """A Unix socket's path ends at about 100 bytes, of which its name takes up to 30."""
@@ -22,7 +22,16 @@ class AlreadyRunningError(Exception):
     def __init__(self, folder: RuntimeDir) -> None:
         other = Address.read(folder.address_file)
         who = f"pid {other.pid} at {other.address}" if other else "it is starting"
-        super().__init__(f"a supervisor runs in {folder.path} already ({who}); `vramd shutdown` ends it")
+        command = f"vramd shutdown{_named(folder.path)}"
+        super().__init__(f"a supervisor runs in {folder.path} already ({who}); `{command}` ends it")
+
+
+def _named(folder: Path) -> str:
+    """What a command has to say to find this folder; empty for the one that it looks into by itself."""
+    with contextlib.suppress(OSError):
+        if folder == default_runtime_dir().absolute():
+            return ""
+    return f' --runtime-dir "{folder}"'
 
 
 class Instance:
@@ -51,7 +60,11 @@ class Instance:
         self._lock, self._lock_id = lock, _identity(self.folder.lock_file)
 
     def _make_folder(self) -> None:
-        self.folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # `parents=True` gives those the usual mode, and the system's place for such folders has to be its user's alone.
+        for folder in (*reversed(self.folder.path.parents), self.folder.path):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.path.mkdir(exist_ok=True)  # raises for what is no folder
         if sys.platform != "win32":
             # What lies in here opens the supervisor to whoever can read it.
             self.folder.path.chmod(0o700)

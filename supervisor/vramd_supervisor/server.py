@@ -24,7 +24,7 @@ from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
-from . import owner, signals
+from . import opening, owner, signals
 from .core.actions import (
     Evicted,
     LedgerChanged,
@@ -53,6 +53,7 @@ from .files.reading import reading_lanes
 from .files.state_folder import journal_folder, state_folder
 from .instance import Instance
 from .keeper import keep
+from .listening import Listening, listen
 from .loop import Loop
 from .services.decision_notes import DecisionNotes
 from .services.door import Door
@@ -106,10 +107,6 @@ SERVER_OPTIONS = (
 )
 
 
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  compared, not listened on
-"""Listened on, every address of the machine; clients of this one are told one that they can call."""
-
-
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
@@ -118,10 +115,6 @@ SERVICES = tuple(
         (supervisor_pb2, "SupervisorService"),
     )
 )
-
-
-class AddressInUseError(Exception):
-    """The port is somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -142,16 +135,18 @@ class Parts:
 
 async def serve(
     config: Config,
+    file: Path | None,
     base: Path,
     instance: Instance,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[Listening], None],
     *,
     owned: bool,
     record: LineFile | None = None,
 ) -> bool:
-    """Serves until somebody ends it; whether it ended in order. Raises AddressInUseError.
+    """Serves until somebody ends it; whether it ended in order. Raises AddressError.
 
-    `base` is where relative paths of the configuration start; `on_ready` is told the address once clients can come;
+    `file` is the configuration, `base` where its relative paths start; `on_ready` is told the address once clients can
+    come;
     `owned` ends it with the program that holds its stdin; `record` takes all events and actions.
     """
     logs = LogBook(instance.folder.logs)
@@ -165,8 +160,8 @@ async def serve(
     # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
     connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
     server = steady_server((Door(instance.token),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop))
-    address = _listen(server, config)
-    healthy = _add_services(server, config, parts, address)
+    listening = listen(server, config.server.host, config.server.port)
+    healthy = _add_services(server, config, parts, listening.address)
     sampler = Sampler(loop, parts.devices, parts.samples, parts.workers.pids)
     parts.workers.connect(sampler.look)
     await parts.folders.rescan()
@@ -177,9 +172,9 @@ async def serve(
             if owned:
                 grace_s = config.server.owner_grace_s
                 owner.watch(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, grace_s))
-            instance.announce(Address(address, os.getpid(), version("vramd")))
-            log.info("listens on %s, runtime folder %s", address, instance.folder.path)
-            on_ready(address)
+            instance.announce(Address(listening.address, os.getpid(), version("vramd")))
+            _open(config, file, parts, listening, instance)
+            on_ready(listening)
             await _until_end(loop, healthy, config)
     parts.feed.close()
     logs.close()
@@ -191,6 +186,21 @@ async def serve(
     logging.getLogger().removeHandler(handler)
     logs.settle()
     return loop.failed is None
+
+
+def _open(config: Config, file: Path | None, parts: Parts, listening: Listening, instance: Instance) -> None:
+    """Says what there is."""
+    world = parts.loop.core.world
+    models = [entry.model for entry in world.entries.values() if entry.listed]
+    for level, text in opening.lines(version("vramd"), file, config, os.environ, models, world.ledger.accounts):
+        log.log(level, "%s", text)
+    if listening.is_open:
+        log.warning(
+            "%s is open to the network: the token is all that keeps others out, and it travels in clear text, as do "
+            "prompts and answers; without --host only this machine can call",
+            listening.real,
+        )
+    log.info("serves at %s, runtime folder %s", listening.real, instance.folder.path)
 
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:
@@ -273,20 +283,6 @@ async def _first_sample(device: Device) -> Sample:
     except (DeviceLostError, NoAnswerError) as error:
         log.warning("%s gives no answer: %s", device.id, error)
         return Sample(0, 0)
-
-
-def _listen(server: grpc.aio.Server, config: Config) -> str:
-    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    wanted = f"{host}:{config.server.port}"
-    try:
-        port = server.add_insecure_port(wanted)
-    except RuntimeError:
-        port = 0
-    if not port:
-        raise AddressInUseError(
-            f"{wanted} cannot be listened on; another program may have it: --port 0 picks a free one"
-        )
-    return f"{WILDCARDS.get(host, host)}:{port}"
 
 
 def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address: str) -> health.aio.HealthServicer:

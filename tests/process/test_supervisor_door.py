@@ -74,6 +74,6 @@ def test_a_models_log_begins_with_the_first_byte_of_its_process(tmp_path: Path) 
         assert next(client.logs("a")) == "early \\x1b[31mred"
         assert (supervisor.folder.logs / "models" / "a.log").read_bytes().startswith(b"early ")
         own = list(client.logs(lines=1000))
-        assert any("listens on" in line for line in own)
+        assert any("serves at" in line for line in own)
         with pytest.raises(vramd.NotFound):
             list(client.logs("b"))

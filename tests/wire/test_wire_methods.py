@@ -151,7 +151,7 @@ def watch_events(caller: Caller) -> None:
 def tail_logs(caller: Caller) -> None:
     request = supervisor_pb2.TailLogsRequest(lines=50)
     lines = list(caller.supervisor.TailLogs(request, metadata=caller.metadata, timeout=BOUND_S))
-    assert any("listens on" in answer.line for answer in lines)
+    assert any("serves at" in answer.line for answer in lines)
 
 
 def hold_model(caller: Caller) -> None:

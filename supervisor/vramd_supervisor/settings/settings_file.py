@@ -20,6 +20,8 @@ from .settings_types import ExpectedError, causes, structure
 from .toml_lines import line_of
 
 _PREFIX = "VRAMD_"
+_VARIABLES = ("CONFIG", "RUNTIME_DIR", "STATE_DIR", "ADDRESS", "TOKEN", "LOG_LEVEL")
+"""Names behind the prefix that are no keys of `[server]`."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,14 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
             except ValueError as error:
                 raise ConfigError(None, None, name, str(error)) from error
             yield _Setting(("server", known.name), value, name)
+
+
+def stray_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """What is written as a variable of vramd and is none, each with a hint."""
+    known = [_PREFIX + name for name in (*_VARIABLES, *(key.name.upper() for key in fields(ServerConfig)))]
+    for name in sorted(environment):
+        if name.startswith(_PREFIX) and name not in known and not name.startswith(_PREFIX + "TEST_"):
+            yield f"{name} is set, and is no variable of vramd{nearest(name, known)}"
 
 
 def _from_flags(flags: Flags) -> Iterator[_Setting]:

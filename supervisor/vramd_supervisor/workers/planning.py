@@ -12,7 +12,7 @@ from vramd_proto.v1.reasons import Reason
 from ..core.actions import FindPlans, FindTogether
 from ..core.catalog import LoadOptions, Model, ModelFile
 from ..core.device_view import DeviceKind, DeviceView
-from ..core.errors import Refusal, refusal
+from ..core.errors import Refusal, in_words, refusal
 from ..core.events import PlansFound, PlansRefused, TogetherFound
 from ..core.placement import Ways, placements
 from ..core.quote import Plan
@@ -71,7 +71,8 @@ class Planning:
     def learn(self, incarnation: int, facts: EngineFacts | None) -> None:
         """A worker has said hello, or None: it is gone. The most that an idle worker was seen to take is kept."""
         if facts and self._facts is None:
-            log.info("an idle worker takes %d bytes; llama.cpp: %s", facts.idle_bytes, facts.llama_problem or "usable")
+            text = "llama.cpp: %s; an idle worker takes %s"
+            log.info(text, facts.llama_problem or "usable", in_words(facts.idle_bytes))
         if facts:
             most = max(facts.idle_bytes, self._facts.idle_bytes if self._facts else 0)
             self._facts = replace(facts, idle_bytes=most)

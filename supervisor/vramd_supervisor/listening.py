@@ -1,0 +1,81 @@
+"""Where a supervisor listens: taken, or refused in words that say why."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not listened on
+"""Listened on, every address of the machine; clients of this one are told one that they can call."""
+
+
+class AddressError(Exception):
+    """An address that cannot be listened on; its text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """An address that is listened on."""
+
+    address: str
+    """host:port, for clients of this machine."""
+    real: str
+    """host:port, as it is listened on."""
+    is_open: bool
+    """Other machines may reach it."""
+
+
+def listen(server: Any, host: str, port: int) -> Listening:
+    """Takes the address for a server of gRPC. Raises AddressError."""
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    found = _try(bare, port)
+    try:
+        taken = server.add_insecure_port(_joined(bare, port))
+    except RuntimeError:
+        taken = 0
+    if not taken:
+        raise AddressError(f"{_joined(bare, port)} cannot be listened on; --host and --port choose another address")
+    is_open = not all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+    return Listening(_joined(WILDCARDS.get(bare, bare), taken), _joined(bare, taken), is_open)
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _try(host: str, port: int) -> Sequence[str]:
+    """The addresses of a host, each listened on for a moment: gRPC tells of none why it cannot be."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise AddressError(f"there is no host {host!r} to listen on: {why}; --host names an address") from None
+    absent: list[OSError] = []
+    for family, kind, _, _, address in found:
+        try:
+            with contextlib.closing(socket.socket(family, kind)) as probe:
+                if sys.platform != "win32":  # where it would let two programs have one port
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise AddressError(_why(host, port, error)) from None
+            absent.append(error)
+    if len(absent) == len(found):
+        raise AddressError(_why(host, port, absent[0]))
+    return [str(address[0]) for *_, address in found]
+
+
+def _why(host: str, port: int, error: OSError) -> str:
+    at = _joined(host, port)
+    if error.errno == errno.EADDRINUSE:
+        return f"{at} is taken by another program: --port 0 picks a free one"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{at} may not be listened on by this user: --port 0 picks a free one"
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return f"{at} cannot be listened on: {host} is no address of this machine"
+    return f"{at} cannot be listened on: {error.strerror}"
