@@ -11,13 +11,15 @@ MIB = 1 << 20
 
 CONFIGURATION = "\n".join(
     (
-        "[server]\nload_deadline_s = 3",
+        "[server]\nload_deadline_s = 6",
         "[scheduling]\nstop_s = 0.3",
         simulated("dying", card="", tokens_per_s=20),
         simulated("living", card="", tokens_per_s=50),
         simulated("parent", card="", manners=["grandchild"]),
         simulated("flood", card="", manners=["flood-stderr"]),
         simulated("garbage", card="", manners=["garbage-on-stdout"]),
+        simulated("poisoned", card="", manners=["exit-in-prompt"]),
+        simulated("brittle", card="", manners=["exit-in-decode"]),
         simulated("hanging", card="", manners=["hang-in-load", "ignore-sigterm"]),
         simulated("hang-in-decode", card="", manners=["hang-in-decode"]),
         simulated("fragile", card="", manners=["exit-in-load"]),
@@ -73,6 +75,21 @@ def test_a_killed_worker_fails_its_own_stream_only(shared: SupervisorProcess) ->
         assert len(living.token_ids) == 50
 
 
+@pytest.mark.parametrize(
+    ("model", "reason"), [("poisoned", "WORKER_CRASHED"), ("brittle", "WORKER_CRASHED_MID_STREAM")]
+)
+def test_a_call_under_which_a_process_died_is_not_made_again_by_itself(
+    shared: SupervisorProcess, model: str, reason: str
+) -> None:
+    client = shared.client()
+    with shared.story() as story:
+        for call in (client.generate, client.chat):
+            with pytest.raises(vramd.WorkerCrashed) as failed:
+                list(call(model, "x"))
+            assert (failed.value.reason, failed.value.retry_after_s) == (reason, None)
+        assert len(story.changes(model, "LOADING")) == 2
+
+
 def test_an_exit_is_seen_at_once_although_a_grandchild_holds_stderr(shared: SupervisorProcess) -> None:
     client = shared.client()
     worker = process_of(client, "parent")
@@ -109,7 +126,7 @@ def test_a_load_that_hangs_is_ended(shared: SupervisorProcess) -> None:
     client = shared.client()
     with shared.story() as story:
         with pytest.raises(vramd.LoadTimedOut):
-            client.load("hanging", timeout_s=4.5)
+            client.load("hanging")
         (receipt,) = story.until(
             "it is gone", lambda _: [r for r in story.details(vramd.Receipt) if r.model == "hanging"]
         )

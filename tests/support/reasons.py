@@ -23,12 +23,15 @@ MOST_DETAIL_BYTES = 4096
 MOST_MESSAGE_BYTES = 1024
 
 
-def check(error: VramdError, reason: Reason) -> None:
-    """Asserts that an error is what the table of reasons says, as Python class and on the wire."""
+def check(error: VramdError, reason: Reason, *, again: bool = True) -> None:
+    """Asserts that an error is what the table of reasons says, as Python class and on the wire.
+
+    Without `again` the caller must not be told to make the call once more.
+    """
     meaning = reason.value
     assert (error.reason, error.code) == (reason.name, meaning.code), error
     assert type(error) is BY_REASON[reason]
-    assert error.retry_after_s == meaning.retry_after_s
+    assert error.retry_after_s == (meaning.retry_after_s if again else None)
     assert set(meaning.metadata) <= set(error.metadata)
     assert "" not in (error.metadata[key] for key in meaning.metadata)
 
@@ -45,4 +48,6 @@ def check(error: VramdError, reason: Reason) -> None:
     info, retry = ErrorInfo(), RetryInfo()
     kinds = [(detail.Unpack(info), detail.Unpack(retry)) for detail in status.details]
     assert info.domain == "vramd"
-    assert sorted(kinds, reverse=True) == [(True, False)] + [(False, True)] * (meaning.retry_after_s is not None)
+    assert sorted(kinds, reverse=True) == [(True, False)] + [(False, True)] * (
+        again and meaning.retry_after_s is not None
+    )

@@ -15,6 +15,7 @@ from vramd_supervisor.core.events import (
     ModelUpdated,
     ShutdownRequested,
     UnloadRequested,
+    WorkerExited,
 )
 from vramd_supervisor.core.placement import differences
 from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
@@ -223,6 +224,29 @@ def test_a_crash_before_the_first_word_and_one_in_the_middle_differ() -> None:
     assert {silent, speaking}.isdisjoint(world.open_requests)
     world.request("small")
     assert state(world, "small") is ModelState.QUEUED, "it is loaded anew for the next caller"
+
+
+def repeatable(world: CoreWorld) -> dict[int, bool]:
+    """Whether those who were refused are told that they may try again."""
+    return {action.request: action.refusal.retry for action in world.actions if isinstance(action, Refuse)}
+
+
+def test_a_call_that_reached_a_process_that_died_is_not_to_be_made_again() -> None:
+    world = world_of()
+    silent, speaking = world.request("small"), world.request("small")
+    run_all(world)
+    world.caller(speaking, "stream")
+    world.tell(WorkerExited(world.now_s, next(iter(world.alive)), "killed by SIGSEGV"))
+    assert repeatable(world) == {silent: False, speaking: False}
+
+
+def test_a_call_that_waited_for_a_load_that_died_may_be_made_again() -> None:
+    world = world_of()
+    waits = world.request("small")
+    while not isinstance(world.errands[0], Load):
+        world.run_errand()
+    world.tell(WorkerExited(world.now_s, next(iter(world.alive)), "killed by SIGSEGV"))
+    assert repeatable(world) == {waits: True}
 
 
 def test_a_crash_while_loading_fails_those_who_wait_and_is_not_repeated() -> None:

@@ -153,7 +153,9 @@ def test_a_load_that_was_ended_says_nothing_more(bench: Bench) -> None:
     assert slow == slower
 
 
-@pytest.mark.parametrize("manner", ["exit-in-load", "oom", "hang-in-load", "exit-in-decode", "hang-in-decode"])
+@pytest.mark.parametrize(
+    "manner", ["exit-in-load", "oom", "hang-in-load", "exit-in-prompt", "exit-in-decode", "hang-in-decode"]
+)
 def test_bad_manners_end_requests_and_nothing_hangs(bench: Bench, manner: str) -> None:
     limit = "[server]\nspare = false\nload_deadline_s = 10\n"
     config = DEVICES.replace("[server]\nspare = false\n", limit) + model("bad", manners=[manner])

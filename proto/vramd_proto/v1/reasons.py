@@ -96,11 +96,13 @@ class Reason(Enum):
     )
     SHUTTING_DOWN = Meaning("UNAVAILABLE", "the supervisor ends", retry_after_s=2.0)
     WORKER_CRASHED = Meaning(
-        "UNAVAILABLE", "the model's process ended before it said anything", ("model", "exit"), retry_after_s=0.5
+        "UNAVAILABLE",
+        "the model's process ended before it said anything; the call may be made again, and says so, only if it had "
+        "not reached the model: else it may be what the process died of",
+        ("model", "exit"),
+        retry_after_s=0.5,
     )
-    LOAD_TIMEOUT = Meaning(
-        "UNAVAILABLE", "the load took too long and was ended", ("model", "limitS"), retry_after_s=5.0
-    )
+    LOAD_TIMEOUT = Meaning("UNAVAILABLE", "the load took too long and was ended", ("model", "limitS"))
     WORKER_CRASHED_MID_STREAM = Meaning(
         "ABORTED", "the model's process ended in the middle of an answer", ("model", "exit")
     )

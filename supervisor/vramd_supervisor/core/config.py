@@ -28,6 +28,7 @@ MANNERS = (
     "exit-in-load",
     "hang-in-load",
     "oom",
+    "exit-in-prompt",
     "exit-in-decode",
     "hang-in-decode",
     "block-after-first-token",

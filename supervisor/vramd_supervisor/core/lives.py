@@ -137,7 +137,7 @@ def load_limit_reached(world: World, event: LoadLimitReached) -> None:
     if entry and entry.current and entry.state in COMING:
         model, limit_s = entry.model.id, world.config.server.load_deadline_s
         text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
-        why = _final(entry, refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}"))
+        why = refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}")
         world.record_refusal(model, why)
         world.refuse_queue(entry, why)
         stop(world, entry.current, causes.hung())
@@ -195,7 +195,8 @@ def exited(world: World, event: WorkerExited) -> None:
     for request_id in sorted(incarnation.in_flight):
         request = world.requests[request_id]
         streaming = request.state is RequestState.STREAMING
-        world.refuse(request, _crashed(entry, incarnation, event.exit, streaming=streaming))
+        # It may be what the process died of, so nobody is told to send it once more.
+        world.refuse(request, replace(_crashed(entry, incarnation, event.exit, streaming=streaming), retry=False))
     if entry.state in COMING:
         world.refuse_queue(entry, _crashed(entry, incarnation, event.exit, streaming=False))
     for hold in list(entry.holds.values()) if entry.model.sacrificial and not incarnation.stopping else ():

@@ -19,7 +19,7 @@ from .machine import IDLE_WORKER_BYTES, VirtualMachine, share_of_pace
 _FIRST_PID = 1000
 _EXIT = "exited with code 3"
 """Of a simulated model that dies by its manners."""
-_TOKENS_BEFORE = {"exit-in-decode": 3, "hang-in-decode": 3, "block-after-first-token": 1}
+_TOKENS_BEFORE = {"exit-in-prompt": 0, "exit-in-decode": 3, "hang-in-decode": 3, "block-after-first-token": 1}
 """Of an answer, before the trouble."""
 
 
@@ -129,8 +129,13 @@ class VirtualWorkers:
             (manner for manner in worker.manners if work.tokens > _TOKENS_BEFORE.get(manner, work.tokens)), ""
         )
         if trouble:
-            crash = (lambda: self._exit(worker, _EXIT)) if trouble == "exit-in-decode" else (lambda: None)
-            run.parts[1:] = [(_TOKENS_BEFORE[trouble] * token_s, crash)]
+            crash = (
+                (lambda: self._exit(worker, _EXIT))
+                if trouble in {"exit-in-prompt", "exit-in-decode"}
+                else (lambda: None)
+            )
+            before = _TOKENS_BEFORE[trouble]
+            run.parts = [*run.parts[:1], (before * token_s, crash)] if before else [(first_s, crash)]
         run.left_s = run.parts[0][0]
         run.since_s = self._clock.now_s
         self._pace(run, share_of_pace(worker.settings, threads))

@@ -30,6 +30,8 @@ class Manner(Enum):
     """The load stands still half-way."""
     OOM = "oom"
     """The load aborts half-way, and says on stderr that memory is out."""
+    EXIT_IN_PROMPT = "exit-in-prompt"
+    """The process ends instead of the first token of a job."""
     EXIT_IN_DECODE = "exit-in-decode"
     """The process ends instead of the fourth token of a job."""
     HANG_IN_DECODE = "hang-in-decode"
@@ -87,6 +89,8 @@ def before_token(manners: Manners, given: int) -> None:
     """Before a job's next token; it has been given so many. May never return."""
     if Manner.FLOOD_STDERR in manners:
         _flood(FLOOD_PER_TOKEN_BYTES)
+    if given == 0 and Manner.EXIT_IN_PROMPT in manners:
+        os._exit(DIED)
     if given == 1 and Manner.BLOCK_AFTER_FIRST_TOKEN in manners:
         stand_still()
     if given == TOKENS_BEFORE_TROUBLE:
