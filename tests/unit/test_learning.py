@@ -1,4 +1,4 @@
-"""What past loads teach: residuals by device, driver and build, peaks by the very same load, and what never teaches."""
+"""What past loads teach: residuals by device, driver and build, sizes by the very same load, and what never teaches."""
 
 from dataclasses import replace
 
@@ -10,14 +10,14 @@ from vramd_supervisor.core.closed_form import CUDA_CONTEXT_BYTES
 from vramd_supervisor.core.device_view import DeviceKind
 from vramd_supervisor.core.learning import (
     LOADS_KEPT,
-    PEAK_MARGIN_BYTES,
+    MARGIN_BYTES,
     Lessons,
     Observation,
     Place,
     adjust,
     learn,
+    load_bytes,
     load_key,
-    peak_bytes,
     prior_bytes,
     residual_bytes,
 )
@@ -41,10 +41,10 @@ QUOTE = Quote(
 )
 
 
-def on_card(measured: int | None = 5400, peak: int = 0, place: Place = CARD) -> Observation:
+def on_card(measured: int | None = 5400, place: Place = CARD) -> Observation:
     """In MiB; the engine counts 5300 of them."""
     measured_bytes = None if measured is None else measured * MIB
-    return Observation(place, 5300 * MIB, measured_bytes, peak * MIB)
+    return Observation(place, 5300 * MIB, measured_bytes)
 
 
 def on_host(measured: int = 390) -> Observation:
@@ -64,35 +64,44 @@ def test_the_residual_of_other_models_takes_the_place_of_the_prior_after_three_l
     assert adjust(QUOTE, KEY, PLACES, two) == QUOTE
     three = learn([*(("another", on_card(size)) for size in (5410, 5430)), ("a third", on_card(5420))])
     adjusted = adjust(QUOTE, KEY, PLACES, three)
-    assert adjusted.devices["gpu0"] == replace(QUOTE.devices["gpu0"], process_bytes=130 * MIB)
+    assert adjusted.devices["gpu0"] == replace(QUOTE.devices["gpu0"], process_bytes=120 * MIB)
     assert adjusted.devices["host"] == QUOTE.devices["host"]
     assert (adjusted.source, adjusted.confidence, adjusted.seconds) == (Source.DRY_RUN, Confidence.CLOSE, 0.02)
 
 
 def test_three_loads_make_the_quote_learned_and_nearer_the_truth() -> None:
-    truth = {"gpu0": 5440 * MIB, "host": 395 * MIB}
-    loads = [(on_card(5400 + extra, peak=5440), on_host(380 + 5 * extra)) for extra in (1, 3, 2)]
+    truth = {"gpu0": 5402 * MIB, "host": 390 * MIB}
+    loads = [(on_card(5400 + extra), on_host(380 + 5 * extra)) for extra in (1, 3, 2)]
     for known in (1, 2):
         earlier = adjust(QUOTE, KEY, PLACES, after(*sum(loads[:known], ())))
         assert (earlier.source, earlier.confidence) == (Source.DRY_RUN, Confidence.CLOSE)
     adjusted = adjust(QUOTE, KEY, PLACES, after(*sum(loads, ())))
     assert (adjusted.source, adjusted.confidence, adjusted.seconds) == (Source.LEARNED, Confidence.EXACT, 0.02)
     for device, bytes_ in truth.items():
-        margin_bytes = min(PEAK_MARGIN_BYTES, bytes_ * 2 // 100)
+        margin_bytes = min(MARGIN_BYTES, bytes_ * 2 // 100)
         assert adjusted.devices[device].total_bytes == bytes_ + margin_bytes
         assert adjusted.devices[device].engine_bytes == QUOTE.devices[device].engine_bytes
     assert abs(adjusted.needs["gpu0"] - truth["gpu0"]) < abs(QUOTE.needs["gpu0"] - truth["gpu0"])
 
 
 def test_a_load_is_learned_only_when_all_its_devices_are() -> None:
-    lessons = after(*[on_card(peak=5500), on_host()] * 2, on_card(peak=5500))
+    lessons = after(*[on_card(5500), on_host()] * 2, on_card(5500))
     adjusted = adjust(QUOTE, KEY, PLACES, lessons)
     assert adjusted.source is Source.DRY_RUN
-    assert adjusted.devices["gpu0"].process_bytes == 100 * MIB
+    assert adjusted.devices["gpu0"].process_bytes == 200 * MIB
     assert adjusted.devices["host"].process_bytes == 60 * MIB
 
 
-def test_a_peak_below_the_engines_own_bytes_leaves_those() -> None:
+@pytest.mark.parametrize("at", [0, 1, 2, 9])
+@pytest.mark.parametrize("wrong", [9_700, 40_000, 5_500])
+def test_a_single_load_that_went_wrong_is_not_believed(at: int, wrong: int) -> None:
+    loads = [on_card(5400)] * max(2, at)
+    lessons = after(*loads[:at], on_card(wrong), *loads[at:])
+    assert load_bytes(lessons, KEY, CARD) == 5400 * MIB
+    assert residual_bytes(lessons, CARD) == 100 * MIB
+
+
+def test_a_load_below_the_engines_own_bytes_leaves_those() -> None:
     lessons = after(*[on_card(4000), on_host(100)] * 3)
     adjusted = adjust(QUOTE, KEY, PLACES, lessons)
     assert adjusted.source is Source.LEARNED
@@ -111,15 +120,15 @@ def test_what_is_declared_stays() -> None:
         on_card(0),
         Observation(CARD, (1 << 64) - MIB, 5400 * MIB),
         Observation(CARD, -1, 5400 * MIB),
-        Observation(CARD, 5300 * MIB, 5400 * MIB, 1 << 63),
+        Observation(CARD, 5300 * MIB, 1 << 63),
     ],
-    ids=["not measured", "nothing measured", "count wrapped round", "negative", "absurd peak"],
+    ids=["not measured", "nothing measured", "count wrapped round", "negative", "absurd"],
 )
 def test_a_useless_observation_teaches_nothing(useless: Observation) -> None:
     assert useless.useless
     lessons = after(*[useless, on_host()] * 40)
     assert residual_bytes(lessons, CARD) is None
-    assert peak_bytes(lessons, KEY, CARD) is None
+    assert load_bytes(lessons, KEY, CARD) is None
     assert residual_bytes(lessons, RAM) == 90 * MIB
     assert adjust(QUOTE, KEY, PLACES, lessons).devices["gpu0"] == QUOTE.devices["gpu0"]
 
@@ -204,8 +213,8 @@ def test_a_process_that_has_not_touched_all_its_bytes_leaves_no_residual() -> No
     assert adjust(QUOTE, KEY, PLACES, lessons).needs["gpu0"] == 5300 * MIB
 
 
-@pytest.mark.parametrize(("loads", "rank"), [(3, 3), (19, 19), (20, 19), (21, 20), (32, 31)])
-def test_the_95th_percentile_is_the_nearest_rank(loads: int, rank: int) -> None:
+@pytest.mark.parametrize(("loads", "rank"), [(3, 2), (19, 18), (20, 19), (21, 20), (32, 31)])
+def test_the_95th_percentile_is_the_nearest_rank_and_never_the_most(loads: int, rank: int) -> None:
     falling = after(*(on_card(5300 + number) for number in range(loads, 0, -1)))
     assert residual_bytes(falling, CARD) == rank * MIB
 
@@ -213,7 +222,7 @@ def test_the_95th_percentile_is_the_nearest_rank(loads: int, rank: int) -> None:
 def test_the_oldest_loads_are_forgotten() -> None:
     lessons = after(*[on_card(9000)] * 3, *[on_card(5400)] * LOADS_KEPT)
     assert residual_bytes(lessons, CARD) == 100 * MIB
-    assert peak_bytes(lessons, KEY, CARD) == 5400 * MIB
+    assert load_bytes(lessons, KEY, CARD) == 5400 * MIB
 
 
 sizes = st.integers(0, 64 << 30)
@@ -222,7 +231,6 @@ observations = st.builds(
     st.sampled_from([CARD, OTHER_CARD, RAM]),
     sizes,
     st.none() | sizes,
-    sizes,
 )
 needs = st.builds(DeviceBytes, sizes, sizes, sizes, sizes)
 
@@ -249,14 +257,14 @@ def test_no_lesson_touches_the_engines_own_bytes(
         if adjusted.source is Source.LEARNED:
             same = [one for key, one in seen if (key, one.place) == (KEY, PLACES[device]) and not one.useless]
             assert len(same) >= 3
-            most = max(one.most_bytes for one in same[-LOADS_KEPT:])
-            assert now.total_bytes >= most + min(PEAK_MARGIN_BYTES, int(most * 0.02))
+            taken = sorted(one.measured_bytes or 0 for one in same[-LOADS_KEPT:])
+            assert now.total_bytes >= taken[-2] + min(MARGIN_BYTES, int(taken[-2] * 0.02))
 
 
 @given(st.lists(sizes, min_size=3, max_size=LOADS_KEPT))
-def test_at_least_95_of_100_residuals_are_within_the_percentile(measured: list[int]) -> None:
+def test_at_least_95_of_100_residuals_are_within_the_percentile_but_for_one(measured: list[int]) -> None:
     lessons = learn((KEY, Observation(CARD, 0, size + 1)) for size in measured)
     found = residual_bytes(lessons, CARD)
     assert found is not None
-    assert sum(size + 1 <= found for size in measured) >= 0.95 * len(measured)
+    assert sum(size + 1 <= found for size in measured) >= min(0.95 * len(measured), len(measured) - 1)
     assert sum(size + 1 < found for size in measured) < 0.95 * len(measured)

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from vramd_supervisor.core.learning import LOADS_KEPT, Lessons, Observation, Place, peak_bytes, residual_bytes
+from vramd_supervisor.core.learning import LOADS_KEPT, Lessons, Observation, Place, load_bytes, residual_bytes
 from vramd_supervisor.files import memory_book
 from vramd_supervisor.files.memory_book import LAYOUT, MemoryBook
 
@@ -39,15 +39,15 @@ import sqlite3, sys
 book = sqlite3.connect(sys.argv[1], isolation_level=None)
 book.execute("PRAGMA cache_size = 1")
 book.execute("BEGIN IMMEDIATE")
-book.execute("UPDATE observations SET peak_bytes = 1, load = load || ' overwritten'")
+book.execute("UPDATE observations SET measured_bytes = 1, load = load || ' overwritten'")
 book.execute("UPDATE keys SET text = text || ' overwritten'")
 print("in the middle", flush=True)
 sys.stdin.read()
 """
 
 
-def on_card(measured: int = 5400, peak: int = 0) -> Observation:
-    return Observation(CARD, 5300 * MIB, measured * MIB, peak * MIB)
+def on_card(measured: int = 5400) -> Observation:
+    return Observation(CARD, 5300 * MIB, measured * MIB)
 
 
 def on_host(measured: int = 390) -> Observation:
@@ -84,7 +84,7 @@ def test_what_was_recorded_is_there_for_the_next_supervisor(path: Path, caplog: 
     fill(path)
     lessons = MemoryBook(path).lessons()
     assert lessons.residuals_bytes == {CARD: (100 * MIB, 101 * MIB, 102 * MIB), RAM: (90 * MIB,) * 3}
-    assert peak_bytes(lessons, "key", CARD) == 5402 * MIB
+    assert load_bytes(lessons, "key", CARD) == 5401 * MIB
     assert not warnings(caplog)
 
 
@@ -92,16 +92,11 @@ def test_a_new_book_has_no_lessons(path: Path) -> None:
     assert MemoryBook(path).lessons() == Lessons()
 
 
-def test_a_load_that_is_recorded_again_raises_its_peak_only(path: Path) -> None:
+def test_a_load_that_is_recorded_again_stays_as_it_was(path: Path) -> None:
     book = MemoryBook(path)
-    for seen, most in (
-        (on_card(5400), 5400),
-        (on_card(5350, 5500), 5500),
-        (on_card(5600), 5600),
-        (on_card(5450), 5600),
-    ):
-        book.record("one load", "key", [seen])
-        assert book.lessons() == Lessons({CARD: (100 * MIB,)}, {("key", CARD): (most * MIB,)})
+    for size in (5400, 9900, 5300):
+        book.record("one load", "key", [on_card(size)])
+        assert book.lessons() == Lessons({CARD: (100 * MIB,)}, {("key", CARD): (5400 * MIB,)})
 
 
 def test_a_useless_observation_is_not_recorded(path: Path) -> None:
@@ -137,7 +132,7 @@ def test_the_keys_used_last_are_kept(path: Path, monkeypatch: pytest.MonkeyPatch
     for load, key in enumerate("abcad"):
         book.record(f"load {load}", key, [on_card()])
     lessons = book.lessons()
-    assert {key for key, _ in lessons.peaks_bytes} == {"a", "c", "d"}
+    assert {key for key, _ in lessons.loads_bytes} == {"a", "c", "d"}
     assert lessons.bumped == {("a", "host")}
     book.record("load", "e", [on_card()])
     book.record("load", "f", [on_card()])
@@ -167,11 +162,11 @@ def test_a_kill_in_the_middle_of_writes_loses_nothing_that_was_written(
             assert process.stdout
             told = [int(process.stdout.readline()) for _ in range(killed_after)]
         kept = MemoryBook(path).lessons()
-        numbers = sorted(size - 200 for size in (sizes[0] for sizes in kept.peaks_bytes.values()))
+        numbers = sorted(size - 200 for size in (sizes[0] for sizes in kept.loads_bytes.values()))
         # Both devices of every load up to some load, the last of which may not have been told of.
         assert numbers == sorted(2 * [*range(len(numbers) // 2)])
         assert len(numbers) // 2 > told[-1] == written + killed_after - 1
-        assert {key for key, _ in kept.peaks_bytes} == {f"key {number}" for number in numbers}
+        assert {key for key, _ in kept.loads_bytes} == {f"key {number}" for number in numbers}
         written = len(numbers) // 2
     assert not warnings(caplog)
 
@@ -214,7 +209,7 @@ def with_text_for_a_number(path: Path) -> None:
     fill(path)
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("PRAGMA ignore_check_constraints = ON")
-        raw.execute("UPDATE observations SET peak_bytes = 'much'")
+        raw.execute("UPDATE observations SET measured_bytes = 'much'")
 
 
 def with_an_older_layout(path: Path) -> None:
@@ -243,8 +238,8 @@ def of_another_program(path: Path) -> None:
         (of_noise, "not a database"),
         (a_few_bytes, "not a database"),
         (with_noise_inside, "malformed|btreeInitPage"),
-        (with_an_older_layout, "its layout is number 0"),
-        (with_a_newer_layout, "its layout is number 2"),
+        (with_an_older_layout, "its layout is number 1"),
+        (with_a_newer_layout, "its layout is number 3"),
         (of_another_program, "it has the tables songs"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -364,10 +359,10 @@ if sys.platform != "win32":
         [warning] = warnings(caplog)
         assert str(path) in warning
         found = book.lessons()
-        assert found.peaks_bytes["key", CARD] == lessons.peaks_bytes["key", CARD]
-        assert len(found.peaks_bytes) < 402
+        assert found.loads_bytes["key", CARD] == lessons.loads_bytes["key", CARD]
+        assert len(found.loads_bytes) < 402
         book.record("one more", "yet another key", [on_card()])
-        assert ("yet another key", CARD) in book.lessons().peaks_bytes
+        assert ("yet another key", CARD) in book.lessons().loads_bytes
 
 
 def test_two_supervisors_write_one_book_at_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -377,7 +372,7 @@ def test_two_supervisors_write_one_book_at_once(path: Path, caplog: pytest.LogCa
         for number in range(40, 80):
             book.record(f"load {number}", f"key {number}", [on_card(), on_host()])
         assert len(other.stdout.readlines()) == 40
-    assert {key for key, _ in MemoryBook(path).lessons().peaks_bytes} == {f"key {number}" for number in range(80)}
+    assert {key for key, _ in MemoryBook(path).lessons().loads_bytes} == {f"key {number}" for number in range(80)}
     assert not warnings(caplog)
 
 
@@ -387,7 +382,7 @@ def test_many_begin_one_book_at_once(path: Path, caplog: pytest.LogCaptureFixtur
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(begin, range(24)))
-    assert len(MemoryBook(path).lessons().peaks_bytes) == 24
+    assert len(MemoryBook(path).lessons().loads_bytes) == 24
     assert not warnings(caplog)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -401,4 +396,4 @@ def test_a_book_that_stays_busy_is_not_waited_for_for_ever(path: Path, caplog: p
         assert book.lessons() == lessons
     assert "locked" in warnings(caplog)[0]
     book.record("load", "another key", [on_card()])
-    assert ("another key", CARD) in book.lessons().peaks_bytes
+    assert ("another key", CARD) in book.lessons().loads_bytes

@@ -12,7 +12,7 @@ from support.gguf_bytes import Plain, gguf, llama, llama_rows
 from vramd_supervisor.core.catalog import Settings
 from vramd_supervisor.core.closed_form import quote as closed_form
 from vramd_supervisor.core.device_view import HOST, DeviceKind
-from vramd_supervisor.core.learning import FEWEST_LOADS, PEAK_MARGIN_SHARE, Observation, prior_bytes
+from vramd_supervisor.core.learning import FEWEST_LOADS, MARGIN_SHARE, Observation, prior_bytes
 from vramd_supervisor.core.quote import Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import reading_lanes
@@ -239,14 +239,14 @@ def test_three_loads_teach_what_a_load_takes(tmp_path: Path) -> None:
     learned = bench.quote()
     assert (learned.source, learned.confidence) == (Source.LEARNED, Confidence.EXACT)
     for device, took in taken.items():
-        peak = took + FEWEST_LOADS - 1
-        assert learned.needs[device] == peak + int(peak * PEAK_MARGIN_SHARE)
+        believed = took + FEWEST_LOADS - 2
+        assert learned.needs[device] == believed + int(believed * MARGIN_SHARE)
     assert learned.devices["gpu0"].engine_bytes == found.devices["gpu0"].engine_bytes
 
     other = bench.quote(replace(ON_CARD, context_tokens=4096))
     assert other.source is Source.DRY_RUN
     # What the driver takes was learned for every load.
-    assert other.devices["gpu0"].process_bytes == taken["gpu0"] + FEWEST_LOADS - 1 - other.devices["gpu0"].engine_bytes
+    assert other.devices["gpu0"].process_bytes == taken["gpu0"] + FEWEST_LOADS - 2 - other.devices["gpu0"].engine_bytes
     # What was learned outlives the helper.
     bench.quotes = Quotes(Scripted(QuoterError("gone")), tmp_path / "skeletons", (), reading_lanes())
     bench.quotes.lessons = book.lessons()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from typing_extensions import assert_never
 
-from . import announcements, callers, lives, scheduler
+from . import announcements, callers, lives, overgrowth, scheduler
 from .actions import Action
 from .config import Config
 from .events import (
@@ -79,6 +79,7 @@ class Core:
                 self._read_catalogue(event)
             case DeviceSampled():
                 self._take_in(event)
+                overgrowth.seen(world, event.device, event.taken_bytes)
             case Requested():
                 callers.requested(world, event)
             case UnloadRequested():

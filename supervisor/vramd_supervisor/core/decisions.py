@@ -19,7 +19,7 @@ class DecisionKind(Enum):
     REFUSE = "refuse"
     DEGRADE = "degrade"
     GIVE_BACK = "give_back"
-    """A load took more than it was promised."""
+    """A process took more than it was promised."""
     THRASH = "thrash"
     UNLOAD = "unload"
     """A process has ended, if no other record says why."""

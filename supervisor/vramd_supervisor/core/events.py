@@ -41,6 +41,8 @@ class DeviceSampled:
     """Of our processes, moved to the host's memory by the driver."""
     attributed: bool = True
     """Whether the driver tells what our processes take; else what a load takes looks like others' until it is ready."""
+    taken_bytes: Mapping[int, int] = field(default_factory=dict)
+    """By our processes, each for itself, by their pids; empty where the driver does not tell."""
 
 
 @dataclass(frozen=True)

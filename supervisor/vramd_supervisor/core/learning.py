@@ -1,13 +1,14 @@
 """What past loads teach the next quote. Pure: the memory book keeps the observations, the shell makes them.
 
 Two lessons. What a process takes beside the engine's own bytes (driver context, workspaces, interpreter) hardly depends
-on the model, so that residual is learned for each device, driver and build over all models. What a load took at its
-peak is learned for exactly the same load. Both need `FEWEST_LOADS`, and neither outlives a change of driver or build,
-which are part of what they are filed under.
+on the model, so that residual is learned for each device, driver and build over all models. What a load took is learned
+for exactly the same load. Both are measured once a model is ready: what requests or faults make of its process later is
+no load's. Both need `FEWEST_LOADS`, and neither outlives a change of driver or build, which are part of what they are
+filed under.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from .catalog import Settings
@@ -21,9 +22,9 @@ FEWEST_LOADS = 3
 """Before so many, a lesson is not believed."""
 LOADS_KEPT = 32
 """The last of each lesson; older ones are forgotten."""
-PEAK_MARGIN_BYTES = 16 * _MIB
-PEAK_MARGIN_SHARE = 0.02
-"""Of the peak; the smaller margin counts."""
+MARGIN_BYTES = 16 * _MIB
+MARGIN_SHARE = 0.02
+"""Of what loads took; the smaller margin counts."""
 BUMP_BYTES = 128 * _MIB
 BUMP_SHARE = 0.10
 _ABSURD_BYTES = 1 << 50
@@ -51,26 +52,18 @@ class Observation:
     """llama.cpp's own count."""
     measured_bytes: int | None
     """Of the process after its warm-up, by the driver, or PSS on the host. None or 0: that cannot be known here."""
-    peak_bytes: int = 0
-    """The most that it was ever seen to take."""
 
     @property
     def useless(self) -> bool:
         """Whether the bytes are not known, or cannot be true, so that nothing may be learned from them."""
         if not self.measured_bytes:
             return True
-        counts = (self.engine_bytes, self.measured_bytes, self.peak_bytes)
-        return not all(0 <= count < _ABSURD_BYTES for count in counts)
+        return not all(0 <= count < _ABSURD_BYTES for count in (self.engine_bytes, self.measured_bytes))
 
     @property
     def residual_bytes(self) -> int:
         """What the process took beside the engine's bytes."""
         return max(0, (self.measured_bytes or 0) - self.engine_bytes)
-
-    @property
-    def most_bytes(self) -> int:
-        """What the process took, at its most."""
-        return max(self.measured_bytes or 0, self.peak_bytes)
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Lessons:
 
     residuals_bytes: Mapping[Place, tuple[int, ...]] = field(default_factory=dict)
     """Of the last loads, oldest first."""
-    peaks_bytes: Mapping[tuple[str, Place], tuple[int, ...]] = field(default_factory=dict)
+    loads_bytes: Mapping[tuple[str, Place], tuple[int, ...]] = field(default_factory=dict)
     """Of the last loads with one key on one device, oldest first."""
     bumped: frozenset[tuple[str, str]] = frozenset()
     """Keys, each with the device that once ran out of memory under it."""
@@ -104,14 +97,14 @@ def load_key(file_digest: str, settings: Settings, places: Mapping[str, Place]) 
 def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, str]] = ()) -> Lessons:
     """The lessons of these loads, oldest first, each with its key; `bumped` goes into them as it is."""
     residuals_bytes: dict[Place, deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
-    peaks_bytes: dict[tuple[str, Place], deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
+    loads_bytes: dict[tuple[str, Place], deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
     for key, one in seen:
         if not one.useless:
             residuals_bytes[one.place].append(one.residual_bytes)
-            peaks_bytes[key, one.place].append(one.most_bytes)
+            loads_bytes[key, one.place].append(one.measured_bytes or 0)
     return Lessons(
         {place: tuple(sizes) for place, sizes in residuals_bytes.items()},
-        {filed: tuple(sizes) for filed, sizes in peaks_bytes.items()},
+        {filed: tuple(sizes) for filed, sizes in loads_bytes.items()},
         frozenset(bumped),
     )
 
@@ -124,17 +117,19 @@ def prior_bytes(kind: DeviceKind, idle_worker_bytes: int) -> int:
 
 
 def residual_bytes(lessons: Lessons, place: Place) -> int | None:
-    """The 95th percentile (nearest rank) of the residuals seen there; None before enough loads."""
-    sizes = sorted(lessons.residuals_bytes.get(place, ()))
-    if len(sizes) < FEWEST_LOADS:
-        return None
-    return sizes[-(-95 * len(sizes) // 100) - 1]
+    """What they hardly ever exceed there; None before enough loads."""
+    return _believed(lessons.residuals_bytes.get(place, ()))
 
 
-def peak_bytes(lessons: Lessons, key: str, place: Place) -> int | None:
-    """The most that loads with this key were seen to take there; None before enough loads."""
-    sizes = lessons.peaks_bytes.get((key, place), ())
-    return max(sizes) if len(sizes) >= FEWEST_LOADS else None
+def load_bytes(lessons: Lessons, key: str, place: Place) -> int | None:
+    """What loads with this key hardly ever exceed there; None before enough loads."""
+    return _believed(lessons.loads_bytes.get((key, place), ()))
+
+
+def _believed(sizes: Sequence[int]) -> int | None:
+    """The 95th percentile (nearest rank), and never the most of all: a single load may have gone wrong."""
+    count = len(sizes)
+    return sorted(sizes)[min(count - 1, -(-95 * count // 100)) - 1] if count >= FEWEST_LOADS else None
 
 
 def adjust(quote: Quote, key: str, places: Mapping[str, Place], lessons: Lessons) -> Quote:
@@ -143,23 +138,23 @@ def adjust(quote: Quote, key: str, places: Mapping[str, Place], lessons: Lessons
     `places` has every device of the quote. What the quote has as `process_bytes` holds until something was learned.
 
     1. A declared quote is true by declaration.
-    2. The peaks of this very load are known on all devices: those, and a margin.
+    2. What this very load takes is known on all devices: that, and a margin.
     3. The residual of a card is known: it takes the place of the prior.
     4. A device that ran out of memory under this key gets more, once.
     """
     if quote.source is Source.DECLARED:  # 1
         return quote
-    found = {device: peak_bytes(lessons, key, places[device]) for device in quote.devices}
-    peaks = {device: peak for device, peak in found.items() if peak is not None}
-    learned = peaks.keys() == quote.devices.keys()
+    found = {device: load_bytes(lessons, key, places[device]) for device in quote.devices}
+    taken = {device: size for device, size in found.items() if size is not None}
+    learned = taken.keys() == quote.devices.keys()
     devices = {}
     for device, need in quote.devices.items():
         # What llama.cpp has allocated of the host's memory is not all in use: there the difference says nothing.
         residual = None if device == HOST else residual_bytes(lessons, places[device])
         process_bytes = need.process_bytes if residual is None else residual  # 3
         if learned:  # 2
-            margin_bytes = min(PEAK_MARGIN_BYTES, int(peaks[device] * PEAK_MARGIN_SHARE))
-            process_bytes = max(0, peaks[device] + margin_bytes - need.engine_bytes)
+            margin_bytes = min(MARGIN_BYTES, int(taken[device] * MARGIN_SHARE))
+            process_bytes = max(0, taken[device] + margin_bytes - need.engine_bytes)
         if (key, places[device].device) in lessons.bumped:  # 4
             process_bytes += max(BUMP_BYTES, int((need.engine_bytes + process_bytes) * BUMP_SHARE))
         devices[device] = replace(need, process_bytes=process_bytes)

@@ -95,6 +95,7 @@ def ready(world: World, event: WorkerReady) -> None:
         return
     entry.ran_out = False
     entry.current.context_tokens = event.context_tokens
+    entry.current.measured = event.measured
     entry.current.ready_s = entry.current.last_used_s = world.now_s
     _time_load(world, entry, entry.current)
     world.move(entry, ModelState.READY, causes.loaded(event.context_tokens))

@@ -118,6 +118,8 @@ class Incarnation:
     """The moment it was chosen for its model, with the room for it."""
     load_from_s: float = 0.0
     """The moment its load began."""
+    measured: Mapping[str, int] = field(default_factory=dict)
+    """What it took of each device when it became ready."""
     ready_s: float | None = None
     """The moment it became ready."""
     last_used_s: float = 0.0

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
 
 import psutil
 from typing_extensions import assert_never
@@ -51,18 +53,19 @@ class Sampler:
         for device in self._devices:
             try:
                 look = partial(_sample, device, pids, ready)
-                sample, ours, spilled_bytes = await self._lanes[device.id].run(look)
+                seen = await self._lanes[device.id].run(look)
             except Exception as error:  # whatever a driver does, the others are looked at
                 if device.id not in self._lost and not device.unusable:
                     log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)
                 self._lost.add(device.id)
-                sample, ours, spilled_bytes = Sample(0, 0), 0, 0
+                seen = _Seen(Sample(0, 0), 0, 0)
             else:
                 self._lost.discard(device.id)
-            self._samples[device.id] = sample
-            self._loop.submit(self._seen(device, sample, ours, spilled_bytes))
+            self._samples[device.id] = seen.sample
+            self._loop.submit(self._told(device, seen))
 
-    def _seen(self, device: Device, sample: Sample, ours: int | None, spilled_bytes: int) -> DeviceSampled:
+    def _told(self, device: Device, seen: "_Seen") -> DeviceSampled:
+        sample, ours = seen.sample, seen.ours_bytes
         taken = taken_bytes(self._loop.core.world, device.id) if ours is None else ours
         return DeviceSampled(
             self._loop.now_s(),
@@ -70,36 +73,57 @@ class Sampler:
             sample.total_bytes,
             max(0, sample.used_bytes - taken),
             None if device.kind is DeviceKind.VIRTUAL else sample.used_bytes,
-            spilled_bytes,
+            seen.spilled_bytes,
             attributed=ours is not None,
+            taken_bytes=seen.taken_bytes,
         )
 
 
-def _sample(device: Device, pids: Sequence[int], ready: Sequence[int]) -> tuple[Sample, int | None, int]:
-    """The device, what our own processes take of it, and what of that was moved to the host's memory.
+class _Seen(NamedTuple):
+    """A device, and what our own processes take of it."""
 
-    What they take is None where the driver does not tell (containers, Windows). They are asked about first: what one
-    takes in between then counts as others', which is the safe side. What a load moves on purpose is no spill.
+    sample: Sample
+    ours_bytes: int | None
+    """None where the driver does not tell."""
+    spilled_bytes: int
+    """What of that was moved to the host's memory."""
+    taken_bytes: Mapping[int, int] = MappingProxyType({})
+    """Of each of them alone."""
+
+
+def _sample(device: Device, pids: Sequence[int], ready: Sequence[int]) -> _Seen:
+    """Looks at a device.
+
+    What our processes take is None where the driver does not tell (containers, Windows). They are asked about first:
+    what one takes in between then counts as others', which is the safe side. What a load moves on purpose is no spill.
     """
     match device.kind:
         case DeviceKind.VIRTUAL:
-            return device.probe.sample(), 0, 0
+            return _Seen(device.probe.sample(), 0, 0)
         case DeviceKind.NVIDIA | DeviceKind.BACKEND:
-            told = [size for pid in pids if (size := device.probe.process_bytes(pid)) is not None]
-            ours = sum(told) if told or not pids else None
-            return device.probe.sample(), ours, device.probe.spilled_bytes(ready)
+            told = {pid: size for pid in pids if (size := device.probe.process_bytes(pid)) is not None}
+            ours = sum(told.values()) if told or not pids else None
+            return _Seen(device.probe.sample(), ours, device.probe.spilled_bytes(ready), told)
         case DeviceKind.HOST:
-            ours = sum(_resident_bytes(pid) for pid in [*pids, psutil.Process().pid])
-            return device.probe.sample(), ours, 0
+            resident = {pid: _resident_bytes(pid) for pid in [*pids, psutil.Process().pid]}
+            ours = sum(size.resident for size in resident.values())
+            return _Seen(device.probe.sample(), ours, 0, {pid: size.own for pid, size in resident.items()})
         case _:
             assert_never(device.kind)
 
 
-def _resident_bytes(pid: int) -> int:
+class _Resident(NamedTuple):
+    resident: int
+    own: int
+    """Without what it may share with others, where the system tells: libraries."""
+
+
+def _resident_bytes(pid: int) -> _Resident:
     """Cheap enough for every second; what processes share is counted for each."""
     with contextlib.suppress(psutil.Error):
-        return int(psutil.Process(pid).memory_info().rss)
-    return 0
+        memory = psutil.Process(pid).memory_info()
+        return _Resident(int(memory.rss), int(memory.rss - getattr(memory, "shared", 0)))
+    return _Resident(0, 0)
 
 
 def first_account(sample: Sample, budget_bytes: int, headroom_bytes: int) -> Account:

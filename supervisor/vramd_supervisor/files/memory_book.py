@@ -7,7 +7,7 @@ from pathlib import Path
 from ..core.learning import LOADS_KEPT, Lessons, Observation, Place, learn
 from .book import BUSY_S, Book, Layout
 
-LAYOUT = 1
+LAYOUT = 2
 KEYS_KEPT = 1000
 
 _TABLES = {
@@ -25,7 +25,6 @@ _TABLES = {
         build TEXT NOT NULL,
         engine_bytes INTEGER NOT NULL CHECK (typeof(engine_bytes) = 'integer'),
         measured_bytes INTEGER NOT NULL CHECK (typeof(measured_bytes) = 'integer'),
-        peak_bytes INTEGER NOT NULL CHECK (typeof(peak_bytes) = 'integer'),
         UNIQUE (load, device)
     )""",
     "bumps": """(
@@ -41,9 +40,8 @@ _USE_KEY = """
 """
 _FORGET_KEYS = "DELETE FROM keys WHERE number NOT IN (SELECT number FROM keys ORDER BY used DESC LIMIT ?)"
 _OBSERVE = """
-    INSERT INTO observations (load, key, device, driver, build, engine_bytes, measured_bytes, peak_bytes)
-    VALUES (?, (SELECT number FROM keys WHERE text = ?), ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (load, device) DO UPDATE SET peak_bytes = max(peak_bytes, excluded.peak_bytes)
+    INSERT OR IGNORE INTO observations (load, key, device, driver, build, engine_bytes, measured_bytes)
+    VALUES (?, (SELECT number FROM keys WHERE text = ?), ?, ?, ?, ?, ?)
 """
 _FORGET_OBSERVATIONS = """
     DELETE FROM observations WHERE number IN (
@@ -53,7 +51,7 @@ _FORGET_OBSERVATIONS = """
 """
 _BUMP = "INSERT OR IGNORE INTO bumps (key, device) VALUES ((SELECT number FROM keys WHERE text = ?), ?)"
 _READ_OBSERVATIONS = """
-    SELECT text, device, driver, build, engine_bytes, measured_bytes, peak_bytes
+    SELECT text, device, driver, build, engine_bytes, measured_bytes
     FROM observations JOIN keys ON keys.number = observations.key ORDER BY observations.number
 """
 _READ_BUMPS = "SELECT text, device FROM bumps JOIN keys ON keys.number = bumps.key"
@@ -73,8 +71,7 @@ class MemoryBook:
     def record(self, load: str, key: str, seen: Iterable[Observation]) -> None:
         """Adds what a load took on its devices: all of it or nothing. Useless observations are left out.
 
-        `load` is the load's own name, unlike that of any other load ever. Recorded again, what it takes by then
-        may raise its peaks; the rest stays as it was at first.
+        `load` is the load's own name, unlike that of any other load ever. Recorded again, it stays as it was at first.
         """
         useful = [one for one in seen if not one.useless]
         if useful:
@@ -100,7 +97,7 @@ def _write_observations(book: sqlite3.Connection, load: str, key: str, seen: Ite
         _use_key(book, key)
         for one in seen:
             place = (one.place.device, one.place.driver, one.place.build)
-            sizes = (one.engine_bytes, one.measured_bytes, one.most_bytes)
+            sizes = (one.engine_bytes, one.measured_bytes)
             book.execute(_OBSERVE, (load, key, *place, *sizes))
             book.execute(_FORGET_OBSERVATIONS, (key, one.place.device, LOADS_KEPT))
 

@@ -60,7 +60,7 @@ class Teacher:
         return Lesson(uuid.uuid4().hex, quote.key, self._quotes.places(engine, facts), engine)
 
     async def observed(self, lesson: Lesson, taken: Mapping[str, int | None]) -> None:
-        """A load takes this now; may be told again, the most counts."""
+        """A load takes this, now that it is ready."""
         seen = [
             Observation(lesson.places[device], need.engine_bytes, taken.get(device))
             for device, need in lesson.engine.items()

@@ -22,7 +22,7 @@ from ..devices.release import measure_soon, measuring_lane, settle
 from ..devices.sampler import LOOK_S
 from ..loop import Loop, WorkerAction
 from ..services.status import from_worker, incident
-from .lessons import Lesson, Teacher
+from .lessons import Teacher
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
 from .process import EXIT_SEEN_S, WORKING_FOLDER, HelloError, WorkerProcess
@@ -62,8 +62,6 @@ class Worker:
         self.stop_s: float | None = None
         """The moment it was asked to stop."""
         self.observed: Mapping[str, Observed] = {}
-        self.lesson: Lesson | None = None
-        """Under what it is remembered what it takes."""
 
 
 class Workers:
@@ -247,9 +245,8 @@ class Workers:
         engine = {names[name]: need for name, need in loaded.memory if name in names}
         observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         measured = {device: seen.size_bytes for device, seen in observed.items()}
-        worker.lesson = self._teacher.lesson(action, self._planning.facts, engine)
-        if worker.lesson:
-            self._run(self._teacher.observed(worker.lesson, measured))
+        if lesson := self._teacher.lesson(action, self._planning.facts, engine):
+            self._run(self._teacher.observed(lesson, measured))
         counted = {device: need.engine_bytes for device, need in engine.items() if device != HOST}
         return counted | {device: size for device, size in measured.items() if size is not None}
 
@@ -282,9 +279,6 @@ class Workers:
         if worker.process is None or worker.process.gone:
             return
         worker.observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
-        if worker.lesson:
-            taken = {device: seen.size_bytes for device, seen in worker.observed.items()}
-            self._run(self._teacher.observed(worker.lesson, taken))
         await worker.process.stop(self._patience_s)
         if not worker.process.gone:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)

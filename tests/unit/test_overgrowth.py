@@ -1,0 +1,109 @@
+"""A process that grows far beyond what it took when it was loaded goes as soon as nobody uses it."""
+
+from dataclasses import replace
+
+import pytest
+from support.core_world import NEEDS, CoreWorld
+from vramd_supervisor.core.actions import Decided, ModelChanged
+from vramd_supervisor.core.causes import Cause
+from vramd_supervisor.core.decisions import DecisionKind
+from vramd_supervisor.core.events import DeviceSampled
+from vramd_supervisor.core.overgrowth import SPARED_BYTES, SPARED_SHARE
+from vramd_supervisor.core.state import ModelState, RequestKind
+
+GIB = 1 << 30
+
+
+def ready(world: CoreWorld) -> int:
+    """The pid of a model that is loaded and idle."""
+    request = world.request("small")
+    while world.errands:
+        world.run_errand()
+    world.caller(request, "end")
+    process = world.core.world.entries["small"].current
+    assert process is not None
+    # Sizes in these worlds are a few bytes; growth is told in real ones.
+    process.measured = {"host": GIB}
+    return process.pid
+
+
+def sampled(world: CoreWorld, device: str, **taken: int) -> None:
+    account = world.core.world.ledger.accounts[device]
+    event = DeviceSampled(world.now_s, device, account.total_bytes, account.external_bytes)
+    world.tell(replace(event, taken_bytes={int(pid[1:]): size for pid, size in taken.items()}))
+
+
+def state(world: CoreWorld) -> ModelState:
+    return world.core.world.entries["small"].state
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "stays"),
+    [
+        (GIB, True),
+        (GIB + int(GIB * SPARED_SHARE), True),
+        (GIB + int(GIB * SPARED_SHARE) + 1, False),
+        (10 * GIB, False),
+    ],
+)
+def test_a_process_far_beyond_its_due_is_ended_and_told(size_bytes: int, stays: bool) -> None:
+    world = CoreWorld()
+    pid = ready(world)
+    sampled(world, "host", **{f"p{pid}": size_bytes})
+    assert (state(world) is ModelState.READY) == stays
+    records = [a.decision for a in world.actions if isinstance(a, Decided)]
+    changes = [a for a in world.actions if isinstance(a, ModelChanged) and a.model == "small"]
+    if stays:
+        assert not records
+    else:
+        (record,) = records
+        assert (record.kind, record.model) == (DecisionKind.GIVE_BACK, "small")
+        assert record.numbers == {"host_bytes": size_bytes, "promised_bytes": GIB}
+        assert changes[0].because.cause is Cause.TOOK_TOO_MUCH
+
+
+def test_a_small_model_is_left_what_every_process_may_grow_by() -> None:
+    world = CoreWorld()
+    pid = ready(world)
+    process = world.core.world.entries["small"].current
+    assert process is not None
+    process.measured = {"host": 30 << 20}
+    sampled(world, "host", **{f"p{pid}": (30 << 20) + SPARED_BYTES})
+    assert state(world) is ModelState.READY
+    sampled(world, "host", **{f"p{pid}": (31 << 20) + SPARED_BYTES})
+    assert state(world) is not ModelState.READY
+
+
+def test_who_uses_it_is_served_to_the_end() -> None:
+    world = CoreWorld()
+    pid = ready(world)
+    request = world.request("small")
+    sampled(world, "host", **{f"p{pid}": 10 * GIB})
+    assert state(world) is ModelState.READY
+    world.caller(request, "end")
+    sampled(world, "host", **{f"p{pid}": 10 * GIB})
+    assert state(world) is not ModelState.READY
+
+
+def test_who_holds_it_has_it_loaded_anew() -> None:
+    world = CoreWorld()
+    pid = ready(world)
+    world.request("small", RequestKind.HOLD)
+    sampled(world, "host", **{f"p{pid}": 10 * GIB})
+    while world.errands:
+        world.run_errand()
+    process = world.core.world.entries["small"].current
+    assert state(world) is ModelState.READY
+    assert process is not None
+    assert process.pid != pid
+
+
+def test_others_and_devices_without_a_promise_are_left_alone() -> None:
+    world = CoreWorld()
+    pid = ready(world)
+    sampled(world, "host", **{f"p{pid + 1}": 10 * GIB})
+    assert state(world) is ModelState.READY
+    unpromised = next((device for device in world.core.world.ledger.accounts if device not in NEEDS["small"]), None)
+    if unpromised:
+        sampled(world, unpromised, **{f"p{pid}": 10 * GIB})
+        assert state(world) is ModelState.READY
