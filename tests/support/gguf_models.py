@@ -51,7 +51,7 @@ def random_llama(
     is a middling choice, never one of the better.
     """
     random = np.random.default_rng(seed)
-    tokens = _vocabulary(shape.vocabulary, words)
+    tokens = vocabulary(shape.vocabulary, words)
     writer = _llama_header(path, shape, tokens, chat_template, architecture)
     if pooling is not None:
         writer.add_uint32(f"{architecture}.pooling_type", pooling)
@@ -86,7 +86,7 @@ def reciting_llama(path: Path, text: Sequence[str | int], *, chat_template: str 
     """
     shape = Shape(embedding=256, layers=1, heads=4, kv_heads=4, feed_forward=32, vocabulary=FIRST_WORD + 32)
     words = [part for part in text if isinstance(part, str)]
-    tokens = _vocabulary(shape.vocabulary, words)
+    tokens = vocabulary(shape.vocabulary, words)
     script = [FIRST_BYTE + part if isinstance(part, int) else FIRST_WORD + words.index(part) for part in text]
     writer = _llama_header(path, shape, tokens, chat_template, "llama")
     # Each token of the text has a direction of its own, all others share the first one; a row of the output points to
@@ -173,10 +173,26 @@ def random_bert(
     return _write(writer, path)
 
 
-def _vocabulary(size: int, words: Sequence[str]) -> list[str]:
+def vocabulary(size: int, words: Sequence[str]) -> list[str]:
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581"]
     tokens += ["\u2581" + word for word in words]
     return tokens + [f"\u2581w{number}" for number in range(len(tokens), size)]
+
+
+def add_vocabulary(writer: GGUFWriter, tokens: Sequence[str]) -> None:
+    """Of single bytes and words."""
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
+        + [TokenType.BYTE] * 256
+        + [TokenType.NORMAL] * (len(tokens) - SPACE)
+    )
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_bos_token_id(BOS)
+    writer.add_eos_token_id(EOS)
+    writer.add_unk_token_id(UNKNOWN)
+    writer.add_vocab_size(len(tokens))
 
 
 def _llama_header(
@@ -193,18 +209,7 @@ def _llama_header(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.embedding // shape.heads)
     writer.add_file_type(1)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_types(
-        [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
-        + [TokenType.BYTE] * 256
-        + [TokenType.NORMAL] * (len(tokens) - SPACE)
-    )
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_bos_token_id(BOS)
-    writer.add_eos_token_id(EOS)
-    writer.add_unk_token_id(UNKNOWN)
-    writer.add_vocab_size(len(tokens))
+    add_vocabulary(writer, tokens)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     return writer
