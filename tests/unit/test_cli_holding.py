@@ -61,11 +61,11 @@ def started(fake: FakeSupervisor, stdin: int) -> subprocess.Popen[bytes]:
 def test_hold_prints_what_changes(fake: FakeSupervisor, shell: Shell) -> None:
     loading, ready = held()
     fake.script("HoldModel", loading, loading, ready, Refusal(Reason.MODEL_UNLOADED, message="it was unloaded"))
-    done = shell("hold", "talker", "--context", "4096")
+    done = shell("hold", "talker", "--context", "4096", "--label", "game")
     assert (done.exit_code, done.stdout) == (1, LINES)
     assert done.stderr == "vramd: it was unloaded (MODEL_UNLOADED)\n"
     load = load_pb2.LoadOptions(context_tokens=4096)
-    assert fake.requests("HoldModel") == [supervisor_pb2.HoldModelRequest(model="talker", load=load)]
+    assert fake.requests("HoldModel") == [supervisor_pb2.HoldModelRequest(model="talker", load=load, label="game")]
     lines = [json.loads(line) for line in shell("hold", "talker", "--json").stdout.splitlines()]
     assert lines == [
         {

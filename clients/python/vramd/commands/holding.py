@@ -28,16 +28,17 @@ _READ_BYTES = 4096
 
 @click.command("hold", cls=HeadedCommand, short_help="Keep a model loaded for as long as this runs.")
 @click.argument("model", type=ModelId())
+@click.option("--label", default="", help="Who it is for, in messages and listings.")
 @load_flags
 @json_flag
 @with_started_client
-def hold(client: Client, model: str, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
+def hold(client: Client, model: str, label: str, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
     """Loads MODEL and keeps it loaded, whatever others want; prints a line whenever it does something else.
 
     Ends with Ctrl-C (exit code 130); with exit code 0 when stdin is a pipe and its other end is closed, so that it ends
     with the program that started it; and with the supervisor. With --json each line is an object.
     """
-    with client.hold(model, **settings) as kept:
+    with client.hold(model, label=label, **settings) as kept:
         _end_with_stdin(kept)
         told = None
         for step in kept:
