@@ -5,11 +5,13 @@ import asyncio
 import doctest
 import inspect
 import io
+import textwrap
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import mypy.api
 import pytest
 import vramd
 from support.explanations import decision, timeline
@@ -230,6 +232,19 @@ async def run_async(name: str, names: dict[str, object]) -> None:
                 if inspect.isawaitable(done):
                     await done
             assert printed.getvalue().rstrip() == example.want.rstrip(), example.source
+
+
+def test_the_examples_satisfy_a_strict_type_checker(tmp_path: Path) -> None:
+    """A reader copies them into programs; each is a function of its own, which knows its client."""
+    lines = ["import asyncio", "import vramd"]
+    for number, (name, text) in enumerate(TEXTS.items()):
+        begin, kind = ("async def", "AsyncClient") if name.startswith("Async") else ("def", "Client")
+        lines.append(f"{begin} example_{number}(client: vramd.{kind}) -> None:  # {name}")
+        lines += [textwrap.indent(one.source, "    ") for one in doctest.DocTestParser().get_examples(text)]
+    program = tmp_path / "examples.py"
+    program.write_text("\n".join(lines), "utf-8")
+    told, _, code = mypy.api.run(["--strict", f"--cache-dir={tmp_path}", "--follow-imports=silent", str(program)])
+    assert code == 0, told
 
 
 def test_an_example_that_lies_is_found(world: FakeSupervisor, monkeypatch: pytest.MonkeyPatch) -> None:

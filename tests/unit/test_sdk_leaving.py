@@ -126,18 +126,18 @@ class raising_when:
     def _interrupt(self) -> None:
         assert self._wait.reached.wait(BOUND_S)
         until(main_thread_waits)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGINT)
 
     def _raise(self, *_: object) -> None:
         raise self._kind
 
     def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGUSR1, self._raise)
+        self._before = signal.signal(signal.SIGINT, self._raise)
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._thread.join(BOUND_S)
-        signal.signal(signal.SIGUSR1, self._before)
+        signal.signal(signal.SIGINT, self._before)
 
 
 def broken_off(client: vramd.Client, wait: Wait) -> None:

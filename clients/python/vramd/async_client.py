@@ -238,7 +238,8 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
     async def model(self, model: str, *, timeout_s: float | None = None) -> values.Model:
         """One model, with its residency.
 
-        >>> (await client.model("talker")).resident.state
+        >>> resident = (await client.model("talker")).resident
+        >>> resident and resident.state
         'READY'
         """
         return await self._ask(calls.model(model), timeout_s)

@@ -65,7 +65,7 @@ class AsyncReceiving(Generic[Value_co]):
         except BaseException:
             self._end()
             raise
-        self._begun = True
+        self._begun, self._before = True, None  # what a program gives to be called may know this stream
         if got is None or isinstance(got, VramdError):
             self._over = True
             if got is None or self._cancelled.is_set():
@@ -251,8 +251,8 @@ class AsyncStream:
         """The text so far.
 
         >>> stream = client.chat("talker", "Say hello.")
-        >>> await stream.finish and stream.received
-        'Hello, you.'
+        >>> (await stream.finish).reason, stream.received
+        ('STOP', 'Hello, you.')
         """
         return self._answer.text
 

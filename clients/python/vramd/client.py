@@ -264,7 +264,8 @@ class Client(Announcing, Explaining, Holding, Planning, Selecting, Watching):
     def model(self, model: str, *, timeout_s: float | None = None) -> values.Model:
         """One model, with its residency if it has a process or waits for one.
 
-        >>> client.model("talker").resident.state
+        >>> resident = client.model("talker").resident
+        >>> resident and resident.state
         'READY'
         """
         return self._ask(calls.model(model), timeout_s)

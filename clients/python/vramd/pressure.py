@@ -13,7 +13,7 @@ class PressureChanged:
 
     >>> with client.watch(["PRESSURE"]) as events:
     ...     change = next(events).detail
-    >>> change.device, change.before, change.after
+    >>> isinstance(change, vramd.PressureChanged) and (change.device, change.before, change.after)
     ('gpu0', 'WARN', 'CLOSED')
     """
 

@@ -63,7 +63,8 @@ class CoResident:
     """Settings under which a model would take less.
 
     >>> with client.watch(["THRASH"]) as events:
-    ...     next(events).detail.together
+    ...     found = next(events).detail
+    >>> isinstance(found, vramd.Thrashing) and found.together
     (CoResident(model='talker', changes=('kv-type q8_0',), needed_bytes=2147483648),)
     """
 
@@ -80,7 +81,7 @@ class Thrashing:
 
     >>> with client.watch(["THRASH"]) as events:
     ...     found = next(events).detail
-    >>> found.models, found.loads_per_minute, found.useful_share
+    >>> isinstance(found, vramd.Thrashing) and (found.models, found.loads_per_minute, found.useful_share)
     (('reader', 'talker'), 7.5, 0.25)
     """
 

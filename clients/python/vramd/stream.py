@@ -69,7 +69,7 @@ class Receiving(Generic[Value_co]):
         except BaseException:
             self._end()
             raise
-        self._begun = True
+        self._begun, self._before = True, None  # what a program gives to be called may know this stream
         if got is None or isinstance(got, VramdError):
             self._over = True
             if got is None or self._cancelled.is_set():

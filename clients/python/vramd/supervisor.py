@@ -130,7 +130,7 @@ class Supervisor:
     def async_client(self) -> AsyncClient:
         """A new client for an event loop; close it before the supervisor.
 
-        >>> async def main(supervisor):
+        >>> async def main(supervisor: vramd.Supervisor) -> list[str]:
         ...     async with supervisor.async_client() as client:
         ...         return [model.id for model in await client.models()]
         >>> with vramd.Supervisor.start(config="vramd.toml") as supervisor:

@@ -298,7 +298,8 @@ class ModelChanged:
     """A model went from one state to another.
 
     >>> with client.watch(["MODEL"]) as events:
-    ...     next(events).detail.after
+    ...     change = next(events).detail
+    >>> isinstance(change, vramd.ModelChanged) and change.after
     'READY'
     """
 
@@ -316,7 +317,8 @@ class LedgerRow:
     """One device's row of the ledger.
 
     >>> with client.watch(["LEDGER"]) as events:
-    ...     next(events).detail.devices
+    ...     change = next(events).detail
+    >>> isinstance(change, vramd.LedgerChanged) and change.devices
     (LedgerRow(id='gpu0', reserved_bytes=3221225472, budget_bytes=7516192768),)
     """
 
@@ -330,7 +332,8 @@ class LedgerChanged:
     """What is promised after a change.
 
     >>> with client.watch(["LEDGER"]) as events:
-    ...     next(events).detail.message
+    ...     change = next(events).detail
+    >>> isinstance(change, vramd.LedgerChanged) and change.message
     'talker is loaded'
     """
 
@@ -345,7 +348,7 @@ class Evicted:
 
     >>> with client.watch(["EVICTION"]) as events:
     ...     gone = next(events).detail
-    >>> gone.model, gone.cause, gone.for_model
+    >>> isinstance(gone, vramd.Evicted) and (gone.model, gone.cause, gone.for_model)
     ('reader', 'evicted_for_model', 'talker')
     """
 

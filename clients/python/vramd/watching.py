@@ -41,7 +41,8 @@ class Watching(ABC):
         Goes on for ever; only a `timeout_s` of its own limits it.
 
         >>> with client.watch(["EVICTION"]) as events:
-        ...     next(events).detail.cause
+        ...     gone = next(events).detail
+        >>> isinstance(gone, vramd.Evicted) and gone.cause
         'evicted_for_model'
         """
         events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
@@ -107,7 +108,8 @@ class AsyncWatching(ABC):
         """What happens from now on.
 
         >>> async with client.watch(["EVICTION"]) as events:
-        ...     (await anext(events)).detail.cause
+        ...     gone = (await anext(events)).detail
+        >>> isinstance(gone, vramd.Evicted) and gone.cause
         'evicted_for_model'
         """
         events = self._receive(calls.watch(kinds, after_sequence), timeout_s)
