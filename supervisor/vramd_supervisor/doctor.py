@@ -78,13 +78,21 @@ def main(config: Path | None, models: tuple[str, ...], runtime_dir: Path | None)
         click.echo(f"vramd: {error}", err=True)
         sys.exit(2)
     base = config.absolute().parent if config else Path.cwd()
-    facts = replace(look(settings, base, runtime_dir or default_runtime_dir()), notes=tuple(notes.texts))
+    facts = replace(look(settings, base, runtime_dir or _own_runtime_dir()), notes=tuple(notes.texts))
     lines = [{**asdict(line), "verdict": line.verdict.value} for line in diagnose(facts)]
     first = take_first(facts.models, facts.free)
     click.echo(json_text({"facts": asdict(facts), "first": first and asdict(first), "lines": lines}, indent=2))
 
 
-def look(config: Config, base: Path, runtime_dir: Path) -> Facts:
+def _own_runtime_dir() -> Path | None:
+    try:
+        return default_runtime_dir()
+    except OSError as error:  # the folder below /tmp that the system would take belongs to somebody else
+        logging.getLogger(__name__).warning("there is no runtime folder: %s", error)
+        return None
+
+
+def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
     """What there is. Takes about a second; longer where many models lie. Called in the main thread.
 
     `base` is where relative paths of the configuration start.
@@ -112,7 +120,7 @@ def look(config: Config, base: Path, runtime_dir: Path) -> Facts:
         versions={"Python": platform.python_version(), **packages},
         compiler=next((path for name in _COMPILERS if (path := shutil.which(name))), ""),
         get_compiler=_get_compiler(),
-        supervisor=_supervisor(RuntimeDir(runtime_dir)),
+        supervisor=_supervisor(RuntimeDir(runtime_dir)) if runtime_dir else "",
         cards=[
             _card(device, samples[device.id], unusable[device.id])
             for device in devices

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
-from vramd import InvalidRequest, SupervisorNotFound, TokenRefused
+from click.testing import CliRunner
+from vramd import InvalidRequest, SupervisorNotFound, TokenRefused, finding
 from vramd.channel import metadata
-from vramd.finding import find
+from vramd.commands import vramd
+from vramd.finding import Search, find
 from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from vramd_supervisor import doctor
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +50,37 @@ def test_none_runs_and_the_error_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(SupervisorNotFound, match="--runtime-dir") as caught:
         find(tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in str(caught.value)
+
+
+@pytest.fixture
+def of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder below /tmp that stands in for a missing XDG_RUNTIME_DIR is not the user's own."""
+
+    def refuse() -> Path:
+        raise PermissionError("runtime directory /tmp/runtime-1 is owned by uid 2, not 1")
+
+    for user in (finding, doctor):
+        monkeypatch.setattr(user, "default_runtime_dir", refuse)
+
+
+@pytest.mark.usefixtures("of_somebody_else")
+def test_a_runtime_folder_of_somebody_else_is_none_in_a_sentence() -> None:
+    with pytest.raises(SupervisorNotFound, match="VRAMD_RUNTIME_DIR may name another"):
+        find()
+    assert find(address="example:1", token="given").address == "example:1"
+    for arguments in (["ps"], ["run", "m", "Hi", "--start", "--models", "/"]):
+        done = CliRunner().invoke(vramd, arguments)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr.startswith("vramd: there is no runtime folder: ")
+    assert doctor._own_runtime_dir() is None
+
+
+def test_a_folder_that_is_relative_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    search = Search("run")
+    monkeypatch.chdir("/")
+    assert search.look().token == "secret"
 
 
 def test_a_damaged_address_file_is_none(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
-from vramd_proto.v1.rendezvous import default_runtime_dir
 
 from vramd.client import Client
 from vramd.commands.parameters import Headed
 from vramd.commands.starting import end, ensure_running
 from vramd.errors import NotFound
+from vramd.finding import own_runtime_dir
 from vramd.launching import SERVE
 
 Command = Callable[..., None]
@@ -72,7 +72,7 @@ def with_started_client(command: Command) -> Command:
             raise click.UsageError("--start starts one on this machine: it goes with --runtime-dir.")
         process = None
         if start:
-            runtime_dir = runtime_dir or default_runtime_dir()
+            runtime_dir = runtime_dir or own_runtime_dir()
             process = ensure_running(runtime_dir, _serve(folders, arguments.get("model")))
         try:
             with Client(runtime_dir, address=address, token_file=token_file) as client:
