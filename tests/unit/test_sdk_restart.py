@@ -94,6 +94,22 @@ def test_many_threads_find_it_together(folder: Path) -> None:
     assert told == ["Hello"] * 6
 
 
+def test_many_tasks_find_it_together(folder: Path) -> None:
+    async def main() -> None:
+        with FakeSupervisor(folder, token="of the first") as first:
+            first.script("GetStatus", supervisor_pb2.GetStatusResponse())
+            client = vramd.AsyncClient(folder)
+            await client.status()
+        async with client:
+            with FakeSupervisor(folder, token="of the second") as second:
+                scripted(second)
+                calls = [client.status() for _ in range(4)]
+                texts = [client.chat("talker", "Hi").text for _ in range(4)]
+                await asyncio.gather(*calls, *texts)
+
+    asyncio.run(asyncio.wait_for(main(), 2 * BOUND_S))
+
+
 def test_while_none_runs_calls_fail_and_afterwards_they_do_not(folder: Path) -> None:
     with FakeSupervisor(folder):
         client = vramd.Client(folder)

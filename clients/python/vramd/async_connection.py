@@ -13,7 +13,7 @@ import grpc
 
 from vramd import failures
 from vramd.channel import OPTIONS, Metadata, metadata
-from vramd.connection import closed, require_own
+from vramd.connection import closed, replaced, require_own
 from vramd.errors import Cancelled, VramdError, WrongContext
 from vramd.finding import Place, Search
 
@@ -107,7 +107,8 @@ class AsyncConnection:
         while True:
             link = self._open_link()
             method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = link.channel.unary_unary(call.path)
-            answer = await self.outcome(method(call.request, timeout=attempts.left_s(), metadata=link.metadata))
+            made = method(call.request, timeout=attempts.left_s(), metadata=link.metadata)
+            answer = await self.outcome(made, link)
             if isinstance(answer, bytes):
                 return call.read(answer)
             wait_s = await self.next_in_s(answer, link, attempts)
@@ -135,8 +136,8 @@ class AsyncConnection:
             with contextlib.suppress(RuntimeError):  # it was closed in this moment
                 link.loop.call_soon_threadsafe(incoming.cancel)
 
-    async def outcome(self, work: Awaitable[Value]) -> Value | VramdError:
-        """What a call answers, or why it failed. Raises CancelledError only if it is this task that is cancelled.
+    async def outcome(self, work: Awaitable[Value], link: AsyncLink) -> Value | VramdError:
+        """What a call on a link answers, or why it failed. Raises CancelledError only if this task is cancelled.
 
         gRPC raises CancelledError for a call that was ended from elsewhere, too: a closed client must not look like a
         cancelled task.
@@ -147,13 +148,17 @@ class AsyncConnection:
         except BaseException:
             inner.cancel()
             raise
-        if inner.cancelled():
-            return closed() if self._closed else Cancelled("CANCELLED", "the call was cancelled", code="CANCELLED")
-        error = inner.exception()
-        if not isinstance(error, grpc.RpcError):
-            return inner.result()
-        told = failures.from_rpc(error)
-        return closed() if self._closed and isinstance(told, Cancelled) else told
+        told: VramdError = Cancelled("CANCELLED", "the call was ended from elsewhere", code="CANCELLED")
+        if not inner.cancelled():
+            error = inner.exception()
+            if not isinstance(error, grpc.RpcError):
+                return inner.result()
+            told = failures.from_rpc(error)
+        if isinstance(told, Cancelled) and self._closed:
+            return closed()
+        if isinstance(told, Cancelled) and link is not self._link:
+            return replaced()
+        return told
 
     async def next_in_s(self, failure: VramdError, link: AsyncLink, attempts: Attempts) -> float | None:
         """Seconds until a call that failed on this link is made again; None: it is not."""

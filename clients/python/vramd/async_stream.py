@@ -101,7 +101,7 @@ class AsyncReceiving(Generic[Value_co]):
 
     async def trailer(self) -> dict[str, str | bytes]:
         """What the supervisor said with the end; waits for it."""
-        pairs = await self._connection.outcome(self._call.trailing_metadata())
+        pairs = await self._connection.outcome(self._call.trailing_metadata(), self._link)
         if isinstance(pairs, VramdError):
             raise pairs
         return dict(pairs or ())
@@ -131,7 +131,7 @@ class AsyncReceiving(Generic[Value_co]):
             self._link, self._call = self._connection.begin(self._what, self._attempts.left_s())
 
     async def _header(self) -> Value_co | VramdError | None:
-        header = await self._connection.outcome(self._call.initial_metadata())
+        header = await self._connection.outcome(self._call.initial_metadata(), self._link)
         if isinstance(header, VramdError):
             return header
         if not self._call.done() or await self._call.code() is grpc.StatusCode.OK:
@@ -145,7 +145,7 @@ class AsyncReceiving(Generic[Value_co]):
                 return got
 
     async def _receive(self) -> Value_co | VramdError | None:
-        raw = await self._connection.outcome(self._call.read())
+        raw = await self._connection.outcome(self._call.read(), self._link)
         if isinstance(raw, VramdError):
             return raw
         return self._what.read(raw) if isinstance(raw, bytes) else None

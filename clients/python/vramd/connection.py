@@ -53,6 +53,11 @@ def closed() -> ClientClosed:
     return ClientClosed("CLIENT_CLOSED", "the client is closed", code="CANCELLED")
 
 
+def replaced() -> VramdError:
+    """What a call comes to whose channel was closed because another supervisor was found."""
+    return failures.failure("UNAVAILABLE", "another one is in its place", b"")
+
+
 def require_own(pid: int) -> None:
     """Raises WrongContext in a forked child of the process `pid`: gRPC's threads and sockets are not the child's."""
     if os.getpid() != pid:
@@ -171,10 +176,8 @@ class Connection:
             raise
 
     def _ended_channel(self, link: Link) -> VramdError:
-        """Why a channel was closed under a call: there was another one to go on with, or the client was closed."""
-        if self._closed or link is self._link:
-            return closed()
-        return failures.failure("UNAVAILABLE", "another one is in its place", b"")
+        """Why a channel was closed under a call."""
+        return closed() if self._closed or link is self._link else replaced()
 
     def _moved(self, link: Link) -> bool:
         """Whether another supervisor than that of this link is there now; calls go to it from then on."""

@@ -183,11 +183,12 @@ class AsyncListener:
     ) -> Subscription:
         """Returns when events are watched. Raises VramdError if they cannot be."""
         subscription = self._callbacks.add(topic, callback)
+        loop = asyncio.get_running_loop()
         if self._loop is None or self._loop.is_closed():
-            self._loop, self._starting, self._task = asyncio.get_running_loop(), asyncio.Lock(), None
+            self._loop, self._starting, self._task = loop, asyncio.Lock(), None
         try:
             async with self._starting:
-                if self._task is None or self._task.done():
+                if self._task is None or self._task.done() or self._loop is not loop:  # of two loops, one is refused
                     feed = await watch().__aenter__()
                     self._task = asyncio.ensure_future(self._run(feed, watch))
         except BaseException:

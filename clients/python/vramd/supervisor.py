@@ -171,10 +171,12 @@ def _end(
     """
     if os.getpid() != owner_pid:
         return
-    if process is not None:
-        _end_process(process, client, force)
-    if temporary is not None:
-        shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        if process is not None:
+            _end_process(process, client, force)
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _end_process(process: subprocess.Popen[bytes], client: Client | None, force: bool) -> None:
@@ -189,8 +191,11 @@ def _end_process(process: subprocess.Popen[bytes], client: Client | None, force:
     # The pipe alone is not enough: a forked child may hold its other end.
     assert process.stdin is not None
     process.stdin.close()
-    if agreed:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+    try:
+        if agreed:
             process.wait(END_LIMIT_S)
-            return
-    launching.end(process, REST_S)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # of a Ctrl-C, too: the program does not wait any longer
+        if not agreed or process.poll() is None:
+            launching.end(process, REST_S)
