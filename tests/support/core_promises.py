@@ -88,6 +88,8 @@ class Promises:
         """Processes that have said that they answer."""
         self._begun_s: dict[str, float] = {}
         """When its last load began."""
+        self._forced: set[str] = set()
+        """Models that are to have a new process, whatever runs on the old one."""
         self._drains_s: dict[str, float] = {}
         """Since when it drains, or did the last time."""
 
@@ -103,8 +105,7 @@ class Promises:
 
     def follow(self, event: Event, actions: Sequence[Action], now_s: float) -> None:
         """Everything that one event has brought, in its order, then what must hold behind it."""
-        if isinstance(event, WorkerReady):
-            self.answering.add(event.incarnation)
+        self._note(event)
         evicted: list[Evicted] = []
         records: list[Decision] = []
         told: dict[str, int] = {}
@@ -145,6 +146,15 @@ class Promises:
         self._check_nobody_is_left_behind()
         self._check_waits(now_s)
 
+    def _note(self, event: Event) -> None:
+        match event:
+            case WorkerReady():
+                self.answering.add(event.incarnation)
+            case RestartRequested() if event.force:
+                self._forced.add(event.model)
+            case _:
+                pass
+
     def _rescanned(self, event: Event, actions: Sequence[Action]) -> None:
         """A look into the folders ends nothing that is held, pinned or at work, and refuses nobody."""
         for action in actions if isinstance(event, CatalogueRead) else ():
@@ -184,7 +194,8 @@ class Promises:
         if why.reason is Reason.LOAD_TIMEOUT:
             begun_s = self._begun_s[asked.model]
             assert now_s + EPSILON_S >= begun_s + config.server.load_deadline_s, "a load was given up before its time"
-        forced = isinstance(event, UnloadRequested | RestartRequested | ShutdownRequested) and event.force
+        forced = isinstance(event, UnloadRequested | ShutdownRequested) and event.force
+        forced = forced or asked.model in self._forced
         if why.reason is Reason.MODEL_UNLOADED and request in self.granted and not forced:
             drained_s = now_s - self._drains_s[asked.model]
             assert drained_s + EPSILON_S >= config.scheduling.drain_s, "an answer was cut off before its time"
@@ -192,6 +203,8 @@ class Promises:
     def _changed(self, change: ModelChanged, now_s: float) -> None:
         if change.after is ModelState.READY:
             assert change.incarnation in self.answering, f"{change.model} is ready before its process says so"
+        if change.after is ModelState.UNLOADED:
+            self._forced.discard(change.model)
         if change.before is ModelState.QUEUED:
             self._begun_s[change.model] = now_s
         if change.after is ModelState.DRAINING:
@@ -301,7 +314,7 @@ class Promises:
         moving = COMING | {ModelState.DRAINING, ModelState.STOPPING}
         if any(process.stopping or process.exited for process in world.processes.values()):
             return True
-        if any(entry.state in moving or entry.holds for entry in world.entries.values()):
+        if any(entry.state in moving or entry.holds or entry.renewal for entry in world.entries.values()):
             return True
         return any(
             world.is_closed(d) or world.ledger.steady_free_bytes(d) < world.ledger.free_bytes(d)
@@ -345,7 +358,8 @@ def hurry(core: Core, incarnation: int, for_whom: str, now_s: float) -> str:
 
 
 def _is_idle(entry: Entry) -> bool:
-    return bool(entry.state is ModelState.READY and entry.current and not entry.current.in_flight and not entry.queue)
+    idle = entry.state is ModelState.READY and entry.current and not entry.current.in_flight and not entry.queue
+    return bool(idle and not entry.renewal)
 
 
 def _rank(entry: Entry) -> tuple[bool, float, float, int]:

@@ -295,8 +295,8 @@ class CoreWorld:
         """The process ends; its memory comes back as an errand of its own, later."""
         if incarnation in self.alive:
             self.alive.remove(incarnation)
-            self.tell(WorkerExited(self.now_s, incarnation, how))
-            self.tell(WorkerExited(self.now_s, incarnation, how))
+            brought = self.tell(WorkerExited(self.now_s, incarnation, how))
+            self.actions = brought + self.tell(WorkerExited(self.now_s, incarnation, how))
             self.errands.append(Release(incarnation))
 
     def pin(self, name: str, pinned: bool) -> None:

@@ -16,7 +16,7 @@ from vramd_supervisor.core.actions import (
 from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.decisions import DecisionKind
 from vramd_supervisor.core.events import LoadLimitReached
-from vramd_supervisor.core.foresight import foresee, hindrance
+from vramd_supervisor.core.foresight import foresee
 from vramd_supervisor.core.holders import attainable
 from vramd_supervisor.core.placement import Ways
 from vramd_supervisor.core.state import ModelState, RequestKind
@@ -106,15 +106,6 @@ def test_preload_takes_what_there_is_room_for_and_sends_nobody_away(
     assert there(world) == loaded
     assert evicted(brought) == []
     assert state(world, "c") is ModelState.UNLOADED
-
-
-def test_what_can_never_be_is_known_before_a_process_is_given_up_for_it() -> None:
-    world = world_of()
-    use(world, "small")
-    core = world.core.world
-    too_large = hindrance(core, core.entries["small"], Ways((plan({"card": 9}),)))
-    assert too_large
-    assert too_large.reason is Reason.MODEL_TOO_LARGE
 
 
 def test_a_pinned_model_is_planned_for_anew_with_its_own_bytes() -> None:
@@ -220,11 +211,15 @@ def test_other_options_are_refused_or_bring_a_new_process_when_that_is_asked_for
     world.request("small", context_tokens=4096)
     assert refused(world.actions) == [Reason.MODEL_LOADED_DIFFERENTLY]
     other = world.request("small", context_tokens=4096, reload=True)
+    meanwhile = world.request("small")
+    assert world.granted[meanwhile] == before, "the old process serves until the new one is ready"
+    world.caller(meanwhile, "end")
+    brought = world.wait(0.0)
     late = world.request("small")
     assert state(world, "small") is ModelState.DRAINING
     assert running in world.granted, "it is not cut off"
     world.caller(running, "end")
-    brought = world.wait(0.0)
+    world.wait(0.0)
     (after,) = world.alive
     assert after != before
     assert [a.plan.settings.context_tokens for a in brought if isinstance(a, Load)] == [4096]

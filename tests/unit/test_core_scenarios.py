@@ -493,6 +493,8 @@ def test_a_restart_gives_a_new_process_and_keeps_the_waiting_in_their_places() -
     run_all(world)
     (before,) = world.alive
     restart = world.restart("small")
+    assert state(world, "small") is ModelState.READY, "until the new process is ready"
+    run_all(world)
     assert state(world, "small") is ModelState.DRAINING
     assert world.open_requests == {*running, *waiting, restart}
     for request in running:
@@ -519,7 +521,6 @@ def test_a_restart_keeps_the_settings_that_were_asked_for() -> None:
     world = world_of()
     loaded(world, "small")
     world.restart("small")
-    world.run_errand()
     (find,) = [errand for errand in world.errands if isinstance(errand, FindPlans)]
     assert (find.options.context_tokens, find.options.parallel, find.options.keep_alive_s) == (2048, 2, 60.0)
 

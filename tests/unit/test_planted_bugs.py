@@ -137,9 +137,9 @@ BUGS = {
     ),
     "a rescan ends what the catalogue does not list": Bug(
         "scheduler.py",
-        "    if is_kept(entry) or until_s == math.inf:\n        return\n",
+        "    if is_kept(entry) or entry.renewal or until_s == math.inf:\n        return\n",
         "    if not entry.listed:\n        drain(world, entry, causes.UNLOAD)\n        return\n"
-        "    if is_kept(entry) or until_s == math.inf:\n        return\n",
+        "    if is_kept(entry) or entry.renewal or until_s == math.inf:\n        return\n",
         "which may stay",
     ),
     "batch is served before interactive": Bug(

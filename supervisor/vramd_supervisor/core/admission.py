@@ -25,7 +25,7 @@ from .pressure import OTHERS, WINDOW_S
 from .quote import Plan
 from .room import MOST_NAMED, Begin, Decision, Evict, Holders, Wait, Wish, find_room, lacking, with_nearest
 from .standings import Standing
-from .state import Announcement, Entry, ModelState, is_kept
+from .state import Announcement, Entry, Incarnation, ModelState, is_kept
 from .world import World
 
 MOST_SPARED = 8
@@ -239,7 +239,7 @@ def evict(
             spare, world.spare = world.processes[victim], None
             stop(world, spare)
             continue
-        busy = bool(world.processes[victim].in_flight or owner.queue)
+        busy = bool(world.processes[victim].in_flight or owner.queue or owner.renewal)
         chosen_for = "was there the longest among the busy" if busy else "was least recently used among the idle"
         chosen_for = "is sacrificial: it goes before all others" if owner.model.sacrificial else chosen_for
         reason = replace(because, words=f"{because.words}; {owner.model.id} {chosen_for}")
@@ -295,8 +295,17 @@ def _spared_idle(
 
 
 def _begin(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
-    """Promises the bytes, then starts a process, or takes the spare."""
+    """Begins a load that has its room."""
     world.stop_waiting(entry)
+    incarnation = entry.current = take_process(world, entry, waiting, plan)
+    if incarnation.pid:
+        load(world, entry, incarnation)
+    else:
+        world.move(entry, ModelState.STARTING, causes.HAS_ROOM)
+
+
+def take_process(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> Incarnation:
+    """Promises the bytes, then starts a process, or takes the spare."""
     world.last_begun_s = world.now_s
     incarnation, world.spare = world.spare, None
     fresh = incarnation is None
@@ -305,24 +314,18 @@ def _begin(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
     incarnation.plan = plan
     incarnation.begun_s = world.now_s
     incarnation.room_from_s = min(waiting.room_from_s, world.now_s)
-    incarnation.keep_alive_s = DEFAULT_KEEP_ALIVE_S
-    entry.current = incarnation
-    keep(entry, waiting.options)
+    keep_alive_s = waiting.options.keep_alive_s
+    incarnation.keep_alive_s = DEFAULT_KEEP_ALIVE_S if keep_alive_s is None else keep_alive_s
     world.owners[incarnation.id] = entry
     world.promise(incarnation, plan.quote.needs, f"{entry.model.id} is to be loaded")
-    _record(world, entry, waiting, plan)
+    _record(world, entry.model.id, waiting, plan, incarnation.id)
     world.emit(SetTimer(LoadLimitReached(world.now_s + world.config.server.load_deadline_s, incarnation.id)))
-    if incarnation.pid:
-        load(world, entry, incarnation)
-        return
-    world.move(entry, ModelState.STARTING, causes.HAS_ROOM)
     if fresh:
         world.emit(Spawn(incarnation.id))
+    return incarnation
 
 
-def _record(world: World, entry: Entry, waiting: Waiting, plan: Plan) -> None:
-    assert entry.current is not None
-    model, incarnation = entry.model.id, entry.current.id
+def _record(world: World, model: str, waiting: Waiting, plan: Plan, incarnation: int) -> None:
     numbers = {f"{device}_bytes": float(need) for device, need in plan.quote.needs.items()}
     numbers["waited_s"] = world.now_s - waiting.since_s
     places = " and ".join(f"{in_words(need)} on {device}" for device, need in plan.quote.needs.items())

@@ -17,7 +17,7 @@ from .events import (
     Streamed,
     UnloadRequested,
 )
-from .lives import stop
+from .lives import give_up_renewal, stop
 from .names import find
 from .placement import differences
 from .room import MOST_NAMED
@@ -26,6 +26,7 @@ from .state import (
     GOING,
     Entry,
     ModelState,
+    Renewal,
     Request,
     RequestKind,
     RequestState,
@@ -115,20 +116,26 @@ def _accept(
 
 
 def replace_process(world: World, entry: Entry, first: Request, because: Because, *, force: bool = False) -> None:
-    """Has a process go for a new one, and this caller stand before all that wait for that.
+    """Has a process go for a new one, once that one is proven (see `renewal`); one that is still loading goes at once.
 
     Who wants other settings is refused while somebody else holds the model with those that it has.
     """
     if first.reload and entry.holds:
         world.refuse(first, _held(world, entry, first))
         return
+    if entry.state is ModelState.READY:
+        world.leave_queue(first)
+        if entry.renewal:
+            first.planned = False
+            entry.renewal.behind.append(first.id)
+        else:
+            entry.renewal = Renewal(first.id, because, force)
+            world.touch(entry)
+        return
     entry.queue.remove(first.id)
     entry.queue.add_ahead(first)
-    if entry.state in COMING:
-        assert entry.current is not None
-        stop(world, entry.current, because)
-    else:
-        drain(world, entry, because, force=force)
+    assert entry.current is not None
+    stop(world, entry.current, because)
 
 
 def _held(world: World, entry: Entry, request: Request) -> Refusal:
@@ -182,7 +189,8 @@ def unload_requested(world: World, event: UnloadRequested) -> None:
     entry = _admit(world, event.request, event.model)
     if entry is None:
         return
-    model = event.model
+    model = entry.model.id
+    give_up_renewal(world, entry, world.unloaded(entry))
     for hold in list(entry.holds.values()):
         world.refuse(hold, world.unloaded(entry))
     if entry.state in {ModelState.READY, ModelState.QUEUED} | COMING:
@@ -204,10 +212,7 @@ def unload_requested(world: World, event: UnloadRequested) -> None:
 
 
 def restart_requested(world: World, event: RestartRequested) -> None:
-    """Has a process go and the model come back with the same settings; its waiting callers keep their places.
-
-    The caller stands before all of them and is answered when the model is ready again.
-    """
+    """Has a model get a new process with the same settings; the caller is answered when that one serves."""
     entry = _admit(world, event.request, event.model)
     if entry is None:
         return
@@ -261,6 +266,7 @@ def shutdown_requested(world: World, event: ShutdownRequested) -> None:
     world.ending = True
     why = shutting_down()
     for entry in world.entries.values():
+        give_up_renewal(world, entry, why)
         for hold in list(entry.holds.values()):
             world.refuse(hold, why)
         world.refuse_queue(entry, why)

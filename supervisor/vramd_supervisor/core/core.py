@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from typing_extensions import assert_never
 
-from . import announcements, callers, lives, overgrowth, scheduler
+from . import announcements, callers, lives, overgrowth, renewal, scheduler
 from .actions import Action
 from .config import Config
 from .events import (
@@ -72,6 +72,10 @@ class Core:
     def _record(self, event: Event) -> None:  # noqa: PLR0912, PLR0915  one case per event
         world = self.world
         match event:
+            case (
+                WorkerStarted() | LoadProgressed() | WorkerReady() | LoadRefused() | LoadLimitReached() | WorkerExited()
+            ) if next_one := renewal.successor_of(world, event.incarnation):
+                renewal.told(world, *next_one, event)
             case Started():
                 world.spare_wanted = True
                 scheduler.preload(world)
@@ -216,7 +220,9 @@ class Core:
                 assert crowd.held_bytes.get(device, 0) == total_bytes, f"{standing.name} does not hold that on {device}"
 
     def _check_entry(self, entry: Entry) -> None:
-        alive = [i for i in self.world.processes.values() if self.world.owners.get(i.id) is entry and not i.exited]
+        owned = [i for i in self.world.processes.values() if self.world.owners.get(i.id) is entry and not i.exited]
+        coming = entry.renewal.incarnation if entry.renewal else None
+        alive = [i for i in owned if i is entry.current or not (i is coming or i.stopping)]
         name = entry.model.id
         assert len(alive) <= 1, f"{name} has two processes"
         assert (entry.current is None) == (not alive), f"{name} lost its process"
@@ -239,7 +245,9 @@ class Core:
         running = incarnation is not None and request_id in incarnation.in_flight
         holding = request_id in self.world.entries[request.model].holds
         unloading = incarnation is not None and request_id in incarnation.unload_waiters
-        places = queued + running + unloading + holding
+        coming = self.world.entries[request.model].renewal
+        renewing = coming is not None and request_id in (coming.request, *coming.behind)
+        places = queued + running + unloading + holding + renewing
         assert places == 1, f"request {request_id} is in {places} places"
         assert unloading == (request.kind is RequestKind.UNLOAD)
-        assert queued == (request.state is RequestState.QUEUED and not unloading)
+        assert queued == (request.state is RequestState.QUEUED and not unloading and not renewing)

@@ -40,7 +40,9 @@ def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | N
     idle = tuple(i for i in rivals if is_idle(owners[i]) and not world.processes[i].exited)
     if idle:
         return Evict(idle, {}, way, because)
-    drain = tuple(i for i in rivals if owners[i].state not in GOING | COMING and not world.processes[i].exited)
+    drain = tuple(
+        i for i in rivals if owners[i].current is world.processes[i] and owners[i].state not in GOING | COMING
+    )
     names = ", ".join(dict.fromkeys(owners[i].model.id for i in rivals))
     return Wait({}, Awaited.EXCLUSION, f"{because.words}: waits until {names} is gone", way, because, drain)
 

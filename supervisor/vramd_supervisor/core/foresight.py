@@ -13,7 +13,7 @@ from .causes import Awaited
 from .errors import Refusal, in_words
 from .placement import Ways, differences
 from .quote import Plan
-from .room import Begin, Evict, Wait, Wish, with_nearest
+from .room import Begin, Evict, Wait, Wish
 from .state import Entry, ModelState
 from .world import World
 
@@ -97,14 +97,6 @@ def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
     nearest = () if fits else ways.nearest
     load_s = _expected_load_s(world, entry, plan)
     return Foresight(plan, verdict, fits, victims, message, load_s, nearest, awaited)
-
-
-def hindrance(world: World, entry: Entry, ways: Ways) -> Refusal | None:
-    """Why a load could never have its room, whoever goes for it; None if it could."""
-    decision = find_now(world, Wish(entry.model.id, [plan.quote.needs for plan in ways.plans]), anew=entry)
-    if not isinstance(decision, Refusal) or decision.reason is not Reason.MODEL_TOO_LARGE:
-        return None
-    return with_nearest(decision, ways.nearest)
 
 
 def _victim(world: World, incarnation: int) -> Victim:

@@ -82,8 +82,14 @@ def place_of(world: World, incarnation: Incarnation) -> Place:
 
 
 def _standing(world: World, owner: Entry, incarnation: Incarnation) -> Standing:
-    if incarnation.exited or owner.state is ModelState.STOPPING:
+    if (
+        incarnation.exited
+        or incarnation.stopping
+        or (owner.current is incarnation and owner.state is ModelState.STOPPING)
+    ):
         return Standing.ENDING
+    if owner.current is not incarnation:  # it is to take the place of the one that serves
+        return Standing.COMING_KEPT if is_kept(owner) else Standing.COMING
     if owner.state is ModelState.DRAINING:
         return Standing.DRAINING
     if owner.state in COMING:
@@ -99,7 +105,13 @@ def _standing(world: World, owner: Entry, incarnation: Incarnation) -> Standing:
 def is_idle(entry: Entry) -> bool:
     """Whether a model is ready, and nobody has a use for it."""
     current = entry.current
-    return entry.state is ModelState.READY and current is not None and not current.in_flight and not entry.queue
+    return (
+        entry.state is ModelState.READY
+        and current is not None
+        and not current.in_flight
+        and not entry.queue
+        and not entry.renewal
+    )
 
 
 def attainable(world: World, anew: Entry | None = None) -> dict[str, int]:

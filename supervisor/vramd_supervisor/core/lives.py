@@ -21,7 +21,7 @@ from .events import (
     WorkerStarted,
 )
 from .reconcile import reconcile, too_much
-from .state import COMING, Entry, Incarnation, ModelState, RequestState
+from .state import COMING, Entry, Incarnation, ModelState, Renewal, RequestState
 from .world import World
 
 HOST = "host"
@@ -36,9 +36,7 @@ def started(world: World, event: WorkerStarted) -> None:
     incarnation = world.processes.get(event.incarnation)
     if incarnation is None or incarnation.exited:
         return
-    incarnation.pid = event.pid
-    world.spare_bytes = event.idle_bytes
-    world.spare_wanted = world.config.server.spare
+    learn(world, incarnation, event)
     if entry := world.owners.get(incarnation.id):
         if entry.state is ModelState.STARTING:
             load(world, entry, incarnation)
@@ -46,6 +44,13 @@ def started(world: World, event: WorkerStarted) -> None:
         stop(world, incarnation)
     elif event.idle_bytes <= world.ledger.free_bytes(HOST) + world.ledger.held_bytes([incarnation.id], HOST):
         world.promise(incarnation, {HOST: event.idle_bytes}, "the spare was measured")
+
+
+def learn(world: World, incarnation: Incarnation, event: WorkerStarted) -> None:
+    """What a process has said of itself."""
+    incarnation.pid = event.pid
+    world.spare_bytes = event.idle_bytes
+    world.spare_wanted = world.config.server.spare
 
 
 def _living(world: World, incarnation: int) -> Entry | None:
@@ -93,18 +98,18 @@ def ready(world: World, event: WorkerReady) -> None:
         )
         stop(world, entry.current, because)
         return
-    entry.ran_out = False
-    entry.current.context_tokens = event.context_tokens
-    entry.current.measured = event.measured
-    entry.current.ready_s = entry.current.last_used_s = world.now_s
-    _time_load(world, entry, entry.current)
+    settle_load(world, entry, entry.current, event)
     world.move(entry, ModelState.READY, causes.loaded(event.context_tokens))
     world.room_changed = True
 
 
-def _time_load(world: World, entry: Entry, incarnation: Incarnation) -> None:
-    """Remembers what a load took, to foresee the next one."""
+def settle_load(world: World, entry: Entry, incarnation: Incarnation, event: WorkerReady) -> None:
+    """A load has ended well; what it took is remembered, to foresee the next one."""
     assert incarnation.plan is not None
+    entry.ran_out = False
+    incarnation.context_tokens = event.context_tokens
+    incarnation.measured = event.measured
+    incarnation.ready_s = incarnation.last_used_s = world.now_s
     entry.load_s = world.now_s - incarnation.load_from_s
     world.loads.loaded(world.now_s, entry.model.id, world.now_s - incarnation.begun_s)
     weights_bytes = sum(need.weights_bytes for need in incarnation.plan.quote.devices.values())
@@ -136,12 +141,17 @@ def load_limit_reached(world: World, event: LoadLimitReached) -> None:
     """Gives a load up that takes too long."""
     entry = _living(world, event.incarnation)
     if entry and entry.current and entry.state in COMING:
-        model, limit_s = entry.model.id, world.config.server.load_deadline_s
-        text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
-        why = refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}")
-        world.record_refusal(model, why)
+        why = timed_out(world, entry)
+        world.record_refusal(entry.model.id, why)
         world.refuse_queue(entry, why)
         stop(world, entry.current, causes.hung())
+
+
+def timed_out(world: World, entry: Entry) -> Refusal:
+    """What callers hear of a load that takes too long."""
+    model, limit_s = entry.model.id, world.config.server.load_deadline_s
+    text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
+    return refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}")
 
 
 def drain_ended(world: World, event: DrainEnded) -> None:
@@ -165,12 +175,14 @@ def stop(world: World, incarnation: Incarnation, because: Because | None = None)
     if incarnation is world.spare:
         world.spare = None
     entry = world.owners.get(incarnation.id)
-    if entry is None or entry.state is not ModelState.DRAINING:  # that one was on its way out before
+    draining = entry is not None and entry.current is incarnation and entry.state is ModelState.DRAINING
+    if not draining:  # else it was on its way out before
         world.room_changed = True
     if entry:
         assert because
         incarnation.leaves = incarnation.leaves or because
-        world.move(entry, ModelState.STOPPING, because)
+        if entry.current is incarnation:
+            world.move(entry, ModelState.STOPPING, because)
     world.emit(Stop(incarnation.id))
 
 
@@ -192,16 +204,18 @@ def exited(world: World, event: WorkerExited) -> None:
             world.spare = None
             world.spare_wanted = False
         return
+    if entry.current is not incarnation:  # it was to take the place of another, and was given up
+        return
     because = _record_end(world, entry, incarnation, event.exit)
     for request_id in sorted(incarnation.in_flight):
         request = world.requests[request_id]
         streaming = request.state is RequestState.STREAMING
         # It may be what the process died of, so nobody is told to send it once more.
-        world.refuse(request, replace(_crashed(entry, incarnation, event.exit, streaming=streaming), retry=False))
+        world.refuse(request, replace(crashed(entry, incarnation, event.exit, streaming=streaming), retry=False))
     if entry.state in COMING:
-        world.refuse_queue(entry, _crashed(entry, incarnation, event.exit, streaming=False))
+        world.refuse_queue(entry, crashed(entry, incarnation, event.exit, streaming=False))
     for hold in list(entry.holds.values()) if entry.model.sacrificial and not incarnation.stopping else ():
-        world.refuse(hold, _crashed(entry, incarnation, event.exit, streaming=False, idle=True))
+        world.refuse(hold, crashed(entry, incarnation, event.exit, streaming=False, idle=True))
     world.move(entry, ModelState.UNLOADED, because)
     entry.current = None
     world.hold_again(entry, because)
@@ -217,7 +231,7 @@ def _record_end(world: World, entry: Entry, incarnation: Incarnation, how: str) 
         because = causes.crashed(how)
         served = [world.requests[one].state is RequestState.STREAMING for one in incarnation.in_flight]
         idle = not served and entry.state not in COMING
-        words = _crashed(entry, incarnation, how, streaming=any(served), idle=idle).message
+        words = crashed(entry, incarnation, how, streaming=any(served), idle=idle).message
     if because.cause not in RECORDED:
         held = world.ledger.rows[incarnation.id]
         numbers = {f"held_on_{device}_bytes": float(size) for device, size in held.items()}
@@ -229,12 +243,35 @@ def _record_end(world: World, entry: Entry, incarnation: Incarnation, how: str) 
     return because
 
 
+def give_up_renewal(world: World, entry: Entry, why: Refusal | None) -> None:
+    """No new process takes the place of the old one; its caller hears why, unless it goes another way or has left."""
+    renewal, entry.renewal = entry.renewal, None
+    if renewal is None:
+        return
+    request = world.requests.get(renewal.request)
+    if renewal.incarnation:
+        stop(world, renewal.incarnation, causes.refused(why.message) if why else renewal.because)
+    if request and why:
+        world.record_refusal(entry.model.id, why)
+        world.refuse(request, why)
+    let_others_wait(world, entry, renewal)
+
+
+def let_others_wait(world: World, entry: Entry, renewal: Renewal) -> None:
+    """Who has asked for a new process meanwhile waits in the queue, where it is seen whether that is needed still."""
+    for behind in renewal.behind:
+        if request := world.requests.get(behind):
+            world.enqueue_ahead(entry, request)
+    world.touch(entry)
+
+
 def _final(entry: Entry, why: Refusal) -> Refusal:
     """What fails a sacrificial model is not to be tried again."""
     return replace(why, retry=why.retry and not entry.model.sacrificial)
 
 
-def _crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool, idle: bool = False) -> Refusal:
+def crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool, idle: bool = False) -> Refusal:
+    """What callers hear of a process that died."""
     model = entry.model.id
     reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
     when = "in the middle of an answer" if streaming else "before it had answered"

@@ -23,7 +23,8 @@ def seen(world: World, device: str, taken_bytes: Mapping[int, int]) -> None:
     for incarnation in list(world.processes.values()):
         entry = world.owners.get(incarnation.id)
         size_bytes = taken_bytes.get(incarnation.pid, 0)
-        if size_bytes and entry and entry.state is ModelState.READY and not incarnation.in_flight:
+        serves = entry is not None and entry.current is incarnation and entry.state is ModelState.READY
+        if size_bytes and entry and serves and not incarnation.in_flight:
             _judge(world, entry, incarnation, device, size_bytes)
 
 

@@ -28,10 +28,11 @@ from .errors import Refusal, refusal
 from .events import KeepAliveEnded, PlansFound, PlansRefused, TogetherFound
 from .holders import attainable, sort_anew, standings
 from .line import Priority
-from .lives import HOST, stop
+from .lives import HOST, give_up_renewal, stop
 from .lobby import Waiting
 from .placement import differences
 from .reconcile import raised
+from .renewal import go_on, planned, succeed
 from .state import Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_changed, is_kept
 from .world import World
 
@@ -71,13 +72,17 @@ def _sort(world: World) -> None:
 def _settle(world: World, entry: Entry) -> None:
     """The next step of one model.
 
-    1. It has no process: a load begins if somebody waits; if nobody does and it left the catalogue, it is forgotten,
-       unless a caller has changed something about it.
+    1. It has no process: one takes its place that was loaded meanwhile, or a load begins if somebody waits; if nobody
+       does and it left the catalogue, it is forgotten, unless a caller has changed something about it.
     2. It is ready: those who wait are served as far as there are places; if it is idle, its time to stay runs.
     3. It drains: it stops once nothing runs.
     """
+    if entry.renewal and entry.current:
+        go_on(world, entry, entry.renewal)
     if entry.state is ModelState.UNLOADED:  # 1
-        if entry.queue:
+        if entry.renewal:
+            succeed(world, entry, entry.renewal)
+        elif entry.queue:
             _want(world, entry)
         elif not (entry.listed or is_changed(entry) or any(owner is entry for owner in world.owners.values())):
             del world.entries[entry.model.id]
@@ -221,7 +226,7 @@ def _timeline(now_s: float, incarnation: Incarnation, request: Request) -> dict[
 def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
     """A model that is not listed stays as long as every other: what is loaded needs no file."""
     until_s = incarnation.stays_until_s
-    if is_kept(entry) or until_s == math.inf:
+    if is_kept(entry) or entry.renewal or until_s == math.inf:
         return
     if until_s > world.now_s:
         world.emit(SetTimer(KeepAliveEnded(until_s, incarnation.id)))
@@ -237,8 +242,10 @@ def _differently(entry: Entry, differs: str) -> Refusal:
 
 def plans_found(world: World, event: PlansFound) -> None:
     """The ways to place a load are known: it joins those who wait for room."""
-    waiting = world.waiting.get(event.model)
-    if waiting and waiting.turn == event.turn:
+    waiting, entry = world.waiting.get(event.model), world.entries.get(event.model)
+    if entry and entry.renewal and entry.renewal.turn == event.turn:
+        planned(world, entry, entry.renewal, event.plans, event.nearest)
+    elif waiting and waiting.turn == event.turn:
         taken = world.entries[event.model].taken
         waiting.plans = tuple(raised(plan, taken.get(plan.settings, {})) for plan in event.plans)
         waiting.nearest = tuple(event.nearest)
@@ -248,8 +255,10 @@ def plans_found(world: World, event: PlansFound) -> None:
 
 def plans_refused(world: World, event: PlansRefused) -> None:
     """There is no way to place a load."""
-    waiting = world.waiting.get(event.model)
-    if waiting and waiting.turn == event.turn:
+    waiting, entry = world.waiting.get(event.model), world.entries.get(event.model)
+    if entry and entry.renewal and entry.renewal.turn == event.turn:
+        give_up_renewal(world, entry, event.refusal)
+    elif waiting and waiting.turn == event.turn:
         give_up(world, world.entries[event.model], event.refusal)
 
 

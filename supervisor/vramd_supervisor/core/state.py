@@ -31,7 +31,7 @@ COMING = frozenset({ModelState.STARTING, ModelState.LOADING})
 GOING = frozenset({ModelState.DRAINING, ModelState.STOPPING})
 
 TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = {
-    ModelState.UNLOADED: frozenset({ModelState.QUEUED}),
+    ModelState.UNLOADED: frozenset({ModelState.QUEUED, ModelState.STARTING, ModelState.LOADING, ModelState.READY}),
     ModelState.QUEUED: frozenset({ModelState.STARTING, ModelState.LOADING, ModelState.UNLOADED}),
     ModelState.STARTING: frozenset({ModelState.LOADING, ModelState.STOPPING, ModelState.UNLOADED}),
     ModelState.LOADING: frozenset({ModelState.READY, ModelState.STOPPING, ModelState.UNLOADED}),
@@ -39,7 +39,7 @@ TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = {
     ModelState.DRAINING: frozenset({ModelState.STOPPING, ModelState.UNLOADED}),
     ModelState.STOPPING: frozenset({ModelState.UNLOADED}),
 }
-"""UNLOADED is reachable from everywhere: a process can die at any time."""
+"""UNLOADED is reachable from everywhere: a process can die at any time; a new one may stand ready by then."""
 
 
 class RequestKind(Enum):
@@ -143,6 +143,26 @@ class Incarnation:
 
 
 @dataclass(eq=False)
+class Renewal:
+    """A new process that is to take the place of the one that serves."""
+
+    request: int
+    """Whose wish it is; in no queue meanwhile."""
+    because: Because
+    force: bool = False
+    """What runs on the old process is ended once the new one is ready."""
+    turn: int = 0
+    """Of the question for its plans; 0: not asked, -1: answered."""
+    options: LoadOptions = field(default_factory=LoadOptions)
+    incarnation: Incarnation | None = None
+    """Once it is loaded beside the old one."""
+    ready: bool = False
+    """It answers, and waits for the old one to be gone."""
+    behind: list[int] = field(default_factory=list)
+    """Further requests for a new process, which wait for the end of this."""
+
+
+@dataclass(eq=False)
 class Entry:
     """A model that is known, and its life."""
 
@@ -151,6 +171,7 @@ class Entry:
     """Waiting requests, in the order of being served."""
     state: ModelState = ModelState.UNLOADED
     current: Incarnation | None = None
+    renewal: Renewal | None = None
     loads: dict[int, Request] = field(default_factory=dict)
     """Those of the queue that take no place: they only wait until it is ready."""
     curious: dict[int, Request] = field(default_factory=dict)

@@ -124,6 +124,8 @@ class World:
         self.touched[entry.model.id] = None
         if entry.current:
             self.sort_anew(entry.current)
+        if entry.renewal and entry.renewal.incarnation:
+            self.sort_anew(entry.renewal.incarnation)
 
     def sort_anew(self, incarnation: Incarnation) -> None:
         """What may be done about a process has changed, or what it holds."""
@@ -272,6 +274,12 @@ class World:
         self.queued += 1
         self.touch(entry)
 
+    def enqueue_ahead(self, entry: Entry, request: Request) -> None:
+        """Puts a request before all of its model's queue, behind those that were put there before."""
+        self.enqueue(entry, request)
+        entry.queue.remove(request.id)
+        entry.queue.add_ahead(request)
+
     def hold_again(self, entry: Entry, because: Because) -> None:
         """Callers that keep a model warm want it back once its process is gone, if not by their own wish.
 
@@ -281,9 +289,7 @@ class World:
         for request in holds.values():
             request.state = RequestState.QUEUED
             self.emit(Report(request.id, entry.state, None, because.words, cause=because.cause))
-            self.enqueue(entry, request)
-            entry.queue.remove(request.id)
-            entry.queue.add_ahead(request)
+            self.enqueue_ahead(entry, request)
 
     def leave_queue(self, request: Request) -> None:
         """Takes a request out of its queue, if it is in there."""
@@ -304,6 +310,8 @@ class World:
             if entry.current:
                 entry.current.last_used_s = self.now_s
             self.room_changed = True
+            self.touch(entry)
+        if entry.renewal:
             self.touch(entry)
         incarnation = self.processes.get(request.incarnation or 0)
         if incarnation is None:

@@ -13,7 +13,7 @@ from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 from ..core.catalog import LoadOptions
 from ..core.errors import Refusal, RefusedError
 from ..core.events import ModelUpdated
-from ..core.foresight import foresee, hindrance
+from ..core.foresight import foresee
 from ..core.holders import attainable
 from ..core.names import find
 from ..core.placement import Ways
@@ -107,8 +107,6 @@ class ModelService(ModelServiceServicer):
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         model = await self._router.resolve(asked, options)
-        if request.reload:
-            await self._check_reload(model, options)
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
         async with self._loop.asked(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
             async with aclosing(_progress(ticket)) as news:
@@ -123,15 +121,6 @@ class ModelService(ModelServiceServicer):
         if why := gone(self._loop.core.world, model):
             raise RefusedError(why)
         return found
-
-    async def _check_reload(self, model: str, options: LoadOptions) -> None:
-        """Raises RefusedError for settings that a loaded model cannot be given: the process that it has stays."""
-        entry = self._known(model)
-        if entry.state is not ModelState.READY:
-            return
-        ways = await self._ways(entry, options)
-        if why := hindrance(self._loop.core.world, self._known(model), ways):
-            raise RefusedError(why)
 
     async def _ways(self, entry: Entry, options: LoadOptions) -> Ways:
         """How a model could be loaded. Raises RefusedError."""
