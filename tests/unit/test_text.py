@@ -75,3 +75,35 @@ def test_it_makes_no_difference_where_the_bytes_are_cut(data: list[bytes], stop:
     by_byte, _ = assemble([bytes([byte]) for piece in data for byte in piece], tuple(stop))
     assert "".join(whole) == "".join(by_piece) == "".join(by_byte)
     assert all(wanted not in "".join(whole) for wanted in stop)
+
+
+def test_a_name_is_looked_for_without_being_shown() -> None:
+    assembler = TextAssembler(("<|end|>", "<|a|>b"))
+    assert [assembler.feed(b"x"), assembler.name("<|a|>", shown=False), assembler.feed(b"c")] == ["x", "", "c"]
+    assert [assembler.feed(b"y"), assembler.name("<|end|>", shown=False)] == ["y", ""]
+    assert assembler.stopped
+
+
+def test_a_stop_string_is_found_over_a_name_that_is_not_shown() -> None:
+    assembler = TextAssembler(("one two",))
+    pieces = [assembler.feed(b"say one"), assembler.name("<|a|>", shown=False), assembler.feed(b" two")]
+    assert (pieces, assembler.stopped) == (["say ", "", ""], True)
+
+
+def test_a_name_does_not_break_a_character() -> None:
+    assembler = TextAssembler(("x",))
+    euro = "€".encode()
+    assert [assembler.feed(euro[:2]), assembler.name("<|a|>", shown=False), assembler.feed(euro[2:])] == ["", "", "€"]
+
+
+@given(st.lists(st.tuples(st.text("ab<", max_size=3), st.booleans()), max_size=8), st.lists(st.text("ab<", min_size=1)))
+def test_how_names_come_in_makes_no_difference(parts: list[tuple[str, bool]], stop: list[str]) -> None:
+    assembler = TextAssembler(stop)
+    text = "".join(
+        assembler.name(part, shown=shown) if not shown else assembler.feed(part.encode()) for part, shown in parts
+    )
+    text += assembler.finish()
+    shown_text = "".join(part for part, shown in parts if shown)
+    assert shown_text.startswith(text)
+    assert assembler.stopped or text == shown_text
+    assert not any(one in text for one in stop)

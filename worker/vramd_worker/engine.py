@@ -57,6 +57,10 @@ class Job:
     """None: what is left of the context."""
     stop: tuple[str, ...] = ()
     max_tokens_per_s: float | None = None
+    parse_special: bool | None = None
+    """Names of control tokens are read as those tokens, else they are text. None: in a prompt, but not in messages."""
+    show_special: bool = False
+    """Control tokens that the model generates are written into the text by their names."""
 
 
 class FinishReason(Enum):

@@ -1,52 +1,96 @@
 """From the bytes of tokens to text that can be shown: whole characters only, nothing of a stop string."""
 
 import codecs
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import compress
+
+_PART_OF_ANSWER = re.compile(
+    r"think|thought|reason|tool|function|python_tag|channel|<\|message\|>|constrain|\[(args|call_id)\]|(start|end)_(action|response)",
+    re.IGNORECASE,
+)
+
+
+def is_part_of_answer(name: str) -> bool:
+    """Whether a control token of this name says which part of an answer is what: thinking, a tool's call."""
+    return _PART_OF_ANSWER.search(name) is not None
 
 
 class TextAssembler:
     """Puts the text of one answer together.
 
     The answer ends before the stop string that is complete first; of several complete at the same character, before the
-    longest. How the bytes were cut into pieces makes no difference. Bytes that are no UTF-8 become U+FFFD.
+    longest. How the bytes were cut into pieces makes no difference. Bytes that are no UTF-8 become U+FFFD. Names of
+    control tokens may be looked for without being shown.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
         self._stop = tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
+        self._shown: tuple[bool, ...] = ()
+        """Of each character that is held."""
         self.stopped = False
         """A stop string came; there is no more text."""
 
     def feed(self, data: bytes) -> str:
         """Takes the bytes of the next token; returns the text that is certain now, which may be empty."""
-        return self._take(self._decoder.decode(data))
+        return self._take(self._decoder.decode(data), shown=True)
+
+    def name(self, name: str, *, shown: bool) -> str:
+        """Takes the name of a control token, which may be shown; returns what is certain now."""
+        if not shown:
+            return self._take(name, shown=False) if self._stop else ""
+        open_ = self._decoder.decode(b"", final=True)
+        return self._take(open_ + name, shown=True)
 
     def finish(self) -> str:
         """The rest, when no more bytes will come: what was held back, and U+FFFD for a character left open."""
-        text = self._take(self._decoder.decode(b"", final=True))
-        rest, self._held = self._held, ""
+        text = self._take(self._decoder.decode(b"", final=True), shown=True)
+        rest, self._held, self._shown = _visible(self._held, self._shown), "", ()
         return text + rest
 
-    def _take(self, fresh: str) -> str:
+    def _take(self, fresh: str, *, shown: bool) -> str:
         if self.stopped:
             return ""
-        text = self._held + fresh
-        if (end := self._first_stop(text)) is not None:
-            self.stopped, self._held = True, ""
-            return text[:end]
-        certain = len(text) - self._possible_beginning(text)
-        self._held = text[certain:]
-        return text[:certain]
+        text, mask = self._held + fresh, self._shown + (shown,) * len(fresh)
+        if (end := self._first_stop(text, mask)) is not None:
+            self.stopped, self._held, self._shown = True, "", ()
+            return _visible(text[:end], mask[:end])
+        certain = self._certain(text, mask)
+        self._held, self._shown = text[certain:], mask[certain:]
+        return _visible(text[:certain], mask[:certain])
 
-    def _first_stop(self, text: str) -> int | None:
+    def _first_stop(self, text: str, mask: Sequence[bool]) -> int | None:
         """Where the text is to be cut."""
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [
+            (places[at + len(stop) - 1], places[at])
+            for seen, places in _views(text, mask)
+            for stop in self._stop
+            if (at := seen.find(stop)) >= 0
+        ]
         return min(found)[1] if found else None
 
-    def _possible_beginning(self, text: str) -> int:
-        """Characters at the end of the text that a stop string may begin with."""
-        for length in range(min(len(text), max(map(len, self._stop), default=1) - 1), 0, -1):
-            if any(len(stop) > length and text.endswith(stop[:length]) for stop in self._stop):
-                return length
-        return 0
+    def _certain(self, text: str, mask: Sequence[bool]) -> int:
+        """Where in the text a stop string may begin whose end is still to come; else the end of the text."""
+        longest = max(map(len, self._stop), default=1) - 1
+        return min(
+            (
+                places[len(seen) - length]
+                for seen, places in _views(text, mask)
+                for length in range(1, min(len(seen), longest) + 1)
+                if any(len(stop) > length and seen.endswith(stop[:length]) for stop in self._stop)
+            ),
+            default=len(text),
+        )
+
+
+def _views(text: str, mask: Sequence[bool]) -> Iterator[tuple[str, Sequence[int]]]:
+    """The text with everything, and as it is shown; each with the places of its characters."""
+    yield text, range(len(text))
+    if not all(mask):
+        yield _visible(text, mask), tuple(compress(range(len(text)), mask))
+
+
+def _visible(text: str, mask: Sequence[bool]) -> str:
+    return text if all(mask) else "".join(compress(text, mask))

@@ -153,7 +153,7 @@ class Generation:
         token = sequence.sampler.sample(self._context, index)
         if not self._context.logits.is_number(index, token):
             self._fail(sequence)
-        elif sequence.take(token, self._model.piece(token), self._model.ends_answer(token), self._context_tokens):
+        elif sequence.take(token, self._model.said(token), self._model.ends_answer(token), self._context_tokens):
             self._release(sequence)
             sequence.close()
 

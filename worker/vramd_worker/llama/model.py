@@ -33,6 +33,8 @@ class NativeModel:
         self.adds_bos = bool(library.llama_vocab_get_add_bos(self.vocabulary))
         self.piece = lru_cache(maxsize=4096)(self._piece)
         """Bytes of a token within an answer; control tokens have none."""
+        self.said = lru_cache(maxsize=4096)(self._said)
+        """The same, but of a control token its name."""
 
     def close(self) -> None:
         """Frees the weights. No context of the model may be left."""
@@ -109,11 +111,14 @@ class NativeModel:
         """Whether the model says with it that it is done."""
         return bool(self._library.llama_vocab_is_eog(self.vocabulary, token))
 
-    def _piece(self, token: int) -> bytes:
+    def _said(self, token: int) -> bytes | str:
+        return self.piece(token) or self._piece(token, by_name=True).decode("utf-8", "replace")
+
+    def _piece(self, token: int, by_name: bool = False) -> bytes:
         room = _PIECE_BYTES
         while True:
             buffer = ctypes.create_string_buffer(room)
-            length = int(self._library.llama_token_to_piece(self.vocabulary, token, buffer, room, 0, False))
+            length = int(self._library.llama_token_to_piece(self.vocabulary, token, buffer, room, 0, by_name))
             if length >= 0:
                 return buffer.raw[:length]
             room = -length

@@ -6,7 +6,7 @@ import traceback
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
 from vramd_worker.llama.loop import Cancellable
 from vramd_worker.llama.sampling import SamplerChain
-from vramd_worker.text import TextAssembler
+from vramd_worker.text import TextAssembler, is_part_of_answer
 
 
 class Sequence(Cancellable):
@@ -56,14 +56,17 @@ class Sequence(Cancellable):
         if self._period_s and self.completion_tokens:
             self.due_s = max(self.due_s, now_s)
 
-    def take(self, token: int, piece: bytes, ends_answer: bool, context_tokens: int) -> bool:
-        """Takes a sampled token and emits what it gives; true if it was the last."""
+    def take(self, token: int, said: bytes | str, ends_answer: bool, context_tokens: int) -> bool:
+        """Takes a sampled token and emits what it gives; true if it was the last.
+
+        `said` are its bytes, or the name of a control token.
+        """
         now_s = time.monotonic()
         if not self._first_token_s:
             self._first_token_s = self.due_s = now_s
         self.due_s += self._period_s
         self.tokens.append(token)
-        text = "" if ends_answer else self._text.feed(piece)
+        text = "" if ends_answer else self._text_of(said)
         reason: FinishReason | None = None
         if ends_answer or self._text.stopped:
             reason = FinishReason.STOP
@@ -88,6 +91,11 @@ class Sequence(Cancellable):
         if self.sampler is not None:
             self.sampler.close()
             self.sampler = None
+
+    def _text_of(self, said: bytes | str) -> str:
+        if isinstance(said, bytes):
+            return self._text.feed(said)
+        return self._text.name(said, shown=self.job.show_special or is_part_of_answer(said))
 
     def _finish(self, reason: FinishReason) -> Finish:
         now_s = time.monotonic()
