@@ -1,6 +1,6 @@
 """GGUF files for tests, made in moments: random weights, or weights that say what is wanted of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -43,15 +43,13 @@ def random_llama(
     pooling: int | None = None,
     architecture: str = "llama",
     spoilt: Spoilt = MappingProxyType({}),
-    change: Callable[[GGUFWriter], None] = lambda _: None,
 ) -> Path:
     """Random weights: nonsense, bytes that are no UTF-8 among it, and always the same for one seed.
 
-    `change` may make something odd of it before it is written. It never says that it is done: its end-of-sequence token
-    is a middling choice, never one of the better.
+    It never says that it is done: its end-of-sequence token is a middling choice, never one of the better.
     """
     random = np.random.default_rng(seed)
-    tokens = vocabulary(shape.vocabulary, words)
+    tokens = _vocabulary(shape.vocabulary, words)
     writer = _llama_header(path, shape, tokens, chat_template, architecture)
     if pooling is not None:
         writer.add_uint32(f"{architecture}.pooling_type", pooling)
@@ -74,21 +72,27 @@ def random_llama(
             weights(name, rows, columns)
         _norm(writer, f"blk.{layer}.attn_norm.weight", shape.embedding)
         _norm(writer, f"blk.{layer}.ffn_norm.weight", shape.embedding)
-    change(writer)
     return _write(writer, path)
 
 
-def reciting_llama(path: Path, text: Sequence[str | int], *, chat_template: str | None = CHAT_TEMPLATE) -> Path:
+def reciting_llama(
+    path: Path,
+    text: Sequence[str | int],
+    *,
+    chat_template: str | None = CHAT_TEMPLATE,
+    controls: Sequence[str] = (),
+) -> Path:
     """Says the text, whatever it is asked, then that it is done.
 
-    The text is a sequence of words (each becomes one token) and bytes (by number), none of them twice. Every token is
+    The text is a sequence of words (each becomes one token), bytes (by number) and controls, none twice. Every token is
     followed by the next for certain; after any other token the text begins.
     """
     shape = Shape(embedding=256, layers=1, heads=4, kv_heads=4, feed_forward=32, vocabulary=FIRST_WORD + 32)
-    words = [part for part in text if isinstance(part, str)]
-    tokens = vocabulary(shape.vocabulary, words)
-    script = [FIRST_BYTE + part if isinstance(part, int) else FIRST_WORD + words.index(part) for part in text]
-    writer = _llama_header(path, shape, tokens, chat_template, "llama")
+    words = [part for part in text if isinstance(part, str) and part not in controls]
+    tokens = _vocabulary(shape.vocabulary, words, controls)
+    named = [part if isinstance(part, int) or part in controls else f"\u2581{part}" for part in text]
+    script = [FIRST_BYTE + part if isinstance(part, int) else tokens.index(part) for part in named]
+    writer = _llama_header(path, shape, tokens, chat_template, "llama", controls)
     # Each token of the text has a direction of its own, all others share the first one; a row of the output points to
     # where the token before it points.
     directions = np.zeros((len(tokens), shape.embedding), dtype=np.float32)
@@ -173,30 +177,20 @@ def random_bert(
     return _write(writer, path)
 
 
-def vocabulary(size: int, words: Sequence[str]) -> list[str]:
+def _vocabulary(size: int, words: Sequence[str], controls: Sequence[str] = ()) -> list[str]:
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581"]
     tokens += ["\u2581" + word for word in words]
+    tokens += controls
     return tokens + [f"\u2581w{number}" for number in range(len(tokens), size)]
 
 
-def add_vocabulary(writer: GGUFWriter, tokens: Sequence[str]) -> None:
-    """Of single bytes and words."""
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_types(
-        [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
-        + [TokenType.BYTE] * 256
-        + [TokenType.NORMAL] * (len(tokens) - SPACE)
-    )
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_bos_token_id(BOS)
-    writer.add_eos_token_id(EOS)
-    writer.add_unk_token_id(UNKNOWN)
-    writer.add_vocab_size(len(tokens))
-
-
 def _llama_header(
-    path: Path, shape: Shape, tokens: Sequence[str], chat_template: str | None, architecture: str
+    path: Path,
+    shape: Shape,
+    tokens: Sequence[str],
+    chat_template: str | None,
+    architecture: str,
+    controls: Sequence[str] = (),
 ) -> GGUFWriter:
     writer = GGUFWriter(path, architecture)
     writer.add_name(path.stem)
@@ -209,7 +203,18 @@ def _llama_header(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.embedding // shape.heads)
     writer.add_file_type(1)
-    add_vocabulary(writer, tokens)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
+        + [TokenType.BYTE] * 256
+        + [TokenType.CONTROL if token in controls else TokenType.NORMAL for token in tokens[SPACE:]]
+    )
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_bos_token_id(BOS)
+    writer.add_eos_token_id(EOS)
+    writer.add_unk_token_id(UNKNOWN)
+    writer.add_vocab_size(len(tokens))
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     return writer

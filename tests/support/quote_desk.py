@@ -48,9 +48,7 @@ class Desk:
 
     def quote(self, path: Path, settings: Settings) -> Quote:
         """Whatever the supervisor comes to."""
-        found = self._loop.run_until_complete(self._quotes.quote(self._subject(path), settings, FACTS))
-        assert isinstance(found, Quote), found
-        return found
+        return self._loop.run_until_complete(self._quotes.quote(self._subject(path), settings, FACTS))
 
     @property
     def helper_pid(self) -> int:

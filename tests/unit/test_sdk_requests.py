@@ -57,8 +57,17 @@ def test_words_that_there_are_not_are_refused_before_they_travel(settings: LoadS
 def test_every_field_of_an_answer_can_be_said() -> None:
     assert set(requests.SAMPLING_FIELDS.values()) == set(Sampling.DESCRIPTOR.fields_by_name)
     assert {*requests.LIMIT_FIELDS.values(), "stop"} == set(Limits.DESCRIPTOR.fields_by_name)
-    own = {*requests.SAMPLING_FIELDS, *requests.LIMIT_FIELDS, "stop"}
+    own = {*requests.SAMPLING_FIELDS, *requests.LIMIT_FIELDS, *requests.SPECIAL_FIELDS, "stop"}
     assert own | AskSettings.__optional_keys__ == AnswerSettings.__optional_keys__
+
+
+@pytest.mark.parametrize("field", requests.SPECIAL_FIELDS)
+def test_control_tokens_are_treated_as_usual_unless_it_is_said(field: str) -> None:
+    for build in (requests.chat, requests.generate):
+        assert build("talker", "Hello", {}) == build("talker", "Hello", {field: None})  # type: ignore[misc]
+        assert getattr(build("talker", "Hello", {field: True}), field) is True  # type: ignore[misc]
+        with pytest.raises(InvalidRequest, match=field):
+            build("talker", "Hello", {field: "yes"})  # type: ignore[misc]
 
 
 def test_every_way_to_wait_can_be_said() -> None:

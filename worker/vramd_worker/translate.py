@@ -18,13 +18,13 @@ FINISH_REASONS = {
 
 def generate_job(request: inference_pb2.GenerateRequest) -> Job:
     """A prompt as it stands."""
-    return _job(_text(request.prompt), request.sampling, request.limits)
+    return _job(_text(request.prompt), request)
 
 
 def chat_job(request: inference_pb2.ChatRequest) -> Job:
     """A conversation, which the engine renders."""
     turns = tuple(Message(message.role, _text(message.parts)) for message in request.messages)
-    return _job(turns, request.sampling, request.limits)
+    return _job(turns, request)
 
 
 def texts(request: inference_pb2.EmbedRequest) -> tuple[str, ...]:
@@ -80,14 +80,17 @@ def _text(parts: Sequence[inference_pb2.ContentPart]) -> str:
     return "".join(part.text for part in parts)
 
 
-def _job(prompt: str | tuple[Message, ...], sampling: inference_pb2.Sampling, limits: inference_pb2.Limits) -> Job:
+def _job(prompt: str | tuple[Message, ...], request: inference_pb2.GenerateRequest | inference_pb2.ChatRequest) -> Job:
+    limits = request.limits
     return Job(
         prompt=prompt,
         # The message's fields have the names of the value's; what is not set takes the value's defaults.
-        sampling=Sampling(**{field.name: value for field, value in sampling.ListFields()}),
+        sampling=Sampling(**{field.name: value for field, value in request.sampling.ListFields()}),
         max_tokens=limits.max_tokens if limits.HasField("max_tokens") else None,
         stop=tuple(limits.stop),
         max_tokens_per_s=limits.max_tokens_per_s if limits.HasField("max_tokens_per_s") else None,
+        parse_special=request.parse_special if request.HasField("parse_special") else None,
+        show_special=request.show_special,
     )
 
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, TypedDict, TypeVar
 
+from google.protobuf.message import Message
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.sizes import parse_size
 
@@ -100,6 +101,10 @@ class AnswerSettings(AskSettings, total=False):
     stop: str | Sequence[str] | None
     """The answer ends before the first of these."""
     max_tokens_per_s: float | None
+    parse_special: bool | None
+    """Names of control tokens are read as those tokens; by default in a prompt of `generate`, not in messages."""
+    show_special: bool | None
+    """Control tokens that the model generates come in the text by name; by default those of thinking and tools only."""
 
 
 LOAD_FIELDS: Mapping[str, str] = {
@@ -140,6 +145,8 @@ SAMPLING_FIELDS: Mapping[str, str] = {
     )
 }
 LIMIT_FIELDS: Mapping[str, str] = {"max_tokens": "max_tokens", "max_tokens_per_s": "max_tokens_per_s"}
+SPECIAL_FIELDS: Mapping[str, str] = {"parse_special": "parse_special", "show_special": "show_special"}
+"""Of the request itself."""
 
 _ELSEWHERE: Mapping[str, str] = {
     "n_ctx": "context",
@@ -165,7 +172,7 @@ _ELSEWHERE: Mapping[str, str] = {
 """Words of other libraries → the setting here."""
 
 _ASK_FIELDS = (*LOAD_FIELDS, *SCHEDULING_FIELDS)
-_ANSWER_FIELDS = (*_ASK_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, "stop")
+_ANSWER_FIELDS = (*_ASK_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, *SPECIAL_FIELDS, "stop")
 
 
 Value = TypeVar("Value")
@@ -187,7 +194,7 @@ def generate(
 ) -> inference_pb2.GenerateRequest:
     """A prompt to go on with, as it stands."""
     _refuse_unknown(settings, _ANSWER_FIELDS)
-    return inference_pb2.GenerateRequest(
+    request = inference_pb2.GenerateRequest(
         model=name(model),
         prompt=_parts("prompt", prompt),
         sampling=_sampling(settings),
@@ -195,13 +202,15 @@ def generate(
         load=_load_options(settings),
         scheduling=scheduling(settings, progress),
     )
+    _fill(request, SPECIAL_FIELDS, settings)
+    return request
 
 
 def chat(model: str, messages: Messages, settings: AnswerSettings, progress: bool = False) -> inference_pb2.ChatRequest:
     """A conversation to answer."""
     _refuse_unknown(settings, _ANSWER_FIELDS)
     turns = [("user", messages)] if isinstance(messages, str) else map(_turn, _listed("messages", messages))
-    return inference_pb2.ChatRequest(
+    request = inference_pb2.ChatRequest(
         model=name(model),
         messages=[
             inference_pb2.ChatMessage(role=_text("role", role), parts=_content(content)) for role, content in turns
@@ -211,6 +220,8 @@ def chat(model: str, messages: Messages, settings: AnswerSettings, progress: boo
         load=_load_options(settings),
         scheduling=scheduling(settings, progress),
     )
+    _fill(request, SPECIAL_FIELDS, settings)
+    return request
 
 
 def embed(model: str, texts: str | Sequence[str], settings: AskSettings) -> inference_pb2.EmbedRequest:
@@ -357,7 +368,7 @@ def _limits(settings: AnswerSettings) -> inference_pb2.Limits | None:
 
 
 def _fill(
-    message: load_pb2.LoadOptions | inference_pb2.Sampling | inference_pb2.Limits,
+    message: Message,
     fields: Mapping[str, str],
     settings: Mapping[str, object],
 ) -> bool:

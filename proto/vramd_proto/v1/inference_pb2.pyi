@@ -199,7 +199,9 @@ class Limits(_message.Message):
     """Tokens per second at most, 0.001 or more. Default: as fast as the model goes."""
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The answer ends before the first of these; none is empty; at most 16 of at most 256 bytes each."""
+        """The answer ends before the first of these; none is empty; at most 16 of at most 256 bytes each. They are looked for
+        in the text, and in the text with the names of control tokens: "<|user|>" ends an answer in which that token comes.
+        """
 
     def __init__(
         self,
@@ -292,8 +294,19 @@ class GenerateRequest(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
     SCHEDULING_FIELD_NUMBER: _builtins.int
+    PARSE_SPECIAL_FIELD_NUMBER: _builtins.int
+    SHOW_SPECIAL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of a model, see ListModels."""
+    parse_special: _builtins.bool
+    """Read the names of control tokens in the prompt as those tokens: to fill in the middle of a text, or to bring a
+    template of one's own. Default true; with false they are text like any other.
+    """
+    show_special: _builtins.bool
+    """Write the control tokens that the model generates into the text, by their names, but for the one that ends the
+    answer. Without it only marks of thinking and of tool calls are written, such as <think> or <tool_call>. Stop
+    strings see the names either way.
+    """
     @_builtins.property
     def prompt(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
         """The prompt's parts, joined in order. An empty prompt starts from the model's begin-of-sequence token."""
@@ -317,12 +330,16 @@ class GenerateRequest(_message.Message):
         limits: Global___Limits | None = ...,
         load: _load_pb2.LoadOptions | None = ...,
         scheduling: _load_pb2.Scheduling | None = ...,
+        parse_special: _builtins.bool | None = ...,
+        show_special: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "load", b"load", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "load", b"load", "model", b"model", "prompt", b"prompt", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "model", b"model", "parse_special", b"parse_special", "prompt", b"prompt", "sampling", b"sampling", "scheduling", b"scheduling", "show_special", b"show_special"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__parse_special: _TypeAlias = _typing.Literal["parse_special"]  # noqa: Y015
+    _WhichOneofArgType__parse_special: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parse_special) -> _WhichOneofReturnType__parse_special | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -374,8 +391,16 @@ class ChatRequest(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
     SCHEDULING_FIELD_NUMBER: _builtins.int
+    PARSE_SPECIAL_FIELD_NUMBER: _builtins.int
+    SHOW_SPECIAL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of a model, see ListModels."""
+    parse_special: _builtins.bool
+    """Read the names of control tokens in the messages as those tokens. Without it what a message says is text, so that
+    nobody can begin another turn in it; control tokens come from the model's chat template alone. Default false.
+    """
+    show_special: _builtins.bool
+    """Write the control tokens that the model generates into the text, as in GenerateRequest."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
         """The conversation so far, oldest first; at least one."""
@@ -399,12 +424,16 @@ class ChatRequest(_message.Message):
         limits: Global___Limits | None = ...,
         load: _load_pb2.LoadOptions | None = ...,
         scheduling: _load_pb2.Scheduling | None = ...,
+        parse_special: _builtins.bool | None = ...,
+        show_special: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "load", b"load", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "load", b"load", "messages", b"messages", "model", b"model", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "messages", b"messages", "model", b"model", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling", "show_special", b"show_special"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__parse_special: _TypeAlias = _typing.Literal["parse_special"]  # noqa: Y015
+    _WhichOneofArgType__parse_special: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parse_special) -> _WhichOneofReturnType__parse_special | None: ...
 
 Global___ChatRequest: _TypeAlias = ChatRequest  # noqa: Y015
 

@@ -48,7 +48,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a file cannot be loaded, or not with certain settings."""
+    """Why a file cannot be loaded."""
 
     reason: Reason
     text: str

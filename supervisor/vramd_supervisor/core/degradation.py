@@ -6,12 +6,12 @@ GPU. Like a placement these are generators that yield settings and are sent thei
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias, TypeGuard
+from typing import TypeAlias
 
-from .catalog import LoadOptions, Problem, Settings
+from .catalog import LoadOptions, Settings
 from .device_view import HOST
 from .errors import in_words
-from .quote import Answer, Plan, Quote
+from .quote import Plan, Quote
 
 LEAST_CONTEXT_TOKENS = 2048
 """A context that nobody asked for is never lowered below this."""
@@ -21,16 +21,14 @@ _UBATCHES = (256, 128)
 _MOST_ALTERNATIVES = 3
 
 
-Asking: TypeAlias = Generator[Settings, Answer, "Plan | None"]
+Asking: TypeAlias = Generator[Settings, Quote, "Plan | None"]
 Change = Callable[[int], Settings]
 """Settings with a number put in."""
 
 
-def fits(answer: Answer, attainable: Mapping[str, int]) -> TypeGuard[Quote]:
-    """Whether the engine takes the settings and every device has what is needed."""
-    if isinstance(answer, Problem):
-        return False
-    return all(need <= attainable.get(device, 0) for device, need in answer.needs.items())
+def fits(quote: Quote, attainable: Mapping[str, int]) -> bool:
+    """Whether every device has what is needed."""
+    return all(need <= attainable.get(device, 0) for device, need in quote.needs.items())
 
 
 def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int], layers: int) -> Asking:
@@ -42,8 +40,7 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
     4. The KV cache as q4_0, if degrading was allowed in so many words.
     5. As many layers on the GPU as fit.
 
-    On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from. A
-    cache that the engine refuses is no step.
+    On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from.
     """
     everything = asked.degrade if asked.degrade is not None else settings.device != HOST
     said: tuple[str, ...] = ()
@@ -54,12 +51,8 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
                 return Plan(settings, quote, said)
     may_quantize = everything and asked.kv_type is None and settings.flash_attention != "off"
     if may_quantize:  # 2
-        quantized = replace(settings, kv_type="q8_0")
-        quote = yield quantized
-        may_quantize = not isinstance(quote, Problem)
-        if may_quantize:
-            settings, said = quantized, (*said, "KV cache as q8_0")
-        if fits(quote, attainable):
+        settings, said = replace(settings, kv_type="q8_0"), (*said, "KV cache as q8_0")
+        if fits(quote := (yield settings), attainable):
             return Plan(settings, quote, said)
     usual = LEAST_CONTEXT_TOKENS if asked.context_tokens is None else settings.context_tokens
     least = min(asked.least_context_tokens or usual, settings.context_tokens)
@@ -80,7 +73,7 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
 
 def nearest(
     asked: Sequence[Settings], attainable: Mapping[str, int], layers: int, *, gpu_only: bool
-) -> Generator[Settings, Answer, tuple[Plan, ...]]:
+) -> Generator[Settings, Quote, tuple[Plan, ...]]:
     """Settings that would fit where those asked for do not, the least change first; at most three.
 
     One change alone, then several together, to the first of what was asked for.
@@ -92,11 +85,9 @@ def nearest(
     small = _ubatch(start, min(_UBATCHES[-1], start.ubatch_tokens)) if _is_divisible(start) else start
     smaller = (f"ubatch {small.ubatch_tokens}",) if small != start else ()
     singles = [(small, smaller)] if small != start else []
-    kind, kind_said = start.kv_type, tuple[str, ...]()
-    if start.flash_attention != "off" and not isinstance((yield replace(start, kv_type="q8_0")), Problem):
-        kind, kind_said = "q8_0", ("kv-type q8_0",)
-        singles.append((replace(start, kv_type=kind), kind_said))
-        singles.append((replace(small, kv_type=kind), (*smaller, *kind_said)))
+    if start.flash_attention != "off":
+        singles.append((replace(start, kv_type="q8_0"), ("kv-type q8_0",)))
+        singles.append((replace(small, kv_type="q8_0"), (*smaller, "kv-type q8_0")))
     for settings, said in singles:
         if len(found) < _MOST_ALTERNATIVES - 1 and fits(quote := (yield settings), attainable):
             found.append(Plan(settings, quote, said))
@@ -107,8 +98,8 @@ def nearest(
             found.append(plan)
             break
     if not found and start.device != HOST and not gpu_only:
-        least = _context(replace(small, kv_type=kind), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
-        said = (*smaller, *kind_said, f"context {least.context_tokens}")
+        least = _context(replace(small, kv_type="q8_0"), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
+        said = (*smaller, "kv-type q8_0", f"context {least.context_tokens}")
         if plan := (yield from _most_layers(least, layers, attainable, said)):
             found.append(plan)
     return tuple(found)

@@ -96,6 +96,7 @@ def describe(path: str, headers: Sequence[Header]) -> ModelFile:
     keys = _Keys(metadata, architecture)
     if keys.number("block_count") > _MOST_LAYERS:
         raise UnreadableModelError(Reason.MODEL_FILE_INVALID, f"it claims {keys.number('block_count')} layers")
+    template = metadata.get("tokenizer.chat_template")
     return ModelFile(
         path=path,
         size_bytes=sum(header.file_bytes for header in headers),
@@ -103,7 +104,7 @@ def describe(path: str, headers: Sequence[Header]) -> ModelFile:
         parameters=min(sum(tensor.elements for tensor in tensors), (1 << 63) - 1),
         quantization=_quantization(metadata, tensors),
         trained_context_tokens=keys.most("context_length"),
-        has_chat_template=bool(metadata.get("tokenizer.chat_template")),
+        has_chat_template=isinstance(template, str) and not template.isspace() and bool(template),
         shape=_shape(keys, tensors),
         titles=tuple(said[:_LONGEST_TITLE] for key in _TITLES if isinstance(said := metadata.get(key), str)),
     )

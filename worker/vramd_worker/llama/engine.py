@@ -72,13 +72,13 @@ class LlamaEngine:
             generation = Loop(context, interrupt, work, threads)
             generation.start()
         tokenizer = Tokenizer(library, model, opened.vocabulary)
-        prompts = Prompts(model, tokenizer, opened.around, opened.context_tokens)
+        prompts = Prompts(model, tokenizer, opened.around, opened.vocabulary, opened.context_tokens)
         self._ready = _Ready(library, model, prompts, Desk(), generation, embedding, context.close)
         return Loaded(
             context_tokens=opened.context_tokens,
             trained_context_tokens=model.trained_context_tokens,
             embedding_dimensions=model.embedding_dimensions if opened.embeds else 0,
-            has_chat_template=bool(model.chat_template),
+            has_chat_template=prompts.has_template,
             memory=opened.memory,
         )
 
@@ -92,7 +92,7 @@ class LlamaEngine:
                 sequence.fail(EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only"))
                 return
             try:
-                tokens = yield from ready.prompts.of_job(job)
+                tokens = yield from ready.prompts.of_job(job, lambda: sequence.cancelled)
             except EngineError as error:
                 sequence.fail(error)
                 return

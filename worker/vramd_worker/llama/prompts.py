@@ -2,39 +2,58 @@
 
 from array import array
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from vramd_proto.v1.reasons import Reason
 
 from vramd_worker.engine import EngineError, Job, Message
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.tokenizing import Segment, Steps, Tokenizer, TooManyTokensError
-from vramd_worker.llama.vocabulary import Around
+from vramd_worker.llama.vocabulary import Around, Vocabulary
 
-RENDER_LIMIT_S = 2.0
-"""A template comes with the model's file and may be hostile; it gets no more time than this."""
+if TYPE_CHECKING:
+    from vramd_worker.llama.templates import ChatTemplate
+
+MOST_LEFT_OUT = 4
+"""So many contexts of text a conversation may have, in case that its template leaves most of it out."""
 
 
 class Prompts:
     """Turns prompts and conversations into tokens of one model. Used by one thread at a time.
 
-    A prompt as it stands may name control tokens, and they are read as such: this is how a caller fills in the middle
-    of a text or brings a template of their own. The begin-of-sequence token is put in front where the model wants one
-    and the text does not begin with it; nothing is put behind.
+    A prompt as it stands may name control tokens: this is how a caller fills in the middle of a text or brings a
+    template of their own. What a message says is text, unless the caller wants it otherwise. The begin-of-sequence
+    token is put in front where the model wants one and the text does not begin with it; nothing is put behind.
     """
 
-    def __init__(self, model: NativeModel, tokenizer: Tokenizer, around: Around, context_tokens: int) -> None:
+    def __init__(
+        self, model: NativeModel, tokenizer: Tokenizer, around: Around, vocabulary: Vocabulary, context_tokens: int
+    ) -> None:
+        """Compiles the chat template, and finds out what it takes."""
         self._model = model
         self._tokenizer = tokenizer
         self._around = around
         self._context_tokens = context_tokens
-        self._render: Callable[[Sequence[Message]], str] | None = None
+        self._no_template = "the model has no chat template; send a plain prompt"
+        self._template = self._compiled(vocabulary)
+        if self._template is not None:
+            tokenizer.set_apart(self._template.turn_marks)
 
-    def of_job(self, job: Job) -> Steps[list[int]]:
-        """Tokens of a job. Raises EngineError, also if they leave no room for an answer."""
+    @property
+    def has_template(self) -> bool:
+        """Whether it renders conversations."""
+        return self._template is not None
+
+    def of_job(self, job: Job, unwanted: Callable[[], bool] = lambda: False) -> Steps[list[int]]:
+        """Tokens of a job. Raises EngineError, also if they leave no room for an answer.
+
+        What takes longer is given up once they are `unwanted`.
+        """
+        segments: Sequence[Segment]
         if isinstance(job.prompt, str):
-            segments, field = [Segment(job.prompt, special=True)], "prompt"
+            segments, field = [Segment(job.prompt, special=job.parse_special is not False)], "prompt"
         else:
-            segments, field = [Segment(self._conversation(job.prompt), special=True)], "messages"
+            segments, field = self._conversation(job.prompt, bool(job.parse_special), unwanted), "messages"
         model, room = self._model, self._context_tokens - 1
         begin = model.bos if model.adds_bos else None
         try:
@@ -80,22 +99,35 @@ class Prompts:
         yield
         return self._model.detokenize(token_ids)
 
-    def _conversation(self, messages: Sequence[Message]) -> str:
-        if not self._model.chat_template:
-            raise EngineError(Reason.CHAT_TEMPLATE_UNUSABLE, "the model has no chat template; send a plain prompt")
+    def _conversation(
+        self, messages: Sequence[Message], parse_special: bool, unwanted: Callable[[], bool]
+    ) -> Sequence[Segment]:
+        if self._template is None:
+            raise EngineError(Reason.CHAT_TEMPLATE_UNUSABLE, self._no_template)
+        self._check_size(messages)
         try:
-            if self._render is None:
-                self._render = self._compile()
-            return self._render(messages)
+            return self._template.render(messages, unwanted, parse_special=parse_special)
         except Exception as error:  # a template is a program: it may raise whatever Python can
-            why = str(error)[:300] or type(error).__name__
-            raise EngineError(Reason.CHAT_TEMPLATE_UNUSABLE, f"the model's chat template failed: {why}") from error
+            raise EngineError(Reason.CHAT_TEMPLATE_UNUSABLE, _in_words(error)) from error
 
-    def _compile(self) -> Callable[[Sequence[Message]], str]:
+    def _check_size(self, messages: Sequence[Message]) -> None:
+        """A template may leave some of a talk out; of one that is many times too long it is not asked what."""
+        least = self._tokenizer.least_tokens(sum(len(message.text.encode("utf-8", "replace")) for message in messages))
+        if least > MOST_LEFT_OUT * self._context_tokens:
+            raise self._overflow(TooManyTokensError(least, counted=False), ", answer included")
+
+    def _compiled(self, vocabulary: Vocabulary) -> "ChatTemplate | None":
         from vramd_worker.llama.templates import ChatTemplate  # noqa: PLC0415  Jinja comes with the binding only
 
         model = self._model
-        return ChatTemplate(model.chat_template, model.name(model.bos), model.name(model.eos), RENDER_LIMIT_S).render
+        if not model.chat_template:
+            return None
+        try:
+            bos, eos = model.name(model.bos), model.name(model.eos)
+            return ChatTemplate(model.chat_template, vocabulary.controls, vocabulary.defined, bos, eos)
+        except Exception as error:  # as above
+            self._no_template = _in_words(error)
+            return None
 
     def _overflow(self, found: TooManyTokensError, which: str = "") -> EngineError:
         tokens = found.tokens if found.counted else f"at least {found.tokens}"
@@ -105,3 +137,7 @@ class Prompts:
             promptTokens=found.tokens,
             contextTokens=self._context_tokens,
         )
+
+
+def _in_words(error: Exception) -> str:
+    return f"the model's chat template cannot be used: {str(error)[:300] or type(error).__name__}"

@@ -1,55 +1,141 @@
 """Chat templates: programs in Jinja that come with a model's file, rendered as Hugging Face's tools render them."""
 
 import json
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.ext import Extension
 from jinja2.nodes import Node
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vramd_worker.engine import Message
+from vramd_worker.llama.template_limits import MOST_CHARACTERS, LimitedEnvironment, TooMuchWorkError, Work
+from vramd_worker.llama.template_marks import Marks, unescaped
+from vramd_worker.llama.tokenizing import Segment
+from vramd_worker.text import is_part_of_answer
 
-if TYPE_CHECKING:
-    from _typeshed import TraceFunction
+MOST_SOURCE_CHARACTERS = 512 * 1024
+
+_LIKE_A_CONTROL = re.compile("<\\|.*\\|>|<\uff5c.*\uff5c>")
+"""llama.cpp itself makes tokens of some models that are control tokens by their files to such that it always reads."""
+
+Content = str | list[dict[str, str]]
+_TALKS = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("system", "user"), ("user",))
+"""Roles of conversations of which a template takes one at least."""
 
 
-class TemplateTooSlowError(Exception):
-    """A template took longer than it may."""
+class UnusableTemplateError(Exception):
+    """No conversation can be rendered with it."""
 
 
 class ChatTemplate:
     """The template of one model. Compiling and rendering may raise whatever a program can."""
 
-    def __init__(self, source: str, bos: str, eos: str, limit_s: float) -> None:
-        self._names = {"bos_token": bos, "eos_token": eos}
-        self._limit_s = limit_s
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
+    def __init__(self, source: str, controls: Collection[str], defined: Iterable[str], bos: str, eos: str) -> None:
+        """`controls` are the names of all control tokens, `defined` of those that are read in every text."""
+        if len(source) > MOST_SOURCE_CHARACTERS:
+            raise UnusableTemplateError(f"it has {len(source)} characters, at most {MOST_SOURCE_CHARACTERS} are taken")
+        own = [name for name in defined if name in source or _LIKE_A_CONTROL.fullmatch(name)]
+        self._marks = Marks((*controls, *own), source, (bos, eos))
+        self._names = {"bos_token": self._marks.sign(bos), "eos_token": self._marks.sign(eos)}
+        self._environment = LimitedEnvironment(("jinja2.ext.loopcontrols", _Generation))
+        self._environment.globals["raise_exception"] = _raise_exception
+        self._environment.globals["strftime_now"] = _strftime_now
+        self._environment.filters["tojson"] = self._environment.limited("tojson", _tojson)
+        self._environment.filters["spelled_"] = self._spelled
+        program = self._environment.parse(source)
+        self._marks.mark(program)
+        self._environment.limit(program)
+        self._template = self._environment.from_string(program)
+        self._as_parts = self._find_parts()
+        seen = self._marks.seen
+        self.turn_marks = frozenset(
+            name for name in own if name in seen or _LIKE_A_CONTROL.fullmatch(name) or not is_part_of_answer(name)
         )
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = _strftime_now
-        environment.filters["tojson"] = _tojson
-        with _time_limit(limit_s):
-            self._template = environment.from_string(source)
+        """Of the `defined` ones, those by which it tells turns apart: nobody may begin one in what he says."""
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The conversation as a prompt that ends where the answer begins. Ended after the limit."""
-        with _time_limit(self._limit_s):
-            return self._template.render(
-                messages=[{"role": message.role, "content": message.text} for message in messages],
-                add_generation_prompt=True,
-                tools=None,
-                documents=None,
-                **self._names,
-            )
+    def render(
+        self, messages: Sequence[Message], unwanted: Callable[[], bool] = lambda: False, *, parse_special: bool = False
+    ) -> list[Segment]:
+        """The conversation as a prompt that ends where the answer begins.
+
+        Control tokens are what the template writes, and with `parse_special` what messages name, too. What was said is
+        text. It is given up once the result is `unwanted`.
+        """
+        said = str if parse_special else self._marks.said
+        role = str if parse_special else self._marks.role
+        turns = [_turn(role(one.role), said(one.text), self._takes_parts(one.role)) for one in messages]
+        rendered = self._rendered(turns, unwanted)
+        if parse_special:
+            return [Segment(self._marks.spell(rendered), special=True)]
+        return self._marks.segments(rendered, {message.role for message in messages})
+
+    def _rendered(self, messages: Sequence[Mapping[str, Content]], unwanted: Callable[[], bool] = lambda: False) -> str:
+        characters = sum(len(str(message["content"])) for message in messages)
+        self._environment.work = work = Work(len(messages), characters, unwanted)
+        pieces: list[str] = []
+        size = 0
+        try:
+            for piece in self._template.generate(
+                messages=messages, add_generation_prompt=True, tools=None, documents=None, **self._names
+            ):
+                pieces.append(piece)
+                size += len(piece)
+                work.spend(1)
+                if size > MOST_CHARACTERS:
+                    raise TooMuchWorkError(f"it writes more than {MOST_CHARACTERS} characters")
+        except TooMuchWorkError:
+            raise
+        except Exception as error:  # a template is a program: it may raise whatever Python can
+            raise UnusableTemplateError(self._marks.spell(str(error)) or type(error).__name__) from error
+        return "".join(pieces)
+
+    def _find_parts(self) -> frozenset[str]:
+        """The roles whose content it wants as a list of parts.
+
+        Raises UnusableTemplateError if it leaves out what the user says, either way. Where it takes none of the
+        conversations that are tried, the one that is asked for will tell.
+        """
+        rendered = False
+        for roles in _TALKS:
+            for tried in (frozenset[str](), frozenset(("user",)), frozenset(roles)):
+                parts, told = tried, self._told(roles, tried)
+                rendered = rendered or told is not None
+                if told is None or "user" not in told:
+                    continue
+                for role in sorted(set(roles) - told):
+                    if self._told(roles, parts ^ {role}) == told | {role}:
+                        parts, told = parts ^ {role}, told | {role}
+                return parts
+        if rendered:
+            raise UnusableTemplateError("it leaves out what the user says, as a text and as a list of parts")
+        return frozenset()
+
+    def _takes_parts(self, role: str) -> bool:
+        """Roles that were not tried get what the user gets."""
+        return (role if role in _TALKS[0] else "user") in self._as_parts
+
+    def _told(self, roles: Sequence[str], parts: Collection[str]) -> frozenset[str] | None:
+        """The roles whose words come up in the prompt; None if it does not render this conversation."""
+        try:
+            rendered = self._rendered([_turn(role, f"words of the {role}", role in parts) for role in roles])
+        except UnusableTemplateError:
+            return None
+        self._marks.learn(rendered)
+        plain = rendered.casefold()
+        return frozenset(role for role in roles if f"words of the {role}" in plain)
+
+    def _spelled(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._marks.spell(value)
+        return [self._spelled(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _turn(role: str, text: str, as_parts: bool) -> dict[str, Content]:
+    return {"role": role, "content": [{"type": "text", "text": text}] if as_parts else text}
 
 
 class _Generation(Extension):
@@ -70,26 +156,12 @@ def _strftime_now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
 
 
-def _tojson(value: object, ensure_ascii: bool = False, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
-
-
-@contextmanager
-def _time_limit(limit_s: float) -> Iterator[None]:
-    """Raises TemplateTooSlowError in this thread when Python code within takes longer.
-
-    Each line that runs is looked at, so that loops in loops end too. One long call into C is not seen.
-    """
-    ends_s = time.monotonic() + limit_s
-
-    def watch(_frame: FrameType, _event: str, _argument: object) -> "TraceFunction":
-        if time.monotonic() > ends_s:
-            raise TemplateTooSlowError(f"it took more than {limit_s:g} s")
-        return watch
-
-    before = sys.gettrace()
-    sys.settrace(watch)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return unescaped(text) if ensure_ascii else text

@@ -54,9 +54,16 @@ class Tokenizer:
         self._library = library
         self._model = model
         self._vocabulary = vocabulary
-        named = sorted(vocabulary.controls, key=len, reverse=True)
-        self._controls = re.compile("|".join(map(re.escape, named))) if named else None
+        self._controls = dict(vocabulary.controls)
+        self._named = _one_of(self._controls)
+        self._apart: re.Pattern[str] | None = None
         self._anchor_tokens = len(self._native(vocabulary.anchor)) if vocabulary.anchor else 0
+
+    def set_apart(self, names: Iterable[str]) -> None:
+        """From now on these tokens, which llama.cpp reads in every text, are read as control tokens are."""
+        apart = {name: self._vocabulary.defined[name] for name in names}
+        self._controls |= apart
+        self._named, self._apart = _one_of(self._controls), _one_of(apart)
 
     def ids(self, segments: Iterable[Segment], field: str, most: int | None = None) -> "Steps[array[int]]":
         """The tokens of these parts as one text; nothing is put around them.
@@ -66,10 +73,8 @@ class Tokenizer:
         """
         parts = list(segments)
         text = "".join(part.text for part in parts)
-        if most is not None and self._vocabulary.is_lossless:
-            least = -(-len(text.encode("utf-8", "replace")) // self._vocabulary.longest_bytes)
-            if least > most:
-                raise TooManyTokensError(least, counted=False)
+        if most is not None and (least := self.least_tokens(len(text.encode("utf-8", "replace")))) > most:
+            raise TooManyTokensError(least, counted=False)
         ids = array("i")
         for found in self._read(text, parts, field):
             ids.extend(found)
@@ -80,14 +85,19 @@ class Tokenizer:
             raise TooManyTokensError(len(ids), counted=True)
         return ids
 
+    def least_tokens(self, text_bytes: int) -> int:
+        """That a text of so many bytes has for certain."""
+        return -(-text_bytes // self._vocabulary.longest_bytes) if self._vocabulary.is_lossless else 0
+
     def _read(self, text: str, parts: Sequence[Segment], field: str) -> Iterator[Sequence[int]]:
         for fragment in self._fragments(text, parts):
             if isinstance(fragment, Control):
                 yield (fragment.token,)
                 continue
             self._check(fragment, field)
-            for piece in self._pieces(fragment):
-                yield self._spelled(piece, field)
+            for at, spelled in enumerate(self._spelled_out(fragment)):
+                for piece in self._pieces(spelled, spaced=not at):
+                    yield self._spelled(piece, field)
 
     def _fragments(self, text: str, parts: Sequence[Segment]) -> Iterator[str | Control]:
         """Text without control tokens that are to be read as such, and these."""
@@ -101,15 +111,15 @@ class Tokenizer:
             yield rest
 
     def _named_controls(self, text: str, parts: Sequence[Segment]) -> Iterator[tuple[Control, int, int]]:
-        if self._controls is None:
+        if self._named is None:
             return
         begin = end = 0
         for at, part in enumerate(parts):
             end += len(part.text)
             last = at + 1 == len(parts)
             if part.special and (last or not parts[at + 1].special):
-                for found in self._controls.finditer(text, begin, end):
-                    yield self._vocabulary.controls[found[0]], found.start(), found.end()
+                for found in self._named.finditer(text, begin, end):
+                    yield self._controls[found[0]], found.start(), found.end()
             if not part.special or last or not parts[at + 1].special:
                 begin = end
 
@@ -118,9 +128,17 @@ class Tokenizer:
             what = f"{character!r} (U+{ord(character):04X})"
             raise EngineError(Reason.FIELD_INVALID, f"the model's vocabulary cannot spell {what}", field=field)
 
-    def _pieces(self, text: str) -> Iterator[tuple[str, bool]]:
+    def _spelled_out(self, text: str) -> Iterator[str]:
+        """Text in which nothing set apart is read as that: each is cut behind its first character."""
+        begin = 0
+        for found in self._apart.finditer(text) if self._apart else ():
+            yield text[begin : found.start() + 1]
+            begin = found.start() + 1
+        yield text[begin:]
+
+    def _pieces(self, text: str, *, spaced: bool) -> Iterator[tuple[str, bool]]:
         """Pieces of a text, each with whether a space is to be put in front of it, where the tokenizer does so."""
-        start, spaced = 0, True
+        start = 0
         while len(text) - start > PIECE_CHARACTERS:
             end, at_space = _cut(text, start)
             yield text[start:end], spaced
@@ -173,6 +191,11 @@ def at_once(steps: Steps[Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def _one_of(names: Iterable[str]) -> "re.Pattern[str] | None":
+    ordered = sorted(names, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
 
 def _cut(text: str, start: int) -> tuple[int, bool]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from vramd_worker.llama.model import NativeModel
 
-_UNKNOWN, _CONTROL, _STRIPS_LEFT, _STRIPS_RIGHT = 1 << 0, 1 << 3, 1 << 7, 1 << 8
+_UNKNOWN, _CONTROL, _USER_DEFINED, _STRIPS_LEFT, _STRIPS_RIGHT = 1 << 0, 1 << 3, 1 << 4, 1 << 7, 1 << 8
 """Attributes of tokens, by their numbers in llama.h."""
 
 _SPACE = "\u2581"
@@ -72,6 +72,8 @@ class Vocabulary:
     """No token stands for more bytes of a text."""
     controls: Mapping[str, Control]
     """By the texts that name them."""
+    defined: Mapping[str, Control]
+    """Tokens that llama.cpp reads in every text, whether or not control tokens are to be read; by their texts."""
     puts_space: bool
     """The tokenizer puts a space in front of what it is given."""
     unwritten: frozenset[int]
@@ -126,6 +128,7 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
     """From the texts and attributes of all tokens, in their order; `tokenizer` is the name that the file gives it."""
     longest_bytes = 1
     controls: dict[str, Control] = {}
+    defined: dict[str, Control] = {}
     short: set[bytes] = set()
     beside: set[int] = set()
     beginnings: set[int] = set()
@@ -133,8 +136,10 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
     for token, (text, attributes) in enumerate(tokens):
         size = len(text)
         longest_bytes = max(longest_bytes, size)
+        strips = bool(attributes & _STRIPS_LEFT), bool(attributes & _STRIPS_RIGHT)
+        if attributes & _USER_DEFINED and size:
+            defined[text.decode("utf-8", "replace")] = Control(token, *strips)
         if attributes & (_CONTROL | _UNKNOWN) and size:
-            strips = bool(attributes & _STRIPS_LEFT), bool(attributes & _STRIPS_RIGHT)
             controls[text.decode("utf-8", "replace")] = Control(token, *strips)
         elif size > 1 and anchored and not (size == _BYTE_NAME_BYTES and text.startswith(b"<0x")):
             beside.update(text)
@@ -154,7 +159,7 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
     written = (chr(one) for one in anchors if one not in beside and (one not in unwritten or chr(one) in characters))
     keeps = tokenizer != "whitespace" and not any(one.strips_left or one.strips_right for one in controls.values())
     return Vocabulary(
-        kind, longest_bytes, controls, puts_space, unwritten, frozenset(characters), keeps, next(written, "")
+        kind, longest_bytes, controls, defined, puts_space, unwritten, frozenset(characters), keeps, next(written, "")
     )
 
 

@@ -1,0 +1,201 @@
+"""Which control tokens of a rendered conversation are the template's: those that a message names are text.
+
+The template sees what was said as it is: it may look for `</think>` in an answer and cut there. So it is the template's
+own words that are marked: where its program writes the name of a control token, it writes one lone surrogate instead,
+which no text from outside can have. Names that the program puts together, as `<|` + role + `|>`, are broken in what was
+said; and what a template writes without being told is known from a conversation without such names.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from jinja2 import nodes
+
+from vramd_worker.llama.tokenizing import Segment
+
+BREAK = "\udfff"
+_FIRST, _MOST = 0xDC00, 0x3FF
+
+_ESCAPED = re.compile(r"(?<!\\)(?<!\\ud[89ab]..)\\u(d[c-f]..)")
+"""A surrogate, but for the second of a pair, which is a character."""
+
+_ROLES = frozenset(("assistant", "developer", "function", "ipython", "model", "system", "tool", "user"))
+_WORD = re.compile(r"\w+")
+_LOOKING = frozenset(
+    (
+        *("count", "endswith", "find", "get", "index", "lstrip", "partition", "removeprefix", "removesuffix"),
+        *("replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "startswith", "strip"),
+    )
+)
+"""Methods that look in a text for their arguments; what `replace` puts there instead is its second."""
+_WRITING = frozenset(("d", "default", "format", "join"))
+"""Filters that write their arguments; others look for them."""
+
+
+class Marks:
+    """The control tokens of one model, and those that its template writes."""
+
+    def __init__(self, names: Collection[str], source: str, always: Iterable[str]) -> None:
+        """`names` of all control tokens; `always` are those that the template is handed."""
+        written = {name for name in names if name in source} | {name for name in always if name in names}
+        ordered = sorted(written, key=len, reverse=True)[:_MOST]
+        self._signs = {name: chr(_FIRST + at) for at, name in enumerate(ordered)}
+        self._names = {sign: name for name, sign in self._signs.items()}
+        self._source = source
+        others = [name for name in names if name not in self._signs]
+        self._written = re.compile(one_of(ordered)) if ordered else None
+        self._signed = re.compile(f"[{''.join(self._names)}]") if ordered else None
+        self._others = re.compile(one_of(others)) if others else None
+        self._beginning = re.compile(f"(?={one_of(others)})(.)", re.IGNORECASE | re.DOTALL) if others else None
+        self._composed: frozenset[str] = frozenset()
+        """Names that the template puts together by itself."""
+        self.seen: frozenset[str] = frozenset()
+        """Names that the template has written around what was said."""
+
+    def sign(self, text: str) -> str:
+        """Words of the template: with signs for the names in it."""
+        return self._written.sub(lambda found: self._signs[found[0]], text) if self._written else text
+
+    def spell(self, text: str) -> str:
+        """The same as it reads."""
+        text = self._signed.sub(lambda found: self._names[found[0]], text) if self._signed else text
+        return text.replace(BREAK, "")
+
+    def said(self, text: str) -> str:
+        """What somebody said, so that the template cannot put a name together from it."""
+        text = text.encode("utf-8", "replace").decode()
+        return self._beginning.sub(rf"\1{BREAK}", text) if self._beginning else text
+
+    def role(self, role: str) -> str:
+        """A role, which may be part of a name if it is one of those that there are."""
+        return role if self._is_known(role) else BREAK.join(self.said(role))
+
+    def learn(self, rendered: str) -> None:
+        """From a conversation in which nobody names a control token."""
+        self.seen |= frozenset(self._names[sign] for sign in set(rendered) & set(self._names))
+        if self._others:
+            self._composed |= frozenset(self._others.findall(rendered))
+
+    def segments(self, rendered: str, roles: Collection[str]) -> list[Segment]:
+        """The control tokens that the template has written, and all the rest as text."""
+        known = {role.casefold() for role in roles if self._is_known(role)}
+        marked = self._marked(rendered, known)
+        return [
+            Segment("".join(text for text, _ in group), special)
+            for special, group in groupby((part for part in marked if part[0]), key=lambda part: part[1])
+        ]
+
+    def _marked(self, rendered: str, roles: Collection[str]) -> Iterator[tuple[str, bool]]:
+        begin = 0
+        for found in self._signed.finditer(rendered) if self._signed else ():
+            yield from self._between(rendered[begin : found.start()], roles)
+            yield self._names[found[0]], True
+            begin = found.end()
+        yield from self._between(rendered[begin:], roles)
+
+    def _between(self, text: str, roles: Collection[str]) -> Iterator[tuple[str, bool]]:
+        begin = 0
+        for found in self._others.finditer(text) if self._others else ():
+            if found[0] in self._composed or not set(_WORD.findall(found[0].casefold())).isdisjoint(roles):
+                yield text[begin : found.start()].replace(BREAK, ""), False
+                yield found[0], True
+                begin = found.end()
+        yield text[begin:].replace(BREAK, ""), False
+
+    def _is_known(self, role: str) -> bool:
+        return role in _ROLES or (role.isidentifier() and re.search(f"['\"]{role}['\"]", self._source) is not None)
+
+    def mark(self, template: nodes.Template) -> None:
+        """Has the program write signs. Where it looks for a name in what was said, it goes on looking for the name."""
+        if self._written:
+            _Writer(self, template).visit(template, written=True)
+
+    def is_written(self, value: object) -> bool:
+        """Whether a value of the program has a name in it."""
+        return isinstance(value, str) and self._written is not None and self._written.search(value) is not None
+
+
+class _Writer:
+    """One walk through a program."""
+
+    def __init__(self, marks: Marks, template: nodes.Template) -> None:
+        self._marks = marks
+        self._holders = {"bos_token", "eos_token"}
+        """Variables and attributes that may hold a name."""
+        for assigned in template.find_all((nodes.Assign, nodes.For, nodes.Keyword)):
+            if any(marks.is_written(value.value) for value in assigned.find_all(nodes.Const)):
+                targets: Iterator[Any] = assigned.find_all((nodes.Name, nodes.NSRef))
+                self._holders |= {one.name if isinstance(one, nodes.Name) else one.attr for one in targets}
+                self._holders |= {assigned.key} if isinstance(assigned, nodes.Keyword) else set()
+
+    def visit(self, node: nodes.Node, *, written: bool) -> nodes.Node:
+        """What stands for the node; `written` unless it is only looked for or compared."""
+        if isinstance(node, nodes.TemplateData):
+            node.data = self._marks.sign(node.data)
+        elif isinstance(node, nodes.Const):
+            if written and isinstance(node.value, str):
+                node.value = self._marks.sign(node.value)
+        else:
+            self._visit_below(node, written)
+            holds = isinstance(node, nodes.Name) and node.ctx == "load" and node.name in self._holders
+            if not written and (holds or (isinstance(node, nodes.Getattr) and node.attr in self._holders)):
+                assert isinstance(node, nodes.Expr)
+                return nodes.Filter(node, "spelled_", [], [], None, None)
+        return node
+
+    def _visit_below(self, node: nodes.Node, written: bool) -> None:
+        for field, value in list(node.iter_fields()):
+            if isinstance(value, list):
+                below = [
+                    self.visit(one, written=_is_written(node, field, at, written))
+                    if isinstance(one, nodes.Node)
+                    else one
+                    for at, one in enumerate(value)
+                ]
+                setattr(node, field, below)
+            elif isinstance(value, nodes.Node):
+                setattr(node, field, self.visit(value, written=_is_written(node, field, 0, written)))
+
+
+def _is_written(node: nodes.Node, field: str, at: int, written: bool) -> bool:
+    """Whether what a node has in a field may be written, if the node itself may be."""
+    match node:
+        case nodes.Compare() | nodes.Test():
+            return False
+        case nodes.If() | nodes.CondExpr() if field == "test":
+            return False
+        case nodes.Getitem() if field == "arg":
+            return False
+        case nodes.Pair() if field == "key":
+            return False
+        case nodes.Call(node=nodes.Getattr(attr=name)) if field == "args" and name in _LOOKING:
+            return written and name == "replace" and at == 1
+        case nodes.Filter(name=name) if field == "args" and name not in _WRITING:
+            return written and name == "replace" and at == 1
+        case _:
+            return written
+
+
+def unescaped(text: str) -> str:
+    """What Python or JSON has written of a value: its signs are no characters, and not to be written as such."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def one_of(names: Sequence[str]) -> str:
+    """A pattern for any of the names, the longest first, which looks at each character once."""
+    parts = []
+    for first, group in groupby(sorted(filter(None, names)), key=lambda name: name[0]):
+        rests = [name[1:] for name in group]
+        shared = _shared_beginning(rests)
+        tails = [rest[len(shared) :] for rest in rests]
+        more = f"{one_of(tails)}{'?' if '' in tails else ''}" if any(tails) else ""
+        parts.append(re.escape(first + shared) + more)
+    return f"(?:{'|'.join(parts)})"
+
+
+def _shared_beginning(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)
+    size = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[: min(size, len(last))]
