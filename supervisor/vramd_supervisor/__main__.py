@@ -52,7 +52,7 @@ def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
         raise click.BadParameter(str(error)) from None
 
 
-@click.command("serve", context_settings={"show_default": True})
+@click.command("serve", context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
 @click.option("--config", type=click.Path(path_type=Path), envvar="VRAMD_CONFIG", help="Configuration file (TOML).")
 @click.option("--models", multiple=True, metavar="DIR", help="Folder with GGUF files; may be given several times.")
 @click.option(
@@ -118,7 +118,7 @@ def main(
         complain(f"vramd: {error}")
         sys.exit(ALREADY_RUNNING)
     except OSError as error:
-        complain(f"error: the runtime folder cannot be used: {error}")
+        complain(f"vramd: the runtime folder cannot be used: {error}")
         sys.exit(1)
     file = config.absolute() if config else None
     base = file.parent if file else here
@@ -161,7 +161,13 @@ def dispatch(arguments: list[str]) -> None:
     if arguments and arguments[0] in ROOMS:
         room = importlib.import_module(f".{ROOMS[arguments[0]]}", __package__)
         room.main(arguments[1:], prog_name=f"vramd {arguments[0]}")
-    main(arguments, prog_name="vramd serve")
+    try:
+        sys.exit(main.main(arguments, prog_name="vramd serve", standalone_mode=False))
+    except click.UsageError as error:
+        for line in ("Usage: vramd serve [OPTIONS]", "Try 'vramd serve --help'.", ""):
+            click.echo(line, err=True)
+        complain(f"vramd: {error.format_message()}")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

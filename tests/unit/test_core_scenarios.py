@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from support.core_world import MODELS, NEEDS, CoreWorld, plan
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
@@ -17,6 +18,7 @@ from vramd_supervisor.core.events import (
     UnloadRequested,
     WorkerExited,
 )
+from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.placement import differences
 from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
 from vramd_supervisor.core.state import ModelState, RequestKind
@@ -127,6 +129,22 @@ def test_what_pinned_models_and_other_programs_hold_is_named() -> None:
     assert refuse.refusal.reason is Reason.MEMORY_EXHAUSTED
     assert "pinned" in refuse.refusal.message
     assert "other programs" in refuse.refusal.message
+
+
+@pytest.mark.parametrize("external", [0, 3, 60])
+def test_where_the_budget_is_the_limit_others_are_not_blamed(external: int) -> None:
+    world = world_of()
+    ledger = world.core.world.ledger
+    loaded(world, "pinned")
+    ledger._accounts["card"] = Account(total_bytes=80, budget_bytes=7, external_bytes=external)
+    world.request("large")
+    world.run_errand()
+    (refuse,) = [a for a in world.actions if isinstance(a, Refuse)]
+    assert refuse.refusal.reason is Reason.MEMORY_EXHAUSTED
+    assert "of the budget of" in refuse.refusal.message
+    assert "raise the budget (devices.card.budget)" in refuse.refusal.message
+    assert "program" not in refuse.refusal.message
+    assert "other programs" not in refuse.refusal.metadata["heldBy"]
 
 
 def test_memory_on_its_way_back_is_waited_for_without_a_further_eviction() -> None:

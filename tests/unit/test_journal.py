@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from vramd_supervisor.core.decisions import Decision, DecisionKind, Rejected
-from vramd_supervisor.files.journal import LAYOUT, MOST_TEXT_BYTES, Journal
+from vramd_supervisor.files.journal import LAYOUT, MOST_TEXT_BYTES, MOST_UNWRITTEN, Journal
 
 EVICTED = Decision(
     DecisionKind.EVICT,
@@ -136,7 +136,7 @@ def test_decisions_are_added_all_or_none(path: Path, caplog: pytest.LogCaptureFi
         raw.execute(f"CREATE TRIGGER fault BEFORE INSERT ON decisions WHEN new.message = 'bad' {fault}")
     journal.append([(2.0, refused(message="good")), (3.0, refused(message="bad"))])
     assert "not this one" in warnings(caplog)[0]
-    assert causes(journal) == ["before"]
+    assert causes(Journal(path)) == ["before"]
 
 
 def of_noise(path: Path) -> None:
@@ -197,7 +197,7 @@ def test_where_nothing_can_be_written_vramd_goes_on(tmp_path: Path, caplog: pyte
     journal = Journal(tmp_path / "state" / "decisions.sqlite3")
     for _ in range(2):
         journal.append([(1.0, EVICTED)])
-        assert journal.newest("", 10) == []
+    assert [record.decision for record in journal.newest("", 10)] == [EVICTED, EVICTED]
     [warning] = warnings(caplog)
     assert warning.startswith("decisions are not kept")
 
@@ -213,3 +213,41 @@ def test_two_supervisors_write_one_journal_at_once(path: Path, caplog: pytest.Lo
     assert [record.number for record in Journal(path).newest("", 100)] == list(range(40, 0, -1))
     assert causes(Journal(path), "one") == [str(number) for number in range(19, -1, -1)]
     assert not warnings(caplog)
+
+
+@pytest.mark.parametrize("why", ["a file in its place", "a folder in its place", "a file that may not be written"])
+def test_what_cannot_be_written_is_told_all_the_same_and_written_later(path: Path, why: str) -> None:
+    if why == "a file in its place":
+        path.parent.write_text("no folder")
+    elif why == "a folder in its place":
+        path.mkdir(parents=True)
+    else:
+        Journal(path).append([(0.5, refused("one", "before"))])
+    journal = Journal(path, busy_s=0.0)
+    blocker = sqlite3.connect(path) if path.is_file() else None
+    if blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+    journal.append([(1.0, EVICTED)])
+    journal.append([(2.0, refused("two", "b")), (3.0, refused("one", "c"))])
+    before = ["before"] if blocker else []
+    assert causes(journal) == ["c", "b", EVICTED.message, *before]
+    assert causes(journal, "one", 2) == ["c", EVICTED.message]
+    assert [record.number for record in journal.newest("", 10)] == [*range(3 + len(before), 0, -1)]
+    assert journal.newest("one", 5)[1].decision == EVICTED
+    if blocker:
+        blocker.close()
+    elif why == "a file in its place":
+        path.parent.unlink()
+    else:
+        path.rmdir()
+    journal.append([(4.0, refused("two", "d"))])
+    assert causes(Journal(path)) == ["d", "c", "b", EVICTED.message, *before]
+
+
+def test_no_more_than_so_many_wait_for_the_file(path: Path) -> None:
+    path.mkdir(parents=True)
+    journal = Journal(path)
+    for number in range(3):
+        journal.append([(float(number), refused("one", f"{number}")) for _ in range(MOST_UNWRITTEN // 2)])
+    found = causes(journal, limit=10_000)
+    assert (len(found), found[0], found[-1]) == (MOST_UNWRITTEN, "2", "1")

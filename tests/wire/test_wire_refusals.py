@@ -5,7 +5,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 from support.wire import BOUND_S, Caller, Refused, parts, question, refused
-from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.reasons import DOMAIN, Reason
 from vramd_proto.v1.rendezvous import TOKEN_KEY
 
@@ -124,6 +124,15 @@ def test_every_service_asks_for_the_token(caller: Caller, token: str) -> None:
     check(refused(lambda: hot(caller)), reason)
     request = supervisor_pb2.GetStatusRequest()
     check(refused(lambda: caller.supervisor.GetStatus(request, metadata=metadata, timeout=BOUND_S)), reason)
+
+
+def test_a_field_is_named_with_its_whole_path(caller: Caller) -> None:
+    scheduling = load_pb2.Scheduling(priority=99)  # type: ignore[arg-type]  # of a later contract
+    request = inference_pb2.ChatRequest(model="talker", messages=question(), scheduling=scheduling)
+    assert refused(lambda: chat(caller, request)).infos[0].metadata["field"] == "scheduling.priority"
+    update = model_pb2.UpdateModelRequest(model="talker", priority=99)  # type: ignore[arg-type]
+    answer = refused(lambda: caller.models.UpdateModel(update, metadata=caller.metadata, timeout=BOUND_S))
+    assert answer.infos[0].metadata["field"] == "priority"
 
 
 def generate(caller: Caller, prompt: str) -> Refused:

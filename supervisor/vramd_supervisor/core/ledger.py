@@ -82,10 +82,17 @@ class Ledger:
         """Whether others took no more within the last minute than now."""
         return self._lately[device].most_bytes <= self._others_bytes(device)
 
+    def is_budget_the_limit(self, device: str) -> bool:
+        """Whether there would be more if the budget were larger, whatever others take."""
+        return self._accounts[device].budget_bytes < self._usable_bytes(device, self._others_bytes(device))
+
     def _beside(self, device: str, others_bytes: int) -> int:
+        usable_bytes = self._usable_bytes(device, others_bytes)
+        return min(self._accounts[device].budget_bytes, usable_bytes) - self._reserved[device]
+
+    def _usable_bytes(self, device: str, others_bytes: int) -> int:
         account = self._accounts[device]
-        usable = account.total_bytes - account.headroom_bytes - others_bytes
-        return min(account.budget_bytes, usable) - self._reserved[device]
+        return account.total_bytes - account.headroom_bytes - others_bytes
 
     def _others_bytes(self, device: str) -> int:
         external_bytes = self._accounts[device].external_bytes

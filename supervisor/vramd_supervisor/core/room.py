@@ -178,13 +178,17 @@ def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Hold
     most = sorted(nlargest(MOST_NAMED, held, key=lambda row: held[row]))
     named = [(holders.name_of(row), held[row], holders.bond_of(row)) for row in most]
     named.append((f"{len(held) - len(most)} more", sum(held.values()) - sum(held[row] for row in most), ""))
-    named.append(("other programs", ledger.accounts[device].external_bytes, ""))
+    budget = in_words(ledger.accounts[device].budget_bytes) if ledger.is_budget_the_limit(device) else ""
+    if not budget:  # else what they take counts for nothing
+        named.append(("other programs", ledger.accounts[device].external_bytes, ""))
     words = (f"{name} {in_words(size)}" + (f" ({bond})" if bond else "") for name, size, bond in named if size)
     by = ", ".join(words) or "nobody"
     numbers = {"device": device, "neededBytes": way[device], "freeBytes": free, "heldBy": by}
+    of = f" of the budget of {budget}" if budget else ""
+    last = f"raise the budget (devices.{device}.budget)" if budget else "close a program that uses the device"
     text = (
-        f"{wish.name} needs {in_words(way[device])} on {device}, {in_words(free)} are free; held by: {by}; "
-        "unpin or unload a model, end a hold, release a reservation, or close a program that uses the device"
+        f"{wish.name} needs {in_words(way[device])} on {device}, {in_words(free)}{of} are free; held by: {by}; "
+        f"unpin or unload a model, end a hold, release a reservation, or {last}"
     )
     if not wish.is_load:
         return refusal(Reason.RESERVATION_EXHAUSTED, text, **numbers)

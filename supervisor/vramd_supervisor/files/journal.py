@@ -17,6 +17,7 @@ LAYOUT = 2
 ROWS_KEPT = 20_000
 BYTES_KEPT = 16 << 20
 MOST_TEXT_BYTES = 8 << 10
+MOST_UNWRITTEN = 1000
 
 _FORGOTTEN_AT_ONCE = 10
 """One in so many goes when there are too many bytes: to forget one by one would be done for each that comes."""
@@ -71,21 +72,34 @@ class Journal:
         self._bytes_kept = bytes_kept
         layout = Layout(LAYOUT, _TABLES, "decisions are not kept", "so what was decided before is not listed")
         self._book = Book(path, layout, busy_s)
+        self._unwritten: list[tuple[float, Decision]] = []
+        """What the file could not take. It may later."""
 
     def append(self, decided: Sequence[tuple[float, Decision]]) -> None:
-        """Adds decisions in this order, each with its Unix time: all of them or none."""
-        rows = [_row(time_s, decision) for time_s, decision in decided]
+        """Adds decisions in this order, each with its Unix time. What the file does not take now is kept for it."""
+        waiting = [*self._unwritten, *decided]
+        rows = [_row(time_s, decision) for time_s, decision in waiting]
 
-        def work(book: sqlite3.Connection) -> None:
+        def work(book: sqlite3.Connection) -> bool:
             with book:
                 book.execute("BEGIN IMMEDIATE")
                 book.executemany(_APPEND, rows)
                 self._forget(book)
+            return True
 
-        self._book.use("written", work, None)
+        self._unwritten = [] if self._book.use("written", work, False) else waiting[-MOST_UNWRITTEN:]
 
     def newest(self, model: str, limit: int) -> list[Record]:
         """At most `limit` decisions about a model, or about all for an empty id; newest first."""
+        written = self._read(model, limit)
+        if not self._unwritten:
+            return written
+        last = next((record.number for record in self._read("", 1)), 0)
+        # As the file would give it back.
+        kept = [_record(number, *_row(*one)) for number, one in enumerate(self._unwritten, last + 1)]
+        return [*(record for record in reversed(kept) if model in ("", record.decision.model)), *written][:limit]
+
+    def _read(self, model: str, limit: int) -> list[Record]:
         return self._book.use("read", lambda book: _read(book, model, limit), [])
 
     def _forget(self, book: sqlite3.Connection) -> None:

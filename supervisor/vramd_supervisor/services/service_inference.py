@@ -142,7 +142,7 @@ class InferenceService:
         method.check(request)
         options = validation.load_options(request.load)
         scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
-        priority = validation.priority(scheduling.priority)
+        priority = validation.priority("scheduling.priority", scheduling.priority)
         vectors = method.name == "Embed"
         request.model = await self._router.resolve(request.model, options, scheduling, vectors=vectors)
         limit_s = min(context.time_remaining() or math.inf, self._request_deadline_s)

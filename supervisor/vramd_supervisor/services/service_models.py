@@ -155,7 +155,7 @@ class ModelService(ModelServiceServicer):
         entry = self._known(request.model)
         pinned = request.pinned if request.HasField("pinned") else None
         keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
-        priority = validation.priority(request.priority)
+        priority = validation.priority("priority", request.priority)
         self._loop.submit(ModelUpdated(self._loop.now_s(), entry.model.id, pinned, keep_alive_s, priority))
         return model_pb2.UpdateModelResponse(model=messages.model(entry))
 

@@ -128,9 +128,9 @@ def _outputs(options: load_pb2.LoadOptions) -> str | None:
     return _one_of("load.output_rule", options.output_rule, OUTPUT_RULES)
 
 
-def priority(given: "load_pb2.Priority.ValueType") -> Priority | None:
+def priority(field: str, given: "load_pb2.Priority.ValueType") -> Priority | None:
     """How urgent a request is; None: it does not say. Raises RefusedError."""
-    return _one_of("priority", given, PRIORITIES)
+    return _one_of(field, given, PRIORITIES)
 
 
 def keep_alive_s(seconds: float) -> float:
