@@ -21,6 +21,7 @@ from vramd_proto.v1.rendezvous import default_runtime_dir
 
 from .core.config import Size
 from .core.sizes import parse_budget
+from .files.reading import PATIENCE_S
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
 from .server import serve
@@ -109,7 +110,7 @@ def main(
             complain(f"vramd: {mistake}")
         sys.exit(2)
     for folder in settings.server.models:
-        if Path(folder).is_file():
+        if is_file(folder):
             complain(f"vramd: {folder} is a file; --models takes the folder that it is in, and finds it there")
             sys.exit(2)
     try:
@@ -140,6 +141,14 @@ def main(
         with contextlib.suppress(NoAnswerError):
             Lane("the runtime folder", LEAVE_S).ask(instance.leave)
     sys.exit(0 if ended_well else INTERNAL)
+
+
+def is_file(path: str) -> bool:
+    """False also where that is not told in time."""
+    try:
+        return Lane(path, PATIENCE_S).ask(Path(path).is_file)
+    except NoAnswerError:
+        return False
 
 
 def complain(text: str) -> None:

@@ -164,7 +164,7 @@ async def serve(
     healthy = _add_services(server, config, parts, listening.address)
     sampler = Sampler(loop, parts.devices, parts.samples, parts.workers.pids)
     parts.workers.connect(sampler.look)
-    await parts.folders.rescan()
+    await parts.folders.begin()
     loop.submit(Started(loop.now_s()))
     await server.start()
     async with _running(sampler.run()), _running(keep(instance, lambda: _leave_folder(loop))):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import vramd
+from support.gguf_bytes import llama
 from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
+from vramd_proto.v1.reasons import Reason
 
 OUTSIDE = Path(__file__).parents[1] / "support" / "outside"
 MODELS = "[server]\nspare = false\n" + simulated("a", card="", tokens_per_s=50) + simulated("b", card="")
@@ -21,6 +23,11 @@ class Switches:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {"PYTHONPATH": str(OUTSIDE), "VRAMD_TEST_OUTSIDE": str(folder)}
+
+    def drive(self, *, gone: bool) -> None:
+        """Whether what lies in the folder `dead` answers."""
+        switch = self.folder / "drive"
+        switch.touch() if gone else switch.unlink()
 
     def spawn(self, fault: str) -> None:
         """What fails when a process is started; empty: nothing."""
@@ -96,6 +103,33 @@ def test_a_runtime_folder_that_is_removed_costs_nobody_anything() -> None:
         client.load("a")
         assert supervisor.end() == 0
         assert sorted(path.name for path in supervisor.folder.path.iterdir()) == ["lock", "logs"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its drives are other ones")
+def test_a_drive_that_is_gone_costs_its_own_models_only(switches: Switches, tmp_path: Path) -> None:
+    near, far = tmp_path / "near", switches.folder / "dead"
+    for folder in (near, far):
+        folder.mkdir()
+        (folder / f"{folder.name}.gguf").write_bytes(llama())
+    models = f'[server]\nmodels = ["{far}", "{near}"]\n[models.set]\npath = "{far}/dead.gguf"\n' + simulated(
+        "b", card=""
+    )
+    switches.drive(gone=True)
+    with SupervisorProcess(models, environment=switches.environment) as supervisor:
+        client = supervisor.client()
+        client.load("b")
+        assert not client.model("near").problem
+        with pytest.raises(vramd.Unavailable, match="is its drive there") as refused:
+            client.load("set")
+        assert refused.value.reason == Reason.FILE_UNANSWERED.name
+        assert {model.id for model in client.models()} == {"b", "near", "set"}
+        client.unload("b")
+        switches.drive(gone=False)
+        until("it is found", lambda: not client.model("set").problem)
+        switches.drive(gone=True)
+        with pytest.raises(vramd.DeadlinePassed):
+            client.plan("set", timeout_s=1)
+        assert supervisor.end() == 0
 
 
 def filled_pipe() -> tuple[int, int]:

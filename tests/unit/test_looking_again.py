@@ -14,7 +14,7 @@ from vramd_supervisor.files import discovery
 from vramd_supervisor.files.discovery import Discovery
 from vramd_supervisor.files.gguf_header import read_header
 from vramd_supervisor.files.gguf_values import Header
-from vramd_supervisor.files.walk import Folder, is_away
+from vramd_supervisor.files.walk import Folder, Walk, is_away
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, or lets few make them")
 
@@ -131,9 +131,9 @@ def test_a_drive_that_is_taken_out_is_away_even_where_its_folder_goes_with_it() 
     root, drive = Folder((1, 1), empty=False, root=True, mounted=False), Folder((2, 1), False, False, mounted=True)
     plain = Folder((1, 5), False, False, False)
     before = {Path("/m"): root, Path("/m/usb"): drive, Path("/m/sub"): plain}
-    assert is_away(Path("/m/usb/m.gguf"), before, {Path("/m"): root})
-    assert not is_away(Path("/m/sub/m.gguf"), before, {Path("/m"): root})
-    assert not is_away(Path("/m/sub/m.gguf"), before, {Path("/m"): root, Path("/m/sub"): plain})
+    assert is_away(Path("/m/usb/m.gguf"), before, Walk(folders={Path("/m"): root}))
+    assert not is_away(Path("/m/sub/m.gguf"), before, Walk(folders={Path("/m"): root}))
+    assert not is_away(Path("/m/sub/m.gguf"), before, Walk(folders={Path("/m"): root, Path("/m/sub"): plain}))
 
 
 @pytest.mark.parametrize("removed", ["sub/m.gguf", "sub"])

@@ -5,8 +5,9 @@ Reads files; decides nothing about ids or settings, `listing` does.
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from vramd_proto.v1.reasons import Reason
@@ -14,14 +15,19 @@ from vramd_proto.v1.reasons import Reason
 from ..core.catalog import Model, ModelFile, Problem
 from ..core.config import Config
 from ..core.listing import Found, Held, catalogue
+from ..threads.errands import Errands
+from ..threads.lane import NoAnswerError
 from .gguf_header import read_header
 from .gguf_model import describe, is_projector
 from .gguf_values import Header, UnreadableModelError
 from .projectors import attach, is_called_projector
+from .reading import PATIENCE_S, unanswered
 from .shards import Group, check_headers, check_names, group, name_of, part_of
-from .walk import Folder, Stamp, Walk, absolute, is_away, stamp, walk
+from .walk import FileKey, Folder, Stamp, Walk, Walker, absolute, is_away, stamp
 
 _log = logging.getLogger(__name__)
+
+_READ_AT_ONCE = 16
 
 
 def folders_to_scan(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
@@ -50,15 +56,29 @@ def hugging_face_folder(environment: Mapping[str, str], home: Path) -> Path:
 class Discovery:
     """Looks into the folders of a configuration, and remembers what it has read: only what has changed is read again.
 
-    Not for two threads at once.
+    What does not answer is waited for a moment, then passed over until it has answered. Not for two threads at once.
     """
 
-    def __init__(self, config: Config, base: Path, environment: Mapping[str, str], home: Path) -> None:
-        """`base` is where relative paths of the configuration start; the others tell where caches lie."""
+    def __init__(
+        self,
+        config: Config,
+        base: Path,
+        environment: Mapping[str, str],
+        home: Path,
+        on_late: Callable[[], None] = lambda: None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """`base` is where relative paths of the configuration start; the others tell where caches lie.
+
+        `on_late` is called, from any thread, when something has answered that was passed over.
+        """
         self._config = config
         self._base = base
         self._environment = environment
         self._home = home
+        self._walker = Walker(patience_s, on_late)
+        self._reading: Errands[ModelFile | None] = Errands(patience_s, _READ_AT_ONCE, on_late)
+        self._locating: Errands[ModelFile] = Errands(patience_s, _READ_AT_ONCE, on_late)
         self._read: dict[object, ModelFile | None] = {}
         """By path and stamp of each of a model's files; None: a projector."""
         self._folders: dict[Path, Folder] = {}
@@ -67,22 +87,22 @@ class Discovery:
         """What has to be another one, if a further look is to find more or less than this one."""
 
     def look(self, before: Mapping[str, Held]) -> dict[str, Model]:
-        """The catalogue as it is now; `before` is what is known by id, and keeps its ids. Takes as long as the disk.
+        """The catalogue as it is now; `before` is what is known by id, and keeps its ids.
 
         What lies in a folder that cannot be read any more is listed as it was, with its problem.
         """
         roots = [absolute(folder) for folder in folders_to_scan(self._config, self._environment, self._home)]
-        walked = walk(roots)
+        walked = self._walker.walk(roots)
         files = [held.model.source for held in before.values() if isinstance(held.model.source, ModelFile)]
         known = {file.path: file for file in files if file.path}
         found = self._found(walked, known)
         there = {one.file.path for one in found}
         found += self._away({path: file for path, file in known.items() if path not in there}, walked)
-        configured = self._configured(found)
-        lost = [folder for folder in self._folders if is_away(folder / "any", self._folders, walked.folders)]
+        configured = self._configured(found, walked)
+        lost = [folder for folder in self._folders if is_away(folder / "any", self._folders, walked)]
         self._folders = walked.folders | {folder: self._folders[folder] for folder in lost}
         models = catalogue(self._config, found, configured, before)
-        self._doubtful = self._doubts(roots, models)
+        self._doubtful = self._doubts(roots, models, walked)
         return models
 
     def has_changed(self) -> bool:
@@ -93,9 +113,15 @@ class Discovery:
         """The models of the folders, each with the projector that belongs to it."""
         read: dict[object, ModelFile | None] = {}
         models, projectors = dict[Path, list[Found]](), dict[Path, list[Group]]()
-        for one in group(walked.files, known):
-            key = tuple((seen.path, seen.stamp) for seen in one.files)
-            file = read[key] = self._read[key] if key in self._read else _describe(one)
+        groups = {tuple((seen.path, seen.stamp) for seen in one.files): one for one in group(walked.files, known)}
+        unread = {str(one.first): partial(_describe, one) for key, one in groups.items() if key not in self._read}
+        answers = self._reading.run(unread)
+        for key, one in groups.items():
+            file = self._read[key] if key in self._read else answers[str(one.first)]
+            if isinstance(file, NoAnswerError):
+                file = unanswered(one.first, file)
+            else:
+                read[key] = file
             if file is None:
                 projectors.setdefault(one.first.parent, []).append(one)
             elif not (file.problem and _holds(one.first, walked)):
@@ -113,23 +139,29 @@ class Discovery:
     def _away(self, missing: Mapping[str, ModelFile], walked: Walk) -> list[Found]:
         found = []
         for path, file in missing.items():
-            if why := is_away(Path(path), self._folders, walked.folders):
-                problem = Problem(Reason.MODEL_FILE_MISSING, f"{path} is not there: {why}")
+            if why := is_away(Path(path), self._folders, walked):
+                reason = Reason.FILE_UNANSWERED if walked.hides(Path(path)) else Reason.MODEL_FILE_MISSING
+                problem = Problem(reason, f"{path} is not there: {why}")
                 found.append(Found(_readable(part_of(Path(path)).base), replace(file, problem=problem)))
         return found
 
-    def _configured(self, found: Iterable[Found]) -> dict[str, ModelFile]:
+    def _configured(self, found: Iterable[Found], walked: Walk) -> dict[str, ModelFile]:
         """The file of every configured model that has a path, by the model's id.
 
         A file that the scan has found is that one's value, under whatever name it was found.
         """
-        by_key = {was.key: one.file for one in found if (was := stamp(Path(one.file.path)))}
+        stamps = {str(seen.path): seen.stamp for seen in walked.files}
+        by_key = {was.key: one.file for one in found if (was := stamps.get(one.file.path))}
+        paths = {
+            model: self._candidates(settings.path)
+            for model, settings in self._config.models.items()
+            if settings.path is not None
+        }
+        answers = self._locating.run({str(one[0]): partial(_locate, one, by_key) for one in paths.values()})
         files = {}
-        for model, settings in self._config.models.items():
-            if settings.path is not None:
-                path = _located(self._candidates(settings.path))
-                is_now = stamp(path)
-                files[model] = (by_key.get(is_now.key) if is_now else None) or read_model(path)
+        for model, (first, *_) in paths.items():
+            file = answers[str(first)]
+            files[model] = unanswered(first, file) if isinstance(file, NoAnswerError) else file
         return files
 
     def _candidates(self, path: str) -> list[Path]:
@@ -137,11 +169,16 @@ class Discovery:
         roots = (self._base, *map(Path, self._config.server.models))
         return [absolute(root / Path(path).expanduser()) for root in roots]
 
-    def _doubts(self, roots: Iterable[Path], models: Mapping[str, Model]) -> dict[Path, Stamp | None]:
-        """Every file of what has a problem, the folders around, and where else it could be."""
-        paths = {root for root in roots if root not in self._folders or stamp(root) is None}
+    def _doubts(self, roots: Sequence[Path], models: Mapping[str, Model], walked: Walk) -> dict[Path, Stamp | None]:
+        """Every file of what has a problem, the folders around, and where else it could be.
+
+        What did not answer tells by itself when it does.
+        """
+        paths = {root for root in roots if root not in walked.folders}
         for model in models.values():
             if not isinstance(model.source, ModelFile) or model.source.problem is None:
+                continue
+            if model.source.problem.reason is Reason.FILE_UNANSWERED:
                 continue
             paths |= set(roots)
             settings = self._config.models.get(model.id)
@@ -153,7 +190,7 @@ class Discovery:
                 paths |= {first, first.parent, *shards}
             else:  # it may come to lie in any of them
                 paths |= self._folders.keys()
-        return {path: stamp(path) for path in paths}
+        return {path: stamp(path) for path in paths if not walked.hides(path)}
 
 
 def _holds(path: Path, walked: Walk) -> bool:
@@ -161,9 +198,11 @@ def _holds(path: Path, walked: Walk) -> bool:
     return path in walked.folders and any(path in seen.path.parents for seen in walked.files)
 
 
-def _located(candidates: Sequence[Path]) -> Path:
-    """The first that is there; if none is, the first."""
-    return next((candidate for candidate in candidates if os.path.lexists(candidate)), candidates[0])
+def _locate(candidates: Sequence[Path], found: Mapping[FileKey, ModelFile]) -> ModelFile:
+    """The first that is there, as it was found; if none is, the first."""
+    path = next((candidate for candidate in candidates if os.path.lexists(candidate)), candidates[0])
+    is_now = stamp(path)
+    return (found.get(is_now.key) if is_now else None) or read_model(path)
 
 
 def _describe(one: Group) -> ModelFile | None:

@@ -1,16 +1,32 @@
-"""Reads which models there are, at the start and on demand, and tells the core."""
+"""Reads which models there are, at the start, on demand, and when late answers come; tells the core."""
 
 import asyncio
+import contextlib
+import logging
 import os
+from functools import partial
 from pathlib import Path
 
+from vramd_proto.v1.reasons import Reason
+
 from ..core.config import Config
+from ..core.errors import RefusedError, refusal
 from ..core.events import CatalogueRead
 from ..core.listing import Held
 from ..core.state import ModelState, is_changed
 from ..loop import Loop
 from ..services.service_models import Rescanned
+from ..threads.lane import Lane, NoAnswerError
 from .discovery import Discovery
+
+log = logging.getLogger(__name__)
+
+START_S = 10.0
+"""For the first look; then clients are served, and hear of the models when they are found."""
+LOOK_S = 600.0
+"""Thousands of files take minutes over a network."""
+AGAIN_S = 2.0
+"""For a few files, while somebody waits."""
 
 
 class Folders:
@@ -18,19 +34,58 @@ class Folders:
 
     def __init__(self, config: Config, base: Path, loop: Loop) -> None:
         """`base` is where relative paths of the configuration start."""
-        self._discovery = Discovery(config, base, os.environ, Path.home())
+        self._discovery = Discovery(config, base, os.environ, Path.home(), self._late)
         self._loop = loop
+        self._event_loop = asyncio.get_running_loop()
         self._one_at_a_time = asyncio.Lock()
+        self._looking = Lane("the folders of models", LOOK_S)
+        self._again = Lane("what has a problem", AGAIN_S)
+        self._own_look: asyncio.Task[None] | None = None
+        """The one that nobody has asked for."""
+        self._answered = False
+        """Something has answered since it began that had been passed over."""
+        self._roots = os.pathsep.join(config.server.models)
+
+    async def begin(self) -> None:
+        """Looks for the first time; returns when that is done, or has its time: then it goes on."""
+        self._own_look = asyncio.create_task(self._look())
+        await asyncio.wait([self._own_look], timeout=START_S)
+        if not self._own_look.done():
+            log.warning("models are still looked for after %g s: a drive may be slow, or gone", START_S)
+
+    async def _look(self) -> None:
+        self._answered = True
+        while self._answered:
+            self._answered = False
+            try:
+                await self.rescan()
+            except RefusedError as error:
+                log.error("models cannot be looked for: %s", error.refusal.message)
+            except Exception:
+                log.exception("a fault while models were looked for")
+
+    def _late(self) -> None:
+        """Called from any thread."""
+        with contextlib.suppress(RuntimeError):  # the supervisor has ended
+            self._event_loop.call_soon_threadsafe(self._look_for_late)
+
+    def _look_for_late(self) -> None:
+        self._answered = True
+        if self._own_look is None or self._own_look.done():
+            self._own_look = asyncio.create_task(self._look())
 
     async def rescan(self) -> Rescanned:
-        """Looks into them again; takes as long as the disk does."""
+        """Looks into them again. Raises RefusedError where that does not come to an end."""
         async with self._one_at_a_time:
             entries = self._loop.core.world.entries
             before = {
                 id_: Held(entry.model, entry.state is not ModelState.UNLOADED or is_changed(entry))
                 for id_, entry in entries.items()
             }
-            models = await asyncio.to_thread(self._discovery.look, before)
+            try:
+                models = await self._looking.run(partial(self._discovery.look, before))
+            except NoAnswerError as error:
+                raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
             listed = {id_ for id_, entry in entries.items() if entry.listed}
             self._loop.submit(CatalogueRead(self._loop.now_s(), models))
         added, removed = sorted(models.keys() - listed), sorted(listed - models.keys())
@@ -38,5 +93,6 @@ class Folders:
 
     async def look_again(self) -> None:
         """Rescans if a file that has a problem, or a folder that was away, is not as it was when it was read."""
-        if await asyncio.to_thread(self._discovery.has_changed):
-            await self.rescan()
+        with contextlib.suppress(NoAnswerError, RefusedError):  # then nothing new is known of it
+            if await self._again.run(self._discovery.has_changed):
+                await self.rescan()

@@ -9,6 +9,8 @@ from ..threads.lane import Lanes, NoAnswerError
 
 READ_S = 10.0
 """For a header: milliseconds, a second over a network, some when a disk has to spin up."""
+PATIENCE_S = 2.0
+"""For each folder and each file, while the catalogue is read: what takes longer is listed when it has answered."""
 _AT_ONCE = 16
 _MOST = 64
 

@@ -1,0 +1,174 @@
+"""A drive that does not answer hides what is on it until it does; everything else is found as if it were not there."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.gguf_bytes import llama
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.catalog import Model, ModelFile
+from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig
+from vramd_supervisor.core.listing import Held
+from vramd_supervisor.files import discovery
+from vramd_supervisor.files.discovery import Discovery
+from vramd_supervisor.threads.errands import Errands
+from vramd_supervisor.threads.lane import NoAnswerError
+
+BOUND_S = 30.0
+PATIENCE_S = 0.1
+
+
+class Drive:
+    """A folder, all below which answers only while the drive is there."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.there = threading.Event()
+        self.there.set()
+        self.asked: list[str] = []
+        for owner, name in ((Path, "stat"), (os, "scandir"), (os.path, "lexists"), (discovery, "read_header")):
+            monkeypatch.setattr(owner, name, self._on_it(getattr(owner, name)))
+
+    def _on_it(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def bound(path: Any, *arguments: Any, **named: Any) -> Any:
+            if str(self.folder) in (str(path), *map(str, Path(path).parents), os.path.realpath(path)):
+                self.asked.append(str(path))
+                assert self.there.wait(BOUND_S)
+            return call(path, *arguments, **named)
+
+        return bound
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drive]:
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    drive = Drive(folder, monkeypatch)
+    yield drive
+    drive.there.set()
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(llama())
+    return path
+
+
+class Looks:
+    def __init__(self, config: Config, base: Path) -> None:
+        self.answered = threading.Event()
+        self.discovery = Discovery(config, base, {}, base, self.answered.set, PATIENCE_S)
+        self.models: dict[str, Model] = {}
+
+    def look(self) -> dict[str, Reason | None]:
+        """The problem of each model, by id."""
+        self.models = self.discovery.look({id_: Held(model) for id_, model in self.models.items()})
+        found: dict[str, Reason | None] = {}
+        for id_, model in self.models.items():
+            assert isinstance(model.source, ModelFile)
+            found[id_] = model.source.problem.reason if model.source.problem else None
+        return found
+
+    def until(self, wanted: Mapping[str, Reason | None]) -> None:
+        """Looks again whenever something has answered, until that is found."""
+        while True:
+            assert self.answered.wait(BOUND_S), f"never found {wanted}"
+            self.answered.clear()
+            if self.look() == wanted:
+                return
+
+
+def a_root(here: Path, drive: Path) -> Config:
+    put(drive / "far.gguf")
+    return Config(ServerConfig(models=(str(drive), str(here))))
+
+
+def a_link_to_a_folder(here: Path, drive: Path) -> Config:
+    put(drive / "far.gguf")
+    (here / "shared").symlink_to(drive)
+    return Config(ServerConfig(models=(str(here),)))
+
+
+def a_configured_file(here: Path, drive: Path) -> Config:
+    path = str(put(drive / "other.gguf"))
+    return Config(ServerConfig(models=(str(here),)), models={"far": ModelConfig(path=path)})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes links")
+@pytest.mark.parametrize("layout", [a_root, a_link_to_a_folder, a_configured_file])
+def test_what_is_elsewhere_is_found_and_the_rest_when_it_answers(
+    layout: Callable[[Path, Path], Config], drive: Drive, tmp_path: Path
+) -> None:
+    put(tmp_path / "here" / "near.gguf")
+    looks = Looks(layout(tmp_path / "here", drive.folder), tmp_path)
+    drive.there.clear()
+    first = looks.look()
+    assert first.pop("far", Reason.FILE_UNANSWERED) is Reason.FILE_UNANSWERED
+    assert first == {"near": None}
+    asked = len(drive.asked)
+    assert looks.look()["near"] is None
+    assert len(drive.asked) == asked, "what does not answer is not asked again"
+    assert not looks.discovery.has_changed()
+    assert not looks.answered.is_set()
+    drive.there.set()
+    looks.until({"near": None, "far": None})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes links")
+@pytest.mark.parametrize("layout", [a_root, a_link_to_a_folder])
+def test_a_drive_that_dies_keeps_its_models_as_they_were(
+    layout: Callable[[Path, Path], Config], drive: Drive, tmp_path: Path
+) -> None:
+    put(tmp_path / "here" / "near.gguf")
+    looks = Looks(layout(tmp_path / "here", drive.folder), tmp_path)
+    assert looks.look() == {"near": None, "far": None}
+    drive.there.clear()
+    assert looks.look() == {"near": None, "far": Reason.FILE_UNANSWERED}
+    drive.there.set()
+    looks.until({"near": None, "far": None})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes links")
+def test_a_file_that_leads_to_a_dead_drive_costs_none_beside_it(drive: Drive, tmp_path: Path) -> None:
+    put(drive.folder / "far.gguf")
+    put(tmp_path / "here" / "near.gguf")
+    (tmp_path / "here" / "far.gguf").symlink_to(drive.folder / "far.gguf")
+    drive.folder = drive.folder / "far.gguf"
+    looks = Looks(Config(ServerConfig(models=(str(tmp_path / "here"),))), tmp_path)
+    drive.there.clear()
+    assert looks.look() == {"near": None, "far": Reason.FILE_UNANSWERED}
+    drive.there.set()
+    looks.until({"near": None, "far": None})
+
+
+def test_errands_are_made_side_by_side_and_each_is_given_up_by_itself() -> None:
+    goes_on, late = threading.Event(), threading.Event()
+    errands: Errands[int] = Errands(0.05, 2, late.set)
+
+    def hangs() -> int:
+        assert goes_on.wait(BOUND_S)
+        return 7
+
+    answers = errands.run({"a": hangs, "b": lambda: 1, "c": hangs, "d": lambda: 2})
+    assert {name for name, answer in answers.items() if isinstance(answer, NoAnswerError)} == {"a", "c"}
+    assert (answers["b"], answers["d"]) == (1, 2)
+    goes_on.set()
+    for name in ("a", "c"):
+        while isinstance(got := errands.run({name: lambda: 8})[name], NoAnswerError):
+            assert late.wait(BOUND_S)
+        assert got == 7, "the answer that is late counts"
+    assert errands.run({"a": lambda: 8, "c": lambda: 9}) == {"a": 8, "c": 9}
+
+
+def test_errands_without_threads_are_refused_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    errands: Errands[int] = Errands(BOUND_S, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more)
+        assert isinstance(errands.run({"a": lambda: 1})["a"], NoAnswerError)
+    assert errands.run({"a": lambda: 1}) == {"a": 1}
