@@ -43,6 +43,10 @@ LEVELS = ("debug", "info", "warning", "error")
 ALREADY_RUNNING = 69
 INTERNAL = 70
 LEAVE_S = 5.0
+STDERR = 2
+"""Its descriptor, whatever stands for it in Python."""
+
+log = logging.getLogger(__name__)
 
 
 def read_budgets(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Size]:
@@ -128,6 +132,10 @@ def main(
         here = "" if at.real == at.address else f" (for this machine {at.address})"
         text = f"vramd {version('vramd')} listens on {at.real}{here}; runtime folder {instance.folder.path}"
         click.echo(printable(text))
+        if prints_into(instance.folder.start_log):
+            # It would grow without bound, and has nothing that the supervisor's own log has not.
+            log.info("from here on in %s", instance.folder.logs / "supervisor.log")
+            logging.getLogger().removeHandler(printer)
 
     try:
         recording = open_recording(record)
@@ -141,6 +149,14 @@ def main(
         with contextlib.suppress(NoAnswerError):
             Lane("the runtime folder", LEAVE_S).ask(instance.leave)
     sys.exit(0 if ended_well else INTERNAL)
+
+
+def prints_into(file: Path) -> bool:
+    """Whether what is written to stderr lands in this file."""
+    try:
+        return os.path.samestat(os.fstat(STDERR), file.stat())
+    except OSError:  # there is no such file, or nothing to write to
+        return False
 
 
 def is_file(path: str) -> bool:

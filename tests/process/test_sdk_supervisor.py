@@ -84,6 +84,18 @@ def test_folders_of_models_are_those_of_this_program(tmp_path: Path, monkeypatch
         assert [model.id for model in supervisor.client.models()] == ["broken"]
 
 
+def test_what_it_prints_has_an_end(config: Path, tmp_path: Path) -> None:
+    with vramd.Supervisor.start(config=config, runtime_dir=tmp_path / "run") as supervisor:
+        folder = RuntimeDir(supervisor.runtime_dir)
+        last = f"from here on in {folder.logs / 'supervisor.log'}\n"
+        until("its last line", lambda: folder.start_log.read_text("utf-8").endswith(last))
+        printed = folder.start_log.read_text("utf-8")
+        supervisor.client.load("talker")
+        supervisor.client.unload("talker")
+        until("the log goes on", lambda: "talker" in (folder.logs / "supervisor.log").read_text("utf-8"))
+        assert folder.start_log.read_text("utf-8") == printed
+
+
 def test_why_it_did_not_start(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(vramd.StartFailed, match="exit code 2") as caught:

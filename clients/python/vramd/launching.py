@@ -33,14 +33,9 @@ def listens(address: str) -> bool:
         return False
 
 
-def log_file(folder: RuntimeDir) -> Path:
-    """Where a supervisor that was started from here prints."""
-    return folder.logs / "start.log"
-
-
 def log_tail(folder: RuntimeDir) -> str:
-    """The end of what it printed."""
-    with log_file(folder).open("rb") as file:
+    """The end of what a supervisor printed that was started from here."""
+    with folder.start_log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return file.read().decode("utf-8", "replace").strip()
 
@@ -59,7 +54,7 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subproces
         folder.path.parent.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir(mode=0o700, exist_ok=True)
         folder.logs.mkdir(mode=0o700, exist_ok=True)
-        with log_file(folder).open("wb") as output:
+        with folder.start_log.open("wb") as output:
             return subprocess.Popen(
                 [*command, "--runtime-dir", str(folder.path)],
                 cwd=folder.path,

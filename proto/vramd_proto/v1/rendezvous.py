@@ -64,6 +64,11 @@ class RuntimeDir:
         """Folder of the log files: `supervisor.log` and `models/ID.log`."""
         return self.path / "logs"
 
+    @property
+    def start_log(self) -> Path:
+        """What a supervisor prints that a client has started: until it listens, then its own log has the rest."""
+        return self.logs / "start.log"
+
 
 @dataclass(frozen=True)
 class Address:
