@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from support.gguf_models import EOS, FIRST_BYTE, FIRST_WORD, SPACE, random_llama, reciting_llama
 from support.llama_engines import LIMIT_S, ask, detokenize, embed, loaded, spec, start, tokenize
@@ -99,6 +100,25 @@ def test_the_candidates_are_cut_by_each_sampler(rambler: LlamaEngine) -> None:
     greedy = ask(rambler, Job("the", GREEDY, max_tokens=20)).token_ids
     for one_left in (Sampling(top_k=1), Sampling(top_p=0.0), Sampling(min_p=1.0)):
         assert ask(rambler, Job("the", one_left, max_tokens=20)).token_ids == greedy
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-45, 1e-6])
+def test_next_to_no_temperature_takes_the_likeliest(rambler: LlamaEngine, temperature: float) -> None:
+    greedy = ask(rambler, Job("the", GREEDY, max_tokens=20)).token_ids
+    unfiltered = Sampling(temperature, top_p=1.0, top_k=0, min_p=0.0, seed=1)
+    assert ask(rambler, Job("the", unfiltered, max_tokens=20)).token_ids == greedy
+
+
+def test_penalties_look_back_no_further_than_the_context(rambler: LlamaEngine) -> None:
+    def told(last_tokens: int) -> list[int]:
+        sampling = Sampling(temperature=0, presence_penalty=1.0, penalty_last_tokens=last_tokens)
+        return ask(rambler, Job("the", sampling, max_tokens=20)).token_ids
+
+    before_bytes = psutil.Process().memory_info().rss
+    jobs = [start(rambler, Job("a", Sampling(presence_penalty=1.0, penalty_last_tokens=1 << 24), 2)) for _ in range(8)]
+    assert all(answer.wait().finish for answer, _ in jobs)
+    assert told(1 << 24) == told(1024)
+    assert psutil.Process().memory_info().rss - before_bytes < 64 << 20
 
 
 def test_penalties_see_prompt_and_answer(reciter: LlamaEngine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.gguf_models import random_bert, random_llama
+from support.gguf_models import Shape, random_bert, random_llama
 from support.llama_engines import spec
 from vramd_proto.v1.reasons import Reason
 from vramd_worker.engine import EngineError
@@ -36,6 +36,32 @@ def test_a_load_tells_what_came_of_it_and_shows_progress(tmp_path: Path) -> None
     assert result.has_chat_template
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+@pytest.mark.parametrize("stated", [2**31 - 1, 2**31, 2**32 - 1])
+def test_a_trained_context_of_billions_is_told_as_it_is(tmp_path: Path, stated: int) -> None:
+    path = random_llama(tmp_path / "model.gguf", Shape(context=stated))
+    engine = LlamaEngine(spec(path), threads=1, parallel=1)
+    assert engine.load(lambda _: None).trained_context_tokens == stated
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "says"),
+    [
+        ("none", [], "no tokenizer"),
+        ("bert", ["[CLS]", "\u2581a"], "no separator"),
+        ("bert", ["\u2581a"], "no begin-of"),
+    ],
+)
+def test_what_cannot_read_or_complete_a_text_is_refused_before_anybody_asks(
+    tmp_path: Path, model: str, tokens: list[str], says: str
+) -> None:
+    path = random_bert(tmp_path / "model.gguf", tokenizer=model, tokens=tokens)
+    with pytest.raises(EngineError) as caught:
+        LlamaEngine(spec(path), threads=1, parallel=1).load(lambda _: None)
+    assert caught.value.reason is Reason.MODEL_UNSUPPORTED
+    assert says in str(caught.value)
 
 
 def test_an_encoder_has_no_more_context_than_it_was_trained_for(tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ CHAT_TEMPLATE = (
 Spoilt = Mapping[str, Mapping[int, float]]
 """Rows of tensors, by name and number, and what is written all over them."""
 WORDS = ("the", "a", "to", "and", "of", "in", "is", "it", "you", "that", "he", "was", "for", "on", "are", "with", "as")
+_BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "bos": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+BERT_VOCABULARY = (*_BERT_TOKENS.values(), *("\u2581" + word for word in WORDS))
+_NAMELESS = 32
+"""Tokens of a model without a tokenizer."""
 UNKNOWN, BOS, EOS, FIRST_BYTE = 0, 1, 2, 3
 SPACE = FIRST_BYTE + 256
 FIRST_WORD = SPACE + 1
@@ -122,11 +126,13 @@ def random_bert(
     pooling: int = 1,
     seed: int = 1,
     spoilt: Spoilt = MappingProxyType({}),
+    tokenizer: str = "bert",
+    tokens: Sequence[str] = BERT_VOCABULARY,
 ) -> Path:
     """A random encoder (pooling 1 is the mean): no text, but vectors. It knows the words of `WORDS`."""
     random = np.random.default_rng(seed)
     heads, feed_forward = 4, 2 * embedding
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *("\u2581" + word for word in WORDS)]
+    specials = {name: tokens.index(text) for name, text in _BERT_TOKENS.items() if text in tokens}
     writer = GGUFWriter(path, "bert")
     writer.add_context_length(context)
     writer.add_embedding_length(embedding)
@@ -137,16 +143,14 @@ def random_bert(
     writer.add_causal_attention(False)
     writer.add_uint32("bert.pooling_type", pooling)
     writer.add_file_type(1)
-    writer.add_tokenizer_model("bert")
-    writer.add_token_list(tokens)
-    writer.add_token_types([TokenType.CONTROL] * 5 + [TokenType.NORMAL] * len(WORDS))
+    writer.add_tokenizer_model(tokenizer)
+    if tokens:
+        writer.add_token_list(tokens)
+        writer.add_token_types([TokenType.CONTROL if text.startswith("[") else TokenType.NORMAL for text in tokens])
     writer.add_token_type_count(2)
-    writer.add_pad_token_id(0)
-    writer.add_unk_token_id(1)
-    writer.add_bos_token_id(2)
-    writer.add_sep_token_id(3)
-    writer.add_mask_token_id(4)
-    writer.add_vocab_size(len(tokens))
+    for name, token in specials.items():
+        getattr(writer, f"add_{name}_token_id")(token)
+    writer.add_vocab_size(len(tokens) or _NAMELESS)
 
     def weights(name: str, *size: int) -> None:
         values = random.standard_normal(size, dtype=np.float32) * np.float32(0.2)
@@ -154,7 +158,7 @@ def random_bert(
             values[row] = value
         writer.add_tensor(name, values)
 
-    weights("token_embd.weight", len(tokens), embedding)
+    weights("token_embd.weight", len(tokens) or _NAMELESS, embedding)
     weights("token_types.weight", 2, embedding)
     weights("position_embd.weight", context, embedding)
     norms = ["token_embd_norm"]

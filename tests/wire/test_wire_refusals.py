@@ -53,12 +53,36 @@ def reserve(caller: Caller, **changed: str | float) -> object:
     return caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S)
 
 
+def decisions(caller: Caller) -> object:
+    request = supervisor_pb2.ListDecisionsRequest(limit=20_000)
+    return caller.supervisor.ListDecisions(request, metadata=caller.metadata, timeout=BOUND_S)
+
+
+def many_messages(caller: Caller) -> object:
+    turns = [inference_pb2.ChatMessage()] * 600_000
+    return chat(caller, inference_pb2.ChatRequest(model="talker", messages=turns))
+
+
+def many_tokens(caller: Caller) -> object:
+    request = inference_pb2.DetokenizeRequest(model="talker", token_ids=[1] * ((1 << 20) + 1))
+    return caller.inference.Detokenize(request, metadata=caller.metadata, timeout=BOUND_S)
+
+
+def heavy_penalty(caller: Caller) -> object:
+    sampling = inference_pb2.Sampling(repeat_penalty=1e-38)
+    return chat(caller, inference_pb2.ChatRequest(model="talker", messages=question(), sampling=sampling))
+
+
 CALLS: dict[str, tuple[Reason, Callable[[Caller], object]]] = {
     "unary, unknown model": (Reason.MODEL_NOT_FOUND, lambda caller: get(caller, "nobody")),
     "unary, empty field": (Reason.FIELD_INVALID, lambda caller: get(caller, "")),
     "stream, unknown model": (Reason.MODEL_NOT_FOUND, logs),
     "stream, no messages": (Reason.FIELD_INVALID, lambda caller: chat(caller, inference_pb2.ChatRequest(model="m"))),
     "stream, not a number": (Reason.FIELD_INVALID, hot),
+    "more messages than anybody says": (Reason.FIELD_INVALID, many_messages),
+    "more tokens than any text has": (Reason.FIELD_INVALID, many_tokens),
+    "more records than anybody reads": (Reason.FIELD_INVALID, decisions),
+    "a penalty that no number can hold": (Reason.FIELD_INVALID, heavy_penalty),
     "nothing to unload": (Reason.MODEL_NOT_LOADED, unload),
     "a hold on nobody": (Reason.MODEL_NOT_FOUND, hold),
     "nothing to embed": (Reason.FIELD_INVALID, embed),

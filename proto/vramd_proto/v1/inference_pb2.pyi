@@ -119,7 +119,7 @@ class Sampling(_message.Message):
     min_p: _builtins.float
     """Tokens at least this share as likely as the likeliest, 0 to 1. Default 0.05; 0 is off."""
     repeat_penalty: _builtins.float
-    """Divides the logits of tokens among the last penalty_last_tokens, above 0. Default 1, off."""
+    """Divides the logits of tokens among the last penalty_last_tokens, 0.01 to 100. Default 1, off."""
     frequency_penalty: _builtins.float
     """Taken from a logit for each time its token occurred, -2 to 2. Default 0."""
     presence_penalty: _builtins.float
@@ -127,7 +127,10 @@ class Sampling(_message.Message):
     penalty_last_tokens: _builtins.int
     """Tokens that the penalties look back. Default 64."""
     seed: _builtins.int
-    """Same seed, prompt and settings give the same text on the same worker. Default: drawn anew for each request."""
+    """Same seed, prompt and settings give the same text on the same worker while it computes nothing else: beside other
+    requests sums are rounded in another order, and where two tokens are nearly as likely the text may part ways there,
+    at temperature 0 too. Default: drawn anew for each request.
+    """
     def __init__(
         self,
         *,

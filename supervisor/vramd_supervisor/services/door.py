@@ -17,6 +17,7 @@ from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import TOKEN_KEY
 
 from ..core.errors import Refusal, RefusedError, refusal
+from . import field_count
 from .heap import Heap
 from .status import Context, abort, incident
 from .strangers import Strangers
@@ -132,8 +133,14 @@ def _dialogue(handler: Handler, behavior: Behavior) -> Behavior:
 
 def _parsed(handler: Handler, raw: bytes) -> Any:
     """The request. Raises RefusedError."""
+    if not handler.request_deserializer:
+        return raw
+    # The class of a generated message whose method this is.
+    kind = getattr(handler.request_deserializer, "__self__", None)
+    if descriptor := getattr(kind, "DESCRIPTOR", None):
+        field_count.check(raw, descriptor)
     try:
-        return handler.request_deserializer(raw) if handler.request_deserializer else raw
+        return handler.request_deserializer(raw)
     except DecodeError:
         text = f"the {len(raw)} bytes of the request are no message of this method"
         raise RefusedError(refusal(Reason.REQUEST_UNREADABLE, text)) from None

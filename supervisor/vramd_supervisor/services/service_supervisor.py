@@ -165,9 +165,10 @@ class SupervisorService(SupervisorServiceServicer):
         self, request: supervisor_pb2.ListDecisionsRequest, context: Context
     ) -> supervisor_pb2.ListDecisionsResponse:
         model = validation.model_id(request.model) if request.model else ""
-        records = await self._notes.newest(model, request.limit or USUALLY_LISTED)
+        limit = validation.listed(request.limit) or USUALLY_LISTED
+        records = await self._notes.newest(model, limit)
         if model and not records:
-            records = await self._notes.newest(self._known(model), request.limit or USUALLY_LISTED)
+            records = await self._notes.newest(self._known(model), limit)
         return supervisor_pb2.ListDecisionsResponse(decisions=map(decision_messages.decision, records))
 
     async def HoldModel(

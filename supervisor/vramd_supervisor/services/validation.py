@@ -19,8 +19,12 @@ MOST_ID_CHARACTERS = 512
 MOST_STOPS = 16
 MOST_STOP_BYTES = 256
 MOST_INPUTS = 1024
+MOST_TOKEN_IDS = 1 << 20
+MOST_LISTED = 5000
 LEAST_TOKENS_PER_S = 0.001
 MOST_TOKENS = 1 << 24
+LEAST_REPEAT_PENALTY, MOST_REPEAT_PENALTY = 0.01, 100.0
+"""Beyond these the penalties of a few tokens are more than a number can hold."""
 MOST_PARALLEL = 256
 MOST_THREADS = 1024
 MOST_RESERVED_S = 86_400
@@ -77,7 +81,9 @@ def tokenize(request: inference_pb2.TokenizeRequest) -> None:
 def detokenize(request: inference_pb2.DetokenizeRequest) -> None:
     """Raises RefusedError."""
     _common(request, request.model)
-    if any(token < 0 for token in request.token_ids):
+    if len(request.token_ids) > MOST_TOKEN_IDS:
+        bad("token_ids", f"has {len(request.token_ids)} ids, at most {MOST_TOKEN_IDS} are taken")
+    if request.token_ids and min(request.token_ids) < 0:
         bad("token_ids", "an id is negative")
 
 
@@ -140,6 +146,13 @@ def keep_alive_s(seconds: float) -> float:
     return seconds
 
 
+def listed(limit: int) -> int:
+    """How many records are asked for. Raises RefusedError."""
+    if limit > MOST_LISTED:
+        bad("limit", f"{limit} is more than {MOST_LISTED}")
+    return limit
+
+
 def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collection[str]) -> None:
     """Raises RefusedError."""
     if request.device not in devices:
@@ -197,7 +210,9 @@ def _sampling(sampling: inference_pb2.Sampling) -> None:
     if s.HasField("top_k") and s.top_k > MOST_TOKENS:
         bad("sampling.top_k", f"{s.top_k} is not from 0 to {MOST_TOKENS}")
     if s.HasField("repeat_penalty"):
-        _number("sampling.repeat_penalty", s.repeat_penalty, s.repeat_penalty > 0, "above 0")
+        allowed = LEAST_REPEAT_PENALTY <= s.repeat_penalty <= MOST_REPEAT_PENALTY
+        words = f"from {LEAST_REPEAT_PENALTY} to {MOST_REPEAT_PENALTY:g}"
+        _number("sampling.repeat_penalty", s.repeat_penalty, allowed, words)
     if s.HasField("frequency_penalty"):
         _number("sampling.frequency_penalty", s.frequency_penalty, abs(s.frequency_penalty) <= 2, "from -2 to 2")
     if s.HasField("presence_penalty"):

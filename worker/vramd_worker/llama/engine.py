@@ -30,6 +30,7 @@ class _Ready:
 
     library: ModuleType
     model: NativeModel
+    context_tokens: int
     prompts: Prompts
     desk: Desk
     generation: Loop[Sequence] | None
@@ -73,7 +74,9 @@ class LlamaEngine:
             generation.start()
         tokenizer = Tokenizer(library, model, opened.vocabulary)
         prompts = Prompts(model, tokenizer, opened.around, opened.vocabulary, opened.context_tokens)
-        self._ready = _Ready(library, model, prompts, Desk(), generation, embedding, context.close)
+        self._ready = _Ready(
+            library, model, opened.context_tokens, prompts, Desk(), generation, embedding, context.close
+        )
         return Loaded(
             context_tokens=opened.context_tokens,
             trained_context_tokens=model.trained_context_tokens,
@@ -96,7 +99,8 @@ class LlamaEngine:
             except EngineError as error:
                 sequence.fail(error)
                 return
-            sequence.ready(tokens, SamplerChain(ready.library, ready.model, job.sampling, tokens))
+            chain = SamplerChain(ready.library, ready.model, job.sampling, tokens, ready.context_tokens)
+            sequence.ready(tokens, chain)
             ready.generation.add(sequence)
 
         ready.desk.add(sequence, prepare())

@@ -22,7 +22,8 @@ class NativeModel:
         self.vocabulary = int(library.llama_model_get_vocab(handle))
         """Handle of its vocabulary."""
         self.vocabulary_tokens = int(library.llama_vocab_n_tokens(self.vocabulary))
-        self.trained_context_tokens = int(library.llama_model_n_ctx_train(handle))
+        self.trained_context_tokens = int(library.llama_model_n_ctx_train(handle)) & 0xFFFFFFFF
+        """An unsigned number in the file, a signed one to llama.cpp."""
         self.embedding_dimensions = int(library.llama_model_n_embd_out(handle))
         template = library.llama_model_chat_template(handle, None)
         self.chat_template = "" if template is None else bytes(template).decode("utf-8", "replace")

@@ -8,6 +8,9 @@ from vramd_worker.engine import Sampling
 from vramd_worker.llama.context import NativeContext
 from vramd_worker.llama.model import NativeModel
 
+LEAST_TEMPERATURE = 1e-4
+"""Logits are divided by it: below this they would leave the range of numbers, and the likeliest is drawn anyway."""
+
 
 class SamplerChain:
     """The samplers of one sequence in llama.cpp's usual order: penalties, top-k, top-p, min-p, temperature, draw.
@@ -15,21 +18,25 @@ class SamplerChain:
     Temperature 0 takes the likeliest token behind the penalties. The penalties see the end of the prompt too.
     """
 
-    def __init__(self, library: ModuleType, model: NativeModel, sampling: Sampling, prompt: Sequence[int]) -> None:
+    def __init__(
+        self, library: ModuleType, model: NativeModel, sampling: Sampling, prompt: Sequence[int], context_tokens: int
+    ) -> None:
         self._library = library
+        # llama.cpp takes memory for so many tokens at once, and there are never more than the context holds.
+        last_tokens = min(sampling.penalty_last_tokens, context_tokens)
         parameters = library.llama_sampler_chain_default_params()
         self._handle = library.llama_sampler_chain_init(parameters)
         if _penalises(sampling):
             self._add(
                 library.llama_sampler_init_penalties(
                     model.vocabulary_tokens,
-                    sampling.penalty_last_tokens,
+                    last_tokens,
                     sampling.repeat_penalty,
                     sampling.frequency_penalty,
                     sampling.presence_penalty,
                 )
             )
-            for token in prompt[-sampling.penalty_last_tokens :]:
+            for token in prompt[-last_tokens:]:
                 library.llama_sampler_accept(self._handle, token)
         if sampling.temperature == 0:
             self._add(library.llama_sampler_init_greedy())
@@ -37,7 +44,7 @@ class SamplerChain:
         self._add(library.llama_sampler_init_top_k(sampling.top_k))
         self._add(library.llama_sampler_init_top_p(sampling.top_p, 1))
         self._add(library.llama_sampler_init_min_p(sampling.min_p, 1))
-        self._add(library.llama_sampler_init_temp(sampling.temperature))
+        self._add(library.llama_sampler_init_temp(max(sampling.temperature, LEAST_TEMPERATURE)))
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         # The largest value would have llama.cpp draw a seed by itself.
         self._add(library.llama_sampler_init_dist(seed % int(library.LLAMA_DEFAULT_SEED)))
