@@ -128,6 +128,20 @@ def test_thinking_in_a_talk_is_cut_as_the_template_says() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set c = '</think>' ~ m.content %}{{ c.split('</think>')[-1] if '</think>' in c else 'none' }}",
+        "{% set c = '</think>' ~ m.content %}{% set d = c | trim %}{{ 'cut' if '</think>' in d }}{{ m.content }}",
+        "{% set ns = namespace(c='') %}{% set ns.c = '</think>' ~ m.content %}{{ ns.c.replace('</think>', '') }}",
+        "{% for mark in ['</think>'] %}{{ m.content.split(mark)[0] }}{% endfor %}",
+    ],
+)
+def test_a_template_finds_what_it_has_written_itself(source: str) -> None:
+    assert plain(EACH.format(source), ("user", "x</think>")).removeprefix("cut") in ("", "x", "x</think>")
+    assert plain(EACH.format(source), ("user", "x")).removeprefix("cut") == "x"
+
+
 BOMBS = {
     "loops in loops": "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
     "a loop that skips": "{% for a in range(90000) %}{% for b in range(90000) if false %}{% endfor %}{% endfor %}",

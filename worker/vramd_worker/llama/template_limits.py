@@ -14,7 +14,7 @@ from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, pass_context
 
-from vramd_worker.llama.template_marks import unescaped
+from vramd_worker.llama.template_marks import LOOKING, unescaped
 
 MOST_STEPS = 2_000_000
 """Beside those that a conversation brings along: a second or two."""
@@ -102,9 +102,11 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
-    def __init__(self, extensions: Sequence[Any]) -> None:
+    def __init__(self, extensions: Sequence[Any], as_in: Callable[[str, Any], Any]) -> None:
+        """`as_in` gives what a method of a text looks for as it stands in the text."""
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=self._written)
         self.work = Work()
+        self._as_in = as_in
         del self.globals["lipsum"]
         for name in _NEEDLESS_FILTERS:
             del self.filters[name]
@@ -169,6 +171,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 
     def _check_method(self, text: str, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """For a method of a text: what it would make. Gives its arguments, which may be used up by that."""
+        if name in LOOKING and args:
+            args = (self._as_in(text, args[0]), *args[1:])
         if name == "join" and args:
             items = self._items(args[0])
             self.work.make(sum(map(len, map(str, items))) + len(text) * len(items))

@@ -9,7 +9,6 @@ said; and what a template writes without being told is known from a conversation
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from jinja2 import nodes
 
@@ -23,7 +22,7 @@ _ESCAPED = re.compile(r"(?<!\\)(?<!\\ud[89ab]..)\\u(d[c-f]..)")
 
 _ROLES = frozenset(("assistant", "developer", "function", "ipython", "model", "system", "tool", "user"))
 _WORD = re.compile(r"\w+")
-_LOOKING = frozenset(
+LOOKING = frozenset(
     (
         *("count", "endswith", "find", "get", "index", "lstrip", "partition", "removeprefix", "removesuffix"),
         *("replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "startswith", "strip"),
@@ -62,6 +61,11 @@ class Marks:
         """The same as it reads."""
         text = self._signed.sub(lambda found: self._names[found[0]], text) if self._signed else text
         return text.replace(BREAK, "")
+
+    def as_in(self, text: str, looked_for: object) -> object:
+        """What a program looks for in a text: with signs where it has written that itself."""
+        signed = self.sign(looked_for) if isinstance(looked_for, str) else looked_for
+        return signed if isinstance(signed, str) and signed != looked_for and signed in text else looked_for
 
     def said(self, text: str) -> str:
         """What somebody said, so that the template cannot put a name together from it."""
@@ -117,6 +121,9 @@ class Marks:
         return isinstance(value, str) and self._written is not None and self._written.search(value) is not None
 
 
+_VARIABLES = (nodes.Name, nodes.NSRef)
+
+
 class _Writer:
     """One walk through a program."""
 
@@ -124,11 +131,25 @@ class _Writer:
         self._marks = marks
         self._holders = {"bos_token", "eos_token"}
         """Variables and attributes that may hold a name."""
-        for assigned in template.find_all((nodes.Assign, nodes.For, nodes.Keyword)):
-            if any(marks.is_written(value.value) for value in assigned.find_all(nodes.Const)):
-                targets: Iterator[Any] = assigned.find_all((nodes.Name, nodes.NSRef))
-                self._holders |= {one.name if isinstance(one, nodes.Name) else one.attr for one in targets}
-                self._holders |= {assigned.key} if isinstance(assigned, nodes.Keyword) else set()
+        assigned = [(_targets(one), one) for one in template.find_all((nodes.Assign, nodes.For, nodes.Keyword))]
+        while found := [targets for targets, one in assigned if not targets <= self._holders and self._holds(one)]:
+            self._holders.update(*found)
+
+    def _holds(self, assigned: nodes.Node) -> bool:
+        """Whether what is assigned has a name in it, or a variable that may hold one."""
+        value = assigned.iter if isinstance(assigned, nodes.For) else getattr(assigned, "node", None) or assigned
+        return any(
+            self._marks.is_written(one.value) if isinstance(one, nodes.Const) else self._is_holder(one)
+            for one in (value, *value.find_all((nodes.Const, nodes.Name, nodes.Getattr)))
+            if isinstance(one, nodes.Const | nodes.Name | nodes.Getattr)
+        )
+
+    def _is_holder(self, node: nodes.Node) -> bool:
+        match node:
+            case nodes.Name(name=name) | nodes.Getattr(attr=name):
+                return name in self._holders
+            case _:
+                return False
 
     def visit(self, node: nodes.Node, *, written: bool) -> nodes.Node:
         """What stands for the node; `written` unless it is only looked for or compared."""
@@ -139,9 +160,7 @@ class _Writer:
                 node.value = self._marks.sign(node.value)
         else:
             self._visit_below(node, written)
-            holds = isinstance(node, nodes.Name) and node.ctx == "load" and node.name in self._holders
-            if not written and (holds or (isinstance(node, nodes.Getattr) and node.attr in self._holders)):
-                assert isinstance(node, nodes.Expr)
+            if not written and isinstance(node, nodes.Name | nodes.Getattr) and self._is_holder(node):
                 return nodes.Filter(node, "spelled_", [], [], None, None)
         return node
 
@@ -159,6 +178,15 @@ class _Writer:
                 setattr(node, field, self.visit(value, written=_is_written(node, field, 0, written)))
 
 
+def _targets(assigned: nodes.Node) -> set[str]:
+    """Variables and attributes that are assigned to."""
+    if isinstance(assigned, nodes.Keyword):
+        return {assigned.key}
+    target: nodes.Node = getattr(assigned, "target", assigned)
+    found = (target, *target.find_all((nodes.Name, nodes.NSRef)))
+    return {one.attr if isinstance(one, nodes.NSRef) else one.name for one in found if isinstance(one, _VARIABLES)}
+
+
 def _is_written(node: nodes.Node, field: str, at: int, written: bool) -> bool:
     """Whether what a node has in a field may be written, if the node itself may be."""
     match node:
@@ -170,7 +198,7 @@ def _is_written(node: nodes.Node, field: str, at: int, written: bool) -> bool:
             return False
         case nodes.Pair() if field == "key":
             return False
-        case nodes.Call(node=nodes.Getattr(attr=name)) if field == "args" and name in _LOOKING:
+        case nodes.Call(node=nodes.Getattr(attr=name)) if field == "args" and name in LOOKING:
             return written and name == "replace" and at == 1
         case nodes.Filter(name=name) if field == "args" and name not in _WRITING:
             return written and name == "replace" and at == 1

@@ -41,7 +41,7 @@ class ChatTemplate:
         own = [name for name in defined if name in source or _LIKE_A_CONTROL.fullmatch(name)]
         self._marks = Marks((*controls, *own), source, (bos, eos))
         self._names = {"bos_token": self._marks.sign(bos), "eos_token": self._marks.sign(eos)}
-        self._environment = LimitedEnvironment(("jinja2.ext.loopcontrols", _Generation))
+        self._environment = LimitedEnvironment(("jinja2.ext.loopcontrols", _Generation), self._marks.as_in)
         self._environment.globals["raise_exception"] = _raise_exception
         self._environment.globals["strftime_now"] = _strftime_now
         self._environment.filters["tojson"] = self._environment.limited("tojson", _tojson)
