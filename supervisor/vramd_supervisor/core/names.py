@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import PurePath
 
+from vramd_proto.v1.printable import printable
 from vramd_proto.v1.reasons import Reason
 
 from .catalog import ModelFile
@@ -22,10 +23,7 @@ _MOST_SAID = 200
 
 def spelled(name: str) -> str:
     """A name as an id has it: composed, without a character that cannot be shown, never taken for a task."""
-    shown = "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode()
-        for one in unicodedata.normalize("NFC", name)
-    )
+    shown = printable(unicodedata.normalize("NFC", name))
     return shown.replace(":", "_", 1) if shown.startswith(TASK_PREFIX) else shown
 
 

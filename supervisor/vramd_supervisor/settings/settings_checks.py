@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from vramd_proto.v1.printable import printable
+
 from ..core.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
 from ..core.device_view import AUTO, HOST
 from ..core.pressure import EASE_SHARE
@@ -123,7 +125,7 @@ def _device(device: str, settings: DeviceConfig) -> Iterator[Fault]:
 def _model(
     model: str, settings: ModelConfig, given: frozenset[str], devices: Mapping[str, DeviceConfig]
 ) -> Iterator[Fault]:
-    if not model.strip() or len(model) > _LONGEST_ID or not model.isprintable():
+    if not model.strip() or len(model) > _LONGEST_ID or printable(model) != model:
         yield (), "a model needs a name of at most 256 printable characters"
     if model.startswith(TASK_PREFIX):
         yield (), f'"{TASK_PREFIX}" stands before a task: call the model otherwise'
