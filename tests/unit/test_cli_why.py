@@ -107,6 +107,7 @@ def test_json_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: Sh
             "incarnation": 2,
             "for_whom": "talker",
             "cause": "evicted_for_model",
+            "reason": None,
             "message": "talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
             "numbers": {"lacking_bytes": 52 << 20, "idle_s": 12.5, "queued": 3},
             "rejected": [{"what": "evict listener", "why": "it is pinned"}],

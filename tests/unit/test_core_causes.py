@@ -8,7 +8,7 @@ from support.core_scenes import Memory, three, use
 from vramd_supervisor.core.actions import Decided, Evicted, Load, ModelChanged
 from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.decisions import Decision, DecisionKind
-from vramd_supervisor.core.events import LoadLimitReached, Started
+from vramd_supervisor.core.events import LoadLimitReached, ShutdownRequested, Started
 from vramd_supervisor.core.state import ModelState, RequestKind
 
 
@@ -110,15 +110,15 @@ def test_for_whom_a_model_goes_is_told_by_its_id(cause: Cause, for_model: str, r
     assert gone.beneficiary.reservation == (world.reserved[0] if reserves else 0)
 
 
-def test_one_that_is_unloaded_while_it_drains_keeps_the_cause_that_came_first() -> None:
+def test_one_that_drains_keeps_the_cause_that_came_first() -> None:
     world = loaded(Cause.IDLE)
     running = world.request("a")
-    world.restart("a")
     world.unload("a")
+    world.tell(ShutdownRequested(world.now_s))
     world.caller(running, "end")
     world.wait(0.0)
-    assert [cause for _, cause in changes(world)[:3]] == [Cause.RESTART] * 3
-    assert [record.cause for record in records(world)] == [Cause.RESTART]
+    assert [cause for _, cause in changes(world)] == [Cause.UNLOAD] * 3
+    assert [record.cause for record in records(world)] == [Cause.UNLOAD]
 
 
 def test_a_load_tells_why_it_was_wanted_and_why_it_failed() -> None:
@@ -135,7 +135,7 @@ def test_a_load_tells_why_it_was_wanted_and_why_it_failed() -> None:
         (ModelState.STOPPING, Cause.REFUSED),
         (ModelState.UNLOADED, Cause.REFUSED),
     ]
-    assert [record.kind for record in records(world)] == [DecisionKind.REFUSE]
+    assert [(record.kind, record.reason) for record in records(world)] == [(DecisionKind.REFUSE, "MODEL_FILE_INVALID")]
 
 
 def test_a_load_that_hangs_is_told_as_one() -> None:
@@ -147,7 +147,7 @@ def test_a_load_that_hangs_is_told_as_one() -> None:
     world.tell(LoadLimitReached(world.now_s, *world.alive))
     world.wait(0.0)
     assert changes(world)[-2:] == [(ModelState.STOPPING, Cause.HUNG), (ModelState.UNLOADED, Cause.HUNG)]
-    assert [record.kind for record in records(world)] == [DecisionKind.REFUSE]
+    assert [(record.kind, record.reason) for record in records(world)] == [(DecisionKind.REFUSE, "LOAD_TIMEOUT")]
 
 
 def test_a_load_that_takes_too_much_is_told_as_one() -> None:

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import LAYOUT, MOST_TEXT_BYTES, MOST_UNWRITTEN, Journal
 
@@ -62,6 +64,21 @@ def test_every_kind_is_kept(path: Path) -> None:
     journal = Journal(path)
     journal.append([(1.0, Decision(kind, "one", "because")) for kind in DecisionKind])
     assert [record.decision.kind for record in journal.newest("", 100)] == list(DecisionKind)[::-1]
+
+
+def test_every_cause_and_reason_is_kept(path: Path) -> None:
+    made = [Decision(DecisionKind.UNLOAD, "one", "because", cause=cause) for cause in Cause]
+    made += [Decision(DecisionKind.REFUSE, "one", "because", reason=reason.name) for reason in Reason]
+    Journal(path).append([(1.0, one) for one in made])
+    assert [record.decision for record in Journal(path).newest("", 100)] == made[::-1]
+
+
+def test_a_cause_of_another_version_is_no_decision_of_ours(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Journal(path).append([(1.0, refused())])
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE decisions SET cause = 'SOLAR_FLARE'")
+    assert Journal(path).newest("", 10) == []
+    assert "a decision in it cannot be read" in warnings(caplog)[0]
 
 
 def test_the_oldest_rows_are_forgotten_and_their_numbers_not_used_again(path: Path) -> None:

@@ -38,6 +38,7 @@ def test_decisions(fake: FakeSupervisor, client: vramd.Client) -> None:
         incarnation=2,
         for_whom="talker",
         cause="evicted_for_model",
+        reason=None,
         message="talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",
         numbers={"lacking_bytes": 52 << 20, "idle_s": 12.5, "queued": 3},
         rejected=(vramd.Rejected("evict listener", "it is pinned"),),

@@ -20,6 +20,7 @@ def _decision(message: supervisor_pb2.Decision) -> Decision:
         incarnation=message.incarnation,
         for_whom=message.for_whom,
         cause=word(model_pb2.Cause, message.cause).lower(),
+        reason=message.reason or None,
         message=message.message,
         numbers=dict(sorted(message.numbers.items())),  # the wire keeps no order
         rejected=tuple(Rejected(one.what, one.why) for one in message.rejected),

@@ -45,6 +45,8 @@ class Decision:
     """For whose sake, in words: the id of a model, a reservation, "other programs", or empty."""
     cause: Cause | str
     """Of what happened to a model's process; "unspecified" for refusals and for what is only told."""
+    reason: str | None
+    """Of a refusal: that of the error, for example "QUEUE_FULL"."""
     message: str
     """In words, with the numbers."""
     numbers: Mapping[str, float]

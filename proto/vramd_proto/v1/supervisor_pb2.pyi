@@ -724,6 +724,7 @@ class Decision(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     FOR_WHOM_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     NUMBERS_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
@@ -738,6 +739,8 @@ class Decision(_message.Message):
     """For whose sake, in words: the id of a model, a reservation, "other programs", or empty."""
     cause: _model_pb2.Cause.ValueType
     """Of what happened to a model's process; unspecified for refusals and for what is only told."""
+    reason: _builtins.str
+    """Of a refusal, as in ErrorInfo."""
     message: _builtins.str
     """In words, with the numbers."""
     @_builtins.property
@@ -756,13 +759,14 @@ class Decision(_message.Message):
         incarnation: _builtins.int = ...,
         for_whom: _builtins.str = ...,
         cause: _model_pb2.Cause.ValueType = ...,
+        reason: _builtins.str = ...,
         message: _builtins.str = ...,
         numbers: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         rejected: _abc.Iterable[Global___Rejected] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_whom", b"for_whom", "id", b"id", "incarnation", b"incarnation", "kind", b"kind", "message", b"message", "model", b"model", "numbers", b"numbers", "rejected", b"rejected", "time_s", b"time_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_whom", b"for_whom", "id", b"id", "incarnation", b"incarnation", "kind", b"kind", "message", b"message", "model", b"model", "numbers", b"numbers", "reason", b"reason", "rejected", b"rejected", "time_s", b"time_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

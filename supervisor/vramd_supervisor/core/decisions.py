@@ -55,6 +55,8 @@ class Decision:
     rejected: tuple[Rejected, ...] = ()
     cause: Cause | None = None
     """Of what happened to a model's process."""
+    reason: str = ""
+    """Of a refusal, by its name in the table of reasons."""
 
     @classmethod
     def because(

@@ -117,7 +117,8 @@ class World:
 
     def record_refusal(self, about: str, why: Refusal) -> None:
         """Leaves a record of a refusal; `about` is a model, or a reservation in words."""
-        self.decide(Decision(DecisionKind.REFUSE, about, why.message, numbers=numbers_of(why)))
+        numbers = numbers_of(why)
+        self.decide(Decision(DecisionKind.REFUSE, about, why.message, numbers=numbers, reason=why.reason.name))
 
     def touch(self, entry: Entry) -> None:
         """Has the scheduler think about this model before the event is over."""

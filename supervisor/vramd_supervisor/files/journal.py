@@ -12,7 +12,7 @@ from ..core.causes import Cause
 from ..core.decisions import Decision, DecisionKind, Rejected
 from .book import BUSY_S, Book, Layout, UnusableBookError
 
-LAYOUT = 2
+LAYOUT = 3
 """Of the tables, and of the kinds of decisions and causes."""
 ROWS_KEPT = 20_000
 BYTES_KEPT = 16 << 20
@@ -33,13 +33,14 @@ _TABLES = {
         for_whom TEXT NOT NULL,
         cause TEXT NOT NULL,
         message TEXT NOT NULL,
+        reason TEXT NOT NULL,
         numbers TEXT NOT NULL,
         rejected TEXT NOT NULL
     )""",
 }
 
-_COLUMNS = "time_s, kind, model, incarnation, for_whom, cause, message, numbers, rejected"
-_APPEND = f"INSERT INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names of ours
+_COLUMNS = "time_s, kind, model, incarnation, for_whom, cause, message, reason, numbers, rejected"
+_APPEND = f"INSERT INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names of ours
 _NEWEST = f"""
     SELECT number, {_COLUMNS} FROM decisions WHERE ?1 IN ('', model) ORDER BY number DESC LIMIT ?2
 """  # noqa: S608  names of ours
@@ -121,7 +122,7 @@ def _used_bytes(book: sqlite3.Connection) -> int:
     return int((pages - free) * page_bytes)
 
 
-def _row(time_s: float, decision: Decision) -> tuple[float, str, str, int, str, str, str, str, str]:
+def _row(time_s: float, decision: Decision) -> tuple[float, str, str, int, str, str, str, str, str, str]:
     return (
         time_s,
         decision.kind.value,
@@ -130,6 +131,7 @@ def _row(time_s: float, decision: Decision) -> tuple[float, str, str, int, str, 
         _name(decision.for_whom),
         decision.cause.name if decision.cause else "",
         _words(decision.message),
+        decision.reason,
         json.dumps(dict(decision.numbers)),
         json.dumps([[_name(one.what), _words(one.why)] for one in decision.rejected]),
     )
@@ -161,6 +163,7 @@ def _record(
     for_whom: str,
     cause: str,
     message: str,
+    reason: str,
     numbers: str,
     rejected: str,
 ) -> Record:
@@ -168,5 +171,5 @@ def _record(
     amounts = {str(name): float(amount) for name, amount in json.loads(numbers).items()}
     others = tuple(Rejected(_name(what), _words(why)) for what, why in json.loads(rejected))
     why = Cause[cause] if cause else None
-    made = Decision(DecisionKind(kind), model, message, incarnation, for_whom, amounts, others, why)
+    made = Decision(DecisionKind(kind), model, message, incarnation, for_whom, amounts, others, why, reason)
     return Record(number, time_s, made)

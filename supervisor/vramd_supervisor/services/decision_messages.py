@@ -18,6 +18,7 @@ def decision(record: Record) -> supervisor_pb2.Decision:
         for_whom=made.for_whom,
         cause=CAUSES[made.cause],
         message=made.message,
+        reason=made.reason,
         numbers=made.numbers,
         rejected=[supervisor_pb2.Rejected(what=one.what, why=one.why) for one in made.rejected],
     )
