@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
+from .core.abilities import Ability
 from .core.actions import (
     Action,
     CancelDeadline,
@@ -185,11 +186,12 @@ class Loop:
         progress: bool = False,
         reload: bool = False,
         caller: str = "",
+        needs: Ability | None = None,
     ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
         """The wish for a place in a model, or for its load. Leaving the block ends it, whatever the reason."""
         return self._ticket(
             lambda request: Requested(
-                self.now_s(), request, model, kind, limit_s, options, priority, progress, reload, caller
+                self.now_s(), request, model, kind, limit_s, options, priority, progress, reload, caller, needs
             )
         )
 

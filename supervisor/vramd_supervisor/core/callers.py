@@ -3,6 +3,7 @@
 from vramd_proto.v1.reasons import Reason
 
 from . import causes
+from .abilities import lack
 from .actions import Refuse, SetTimer
 from .catalog import LoadOptions, ModelFile
 from .causes import Because
@@ -47,6 +48,10 @@ def requested(world: World, event: Requested) -> None:
         path = entry.model.source.path if isinstance(entry.model.source, ModelFile) else ""
         why = refusal(problem.reason, f"{event.model}: {problem.text}", model=event.model, path=path)
         world.emit(Refuse(event.request, why))
+    elif event.needs and entry.current is None and (unable := lack(entry.model, event.needs)):
+        # Nobody has to go for it. What is loaded says itself what it cannot do.
+        world.record_refusal(event.model, unable)
+        world.emit(Refuse(event.request, unable))
     elif full := _queue_full(world, entry, event.kind):
         world.record_refusal(event.model, full)
         world.emit(Refuse(event.request, full))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .abilities import Ability
 from .catalog import LoadOptions, Model
 from .errors import Refusal
 from .line import Priority
@@ -64,6 +65,8 @@ class Requested:
     """If the model is there with other settings, give it a new process."""
     caller: str = ""
     """Who wants to hold it: what it calls itself, or where it is connected from."""
+    needs: Ability | None = None
+    """What the model has to be able to do; None: nothing in particular."""
 
 
 @dataclass(frozen=True)

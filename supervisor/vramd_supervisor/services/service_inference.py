@@ -14,6 +14,7 @@ from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedReq
 from vramd_proto.v1 import inference_pb2 as public
 from vramd_proto.v1 import load_pb2, model_pb2
 
+from ..core.abilities import Ability
 from ..core.errors import Refusal, RefusedError
 from ..core.state import RequestKind
 from ..loop import Granted, Loop, Ticket
@@ -46,6 +47,8 @@ class Method:
     wrap: Callable[[Any, int], Message]
     """The private request, with the CPU threads granted."""
     streams: bool
+    needs: Ability | None = None
+    """What the model has to be able to do."""
 
 
 METHODS = (
@@ -55,6 +58,7 @@ METHODS = (
         validation.generate,
         lambda request, threads: WorkerGenerateRequest(request=request, threads=threads),
         streams=True,
+        needs=Ability.TEXT,
     ),
     Method(
         "Chat",
@@ -62,6 +66,7 @@ METHODS = (
         validation.chat,
         lambda request, threads: WorkerChatRequest(request=request, threads=threads),
         streams=True,
+        needs=Ability.CHAT,
     ),
     Method(
         "Embed",
@@ -69,6 +74,7 @@ METHODS = (
         validation.embed,
         lambda request, threads: WorkerEmbedRequest(request=request, threads=threads),
         streams=False,
+        needs=Ability.VECTORS,
     ),
     Method(
         "Tokenize", public.TokenizeRequest.FromString, validation.tokenize, lambda request, _: request, streams=False
@@ -143,11 +149,13 @@ class InferenceService:
         options = validation.load_options(request.load)
         scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
         priority = validation.priority("scheduling.priority", scheduling.priority)
-        vectors = method.name == "Embed"
+        vectors = method.needs is Ability.VECTORS
         request.model = await self._router.resolve(request.model, options, scheduling, vectors=vectors)
         limit_s = min(context.time_remaining() or math.inf, self._request_deadline_s)
         progress = scheduling.progress and method.streams
-        wish = self._loop.asked(request.model, RequestKind.RUN, limit_s, options, priority, progress=progress)
+        wish = self._loop.asked(
+            request.model, RequestKind.RUN, limit_s, options, priority, progress=progress, needs=method.needs
+        )
         async with wish as ticket:
             if progress:
                 await _tell_progress(ticket, context)
