@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import vramd
 from support.supervisor_process import SupervisorProcess, simulated, until
 
 MODEL = simulated("a", card="")
@@ -82,3 +83,21 @@ def test_a_runtime_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         assert "runtime folder" in supervisor.printed
         assert str(tmp_path / "file" / "run") in supervisor.printed
         assert "Traceback" not in supervisor.printed
+
+
+def test_an_alias_stands_wherever_an_id_may() -> None:
+    with SupervisorProcess(simulated("a", card="", aliases=["voice", "stimme"])) as supervisor:
+        client = supervisor.client()
+        assert client.load("voice").model == "a"
+        assert client.generate("stimme", "x", max_tokens=2).finish is not None
+        assert client.model("VOICE").aliases == ("voice", "stimme")
+        assert client.update("voice", pinned=True).pinned
+        assert client.plan("voice").model == "a"
+        with client.hold("stimme") as hold:
+            hold.ready()
+        assert client.restart("voice").model == "a"
+        assert client.unload("voice").model == "a"
+        assert {decision.model for decision in client.decisions("voice")} == {"a"}
+        assert list(client.logs("stimme")) is not None
+        with pytest.raises(vramd.NotFound, match="did you mean a"):
+            client.load("voicee")

@@ -134,3 +134,11 @@ def test_a_configured_model_whose_file_is_gone_is_told_as_it_was(path: str | Non
     assert (model.source.path, model.source.architecture) == ("/a/m.gguf", "llama")
     assert model.source.problem
     assert model.source.problem.reason is Reason.MODEL_FILE_MISSING
+
+
+def test_an_alias_is_no_files_name() -> None:
+    """Whoever says it means the model that it stands for."""
+    config = Config(models={"talker": ModelConfig(aliases=("gpt", "voice"))})
+    models = catalogue(config, found("/a/talker.gguf", "/b/gpt.gguf"), {})
+    assert paths(models) == {"talker": "/a/talker.gguf", "b/gpt": "/b/gpt.gguf"}
+    assert models["talker"].aliases == ("gpt", "voice")

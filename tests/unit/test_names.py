@@ -22,7 +22,8 @@ FILES = {
 
 def entries() -> dict[str, Entry]:
     known = {id_: Entry(Model(id_, ModelFile(path, 1)), Line(1.0)) for id_, path in FILES.items()}
-    known["slow"] = Entry(Model("slow", Simulation({}, 0.0, 1.0, (), False)), Line(1.0))
+    simulation = Simulation({}, 0.0, 1.0, (), False)
+    known["slow"] = Entry(Model("slow", simulation, aliases=("voice", "Stimme/gro\u00df")), Line(1.0))
     return known
 
 
@@ -30,6 +31,9 @@ def entries() -> dict[str, Entry]:
     ("name", "id_"),
     [
         ("talker", "talker"),
+        ("voice", "slow"),
+        ("VOICE.gguf", "slow"),
+        ("stimme/gross", "slow"),
         ("talker.gguf", "talker"),
         ("Talker", "talker"),
         ("TALKER.GGUF", "talker"),

@@ -184,6 +184,13 @@ BAD = {
         "[server]",
         "[scheduling]\nat_most_resident = 1\nkeep_resident = 2\n[server]",
     ): "vramd.toml:3: scheduling.keep_resident: is more than at_most_resident, 1",
+    ("pinned = true", 'aliases = ["slow"]'): 'vramd.toml:24: models.talker.aliases: "slow" is the name of a model',
+    (
+        "pinned = true",
+        'aliases = ["a", "a"]',
+    ): 'vramd.toml:24: models.talker.aliases: "a" is an alias of talker already',
+    ("pinned = true", 'aliases = [" "]'): 'vramd.toml:24: models.talker.aliases: " " is no name',
+    ("pinned = true", 'aliases = ["task:x"]'): 'vramd.toml:24: models.talker.aliases: "task:x" begins with "task:"',
     ("[server]", "[scheduling]\nqueue_total = 0\n[server]"): "vramd.toml:2: scheduling.queue_total: must be 1 to",
 }
 

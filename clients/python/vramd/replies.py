@@ -113,6 +113,7 @@ def model(message: model_pb2.Model, residency: model_pb2.ResidentModel | None = 
         problem=message.problem or None,
         keep_alive_s=message.keep_alive_s,
         priority=word(load_pb2.Priority, message.priority).lower(),
+        aliases=tuple(message.aliases),
         resident=resident(residency) if residency is not None else None,
     )
 

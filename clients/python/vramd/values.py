@@ -134,6 +134,8 @@ class Model:
     """Seconds that it stays after its last use where a load does not say; -1 stays."""
     priority: Priority | str
     """Of calls that do not give one."""
+    aliases: tuple[str, ...] = ()
+    """Other names for it, from the configuration: they may stand wherever its id may."""
     resident: ResidentModel | None = None
     """Told by `Client.model` only."""
 

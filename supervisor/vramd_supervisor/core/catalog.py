@@ -143,6 +143,8 @@ class Model:
     preload: bool = False
     tasks: tuple[str, ...] = ()
     """What the configuration says it is good for; empty: that is guessed."""
+    aliases: tuple[str, ...] = ()
+    """Other names that the configuration has for it; nobody else's."""
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,8 @@ class ModelConfig:
     """"simulated": a model without weights, for trials."""
     path: str | None = None
     """GGUF file; relative to the configuration file, else inside one of the folders. None: the model found as ID."""
+    aliases: tuple[str, ...] = ()
+    """Other names for it, wherever a model is named."""
     pinned: bool = False
     """Never evicted, never idle for too long."""
     priority: PriorityName | None = None

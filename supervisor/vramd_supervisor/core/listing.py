@@ -52,7 +52,8 @@ def catalogue(
         id_: _configured(id_, settings, configured.get(id_) or files.get(named.get(id_, "")))
         for id_, settings in config.models.items()
     }
-    for path, id_ in name_files(others, config.models, before).items():
+    aliases = (alias for settings in config.models.values() for alias in settings.aliases)
+    for path, id_ in name_files(others, {*config.models, *aliases}, before).items():
         models[id_] = Model(id_, files[path])
     return {id_: _as_known(model, before.get(id_)) for id_, model in sorted(models.items())}
 
@@ -148,6 +149,7 @@ def _configured(id_: str, settings: ModelConfig, file: ModelFile | None) -> Mode
         sacrificial=settings.sacrificial,
         preload=settings.preload,
         tasks=settings.tasks,
+        aliases=settings.aliases,
     )
 
 

@@ -36,7 +36,7 @@ def ids_for(path: str, base: str) -> Iterator[str]:
 
 
 def find(entries: Mapping[str, Entry], name: str) -> Entry | Refusal:
-    """The model that a caller means: the one of this id, else the only one that the name can stand for.
+    """The model that a caller means: the one of this id or alias, else the only one that the name can stand for.
 
     1. The same letters, composed otherwise, in capitals or not, with or without the file's ending.
     2. The path of its file, or the end of that.
@@ -47,7 +47,10 @@ def find(entries: Mapping[str, Entry], name: str) -> Entry | Refusal:
     known = {id_: entry for id_, entry in entries.items() if is_known(entry)}
     wanted = _folded(name[:MOST_ID_CHARACTERS])
     end = "/" + wanted.replace("\\", "/").removeprefix("./").strip("/")
-    alike = [id_ for id_ in known if _folded(id_) == wanted]  # 1
+    for entry in known.values():
+        if name in entry.model.aliases:
+            return entry
+    alike = [id_ for id_, entry in known.items() if wanted in map(_folded, (id_, *entry.model.aliases))]  # 1
     if not alike and end != "/":
         alike = [id_ for id_, entry in known.items() if f"/{_path(entry)}".endswith(end)]  # 2
         alike = alike or [id_ for id_ in known if _folded(id_).endswith(end)]  # 3
@@ -65,7 +68,9 @@ def _near(known: Mapping[str, Entry], wanted: str) -> list[str]:
     """Ids that begin like it, else such as are spelled almost like it, as a whole or behind their folders' names."""
     last = wanted.rpartition("/")[2]
     ends: dict[str, list[str]] = {}
-    for id_ in known:
+    for id_, entry in known.items():
+        for alias in entry.model.aliases:
+            ends.setdefault(_folded(alias), []).append(id_)
         ends.setdefault(_folded(id_), []).append(id_)
         ends.setdefault(_folded(id_).rpartition("/")[2], []).append(id_)
     begun = [end for end in ends if last and end.startswith(last)]

@@ -29,6 +29,7 @@ def model(entry: Entry) -> model_pb2.Model:
         state=STATES[entry.state],
         keep_alive_s=keep_alive_s(entry),
         priority=PRIORITIES[priority(entry)],
+        aliases=known.aliases,
     )
     if isinstance(known.source, ModelFile):
         file = known.source

@@ -47,6 +47,7 @@ def faults(config: Config, given: Mapping[str, frozenset[str]]) -> Iterator[Faul
     for model, chosen in config.models.items():
         found = _model(model, chosen, given.get(model, frozenset()), config.devices)
         yield from ((("models", model, *path), text) for path, text in found)
+    yield from _aliases(config.models)
 
 
 def _least(key: str, value: float | None, least: float) -> Iterator[Fault]:
@@ -152,6 +153,23 @@ def _model(
         yield from _simulated(settings, devices)
     elif settings.device is not None:
         yield from _known_device(("device",), settings.device, (AUTO, HOST, *devices))
+
+
+def _aliases(models: Mapping[str, ModelConfig]) -> Iterator[Fault]:
+    """A name stands for one model."""
+    taken = dict.fromkeys(models, "is the name of a model")
+    for model, settings in models.items():
+        for alias in settings.aliases:
+            if fault := taken.get(alias) or _misnamed(alias):
+                yield ("models", model, "aliases"), f'"{alias}" {fault}'
+            taken[alias] = f"is an alias of {model} already"
+
+
+def _misnamed(name: str) -> str:
+    """What is wrong with a name; empty if it can be one."""
+    if not name.strip() or len(name) > _LONGEST_ID or not name.isprintable():
+        return "is no name of at most 256 printable characters"
+    return f'begins with "{TASK_PREFIX}", which stands before a task' if name.startswith(TASK_PREFIX) else ""
 
 
 def _known_device(path: Path, device: str, known: Iterable[str]) -> Iterator[Fault]:

@@ -30,6 +30,7 @@ def _facts(model: Model) -> list[tuple[str, str | None]]:
     parameters = model.parameters
     facts: list[tuple[str, str | None]] = [
         ("model", model.id),
+        ("aliases", ", ".join(model.aliases)),
         ("problem", model.problem),
         ("file", model.path),
         ("size", shown.size(model.size_bytes) if model.size_bytes else None),
