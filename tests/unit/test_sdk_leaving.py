@@ -17,6 +17,9 @@ from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answ
 from vramd_proto.v1 import supervisor_pb2
 from vramd_proto.v1.reasons import Reason
 
+SOON_S = BOUND_S / 2
+"""The fake supervisor gives a stream up by itself after the bound."""
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
@@ -64,7 +67,7 @@ def test_an_exception_in_the_midst_of_waiting(
     fake.script("Chat", wait)
     with raising_when(wait, leave), pytest.raises(leave):
         READERS[how](client)
-    assert wait.left.wait(BOUND_S)
+    assert wait.left.wait(SOON_S)
 
 
 @posix
@@ -75,7 +78,7 @@ def test_a_stream_with_a_name_ends_too_and_tells_what_came(fake: FakeSupervisor,
     assert next(stream) == "Hel"
     with raising_when(wait, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         _ = stream.text
-    assert wait.left.wait(BOUND_S)
+    assert wait.left.wait(SOON_S)
     assert (stream.text, stream.finish.reason) == ("Hel", "CANCELLED")
 
 
@@ -94,7 +97,7 @@ def test_what_is_no_answer_ends_too(fake: FakeSupervisor, client: vramd.Client, 
     }
     with raising_when(wait, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         calls[method]()
-    assert wait.left.wait(BOUND_S)
+    assert wait.left.wait(SOON_S)
 
 
 def until(true: Callable[[], object]) -> None:
@@ -174,7 +177,7 @@ def test_a_loop_that_is_left(
     wait = Wait()
     fake.script("Chat", *answer("Hel")[:1], wait)
     leave(client, wait)
-    assert wait.left.wait(BOUND_S)
+    assert wait.left.wait(SOON_S)
 
 
 def test_an_answer_with_a_name_may_be_read_on(fake: FakeSupervisor, client: vramd.Client) -> None:
@@ -192,7 +195,7 @@ def test_close_is_cancel(fake: FakeSupervisor, client: vramd.Client) -> None:
     assert next(stream) == "Hel"
     assert wait.reached.wait(BOUND_S)
     stream.close()
-    assert wait.left.wait(BOUND_S)
+    assert wait.left.wait(SOON_S)
     assert (stream.text, repr(stream)) == ("Hel", "<vramd.Stream of talker: 1 tokens, CANCELLED>")
 
 
@@ -230,7 +233,7 @@ def test_a_failed_call_keeps_nothing_alive(fake: FakeSupervisor, client: vramd.C
         assert next(iter([other])) is other
 
     caller()
-    assert wait.left.wait(BOUND_S)
+    assert wait.left.wait(SOON_S)
 
 
 async def async_broken_off(client: vramd.AsyncClient, reached: Awaitable[object]) -> None:
@@ -309,7 +312,7 @@ def test_an_answer_in_an_event_loop(
     async def main() -> None:
         async with vramd.AsyncClient(fake.folder.path) as client:
             await leave(client, asyncio.to_thread(wait.reached.wait, BOUND_S))
-            assert await asyncio.to_thread(wait.left.wait, BOUND_S)
+            assert await asyncio.to_thread(wait.left.wait, SOON_S)
 
     asyncio.run(main())
 
