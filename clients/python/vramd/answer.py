@@ -60,10 +60,10 @@ class Answer:
         """Remembers an error, without the frames that it came through: they would keep this alive."""
         self._failure = copy.copy(failure)
 
-    def require_whole(self) -> None:
-        """Raises the error that broke it off, if one did."""
-        if self._failure is not None:
-            raise copy.copy(self._failure)
+    def failure(self) -> VramdError:
+        """The error that broke it off, to be raised anew."""
+        assert self._failure is not None
+        return copy.copy(self._failure)
 
     def ended(self) -> Finish:
         """How it ended; of one that was cancelled only the tokens that came are known."""

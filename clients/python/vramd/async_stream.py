@@ -339,7 +339,8 @@ class AsyncStream:
         except BaseException:
             self.cancel()
             raise
-        self._answer.require_whole()
+        if self._answer.is_broken:
+            raise self._answer.failure()
 
     async def _advance(self) -> str | None:
         """The text of the next message, which may be empty; None at the end."""

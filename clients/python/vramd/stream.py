@@ -332,7 +332,8 @@ class Stream:
         except BaseException:
             self.cancel()
             raise
-        self._answer.require_whole()
+        if self._answer.is_broken:
+            raise self._answer.failure()
 
     def _advance(self) -> str | None:
         """The text of the next message, which may be empty; None at the end."""
