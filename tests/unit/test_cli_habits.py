@@ -261,3 +261,21 @@ def test_an_answer_may_be_asked_of_a_new_process(fake: FakeSupervisor, shell: Sh
     (request,) = fake.requests("LoadModel")
     assert isinstance(request, model_pb2.LoadModelRequest)
     assert (request.reload, request.load.context_tokens) == (True, 4096)
+
+
+@pytest.mark.parametrize(("model", "file"), [("", "supervisor.log"), ("talker", "models/talker.log")])
+def test_the_log_of_a_supervisor_that_is_gone_can_be_read(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, file: str
+) -> None:
+    monkeypatch.delenv("VRAMD_ADDRESS", raising=False)
+    log = tmp_path / "run" / "logs" / file
+    log.parent.mkdir(parents=True)
+    log.write_text("one\ntwo \x1b[31m\nthree\n", "utf-8")
+    done = shell("logs", "-n", "2", *([model] if model else []))
+    assert (done.exit_code, done.stdout) == (0, "two \\x1b[31m\nthree\n")
+    assert "no supervisor runs" in done.stderr
+
+
+def test_no_supervisor_and_no_log_is_a_failure(shell: Shell) -> None:
+    done = shell("logs")
+    assert (done.exit_code, "SUPERVISOR_NOT_FOUND" in done.stderr) == (1, True)

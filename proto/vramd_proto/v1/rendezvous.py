@@ -5,7 +5,9 @@ Pure but for `default_runtime_dir`, which asks the system for its folder.
 
 import json
 import os
+import re
 import warnings
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,6 +40,12 @@ def system_runtime_dir() -> Path:
         return user_runtime_path("vramd", appauthor=False)
 
 
+def log_name(model: str) -> str:
+    """What the log of a model is called: as the model, or with a number that tells apart what cannot be a name."""
+    name = re.sub(r"[^\w.-]", "_", model)[:100]
+    return name if name == model else f"{name}-{zlib.crc32(model.encode('utf-8', 'backslashreplace')):08x}"
+
+
 @dataclass(frozen=True)
 class RuntimeDir:
     """Names of what lies in a runtime folder (0700)."""
@@ -68,6 +76,10 @@ class RuntimeDir:
     def start_log(self) -> Path:
         """What a supervisor prints that a client has started: until it listens, then its own log has the rest."""
         return self.logs / "start.log"
+
+    def log_of(self, model: str) -> Path:
+        """The log file of a model; of the supervisor, if that is empty."""
+        return self.logs / "models" / f"{log_name(model)}.log" if model else self.logs / "supervisor.log"
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import re
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from vramd_proto.v1.printable import bounded, one_line, printable
+from vramd_proto.v1.rendezvous import log_name
 
 from ..threads.outlet import FLUSH_S, Outlet
 
@@ -120,12 +119,9 @@ class LogBook:
         """Of workers that have no model yet."""
 
     def of(self, model: str) -> Log:
-        """The log of one model. Its file is named after the model; a number tells those apart that cannot be."""
+        """The log of one model."""
         if model not in self._logs:
-            name = re.sub(r"[^\w.-]", "_", model)[:100]
-            if name != model:
-                name = f"{name}-{zlib.crc32(model.encode('utf-8', 'backslashreplace')):08x}"
-            self._logs[model] = Log(self._folder / f"{name}.log", self._files)
+            self._logs[model] = Log(self._folder / f"{log_name(model)}.log", self._files)
         return self._logs[model]
 
     def close(self) -> None:
