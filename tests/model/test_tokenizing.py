@@ -82,6 +82,22 @@ def test_a_run_without_end_is_cut_all_the_same(some: Opened) -> None:
         assert b"".join(map(some.model.piece, found)).decode().strip(" ") == text.strip(" ")
 
 
+@pytest.mark.parametrize("run", ["<", "x", "<|end|>", " ", "<|", "<tool"])
+def test_a_long_text_is_read_in_many_steps(some: Opened, run: str) -> None:
+    text = run * (300_000 // len(run))
+    steps = some.tokenizer.ids([Segment(text, special=True)], "prompt")
+    for _ in range(4):
+        next(steps)
+    steps.close()
+
+
+def test_names_that_begin_with_each_other_are_told_apart(tmp_path: Path) -> None:
+    marks: list[Token] = [("<|" + "x" * length, CONTROL) for length in range(1, 1200, 7)]
+    with opened(write_vocabulary(tmp_path / "v.gguf", "llama", [*SPM_BASE, *marks])) as found:
+        for text in ("<|x", "<|xxxxxxxx", "a<|" + "x" * 100 + "b", "<|" * 3, "<|" + "x" * 1500):
+            assert ids(found, Segment(text, special=True)) == native(found, text)
+
+
 def test_control_tokens_are_read_where_they_may_be_named_and_nowhere_else(some: Opened) -> None:
     mark, longer = native(some, "<|end|>"), native(some, "<|end|>x")
     plain = native(some, "<|end|>", special=False)

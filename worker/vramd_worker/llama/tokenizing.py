@@ -8,6 +8,7 @@ import ctypes
 import re
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import groupby, takewhile
 from types import ModuleType
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -19,6 +20,10 @@ from vramd_worker.llama.vocabulary import Control, Vocabulary
 
 PIECE_CHARACTERS = 8192
 """Of a piece at most: a few milliseconds, and a few MiB of stack."""
+_SLOW = {"superbpe": 1024}
+"""Of a piece, for what the file names as its pre-tokenizer: these take time in the square of a number's digits."""
+SEARCHED_CHARACTERS = 64 * 1024
+"""For names of control tokens at once: a millisecond."""
 COUNTED = 4
 """An input that is too long is counted up to so many times its limit, to say how long it is."""
 _C_SPACE = " \t\n\v\f\r"
@@ -54,8 +59,9 @@ class Tokenizer:
         self._library = library
         self._model = model
         self._vocabulary = vocabulary
+        self._most_characters = _SLOW.get(model.metadata("tokenizer.ggml.pre") or "", PIECE_CHARACTERS)
         self._controls = dict(vocabulary.controls)
-        self._named = _one_of(self._controls)
+        self._learn_names()
         self._apart: re.Pattern[str] | None = None
         self._anchor_tokens = len(self._native(vocabulary.anchor)) if vocabulary.anchor else 0
 
@@ -63,7 +69,12 @@ class Tokenizer:
         """From now on these tokens, which llama.cpp reads in every text, are read as control tokens are."""
         apart = {name: self._vocabulary.defined[name] for name in names}
         self._controls |= apart
-        self._named, self._apart = _one_of(self._controls), _one_of(apart)
+        self._apart = _one_of(apart)
+        self._learn_names()
+
+    def _learn_names(self) -> None:
+        self._named = _one_of(self._controls)
+        self._longest_name = max(map(len, self._controls), default=0)
 
     def ids(self, segments: Iterable[Segment], field: str, most: int | None = None) -> "Steps[array[int]]":
         """The tokens of these parts as one text; nothing is put around them.
@@ -94,15 +105,22 @@ class Tokenizer:
             if isinstance(fragment, Control):
                 yield (fragment.token,)
                 continue
+            if not fragment:
+                yield ()
+                continue
             self._check(fragment, field)
             for at, spelled in enumerate(self._spelled_out(fragment)):
                 for piece in self._pieces(spelled, spaced=not at):
                     yield self._spelled(piece, field)
 
     def _fragments(self, text: str, parts: Sequence[Segment]) -> Iterator[str | Control]:
-        """Text without control tokens that are to be read as such, and these."""
+        """Text without control tokens that are to be read as such, and these; no text while it looks for them."""
         begin, after = 0, None
-        for control, start, end in self._named_controls(text, parts):
+        for found in self._named_controls(text, parts):
+            if found is None:
+                yield ""
+                continue
+            control, start, end = found
             if between := _stripped(text[begin:start], after, control):
                 yield between
             yield control
@@ -110,18 +128,26 @@ class Tokenizer:
         if rest := _stripped(text[begin:], after, None):
             yield rest
 
-    def _named_controls(self, text: str, parts: Sequence[Segment]) -> Iterator[tuple[Control, int, int]]:
+    def _named_controls(self, text: str, parts: Sequence[Segment]) -> "Iterator[tuple[Control, int, int] | None]":
+        """Control tokens and where they stand; None for each stretch of text that was searched."""
         if self._named is None:
             return
         begin = end = 0
         for at, part in enumerate(parts):
             end += len(part.text)
-            last = at + 1 == len(parts)
-            if part.special and (last or not parts[at + 1].special):
-                for found in self._named.finditer(text, begin, end):
+            if part.special and at + 1 < len(parts) and parts[at + 1].special:
+                continue
+            while part.special and begin < end:
+                # A name that begins in this stretch may end behind it.
+                stretch = begin + SEARCHED_CHARACTERS
+                for found in self._named.finditer(text, begin, min(end, stretch + self._longest_name)):
+                    if found.start() >= stretch:
+                        break
+                    begin = found.end()
                     yield self._controls[found[0]], found.start(), found.end()
-            if not part.special or last or not parts[at + 1].special:
-                begin = end
+                begin = max(begin, stretch)
+                yield None
+            begin = end
 
     def _check(self, text: str, field: str) -> None:
         if (character := self._vocabulary.unspelled(text)) is not None:
@@ -139,8 +165,8 @@ class Tokenizer:
     def _pieces(self, text: str, *, spaced: bool) -> Iterator[tuple[str, bool]]:
         """Pieces of a text, each with whether a space is to be put in front of it, where the tokenizer does so."""
         start = 0
-        while len(text) - start > PIECE_CHARACTERS:
-            end, at_space = _cut(text, start)
+        while len(text) - start > self._most_characters:
+            end, at_space = _cut(text, start, self._most_characters)
             yield text[start:end], spaced
             # A space that the tokenizer puts there by itself.
             spaced = at_space and self._vocabulary.puts_space
@@ -194,16 +220,35 @@ def at_once(steps: Steps[Result]) -> Result:
 
 
 def _one_of(names: Iterable[str]) -> "re.Pattern[str] | None":
-    ordered = sorted(names, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+    """Finds the longest of these names that stands at a place."""
+    ordered = sorted(set(names))
+    if not ordered:
+        return None
+    try:
+        return re.compile(_branches(ordered))
+    except RecursionError:  # hundreds of them begin with each other
+        return re.compile("|".join(map(re.escape, sorted(ordered, key=len, reverse=True))))
 
 
-def _cut(text: str, start: int) -> tuple[int, bool]:
+def _branches(names: Sequence[str]) -> str:
+    """Sorted names as an expression in which they share their beginnings: a search tries few of thousands."""
+    pairs = zip(
+        names[0], names[-1], strict=False
+    )  # what the first and the last share, all that are sorted between share
+    common = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    rests = [name[len(common) :] for name in names if name != common]
+    if not rests:
+        return re.escape(common)
+    inner = "|".join(_branches([*group]) for _, group in groupby(rests, key=lambda rest: rest[0]))
+    return f"{re.escape(common)}(?:{inner}){'?' if common in names else ''}"
+
+
+def _cut(text: str, start: int, most: int) -> tuple[int, bool]:
     """Where to end a piece that begins there, and whether that is at a space between two words.
 
     Before such a space if there is one, else behind a line, else anywhere.
     """
-    least, end = start + PIECE_CHARACTERS // 2, start + PIECE_CHARACTERS
+    least, end = start + most // 2, start + most
     at = text.rfind(" ", least, end)
     while at > 0:
         if not text[at - 1].isspace() and not text[at + 1].isspace():

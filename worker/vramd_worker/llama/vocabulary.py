@@ -157,7 +157,8 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
     characters = {" " if one == _SPACE else one for one in decoded if len(one) == 1}
     anchors = (0x0A, 0x09, *range(0x21, 0x7F)) if anchored else ()
     written = (chr(one) for one in anchors if one not in beside and (one not in unwritten or chr(one) in characters))
-    keeps = tokenizer != "whitespace" and not any(one.strips_left or one.strips_right for one in controls.values())
+    named = (*controls.values(), *defined.values())
+    keeps = tokenizer != "whitespace" and not any(one.strips_left or one.strips_right for one in named)
     return Vocabulary(
         kind, longest_bytes, controls, defined, puts_space, unwritten, frozenset(characters), keeps, next(written, "")
     )
