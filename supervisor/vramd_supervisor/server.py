@@ -176,6 +176,7 @@ async def serve(
             _open(config, file, parts, listening, instance)
             on_ready(listening)
             await _until_end(loop, healthy, config)
+    await parts.folders.end()
     parts.feed.close()
     logs.close()
     await server.stop(END_GRACE_S)

@@ -62,6 +62,8 @@ class ServerConfig:
     """Look into LM Studio's folder of models too."""
     hugging_face: bool = False
     """Look into the Hugging Face cache too."""
+    watch: bool = True
+    """Look into the folders again when something in them changes. Without it, and on network drives: `vramd rescan`."""
     headroom: Headroom | None = None
     """Left free on every device that does not say otherwise. Default: max(256 MiB, 3 %), none on virtual devices."""
     alarm: float = 0.90

@@ -32,12 +32,14 @@ _READ_AT_ONCE = 16
 
 def folders_to_scan(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
     """The configured folders, and the caches of LM Studio and Hugging Face where the configuration wants them."""
-    folders = [Path(folder) for folder in config.server.models]
-    if config.server.lm_studio:
-        folders += [folder for folder in lm_studio_folders(home) if folder.is_dir()]
-    if config.server.hugging_face:
-        folders += [folder for folder in [hugging_face_folder(environment, home)] if folder.is_dir()]
-    return folders
+    caches = caches_of_others(config, environment, home)
+    return [*map(Path, config.server.models), *(folder for folder in caches if folder.is_dir())]
+
+
+def caches_of_others(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
+    """Where those of them lie, or would lie, that the configuration wants."""
+    folders = lm_studio_folders(home) if config.server.lm_studio else []
+    return [*folders, hugging_face_folder(environment, home)] if config.server.hugging_face else folders
 
 
 def lm_studio_folders(home: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Reads which models there are, at the start, on demand, and when late answers come; tells the core."""
+"""Reads which models there are, at the start, on demand, and when folders change or answer late; tells the core."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,9 @@ from ..core.state import ModelState, is_changed
 from ..loop import Loop
 from ..services.service_models import Rescanned
 from ..threads.lane import Lane, NoAnswerError
-from .discovery import Discovery
+from .discovery import Discovery, caches_of_others
+from .walk import absolute
+from .watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,9 @@ class Folders:
 
     def __init__(self, config: Config, base: Path, loop: Loop) -> None:
         """`base` is where relative paths of the configuration start."""
-        self._discovery = Discovery(config, base, os.environ, Path.home(), self._late)
+        self._discovery = Discovery(config, base, os.environ, Path.home(), self._changed)
+        folders = [*map(Path, config.server.models), *caches_of_others(config, os.environ, Path.home())]
+        self._watches = [Watch(absolute(folder), self._changed) for folder in folders if config.server.watch]
         self._loop = loop
         self._event_loop = asyncio.get_running_loop()
         self._one_at_a_time = asyncio.Lock()
@@ -42,35 +46,48 @@ class Folders:
         self._again = Lane("what has a problem", AGAIN_S)
         self._own_look: asyncio.Task[None] | None = None
         """The one that nobody has asked for."""
-        self._answered = False
-        """Something has answered since it began that had been passed over."""
+        self._to_look = False
+        """Since it began something has changed, or has answered that had been passed over."""
         self._roots = os.pathsep.join(config.server.models)
 
     async def begin(self) -> None:
-        """Looks for the first time; returns when that is done, or has its time: then it goes on."""
+        """Looks for the first time, and watches from now on; returns when it has looked, or had its time for that."""
+        for watch in self._watches:
+            watch.begin()
         self._own_look = asyncio.create_task(self._look())
         await asyncio.wait([self._own_look], timeout=START_S)
         if not self._own_look.done():
             log.warning("models are still looked for after %g s: a drive may be slow, or gone", START_S)
 
+    async def end(self) -> None:
+        """Watches no longer."""
+        for watch in self._watches:
+            watch.leave()
+        for watch in self._watches:
+            await asyncio.to_thread(watch.join)
+
     async def _look(self) -> None:
-        self._answered = True
-        while self._answered:
-            self._answered = False
+        self._to_look = True
+        while self._to_look:
+            self._to_look = False
             try:
-                await self.rescan()
+                began = bool(self._loop.core.world.entries)
+                changes = await self.rescan()
+                if began and (changes.added or changes.removed):
+                    names = [*(f"+ {model}" for model in changes.added), *(f"- {model}" for model in changes.removed)]
+                    log.info("models: %s", ", ".join(names))
             except RefusedError as error:
                 log.error("models cannot be looked for: %s", error.refusal.message)
             except Exception:
                 log.exception("a fault while models were looked for")
 
-    def _late(self) -> None:
+    def _changed(self) -> None:
         """Called from any thread."""
         with contextlib.suppress(RuntimeError):  # the supervisor has ended
-            self._event_loop.call_soon_threadsafe(self._look_for_late)
+            self._event_loop.call_soon_threadsafe(self._look_soon)
 
-    def _look_for_late(self) -> None:
-        self._answered = True
+    def _look_soon(self) -> None:
+        self._to_look = True
         if self._own_look is None or self._own_look.done():
             self._own_look = asyncio.create_task(self._look())
 
