@@ -37,7 +37,9 @@ def queue_changed() -> supervisor_pb2.WatchEventsResponse:
 
 def thrashing(*, curable: bool = True) -> supervisor_pb2.WatchEventsResponse:
     """Two models drive each other out; if curable, smaller settings of one would help."""
-    smaller = supervisor_pb2.CoResident(model="talker", changes=["kv-type q8_0"], needed_bytes=2 << 30)
+    smaller = supervisor_pb2.CoResident(
+        model="talker", changes=["kv-type q8_0"], needed_bytes=2 << 30, lowered=[model_pb2.LOWERED_KV_TYPE]
+    )
     found = supervisor_pb2.Thrashing(
         models=["reader", "talker"],
         loads_per_minute=7.5,

@@ -257,7 +257,8 @@ def plan_that_does_not_fit() -> model_pb2.PlanLoadResponse:
     found.fits, found.settings.context_tokens = False, 65536
     found.verdict = model_pb2.PLAN_VERDICT_TOO_LARGE
     found.message = "talker needs 10.50 GiB on gpu0, which may give 7.00 GiB in all"
-    found.nearest.add(settings=smaller, needed_bytes=3 << 30, changes=changes)
+    lowered = [model_pb2.LOWERED_UBATCH, model_pb2.LOWERED_KV_TYPE, model_pb2.LOWERED_CONTEXT]
+    found.nearest.add(settings=smaller, needed_bytes=3 << 30, changes=changes, lowered=lowered)
     found.ClearField("victims")
     found.ClearField("expected_load_s")
     return found

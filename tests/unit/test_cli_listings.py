@@ -34,6 +34,7 @@ PS_KEYS = [
     "pinned",
     "context_tokens",
     "degraded",
+    "lowered",
     "cautions",
     "settings",
     "quote",

@@ -78,6 +78,7 @@ DOCUMENT = {
     "message": "1.00 GiB are missing on gpu0",
     "verdict": "evicts",
     "awaited": "unspecified",
+    "lowered": [],
 }
 """What programs rely on."""
 
@@ -110,7 +111,7 @@ def test_what_would_fit_has_its_settings_in_the_document(fake: FakeSupervisor, s
     fake.script("PlanLoad", plan_that_does_not_fit())
     told = json.loads(shell("plan", "talker", "--context", "65536", "--json").stdout)
     (nearest,) = told["nearest"]
-    assert list(nearest) == [*told["settings"], "needed_bytes", "changes"]
+    assert list(nearest) == [*told["settings"], "needed_bytes", "changes", "lowered"]
     assert (told["fits"], told["expected_load_s"], nearest["needed_bytes"]) == (False, None, 3 << 30)
 
 

@@ -10,7 +10,7 @@ from vramd_supervisor.core.closed_form import quote
 from vramd_supervisor.core.device_view import DeviceKind, DeviceView
 from vramd_supervisor.core.errors import Refusal
 from vramd_supervisor.core.placement import Ways, decide, differences, placements
-from vramd_supervisor.core.quote import Confidence, Plan, Source
+from vramd_supervisor.core.quote import Confidence, Lowered, Plan, Source
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -153,6 +153,8 @@ def test_less_room_costs_speed_then_precision_then_context_then_layers() -> None
     assert layers[:4] == [-1] * 4
     assert 32 > layers[4] > layers[5] > 0
     assert [len(plan.degraded) for plan in steps] == [1, 1, 2, 3, 4, 4]
+    given_up = (Lowered.UBATCH, Lowered.KV_TYPE, Lowered.CONTEXT, Lowered.GPU_LAYERS)
+    assert [plan.lowered for plan in steps] == [given_up[: len(plan.degraded)] for plan in steps]
     for plan, less in zip(steps, (1, 60, 120, 800, 1500, 3500), strict=True):
         assert plan.quote.needs["gpu0"] <= room - less * MIB
 
@@ -277,6 +279,7 @@ def test_a_cache_that_is_made_smaller_twice_is_told_once() -> None:
     plan = only(plans(asked, HOST, host=room - 700 * MIB))
     assert plan.settings.kv_type == "q4_0"
     assert [words for words in plan.degraded if "KV cache" in words] == ["KV cache as q4_0"]
+    assert plan.lowered.count(Lowered.KV_TYPE) == 1
 
 
 @pytest.mark.parametrize(

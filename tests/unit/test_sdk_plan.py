@@ -60,6 +60,7 @@ PLAN = vramd.Plan(
     message="1.00 GiB are missing on gpu0",
     verdict="evicts",
     awaited="unspecified",
+    lowered=(),
 )
 
 
@@ -127,9 +128,10 @@ def test_what_would_fit_has_its_settings_beside_what_changed() -> None:
     (nearest,) = found.nearest
     assert (found.fits, found.verdict) == (False, "too_large")
     assert (nearest.needed_bytes, nearest.changes[0]) == (3 << 30, "ubatch 128")
+    assert nearest.lowered == ("ubatch", "kv_type", "context")
     assert (nearest.context, nearest.ubatch, nearest.kv_type, nearest.devices) == (1536, 128, "q8_0", ("gpu0",))
     names = [field.name for field in dataclasses.fields(nearest)]
-    assert names == [*(field.name for field in dataclasses.fields(SETTINGS)), "needed_bytes", "changes"]
+    assert names == [*(field.name for field in dataclasses.fields(SETTINGS)), "needed_bytes", "changes", "lowered"]
 
 
 def test_a_load_of_unknown_length_is_none_and_one_of_no_length_is_zero() -> None:

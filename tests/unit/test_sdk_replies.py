@@ -36,6 +36,7 @@ from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
         (model_pb2.Cause, values.Cause),
         (model_pb2.Awaited, scheduling_values.Awaited),
         (model_pb2.Engine, values.Engine),
+        (model_pb2.Lowered, plan_values.Lowered),
         (model_pb2.Exit, values.Exit),
         (model_pb2.PlanVerdict, plan_values.Verdict),
         (model_pb2.QuoteSource, plan_values.QuoteSource),
@@ -161,7 +162,7 @@ def test_events_carry_what_happened() -> None:
 def test_events_of_the_scheduler_keep_their_numbers() -> None:
     queue, thrash = replies.event(queue_changed()), replies.event(thrashing())
     assert (queue.kind, queue.detail) == ("QUEUE", QueueChanged("talker", 3, 5))
-    together = (CoResident("talker", ("kv-type q8_0",), 2 << 30),)
+    together = (CoResident("talker", ("kv-type q8_0",), 2 << 30, ("kv_type",)),)
     assert (thrash.kind, thrash.detail) == ("THRASH", Thrashing(("reader", "talker"), 7.5, 0.25, together))
 
 

@@ -21,6 +21,15 @@ def word(enum: WireEnum, number: int) -> str:
     return names.get(number, str(number)).removeprefix(names[0].removesuffix("UNSPECIFIED"))
 
 
+def small(enum: WireEnum, values: Iterable[int]) -> tuple[str, ...]:
+    """Words of several values, in small letters.
+
+    >>> small(model_pb2.Lowered, [2, 3])
+    ('kv_type', 'context')
+    """
+    return tuple(word(enum, value).lower() for value in values)
+
+
 def numbers(enum: WireEnum) -> dict[str, int]:
     """What each word stands for that may be asked for, in small letters.
 

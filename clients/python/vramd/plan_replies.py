@@ -4,7 +4,7 @@ from typing import Any
 
 from vramd_proto.v1 import load_pb2, model_pb2
 
-from vramd.enum_words import word
+from vramd.enum_words import small, word
 from vramd.plan_values import (
     GivenBack,
     NearestSettings,
@@ -43,7 +43,10 @@ def plan(message: model_pb2.PlanLoadResponse) -> Plan:
         expected_load_s=message.expected_load_s if message.HasField("expected_load_s") else None,
         nearest=tuple(
             NearestSettings(
-                **_settings(nearest.settings), needed_bytes=nearest.needed_bytes, changes=tuple(nearest.changes)
+                **_settings(nearest.settings),
+                needed_bytes=nearest.needed_bytes,
+                changes=tuple(nearest.changes),
+                lowered=small(model_pb2.Lowered, nearest.lowered),
             )
             for nearest in message.nearest
         ),
@@ -52,6 +55,7 @@ def plan(message: model_pb2.PlanLoadResponse) -> Plan:
         message=message.message,
         verdict=word(model_pb2.PlanVerdict, message.verdict).lower(),
         awaited=word(model_pb2.Awaited, message.awaited).lower(),
+        lowered=small(model_pb2.Lowered, message.lowered),
     )
 
 

@@ -8,6 +8,9 @@ from vramd.scheduling_values import Awaited
 Verdict = Literal["unspecified", "begins", "evicts", "waits", "no_room", "too_large", "loaded", "loaded_differently"]
 """What a load would come to now; no_room and too_large are refusals. A newer supervisor may know more."""
 
+Lowered = Literal["unspecified", "ubatch", "kv_type", "context", "gpu_layers"]
+"""A setting that is less than the usual one, or than the one asked for, so that a load fits."""
+
 QuoteSource = Literal["unspecified", "declared", "closed_form", "dry_run", "learned", "file_size"]
 
 QuoteConfidence = Literal["unspecified", "exact", "close", "rough"]
@@ -147,6 +150,8 @@ class NearestSettings(PlanSettings):
     """Over all devices."""
     changes: tuple[str, ...]
     """In words."""
+    lowered: tuple[Lowered | str, ...]
+    """The setting of each of these."""
 
 
 @dataclass(frozen=True)
@@ -181,3 +186,5 @@ class Plan:
     """What a load would come to now; no_room and too_large are refusals. A newer supervisor may know more."""
     awaited: Awaited | str
     """What it would wait for; "unspecified" unless it would."""
+    lowered: tuple[Lowered | str, ...]
+    """The setting of each step of `degraded`."""

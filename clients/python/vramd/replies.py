@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2, timeline
 
 from vramd import answer_values, plan_replies, values
-from vramd.enum_words import word
+from vramd.enum_words import small, word
 from vramd.pressure import PressureChanged
 from vramd.reservation import Reservation, StandingReservation
 from vramd.scheduling_values import CoResident, QueueChanged, Thrashing, Waiting
@@ -85,6 +85,7 @@ def resident(message: model_pb2.ResidentModel) -> values.ResidentModel:
         pinned=message.pinned,
         context_tokens=message.context_tokens or None,
         degraded=tuple(message.degraded),
+        lowered=small(model_pb2.Lowered, message.lowered),
         cautions=tuple(message.cautions),
         settings=plan_replies.settings(message.settings) if message.HasField("settings") else None,
         quote=plan_replies.quote(message.quote) if message.HasField("quote") else None,
@@ -261,7 +262,10 @@ def _detail(message: supervisor_pb2.WatchEventsResponse) -> values.Detail | None
             return QueueChanged(line.model, line.queued, line.queued_in_all)
         case "thrashing":
             found = message.thrashing
-            together = (CoResident(one.model, tuple(one.changes), one.needed_bytes) for one in found.together)
+            together = (
+                CoResident(one.model, tuple(one.changes), one.needed_bytes, small(model_pb2.Lowered, one.lowered))
+                for one in found.together
+            )
             return Thrashing(tuple(found.models), found.loads_per_minute, found.useful_share, tuple(together))
         case _:
             return None

@@ -65,7 +65,7 @@ class CoResident:
     >>> with client.watch(["THRASH"]) as events:
     ...     found = next(events).detail
     >>> isinstance(found, vramd.Thrashing) and found.together
-    (CoResident(model='talker', changes=('kv-type q8_0',), needed_bytes=2147483648),)
+    (CoResident(model='talker', changes=('kv-type q8_0',), needed_bytes=2147483648, lowered=('kv_type',)),)
     """
 
     model: str
@@ -73,6 +73,8 @@ class CoResident:
     """What would have to change, in words."""
     needed_bytes: int
     """Over all devices, then."""
+    lowered: tuple[str, ...] = ()
+    """The setting of each of these changes."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Field names are the keys of the command line's JSON.
 from dataclasses import dataclass
 from typing import Literal
 
-from vramd.plan_values import PlanSettings, Quote
+from vramd.plan_values import Lowered, PlanSettings, Quote
 from vramd.pressure import Pressure, PressureChanged
 from vramd.scheduling_values import Awaited, ModelState, QueueChanged, Thrashing
 
@@ -90,6 +90,8 @@ class ResidentModel:
     context_tokens: int | None
     degraded: tuple[str, ...]
     """Where its settings are less than the usual ones, so that it fits, in words and in the order of the steps."""
+    lowered: tuple[Lowered | str, ...]
+    """The setting of each of these steps."""
     cautions: tuple[str, ...]
     """What the settings may do to the answers, in words: a context beyond what it was trained for."""
     settings: PlanSettings | None

@@ -222,6 +222,36 @@ ENGINE_SIMULATED: Engine.ValueType  # 2
 """None: a model without weights, from the configuration."""
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
 
+class _Lowered:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoweredEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lowered.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOWERED_UNSPECIFIED: _Lowered.ValueType  # 0
+    LOWERED_UBATCH: _Lowered.ValueType  # 1
+    """Tokens of one computation."""
+    LOWERED_KV_TYPE: _Lowered.ValueType  # 2
+    """The type of the KV cache."""
+    LOWERED_CONTEXT: _Lowered.ValueType  # 3
+    """Tokens of context."""
+    LOWERED_GPU_LAYERS: _Lowered.ValueType  # 4
+    """Layers on the GPU."""
+
+class Lowered(_Lowered, metaclass=_LoweredEnumTypeWrapper):
+    """A setting that is less than the usual one, or than the one asked for, so that a load fits."""
+
+LOWERED_UNSPECIFIED: Lowered.ValueType  # 0
+LOWERED_UBATCH: Lowered.ValueType  # 1
+"""Tokens of one computation."""
+LOWERED_KV_TYPE: Lowered.ValueType  # 2
+"""The type of the KV cache."""
+LOWERED_CONTEXT: Lowered.ValueType  # 3
+"""Tokens of context."""
+LOWERED_GPU_LAYERS: Lowered.ValueType  # 4
+"""Layers on the GPU."""
+Global___Lowered: _TypeAlias = Lowered  # noqa: Y015
+
 class _QuoteSource:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -585,6 +615,7 @@ class ResidentModel(_message.Message):
     KEEP_ALIVE_LEFT_S_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     CAUTIONS_FIELD_NUMBER: _builtins.int
+    LOWERED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of the model."""
     incarnation: _builtins.int
@@ -636,6 +667,10 @@ class ResidentModel(_message.Message):
     def cautions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What its settings may do to its answers, in words, for example a context beyond what it was trained for."""
 
+    @_builtins.property
+    def lowered(self) -> _containers.RepeatedScalarFieldContainer[Global___Lowered.ValueType]:
+        """The setting of each step of `degraded`."""
+
     def __init__(
         self,
         *,
@@ -661,10 +696,11 @@ class ResidentModel(_message.Message):
         keep_alive_left_s: _builtins.float | None = ...,
         priority: _load_pb2.Priority.ValueType = ...,
         cautions: _abc.Iterable[_builtins.str] | None = ...,
+        lowered: _abc.Iterable[Global___Lowered.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "cautions", b"cautions", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "incarnation", b"incarnation", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "cautions", b"cautions", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "incarnation", b"incarnation", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "lowered", b"lowered", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_left_s: _TypeAlias = _typing.Literal["keep_alive_left_s"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_left_s: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s"]  # noqa: Y015
@@ -1089,6 +1125,7 @@ class NearestSettings(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     NEEDED_BYTES_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    LOWERED_FIELD_NUMBER: _builtins.int
     needed_bytes: _builtins.int
     """Bytes over all devices."""
     @_builtins.property
@@ -1097,16 +1134,21 @@ class NearestSettings(_message.Message):
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was changed, in words."""
 
+    @_builtins.property
+    def lowered(self) -> _containers.RepeatedScalarFieldContainer[Global___Lowered.ValueType]:
+        """The setting of each of `changes`."""
+
     def __init__(
         self,
         *,
         settings: Global___Settings | None = ...,
         needed_bytes: _builtins.int = ...,
         changes: _abc.Iterable[_builtins.str] | None = ...,
+        lowered: _abc.Iterable[Global___Lowered.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "needed_bytes", b"needed_bytes", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "lowered", b"lowered", "needed_bytes", b"needed_bytes", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1129,6 +1171,7 @@ class PlanLoadResponse(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     AWAITED_FIELD_NUMBER: _builtins.int
     CAUTIONS_FIELD_NUMBER: _builtins.int
+    LOWERED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     fits: _builtins.bool
     """It could be loaded now, after the victims have gone."""
@@ -1163,6 +1206,10 @@ class PlanLoadResponse(_message.Message):
     def cautions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the settings may do to the answers, in words, for example a context beyond what the model was trained for."""
 
+    @_builtins.property
+    def lowered(self) -> _containers.RepeatedScalarFieldContainer[Global___Lowered.ValueType]:
+        """The setting of each step of `degraded`."""
+
     def __init__(
         self,
         *,
@@ -1179,10 +1226,11 @@ class PlanLoadResponse(_message.Message):
         verdict: Global___PlanVerdict.ValueType = ...,
         awaited: Global___Awaited.ValueType = ...,
         cautions: _abc.Iterable[_builtins.str] | None = ...,
+        lowered: _abc.Iterable[Global___Lowered.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "expected_load_s", b"expected_load_s", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "awaited", b"awaited", "cautions", b"cautions", "degraded", b"degraded", "devices", b"devices", "expected_load_s", b"expected_load_s", "fits", b"fits", "message", b"message", "model", b"model", "nearest", b"nearest", "quote", b"quote", "settings", b"settings", "verdict", b"verdict", "victims", b"victims"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s", "awaited", b"awaited", "cautions", b"cautions", "degraded", b"degraded", "devices", b"devices", "expected_load_s", b"expected_load_s", "fits", b"fits", "lowered", b"lowered", "message", b"message", "model", b"model", "nearest", b"nearest", "quote", b"quote", "settings", b"settings", "verdict", b"verdict", "victims", b"victims"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_load_s: _TypeAlias = _typing.Literal["expected_load_s"]  # noqa: Y015
     _WhichOneofArgType__expected_load_s: _TypeAlias = _typing.Literal["_expected_load_s", b"_expected_load_s"]  # noqa: Y015

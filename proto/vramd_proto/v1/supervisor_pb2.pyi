@@ -555,6 +555,7 @@ class CoResident(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     NEEDED_BYTES_FIELD_NUMBER: _builtins.int
+    LOWERED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     needed_bytes: _builtins.int
     """Bytes that it would need then, over all devices."""
@@ -562,16 +563,21 @@ class CoResident(_message.Message):
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What would have to change, in words."""
 
+    @_builtins.property
+    def lowered(self) -> _containers.RepeatedScalarFieldContainer[_model_pb2.Lowered.ValueType]:
+        """The setting of each of `changes`."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         changes: _abc.Iterable[_builtins.str] | None = ...,
         needed_bytes: _builtins.int = ...,
+        lowered: _abc.Iterable[_model_pb2.Lowered.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "model", b"model", "needed_bytes", b"needed_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "lowered", b"lowered", "model", b"model", "needed_bytes", b"needed_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

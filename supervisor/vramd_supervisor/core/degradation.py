@@ -6,12 +6,12 @@ GPU. Like a placement these are generators that yield settings and are sent thei
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .catalog import LoadOptions, Settings
 from .device_view import HOST
 from .errors import in_words
-from .quote import Plan, Quote
+from .quote import Lowered, Plan, Quote
 
 LEAST_CONTEXT_TOKENS = 2048
 """A context that nobody asked for is never lowered below this."""
@@ -24,6 +24,16 @@ _MOST_ALTERNATIVES = 3
 Asking: TypeAlias = Generator[Settings, Quote, "Plan | None"]
 Change = Callable[[int], Settings]
 """Settings with a number put in."""
+
+
+class _Step(NamedTuple):
+    """One setting that was given up."""
+
+    lowered: Lowered
+    words: str
+
+
+_Steps: TypeAlias = tuple[_Step, ...]
 
 
 def fits(quote: Quote, attainable: Mapping[str, int]) -> bool:
@@ -43,29 +53,30 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
     On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from.
     """
     everything = asked.degrade if asked.degrade is not None else settings.device != HOST
-    said: tuple[str, ...] = ()
+    said: _Steps = ()
     if everything and asked.ubatch_tokens is None and _is_divisible(settings):  # 1
         for tokens in (tokens for tokens in _UBATCHES if tokens < settings.ubatch_tokens):
-            settings, said = _ubatch(settings, tokens), (f"computations of {tokens} tokens",)
+            settings, said = _ubatch(settings, tokens), (_Step(Lowered.UBATCH, f"computations of {tokens} tokens"),)
             if fits(quote := (yield settings), attainable):
-                return Plan(settings, quote, said)
+                return _plan(settings, quote, said)
     may_quantize = everything and asked.kv_type is None and settings.flash_attention != "off"
     if may_quantize:  # 2
-        settings, said = replace(settings, kv_type="q8_0"), (*said, "KV cache as q8_0")
+        settings, said = replace(settings, kv_type="q8_0"), (*said, _Step(Lowered.KV_TYPE, "KV cache as q8_0"))
         if fits(quote := (yield settings), attainable):
-            return Plan(settings, quote, said)
+            return _plan(settings, quote, said)
     usual = LEAST_CONTEXT_TOKENS if asked.context_tokens is None else settings.context_tokens
     least = min(asked.least_context_tokens or usual, settings.context_tokens)
     if least < settings.context_tokens and asked.degrade is not False:  # 3
         if plan := (yield from _largest_context(settings, least, attainable, said)):
             return plan
-        said = (*said, f"context of {least} tokens instead of {settings.context_tokens}")
+        words = f"context of {least} tokens instead of {settings.context_tokens}"
+        said = (*said, _Step(Lowered.CONTEXT, words))
         settings = _context(settings, least)
     if may_quantize and asked.degrade:  # 4
         settings = replace(settings, kv_type="q4_0")
-        said = tuple("KV cache as q4_0" if words == "KV cache as q8_0" else words for words in said)
+        said = tuple(one._replace(words="KV cache as q4_0") if one.lowered is Lowered.KV_TYPE else one for one in said)
         if fits(quote := (yield settings), attainable):
-            return Plan(settings, quote, said)
+            return _plan(settings, quote, said)
     if everything and asked.gpu_layers is None and not asked.gpu_only and settings.device != HOST:  # 5
         return (yield from _most_layers(settings, layers, attainable, said))
     return None
@@ -83,14 +94,15 @@ def nearest(
         return ()
     start = asked[0]
     small = _ubatch(start, min(_UBATCHES[-1], start.ubatch_tokens)) if _is_divisible(start) else start
-    smaller = (f"ubatch {small.ubatch_tokens}",) if small != start else ()
+    smaller: _Steps = (_Step(Lowered.UBATCH, f"ubatch {small.ubatch_tokens}"),) if small != start else ()
+    quantized = _Step(Lowered.KV_TYPE, "kv-type q8_0")
     singles = [(small, smaller)] if small != start else []
     if start.flash_attention != "off":
-        singles.append((replace(start, kv_type="q8_0"), ("kv-type q8_0",)))
-        singles.append((replace(small, kv_type="q8_0"), (*smaller, "kv-type q8_0")))
+        singles.append((replace(start, kv_type="q8_0"), (quantized,)))
+        singles.append((replace(small, kv_type="q8_0"), (*smaller, quantized)))
     for settings, said in singles:
         if len(found) < _MOST_ALTERNATIVES - 1 and fits(quote := (yield settings), attainable):
-            found.append(Plan(settings, quote, said))
+            found.append(_plan(settings, quote, said))
     for settings, said in [(start, ()), *reversed(singles)]:
         if len(found) < _MOST_ALTERNATIVES and (
             plan := (yield from _largest_context(settings, _LEAST_TOKENS, attainable, said))
@@ -99,10 +111,14 @@ def nearest(
             break
     if not found and start.device != HOST and not gpu_only:
         least = _context(replace(small, kv_type="q8_0"), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
-        said = (*smaller, "kv-type q8_0", f"context {least.context_tokens}")
+        said = (*smaller, quantized, _Step(Lowered.CONTEXT, f"context {least.context_tokens}"))
         if plan := (yield from _most_layers(least, layers, attainable, said)):
             found.append(plan)
     return tuple(found)
+
+
+def _plan(settings: Settings, quote: Quote, said: _Steps) -> Plan:
+    return Plan(settings, quote, tuple(one.words for one in said), tuple(one.lowered for one in said))
 
 
 def _is_divisible(settings: Settings) -> bool:
@@ -120,17 +136,17 @@ def _context(settings: Settings, tokens: int) -> Settings:
     return replace(_ubatch(settings, ubatch), context_tokens=tokens, batch_tokens=batch)
 
 
-def _largest_context(settings: Settings, least: int, attainable: Mapping[str, int], said: tuple[str, ...]) -> Asking:
+def _largest_context(settings: Settings, least: int, attainable: Mapping[str, int], said: _Steps) -> Asking:
     """The largest context below the present one that fits, in steps of 256 tokens from `least` on."""
     steps = -(-(settings.context_tokens - least) // _CONTEXT_STEP)
     plan = yield from _largest(lambda step: _context(settings, least + step * _CONTEXT_STEP), 0, steps - 1, attainable)
     if plan is None:
         return None
     words = f"context of {plan.settings.context_tokens} tokens instead of {settings.context_tokens}"
-    return replace(plan, degraded=(*said, words))
+    return _plan(plan.settings, plan.quote, (*said, _Step(Lowered.CONTEXT, words)))
 
 
-def _most_layers(settings: Settings, layers: int, attainable: Mapping[str, int], said: tuple[str, ...]) -> Asking:
+def _most_layers(settings: Settings, layers: int, attainable: Mapping[str, int], said: _Steps) -> Asking:
     """As many layers on the GPU as fit there, at least one; the rest, and what it needs, has to fit on the host."""
     gpus = {device: room for device, room in attainable.items() if device != HOST}
     gpus[HOST] = 1 << 62
@@ -139,7 +155,7 @@ def _most_layers(settings: Settings, layers: int, attainable: Mapping[str, int],
         return None
     host = in_words(plan.quote.devices[HOST].engine_bytes)
     words = f"{plan.settings.gpu_layers} of {layers + 1} layers on the GPU, {host} on the host"
-    return replace(plan, degraded=(*said, words))
+    return _plan(plan.settings, plan.quote, (*said, _Step(Lowered.GPU_LAYERS, words)))
 
 
 def _largest(change: Change, low: int, high: int, attainable: Mapping[str, int]) -> Asking:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from functools import cached_property
 
 from .catalog import Settings
@@ -87,6 +87,15 @@ class Quote:
         return {device: need.total_bytes for device, need in self.devices.items()}
 
 
+class Lowered(Enum):
+    """A setting that is less than the usual one, so that a load fits."""
+
+    UBATCH = auto()
+    KV_TYPE = auto()
+    CONTEXT = auto()
+    GPU_LAYERS = auto()
+
+
 @dataclass(frozen=True)
 class Plan:
     """One way to load a model."""
@@ -95,5 +104,7 @@ class Plan:
     quote: Quote
     degraded: tuple[str, ...] = ()
     """Where the settings are less than the usual ones, in words and in the order of the steps."""
+    lowered: tuple[Lowered, ...] = ()
+    """The setting of each of these steps."""
     cautions: tuple[str, ...] = ()
     """What the settings may do to the answers, in words: they are as asked for all the same."""

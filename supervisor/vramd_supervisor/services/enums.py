@@ -13,7 +13,7 @@ from ..core.device_view import DeviceKind
 from ..core.foresight import Verdict
 from ..core.line import Priority
 from ..core.pressure import Level
-from ..core.quote import Confidence, Source
+from ..core.quote import Confidence, Lowered, Source
 from ..core.receipt import Exit
 from ..core.state import ModelState
 
@@ -38,6 +38,7 @@ EXITS: Mapping[Exit | None, "model_pb2.Exit.ValueType"]
 EXITS = {None: model_pb2.EXIT_UNSPECIFIED} | _of(Exit, model_pb2.Exit.Value, "EXIT")
 VERDICTS = _of(Verdict, model_pb2.PlanVerdict.Value, "PLAN_VERDICT")
 SOURCES = _of(Source, model_pb2.QuoteSource.Value, "QUOTE_SOURCE")
+LOWERED = _of(Lowered, model_pb2.Lowered.Value, "LOWERED")
 CONFIDENCES = _of(Confidence, model_pb2.QuoteConfidence.Value, "QUOTE_CONFIDENCE")
 PRIORITIES = _of(Priority, load_pb2.Priority.Value, "PRIORITY")
 KV_TYPES = _of_words(get_args(KvType), load_pb2.KvType.Value, "KV_TYPE")

@@ -73,6 +73,7 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
         pinned=seen.pinned,
         context_tokens=seen.context_tokens,
         degraded=seen.plan.degraded if seen.plan else (),
+        lowered=plan_messages.lowered(seen.plan) if seen.plan else (),
         cautions=seen.plan.cautions if seen.plan else (),
         settings=plan_messages.settings(seen.plan.settings) if seen.plan else None,
         quote=plan_messages.quote(seen.plan.quote) if seen.plan else None,
@@ -194,7 +195,12 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
             message.thrashing.useful_share = thrashing.useful_share
             for model_id, plan in zip(thrashing.models, thrashing.together, strict=False):
                 needed_bytes = plan.quote.total_bytes
-                message.thrashing.together.add(model=model_id, changes=plan.degraded, needed_bytes=needed_bytes)
+                message.thrashing.together.add(
+                    model=model_id,
+                    changes=plan.degraded,
+                    needed_bytes=needed_bytes,
+                    lowered=plan_messages.lowered(plan),
+                )
         case _:
             assert_never(published.notice)
     return message

@@ -8,7 +8,7 @@ from ..core.catalog import Settings
 from ..core.foresight import Foresight
 from ..core.quote import Plan, Quote
 from ..core.view import DeviceBooks
-from .enums import AWAITED, CONFIDENCES, FLASH_ATTENTIONS, KV_TYPES, SOURCES, VERDICTS
+from .enums import AWAITED, CONFIDENCES, FLASH_ATTENTIONS, KV_TYPES, LOWERED, SOURCES, VERDICTS
 
 
 def settings(decided: Settings) -> model_pb2.Settings:
@@ -48,6 +48,11 @@ def quote(given: Quote) -> model_pb2.Quote:
     )
 
 
+def lowered(one: Plan) -> "list[model_pb2.Lowered.ValueType]":
+    """The settings that are less than the usual ones."""
+    return [LOWERED[setting] for setting in one.lowered]
+
+
 def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> model_pb2.PlanLoadResponse:
     """What a load would come to."""
     return model_pb2.PlanLoadResponse(
@@ -76,6 +81,7 @@ def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> m
         expected_load_s=foreseen.expected_load_s,
         nearest=[_nearest(one) for one in foreseen.nearest],
         degraded=foreseen.plan.degraded,
+        lowered=lowered(foreseen.plan),
         cautions=foreseen.plan.cautions,
         message=foreseen.message,
         verdict=VERDICTS[foreseen.verdict],
@@ -85,5 +91,8 @@ def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> m
 
 def _nearest(one: Plan) -> model_pb2.NearestSettings:
     return model_pb2.NearestSettings(
-        settings=settings(one.settings), needed_bytes=one.quote.total_bytes, changes=one.degraded
+        settings=settings(one.settings),
+        needed_bytes=one.quote.total_bytes,
+        changes=one.degraded,
+        lowered=lowered(one),
     )
