@@ -145,6 +145,16 @@ def test_models_and_devices(fake: FakeSupervisor, shell: Shell) -> None:
     assert "gpu0" in shell("devices").stdout
 
 
+def test_models_have_aliases_and_cautions(fake: FakeSupervisor, shell: Shell) -> None:
+    talker = known("a")
+    talker.aliases.extend(["x", "y"])
+    talker.cautions.append("it may ramble")
+    fake.script("ListModels", model_pb2.ListModelsResponse(models=[talker, known("b")]))
+    assert shell("models").stdout.splitlines()[-1] == "a: it may ramble"
+    listed = json.loads(shell("models", "--json").stdout)
+    assert [(model["aliases"], model["cautions"]) for model in listed] == [(["x", "y"], ["it may ramble"]), ([], [])]
+
+
 def test_nothing_to_list_is_said_aside(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("GetStatus", supervisor_pb2.GetStatusResponse())
     fake.script("ListReservations", supervisor_pb2.ListReservationsResponse())

@@ -115,6 +115,7 @@ def model(message: model_pb2.Model, residency: model_pb2.ResidentModel | None = 
         keep_alive_s=message.keep_alive_s,
         priority=word(load_pb2.Priority, message.priority).lower(),
         aliases=tuple(message.aliases),
+        cautions=tuple(message.cautions),
         resident=resident(residency) if residency is not None else None,
     )
 

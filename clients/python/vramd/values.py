@@ -138,6 +138,8 @@ class Model:
     """Of calls that do not give one."""
     aliases: tuple[str, ...] = ()
     """Other names for it, from the configuration: they may stand wherever its id may."""
+    cautions: tuple[str, ...] = ()
+    """What its settings, of its load or else of the configuration, may do to its answers, in words."""
     resident: ResidentModel | None = None
     """Told by `Client.model` only."""
 

@@ -747,6 +747,7 @@ class Model(_message.Message):
     KEEP_ALIVE_S_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
+    CAUTIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its name in every call."""
     engine: Global___Engine.ValueType
@@ -777,6 +778,10 @@ class Model(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other names for it, from the configuration: they may stand wherever its id may."""
 
+    @_builtins.property
+    def cautions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its settings, those that it is loaded with or else those of the configuration, may do to its answers, in words."""
+
     def __init__(
         self,
         *,
@@ -796,10 +801,11 @@ class Model(_message.Message):
         keep_alive_s: _builtins.float = ...,
         priority: _load_pb2.Priority.ValueType = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
+        cautions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "architecture", b"architecture", "engine", b"engine", "has_chat_template", b"has_chat_template", "id", b"id", "keep_alive_s", b"keep_alive_s", "parameters", b"parameters", "path", b"path", "pinned", b"pinned", "priority", b"priority", "problem", b"problem", "projector_path", b"projector_path", "quantization", b"quantization", "size_bytes", b"size_bytes", "state", b"state", "trained_context_tokens", b"trained_context_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "architecture", b"architecture", "cautions", b"cautions", "engine", b"engine", "has_chat_template", b"has_chat_template", "id", b"id", "keep_alive_s", b"keep_alive_s", "parameters", b"parameters", "path", b"path", "pinned", b"pinned", "priority", b"priority", "problem", b"problem", "projector_path", b"projector_path", "quantization", b"quantization", "size_bytes", b"size_bytes", "state", b"state", "trained_context_tokens", b"trained_context_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

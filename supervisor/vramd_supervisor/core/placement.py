@@ -45,10 +45,10 @@ class Ways:
     nearest: tuple[Plan, ...] = ()
     """If none of the plans can have its room: what could."""
 
-    def with_cautions(self, file: ModelFile) -> "Ways":
+    def withcautions(self, file: ModelFile) -> "Ways":
         """Each plan with what its settings may do to the answers of this file's model."""
         plans, found = (
-            tuple(replace(plan, cautions=_cautions(file, plan.settings)) for plan in some)
+            tuple(replace(plan, cautions=cautions(file, plan.settings)) for plan in some)
             for some in (self.plans, self.nearest)
         )
         return Ways(plans, found)
@@ -73,10 +73,11 @@ def placements(
             if why := file.problem:
                 return refusal(why.reason, f"{model.id}: {why.text}", model=model.id, path=file.path)
             ways = yield from _real(model.id, file, asked, devices, threads, attainable)
-            return ways if isinstance(ways, Refusal) else ways.with_cautions(file)
+            return ways if isinstance(ways, Refusal) else ways.withcautions(file)
 
 
-def _cautions(file: ModelFile, settings: Settings) -> tuple[str, ...]:
+def cautions(file: ModelFile, settings: Settings) -> tuple[str, ...]:
+    """What settings may do to the answers of a file's model, in words."""
     trained, tokens = file.trained_context_tokens, settings.context_tokens
     if settings.kv_split:  # then no sequence has more than its part
         tokens //= settings.parallel

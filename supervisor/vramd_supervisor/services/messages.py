@@ -9,6 +9,8 @@ from vramd_proto.v1.statuses import MOST_MESSAGE_BYTES
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.catalog import ModelFile
+from ..core.device_view import HOST
+from ..core.placement import cautions, decide
 from ..core.receipt import Receipt
 from ..core.state import Entry, is_pinned, keep_alive_s, priority
 from ..core.view import DeviceBooks, Reservation, Resident
@@ -44,11 +46,18 @@ def model(entry: Entry) -> model_pb2.Model:
         message.projector_path = file.projector_path
         problem = file.problem.text if file.problem else "" if entry.listed else GONE
         message.problem = one_line(problem, MOST_MESSAGE_BYTES)
+        message.cautions.extend(_cautions(entry, file))
     else:
         message.engine = model_pb2.ENGINE_SIMULATED
         message.size_bytes = sum(known.source.memory.values())
         message.has_chat_template = True
     return message
+
+
+def _cautions(entry: Entry, file: ModelFile) -> tuple[str, ...]:
+    if entry.current and entry.current.plan:
+        return entry.current.plan.cautions
+    return () if file.problem else cautions(file, decide(file, entry.model.options, 1, HOST))
 
 
 def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.ResidentModel:

@@ -37,7 +37,7 @@ def models(client: Client, as_json: bool) -> None:
     ]
     columns = ("MODEL", "STATE", "SIZE>", "KIND", "TYPE", "CONTEXT>")
     show.table(columns, rows, "no model is known: vramd serve --models DIR")
-    _notes([(model.id, model.problem) for model in listed])
+    _notes([(model.id, words) for model in listed for words in (model.problem, *model.cautions)])
 
 
 @click.command("ps", short_help="List the loaded models.")

@@ -42,6 +42,7 @@ def _facts(model: Model) -> list[tuple[str, str | None]]:
         ("projector", model.projector_path),
         ("state", model.state),
         ("pinned", "yes" if model.pinned else None),
+        *(("beware", caution) for caution in model.cautions),
     ]
     if resident := model.resident:
         facts += [
@@ -50,6 +51,5 @@ def _facts(model: Model) -> list[tuple[str, str | None]]:
             ("context", f"{resident.context_tokens} tokens" if resident.context_tokens else None),
             ("at work", f"{resident.in_flight} of {resident.parallel}, {resident.queued} wait"),
             *(("less than usual", step) for step in resident.degraded),
-            *(("beware", caution) for caution in resident.cautions),
         ]
     return facts
