@@ -83,7 +83,7 @@ def test_a_process_that_goes_is_waited_for_by_those_who_want_the_next() -> None:
     world = world_of(three())
     world.request("a")
     world.wait(0.0)
-    world.restart("a")
+    world.unload("a")
     request = asked(world)
     assert (last(world, request).state, last(world, request).awaited) == (
         ModelState.DRAINING,
