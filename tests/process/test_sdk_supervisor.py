@@ -184,6 +184,29 @@ def test_forked_children_neither_end_it_nor_keep_it(config: Path) -> None:
     program.communicate()
 
 
+@posix
+def test_a_program_that_ends_and_can_begin_no_thread_asks_by_a_signal(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shutdown(self: vramd.Client, **_: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(vramd.Client, "shutdown", shutdown)
+    supervisor = vramd.Supervisor.start(config=config)
+    process = psutil.Process(supervisor.pid)
+    held = os.dup(process_stdin(supervisor))
+    supervisor.stop()
+    os.close(held)
+    assert not process.is_running()
+
+
+def process_stdin(supervisor: vramd.Supervisor) -> int:
+    """The end of the pipe that its owner holds; a copy of it, as a forked child has, keeps it open."""
+    found = supervisor._finalizer.peek()
+    assert found is not None
+    return int(found[2][1].stdin.fileno())
+
+
 def test_one_that_ends_by_itself_needs_no_asking(config: Path, tmp_path: Path) -> None:
     """Another supervisor that took the folder over is not asked to end in its place."""
     folder = tmp_path / "run"

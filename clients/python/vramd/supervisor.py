@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
@@ -182,11 +182,7 @@ def _end(
 def _end_process(process: subprocess.Popen[bytes], client: Client | None, force: bool) -> None:
     agreed = False
     if client is not None:
-        # If it does not answer, it is ended otherwise; RuntimeError: at the program's end no thread begins any more.
-        with contextlib.suppress(VramdError, RuntimeError):
-            if process.poll() is None:
-                client.shutdown(force=force, timeout_s=ASK_S)
-                agreed = True
+        agreed = process.poll() is None and _agrees(process, client, force)
         client.close()
     # The pipe alone is not enough: a forked child may hold its other end.
     assert process.stdin is not None
@@ -199,3 +195,14 @@ def _end_process(process: subprocess.Popen[bytes], client: Client | None, force:
     finally:  # of a Ctrl-C, too: the program does not wait any longer
         if not agreed or process.poll() is None:
             launching.end(process, REST_S)
+
+
+def _agrees(process: subprocess.Popen[bytes], client: Client, force: bool) -> bool:
+    try:
+        client.shutdown(force=force, timeout_s=ASK_S)
+    except VramdError:  # it does not answer
+        return False
+    except RuntimeError:  # at the program's end no thread begins any more, as a call needs: a signal asks as well
+        if sys.platform != "win32":
+            process.terminate()
+    return True
