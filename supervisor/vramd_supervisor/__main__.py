@@ -19,7 +19,7 @@ import click
 from vramd_proto.v1.printable import printable
 from vramd_proto.v1.rendezvous import default_runtime_dir
 
-from .core.config import Size
+from .core.config import Config, Size
 from .core.sizes import parse_budget
 from .files.reading import PATIENCE_S
 from .instance import AlreadyRunningError, Instance
@@ -42,6 +42,8 @@ ROOMS = {
 LEVELS = ("debug", "info", "warning", "error")
 ALREADY_RUNNING = 69
 INTERNAL = 70
+START_S = 10.0
+"""For the configuration, and for the runtime folder."""
 LEAVE_S = 5.0
 STDERR = 2
 """Its descriptor, whatever stands for it in Python."""
@@ -101,30 +103,10 @@ def main(
     printer = logging.StreamHandler(sys.stderr)
     printer.setFormatter(LineFormatter())
     logging.basicConfig(level=log_level.upper(), handlers=[printer])
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:
-        complain("vramd: the folder that this is started in is gone; start it in one that is there")
-        sys.exit(1)
+    here = start_folder()
     flags = Flags(tuple(str(Path(folder).absolute()) for folder in models), budget, host, port, untested_engine)
-    try:
-        settings = load_config(config, os.environ, flags)
-    except ConfigError as error:
-        for mistake in str(error).splitlines():
-            complain(f"vramd: {mistake}")
-        sys.exit(2)
-    for folder in settings.server.models:
-        if is_file(folder):
-            complain(f"vramd: {folder} is a file; --models takes the folder that it is in, and finds it there")
-            sys.exit(2)
-    try:
-        instance = Instance(runtime_dir or default_runtime_dir())
-    except AlreadyRunningError as error:
-        complain(f"vramd: {error}")
-        sys.exit(ALREADY_RUNNING)
-    except OSError as error:
-        complain(f"vramd: the runtime folder cannot be used: {error}")
-        sys.exit(1)
+    settings = configuration(config, flags)
+    instance = take((runtime_dir or default_runtime_dir()).absolute())
     file = config.absolute() if config else None
     base = file.parent if file else here
 
@@ -149,6 +131,45 @@ def main(
         with contextlib.suppress(NoAnswerError):
             Lane("the runtime folder", LEAVE_S).ask(instance.leave)
     sys.exit(0 if ended_well else INTERNAL)
+
+
+def start_folder() -> Path:
+    """The current folder; ends the process where it is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        complain("vramd: the folder that this is started in is gone; start it in one that is there")
+        sys.exit(1)
+
+
+def configuration(file: Path | None, flags: Flags) -> Config:
+    """All that is set; what is wrong, or does not answer, ends the process."""
+    try:
+        config = Lane(str(file), START_S).ask(lambda: load_config(file, os.environ, flags))
+    except NoAnswerError as error:
+        complain(f"vramd: {error}; is its drive there?")
+        sys.exit(2)
+    except ConfigError as error:
+        for mistake in str(error).splitlines():
+            complain(f"vramd: {mistake}")
+        sys.exit(2)
+    for folder in config.server.models:
+        if is_file(folder):
+            complain(f"vramd: {folder} is a file; --models takes the folder that it is in, and finds it there")
+            sys.exit(2)
+    return config
+
+
+def take(folder: Path) -> Instance:
+    """The runtime folder, which is this process's from now on; one that cannot be had ends the process."""
+    try:
+        return Lane(str(folder), START_S).ask(lambda: Instance(folder))
+    except AlreadyRunningError as error:
+        complain(f"vramd: {error}")
+        sys.exit(ALREADY_RUNNING)
+    except (OSError, NoAnswerError) as error:
+        complain(f"vramd: the runtime folder cannot be used: {error}")
+        sys.exit(1)
 
 
 def prints_into(file: Path) -> bool:

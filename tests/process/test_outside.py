@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import vramd
+from click.testing import CliRunner
 from support.gguf_bytes import llama
 from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
 from vramd_proto.v1.reasons import Reason
+from vramd_supervisor import __main__ as serving
 
 OUTSIDE = Path(__file__).parents[1] / "support" / "outside"
 MODELS = "[server]\nspare = false\n" + simulated("a", card="", tokens_per_s=50) + simulated("b", card="")
@@ -130,6 +132,15 @@ def test_a_drive_that_is_gone_costs_its_own_models_only(switches: Switches, tmp_
         with pytest.raises(vramd.DeadlinePassed):
             client.plan("set", timeout_s=1)
         assert supervisor.end() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="FIFOs of POSIX")
+def test_a_configuration_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "START_S", 0.05)
+    os.mkfifo(tmp_path / "vramd.toml")
+    done = CliRunner().invoke(serving.main, ["--config", str(tmp_path / "vramd.toml")])
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'vramd.toml'} gives no answer within 0.05 s; is its drive there?" in done.output
 
 
 def filled_pipe() -> tuple[int, int]:

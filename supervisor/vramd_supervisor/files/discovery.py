@@ -28,6 +28,8 @@ from .walk import FileKey, Folder, Stamp, Walk, Walker, absolute, is_away, stamp
 _log = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 16
+_CACHE_VARIABLES = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
+"""That say where models of others lie."""
 
 
 def folders_to_scan(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
@@ -76,7 +78,9 @@ class Discovery:
         """
         self._config = config
         self._base = base
-        self._environment = environment
+        # As they are meant now: the folder that this was started in may be gone later.
+        named = {name: environment[name] for name in _CACHE_VARIABLES if environment.get(name)}
+        self._environment = {name: str(absolute(Path(value).expanduser())) for name, value in named.items()}
         self._home = home
         self._walker = Walker(patience_s, on_late)
         self._reading: Errands[ModelFile | None] = Errands(patience_s, _READ_AT_ONCE, on_late)

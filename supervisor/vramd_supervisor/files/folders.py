@@ -19,7 +19,7 @@ from ..services.service_models import Rescanned
 from ..threads.lane import Lane, NoAnswerError
 from .discovery import Discovery, caches_of_others
 from .walk import absolute
-from .watch import Watch
+from .watch import END_S, Watch
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +63,12 @@ class Folders:
         """Watches no longer."""
         for watch in self._watches:
             watch.leave()
+        with contextlib.suppress(NoAnswerError):
+            await Lane("what watches folders", END_S).run(self._join)
+
+    def _join(self) -> None:
         for watch in self._watches:
-            await asyncio.to_thread(watch.join)
+            watch.join()
 
     async def _look(self) -> None:
         self._to_look = True
