@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import LoadOptions, ModelFile, Settings, Shape
 from vramd_supervisor.core.closed_form import (
     CUDA_CONTEXT_BYTES,
     WORKER_GROWTH_BYTES,
     host_process_bytes,
+    problem_of,
     quote,
     ubatch_tokens,
 )
@@ -325,3 +327,19 @@ def test_sequences_with_caches_of_their_own_share_the_context_out() -> None:
     split = Settings(8000, 2, "gpu0", -1, 512, "f16", 4, kv_split=True)
     assert quote(file(LLAMA_8B), split, IDLE).devices["gpu0"].context_bytes == 1024 * MIB
     assert quote(file(LLAMA_8B), replace(split, parallel=3), IDLE).devices["gpu0"].context_bytes == 1056 * MIB
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"])
+def test_a_quantised_cache_needs_heads_that_its_blocks_divide_and_flash_attention(kind: str) -> None:
+    settings = Settings(2048, 2, "host", 0, 512, kind, 4)
+    assert problem_of(LLAMA_8B, settings) is None
+    for keys, values in ((40, 128), (128, 40), (16, 16), (80, 80)):
+        shape = replace(LLAMA_8B, key_length=keys, value_length=values)
+        refused = problem_of(shape, settings)
+        assert refused
+        assert refused.reason is Reason.MODEL_UNSUPPORTED
+        assert f" of {values if keys == 128 else keys}" in refused.text
+        assert problem_of(shape, replace(settings, kv_type="bf16")) is None
+    off = problem_of(LLAMA_8B, replace(settings, flash_attention="off"))
+    assert off
+    assert off.reason is Reason.FIELD_INVALID

@@ -1,12 +1,13 @@
 """The ways to place a model, and what is given up when it does not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem, Settings, Shape, Simulation
 from vramd_supervisor.core.closed_form import quote
+from vramd_supervisor.core.degradation import fits
 from vramd_supervisor.core.device_view import DeviceKind, DeviceView
 from vramd_supervisor.core.errors import Refusal
 from vramd_supervisor.core.placement import Ways, decide, differences, placements
@@ -39,14 +40,19 @@ AMPLE: Mapping[str, int] = {"host": 64 * GIB, "gpu0": 64 * GIB, "gpu1": 64 * GIB
 
 
 def answered(
-    model: Model, options: LoadOptions, devices: tuple[DeviceView, ...], attainable: Mapping[str, int]
+    model: Model,
+    options: LoadOptions,
+    devices: tuple[DeviceView, ...],
+    attainable: Mapping[str, int],
+    refuses: Callable[[Settings], bool] = lambda _: False,
 ) -> Ways | Refusal:
     placing = placements(model, options, devices, 4, attainable)
     try:
         settings = next(placing)
         while True:
             assert isinstance(model.source, ModelFile)
-            settings = placing.send(quote(model.source, settings, IDLE))
+            no = Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp says no to {settings.kv_type}")
+            settings = placing.send(no if refuses(settings) else quote(model.source, settings, IDLE))
     except StopIteration as end:
         found: Ways | Refusal = end.value
         return found
@@ -296,3 +302,57 @@ def test_a_cache_that_is_made_smaller_twice_is_told_once() -> None:
 def test_a_context_beyond_the_training_is_told_and_given(trained: int, options: LoadOptions, told: str) -> None:
     cautions = only(plans(options, HOST, source=replace(FILE, trained_context_tokens=trained))).cautions
     assert (told in cautions[0]) if told else not cautions
+
+
+def plain_only(settings: Settings) -> bool:
+    """What llama.cpp says to a quantised cache of heads that its blocks do not divide."""
+    return settings.kv_type not in ("f16", "bf16", "f32")
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0", "iq4_nl"])
+@pytest.mark.parametrize("device", [None, "gpu0", "host"])
+def test_settings_that_the_engine_refuses_are_refused_with_its_words(kind: str, device: str | None) -> None:
+    asked = LoadOptions(kv_type=kind, device=device)
+    found = answered(Model("m", FILE), asked, (HOST, CARD), AMPLE, plain_only)
+    assert isinstance(found, Refusal)
+    assert (found.reason, found.message) == (Reason.MODEL_UNSUPPORTED, f"m: llama.cpp says no to {kind}")
+
+
+def test_no_step_down_is_one_that_the_engine_refuses() -> None:
+    room = only(plans(LoadOptions(), HOST, CARD)).quote.needs["gpu0"]
+    for less in (1, 60, 120, 800, 1500, 3500):
+        for degrade in (None, True):
+            attainable = {**AMPLE, "gpu0": room - less * MIB}
+            found = answered(Model("m", FILE), LoadOptions(degrade=degrade), (HOST, CARD), attainable, plain_only)
+            assert isinstance(found, Ways)
+            [plan] = found.plans
+            assert fits(plan.quote, attainable)
+            assert plan.settings.kv_type == "f16"
+            assert not any("KV cache" in words for words in plan.degraded)
+
+
+def test_what_would_fit_is_never_what_the_engine_refuses() -> None:
+    asked = LoadOptions(context_tokens=8192)
+    for device, devices in (("host", (HOST,)), ("gpu0", (HOST, CARD))):
+        room = only(plans(replace(asked, device=device), *devices)).quote.needs[device]
+        attainable = {**AMPLE, device: room - 100 * MIB}
+        found = answered(
+            Model("m", FILE), replace(asked, device=device, degrade=False), devices, attainable, plain_only
+        )
+        assert isinstance(found, Ways)
+        assert found.nearest
+        assert all(plan.settings.kv_type == "f16" for plan in found.nearest)
+
+
+def test_a_way_that_the_engine_refuses_leaves_the_others() -> None:
+    for refused in ("gpu0", "gpu1", "host"):
+
+        def refuses(settings: Settings, no: str = refused) -> bool:
+            return settings.device == no
+
+        found = answered(Model("m", FILE), LoadOptions(), (HOST, CARD, SECOND), AMPLE, refuses)
+        assert isinstance(found, Ways)
+        assert refused not in [plan.settings.device for plan in found.plans]
+    no_card = answered(Model("m", FILE), LoadOptions(), (HOST, CARD), AMPLE, lambda s: s.device != "host")
+    assert isinstance(no_card, Ways)
+    assert [plan.settings.device for plan in no_card.plans] == ["host"]

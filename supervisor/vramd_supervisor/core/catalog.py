@@ -48,7 +48,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a file cannot be loaded."""
+    """Why a file cannot be loaded, or not with certain settings."""
 
     reason: Reason
     text: str

@@ -12,7 +12,9 @@ from bisect import bisect_right
 from dataclasses import replace
 from itertools import accumulate, zip_longest
 
-from .catalog import DEFAULT_BATCH_TOKENS, ModelFile, Settings, Shape
+from vramd_proto.v1.reasons import Reason
+
+from .catalog import DEFAULT_BATCH_TOKENS, ModelFile, Problem, Settings, Shape
 from .device_view import HOST
 from .quote import Confidence, DeviceBytes, Quote, Source
 
@@ -95,6 +97,23 @@ def embeds(shape: Shape) -> bool:
 
 def _sequences(shape: Shape, settings: Settings) -> int:
     return _EMBEDDING_SEQUENCES if embeds(shape) else settings.parallel
+
+
+def problem_of(shape: Shape, settings: Settings) -> Problem | None:
+    """Why llama.cpp refuses these settings, as far as a header tells: its rules for a quantised cache
+    (llama-context.cpp `llama_init_from_model`)."""
+    kind = settings.kv_type
+    if kind in _PLAIN:
+        return None
+    if settings.flash_attention == "off":
+        return Problem(Reason.FIELD_INVALID, f"a KV cache of type {kind} needs flash attention, which is off")
+    for name, length in (("keys", shape.key_length), ("values", shape.value_length)):
+        if length % _BLOCK_VALUES:
+            text = (
+                f"a KV cache of type {kind} is made of blocks of {_BLOCK_VALUES}, and the heads have {name} of {length}"
+            )
+            return Problem(Reason.MODEL_UNSUPPORTED, text)
+    return None
 
 
 def quote(file: ModelFile, settings: Settings, idle_worker_bytes: int) -> Quote:

@@ -6,12 +6,12 @@ GPU. Like a placement these are generators that yield settings and are sent thei
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
-from .catalog import LoadOptions, Settings
+from .catalog import LoadOptions, Problem, Settings
 from .device_view import HOST
 from .errors import in_words
-from .quote import Lowered, Plan, Quote
+from .quote import Answer, Lowered, Plan, Quote
 
 LEAST_CONTEXT_TOKENS = 2048
 """A context that nobody asked for is never lowered below this."""
@@ -21,7 +21,7 @@ _UBATCHES = (256, 128)
 _MOST_ALTERNATIVES = 3
 
 
-Asking: TypeAlias = Generator[Settings, Quote, "Plan | None"]
+Asking: TypeAlias = Generator[Settings, Answer, "Plan | None"]
 Change = Callable[[int], Settings]
 """Settings with a number put in."""
 
@@ -36,9 +36,11 @@ class _Step(NamedTuple):
 _Steps: TypeAlias = tuple[_Step, ...]
 
 
-def fits(quote: Quote, attainable: Mapping[str, int]) -> bool:
-    """Whether every device has what is needed."""
-    return all(need <= attainable.get(device, 0) for device, need in quote.needs.items())
+def fits(answer: Answer, attainable: Mapping[str, int]) -> TypeGuard[Quote]:
+    """Whether the engine takes the settings and every device has what is needed."""
+    if isinstance(answer, Problem):
+        return False
+    return all(need <= attainable.get(device, 0) for device, need in answer.needs.items())
 
 
 def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int], layers: int) -> Asking:
@@ -50,7 +52,8 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
     4. The KV cache as q4_0, if degrading was allowed in so many words.
     5. As many layers on the GPU as fit.
 
-    On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from.
+    On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from. A
+    cache that the engine refuses is no step.
     """
     everything = asked.degrade if asked.degrade is not None else settings.device != HOST
     said: _Steps = ()
@@ -61,8 +64,12 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
                 return _plan(settings, quote, said)
     may_quantize = everything and asked.kv_type is None and settings.flash_attention != "off"
     if may_quantize:  # 2
-        settings, said = replace(settings, kv_type="q8_0"), (*said, _Step(Lowered.KV_TYPE, "KV cache as q8_0"))
-        if fits(quote := (yield settings), attainable):
+        quantized = replace(settings, kv_type="q8_0")
+        quote = yield quantized
+        may_quantize = not isinstance(quote, Problem)
+        if may_quantize:
+            settings, said = quantized, (*said, _Step(Lowered.KV_TYPE, "KV cache as q8_0"))
+        if fits(quote, attainable):
             return _plan(settings, quote, said)
     usual = LEAST_CONTEXT_TOKENS if asked.context_tokens is None else settings.context_tokens
     least = min(asked.least_context_tokens or usual, settings.context_tokens)
@@ -84,7 +91,7 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
 
 def nearest(
     asked: Sequence[Settings], attainable: Mapping[str, int], layers: int, *, gpu_only: bool
-) -> Generator[Settings, Quote, tuple[Plan, ...]]:
+) -> Generator[Settings, Answer, tuple[Plan, ...]]:
     """Settings that would fit where those asked for do not, the least change first; at most three.
 
     One change alone, then several together, to the first of what was asked for.
@@ -95,11 +102,12 @@ def nearest(
     start = asked[0]
     small = _ubatch(start, min(_UBATCHES[-1], start.ubatch_tokens)) if _is_divisible(start) else start
     smaller: _Steps = (_Step(Lowered.UBATCH, f"ubatch {small.ubatch_tokens}"),) if small != start else ()
-    quantized = _Step(Lowered.KV_TYPE, "kv-type q8_0")
     singles = [(small, smaller)] if small != start else []
-    if start.flash_attention != "off":
-        singles.append((replace(start, kv_type="q8_0"), (quantized,)))
-        singles.append((replace(small, kv_type="q8_0"), (*smaller, quantized)))
+    kind, kind_said = start.kv_type, tuple[_Step, ...]()
+    if start.flash_attention != "off" and not isinstance((yield replace(start, kv_type="q8_0")), Problem):
+        kind, kind_said = "q8_0", (_Step(Lowered.KV_TYPE, "kv-type q8_0"),)
+        singles.append((replace(start, kv_type=kind), kind_said))
+        singles.append((replace(small, kv_type=kind), (*smaller, *kind_said)))
     for settings, said in singles:
         if len(found) < _MOST_ALTERNATIVES - 1 and fits(quote := (yield settings), attainable):
             found.append(_plan(settings, quote, said))
@@ -110,8 +118,8 @@ def nearest(
             found.append(plan)
             break
     if not found and start.device != HOST and not gpu_only:
-        least = _context(replace(small, kv_type="q8_0"), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
-        said = (*smaller, quantized, _Step(Lowered.CONTEXT, f"context {least.context_tokens}"))
+        least = _context(replace(small, kv_type=kind), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
+        said = (*smaller, *kind_said, _Step(Lowered.CONTEXT, f"context {least.context_tokens}"))
         if plan := (yield from _most_layers(least, layers, attainable, said)):
             found.append(plan)
     return tuple(found)

@@ -1,7 +1,8 @@
 """In which ways a model can be loaded: settings decided, and what each way needs. Pure.
 
 The exact need of settings is known to llama.cpp alone, so a placement asks for it as it goes: it is a generator that
-yields settings and is sent their quote. Who drives it (`planning`) gets the quotes wherever it likes.
+yields settings and is sent their quote, or why the engine refuses them. Who drives it (`planning`) gets the answers
+wherever it likes.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -18,6 +19,7 @@ from .catalog import (
     LoadOptions,
     Model,
     ModelFile,
+    Problem,
     Settings,
     Simulation,
     outputs,
@@ -27,7 +29,7 @@ from .degradation import fits, nearest, shrink
 from .device_view import AUTO, HOST, DeviceKind, DeviceView
 from .errors import Refusal, refusal
 from .host_profile import Profile
-from .quote import Confidence, DeviceBytes, Plan, Quote, Source
+from .quote import Answer, Confidence, DeviceBytes, Plan, Quote, Source
 
 UNKNOWN_CONTEXT_TOKENS = 4096
 """Context of a model that does not say what it was trained for."""
@@ -54,7 +56,7 @@ class Ways:
         return Ways(plans, found)
 
 
-Placing: TypeAlias = Generator[Settings, Quote, "Ways | Refusal"]
+Placing: TypeAlias = Generator[Settings, Answer, "Ways | Refusal"]
 
 
 def placements(
@@ -71,7 +73,7 @@ def placements(
             return _simulated(model.id, simulation, asked, devices, threads)
         case ModelFile() as file:
             if why := file.problem:
-                return refusal(why.reason, f"{model.id}: {why.text}", model=model.id, path=file.path)
+                return _refused(model.id, file, why)
             ways = yield from _real(model.id, file, asked, devices, threads, attainable)
             return ways if isinstance(ways, Refusal) else ways.withcautions(file)
 
@@ -162,6 +164,8 @@ def _real(
     3. On the roomiest GPU, or over several, with less of what nobody asked for.
     4. On the host.
     5. It fits nowhere: what was asked for first, and beside it what would fit.
+
+    Where the engine refuses the settings is no way; if it does so everywhere, that is why there is none.
     """
     gpus = _gpus(model, asked, devices)
     if isinstance(gpus, Refusal):
@@ -170,41 +174,60 @@ def _real(
         why = f"{model} shall be on a GPU only, and have no layer there" if asked.gpu_layers == 0 else ""
         return refusal(Reason.DEVICE_UNUSABLE, why or _no_gpu(model, devices), model=model, device=asked.device or AUTO)
     whole: list[Plan] = []
-    profiles = {
-        device.id: Profile.of_card(device.total_bytes) if device.total_bytes else Profile.PERFORMANCE
-        for device in devices
-    }
+    problems: list[Problem] = []
     for gpu in gpus:
-        settings = decide(file, asked, threads, gpu, profiles[gpu].batch_tokens)
-        if asked.gpu_layers is None and not known(file.shape):
-            # Where the need is a guess, the usual layers for such a card are the better one.
-            settings = replace(settings, gpu_layers=profiles[gpu].gpu_layers)
-        whole.append(Plan(settings, (yield settings)))
+        settings = _on_card(file, asked, threads, next(device for device in devices if device.id == gpu))
+        yield from _ask(settings, whole, problems)
     fitting = [plan for plan in whole if fits(plan.quote, attainable)]
     if fitting:  # 1
         by_rest = sorted(fitting, key=lambda plan: attainable[plan.settings.device] - plan.quote.total_bytes)
         return Ways(tuple(by_rest))
     kinds = {device.id: device.kind for device in devices}
-    if len(gpus) > 1 and len({kinds[gpu] for gpu in gpus}) == 1:  # 2; llama.cpp names those of one backend in order
-        settings = _shared(whole[0].settings, gpus, attainable)
-        whole.append(Plan(settings, (yield settings)))
-        if fits(whole[-1].quote, attainable):
-            return Ways((whole[-1],))
+    alike = len({kinds[gpu] for gpu in gpus}) == 1  # llama.cpp names those of one backend in order
+    if whole and len(gpus) > 1 and alike:  # 2
+        shared = yield from _ask(_shared(whole[0].settings, gpus, attainable), whole, problems)
+        if shared and fits(shared.quote, attainable):
+            return Ways((shared,))
     if whole and asked.degrade is not False:  # 3
         roomiest = max(whole, key=lambda plan: sum(attainable.get(device, 0) for device in plan.settings.devices))
         if smaller := (yield from shrink(roomiest.settings, asked, attainable, file.shape.layers)):
             return Ways((smaller,))
     if (asked.device in (None, AUTO, HOST) or asked.gpu_layers == 0) and not asked.gpu_only:  # 4
-        settings = decide(file, asked, threads, HOST)
-        whole.append(Plan(settings, (yield settings)))
-        if fits(whole[-1].quote, attainable):
-            return Ways((whole[-1],))
-        if smaller := (yield from shrink(settings, asked, attainable, file.shape.layers)):
+        on_host = yield from _ask(decide(file, asked, threads, HOST), whole, problems)
+        if on_host and fits(on_host.quote, attainable):
+            return Ways((on_host,))
+        if on_host and (smaller := (yield from shrink(on_host.settings, asked, attainable, file.shape.layers))):
             return Ways((smaller,))
+    if not whole:
+        return _refused(model, file, problems[0])
     found = yield from nearest(
         [plan.settings for plan in whole], attainable, file.shape.layers, gpu_only=bool(asked.gpu_only)
     )  # 5
     return Ways(tuple(whole), found)
+
+
+def _on_card(file: ModelFile, asked: LoadOptions, threads: int, card: DeviceView) -> Settings:
+    profile = Profile.of_card(card.total_bytes) if card.total_bytes else Profile.PERFORMANCE
+    settings = decide(file, asked, threads, card.id, profile.batch_tokens)
+    if asked.gpu_layers is None and not known(file.shape):
+        # Where the need is a guess, the usual layers for such a card are the better one.
+        settings = replace(settings, gpu_layers=profile.gpu_layers)
+    return settings
+
+
+def _ask(settings: Settings, whole: list[Plan], problems: list[Problem]) -> Generator[Settings, Answer, Plan | None]:
+    """One way more, or one problem."""
+    answer = yield settings
+    if isinstance(answer, Problem):
+        problems.append(answer)
+        return None
+    whole.append(Plan(settings, answer))
+    return whole[-1]
+
+
+def _refused(model: str, file: ModelFile, why: Problem) -> Refusal:
+    known = {"model": model, "path": file.path} | ({"field": "load"} if "field" in why.reason.value.metadata else {})
+    return refusal(why.reason, f"{model}: {why.text}", **known)
 
 
 def _gpus(model: str, asked: LoadOptions, devices: Sequence[DeviceView]) -> list[str] | Refusal:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
+from typing import TypeAlias
 
-from .catalog import Settings
+from .catalog import Problem, Settings
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class Quote:
     def needs(self) -> Mapping[str, int]:
         """Bytes of each device, over all kinds."""
         return {device: need.total_bytes for device, need in self.devices.items()}
+
+
+Answer: TypeAlias = Quote | Problem
+"""What becomes of a question for settings: what they need, or why the engine refuses them."""
 
 
 class Lowered(Enum):
