@@ -9,11 +9,11 @@ from typing import NoReturn
 import click
 from vramd_proto.v1.json_text import json_text
 
-from .core.catalog import LoadOptions, ModelFile, Settings
+from .core.catalog import LoadOptions, ModelFile, Problem, Settings
 from .core.config import Config
 from .core.device_view import HOST, DeviceKind
 from .core.placement import decide
-from .core.quote import Quote
+from .core.quote import Answer, Quote
 from .core.rough_rules import RoughFigure, nominal_bits, rough_figures
 from .devices.devices import find_devices
 from .devices.host_memory import usable_cores
@@ -59,9 +59,10 @@ def _fail(code: int, text: str) -> NoReturn:
     sys.exit(code)
 
 
-async def _quote(path: Path, settings: Settings) -> Quote:
+async def _quote(path: Path, settings: Settings) -> Answer:
     async with quotes_once() as quotes:
-        return await quotes.quote(await quotes.subject(path), settings, UNKNOWN_FACTS)
+        subject = await quotes.tried(await quotes.subject(path), UNKNOWN_FACTS)
+        return subject.file.problem or await quotes.quote(subject, settings, UNKNOWN_FACTS)
 
 
 def _exact(file: ModelFile, context_tokens: int | None) -> tuple[Settings, Quote]:
@@ -69,7 +70,10 @@ def _exact(file: ModelFile, context_tokens: int | None) -> tuple[Settings, Quote
     cards = [device.id for device in find_devices(Config()) if device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)]
     options = LoadOptions(context_tokens=context_tokens)
     settings = decide(file, options, usable_cores(0), cards[0] if cards else HOST)
-    return settings, asyncio.run(_quote(Path(file.path), settings))
+    answer = asyncio.run(_quote(Path(file.path), settings))
+    if isinstance(answer, Problem):
+        _fail(1, f"{file.path}: {answer.text}")
+    return settings, answer
 
 
 def _rule(figure: RoughFigure, true_bytes: int | None) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """GGUF files for tests, made in moments: random weights, or weights that say what is wanted of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -47,10 +47,12 @@ def random_llama(
     pooling: int | None = None,
     architecture: str = "llama",
     spoilt: Spoilt = MappingProxyType({}),
+    change: Callable[[GGUFWriter], None] = lambda _: None,
 ) -> Path:
     """Random weights: nonsense, bytes that are no UTF-8 among it, and always the same for one seed.
 
-    It never says that it is done: its end-of-sequence token is a middling choice, never one of the better.
+    `change` may make something odd of it before it is written. It never says that it is done: its end-of-sequence token
+    is a middling choice, never one of the better.
     """
     random = np.random.default_rng(seed)
     tokens = _vocabulary(shape.vocabulary, words)
@@ -76,6 +78,7 @@ def random_llama(
             weights(name, rows, columns)
         _norm(writer, f"blk.{layer}.attn_norm.weight", shape.embedding)
         _norm(writer, f"blk.{layer}.ffn_norm.weight", shape.embedding)
+    change(writer)
     return _write(writer, path)
 
 

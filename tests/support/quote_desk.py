@@ -48,7 +48,9 @@ class Desk:
 
     def quote(self, path: Path, settings: Settings) -> Quote:
         """Whatever the supervisor comes to."""
-        return self._loop.run_until_complete(self._quotes.quote(self._subject(path), settings, FACTS))
+        found = self._loop.run_until_complete(self._quotes.quote(self._subject(path), settings, FACTS))
+        assert isinstance(found, Quote), found
+        return found
 
     @property
     def helper_pid(self) -> int:

@@ -2,22 +2,26 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from support.gguf_bytes import Plain, gguf, llama, llama_rows
-from vramd_supervisor.core.catalog import Settings
+from vramd_proto.v1.reasons import Reason
+from vramd_supervisor.core.catalog import ModelFile, Problem, Settings
 from vramd_supervisor.core.closed_form import quote as closed_form
 from vramd_supervisor.core.device_view import HOST, DeviceKind
 from vramd_supervisor.core.learning import FEWEST_LOADS, MARGIN_SHARE, Observation, prior_bytes
-from vramd_supervisor.core.quote import Confidence, DeviceBytes, Quote, Source
+from vramd_supervisor.core.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import reading_lanes
-from vramd_supervisor.workers.quoter import Quoter, QuoterError
+from vramd_supervisor.workers.helper import Death
+from vramd_supervisor.workers.quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
 from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
+from vramd_supervisor.workers.verdicts import Verdicts, way_of
 
 MIB = 1 << 20
 IDLE = 50 * MIB
@@ -31,18 +35,29 @@ GOOD: Mapping[str, Any] = {
 }
 
 
+Outcome: TypeAlias = Mapping[str, Any] | QuoterError | EngineRefusedError
+NO = EngineRefusedError(Problem(Reason.MODEL_UNSUPPORTED, "K cache type q8_0 does not divide n_embd_head_k=40"))
+DIED = HelperDiedError(Death("killed by SIGSEGV", ""))
+ASSERTED = HelperDiedError(
+    Death("killed by SIGABRT", "llama-vocab.cpp:2544: GGML_ASSERT(id_to_token.size() == token_to_id.size()) failed")
+)
+
+
 class Scripted(Quoter):
     """A helper that gives one answer, or fails in one way, until it is told otherwise."""
 
-    def __init__(self, answer: Mapping[str, Any] | QuoterError = GOOD) -> None:
+    def __init__(self, answer: Outcome = GOOD) -> None:
         self.answer = answer
+        self.next: list[Outcome] = []
+        """Answers before that one."""
         self.asked: list[Mapping[str, Any]] = []
 
     async def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
         self.asked.append(dict(question))
-        if isinstance(self.answer, QuoterError):
-            raise self.answer
-        return dict(self.answer)
+        answer = self.next.pop(0) if self.next else self.answer
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
 
 
 @dataclass
@@ -62,6 +77,14 @@ class Bench:
         return asyncio.run(self.quotes.subject(self.path))
 
     def quote(self, settings: Settings = ON_CARD) -> Quote:
+        found = self.answer(settings)
+        assert isinstance(found, Quote), found
+        return found
+
+    def tried(self, facts: EngineFacts = FACTS) -> Problem | None:
+        return asyncio.run(self.quotes.tried(self.subject(), facts)).file.problem
+
+    def answer(self, settings: Settings = ON_CARD) -> Answer:
         return asyncio.run(self.quotes.quote(self.subject(), settings, FACTS))
 
 
@@ -263,6 +286,7 @@ def test_another_build_learns_anew(tmp_path: Path) -> None:
     bench.quotes.lessons = book.lessons()
     assert bench.quote().source is Source.LEARNED
     newer = asyncio.run(bench.quotes.quote(bench.subject(), ON_CARD, replace(FACTS, version="2")))
+    assert isinstance(newer, Quote)
     assert (newer.source, newer.needs) == (Source.DRY_RUN, found.needs)
 
 
@@ -278,3 +302,110 @@ def test_learning_never_goes_below_what_the_engine_allocates(tmp_path: Path) -> 
     assert learned.source is Source.LEARNED
     assert learned.needs == {device: need.engine_bytes for device, need in found.devices.items()}
     assert learned.devices["gpu0"] == DeviceBytes(300 * MIB, 40 * MIB, 5 * MIB)
+
+
+def test_what_llama_cpp_refuses_is_the_answer_and_no_reason_to_compute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path, helper=Scripted(NO))
+    assert bench.answer() == NO.problem
+    assert bench.answer() == NO.problem
+    assert [Path(one["path"]).parent for one in bench.helper.asked] == [tmp_path / "skeletons", tmp_path]
+    bench.helper.answer = GOOD
+    assert isinstance(bench.answer(replace(ON_CARD, kv_type="q8_0")), Quote), "it was about these settings only"
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("of_the_skeleton", [NO, DIED, ASSERTED])
+def test_a_skeleton_that_is_refused_is_not_the_last_word(tmp_path: Path, of_the_skeleton: Outcome) -> None:
+    bench = Bench(tmp_path)
+    bench.helper.next = [of_the_skeleton]
+    found = bench.quote()
+    assert (found.source, found.devices["gpu0"].weights_bytes) == (Source.DRY_RUN, 300 * MIB)
+    assert len(bench.helper.asked) == 2
+    assert bench.quote().devices == found.devices
+    assert len(bench.helper.asked) == 2
+
+
+def test_settings_over_which_the_helper_ends_twice_are_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, helper=Scripted(ASSERTED))
+    refused = bench.answer()
+    assert isinstance(refused, Problem)
+    assert "GGML_ASSERT(id_to_token" in refused.text
+
+
+def test_without_the_helper_the_header_tells_what_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, llama(more={"llama.attention.key_length": 40}), Scripted(QuoterError("not on this system")))
+    refused = bench.answer(replace(ON_CARD, kv_type="q8_0"))
+    assert isinstance(refused, Problem)
+    assert "keys of 40" in refused.text
+    assert bench.quote().source is Source.CLOSED_FORM
+
+
+def test_a_file_is_tried_once_and_again_when_it_or_the_engine_has_changed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, helper=Scripted(NO))
+    for _ in range(2):
+        assert bench.tried() == NO.problem
+    [question] = bench.helper.asked
+    assert (question["path"], question["whole"]) == (str(bench.path), True)
+    assert bench.answer() == NO.problem, "a quote hears it too"
+    assert len(bench.helper.asked) == 1
+    bench.helper.answer = GOOD
+    assert bench.tried(replace(FACTS, version="2")) is None
+    os.utime(bench.path, ns=(1, 1))
+    assert bench.tried() is None
+    bench.path.write_bytes(llama(layers=3))
+    assert bench.tried() is None
+    assert len(bench.helper.asked) == 4
+    for _ in range(2):
+        assert bench.tried() is None
+    assert len(bench.helper.asked) == 4
+
+
+def test_a_file_over_which_the_helper_ends_is_refused_if_it_says_why_or_ends_twice(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.helper.next = [DIED]
+    assert bench.tried() is None, "once may be the machine's doing"
+    for number, (deaths, words) in enumerate(
+        (([DIED, DIED], "killed by SIGSEGV"), ([DIED, ASSERTED], ASSERTED.why), ([ASSERTED], ASSERTED.why))
+    ):
+        bench.path.write_bytes(llama(layers=3 + number))
+        bench.helper.next = [*deaths]
+        refused = bench.tried()
+        assert refused
+        assert refused.reason is Reason.MODEL_UNSUPPORTED
+        assert refused.text.endswith(words)
+        assert bench.helper.next == []
+
+
+def test_where_nobody_can_be_asked_a_file_counts_as_good_and_is_asked_about_later(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, helper=Scripted(QuoterError("it gave no answer within 10 s")))
+    assert bench.tried() is None
+    bench.helper.answer = NO
+    assert bench.tried() == NO.problem
+
+
+def test_a_refused_load_is_remembered_for_loads_like_it(tmp_path: Path) -> None:
+    bench, why = Bench(tmp_path), Problem(Reason.MODEL_UNSUPPORTED, "it cannot")
+    verdicts, file = bench.quotes.verdicts, bench.subject().file
+    verdicts.refused(way_of(file, ON_CARD, FACTS.build), why)
+    assert bench.answer(replace(ON_CARD, context_tokens=256)) == why
+    assert isinstance(bench.answer(replace(ON_CARD, kv_type="q8_0")), Quote)
+    assert isinstance(bench.answer(ON_HOST), Quote)
+    assert bench.tried() is None, "the host may take it"
+    verdicts.refused(way_of(file, ON_HOST, FACTS.build), why)
+    assert bench.tried() == why
+    assert bench.answer(replace(ON_CARD, kv_type="q8_0")) == why
+    bench.path.write_bytes(llama(layers=3))
+    assert bench.tried() is None
+    assert isinstance(bench.answer(ON_HOST), Quote)
+
+
+def test_a_load_that_dies_twice_in_a_row_is_known_for_it() -> None:
+    verdicts, file = Verdicts(), ModelFile("/m.gguf", 3, modified_ns=5)
+    on_card, on_host = way_of(file, ON_CARD, "1"), way_of(file, ON_HOST, "1")
+    assert not verdicts.died(on_card)
+    assert not verdicts.died(on_host)
+    assert verdicts.died(on_card)
+    verdicts.loaded(on_card)
+    assert not verdicts.died(on_card)

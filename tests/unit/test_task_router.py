@@ -20,7 +20,7 @@ from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.core.tasks import Wish
 from vramd_supervisor.loop import Loop
 from vramd_supervisor.services import task_router
-from vramd_supervisor.services.task_router import TaskRouter
+from vramd_supervisor.services.task_router import MOST_PLANNED, TaskRouter
 from vramd_supervisor.workers.planning import Planning
 
 BOUND_S = 10.0
@@ -44,6 +44,8 @@ class Desk:
         self.load_may_end = asyncio.Event()
         self.answers: dict[str, Ways | Refusal | Exception] = {}
         self.never = never
+        self.problems: dict[str, Problem] = {}
+        """What the engine has said of models, once they were planned."""
         self.looked_again = 0
         self.found: dict[str, Model] = {}
         """What a second look finds."""
@@ -68,10 +70,18 @@ class Desk:
         self.planned.append((model.id, options))
         if model.id in self.never:
             await asyncio.Event().wait()
+        if no := self.problems.get(model.id):
+            return refusal(no.reason, no.text, model=model.id)
         answer = self.answers.get(model.id, Ways((plan(NEEDS[model.id]),)))
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def problem(self, model: Model) -> Problem | None:
+        if isinstance(model.source, ModelFile) and model.source.problem:
+            return model.source.problem
+        known = any(model.id == planned for planned, _ in self.planned)
+        return self.problems.get(model.id) if known else None
 
     @asynccontextmanager
     async def asked(
@@ -338,3 +348,34 @@ def test_what_names_no_task(name: str) -> None:
     with pytest.raises(RefusedError) as caught:
         run(main())
     assert (caught.value.refusal.reason, caught.value.refusal.metadata) == (Reason.FIELD_INVALID, {"field": "model"})
+
+
+def test_what_the_engine_refuses_is_never_chosen_however_many_they_are() -> None:
+    """More than may be planned for one choice: a model that is refused is none of those."""
+
+    async def main() -> None:
+        refused = [replace(coder("small"), id=f"a{number}") for number in range(MOST_PLANNED + 3)]
+        desk = Desk(*refused, replace(MODELS["large"], tasks=("text",)), coder("middle"))
+        for model in refused:
+            desk.problems[model.id] = Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp does not know {model.id}")
+        for again in range(2):
+            choice = await desk.router.select(CODE, LoadOptions())
+            assert choice.model == "middle"
+            assert len(desk.planned) == len(refused) + 1 + again, "it is not asked about twice what is known"
+            told = {other.model: other.why_not for other in choice.considered}
+            assert all(told[model.id] == f"llama.cpp does not know {model.id}" for model in refused)
+
+    run(main())
+
+
+def test_if_the_engine_refuses_all_of_them_that_is_the_answer() -> None:
+    async def main() -> None:
+        desk = Desk(coder("small"), coder("middle"))
+        for name in ("small", "middle"):
+            desk.problems[name] = Problem(Reason.MODEL_UNSUPPORTED, "the file has no tokenizer")
+        with pytest.raises(RefusedError) as caught:
+            await desk.router.select(CODE, LoadOptions())
+        assert caught.value.refusal.reason is Reason.MODEL_NOT_FOUND
+        assert "the file has no tokenizer" in caught.value.refusal.message
+
+    run(main())

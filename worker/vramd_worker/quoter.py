@@ -15,6 +15,8 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from vramd_proto.v1.reasons import Reason
+
 from vramd_worker.engine import DeviceMemory, EngineError
 from vramd_worker.llama.dry_run import plan
 from vramd_worker.llama.ggml import INTEGRATED_GPU, Device, ggml_of, load_backends
@@ -26,6 +28,9 @@ from vramd_worker.llama.virtual_gpu import MOST_GPUS, virtual_gpus
 
 UNRELIABLE = 69
 """Exit code when dry runs cannot be relied on here; the first line has said why."""
+
+_REFUSED = frozenset({Reason.MODEL_FILE_INVALID, Reason.MODEL_UNSUPPORTED, Reason.FIELD_INVALID})
+"""What llama.cpp says no to, here as in a load; for any other reason it is not known what a load would come to."""
 
 _READ_BYTES = 64 * 1024
 _MOST_LINE_BYTES = 1024 * 1024
@@ -67,6 +72,8 @@ def _answer(engine: _Engine, line: bytes) -> Answer:
         request = json.loads(line)
         answer = {"devices": _devices(engine)} if request.get("devices") is True else _plan(engine, request)
     except EngineError as error:
+        if error.reason in _REFUSED:
+            return {"refused": error.reason.name, "message": str(error)}
         return {"problem": str(error)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return {"problem": f"no request that can be answered: {type(error).__name__}: {error}"}
@@ -96,7 +103,8 @@ def _plan(engine: _Engine, request: dict[str, Any]) -> Answer:
         if not 0 <= count <= MOST_GPUS:
             raise ValueError(f"{count} GPUs")
         devices = virtual_gpus(engine.library).handles[:count]
-    found = plan(engine.library, engine.log, spec, int(request["parallel"]), devices)
+    whole = request.get("whole") is True
+    found = plan(engine.library, engine.log, spec, int(request["parallel"]), devices, whole=whole)
     return {
         "host": _sizes(found.host),
         "gpus": [_sizes(one) for one in found.devices],

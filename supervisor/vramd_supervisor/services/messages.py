@@ -8,7 +8,7 @@ from vramd_proto.v1.printable import one_line, printable
 from vramd_proto.v1.statuses import MOST_MESSAGE_BYTES
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
-from ..core.catalog import ModelFile
+from ..core.catalog import ModelFile, Problem
 from ..core.device_view import HOST
 from ..core.placement import cautions, decide
 from ..core.receipt import Receipt
@@ -22,8 +22,8 @@ from .feed import Published
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
 
 
-def model(entry: Entry) -> model_pb2.Model:
-    """A model that vramd knows."""
+def model(entry: Entry, problem: Problem | None) -> model_pb2.Model:
+    """A model that vramd knows, and why it cannot be loaded."""
     known = entry.model
     message = model_pb2.Model(
         id=known.id,
@@ -44,8 +44,8 @@ def model(entry: Entry) -> model_pb2.Model:
         message.trained_context_tokens = file.trained_context_tokens
         message.has_chat_template = file.has_chat_template
         message.projector_path = file.projector_path
-        problem = file.problem.text if file.problem else "" if entry.listed else GONE
-        message.problem = one_line(problem, MOST_MESSAGE_BYTES)
+        words = problem.text if problem else "" if entry.listed else GONE
+        message.problem = one_line(words, MOST_MESSAGE_BYTES)
         message.cautions.extend(_cautions(entry, file))
     else:
         message.engine = model_pb2.ENGINE_SIMULATED

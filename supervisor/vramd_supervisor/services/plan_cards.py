@@ -70,7 +70,7 @@ async def plan_for_cards(path: Path, cards: list[int], asked: LoadOptions) -> Pl
     attainable = {id_: book.free_bytes for id_, book in books.items()}
     threads = default_threads(psutil.cpu_count(logical=False), usable_cores(0))
     async with quotes_once() as quotes:
-        subject = await quotes.subject(path)
+        subject = await quotes.tried(await quotes.subject(path), UNKNOWN_FACTS)
         placing = placements(Model(path.stem, subject.file), asked, views, threads, attainable)
         ways = await quotes.answer(placing, subject, UNKNOWN_FACTS)
     if isinstance(ways, Refusal):

@@ -80,11 +80,14 @@ class ModelService(ModelServiceServicer):
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         entries = sorted(self._loop.core.world.entries.items())
-        return model_pb2.ListModelsResponse(models=[messages.model(entry) for _, entry in entries if is_known(entry)])
+        return model_pb2.ListModelsResponse(models=[self._message(entry) for _, entry in entries if is_known(entry)])
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         entry = self._known(request.model)
-        return model_pb2.GetModelResponse(model=messages.model(entry), resident=await self._reader.one(entry.model.id))
+        return model_pb2.GetModelResponse(model=self._message(entry), resident=await self._reader.one(entry.model.id))
+
+    def _message(self, entry: Entry) -> model_pb2.Model:
+        return messages.model(entry, self._planning.problem(entry.model))
 
     def _known(self, model: str) -> Entry:
         """The model that is called so. Raises RefusedError."""
@@ -157,7 +160,7 @@ class ModelService(ModelServiceServicer):
         keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
         priority = validation.priority("priority", request.priority)
         self._loop.submit(ModelUpdated(self._loop.now_s(), entry.model.id, pinned, keep_alive_s, priority))
-        return model_pb2.UpdateModelResponse(model=messages.model(entry))
+        return model_pb2.UpdateModelResponse(model=self._message(entry))
 
     async def RestartModel(
         self, request: model_pb2.RestartModelRequest, context: Context

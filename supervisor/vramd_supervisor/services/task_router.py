@@ -106,7 +106,11 @@ class TaskRouter:
             planned = await self._planned(choice.model, wish, options, left_s)
             if planned is None:
                 return choice
-            known[choice.model] = planned
+            if self._refused(choice.model):
+                # Which the engine cannot run comes into question no more, and takes nothing from those that do.
+                end_s = self._loop.now_s() + PLAN_S
+            else:
+                known[choice.model] = planned
 
     def _candidates(self, options: LoadOptions) -> dict[str, Candidate]:
         """Every model that is known, as it is at this moment."""
@@ -114,7 +118,13 @@ class TaskRouter:
         room = attainable(world)
         budgets = {device: account.budget_bytes for device, account in world.ledger.accounts.items()}
         known = ((id_, entry) for id_, entry in sorted(world.entries.items()) if is_known(entry))
-        return {id_: _candidate(entry, options, room, budgets) for id_, entry in known}
+        problem = self._planning.problem
+        return {id_: _candidate(entry, problem(entry.model), options, room, budgets) for id_, entry in known}
+
+    def _refused(self, model: str) -> bool:
+        """Whether the engine has something against it."""
+        entry = self._loop.core.world.entries.get(model)
+        return entry is not None and self._planning.problem(entry.model) is not None
 
     async def _planned(self, model: str, wish: Wish, options: LoadOptions, within_s: float) -> _Found | None:
         """Whether a model fits, computed; None if that takes longer."""
@@ -163,7 +173,13 @@ class TaskRouter:
             log.exception("incident %s", incident_id)
 
 
-def _candidate(entry: Entry, options: LoadOptions, room: Mapping[str, int], budgets: Mapping[str, int]) -> Candidate:
+def _candidate(
+    entry: Entry,
+    problem: Problem | None,
+    options: LoadOptions,
+    room: Mapping[str, int],
+    budgets: Mapping[str, int],
+) -> Candidate:
     """A model as it is at this moment; bytes of each device: `room` is what it could give, `budgets` what ever."""
     model, current = entry.model, entry.current
     file = model.source if isinstance(model.source, ModelFile) else None
@@ -173,8 +189,8 @@ def _candidate(entry: Entry, options: LoadOptions, room: Mapping[str, int], budg
             words = f"it is loaded with other settings: {differs}"
             return Candidate(model, readiness, Fit.NOT, words, current.context_tokens)
         return Candidate(model, readiness, Fit.NOW, context_tokens=current.context_tokens)
-    if file and file.problem:
-        return Candidate(model, hindrance=file.problem.text)
+    if problem:
+        return Candidate(model, hindrance=problem.text)
     trained_tokens = file.trained_context_tokens if file else 0
     if entry.state in COMING and current and current.plan:
         context_tokens = current.plan.settings.context_tokens

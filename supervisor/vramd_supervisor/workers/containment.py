@@ -61,6 +61,12 @@ KEPT_PREFIX = "GGML_"
 """How ggml's backends are set up; GGML_BACKEND_PATH names one that did not come with llama.cpp."""
 
 
+if sys.platform == "win32":
+    _ABORTED, _LEAST_FAULT, _CTRL_C = 3, 0xC0000000, 0xC000013A
+else:
+    _FAULTS = {-one for one in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
+
+
 def environment(own: Mapping[str, str]) -> dict[str, str]:
     """What a worker gets of the supervisor's environment."""
     kept = {name: value for name, value in own.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIX)}
@@ -133,6 +139,14 @@ def exit_of(returncode: int, *, asked: bool) -> tuple[Exit, str]:
         return Exit.DIED, f"killed by {signal.Signals(-returncode).name}"
     except ValueError:
         return Exit.DIED, f"killed by signal {-returncode}"
+
+
+def by_own_fault(returncode: int) -> bool:
+    """Whether a process has ended by a fault of its own: a failed assertion, or memory that is not there."""
+    if sys.platform == "win32":
+        code = returncode & 0xFFFFFFFF
+        return code == _ABORTED or (code >= _LEAST_FAULT and code != _CTRL_C)
+    return returncode in _FAULTS
 
 
 if sys.platform == "win32":

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vramd_proto.v1.reasons import Reason
 
-from ..core.actions import FindPlans, FindTogether
-from ..core.catalog import LoadOptions, Model, ModelFile
+from ..core.actions import FindPlans, FindTogether, Load
+from ..core.catalog import LoadOptions, Model, ModelFile, Problem
 from ..core.device_view import DeviceKind, DeviceView
 from ..core.errors import Refusal, in_words, refusal
 from ..core.events import PlansFound, PlansRefused, TogetherFound
@@ -20,12 +20,17 @@ from ..core.together import together
 from ..devices.devices import Device
 from ..loop import Loop
 from ..services.status import incident
+from .last_words import blames_the_machine, telling
 from .quotes import EngineFacts, Quotes, Subject
+from .verdicts import Way, way_of
 
 log = logging.getLogger(__name__)
 
 FACTS_S = 20.0
 """A worker that starts has said hello by then, or is ended."""
+
+_FINAL = frozenset({Reason.MODEL_FILE_INVALID, Reason.MODEL_UNSUPPORTED})
+"""Reasons of a load that come again as long as the file and the engine are what they are."""
 
 NO_CUDA = (
     "llama.cpp here was built without CUDA; install the build for it: "
@@ -62,6 +67,8 @@ class Planning:
         self._coming: set[int] = set()
         self._settled = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._planned: dict[str, ModelFile] = {}
+        """By model, its file as it was looked at last."""
 
     def expect(self, incarnation: int) -> None:
         """A worker starts; what it will say is worth waiting for."""
@@ -84,6 +91,50 @@ class Planning:
     def facts(self) -> EngineFacts:
         """What the workers have said so far."""
         return self._facts or UNKNOWN_FACTS
+
+    def problem(self, model: Model) -> Problem | None:
+        """Why a model cannot be loaded, whatever is asked for: of its file, or of what the engine has said of that."""
+        if not isinstance(model.source, ModelFile):
+            return None
+        return model.source.problem or self._quotes.verdicts.of(self._latest(model.id, model.source), self.facts.build)
+
+    def refused(self, load: Load, why: Refusal) -> None:
+        """The engine has refused a load: it is not tried like this again."""
+        if isinstance(load.model.source, ModelFile) and why.reason in _FINAL:
+            problem = Problem(why.reason, why.message.removeprefix(f"{load.model.id}: "))
+            self._quotes.verdicts.refused(self._way(load, load.model.source), problem)
+
+    def died(self, load: Load, exit_: str, lines: Sequence[str]) -> Refusal | None:
+        """A process has ended by its own fault over a load: why that is not tried again; None if it may be.
+
+        If it said why, at once; else the second time in a row. Never where the machine was the trouble.
+        """
+        model = load.model
+        if not isinstance(model.source, ModelFile) or blames_the_machine(lines):
+            return None
+        way = self._way(load, model.source)
+        if why := telling(lines):
+            problem = Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp gave itself up over it: {why}")
+        elif self._quotes.verdicts.died(way):
+            text = f"its process has ended twice while it loaded: {exit_}; `vramd logs {model.id}` says more"
+            problem = Problem(Reason.MODEL_UNSUPPORTED, text)
+        else:
+            return None
+        self._quotes.verdicts.refused(way, problem)
+        return refusal(problem.reason, f"{model.id}: {problem.text}", model=model.id)
+
+    def loaded(self, load: Load) -> None:
+        """A load went well."""
+        if isinstance(load.model.source, ModelFile):
+            self._quotes.verdicts.loaded(self._way(load, load.model.source))
+
+    def _way(self, load: Load, listed: ModelFile) -> Way:
+        return way_of(self._latest(load.model.id, listed), load.plan.settings, self.facts.build)
+
+    def _latest(self, model: str, listed: ModelFile) -> ModelFile:
+        """The file as it was planned for last, unless it was found changed since."""
+        planned = self._planned.get(model, listed)
+        return planned if planned.path == listed.path and planned.modified_ns >= listed.modified_ns else listed
 
     def views(self) -> list[DeviceView]:
         """The devices, as a placement sees them."""
@@ -135,10 +186,13 @@ class Planning:
         subject = Subject(ModelFile("", 0), "", None)
         if isinstance(model.source, ModelFile):
             subject = await self._quotes.subject(Path(model.source.path))
-            model = replace(model, source=subject.file)
         facts = await self._await_facts()
-        if isinstance(model.source, ModelFile) and facts.llama_problem:
-            return refusal(Reason.ENGINE_MISSING, facts.llama_problem, model=model.id, engine="llama")
+        if isinstance(model.source, ModelFile):
+            if facts.llama_problem:
+                return refusal(Reason.ENGINE_MISSING, facts.llama_problem, model=model.id, engine="llama")
+            subject = await self._quotes.tried(subject, facts)
+            self._planned[model.id] = subject.file
+            model = replace(model, source=subject.file)
         placing = placements(model, options, self.views(), self._threads, attainable)
         return await self._quotes.answer(placing, subject, facts)
 

@@ -28,6 +28,8 @@ EXIT_SEEN_S = 15.0
 """A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
 WORKING_FOLDER = Path(sys.executable).anchor
 """Of every child: one that is there, and that nobody removes."""
+OUTPUT_ENDS_S = 1.0
+"""What a process that has ended printed is read by then: its last words come before its exit."""
 MOST_HELLO_BYTES = 64 * 1024
 OWN_PACKAGES = ("vramd_worker", "vramd_proto")
 
@@ -84,6 +86,9 @@ class WorkerProcess:
         self._on_exit = on_exit
         self._gone = asyncio.Event()
         self._asked = False
+        self._output_ended = threading.Event()
+        self.by_own_fault = False
+        """Whether it has ended by a fault of its own. Known when it is gone."""
         self._hello: asyncio.Future[bytes] = self._loop.create_future()
         self.child = containment.start(worker_arguments("vramd_worker"), cwd)
         self._orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
@@ -149,6 +154,7 @@ class WorkerProcess:
             while data := os.read(stream.fileno(), 64 * 1024):
                 self._on_output(data)
         self._on_output(b"")
+        self._output_ended.set()
 
     def _read_hello(self) -> None:
         assert self.child.stdin
@@ -172,14 +178,16 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 for socket in Path(self._socket_dir).glob(f"{self.pid}.*"):
                     socket.unlink(missing_ok=True)
-        self._tell(self._exited, *containment.exit_of(returncode, asked=self._asked))
+        self._output_ended.wait(OUTPUT_ENDS_S)
+        self._tell(self._exited, returncode)
 
-    def _exited(self, how: Exit, words: str) -> None:
+    def _exited(self, returncode: int) -> None:
+        self.by_own_fault = containment.by_own_fault(returncode)
         if self.child.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self.child.stdin.close()
         self._gone.set()
-        self._on_exit(how, words)
+        self._on_exit(*containment.exit_of(returncode, asked=self._asked))
 
     def _tell(self, what: Callable[..., None], *values: object) -> None:
         # The loop may be closed: then nobody is left to be told.

@@ -1,7 +1,8 @@
 """The helper process that asks llama.cpp what a load would take, without loading it.
 
-One question at a time, in JSON lines. It parses what was made of strangers' files natively, so it may die or hang; then
-it is started anew for the next question. It makes no context of a driver. When nobody asks for a while it leaves.
+One question at a time, in JSON lines. It parses strangers' files natively, and what was made of them, so it may die or
+hang; then it is started anew for the next question. It makes no context of a driver. When nobody asks for a while it
+leaves.
 """
 
 import asyncio
@@ -10,17 +11,17 @@ import json
 import logging
 import os
 import secrets
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import Orders
 
+from ..core.catalog import Problem
 from ..devices.backend import BackendDevice
 from ..threads.lane import Lane, NoAnswerError
-from . import containment
-from .containment import Child
-from .process import import_paths, worker_arguments
+from .helper import LAST_WORDS_S, Death, Helper
+from .process import import_paths
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +32,31 @@ IDLE_S = 30.0
 """Without a question for so long the process ends; the next one pays for its start again."""
 REAP_S = 5.0
 """A process that is killed and still there after this is in the hands of the kernel."""
-_MOST_ANSWER_BYTES = 1 << 20
+_REFUSED = {
+    reason.name: reason for reason in (Reason.MODEL_FILE_INVALID, Reason.MODEL_UNSUPPORTED, Reason.FIELD_INVALID)
+}
 
 
 class QuoterError(Exception):
-    """There is no answer: the helper cannot be used, died, hung, or llama.cpp refused; the text says which."""
+    """There is no answer: the helper cannot be used, died or hung; the text says which."""
+
+
+class HelperDiedError(QuoterError):
+    """The helper ended by its own fault over the question."""
+
+    def __init__(self, death: Death) -> None:
+        self.why = death.said or death.exit
+        self.said = bool(death.said)
+        """Whether it said why."""
+        super().__init__(f"it gave no answer: the helper has ended: {self.why}")
+
+
+class EngineRefusedError(Exception):
+    """llama.cpp says no, here as it would in a load."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.text)
+        self.problem = problem
 
 
 class Quoter:
@@ -44,21 +65,20 @@ class Quoter:
     def __init__(self, cwd: str, untested_engine: bool) -> None:
         self._cwd = cwd
         self._untested_engine = untested_engine
-        self._child: Child | None = None
+        self._helper: Helper | None = None
         self._turn = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._idle: asyncio.TimerHandle | None = None
-        self._reaper: threading.Thread | None = None
         self.problem = ""
         """Why the helper of this installation cannot be used at all; empty while it can."""
 
     @property
     def pid(self) -> int | None:
         """Of the process, while there is one."""
-        return self._child.pid if self._child else None
+        return self._helper.pid if self._helper else None
 
     async def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
-        """One question, one answer. Raises QuoterError. Waits for those asked before it."""
+        """One question, one answer. Raises QuoterError and EngineRefusedError. Waits for those asked before it."""
         async with self._turn:
             if self.problem:
                 raise QuoterError(self.problem)
@@ -85,38 +105,44 @@ class Quoter:
         ]
 
     async def _exchange(self, question: Mapping[str, object]) -> dict[str, Any]:
-        child = self._child or await self._start()
-        answer = await self._within(ANSWER_S, lambda: _asked(child, question), "it gave no answer")
+        helper = self._helper or await self._start()
+        line = json.dumps(question).encode() + b"\n"
+        answer = await self._within(ANSWER_S, helper, line, "it gave no answer")
+        if reason := _REFUSED.get(str(answer.get("refused"))):
+            raise EngineRefusedError(Problem(reason, str(answer.get("message"))))
         if problem := answer.get("problem"):
             raise QuoterError(f"llama.cpp cannot tell: {problem}")
         return answer
 
-    async def _start(self) -> Child:
+    async def _start(self) -> Helper:
         try:
-            child = self._child = containment.start(worker_arguments("vramd_quoter"), self._cwd)
-            threading.Thread(target=_drain, args=(child,), name=f"quoter-{child.pid}", daemon=True).start()
+            helper = self._helper = Helper(self._cwd)
         except (OSError, RuntimeError) as error:  # no file, no memory, no thread
-            self.close()
             raise QuoterError(f"the helper could not be started: {error}") from error
         orders = Orders(import_paths(), os.getpid(), secrets.token_hex(16), "", self._untested_engine)
-        hello = await self._within(START_S, lambda: _greeted(child, orders), "it did not start")
+        hello = await self._within(START_S, helper, orders.line(), "it did not start")
         if not hello.get("ready"):
             self.problem = str(hello.get("problem") or "the helper did not say why")
             self.close()
             log.warning("memory is estimated, not asked of llama.cpp: %s", self.problem)
             raise QuoterError(self.problem)
-        return child
+        return helper
 
-    async def _within(self, limit_s: float, exchange: Callable[[], dict[str, Any]], failed: str) -> dict[str, Any]:
+    async def _within(self, limit_s: float, helper: Helper, line: bytes, failed: str) -> dict[str, Any]:
         """Ends the process if the answer is late, or is none: then it cannot be trusted with the next one either."""
         try:
             # A lane of its own: an answer that hangs ends with its process.
-            return await Lane("the helper", limit_s).run(exchange)
+            return await Lane("the helper", limit_s).run(lambda: helper.ask(line))
         except NoAnswerError as error:
             self.close()
             raise QuoterError(f"{failed}: {error}") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self.close()
+            raise QuoterError(f"{failed}: {error}") from error
+        except ValueError as error:
+            self.close()
+            if death := await _death(helper):
+                raise HelperDiedError(death) from error
             raise QuoterError(f"{failed}: {error}") from error
         except BaseException:
             self.close()
@@ -124,62 +150,23 @@ class Quoter:
 
     async def end(self) -> None:
         """Ends the process, and waits until it is gone."""
+        helper = self._helper
         self.close()
-        if self._reaper:
+        if helper:
             with contextlib.suppress(NoAnswerError):
-                await Lane("the helper's end", REAP_S).run(self._reaper.join)
+                await Lane("the helper's end", 2 * REAP_S).run(lambda: helper.wait(REAP_S))
 
     def close(self) -> None:
         """Ends the process, if there is one. Harmless to repeat."""
-        child, self._child = self._child, None
+        helper, self._helper = self._helper, None
         if self._idle:
             self._idle.cancel()
-        if child:
-            containment.kill(child)
-            reaper = threading.Thread(target=_reap, args=(child,), name=f"reap-{child.pid}", daemon=True)
-            with contextlib.suppress(RuntimeError):  # no more threads: it is reaped with the start of the next child
-                reaper.start()
-                self._reaper = reaper
+        if helper:
+            helper.end()
 
 
-def _greeted(child: Child, orders: Orders) -> dict[str, Any]:
-    assert child.stdin
-    child.stdin.write(orders.line())
-    return _answer(child)
-
-
-def _asked(child: Child, question: Mapping[str, object]) -> dict[str, Any]:
-    assert child.stdin
-    child.stdin.write(json.dumps(question).encode() + b"\n")
-    return _answer(child)
-
-
-def _answer(child: Child) -> dict[str, Any]:
-    """Blocks. Raises ValueError for what is no answer."""
-    assert child.stdout
-    line = b""
-    while not line.endswith(b"\n"):
-        data = os.read(child.stdout.fileno(), 65536)
-        line += data
-        if not data or len(line) > _MOST_ANSWER_BYTES:
-            raise ValueError("the helper has ended" if not data else "the helper does not stop talking")
-    answer = json.loads(line)
-    if not isinstance(answer, dict):
-        raise ValueError("the helper's answer is no object")
-    return answer
-
-
-def _drain(child: Child) -> None:
-    """What it prints must not fill the pipe; it is of interest only when something is wrong."""
-    assert child.stderr
-    with child.stderr as stream:
-        for line in stream:
-            log.debug("quoter: %s", line.decode("utf-8", "replace").rstrip())
-
-
-def _reap(child: Child) -> None:
-    containment.wait(child)
-    for pipe in (child.stdin, child.stdout):
-        if pipe:
-            with contextlib.suppress(OSError):
-                pipe.close()
+async def _death(helper: Helper) -> Death | None:
+    try:
+        return await Lane("the helper's end", 3 * LAST_WORDS_S).run(helper.death)
+    except NoAnswerError:
+        return None

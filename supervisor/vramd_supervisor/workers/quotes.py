@@ -1,7 +1,8 @@
 """What a load will take: asked of llama.cpp by a dry run, else computed; corrected by what past loads took.
 
 From best to worst: the peaks of the same load, the dry run over the model's skeleton, the closed forms, the file's
-size. Whatever fails, the next one answers, and the quote says which it was.
+size. Whatever fails, the next one answers, and the quote says which it was. What llama.cpp refuses is no failure: that
+is the answer.
 """
 
 import asyncio
@@ -12,23 +13,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.catalog import ModelFile, Settings
-from ..core.closed_form import host_process_bytes, known, pool_bytes
+from vramd_proto.v1.reasons import Reason
+
+from ..core.catalog import ModelFile, Problem, Settings
+from ..core.closed_form import host_process_bytes, known, pool_bytes, problem_of
 from ..core.closed_form import quote as closed_form
 from ..core.device_view import HOST, DeviceKind
 from ..core.errors import Refusal
 from ..core.learning import Lessons, Place, adjust, load_key, prior_bytes
 from ..core.placement import Placing, Ways
-from ..core.quote import Confidence, DeviceBytes, Quote, Source
+from ..core.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from ..devices.devices import Device
 from ..files.discovery import read_with_headers
 from ..files.gguf_values import UnreadableModelError
 from ..files.reading import unanswered
 from ..files.skeleton import skeleton_key, write_skeleton
 from ..threads.lane import Lanes, NoAnswerError
-from .quoter import Quoter, QuoterError
+from .quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
+from .verdicts import Verdicts
 
 log = logging.getLogger(__name__)
+
+_LEAST_SETTINGS = Settings(256, 1, HOST, 0, 256, "f16", parallel=1, ubatch_tokens=256, outputs=1)
+"""With which a file is tried: what llama.cpp refuses here it refuses for the file's sake."""
 
 _MOST_CACHED = 2048
 _MOST_SKELETONS = 64
@@ -71,8 +78,9 @@ class Quotes:
         self._folder = folder
         self._reading = reading
         self._devices = {device.id: device for device in devices}
-        self._cache: OrderedDict[tuple[object, ...], Mapping[str, DeviceBytes]] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], Mapping[str, DeviceBytes] | Problem] = OrderedDict()
         self._said = ""
+        self.verdicts = Verdicts()
         self.lessons = Lessons()
         """What past loads have taught; kept current by the one who records them."""
 
@@ -107,15 +115,57 @@ class Quotes:
         for file in kept[: max(0, len(kept) - _MOST_SKELETONS + 1)]:
             file.unlink(missing_ok=True)
 
-    async def quote(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Quote:
-        """Never fails: a worse answer takes the place of a better one."""
+    async def tried(self, subject: Subject, facts: EngineFacts) -> Subject:
+        """The same model, with its problem if llama.cpp refuses the file itself, or gives itself up over it.
+
+        It is read whole but for its weights, its tokenizer too, in the helper: what a load would find out with others
+        evicted for it. Once for each file as it is.
+        """
+        if subject.file.problem or self.verdicts.is_tried(subject.file, facts.build):
+            return self._judged(subject, facts)
+        try:
+            problem = await self._objection(subject.file.path)
+        except QuoterError as error:
+            log.info("%s: whether llama.cpp takes it is not known, for %s", subject.file.path, error)
+        else:
+            self.verdicts.tried(subject.file, facts.build, problem)
+        return self._judged(subject, facts)
+
+    async def _objection(self, path: str) -> Problem | None:
+        """What llama.cpp has against a file; None if nothing. Raises QuoterError where it cannot be asked."""
+        question = self._question(path, _LEAST_SETTINGS) | {"whole": True}
+        try:
+            try:
+                await self._quoter.ask(question)
+            except HelperDiedError as error:
+                if error.said:
+                    raise
+                await self._quoter.ask(question)  # what comes again is the file's doing
+        except EngineRefusedError as refused:
+            return refused.problem
+        except HelperDiedError as error:
+            return Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp gives itself up over it: {error.why}")
+        return None
+
+    def _judged(self, subject: Subject, facts: EngineFacts) -> Subject:
+        problem = subject.file.problem or self.verdicts.of(subject.file, facts.build)
+        return replace(subject, file=replace(subject.file, problem=problem))
+
+    async def quote(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Answer:
+        """What a load with these settings needs, or why llama.cpp refuses them; a worse source where a better fails."""
         begun_s = asyncio.get_running_loop().time()
+        if problem := self.verdicts.about(subject.file, settings, facts.build):
+            return problem
         try:
             found = await self._dry_run(subject, settings, facts)
+        except EngineRefusedError as refused:
+            return refused.problem
         except QuoterError as error:
             if str(error) != self._said:
                 log.warning("%s: memory is computed by formulas, for %s", subject.file.path, error)
                 self._said = str(error)
+            if problem := problem_of(subject.file.shape, settings):
+                return problem
             found = closed_form(subject.file, settings, facts.idle_bytes)
         key = self.key(subject.digest, settings, facts)
         corrected = adjust(found, key, self.places(found.devices, facts), self.lessons) if key else found
@@ -147,11 +197,11 @@ class Quotes:
     async def _dry_run(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Quote:
         if subject.skeleton is None:
             raise QuoterError("there is no skeleton")
-        engine = await self._engine_bytes(subject.skeleton, settings)
+        engine = await self._engine_bytes(subject, settings)
         some_on_host = settings.device != HOST and 0 <= settings.gpu_layers <= subject.file.shape.layers
         if any(subject.file.shape.state_bytes) and some_on_host and settings.parallel > 1:
             # Of a recurrent state that is partly on the host, one sequence alone may take more scratch than many do.
-            alone = await self._engine_bytes(subject.skeleton, replace(settings, parallel=1, outputs=1))
+            alone = await self._engine_bytes(subject, replace(settings, parallel=1, outputs=1))
             engine = {id_: _with_scratch(need, alone[id_].compute_bytes) for id_, need in engine.items()}
         extra = {HOST: host_process_bytes(subject.file.shape, facts.idle_bytes)}
         for id_ in settings.devices:
@@ -164,13 +214,54 @@ class Quotes:
         needs = {id_: need.plus(DeviceBytes(process_bytes=extra[id_])) for id_, need in engine.items()}
         return Quote(needs, Confidence.EXACT, Source.DRY_RUN)
 
-    async def _engine_bytes(self, skeleton: Path, settings: Settings) -> Mapping[str, DeviceBytes]:
+    async def _engine_bytes(self, subject: Subject, settings: Settings) -> Mapping[str, DeviceBytes]:
+        """Raises QuoterError and EngineRefusedError.
+
+        Where the skeleton is refused, or ends the helper, the file itself has the last word: a skeleton may lack what
+        an architecture needs.
+        """
+        question = self._question(str(subject.skeleton), settings)
+        key = (*map(str, question.values()), *settings.devices)
+        if key not in self._cache:
+            try:
+                self._cache[key] = await self._asked(question, settings)
+            except (EngineRefusedError, HelperDiedError):
+                self._cache[key] = await self._last_word(question | {"path": subject.file.path}, settings)
+            if len(self._cache) > _MOST_CACHED:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        known = self._cache[key]
+        if isinstance(known, Problem):
+            raise EngineRefusedError(known)
+        return known
+
+    async def _last_word(
+        self, question: Mapping[str, object], settings: Settings
+    ) -> Mapping[str, DeviceBytes] | Problem:
+        try:
+            return await self._asked(question, settings)
+        except EngineRefusedError as refused:
+            return refused.problem
+        except HelperDiedError as error:
+            return Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp gives itself up over these settings: {error.why}")
+
+    async def _asked(self, question: Mapping[str, object], settings: Settings) -> Mapping[str, DeviceBytes]:
+        answer = await self._quoter.ask(question)
+        gpus = [device for device in settings.devices if device != HOST]
+        try:
+            engine = {HOST: _bytes(answer["host"])}
+            engine.update({id_: _bytes(told) for id_, told in zip(gpus, answer["gpus"], strict=True)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise QuoterError(f"the helper's answer cannot be read: {error!r}") from error
+        return engine
+
+    def _question(self, path: str, settings: Settings) -> dict[str, object]:
         gpus = [device for device in settings.devices if device != HOST]
         others = [
             device.uuid for id_ in gpus if (device := self._devices.get(id_)) and device.kind is DeviceKind.BACKEND
         ]
-        question = {
-            "path": str(skeleton),
+        return {
+            "path": path,
             "context_tokens": settings.context_tokens,
             "batch_tokens": settings.batch_tokens,
             "ubatch_tokens": settings.ubatch_tokens,
@@ -184,20 +275,6 @@ class Quotes:
             "split": [share for _, share in settings.shares],
             **({"devices": others} if others else {"gpus": len(gpus)}),
         }
-        key = (*map(str, question.values()), *gpus)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        answer = await self._quoter.ask(question)
-        try:
-            engine = {HOST: _bytes(answer["host"])}
-            engine.update({id_: _bytes(told) for id_, told in zip(gpus, answer["gpus"], strict=True)})
-        except (KeyError, TypeError, ValueError) as error:
-            raise QuoterError(f"the helper's answer cannot be read: {error!r}") from error
-        self._cache[key] = engine
-        if len(self._cache) > _MOST_CACHED:
-            self._cache.popitem(last=False)
-        return engine
 
 
 def _with_scratch(need: DeviceBytes, least_bytes: int) -> DeviceBytes:

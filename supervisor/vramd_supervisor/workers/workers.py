@@ -5,6 +5,7 @@ Runs in the event loop's thread; what takes time is a task whose end is an event
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,10 @@ class Worker:
         """Which it has, for the log."""
         self.first_lines: list[str] = []
         """What it printed before it had a model."""
+        self.last_lines: deque[str] = deque(maxlen=200)
+        """What it printed last."""
+        self.loads: Load | None = None
+        """What it loads at this moment."""
         self.pid = 0
         """Of the interpreter itself; where a launcher starts it, the child is only that. 0 before the hello."""
         self.devices: Sequence[str] = (HOST,)
@@ -180,6 +185,7 @@ class Workers:
 
     def _printed(self, worker: Worker, lines: list[str]) -> None:
         worker.log.add(lines)
+        worker.last_lines.extend(lines)
         if not worker.has_model:
             worker.first_lines = (worker.first_lines + lines)[-100:]
 
@@ -214,7 +220,7 @@ class Workers:
         assert worker.client is not None
         worker.model = action.model.id
         self._give_log(worker, self._logs.of(action.model.id))
-        settings = action.plan.settings
+        settings, worker.loads = action.plan.settings, action
         worker.devices = tuple(action.plan.quote.devices)
         used = [self._devices[device] for device in settings.devices]
         cards = [device.uuid for device in used if device.kind is DeviceKind.NVIDIA]
@@ -222,6 +228,8 @@ class Workers:
         try:
             async for step in worker.client.load(action.model, action.plan, action.threads, cards, others):
                 if isinstance(step, LoadedFacts):
+                    worker.loads = None
+                    self._planning.loaded(action)
                     measured = await self._take_stock(worker, action, step)
                     ready = WorkerReady(self._loop.now_s(), worker.incarnation, step.context_tokens, measured)
                     self._loop.submit(ready)
@@ -232,6 +240,7 @@ class Workers:
             if why is None and worker.process and not worker.process.gone:
                 why = await self._unexplained(worker, error)
             if why:
+                self._planning.refused(action, why)
                 self._loop.submit(LoadRefused(self._loop.now_s(), worker.incarnation, why))
             if why and why.reason is Reason.MEMORY_EXHAUSTED:
                 await self._teacher.exhausted(action, self._planning.facts)
@@ -275,9 +284,9 @@ class Workers:
             log.debug("worker %d did not take its threads: %s", worker.incarnation, error.details())
 
     async def _stop(self, worker: Worker) -> None:
-        worker.stop_s = self._loop.now_s()
         if worker.process is None or worker.process.gone:
             return
+        worker.stop_s = self._loop.now_s()
         worker.observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         await worker.process.stop(self._patience_s)
         if not worker.process.gone:
@@ -290,6 +299,9 @@ class Workers:
         now_s = self._loop.now_s()
         level = logging.WARNING if worker.stop_s is None else logging.INFO
         log.log(level, "worker %d%s: %s", worker.incarnation, worker.model and f" ({worker.model})", words)
+        died = worker.loads if worker.process and worker.process.by_own_fault else None
+        if died and (why := self._planning.died(died, words, worker.last_lines)):
+            self._loop.submit(LoadRefused(now_s, worker.incarnation, why))
         self._loop.submit(WorkerExited(now_s, worker.incarnation, words))
         self._run(self._release(worker, how, words, now_s))
 

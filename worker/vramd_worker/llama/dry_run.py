@@ -13,7 +13,7 @@ from vramd_proto.v1.reasons import Reason
 from vramd_worker.engine import DeviceMemory, EngineError
 from vramd_worker.llama.breakdown import memory_of
 from vramd_worker.llama.ggml import ggml_of
-from vramd_worker.llama.load import check_file
+from vramd_worker.llama.load import check_file, load_error, reads_by
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import NativeLog
 from vramd_worker.llama.parameters import LlamaSpec, check, context_parameters, model_parameters
@@ -32,8 +32,12 @@ class Plan(NamedTuple):
     """Tokens that one sequence may have."""
 
 
-def plan(library: ModuleType, log: NativeLog, spec: LlamaSpec, parallel: int, devices: Sequence[int]) -> Plan:
+def plan(
+    library: ModuleType, log: NativeLog, spec: LlamaSpec, parallel: int, devices: Sequence[int], *, whole: bool = False
+) -> Plan:
     """Plans a load on these devices, by their handles; none: on the host. Raises EngineError.
+
+    `whole`: the file is the model itself and not its skeleton, so that it has to read texts.
 
     The memory of recurrent layers is the one thing that llama.cpp takes for real, on the host and until the plan is
     made.
@@ -47,12 +51,12 @@ def plan(library: ModuleType, log: NativeLog, spec: LlamaSpec, parallel: int, de
     log.errors.clear()
     handle = library.llama_model_load_from_file(os.fsencode(spec.path), parameters.values)
     if handle is None:
-        raise _refusal(log, "llama.cpp cannot load the file")
+        raise load_error(log.errors, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
     model = NativeModel(library, int(handle))
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
-        return _plan_context(library, log, model, spec, parallel, on_device, devices)
+        return _plan_context(library, log, model, spec, parallel, on_device, devices, whole=whole)
     finally:
         model.close()
 
@@ -65,12 +69,16 @@ def _plan_context(
     parallel: int,
     on_device: bool,
     devices: Sequence[int],
+    *,
+    whole: bool,
 ) -> Plan:
     parameters = context_parameters(library, model, spec, parallel, _THREADS, on_device)
+    if whole:
+        reads_by(library, model, parameters.embeds)
     log.errors.clear()
     context = library.llama_init_from_model(model.handle, parameters.values)
     if context is None:
-        raise _refusal(log, "llama.cpp cannot make a context")
+        raise load_error(log.errors, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
     try:
         counted = memory_of(library, int(context), model, parameters.embeds)
         if counted is None:
@@ -84,8 +92,3 @@ def _plan_context(
         )
     finally:
         library.llama_free(context)
-
-
-def _refusal(log: NativeLog, summary: str) -> EngineError:
-    said = "; ".join(log.errors)
-    return EngineError(Reason.MODEL_FILE_INVALID, f"{summary}: {said[:600]}" if said else summary)

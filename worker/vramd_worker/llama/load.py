@@ -104,8 +104,6 @@ def open_model(
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
-        if not model.has_tokenizer:
-            raise EngineError(Reason.MODEL_UNSUPPORTED, "the file has no tokenizer, so the model can read no text")
         parameters = context_parameters(library, model, spec, parallel, threads, bool(devices))
         return _open_context(library, log, model, spec, parameters)
     except EngineError:
@@ -127,22 +125,18 @@ def _read_weights(
     handle = library.llama_model_load_from_file(os.fsencode(spec.path), parameters.values)
     del callback
     if handle is None:
-        raise _load_error(log.errors, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
+        raise load_error(log.errors, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
     return NativeModel(library, int(handle))
 
 
 def _open_context(
     library: ModuleType, log: NativeLog, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters
 ) -> Opened:
-    vocabulary = vocabulary_of(library, model)
-    surroundings = around(library, model, vocabulary.kind)
-    if parameters.embeds and surroundings.missing:
-        problem = f"the vocabulary has no {surroundings.missing}, which belongs beside each text that is embedded"
-        raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
+    vocabulary, surroundings = reads_by(library, model, parameters.embeds)
     log.errors.clear()
     handle = library.llama_init_from_model(model.handle, parameters.values)
     if handle is None:
-        raise _load_error(log.errors, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
+        raise load_error(log.errors, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
     context = NativeContext(library, model, int(handle), parameters.embeds)
     library.llama_set_abort_callback(handle, library.ggml_abort_callback(_strlen_address()), context.abort_address)
     whole = spec.warm_up_batch and parameters.values.op_offload
@@ -150,6 +144,18 @@ def _open_context(
     memory = memory_of(library, int(handle), model, parameters.embeds) or ()
     context_tokens = min(parameters.limit_tokens, context.sequence_cells)
     return Opened(model, context, context_tokens, parameters.embeds, vocabulary, surroundings, memory)
+
+
+def reads_by(library: ModuleType, model: NativeModel, embeds: bool) -> tuple[Vocabulary, Around]:
+    """What a model reads texts by. Raises EngineError(MODEL_UNSUPPORTED) if it cannot."""
+    if not model.has_tokenizer:
+        raise EngineError(Reason.MODEL_UNSUPPORTED, "the file has no tokenizer, so the model can read no text")
+    vocabulary = vocabulary_of(library, model)
+    surroundings = around(library, model, vocabulary.kind)
+    if embeds and surroundings.missing:
+        problem = f"the vocabulary has no {surroundings.missing}, which belongs beside each text that is embedded"
+        raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
+    return vocabulary, surroundings
 
 
 def _warm_up(context: NativeContext, model: NativeModel, tokens: int, *, generates: bool) -> None:
@@ -176,7 +182,7 @@ def _strlen_address() -> int:
     return address
 
 
-def _load_error(lines: Iterable[str], spec: LlamaSpec, otherwise: Reason, summary: str) -> EngineError:
+def load_error(lines: Iterable[str], spec: LlamaSpec, otherwise: Reason, summary: str) -> EngineError:
     """What llama.cpp printed, as an error; its last lines are the most general ones."""
     text = "; ".join(lines)
     message = f"{summary}: {text[:600]}" if text else summary
