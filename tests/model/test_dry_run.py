@@ -111,17 +111,20 @@ def resident_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "refused", "says"),
     [
-        ({"kv_type": "q2_k"}, "no type of a KV cache"),
-        ({"kv_type": "q8_0", "flash_attention": "off"}, "needs flash attention"),
-        ({"path": "/nowhere/model.gguf"}, "No such file"),
+        ({"kv_type": "q2_k"}, "FIELD_INVALID", "no type of a KV cache"),
+        ({"kv_type": "q8_0", "flash_attention": "off"}, "FIELD_INVALID", "needs flash attention"),
+        ({"path": "/nowhere/model.gguf"}, None, "No such file"),
     ],
 )
-def test_what_cannot_be_loaded_is_a_problem(quoter: Quoter, folder: Path, settings: dict[str, Any], says: str) -> None:
+def test_what_is_refused_is_told_apart_from_what_cannot_be_told(
+    quoter: Quoter, folder: Path, settings: dict[str, Any], refused: str | None, says: str
+) -> None:
     answer = quoter.ask(spec(random_llama(folder / "llama.gguf")), **settings)
     assert answer
-    assert says in answer["problem"]
+    assert answer.get("refused") == refused
+    assert says in answer["message" if refused else "problem"]
 
 
 @pytest.mark.parametrize("line", [b"no json", b"[]", b"{}", b'{"path": "x"}', b'{"devices": ["Nothing0"]}'])
@@ -142,7 +145,8 @@ def test_a_build_for_the_cpu_has_no_devices(quoter: Quoter) -> None:
 def test_the_refusal_is_llama_cpps_own(quoter: Quoter, folder: Path) -> None:
     answer = quoter.ask(spec(random_llama(folder / "strange.gguf", architecture="perceptron9")))
     assert answer
-    assert "perceptron9" in answer["problem"]
+    assert answer["refused"] == "MODEL_UNSUPPORTED"
+    assert "perceptron9" in answer["message"]
 
 
 def test_damaged_files_get_an_answer_or_end_the_process(folder: Path) -> None:

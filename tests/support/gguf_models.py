@@ -55,7 +55,7 @@ def random_llama(
     is a middling choice, never one of the better.
     """
     random = np.random.default_rng(seed)
-    tokens = _vocabulary(shape.vocabulary, words)
+    tokens = vocabulary(shape.vocabulary, words)
     writer = _llama_header(path, shape, tokens, chat_template, architecture)
     if pooling is not None:
         writer.add_uint32(f"{architecture}.pooling_type", pooling)
@@ -96,7 +96,7 @@ def reciting_llama(
     """
     shape = Shape(embedding=256, layers=1, heads=4, kv_heads=4, feed_forward=32, vocabulary=FIRST_WORD + 32)
     words = [part for part in text if isinstance(part, str) and part not in controls]
-    tokens = _vocabulary(shape.vocabulary, words, controls)
+    tokens = vocabulary(shape.vocabulary, words, controls)
     named = [part if isinstance(part, int) or part in controls else f"\u2581{part}" for part in text]
     script = [FIRST_BYTE + part if isinstance(part, int) else tokens.index(part) for part in named]
     writer = _llama_header(path, shape, tokens, chat_template, "llama", controls)
@@ -184,11 +184,27 @@ def random_bert(
     return _write(writer, path)
 
 
-def _vocabulary(size: int, words: Sequence[str], controls: Sequence[str] = ()) -> list[str]:
+def vocabulary(size: int, words: Sequence[str], controls: Sequence[str] = ()) -> list[str]:
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581"]
     tokens += ["\u2581" + word for word in words]
     tokens += controls
     return tokens + [f"\u2581w{number}" for number in range(len(tokens), size)]
+
+
+def add_vocabulary(writer: GGUFWriter, tokens: Sequence[str], controls: Sequence[str] = ()) -> None:
+    """Of single bytes and words, some of which are control tokens."""
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
+        + [TokenType.BYTE] * 256
+        + [TokenType.CONTROL if token in controls else TokenType.NORMAL for token in tokens[SPACE:]]
+    )
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_bos_token_id(BOS)
+    writer.add_eos_token_id(EOS)
+    writer.add_unk_token_id(UNKNOWN)
+    writer.add_vocab_size(len(tokens))
 
 
 def _llama_header(
@@ -210,18 +226,7 @@ def _llama_header(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.embedding // shape.heads)
     writer.add_file_type(1)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_types(
-        [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
-        + [TokenType.BYTE] * 256
-        + [TokenType.CONTROL if token in controls else TokenType.NORMAL for token in tokens[SPACE:]]
-    )
-    writer.add_token_scores([0.0] * len(tokens))
-    writer.add_bos_token_id(BOS)
-    writer.add_eos_token_id(EOS)
-    writer.add_unk_token_id(UNKNOWN)
-    writer.add_vocab_size(len(tokens))
+    add_vocabulary(writer, tokens, controls)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     return writer

@@ -12,7 +12,7 @@ from typing import Any
 
 import gguf
 import numpy as np
-from support.gguf_models import Shape
+from support.gguf_models import Shape, add_vocabulary, vocabulary
 from support.worker_process import BOOT, BOUND_S, KEPT_VARIABLES, PACKAGES
 from vramd_proto.v1.rendezvous import Orders
 from vramd_worker.llama import LlamaSpec
@@ -63,7 +63,7 @@ class Quoter:
     def plan(self, wanted: LlamaSpec, parallel: int = 4, **more: object) -> Answer:
         answer = self.ask(wanted, parallel, **more)
         assert answer
-        assert "problem" not in answer, answer
+        assert not answer.keys() & {"problem", "refused"}, answer
         return answer
 
 
@@ -76,8 +76,8 @@ def question(wanted: LlamaSpec, parallel: int) -> dict[str, object]:
 
 
 def windowed(path: Path) -> Path:
-    """A model with a sliding window in three of four layers, without the words of a vocabulary."""
-    width, layers, vocabulary = 128, 4, 300
+    """A model with a sliding window in three of four layers."""
+    width, layers, size = 128, 4, 300
     writer = gguf.GGUFWriter(path, "cohere2")
     writer.add_context_length(4096)
     writer.add_embedding_length(width)
@@ -89,13 +89,12 @@ def windowed(path: Path) -> Path:
     writer.add_logit_scale(1.0)
     writer.add_sliding_window(64)
     writer.add_rope_dimension_count(64)
-    writer.add_vocab_size(vocabulary)
-    writer.add_tokenizer_model("none")
+    add_vocabulary(writer, vocabulary(size, ()))
 
     def zeros(name: str, *size: int) -> None:
         writer.add_tensor(f"{name}.weight", np.zeros(size, dtype=np.float16 if len(size) == 2 else np.float32))
 
-    zeros("token_embd", vocabulary, width)
+    zeros("token_embd", size, width)
     zeros("output_norm", width)
     for layer in range(layers):
         zeros(f"blk.{layer}.attn_norm", width)
