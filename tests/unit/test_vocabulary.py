@@ -52,3 +52,8 @@ def test_an_anchor_is_a_character_that_stands_in_no_token_beside_others() -> Non
     assert vocabulary(Kind.SPM, *BYTES, "\u2581", puts_space=True).anchor == "\n"
     assert vocabulary(Kind.SPM, *BYTES, "\u2581", "\n\n", "a\tb", puts_space=True).anchor == "!"
     assert not vocabulary(Kind.SPM, *BYTES, "\u2581").anchor
+
+
+@pytest.mark.parametrize("texts", [BYTES[:64], [*BYTES[:64], "a", "\u2581the"], ["\n", "a"]])
+def test_there_is_no_anchor_where_the_space_before_it_cannot_be_spelled(texts: list[str]) -> None:
+    assert not vocabulary(Kind.SPM, *texts, puts_space=True).anchor

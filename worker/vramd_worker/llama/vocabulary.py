@@ -155,6 +155,8 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
         unwritten = frozenset(byte for byte in _UTF_8_BYTES if short.isdisjoint(_writings(byte, kind)))
     decoded = (text.decode("utf-8", "replace") for text in short) if unwritten and kind is Kind.SPM else ()
     characters = {" " if one == _SPACE else one for one in decoded if len(one) == 1}
+    # An anchor is read with a space in front, which not every vocabulary can spell.
+    anchored = anchored and (" " in characters or unwritten.isdisjoint(_SPACE.encode()))
     anchors = (0x0A, 0x09, *range(0x21, 0x7F)) if anchored else ()
     written = (chr(one) for one in anchors if one not in beside and (one not in unwritten or chr(one) in characters))
     named = (*controls.values(), *defined.values())
