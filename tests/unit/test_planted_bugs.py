@@ -54,8 +54,8 @@ BUGS = {
     ),
     "a busy model is a victim": Bug(
         "holders.py",
-        "current is not None and not current.in_flight and not entry.queue",
-        "current is not None",
+        "        and not current.in_flight\n        and not entry.queue\n",
+        "",
         "a busy model was made a victim",
     ),
     "a busy model is sent away before its time": Bug(
@@ -99,7 +99,8 @@ BUGS = {
     ),
     "a crash forgets those who were being served": Bug(
         "lives.py",
-        "        world.refuse(request, _crashed(entry, incarnation, event.exit, streaming=streaming))\n",
+        "        world.refuse(request, replace(crashed(entry, incarnation, event.exit, streaming=streaming),"
+        " retry=False))\n",
         "        incarnation.in_flight.discard(request.id)\n",
         "is in 0 places",
     ),
