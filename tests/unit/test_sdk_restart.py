@@ -172,6 +172,27 @@ def test_a_hold_that_is_lost_says_so_each_time(folder: Path) -> None:
             fake._scripts["HoldModel"].clear()
 
 
+def test_a_hold_of_an_event_loop_that_is_lost_says_so_too(folder: Path) -> None:
+    lost = Wait()
+
+    async def main() -> None:
+        async with vramd.AsyncClient(folder) as client:
+            hold = client.hold("talker")
+            await hold.ready()
+            assert repr(hold) == "<vramd.AsyncHold of talker: READY>"
+            lost.go()
+            while not hold._steps.is_over:
+                await asyncio.sleep(0.005)
+            for _ in range(2):
+                with pytest.raises(vramd.Unloaded):
+                    await hold.ready()
+                assert hold.state == "UNLOADED"
+
+    with FakeSupervisor(folder) as fake:
+        fake.script("HoldModel", *held(), lost, Refusal(Reason.MODEL_UNLOADED))
+        asyncio.run(asyncio.wait_for(main(), BOUND_S))
+
+
 def changed(model: str) -> supervisor_pb2.WatchEventsResponse:
     ready = supervisor_pb2.ModelChanged(model=model, after=model_pb2.MODEL_STATE_READY)
     return supervisor_pb2.WatchEventsResponse(kind=supervisor_pb2.EVENT_KIND_MODEL, model_changed=ready)
