@@ -11,16 +11,18 @@ from typing import Any, TypeAlias
 import pytest
 from support.gguf_bytes import Plain, gguf, llama, llama_rows
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import ModelFile, Problem, Settings
+from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem, Settings
 from vramd_supervisor.core.closed_form import quote as closed_form
-from vramd_supervisor.core.device_view import HOST, DeviceKind
+from vramd_supervisor.core.device_view import HOST, DeviceKind, DeviceView
+from vramd_supervisor.core.errors import Refusal
 from vramd_supervisor.core.learning import FEWEST_LOADS, MARGIN_SHARE, Observation, prior_bytes
+from vramd_supervisor.core.placement import Ways, placements
 from vramd_supervisor.core.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import reading_lanes
 from vramd_supervisor.workers.helper import Death
 from vramd_supervisor.workers.quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
-from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
+from vramd_supervisor.workers.quotes import MOST_ASKED_TOKENS, EngineFacts, Quotes, Subject
 from vramd_supervisor.workers.verdicts import Verdicts, way_of
 
 MIB = 1 << 20
@@ -409,3 +411,29 @@ def test_a_load_that_dies_twice_in_a_row_is_known_for_it() -> None:
     assert verdicts.died(on_card)
     verdicts.loaded(on_card)
     assert not verdicts.died(on_card)
+
+
+@pytest.mark.parametrize("context", [4 << 20, 16 << 20])
+@pytest.mark.parametrize("device", [HOST, "gpu0"])
+def test_a_giant_context_is_computed_and_what_would_fit_is_found_with_few_questions(
+    tmp_path: Path, context: int, device: str
+) -> None:
+    """llama.cpp takes seconds to answer for such a context, and whoever else asks waits as long."""
+    bench = Bench(tmp_path)
+    devices = [DeviceView("gpu0", DeviceKind.NVIDIA), DeviceView(HOST, DeviceKind.HOST)]
+    attainable = {HOST: 2000 * MIB, "gpu0": 1000 * MIB}
+
+    async def ways() -> Ways | Refusal:
+        subject = await bench.quotes.subject(bench.path)
+        options = LoadOptions(context_tokens=context, device=device)
+        placing = placements(Model("m", subject.file), options, devices, 1, attainable)
+        return await bench.quotes.answer(placing, subject, FACTS)
+
+    if device == HOST:
+        bench.helper.answer = {**GOOD, "gpus": []}
+    found = asyncio.run(ways())
+    assert isinstance(found, Ways)
+    assert found.plans[0].quote.source is Source.CLOSED_FORM
+    assert found.nearest
+    assert 0 < len(bench.helper.asked) < 40
+    assert max(question["context_tokens"] for question in bench.helper.asked) <= MOST_ASKED_TOKENS

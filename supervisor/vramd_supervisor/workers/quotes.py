@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 _LEAST_SETTINGS = Settings(256, 1, HOST, 0, 256, "f16", parallel=1, ubatch_tokens=256, outputs=1)
 """With which a file is tried: what llama.cpp refuses here it refuses for the file's sake."""
 
+MOST_ASKED_TOKENS = 1 << 20
+"""Above this context the need is computed: for the dry run llama.cpp keeps a table of the cells, 52 bytes and 0.15 µs
+for each, so that one question for 16 million took 4 s and 870 MB."""
 _MOST_CACHED = 2048
 _MOST_SKELETONS = 64
 
@@ -156,20 +159,25 @@ class Quotes:
         begun_s = asyncio.get_running_loop().time()
         if problem := self.verdicts.about(subject.file, settings, facts.build):
             return problem
+        found = await self._uncorrected(subject, settings, facts)
+        if isinstance(found, Problem):
+            return found
+        key = self.key(subject.digest, settings, facts)
+        corrected = adjust(found, key, self.places(found.devices, facts), self.lessons) if key else found
+        return replace(corrected, key=key, seconds=asyncio.get_running_loop().time() - begun_s)
+
+    async def _uncorrected(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Answer:
+        if known(subject.file.shape) and settings.context_tokens > MOST_ASKED_TOKENS:
+            return _computed(subject.file, settings, facts)
         try:
-            found = await self._dry_run(subject, settings, facts)
+            return await self._dry_run(subject, settings, facts)
         except EngineRefusedError as refused:
             return refused.problem
         except QuoterError as error:
             if str(error) != self._said:
                 log.warning("%s: memory is computed by formulas, for %s", subject.file.path, error)
                 self._said = str(error)
-            if problem := problem_of(subject.file.shape, settings):
-                return problem
-            found = closed_form(subject.file, settings, facts.idle_bytes)
-        key = self.key(subject.digest, settings, facts)
-        corrected = adjust(found, key, self.places(found.devices, facts), self.lessons) if key else found
-        return replace(corrected, key=key, seconds=asyncio.get_running_loop().time() - begun_s)
+            return _computed(subject.file, settings, facts)
 
     async def answer(self, placing: Placing, subject: Subject, facts: EngineFacts) -> Ways | Refusal:
         """Gives a placement the quotes that it asks for, to its end."""
@@ -275,6 +283,10 @@ class Quotes:
             "split": [share for _, share in settings.shares],
             **({"devices": others} if others else {"gpus": len(gpus)}),
         }
+
+
+def _computed(file: ModelFile, settings: Settings, facts: EngineFacts) -> Answer:
+    return problem_of(file.shape, settings) or closed_form(file, settings, facts.idle_bytes)
 
 
 def _with_scratch(need: DeviceBytes, least_bytes: int) -> DeviceBytes:
