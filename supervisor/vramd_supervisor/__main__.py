@@ -25,6 +25,7 @@ from .files.reading import PATIENCE_S
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
 from .server import serve
+from .services import heap
 from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
 from .threads.lane import Lane, NoAnswerError
@@ -204,6 +205,7 @@ def open_recording(path: Path | None) -> RecordingFile | None:
 
 def dispatch(arguments: list[str]) -> None:
     """Hands the arguments to the room that the first one names, else to `serve`; ends the process."""
+    heap.share_one()
     if arguments and arguments[0] in ROOMS:
         room = importlib.import_module(f".{ROOMS[arguments[0]]}", __package__)
         room.main(arguments[1:], prog_name=f"vramd {arguments[0]}")

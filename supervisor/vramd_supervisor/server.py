@@ -97,6 +97,11 @@ SERVER_OPTIONS = (
     ("grpc.http2.bdp_probe", 0),
     # A connection that never says a word of HTTP/2 keeps its descriptor no longer.
     ("grpc.server_handshake_timeout_ms", 20_000),
+    # Past so many calls that nobody has accepted yet, any may be thrown away: by default a few hundred of one
+    # connection cost others theirs.
+    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
     # A long prompt is a quiet stream: a client's pings must not be taken for an attack.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
     ("grpc.http2.max_ping_strikes", 0),
