@@ -105,7 +105,7 @@ def test_a_load_below_the_engines_own_bytes_leaves_those() -> None:
     lessons = after(*[on_card(4000), on_host(100)] * 3)
     adjusted = adjust(QUOTE, KEY, PLACES, lessons)
     assert adjusted.source is Source.LEARNED
-    assert adjusted.needs == {"gpu0": 5300 * MIB, "host": 300 * MIB}
+    assert adjusted.needs == {"gpu0": 5300 * MIB, "host": (300 + 60) * MIB}, "the process itself is there, too"
 
 
 def test_what_is_declared_stays() -> None:

@@ -138,7 +138,7 @@ def adjust(quote: Quote, key: str, places: Mapping[str, Place], lessons: Lessons
     `places` has every device of the quote. What the quote has as `process_bytes` holds until something was learned.
 
     1. A declared quote is true by declaration.
-    2. What this very load takes is known on all devices: that, and a margin.
+    2. What this very load takes is known on all devices: that, and a margin; on the host not less than without it.
     3. The residual of a card is known: it takes the place of the prior.
     4. A device that ran out of memory under this key gets more, once.
     """
@@ -154,7 +154,9 @@ def adjust(quote: Quote, key: str, places: Mapping[str, Place], lessons: Lessons
         process_bytes = need.process_bytes if residual is None else residual  # 3
         if learned:  # 2
             margin_bytes = min(MARGIN_BYTES, int(taken[device] * MARGIN_SHARE))
-            process_bytes = max(0, taken[device] + margin_bytes - need.engine_bytes)
+            # On the host a load does not use all yet that its answers will: it can only be more than was thought.
+            least_bytes = need.process_bytes if device == HOST else 0
+            process_bytes = max(least_bytes, taken[device] + margin_bytes - need.engine_bytes)
         if (key, places[device].device) in lessons.bumped:  # 4
             process_bytes += max(BUMP_BYTES, int((need.engine_bytes + process_bytes) * BUMP_SHARE))
         devices[device] = replace(need, process_bytes=process_bytes)
