@@ -54,6 +54,11 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert not shape.tied_bytes
 
 
+@pytest.mark.parametrize("template", ["", " \n\t", 7, 0.5, ["{{ messages }}"]])
+def test_what_cannot_be_a_chat_template_counts_as_none(tmp_path: Path, template: Plain) -> None:
+    assert not read(written(tmp_path, llama(more={"tokenizer.chat_template": template}))).has_chat_template
+
+
 def test_version_2_is_read(tmp_path: Path) -> None:
     assert read(written(tmp_path, GOOD[:4] + struct.pack("<I", 2) + GOOD[8:])).architecture == "llama"
 

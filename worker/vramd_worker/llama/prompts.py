@@ -117,11 +117,11 @@ class Prompts:
             raise self._overflow(TooManyTokensError(least, counted=False), ", answer included")
 
     def _compiled(self, vocabulary: Vocabulary) -> "ChatTemplate | None":
-        from vramd_worker.llama.templates import ChatTemplate  # noqa: PLC0415  Jinja comes with the binding only
-
         model = self._model
         if not model.chat_template:
             return None
+        from vramd_worker.llama.templates import ChatTemplate  # noqa: PLC0415  only who talks needs Jinja
+
         try:
             bos, eos = model.name(model.bos), model.name(model.eos)
             return ChatTemplate(model.chat_template, vocabulary.controls, vocabulary.defined, bos, eos)

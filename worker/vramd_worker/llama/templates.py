@@ -17,7 +17,7 @@ from vramd_worker.llama.template_marks import Marks, unescaped
 from vramd_worker.llama.tokenizing import Segment
 from vramd_worker.text import is_part_of_answer
 
-MOST_SOURCE_CHARACTERS = 512 * 1024
+MOST_SOURCE_CHARACTERS = 128 * 1024
 
 _LIKE_A_CONTROL = re.compile("<\\|.*\\|>|<\uff5c.*\uff5c>")
 """llama.cpp itself makes tokens of some models that are control tokens by their files to such that it always reads."""
