@@ -7,7 +7,6 @@ running, 70 internal.
 """
 
 import asyncio
-import contextlib
 import importlib
 import logging
 import os
@@ -28,7 +27,7 @@ from .server import serve
 from .services import heap
 from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
-from .threads.lane import Lane, NoAnswerError
+from .threads.lane import Lane, NoAnswerError, NoThreadError
 from .threads.outlet import FLUSH_S, output_aside
 from .workers.log_book import LineFormatter
 
@@ -129,8 +128,7 @@ def main(
         complain(f"vramd: {error}")
         sys.exit(1)
     finally:
-        with contextlib.suppress(NoAnswerError):
-            Lane("the runtime folder", LEAVE_S).ask(instance.leave)
+        leave(instance)
     sys.exit(0 if ended_well else INTERNAL)
 
 
@@ -171,6 +169,16 @@ def take(folder: Path) -> Instance:
     except (OSError, NoAnswerError) as error:
         complain(f"vramd: the runtime folder cannot be used: {error}")
         sys.exit(1)
+
+
+def leave(instance: Instance) -> None:
+    """Bounded; what cannot be taken back is found by the next one."""
+    try:
+        Lane("the runtime folder", LEAVE_S).ask(instance.leave)
+    except NoThreadError:
+        instance.leave()
+    except NoAnswerError as error:
+        complain(f"vramd: {error}")
 
 
 def prints_into(file: Path) -> bool:

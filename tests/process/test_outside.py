@@ -48,7 +48,7 @@ def supervisor(switches: Switches) -> Iterator[SupervisorProcess]:
         yield one
 
 
-@pytest.mark.parametrize("fault", ["process", "memory", "_wait"])
+@pytest.mark.parametrize("fault", ["process", "memory", "_wait", "thread"])
 def test_a_spawn_that_fails_is_told_and_everybody_else_is_served(
     fault: str, switches: Switches, supervisor: SupervisorProcess
 ) -> None:
@@ -59,11 +59,23 @@ def test_a_spawn_that_fails_is_told_and_everybody_else_is_served(
         with pytest.raises(vramd.WorkerCrashed, match="could not be started"):
             client.load("b")
         next(answer)
+        assert "a" in [model.model for model in client.resident()]
         switches.spawn("")
         until("it is loaded", lambda: _loaded(client, "b"))
         next(answer)
     client.unload("b")
     assert supervisor.process.poll() is None
+
+
+def test_an_end_needs_no_more_threads(switches: Switches) -> None:
+    with SupervisorProcess(MODELS, environment=switches.environment) as supervisor:
+        supervisor.client().load("a")
+        workers = supervisor.workers()
+        switches.spawn("thread")
+        assert supervisor.end() == 0
+        switches.spawn("")
+        assert [worker for worker in workers if worker.is_running()] == []
+        assert sorted(path.name for path in supervisor.folder.path.iterdir()) == ["lock", "logs"]
 
 
 def _loaded(client: vramd.Client, model: str) -> bool:

@@ -16,7 +16,7 @@ from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.decisions import Decision, DecisionKind
 from vramd_supervisor.core.device_view import DeviceKind, Sample
 from vramd_supervisor.core.errors import RefusedError, refusal
-from vramd_supervisor.core.events import CatalogueRead, Event, PlansRefused, Started
+from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, Event, PlansRefused, Started
 from vramd_supervisor.core.learning import Lessons
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
@@ -90,9 +90,8 @@ def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
 
     monkeypatch.setattr("vramd_supervisor.devices.sampler.LOOK_S", SHORT_S)
     monkeypatch.setattr("vramd_supervisor.devices.sampler.ready_pids", lambda _: [])
-    monkeypatch.setattr(Sampler, "_seen", lambda _, device, sample, *rest: (device.id, sample.total_bytes))
-    seen: list[object] = []
-    loop = SimpleNamespace(core=SimpleNamespace(world=None), submit=seen.append)
+    seen: list[DeviceSampled] = []
+    loop = SimpleNamespace(core=SimpleNamespace(world=None), submit=seen.append, now_s=lambda: 0.0)
 
     async def main() -> None:
         devices = [
@@ -101,7 +100,7 @@ def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
         ]
         sampler = Sampler(cast(Loop, loop), devices, {}, lambda: [])
         await asyncio.wait_for(sampler.look(), BOUND_S)
-        assert seen == [("gpu0", 0), ("card", 8)]
+        assert [(told.device, told.total_bytes) for told in seen] == [("gpu0", 0), ("card", 8)]
 
     asyncio.run(main())
 

@@ -276,7 +276,10 @@ def crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool
     reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
     when = "in the middle of an answer" if streaming else "before it had answered"
     when = "while nothing ran on it" if idle else when
-    text = f"the process of {model} (pid {incarnation.pid}) ended {when}: {how}; `vramd logs {model}` says more"
+    what = f"the process of {model} (pid {incarnation.pid}) ended {when}"
+    if not incarnation.pid:
+        what = f"a process for {model} never came up"
+    text = f"{what}: {how}; `vramd logs {model}` says more"
     return _final(entry, refusal(reason, text, model=model, exit=how))
 
 

@@ -16,7 +16,7 @@ from ..core.events import DeviceSampled
 from ..core.ledger import Account
 from ..core.view import ready_pids, taken_bytes
 from ..loop import Loop
-from ..threads.lane import Lane
+from ..threads.lane import Lane, NoThreadError
 from .devices import Device
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Sampler:
         self._pids = pids
         self._lanes = {device.id: Lane(device.id, LOOK_S) for device in devices}
         self._lost: set[str] = set()
+        self._unasked: set[str] = set()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -54,6 +55,11 @@ class Sampler:
             try:
                 look = partial(_sample, device, pids, ready)
                 seen = await self._lanes[device.id].run(look)
+            except NoThreadError as error:  # of ours: what was last seen holds
+                if device.id not in self._unasked:
+                    log.warning("what was last seen of a device holds: %s", error)
+                self._unasked.add(device.id)
+                continue
             except Exception as error:  # whatever a driver does, the others are looked at
                 if device.id not in self._lost and not device.unusable:
                     log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)
@@ -61,6 +67,7 @@ class Sampler:
                 seen = _Seen(Sample(0, 0), 0, 0)
             else:
                 self._lost.discard(device.id)
+                self._unasked.discard(device.id)
             self._samples[device.id] = seen.sample
             self._loop.submit(self._told(device, seen))
 

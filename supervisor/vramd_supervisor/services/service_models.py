@@ -54,7 +54,9 @@ class ResidentReader:
         return await self._measured(residents(self._loop.core.world, self._loop.now_s()))
 
     async def _measured(self, seen: Iterable[Resident]) -> list[model_pb2.ResidentModel]:
-        return [messages.resident(one, await self._workers.measured(one.incarnation)) for one in seen]
+        found = list(seen)
+        measured = await asyncio.gather(*(self._workers.measured(one.incarnation) for one in found))
+        return [messages.resident(one, taken) for one, taken in zip(found, measured, strict=True)]
 
 
 class ModelService(ModelServiceServicer):

@@ -15,6 +15,10 @@ class NoAnswerError(Exception):
     """A call has not come back in time, or could not be made; its text says of whom."""
 
 
+class NoThreadError(NoAnswerError):
+    """There are no more threads to make a call on."""
+
+
 class _Job(Generic[T]):
     """One call."""
 
@@ -95,7 +99,7 @@ class Lane:
         try:
             threading.Thread(target=self._work, name=self.name, daemon=True).start()
         except RuntimeError as error:
-            raise NoAnswerError(f"{self.name} cannot be asked: {error}") from error
+            raise NoThreadError(f"{self.name} cannot be asked: {error}") from error
         self._running, self._late_s = job, time.monotonic() + self._limit_s
 
     def _work(self) -> None:

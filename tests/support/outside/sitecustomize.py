@@ -1,7 +1,7 @@
 """What a machine may do to a supervisor: drives that do not answer any more, no more threads, processes or memory.
 
 Python imports this at its start where its folder is in PYTHONPATH. VRAMD_TEST_OUTSIDE names a folder: while a file
-`drive` is there, what lies below `dead` does not answer; `spawn` has the word for what fails when a process is started.
+`drive` is there, what lies below `dead` does not answer; `spawn` has the word for what cannot be started.
 """
 
 import builtins
@@ -29,7 +29,7 @@ def spawn_fault() -> str:
 
 def start(self: threading.Thread) -> None:
     fault = spawn_fault()
-    if fault and self.name.startswith(fault):
+    if fault == "thread" or (fault and self.name.startswith(fault)):
         raise RuntimeError("can't start new thread")
     REAL_START(self)
 
