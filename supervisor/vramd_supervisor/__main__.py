@@ -18,6 +18,7 @@ import click
 from vramd_proto.v1.printable import printable
 from vramd_proto.v1.rendezvous import default_runtime_dir
 
+from . import signals
 from .core.config import Config, Size
 from .core.sizes import parse_budget
 from .files.reading import PATIENCE_S
@@ -161,6 +162,7 @@ def configuration(file: Path | None, flags: Flags) -> Config:
 
 def take(folder: Path) -> Instance:
     """The runtime folder, which is this process's from now on; one that cannot be had ends the process."""
+    signals.leave_orderly()
     try:
         return Lane(str(folder), START_S).ask(lambda: Instance(folder))
     except AlreadyRunningError as error:

@@ -13,6 +13,12 @@ from .loop import Loop
 log = logging.getLogger(__name__)
 
 
+def leave_orderly() -> None:
+    """Until they are heard, signals end this process as an exit does: what it has taken is given back."""
+    for number in set(_numbers()) - {signal.SIGINT}:  # which Python raises by itself
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
+
+
 @contextlib.contextmanager
 def heard(loop: Loop, drain_s: float) -> Iterator[None]:
     """SIGTERM, Ctrl-C, Ctrl-Break, and the end of the terminal, unless that is to be survived (`nohup`)."""
