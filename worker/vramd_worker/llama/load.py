@@ -6,6 +6,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -132,9 +133,13 @@ def _read_weights(
 def _open_context(
     library: ModuleType, log: NativeLog, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters
 ) -> Opened:
-    vocabulary, surroundings = reads_by(library, model, parameters.embeds)
-    log.errors.clear()
-    handle = library.llama_init_from_model(model.handle, parameters.values)
+    surroundings = reads_by(library, model, parameters.embeds)
+    with ThreadPoolExecutor(1) as beside:
+        # The largest take as long as their context does.
+        reading = beside.submit(vocabulary_of, library, model)
+        log.errors.clear()
+        handle = library.llama_init_from_model(model.handle, parameters.values)
+        vocabulary = reading.result()
     if handle is None:
         raise load_error(log.errors, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
     context = NativeContext(library, model, int(handle), parameters.embeds)
@@ -146,16 +151,15 @@ def _open_context(
     return Opened(model, context, context_tokens, parameters.embeds, vocabulary, surroundings, memory)
 
 
-def reads_by(library: ModuleType, model: NativeModel, embeds: bool) -> tuple[Vocabulary, Around]:
-    """What a model reads texts by. Raises EngineError(MODEL_UNSUPPORTED) if it cannot."""
+def reads_by(library: ModuleType, model: NativeModel, embeds: bool) -> Around:
+    """What belongs around a text that a model reads. Raises EngineError(MODEL_UNSUPPORTED) if it can read none."""
     if not model.has_tokenizer:
         raise EngineError(Reason.MODEL_UNSUPPORTED, "the file has no tokenizer, so the model can read no text")
-    vocabulary = vocabulary_of(library, model)
-    surroundings = around(library, model, vocabulary.kind)
+    surroundings = around(library, model)
     if embeds and surroundings.missing:
         problem = f"the vocabulary has no {surroundings.missing}, which belongs beside each text that is embedded"
         raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
-    return vocabulary, surroundings
+    return surroundings
 
 
 def _warm_up(context: NativeContext, model: NativeModel, tokens: int, *, generates: bool) -> None:

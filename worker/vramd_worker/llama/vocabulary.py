@@ -5,9 +5,10 @@ one loops for ever, others leave the characters out. So that is known before a t
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import repeat
 from types import ModuleType
 from typing import NamedTuple
 
@@ -112,16 +113,14 @@ class Vocabulary:
 
 def vocabulary_of(library: ModuleType, model: NativeModel) -> Vocabulary:
     """Reads it; a quarter of a second for the largest. The model must have a tokenizer."""
-
-    def tokens() -> Iterator[tuple[bytes, int]]:
-        text_of, attributes_of, handle = library.llama_vocab_get_text, library.llama_vocab_get_attr, model.vocabulary
-        for token in range(model.vocabulary_tokens):
-            yield text_of(handle, token), attributes_of(handle, token)
-
+    ids, handle = range(model.vocabulary_tokens), repeat(model.vocabulary)
+    texts = map(library.llama_vocab_get_text, handle, ids)
+    attributes = map(library.llama_vocab_get_attr, handle, ids)
     kind = Kind(library.llama_vocab_type(model.vocabulary))
     stated = model.metadata("tokenizer.ggml.add_space_prefix")
     puts_space = kind is Kind.SPM if stated is None else stated == "true"
-    return read(kind, tokens(), puts_space and kind in {Kind.SPM, Kind.UGM}, model.metadata("tokenizer.ggml.model"))
+    tokens = zip(texts, attributes, strict=True)
+    return read(kind, tokens, puts_space and kind in {Kind.SPM, Kind.UGM}, model.metadata("tokenizer.ggml.model"))
 
 
 def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, tokenizer: str | None = None) -> Vocabulary:
@@ -135,19 +134,19 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
     anchored = kind is Kind.SPM and puts_space
     for token, (text, attributes) in enumerate(tokens):
         size = len(text)
-        longest_bytes = max(longest_bytes, size)
-        strips = bool(attributes & _STRIPS_LEFT), bool(attributes & _STRIPS_RIGHT)
-        if attributes & _USER_DEFINED and size:
-            defined[text.decode("utf-8", "replace")] = Control(token, *strips)
-        if attributes & (_CONTROL | _UNKNOWN) and size:
-            controls[text.decode("utf-8", "replace")] = Control(token, *strips)
-        elif size > 1 and anchored and not (size == _BYTE_NAME_BYTES and text.startswith(b"<0x")):
-            beside.update(text)
-        read_as = _RWKV_ESCAPE.sub(_unescaped, text) if kind is Kind.RWKV else text
-        if len(read_as) <= _BYTE_NAME_BYTES:
-            short.add(read_as)
-        if kind is Kind.RWKV:
-            beginnings.update(read_as[:1])
+        if size > longest_bytes:  # noqa: PLR1730  no call for each of a quarter of a million
+            longest_bytes = size
+        if attributes & (_CONTROL | _UNKNOWN | _USER_DEFINED) and size:
+            found = Control(token, bool(attributes & _STRIPS_LEFT), bool(attributes & _STRIPS_RIGHT))
+            (defined if attributes & _USER_DEFINED else controls)[text.decode("utf-8", "replace")] = found
+        if anchored and size > 1 and not attributes & (_CONTROL | _UNKNOWN):
+            if not (size == _BYTE_NAME_BYTES and text.startswith(b"<0x")):
+                beside.update(text)
+        elif kind is Kind.RWKV:
+            text = _RWKV_ESCAPE.sub(_unescaped, text)  # noqa: PLW2901  from here on it is what the token stands for
+            beginnings.update(text[:1])
+        if len(text) <= _BYTE_NAME_BYTES:
+            short.add(text)
     if kind is Kind.RWKV:
         # A longer token that begins so and ends otherwise has llama.cpp begin anew at the start of the text, for ever.
         unwritten = frozenset(byte for byte in beginnings if bytes([byte]) not in short)
@@ -166,8 +165,9 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
     )
 
 
-def around(library: ModuleType, model: NativeModel, kind: Kind) -> Around:
+def around(library: ModuleType, model: NativeModel) -> Around:
     """What the tokenizer of a model puts around a text."""
+    kind = Kind(library.llama_vocab_type(model.vocabulary))
     before: list[tuple[str, int | None]] = []
     after: list[tuple[str, int | None]] = []
     if kind is Kind.WPM or (model.adds_bos and kind in _COMPLETING):
