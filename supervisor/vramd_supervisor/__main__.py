@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+from vramd_proto.v1 import heap
 from vramd_proto.v1.printable import printable
 from vramd_proto.v1.rendezvous import default_runtime_dir
 
@@ -25,7 +26,6 @@ from .files.reading import PATIENCE_S
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
 from .server import serve
-from .services import heap
 from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
 from .threads.lane import Lane, NoAnswerError, NoThreadError

@@ -18,6 +18,7 @@ CONFIGURATION = "\n".join(
         simulated("parent", card="", manners=["grandchild"]),
         simulated("flood", card="", manners=["flood-stderr"]),
         simulated("garbage", card="", manners=["garbage-on-stdout"]),
+        simulated("leaking", card="", manners=["leak"]),
         simulated("poisoned", card="", manners=["exit-in-prompt"]),
         simulated("brittle", card="", manners=["exit-in-decode"]),
         simulated("hanging", card="", manners=["hang-in-load", "ignore-sigterm"]),
@@ -88,6 +89,16 @@ def test_a_call_under_which_a_process_died_is_not_made_again_by_itself(
                 list(call(model, "x"))
             assert (failed.value.reason, failed.value.retry_after_s) == (reason, None)
         assert len(story.changes(model, "LOADING")) == 2
+
+
+def test_a_process_that_grows_far_beyond_its_load_is_ended_once_it_is_idle(shared: SupervisorProcess) -> None:
+    client = shared.client()
+    with shared.story() as story:
+        assert list(client.generate("leaking", "x", max_tokens=5))
+        story.until("it is gone", lambda _: story.changes("leaking", "UNLOADED"))
+    (record,) = [one for one in client.decisions("leaking") if one.kind == "give_back"]
+    assert record.numbers["host_bytes"] > record.numbers["promised_bytes"] + (256 << 20)
+    assert list(client.generate("leaking", "x", max_tokens=5)), "and is loaded anew for whoever comes next"
 
 
 def test_an_exit_is_seen_at_once_although_a_grandchild_holds_stderr(shared: SupervisorProcess) -> None:

@@ -14,9 +14,11 @@ from functools import partial
 from typing import TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceServicer
 from vramd_proto.v1 import inference_pb2
+from vramd_proto.v1.heap import Heap
 from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import NONCE_KEY
 from vramd_proto.v1.statuses import DETAILS_KEY
@@ -43,6 +45,7 @@ class WorkerServicer(WorkerServiceServicer):
         self._model = ""
         self._load_began = False
         self._loaded: Engine | None = None
+        self._heap = Heap(collects=True)
 
     async def Load(
         self,
@@ -50,7 +53,7 @@ class WorkerServicer(WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.WorkerLoadRequest, worker_pb2.WorkerLoadResponse],
     ) -> AsyncIterator[worker_pb2.WorkerLoadResponse]:
         """Streams the progress. A caller that leaves leaves a process of no use, which is the caller's to end."""
-        async with self._call(context):
+        async with self._call(request, context):
             if self._load_began:
                 raise RuntimeError("a worker loads one model, once")
             self._load_began = True
@@ -72,7 +75,7 @@ class WorkerServicer(WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.WorkerGenerateRequest, inference_pb2.GenerateResponse],
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         """See the proto."""
-        async with self._call(context):
+        async with self._call(request, context):
             async for piece in self._pieces(translate.generate_job(request.request), request.threads, context):
                 yield translate.generate_response(piece)
 
@@ -82,7 +85,7 @@ class WorkerServicer(WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.WorkerChatRequest, inference_pb2.ChatResponse],
     ) -> AsyncIterator[inference_pb2.ChatResponse]:
         """See the proto."""
-        async with self._call(context):
+        async with self._call(request, context):
             async for piece in self._pieces(translate.chat_job(request.request), request.threads, context):
                 yield translate.chat_response(piece)
 
@@ -92,7 +95,7 @@ class WorkerServicer(WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.WorkerEmbedRequest, inference_pb2.EmbedResponse],
     ) -> inference_pb2.EmbedResponse:
         """See the proto."""
-        async with self._call(context):
+        async with self._call(request, context):
             engine, texts = self._engine(request.threads), translate.texts(request.request)
             answer = await _answer(context, partial(engine.embed, texts))
             return translate.embed_response(request.request.model, answer)
@@ -103,7 +106,7 @@ class WorkerServicer(WorkerServiceServicer):
         context: grpc.aio.ServicerContext[inference_pb2.TokenizeRequest, inference_pb2.TokenizeResponse],
     ) -> inference_pb2.TokenizeResponse:
         """See the proto."""
-        async with self._call(context):
+        async with self._call(request, context):
             engine, special = self._engine(), (request.add_special, request.parse_special)
             ids = await _answer(context, partial(engine.tokenize, request.text, *special))
             return inference_pb2.TokenizeResponse(token_ids=ids)
@@ -114,7 +117,7 @@ class WorkerServicer(WorkerServiceServicer):
         context: grpc.aio.ServicerContext[inference_pb2.DetokenizeRequest, inference_pb2.DetokenizeResponse],
     ) -> inference_pb2.DetokenizeResponse:
         """See the proto."""
-        async with self._call(context):
+        async with self._call(request, context):
             engine = self._engine()
             data = await _answer(context, partial(engine.detokenize, request.token_ids))
             return inference_pb2.DetokenizeResponse(text=data.decode("utf-8", "replace"))
@@ -125,12 +128,12 @@ class WorkerServicer(WorkerServiceServicer):
         context: grpc.aio.ServicerContext[worker_pb2.WorkerSetThreadsRequest, worker_pb2.WorkerSetThreadsResponse],
     ) -> worker_pb2.WorkerSetThreadsResponse:
         """See the proto."""
-        async with self._call(context):
+        async with self._call(request, context):
             self._engine(request.threads)
             return worker_pb2.WorkerSetThreadsResponse()
 
     @asynccontextmanager
-    async def _call(self, context: grpc.aio.ServicerContext[Asked, Told]) -> AsyncIterator[None]:
+    async def _call(self, request: Message, context: grpc.aio.ServicerContext[Asked, Told]) -> AsyncIterator[None]:
         """Lets a call in that carries the nonce; what is raised inside becomes the call's status."""
         try:
             self._admit(context)
@@ -141,6 +144,8 @@ class WorkerServicer(WorkerServiceServicer):
             refused = refusal(incident(fault), self._model)
         else:
             return
+        finally:
+            self._heap.freed(request.ByteSize())
         details = ((DETAILS_KEY, refused.details),)
         await context.abort(grpc.StatusCode[refused.code], refused.message, details)
 

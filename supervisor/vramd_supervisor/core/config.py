@@ -36,6 +36,7 @@ MANNERS = (
     "flood-stderr",
     "garbage-on-stdout",
     "grandchild",
+    "leak",
     "bug",
 )
 """Bad manners that a simulated model may have; the worker's engine of that name has them."""

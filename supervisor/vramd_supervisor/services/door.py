@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
+from vramd_proto.v1.heap import Heap
 from vramd_proto.v1.reasons import Reason
 from vramd_proto.v1.rendezvous import TOKEN_KEY
 
 from ..core.errors import Refusal, RefusedError, refusal
 from . import field_count
-from .heap import Heap
 from .status import Context, abort, incident
 from .strangers import Strangers
 

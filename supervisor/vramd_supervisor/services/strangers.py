@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from vramd_proto.v1.heap import Heap
 from vramd_proto.v1.reasons import Reason
 
 from ..core.errors import Refusal, RefusedError, refusal
-from .heap import Heap
 from .status import Context
 
 MOST_CALLS = 256

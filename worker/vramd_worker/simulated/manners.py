@@ -20,6 +20,8 @@ GARBAGE = bytes(range(256)) * 16
 
 GRANDCHILD_S = 60
 
+LEAK_BYTES = 300 * 1024 * 1024
+
 
 class Manner(Enum):
     """What a simulated model does wrong. The values are the names in the configuration."""
@@ -46,6 +48,8 @@ class Manner(Enum):
     """Bytes that are no text go to descriptor 1 in the load."""
     GRANDCHILD = "grandchild"
     """A child process holds stderr open, for a minute."""
+    LEAK = "leak"
+    """The process takes another 300 MiB with each job."""
     BUG = "bug"
     """Every generation raises an exception that nobody foresaw."""
 
@@ -89,6 +93,8 @@ def before_token(manners: Manners, given: int) -> None:
     """Before a job's next token; it has been given so many. May never return."""
     if Manner.FLOOD_STDERR in manners:
         _flood(FLOOD_PER_TOKEN_BYTES)
+    if given == 0 and Manner.LEAK in manners:
+        _leaked.append(b"\xa5" * LEAK_BYTES)
     if given == 0 and Manner.EXIT_IN_PROMPT in manners:
         os._exit(DIED)
     if given == 1 and Manner.BLOCK_AFTER_FIRST_TOKEN in manners:
@@ -111,4 +117,5 @@ def _flood(size_bytes: int) -> None:
         os.write(2, FLOOD_LINE)
 
 
+_leaked: list[bytes] = []
 _orphans: list["subprocess.Popen[bytes]"] = []

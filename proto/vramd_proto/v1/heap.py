@@ -6,6 +6,7 @@ Other systems' allocators give back by themselves.
 
 import asyncio
 import ctypes
+import gc
 import sys
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -25,7 +26,9 @@ def share_one() -> None:
 class Heap:
     """Of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, collects: bool = False) -> None:
+        """`collects` what refers to itself first: calls that have ended do, and their messages hang on them."""
+        self._collects = collects
         self._soon: asyncio.TimerHandle | None = None
 
     def freed(self, size_bytes: int) -> None:
@@ -35,5 +38,7 @@ class Heap:
 
     def _trim(self) -> None:
         self._soon = None
+        if self._collects:
+            gc.collect()
         assert _LIBC
         _LIBC.malloc_trim(0)
