@@ -11,7 +11,6 @@ MIB = 1 << 20
 
 CONFIGURATION = "\n".join(
     (
-        "[server]\nload_deadline_s = 6",
         "[scheduling]\nstop_s = 0.3",
         simulated("dying", card="", tokens_per_s=20),
         simulated("living", card="", tokens_per_s=50),
@@ -21,7 +20,6 @@ CONFIGURATION = "\n".join(
         simulated("leaking", card="", manners=["leak"]),
         simulated("poisoned", card="", manners=["exit-in-prompt"]),
         simulated("brittle", card="", manners=["exit-in-decode"]),
-        simulated("hanging", card="", manners=["hang-in-load", "ignore-sigterm"]),
         simulated("hang-in-decode", card="", manners=["hang-in-decode"]),
         simulated("fragile", card="", manners=["exit-in-load"]),
         simulated("lamb", card="", manners=["exit-in-load"], sacrificial=True),
@@ -133,15 +131,18 @@ def test_garbage_on_stdout_is_escaped_and_harmless(shared: SupervisorProcess) ->
     assert [line for line in lines if not line.replace("\t", "").isprintable()] == []
 
 
-def test_a_load_that_hangs_is_ended(shared: SupervisorProcess) -> None:
-    client = shared.client()
-    with shared.story() as story:
-        with pytest.raises(vramd.LoadTimedOut):
-            client.load("hanging")
-        (receipt,) = story.until(
-            "it is gone", lambda _: [r for r in story.details(vramd.Receipt) if r.model == "hanging"]
-        )
-        assert receipt.exit == "forced"
+def test_a_load_that_hangs_is_ended_and_not_asked_for_again() -> None:
+    hanging = simulated("hanging", card="", manners=["hang-in-load", "ignore-sigterm"])
+    with SupervisorProcess(f"[server]\nload_deadline_s = 5\n[scheduling]\nstop_s = 0.3\n{hanging}") as supervisor:
+        client = supervisor.client()
+        with supervisor.story() as story:
+            with pytest.raises(vramd.LoadTimedOut):
+                client.load("hanging")
+            (receipt,) = story.until(
+                "it is gone", lambda _: [r for r in story.details(vramd.Receipt) if r.model == "hanging"]
+            )
+            assert receipt.exit == "forced"
+            assert len(story.changes("hanging", "LOADING")) == 1
 
 
 def test_an_engine_that_hangs_can_be_unloaded(shared: SupervisorProcess) -> None:
