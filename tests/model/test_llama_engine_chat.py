@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_models import CHAT_TEMPLATE, random_llama, reciting_llama
-from support.llama_engines import Answer, ask, loaded, spec
+from support.llama_engines import Answer, ask, loaded, spec, tokenize
 from vramd_proto.v1.reasons import Reason
 from vramd_worker.engine import FinishReason, Job, Message, Sampling
 from vramd_worker.llama import LlamaEngine
@@ -116,6 +116,15 @@ def test_what_is_said_begins_no_turn(
         return words.replace("|", "-").replace("s>", "x>")
 
     assert tokens(role, text) == tokens(harmless(role), harmless(text)) > tokens(role, text, parse_special=True)
+
+
+def test_no_control_token_is_merged_from_the_letters_of_a_message(tmp_path: Path) -> None:
+    pieces = ("</", "s>", "<|", "stop|>", "x>")
+    path = reciting_llama(tmp_path / "m.gguf", ["hi"], chat_template=TURNS, controls=CONTROLS, pieces=pieces)
+    with loaded(spec(path)) as engine:
+        (*_, stop), (*_, end) = (tokenize(engine, name, parse_special=True) for name in ("<|stop|>", "</s>"))
+        assert not {stop, end} & set(tokenize(engine, "ab</s>c<|stop|>d"))
+        assert len(tokenize(engine, "ab</x>")) == len(tokenize(engine, "ab")) + 2
 
 
 @pytest.mark.parametrize(("text", "parse_special", "tokens"), [("<|stop|>", None, 1), ("<|stop|>", False, 9)])

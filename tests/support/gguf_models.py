@@ -88,15 +88,16 @@ def reciting_llama(
     *,
     chat_template: str | None = CHAT_TEMPLATE,
     controls: Sequence[str] = (),
+    pieces: Sequence[str] = (),
 ) -> Path:
     """Says the text, whatever it is asked, then that it is done.
 
     The text is a sequence of words (each becomes one token), bytes (by number) and controls, none twice. Every token is
-    followed by the next for certain; after any other token the text begins.
+    followed by the next for certain; after any other token the text begins. `pieces` are further tokens.
     """
     shape = Shape(embedding=256, layers=1, heads=4, kv_heads=4, feed_forward=32, vocabulary=FIRST_WORD + 32)
     words = [part for part in text if isinstance(part, str) and part not in controls]
-    tokens = vocabulary(shape.vocabulary, words, controls)
+    tokens = vocabulary(shape.vocabulary, words, (*controls, *pieces))
     named = [part if isinstance(part, int) or part in controls else f"\u2581{part}" for part in text]
     script = [FIRST_BYTE + part if isinstance(part, int) else tokens.index(part) for part in named]
     writer = _llama_header(path, shape, tokens, chat_template, "llama", controls)

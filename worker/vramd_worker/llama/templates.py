@@ -121,12 +121,12 @@ class ChatTemplate:
     def _told(self, roles: Sequence[str], parts: Collection[str]) -> frozenset[str] | None:
         """The roles whose words come up in the prompt; None if it does not render this conversation."""
         try:
-            rendered = self._rendered([_turn(role, f"words of the {role}", role in parts) for role in roles])
+            rendered = self._rendered([_turn(role, f"said{role}", role in parts) for role in roles])
         except UnusableTemplateError:
             return None
         self._marks.learn(rendered)
         plain = rendered.casefold()
-        return frozenset(role for role in roles if f"words of the {role}" in plain)
+        return frozenset(role for role in roles if f"said{role}" in plain)
 
     def _spelled(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -62,6 +62,7 @@ class Tokenizer:
         self._most_characters = _SLOW.get(model.metadata("tokenizer.ggml.pre") or "", PIECE_CHARACTERS)
         self._controls = dict(vocabulary.controls)
         self._learn_names()
+        self._control_ids = frozenset(control.token for control in self._controls.values())
         self._apart: re.Pattern[str] | None = None
         self._anchor_tokens = len(self._native(vocabulary.anchor)) if vocabulary.anchor else 0
 
@@ -109,9 +110,9 @@ class Tokenizer:
                 yield ()
                 continue
             self._check(fragment, field)
-            for at, spelled in enumerate(self._spelled_out(fragment)):
+            for at, spelled in enumerate(_cut_at(self._apart, fragment)):
                 for piece in self._pieces(spelled, spaced=not at):
-                    yield self._spelled(piece, field)
+                    yield self._as_text(piece, field)
 
     def _fragments(self, text: str, parts: Sequence[Segment]) -> Iterator[str | Control]:
         """Text without control tokens that are to be read as such, and these; no text while it looks for them."""
@@ -154,14 +155,6 @@ class Tokenizer:
             what = f"{character!r} (U+{ord(character):04X})"
             raise EngineError(Reason.FIELD_INVALID, f"the model's vocabulary cannot spell {what}", field=field)
 
-    def _spelled_out(self, text: str) -> Iterator[str]:
-        """Text in which nothing set apart is read as that: each is cut behind its first character."""
-        begin = 0
-        for found in self._apart.finditer(text) if self._apart else ():
-            yield text[begin : found.start() + 1]
-            begin = found.start() + 1
-        yield text[begin:]
-
     def _pieces(self, text: str, *, spaced: bool) -> Iterator[tuple[str, bool]]:
         """Pieces of a text, each with whether a space is to be put in front of it, where the tokenizer does so."""
         start = 0
@@ -172,6 +165,17 @@ class Tokenizer:
             spaced = at_space and self._vocabulary.puts_space
             start = end + spaced
         yield text[start:], spaced
+
+    def _as_text(self, piece: tuple[str, bool], field: str) -> "array[int]":
+        """Tokens of a piece, of which none is a control token: some tokenizers merge characters to one of these."""
+        ids = self._spelled(piece, field)
+        text, spaced = piece
+        if self._control_ids.isdisjoint(ids) or not (self._named and self._named.search(text)):
+            return ids
+        ids = array("i")
+        for at, spelled in enumerate(_cut_at(self._named, text)):
+            ids.extend(self._spelled((spelled, spaced and not at), field))
+        return ids
 
     def _spelled(self, piece: tuple[str, bool], field: str) -> "array[int]":
         text, spaced = piece
@@ -217,6 +221,15 @@ def at_once(steps: Steps[Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def _cut_at(names: "re.Pattern[str] | None", text: str) -> Iterator[str]:
+    """Text in which none of the names is read as one: each is cut behind its first character."""
+    begin = 0
+    for found in names.finditer(text) if names else ():
+        yield text[begin : found.start() + 1]
+        begin = found.start() + 1
+    yield text[begin:]
 
 
 def _one_of(names: Iterable[str]) -> "re.Pattern[str] | None":
