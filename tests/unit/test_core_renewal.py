@@ -89,6 +89,23 @@ def too_large(world: CoreWorld) -> None:
     world.run_errand(until(world, FindPlans))
 
 
+def held_meanwhile(world: CoreWorld) -> None:
+    world.request("small", RequestKind.HOLD)
+    world.run_errand(until(world, FindPlans))
+
+
+def held_while_it_loads(world: CoreWorld) -> None:
+    place = until(world, Load)
+    world.request("small", RequestKind.HOLD)
+    world.run_errand(place)
+
+
+def otherwise_again(world: CoreWorld) -> None:
+    """The file has become one that decides by itself."""
+    world.ways["small"] = (plan({"card": 2}, context_tokens=77),)
+    world.run_errand(until(world, FindPlans))
+
+
 def taken_by_a_reservation(world: CoreWorld) -> None:
     world.announce("card", 6)
     world.ways["small"] = (plan({"card": 3}),)
@@ -121,6 +138,18 @@ def test_what_fails_is_refused_and_the_old_process_goes_on(how: Renew, fails: Ca
     assert running in world.granted
     assert world.granted[world.request("small")] == first
     assert len(world.alive) == len({one.id for one in world.core.world.processes.values()}), "nothing is left behind"
+
+
+@pytest.mark.parametrize("fails", [held_meanwhile, held_while_it_loads, otherwise_again], ids=lambda how: how.__name__)
+def test_a_reload_breaks_no_hold_and_ends_nothing_for_other_settings(fails: Callable[[CoreWorld], None]) -> None:
+    world = world_of()
+    first = loaded(world, "small")
+    reload(world)
+    fails(world)
+    assert refused(world) == [Reason.MODEL_LOADED_DIFFERENTLY]
+    world.wait(0.0)
+    assert serving(world, "small") == first
+    assert len(world.alive) == 1
 
 
 @HOW

@@ -126,7 +126,7 @@ def replace_process(world: World, entry: Entry, first: Request, because: Because
     Who wants other settings is refused while somebody else holds the model with those that it has.
     """
     if first.reload and entry.holds:
-        world.refuse(first, _held(world, entry, first))
+        world.refuse(first, held(world, entry, first))
         return
     if entry.state is ModelState.READY:
         world.leave_queue(first)
@@ -143,7 +143,15 @@ def replace_process(world: World, entry: Entry, first: Request, because: Because
     stop(world, entry.current, because)
 
 
-def _held(world: World, entry: Entry, request: Request) -> Refusal:
+def differently(entry: Entry, differs: str) -> Refusal:
+    """What callers hear who want other settings than a model has."""
+    model = entry.model.id
+    text = f"{model} is loaded with other settings: {differs}; unload it first, reload it, or leave those settings out"
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model, differences=differs)
+
+
+def held(world: World, entry: Entry, request: Request) -> Refusal:
+    """What callers hear whose reload would break a hold."""
     assert entry.current is not None and entry.current.plan is not None
     model, held_s = entry.model.id, world.now_s - min(hold.held_from_s for hold in entry.holds.values())
     differs = differences(entry.model, entry.current.plan.settings, request.options)

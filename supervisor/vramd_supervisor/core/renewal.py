@@ -13,7 +13,7 @@ from vramd_proto.v1.reasons import Reason
 
 from .actions import Complete, FindPlans, Load, Report
 from .admission import find_now, take_process
-from .callers import drain
+from .callers import differently, drain, held
 from .catalog import LoadOptions
 from .causes import Awaited
 from .errors import Refusal
@@ -21,6 +21,7 @@ from .events import LoadLimitReached, LoadProgressed, LoadRefused, WorkerExited,
 from .holders import attainable
 from .lives import crashed, give_up_renewal, learn, let_others_wait, settle_load, timed_out
 from .lobby import Waiting
+from .placement import differences
 from .quote import Plan
 from .reconcile import raised, reconcile, too_much
 from .room import Begin, Wish, with_nearest
@@ -54,6 +55,9 @@ def planned(world: World, entry: Entry, renewal: Renewal, found: Sequence[Plan],
         give_up_renewal(world, entry, with_nearest(decision, nearest))
         return
     plan, request = plans[decision.way], world.requests[renewal.request]
+    if why := _hindrance(world, entry, renewal, plan):
+        give_up_renewal(world, entry, why)
+        return
     if not isinstance(find_now(world, Wish(entry.model.id, [plan.quote.needs])), Begin):
         _old_one_first(world, entry, renewal, "there is no room for both")
         return
@@ -137,6 +141,8 @@ def _ready(world: World, entry: Entry, renewal: Renewal, news: WorkerReady) -> N
     elif overrun:
         entry.taken[settings] = overrun.needs
         _old_one_first(world, entry, renewal, overrun.message)
+    elif why := _hindrance(world, entry, renewal, incarnation.plan):
+        give_up_renewal(world, entry, why)
     else:
         renewal.ready = True
         settle_load(world, entry, incarnation, news)
@@ -144,6 +150,17 @@ def _ready(world: World, entry: Entry, renewal: Renewal, news: WorkerReady) -> N
         _report(world, renewal, Awaited.FORMER_PROCESS, "waits until what runs on the old process has ended")
         if entry.state is ModelState.READY:
             drain(world, entry, renewal.because, force=renewal.force)
+
+
+def _hindrance(world: World, entry: Entry, renewal: Renewal, plan: Plan) -> Refusal | None:
+    """Why a reload is given up, planned or loaded: it would be refused afterwards, or break a hold that began since."""
+    request = world.requests[renewal.request]
+    if not request.reload:
+        return None
+    if entry.holds:
+        return held(world, entry, request)
+    differs = differences(entry.model, plan.settings, request.options)
+    return differently(entry, differs) if differs else None
 
 
 def _old_one_first(world: World, entry: Entry, renewal: Renewal, why: str) -> None:

@@ -5,8 +5,6 @@ Runs at the end of every event, over the models that the event has touched, then
 
 import math
 
-from vramd_proto.v1.reasons import Reason
-
 from . import causes
 from .actions import (
     CancelDeadline,
@@ -21,10 +19,9 @@ from .actions import (
     Thrashing,
 )
 from .admission import find_rooms, give_up, keep, relieve
-from .callers import drain, replace_process
+from .callers import differently, drain, replace_process
 from .catalog import LoadOptions
 from .decisions import Decision, DecisionKind
-from .errors import Refusal, refusal
 from .events import KeepAliveEnded, PlansFound, PlansRefused, TogetherFound
 from .holders import attainable, sort_anew, standings
 from .line import Priority
@@ -160,7 +157,7 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
         if differs := differences(entry.model, settings, request.options):
             if request.reload:
                 continue  # its turn comes in the queue, behind those who were before it
-            world.refuse(request, _differently(entry, differs))
+            world.refuse(request, differently(entry, differs))
         elif request.kind is RequestKind.HOLD:
             _hold(world, entry, request)
         else:
@@ -176,7 +173,7 @@ def _serve(world: World, entry: Entry, incarnation: Incarnation) -> None:
             replace_process(world, entry, request, causes.reload(differs))
             return
         if differs:
-            world.refuse(request, _differently(entry, differs))
+            world.refuse(request, differently(entry, differs))
         elif has_place(entry):
             _grant(world, entry, incarnation, request)
         else:
@@ -232,12 +229,6 @@ def _stay(world: World, entry: Entry, incarnation: Incarnation) -> None:
         world.emit(SetTimer(KeepAliveEnded(until_s, incarnation.id)))
     elif not standings(world).is_resident(incarnation.id):
         drain(world, entry, causes.idle(incarnation.keep_alive_s))
-
-
-def _differently(entry: Entry, differs: str) -> Refusal:
-    model = entry.model.id
-    text = f"{model} is loaded with other settings: {differs}; unload it first, reload it, or leave those settings out"
-    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model, differences=differs)
 
 
 def plans_found(world: World, event: PlansFound) -> None:
