@@ -78,6 +78,13 @@ def test_an_end_needs_no_more_threads(switches: Switches) -> None:
         assert sorted(path.name for path in supervisor.folder.path.iterdir()) == ["lock", "logs"]
 
 
+def _decided(client: vramd.Client) -> set[str]:
+    try:
+        return {decision.kind for decision in client.decisions(timeout_s=5)}
+    except vramd.Unavailable:  # it has not answered yet
+        return set()
+
+
 def _loaded(client: vramd.Client, model: str) -> bool:
     try:
         return bool(client.load(model))
@@ -129,9 +136,12 @@ def test_a_drive_that_is_gone_costs_its_own_models_only(switches: Switches, tmp_
         "b", card=""
     )
     switches.drive(gone=True)
-    with SupervisorProcess(models, environment=switches.environment) as supervisor:
+    state = {"VRAMD_STATE_DIR": str(far / "state")}
+    with SupervisorProcess(models, environment=switches.environment | state) as supervisor:
         client = supervisor.client()
         client.load("b")
+        with pytest.raises((vramd.Unavailable, vramd.DeadlinePassed)):
+            client.decisions(timeout_s=1)
         assert not client.model("near").problem
         with pytest.raises(vramd.Unavailable, match="is its drive there") as refused:
             client.load("set")
@@ -139,6 +149,7 @@ def test_a_drive_that_is_gone_costs_its_own_models_only(switches: Switches, tmp_
         assert {model.id for model in client.models()} == {"b", "near", "set"}
         client.unload("b")
         switches.drive(gone=False)
+        until("what was decided meanwhile is written", lambda: _decided(client) >= {"load", "unload"})
         until("it is found", lambda: not client.model("set").problem)
         switches.drive(gone=True)
         with pytest.raises(vramd.DeadlinePassed):

@@ -122,7 +122,14 @@ def test_a_book_that_does_not_answer_teaches_nothing(
 
     desk = SimpleNamespace(lessons=Lessons())
     teacher = Teacher(HangingBook(tmp_path / "memory.sqlite3", goes_on), cast(Quotes, desk))
-    asyncio.run(asyncio.wait_for(teacher.begin(), BOUND_S))
+
+    async def main() -> None:
+        await asyncio.wait_for(teacher.begin(), BOUND_S)
+        with monkeypatch.context() as patched:
+            patched.setattr(lessons, "BEGIN_S", SHORT_S)
+            await asyncio.wait_for(teacher.begin(), BOUND_S)
+
+    asyncio.run(main())
     assert "nothing is learned from loads" in caplog.text
 
 

@@ -1,5 +1,6 @@
 """Remembers what loads really took, so that the next quote is nearer the truth. Decides nothing."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 BOOK_S = 10.0
 """Reading and writing take milliseconds, and some seconds while another supervisor writes."""
+BEGIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ class Teacher:
         self._book = book
         self._quotes = quotes
         self._lane = Lane("the book of what loads took", BOOK_S)
+        self._beginning: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Reads what earlier supervisors have learned."""
-        await self._learn(lambda: None)
+        """Reads what earlier supervisors have learned; waits for a moment at most, then it goes on."""
+        self._beginning = asyncio.create_task(self._learn(lambda: None))
+        await asyncio.wait([self._beginning], timeout=BEGIN_S)
 
     async def _learn(self, write: Callable[[], None]) -> None:
         def work() -> Lessons:

@@ -7,6 +7,7 @@ Python imports this at its start where its folder is in PYTHONPATH. VRAMD_TEST_O
 import builtins
 import io
 import os
+import sqlite3
 import subprocess
 import threading
 import time
@@ -59,6 +60,7 @@ STAND_INS: list[tuple[Any, str, Callable[..., Any]]] = [
     (subprocess.Popen, "__init__", init),
     *((os, name, hanging(getattr(os, name))) for name in ("stat", "lstat", "open", "scandir")),
     *((module, "open", hanging(open)) for module in (builtins, io)),
+    (sqlite3, "connect", hanging(sqlite3.connect)),
 ]
 for owner, name, stand_in in STAND_INS:
     setattr(owner, name, stand_in)
