@@ -6,7 +6,7 @@ import psutil
 import pytest
 import vramd
 from support import gguf_bytes
-from support.reasons import DEAD_DRIVES_ONLY, ENGINE_ONLY, check
+from support.reasons import DEAD_DRIVES_ONLY, ENGINE_ONLY, NO_CLIENT_OF_OURS, check
 from support.supervisor_process import CARD, SupervisorProcess, simulated, until
 from vramd_proto.v1.reasons import Reason
 
@@ -165,7 +165,7 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
 
 
 def test_each_reason_has_its_case() -> None:
-    assert set(CASES) == set(Reason) - ENGINE_ONLY - DEAD_DRIVES_ONLY
+    assert set(CASES) == set(Reason) - ENGINE_ONLY - DEAD_DRIVES_ONLY - NO_CLIENT_OF_OURS
 
 
 @pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.name)
@@ -203,5 +203,8 @@ def test_long_names_do_not_make_a_status_too_large(shared: SupervisorProcess) ->
         shared.client().load("é" * 512)
     check(failed.value, Reason.MODEL_NOT_FOUND)
     with pytest.raises(vramd.VramdError) as failed:
-        shared.client().load("giant", device="é" * 100_000)
+        shared.client().load("giant", device="é" * 64)
     check(failed.value, Reason.DEVICE_UNUSABLE)
+    with pytest.raises(vramd.VramdError) as failed:
+        shared.client().load("giant", device="é" * 100_000)
+    check(failed.value, Reason.FIELD_INVALID)

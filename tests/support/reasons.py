@@ -1,9 +1,11 @@
 """What a failed call must carry, whatever its reason; and which reasons only a real engine gives."""
 
+from typing import Any
+
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from vramd import VramdError
+from vramd import VramdError, failures
 from vramd.error_table import BY_REASON
 from vramd_proto.v1.reasons import Reason
 
@@ -16,11 +18,27 @@ ENGINE_ONLY = {
 }
 """Given by llama.cpp alone; the others need no real model."""
 
+NO_CLIENT_OF_OURS = {Reason.REQUEST_UNREADABLE}
+"""Given for what only a client that is made by hand can send."""
 DEAD_DRIVES_ONLY = {Reason.FILE_UNANSWERED}
 """Given where a file does not answer; it takes as long as one is waited for."""
 
 MOST_DETAIL_BYTES = 4096
 MOST_MESSAGE_BYTES = 1024
+
+
+_calls: dict[str, Any] = {}
+"""What errors were made of, by their words: they do not tell themselves, so as not to show the frames of gRPC."""
+_from_rpc = failures.from_rpc
+
+
+def _noted(error: grpc.RpcError) -> VramdError:
+    told = _from_rpc(error)
+    _calls[str(told)] = error
+    return told
+
+
+failures.from_rpc = _noted
 
 
 def check(error: VramdError, reason: Reason, *, again: bool = True) -> None:
@@ -35,8 +53,7 @@ def check(error: VramdError, reason: Reason, *, again: bool = True) -> None:
     assert set(meaning.metadata) <= set(error.metadata)
     assert "" not in (error.metadata[key] for key in meaning.metadata)
 
-    call = error.__cause__
-    assert isinstance(call, grpc.RpcError)
+    call = _calls[str(error)]
     packed = [entry.value for entry in call.trailing_metadata() or () if entry.key == "grpc-status-details-bin"]
     assert len(packed) == 1
     assert isinstance(packed[0], bytes)
