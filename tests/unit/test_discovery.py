@@ -139,6 +139,14 @@ def test_a_projector_under_another_name_is_known_by_its_header(tmp_path: Path) -
     assert {id_: file.projector_path for id_, file in found.items()} == {"one": str(eyes)}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a name that is no UTF-8 is in them")
+@pytest.mark.parametrize("name", [b"mmproj.gguf", b"one.mmproj.gguf", b"mmproj-\xff.gguf"])
+def test_a_damaged_projector_is_nobodys(tmp_path: Path, name: bytes) -> None:
+    put(tmp_path / "one.gguf")
+    put(tmp_path / os.fsdecode(name), b"GGUF, damaged")
+    assert {id_: file.projector_path for id_, file in discover([tmp_path]).items()} == {"one": ""}
+
+
 def test_of_equal_names_the_first_stays_and_the_others_get_their_folders(tmp_path: Path) -> None:
     for folder in ("x/q4", "y/q4", "z"):
         put(tmp_path / folder / "m.gguf")
@@ -194,6 +202,24 @@ def test_links_in_a_circle_do_not_hang(tmp_path: Path) -> None:
 
 
 @POSIX
+@POSIX
+@pytest.mark.parametrize("name", ["folder", "file.gguf"])
+def test_a_link_that_the_system_cannot_follow_hides_nothing_else(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "m.gguf")
+    (tmp_path / name).symlink_to("x" * 300)
+    found = discover([tmp_path])
+    assert found.pop("m").problem is None
+    assert all(map(reason, found.values()))
+
+
+@POSIX
+def test_shards_that_cannot_be_asked_for_are_missing(tmp_path: Path) -> None:
+    shards(tmp_path, "big", 2)[1].unlink()
+    (tmp_path / "big-00002-of-00002.gguf").symlink_to("x" * 300)
+    named = Config(models={"m": ModelConfig(path=str(tmp_path / "big-00001-of-00002.gguf"))})
+    assert reason(file_of(listed(named, tmp_path)["m"])) is Reason.MODEL_FILE_INVALID
+
+
 def test_what_is_no_file_is_listed_and_never_blocks(tmp_path: Path) -> None:
     if sys.platform != "win32":
         os.mkfifo(tmp_path / "fifo.gguf")

@@ -35,7 +35,7 @@ _CACHE_VARIABLES = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 def folders_to_scan(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
     """The configured folders, and the caches of LM Studio and Hugging Face where the configuration wants them."""
     caches = caches_of_others(config, environment, home)
-    return [*map(Path, config.server.models), *(folder for folder in caches if folder.is_dir())]
+    return [*map(Path, config.server.models), *(folder for folder in caches if stamp(folder))]
 
 
 def caches_of_others(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
@@ -130,7 +130,7 @@ class Discovery:
                 read[key] = file
             if file is None:
                 projectors.setdefault(one.first.parent, []).append(one)
-            elif not (file.problem and _holds(one.first, walked)):
+            elif not (file.problem and (is_called_projector(one.part.base) or _holds(one.first, walked))):
                 models.setdefault(one.first.parent, []).append(Found(_readable(one.part.base), file))
         self._read = read
         found = []
@@ -222,7 +222,6 @@ def _describe(one: Group) -> ModelFile | None:
     except UnreadableModelError as error:
         if is_called_projector(one.part.base):
             _log.warning("%s is no projector: %s", one.first, error)
-            return None
         return _broken(one.first, error.problem)
 
 
@@ -237,7 +236,7 @@ def read_with_headers(path: Path) -> tuple[ModelFile, list[Header]]:
     paths = [path]
     if part.count > 1:
         shards = [path.with_name(name_of(part, number)) for number in range(1, part.count + 1)]
-        paths = [shard for shard in shards if shard.exists()]
+        paths = [shard for shard in shards if stamp(shard)]
         paths = paths if path in paths else sorted((path, *paths))
     try:
         headers = _headers(paths)

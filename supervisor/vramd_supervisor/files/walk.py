@@ -188,10 +188,11 @@ def _list(folder: Path) -> _Listing | OSError:
 
 
 def _follow(link: Path) -> _Entry:
-    return _Entry(link, link.is_dir(), stamp(link), True)
+    return _Entry(link, _is_folder(link), stamp(link), True)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: "os.DirEntry[str] | Path") -> bool:
+    """False also where that cannot be told: it leads to where nobody may look, or to a drive that is gone."""
     try:
         return entry.is_dir()
     except OSError:
