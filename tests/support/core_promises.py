@@ -25,6 +25,8 @@ from vramd_supervisor.core.events import (
     CatalogueRead,
     DeadlinePassed,
     Event,
+    LoadLimitReached,
+    LoadRefused,
     MemoryReleased,
     PatienceEnded,
     RestartRequested,
@@ -135,6 +137,7 @@ class Promises:
             entry = self.core.world.entries.get(model)
             assert queued == (len(entry.queue) if entry else 0), f"{model}: a wrong queue was told"
         self._rescanned(event, actions)
+        self._failed(event, actions)
         self._recorded(evicted, records, actions)
         back = event.incarnation if isinstance(event, MemoryReleased) else 0
         alive = back in self.core.world.processes and not self.core.world.processes[back].exited
@@ -154,6 +157,15 @@ class Promises:
                 self._forced.add(event.model)
             case _:
                 pass
+
+    def _failed(self, event: Event, actions: Sequence[Action]) -> None:
+        """A process that was to take another's place, and did not load, has that one go on."""
+        if isinstance(event, LoadRefused | LoadLimitReached):
+            owner = self.core.world.owners.get(event.incarnation)
+            for change in actions:
+                if owner and isinstance(change, ModelChanged) and change.model == owner.model.id:
+                    replaced = change.because.cause in {Cause.RESTART, Cause.RELOAD}
+                    assert not replaced, f"a new process that failed has ended that of {change.model}"
 
     def _rescanned(self, event: Event, actions: Sequence[Action]) -> None:
         """A look into the folders ends nothing that is held, pinned or at work, and refuses nobody."""

@@ -143,6 +143,12 @@ BUGS = {
         "    if is_kept(entry) or entry.renewal or until_s == math.inf:\n        return\n",
         "which may stay",
     ),
+    "a new process that does not load ends the old one": Bug(
+        "renewal.py",
+        "                give_up_renewal(world, entry, news.refusal)\n",
+        "                _old_one_first(world, entry, renewal, news.refusal.message)\n",
+        "a new process that failed has ended",
+    ),
     "batch is served before interactive": Bug(
         "line.py", "return int(one.priority) * self", "return -int(one.priority) * self", "overtakes"
     ),
