@@ -273,9 +273,21 @@ def test_the_log_of_a_supervisor_that_is_gone_can_be_read(
     log.write_text("one\ntwo \x1b[31m\nthree\n", "utf-8")
     done = shell("logs", "-n", "2", *([model] if model else []))
     assert (done.exit_code, done.stdout) == (0, "two \\x1b[31m\nthree\n")
-    assert "no supervisor runs" in done.stderr
+    first, second = done.stderr.splitlines()
+    assert "no supervisor runs" in first
+    assert second.endswith(f"{file}:")
 
 
 def test_no_supervisor_and_no_log_is_a_failure(shell: Shell) -> None:
+    done = shell("logs")
+    assert (done.exit_code, "SUPERVISOR_NOT_FOUND" in done.stderr) == (1, True)
+
+
+def test_a_log_below_a_folder_of_somebody_else_is_a_failure(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> Path:
+        raise PermissionError("it belongs to somebody else")
+
+    monkeypatch.delenv("VRAMD_ADDRESS", raising=False)
+    monkeypatch.setattr("vramd.finding.default_runtime_dir", refused)
     done = shell("logs")
     assert (done.exit_code, "SUPERVISOR_NOT_FOUND" in done.stderr) == (1, True)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from vramd_proto.v1.rendezvous import RuntimeDir, default_runtime_dir
+from vramd_proto.v1.rendezvous import RuntimeDir
 
 from vramd import Client, SupervisorUnreachable
 from vramd.commands import show
 from vramd.commands.connection import with_client
 from vramd.commands.parameters import ModelId
-from vramd.finding import ADDRESS_VARIABLE
+from vramd.finding import ADDRESS_VARIABLE, own_runtime_dir
 
 Command = Callable[..., None]
 
@@ -26,10 +26,10 @@ def _or_from_files(command: Command) -> Command:
         try:
             command(runtime_dir=runtime_dir, address=address, model=model, lines=lines, **arguments)
         except SupervisorUnreachable as error:
-            file = RuntimeDir(runtime_dir or default_runtime_dir()).log_of(model)
+            file = RuntimeDir(runtime_dir or own_runtime_dir()).log_of(model)
             if address is not None or os.environ.get(ADDRESS_VARIABLE) or not file.is_file():
                 raise
-            show.say(f"{error}\nits last words, from {file}:", err=True)
+            show.failed(f"{error}\nits last words, from {file}:")
             with file.open(encoding="utf-8", errors="replace") as text:
                 for line in deque(text, lines):
                     show.say(line.removesuffix("\n"), keep="\t")
