@@ -126,7 +126,7 @@ def _device(device: str, settings: DeviceConfig) -> Iterator[Fault]:
 def _model(
     model: str, settings: ModelConfig, given: frozenset[str], devices: Mapping[str, DeviceConfig]
 ) -> Iterator[Fault]:
-    if not model.strip() or len(model) > _LONGEST_ID or printable(model) != model:
+    if not _is_name(model):
         yield (), "a model needs a name of at most 256 printable characters"
     if model.startswith(TASK_PREFIX):
         yield (), f'"{TASK_PREFIX}" stands before a task: call the model otherwise'
@@ -165,9 +165,13 @@ def _aliases(models: Mapping[str, ModelConfig]) -> Iterator[Fault]:
             taken[alias] = f"is an alias of {model} already"
 
 
+def _is_name(text: str) -> bool:
+    return bool(text.strip()) and len(text) <= _LONGEST_ID and printable(text) == text
+
+
 def _misnamed(name: str) -> str:
-    """What is wrong with a name; empty if it can be one."""
-    if not name.strip() or len(name) > _LONGEST_ID or not name.isprintable():
+    """What is wrong with an alias; empty if it can be one."""
+    if not _is_name(name):
         return "is no name of at most 256 printable characters"
     return f'begins with "{TASK_PREFIX}", which stands before a task' if name.startswith(TASK_PREFIX) else ""
 
