@@ -60,9 +60,14 @@ def _living(world: World, incarnation: int) -> Entry | None:
 
 
 def load(world: World, entry: Entry, incarnation: Incarnation) -> None:
+    """The process of a model has started: it loads it."""
+    world.move(entry, ModelState.LOADING, causes.STARTED)
+    hand_over(world, entry, incarnation)
+
+
+def hand_over(world: World, entry: Entry, incarnation: Incarnation) -> None:
     """Hands a started process its model."""
     assert incarnation.plan is not None
-    world.move(entry, ModelState.LOADING, causes.STARTED)
     incarnation.load_from_s = world.now_s
     threads = min(incarnation.plan.settings.threads, world.usable_cores)
     world.emit(Load(incarnation.id, entry.model, incarnation.plan, threads))

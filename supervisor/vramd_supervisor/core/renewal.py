@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing_extensions import assert_never
 from vramd_proto.v1.reasons import Reason
 
-from .actions import Complete, FindPlans, Load, Report
+from .actions import Complete, FindPlans, Report
 from .admission import find_now, take_process
 from .callers import differently, drain, held
 from .catalog import LoadOptions
@@ -19,7 +19,7 @@ from .causes import Awaited
 from .errors import Refusal
 from .events import LoadLimitReached, LoadProgressed, LoadRefused, WorkerExited, WorkerReady, WorkerStarted
 from .holders import attainable
-from .lives import crashed, give_up_renewal, learn, let_others_wait, settle_load, timed_out
+from .lives import crashed, give_up_renewal, hand_over, learn, let_others_wait, settle_load, timed_out
 from .lobby import Waiting
 from .placement import differences
 from .quote import Plan
@@ -65,7 +65,7 @@ def planned(world: World, entry: Entry, renewal: Renewal, found: Sequence[Plan],
     waiting.plans, waiting.because = tuple(plans), renewal.because
     renewal.incarnation = take_process(world, entry, waiting, plan)
     if renewal.incarnation.pid:
-        _load(world, entry, renewal)
+        hand_over(world, entry, renewal.incarnation)
     world.touch(entry)
 
 
@@ -85,7 +85,7 @@ def told(world: World, entry: Entry, renewal: Renewal, news: News) -> None:
     match news:
         case WorkerStarted():
             learn(world, incarnation, news)
-            _load(world, entry, renewal)
+            hand_over(world, entry, incarnation)
         case LoadProgressed():
             _report(world, renewal, Awaited.WEIGHTS, "reads the weights", news.share)
         case WorkerReady() if not renewal.ready:
@@ -171,14 +171,6 @@ def _old_one_first(world: World, entry: Entry, renewal: Renewal, why: str) -> No
     give_up_renewal(world, entry, None)
     if entry.state is ModelState.READY:
         drain(world, entry, renewal.because, force=renewal.force)
-
-
-def _load(world: World, entry: Entry, renewal: Renewal) -> None:
-    incarnation = renewal.incarnation
-    assert incarnation is not None and incarnation.plan is not None
-    incarnation.load_from_s = world.now_s
-    threads = min(incarnation.plan.settings.threads, world.usable_cores)
-    world.emit(Load(incarnation.id, entry.model, incarnation.plan, threads))
 
 
 def _report(world: World, renewal: Renewal, awaited: Awaited, message: str, share: float | None = None) -> None:
