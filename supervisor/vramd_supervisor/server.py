@@ -151,8 +151,7 @@ async def serve(
     """Serves until somebody ends it; whether it ended in order. Raises AddressError.
 
     `file` is the configuration, `base` where its relative paths start; `on_ready` is told the address once clients can
-    come;
-    `owned` ends it with the program that holds its stdin; `record` takes all events and actions.
+    come; `owned` ends it with the program that holds its stdin; `record` takes all events and actions.
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())

@@ -47,7 +47,7 @@ class Ways:
     nearest: tuple[Plan, ...] = ()
     """If none of the plans can have its room: what could."""
 
-    def withcautions(self, file: ModelFile) -> "Ways":
+    def with_cautions(self, file: ModelFile) -> "Ways":
         """Each plan with what its settings may do to the answers of this file's model."""
         plans, found = (
             tuple(replace(plan, cautions=cautions(file, plan.settings)) for plan in some)
@@ -75,7 +75,7 @@ def placements(
             if why := file.problem:
                 return _refused(model.id, file, why)
             ways = yield from _real(model.id, file, asked, devices, threads, attainable)
-            return ways if isinstance(ways, Refusal) else ways.withcautions(file)
+            return ways if isinstance(ways, Refusal) else ways.with_cautions(file)
 
 
 def cautions(file: ModelFile, settings: Settings) -> tuple[str, ...]:
