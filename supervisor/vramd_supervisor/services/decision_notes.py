@@ -14,7 +14,7 @@ from ..threads.lane import Lane, NoAnswerError
 
 log = logging.getLogger(__name__)
 
-JOURNAL_S = 10.0
+JOURNAL_S = 6.0
 """Reading and writing take milliseconds, and some seconds while another supervisor writes."""
 
 
