@@ -254,6 +254,12 @@ def test_other_settings_are_told_how_to_get(fake: FakeSupervisor, shell: Shell, 
     assert "context is 80, asked for 4096\n  --reload gives it a new process with these settings" in done.stderr
 
 
+def test_a_reload_that_a_hold_withstands_is_not_advised(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("LoadModel", Refusal(Reason.MODEL_LOADED_DIFFERENTLY, message="held by game"))
+    done = shell("load", "talker", "--reload", "--context", "4096")
+    assert (done.exit_code, done.stderr) == (1, "vramd: held by game (MODEL_LOADED_DIFFERENTLY)\n")
+
+
 def test_an_answer_may_be_asked_of_a_new_process(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("LoadModel", model_pb2.LoadModelResponse(resident=resident(), state=model_pb2.MODEL_STATE_READY))
     fake.script("Generate", *answer("lo"))

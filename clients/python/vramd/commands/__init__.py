@@ -99,11 +99,12 @@ class Vramd(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; its failure becomes a line on stderr and an exit code."""
+        reloads = "--reload" in ctx.args
         with _telling():
             try:
                 return super().invoke(ctx)
             except LoadedDifferently as error:
-                if _parameter(self.get_command(ctx, ctx.invoked_subcommand or ""), "reload") is None:
+                if reloads or _parameter(self.get_command(ctx, ctx.invoked_subcommand or ""), "reload") is None:
                     raise
                 words = f"{error.message}\n--reload gives it a new process with these settings, for all callers"
                 raise LoadedDifferently(error.reason, words, error.metadata) from error
