@@ -118,6 +118,20 @@ def test_a_configured_model_keeps_the_file_that_it_has() -> None:
     assert paths(catalogue(config, now, {}, held({"m": "/b/m.gguf"}))) == {"m": "/b/m.gguf", "a/m": "/a/m.gguf"}
 
 
+@pytest.mark.parametrize(
+    ("now", "ids"),
+    [
+        pytest.param([file("/b/m.gguf", 7)], {"m": "/b/m.gguf", "a/m": "/a/m.gguf"}, id="moved: it keeps its id"),
+        pytest.param([], {"m": "/m.gguf", "a/m": "/a/m.gguf"}, id="gone: no other one takes its id"),
+        pytest.param([file("/m.gguf", 8)], {"m": "/m.gguf", "a/m": "/a/m.gguf"}, id="another version of it"),
+    ],
+)
+def test_a_configured_model_takes_over_no_file_of_another_id(now: list[ModelFile], ids: dict[str, str]) -> None:
+    config = Config(models={"m": ModelConfig()})
+    before = held({"m": file("/m.gguf", 7), "a/m": "/a/m.gguf"})
+    assert paths(catalogue(config, found("/a/m.gguf", *now), {}, before)) == ids
+
+
 def test_what_cannot_be_read_now_is_told_as_it_was_with_its_problem() -> None:
     problem = Problem(Reason.MODEL_FILE_INVALID, "cut off")
     broken = ModelFile("/a/m.gguf", 3, problem=problem, modified_ns=9)

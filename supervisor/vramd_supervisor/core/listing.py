@@ -12,6 +12,8 @@ from .config import Config, ModelConfig
 from .line import Priority
 from .names import ids_for, spelled
 
+_NO_FILE = ModelFile("", 0)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -45,7 +47,8 @@ def catalogue(
     before = before or {}
     by_name = {id_ for id_, settings in config.models.items() if settings.engine != "simulated" and not settings.path}
     renamed = {file.path for file in configured.values()}
-    named = _called(found, by_name, before)
+    theirs = {_file(held).path for id_, held in before.items() if id_ not in config.models}
+    named = _called([one for one in found if one.file.path not in theirs], by_name, before)
     others = [one for one in found if one.file.path not in renamed and one.file.path not in named.values()]
     files = {one.file.path: one.file for one in found}
     models = {
@@ -59,14 +62,22 @@ def catalogue(
 
 
 def _called(found: Sequence[Found], ids: Collection[str], before: Mapping[str, Held]) -> dict[str, str]:
-    """The file of each configured model without a path: of those called so the one that it was, or the first."""
-    called: dict[str, list[str]] = {}
+    """The file of each configured model without a path, of those called so: the one that it was, or the first.
+
+    It may have been moved to another folder.
+    """
+    called: dict[str, list[ModelFile]] = {}
     for one in found if ids else ():
         for id_ in ids_for(one.file.path, one.base):
             if id_ in ids:
-                called.setdefault(id_, []).append(one.file.path)
-    was = {id_: _path(held) for id_, held in before.items()}
-    return {id_: was[id_] if was.get(id_) in paths else paths[0] for id_, paths in called.items()}
+                called.setdefault(id_, []).append(one.file)
+    return {id_: _same(files, before.get(id_)).path for id_, files in called.items()}
+
+
+def _same(files: Sequence[ModelFile], held: Held | None) -> ModelFile:
+    was = _file(held) if held else _NO_FILE
+    here = next((file for file in files if file.path == was.path), None)
+    return here or next((file for file in files if _trace(file) == _trace(was)), files[0])
 
 
 def name_files(
@@ -80,11 +91,12 @@ def name_files(
     """
     before = before or {}
     there = {one.file.path for one in found}
-    was = {path: id_ for id_, held in before.items() if (path := _path(held)) and id_ not in reserved}
-    moved = {_trace(before[id_]): id_ for path, id_ in was.items() if path not in there}
+    files = {id_: file for id_, held in before.items() if (file := _file(held)).path and id_ not in reserved}
+    was = {file.path: id_ for id_, file in files.items()}
+    moved = {_trace(file): id_ for id_, file in files.items() if file.path not in there}
     ids: dict[str, str] = {}
     for one in found:  # 1
-        if id_ := was.get(one.file.path) or moved.pop(_trace(Held(Model("", one.file))), ""):
+        if id_ := was.get(one.file.path) or moved.pop(_trace(one.file), ""):
             ids[one.file.path] = id_
     holders = dict.fromkeys([*reserved, *(id_ for id_, held in before.items() if held.kept)], "")
     holders |= {id_: path for path, id_ in ids.items()}
@@ -106,14 +118,12 @@ def _free(one: Found, holders: Mapping[str, str]) -> str:
     return next(id_ for id_ in chain(possible, counted) if id_ not in holders)
 
 
-def _path(held: Held) -> str:
-    return held.model.source.path if isinstance(held.model.source, ModelFile) else ""
+def _file(held: Held) -> ModelFile:
+    return held.model.source if isinstance(held.model.source, ModelFile) else _NO_FILE
 
 
-def _trace(held: Held) -> tuple[str, int, int]:
+def _trace(file: ModelFile) -> tuple[str, int, int]:
     """What a file takes along to another folder: its name, its size and when it was written."""
-    file = held.model.source
-    assert isinstance(file, ModelFile)
     return PurePath(file.path).name, file.size_bytes, file.modified_ns
 
 
