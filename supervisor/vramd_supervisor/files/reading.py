@@ -11,8 +11,9 @@ READ_S = 10.0
 """For a header: milliseconds, a second over a network, some when a disk has to spin up."""
 PATIENCE_S = 2.0
 """For each folder and each file, while the catalogue is read: what takes longer is listed when it has answered."""
-_AT_ONCE = 16
-_MOST = 64
+_AT_ONCE = 64
+"""Many: those that hang hold up the others for a while."""
+_MOST = 128
 
 
 def reading_lanes() -> Lanes:
