@@ -43,9 +43,9 @@ def heard(loop: Loop, drain_s: float) -> Iterator[None]:
 
 def hang_up() -> int | None:
     """The number of the signal; None where there is none, or it is ignored."""
-    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return None
-    return signal.SIGHUP
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        return signal.SIGHUP
+    return None
 
 
 def _numbers() -> list[int]:

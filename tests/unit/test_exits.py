@@ -7,6 +7,8 @@ import pytest
 from vramd_supervisor.core.receipt import Exit
 from vramd_supervisor.workers.containment import exit_of
 
+KILL = 9
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to tell of")
 
 
@@ -15,11 +17,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no si
     [
         (0, True, (Exit.ENDED, "ended")),
         (-signal.SIGTERM, True, (Exit.ENDED, "ended")),
-        (-signal.SIGKILL, True, (Exit.FORCED, "ended by force")),
+        (-KILL, True, (Exit.FORCED, "ended by force")),
         (-signal.SIGSEGV, True, (Exit.DIED, "killed by SIGSEGV")),
         (0, False, (Exit.DIED, "exited with code 0")),
         (3, False, (Exit.DIED, "exited with code 3")),
-        (-signal.SIGKILL, False, (Exit.DIED, "killed by SIGKILL")),
+        (-KILL, False, (Exit.DIED, "killed by SIGKILL")),
         (-signal.SIGTERM, False, (Exit.DIED, "killed by SIGTERM")),
         (-200, False, (Exit.DIED, "killed by signal 200")),
     ],

@@ -62,8 +62,10 @@ KEPT_PREFIX = "GGML_"
 
 
 if sys.platform == "win32":
+    _KILLED = -9
     _ABORTED, _LEAST_FAULT, _CTRL_C = 3, 0xC0000000, 0xC000013A
 else:
+    _KILLED = -signal.SIGKILL
     _FAULTS = {-one for one in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
 
 
@@ -131,7 +133,7 @@ def exit_of(returncode: int, *, asked: bool) -> tuple[Exit, str]:
     """How a process ended, and that as people say it; `asked`: to go, so that going is no news."""
     if asked and (sys.platform == "win32" or returncode in (0, -signal.SIGTERM)):
         return Exit.ENDED, "ended"
-    if asked and returncode == -signal.SIGKILL:
+    if asked and returncode == _KILLED:
         return Exit.FORCED, "ended by force"
     if returncode >= 0:
         return Exit.DIED, f"exited with code {returncode}"
@@ -146,7 +148,8 @@ def by_own_fault(returncode: int) -> bool:
     if sys.platform == "win32":
         code = returncode & 0xFFFFFFFF
         return code == _ABORTED or (code >= _LEAST_FAULT and code != _CTRL_C)
-    return returncode in _FAULTS
+    else:  # noqa: RET505  the types of each system are checked apart
+        return returncode in _FAULTS
 
 
 if sys.platform == "win32":
