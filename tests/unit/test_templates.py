@@ -1,14 +1,12 @@
 """Chat templates without a model: what they get, whose control tokens are whose, and how much work they may do."""
 
-import re
-
 import pytest
 from vramd_worker.engine import Message
 
 pytest.importorskip("jinja2")
 from vramd_worker.llama import template_limits
+from vramd_worker.llama.names import one_of
 from vramd_worker.llama.template_limits import TooMuchWorkError
-from vramd_worker.llama.template_marks import one_of
 from vramd_worker.llama.templates import ChatTemplate, UnusableTemplateError
 
 CONTROLS = ("<s>", "</s>", "<|start|>", "<|stop|>", "</think>", "<|user|>", "<|assistant|>", "<|end|>")
@@ -208,4 +206,14 @@ def test_nobody_waits_for_a_template_any_more() -> None:
 
 def test_a_pattern_of_many_names_finds_the_longest() -> None:
     names = ["<a>", "<ab>", "<a", "b", "[x]", "[x]y", "<a>"]
-    assert re.findall(one_of(names), "<a><ab><a[x]y[x]b?") == ["<a>", "<ab>", "<a", "[x]y", "[x]", "b"]
+    assert found(names, "<a><ab><a[x]y[x]b?") == ["<a>", "<ab>", "<a", "[x]y", "[x]", "b"]
+
+
+def test_names_of_which_each_begins_the_next_are_found_too() -> None:
+    assert found(["a" * length for length in range(1, 600)], f"{'a' * 599} aa") == ["a" * 599, "aa"]
+
+
+def found(names: list[str], text: str) -> list[str]:
+    pattern = one_of(names)
+    assert pattern is not None
+    return pattern.findall(text)

@@ -7,11 +7,12 @@ said; and what a template writes without being told is known from a conversation
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 
 from jinja2 import nodes
 
+from vramd_worker.llama.names import one_of
 from vramd_worker.llama.tokenizing import Segment
 
 BREAK = "\udfff"
@@ -44,10 +45,11 @@ class Marks:
         self._names = {sign: name for name, sign in self._signs.items()}
         self._source = source
         others = [name for name in names if name not in self._signs]
-        self._written = re.compile(one_of(ordered)) if ordered else None
+        self._written = one_of(ordered)
         self._signed = re.compile(f"[{''.join(self._names)}]") if ordered else None
-        self._others = re.compile(one_of(others)) if others else None
-        self._beginning = re.compile(f"(?={one_of(others)})(.)", re.IGNORECASE | re.DOTALL) if others else None
+        self._others = one_of(others)
+        begun = f"(?={self._others.pattern})(.)" if self._others else ""
+        self._beginning = re.compile(begun, re.IGNORECASE | re.DOTALL) if begun else None
         self._composed: frozenset[str] = frozenset()
         """Names that the template puts together by itself."""
         self.seen: frozenset[str] = frozenset()
@@ -209,21 +211,3 @@ def _is_written(node: nodes.Node, field: str, at: int, written: bool) -> bool:
 def unescaped(text: str) -> str:
     """What Python or JSON has written of a value: its signs are no characters, and not to be written as such."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
-
-
-def one_of(names: Sequence[str]) -> str:
-    """A pattern for any of the names, the longest first, which looks at each character once."""
-    parts = []
-    for first, group in groupby(sorted(filter(None, names)), key=lambda name: name[0]):
-        rests = [name[1:] for name in group]
-        shared = _shared_beginning(rests)
-        tails = [rest[len(shared) :] for rest in rests]
-        more = f"{one_of(tails)}{'?' if '' in tails else ''}" if any(tails) else ""
-        parts.append(re.escape(first + shared) + more)
-    return f"(?:{'|'.join(parts)})"
-
-
-def _shared_beginning(texts: Sequence[str]) -> str:
-    first, last = min(texts), max(texts)
-    size = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    return first[: min(size, len(last))]

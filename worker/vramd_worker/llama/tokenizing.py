@@ -8,7 +8,6 @@ import ctypes
 import re
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import groupby, takewhile
 from types import ModuleType
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -16,6 +15,7 @@ from vramd_proto.v1.reasons import Reason
 
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.model import NativeModel
+from vramd_worker.llama.names import one_of
 from vramd_worker.llama.vocabulary import Control, Vocabulary
 
 PIECE_CHARACTERS = 8192
@@ -70,11 +70,11 @@ class Tokenizer:
         """From now on these tokens, which llama.cpp reads in every text, are read as control tokens are."""
         apart = {name: self._vocabulary.defined[name] for name in names}
         self._controls |= apart
-        self._apart = _one_of(apart)
+        self._apart = one_of(apart)
         self._learn_names()
 
     def _learn_names(self) -> None:
-        self._named = _one_of(self._controls)
+        self._named = one_of(self._controls)
         self._longest_name = max(map(len, self._controls), default=0)
 
     def ids(self, segments: Iterable[Segment], field: str, most: int | None = None) -> "Steps[array[int]]":
@@ -230,30 +230,6 @@ def _cut_at(names: "re.Pattern[str] | None", text: str) -> Iterator[str]:
         yield text[begin : found.start() + 1]
         begin = found.start() + 1
     yield text[begin:]
-
-
-def _one_of(names: Iterable[str]) -> "re.Pattern[str] | None":
-    """Finds the longest of these names that stands at a place."""
-    ordered = sorted(set(names))
-    if not ordered:
-        return None
-    try:
-        return re.compile(_branches(ordered))
-    except RecursionError:  # hundreds of them begin with each other
-        return re.compile("|".join(map(re.escape, sorted(ordered, key=len, reverse=True))))
-
-
-def _branches(names: Sequence[str]) -> str:
-    """Sorted names as an expression in which they share their beginnings: a search tries few of thousands."""
-    pairs = zip(
-        names[0], names[-1], strict=False
-    )  # what the first and the last share, all that are sorted between share
-    common = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    rests = [name[len(common) :] for name in names if name != common]
-    if not rests:
-        return re.escape(common)
-    inner = "|".join(_branches([*group]) for _, group in groupby(rests, key=lambda rest: rest[0]))
-    return f"{re.escape(common)}(?:{inner}){'?' if common in names else ''}"
 
 
 def _cut(text: str, start: int, most: int) -> tuple[int, bool]:
