@@ -143,7 +143,7 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     DECISION_KIND_DEGRADE: _DecisionKind.ValueType  # 4
     """A load takes smaller settings than the usual ones."""
     DECISION_KIND_GIVE_BACK: _DecisionKind.ValueType  # 5
-    """A load took more than it was promised."""
+    """A process took more than it was promised."""
     DECISION_KIND_THRASH: _DecisionKind.ValueType  # 6
     """Models drive each other out again and again."""
     DECISION_KIND_UNLOAD: _DecisionKind.ValueType  # 7
@@ -162,7 +162,7 @@ DECISION_KIND_REFUSE: DecisionKind.ValueType  # 3
 DECISION_KIND_DEGRADE: DecisionKind.ValueType  # 4
 """A load takes smaller settings than the usual ones."""
 DECISION_KIND_GIVE_BACK: DecisionKind.ValueType  # 5
-"""A load took more than it was promised."""
+"""A process took more than it was promised."""
 DECISION_KIND_THRASH: DecisionKind.ValueType  # 6
 """Models drive each other out again and again."""
 DECISION_KIND_UNLOAD: DecisionKind.ValueType  # 7

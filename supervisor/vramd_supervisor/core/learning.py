@@ -1,7 +1,7 @@
 """What past loads teach the next quote. Pure: the memory book keeps the observations, the shell makes them.
 
 Two lessons. What a process takes beside the engine's own bytes (driver context, workspaces, interpreter) hardly depends
-on the model, so that residual is learned for each device, driver and build over all models. What a load took is learned
+on the model, so that residual is learned for each card, driver and build over all models. What a load took is learned
 for exactly the same load. Both are measured once a model is ready: what requests or faults make of its process later is
 no load's. Both need `FEWEST_LOADS`, and neither outlives a change of driver or build, which are part of what they are
 filed under.
