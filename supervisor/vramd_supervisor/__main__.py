@@ -3,7 +3,7 @@
 `python -m vramd_supervisor COMMAND` runs one of `ROOMS` instead, which prints one JSON document.
 
 Exit codes: 0 ended in order, 1 could not listen or use its runtime folder, 2 wrong usage or configuration, 69 already
-running, 70 internal.
+running, 70 internal, 130 Ctrl-C before the start was over.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ ROOMS = {
 LEVELS = ("debug", "info", "warning", "error")
 ALREADY_RUNNING = 69
 INTERNAL = 70
+INTERRUPTED = 130
 START_S = 10.0
 """For the configuration, and for the runtime folder."""
 LEAVE_S = 5.0
@@ -226,6 +227,8 @@ def dispatch(arguments: list[str]) -> None:
             click.echo(line, err=True)
         complain(f"vramd: {error.format_message()}")
         sys.exit(2)
+    except click.Abort:  # Ctrl-C before it is heard as the wish that this ends
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

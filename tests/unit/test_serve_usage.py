@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from vramd_supervisor import __main__ as serving
 from vramd_supervisor.__main__ import dispatch
 
 
@@ -44,3 +45,14 @@ def test_a_file_is_no_folder_of_models(
         code, _, err = told(capsys, *arguments)
         assert code == 2
         assert f"{file} is a file; --models takes the folder that it is in" in err
+
+
+def test_an_interrupt_before_the_start_is_over_is_no_failure_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving, "configuration", interrupted)
+    code, out, err = told(capsys)
+    assert (code, out, err.strip()) == (130, "", "")
