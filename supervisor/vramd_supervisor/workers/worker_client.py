@@ -56,9 +56,16 @@ class WorkerClient:
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._metadata = ((NONCE_KEY, nonce),)
 
-    async def connect(self) -> None:
-        """Raises asyncio.TimeoutError if the worker does not take the connection in time."""
-        await asyncio.wait_for(self._channel.channel_ready(), CONNECT_S)
+    async def connect(self) -> bool:
+        """Whether it stands: not if it was closed meanwhile.
+
+        Raises asyncio.TimeoutError if the worker does not take the connection in time.
+        """
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), CONNECT_S)
+        except grpc.aio.UsageError:  # what gRPC says of a channel that is closed
+            return False
+        return True
 
     async def load(
         self, model: Model, plan: Plan, threads: int, gpu_uuids: Sequence[str], backend_devices: Sequence[str]

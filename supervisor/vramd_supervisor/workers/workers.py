@@ -204,7 +204,8 @@ class Workers:
         client = WorkerClient(hello.address, process.nonce)
         worker.client = client
         try:
-            await client.connect()
+            if not await client.connect():
+                return  # the process has ended, and its exit says how
         except asyncio.TimeoutError:
             worker.fault = f"it took no connection within {CONNECT_S:g} s"
             await process.kill()
