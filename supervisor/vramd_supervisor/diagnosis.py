@@ -287,6 +287,10 @@ def _models(facts: Facts) -> Iterator[Line]:
             yield Line("models", model.id, model.path or "no file", Verdict.BAD, model.problem)
     if facts.models:
         yield Line("models", "found", f"{len(facts.models)}, of which {len(sound)} can be loaded")
+    elif facts.supervisor:
+        found = "none here; the supervisor that runs has its own: `vramd models` lists them"
+        yield Line("models", "found", found)
+        return
     if not sound:
         why = "none was found" if not facts.models else "none can be loaded"
         yield Line("models", "take first", "none", Verdict.WARN, why, GET_MODELS)

@@ -36,7 +36,7 @@ def main(billions: float | None, bits: float | None, context_tokens: int | None,
     """
     file = read_model(path.absolute()) if path else None
     if file and file.problem:
-        _fail(1, f"{file.path}: {file.problem.text}")
+        _fail(1, file.problem.text if str(file.path) in file.problem.text else f"{file.path}: {file.problem.text}")
     parameters = billions * 1e9 if billions else file.parameters if file else 0
     bits = bits or (nominal_bits(file.quantization) if file else None)
     if not parameters or not bits:

@@ -108,4 +108,7 @@ def test_two_models_that_generate_share_the_cores(shared: SupervisorProcess) -> 
             lines = pool.submit(lambda: [next(own) for _ in range(3)]).result(BOUND_S)
         half = (cores + 1) // 2
         assert lines == [f"simulated: {threads} threads" for threads in (cores, half, cores)]
-        assert f"simulated: {cores - half} threads" in list(client.logs("right"))
+        said = list(client.logs("right"))
+        assert f"simulated: {cores - half} threads" in said
+        assert said[0].startswith("right: loads ")
+        assert "right: is loaded, context 4096 tokens" in said

@@ -194,6 +194,32 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_keeps_the_talk(fake: FakeSupe
     ]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_on_a_terminal_a_slash_says_what_to_do(fake: FakeSupervisor) -> None:
+    """In `run` without a prompt, which is the same."""
+    for text in ("First.", "Second.", "Third."):
+        fake.script("Chat", *answer(text))
+    environment = {"VRAMD_RUNTIME_DIR": str(fake.folder.path)}
+    terminal = Terminal([sys.executable, "-m", "vramd", "run", "talker"], **environment)
+    for typed, shown in (
+        ("one", "First."),
+        ("/help", "/clear"),
+        ("/unknown", "there is no /unknown"),
+        ("/clear", "(forgotten)"),
+        ("/etc/hosts is a file", "Second."),
+        ("/set system Be brief.", "the model is told so"),
+        ('"""two\nlines"""', "Third."),
+    ):
+        terminal.until(b"> ")
+        terminal.type(f"{typed}\n".encode())
+        terminal.until(shown.encode())
+    terminal.until(b"> ")
+    terminal.type(b"/bye\n")
+    assert terminal.end() == 0
+    talk = [("user", "/etc/hosts is a file"), ("assistant", "Second."), ("user", "two\nlines")]
+    assert said(fake)[1:] == [talk[:1], [("system", "Be brief."), *talk]]
+
+
 class Terminal:
     """A command on a terminal of its own, and somebody who types."""
 

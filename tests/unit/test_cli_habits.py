@@ -208,6 +208,31 @@ def test_start_beside_a_running_one_says_so(fake: FakeSupervisor, shell: Shell, 
     assert f'vramd shutdown --runtime-dir "{fake.folder.path}"' in done.stderr
 
 
+@pytest.mark.parametrize("reason", [Reason.MODEL_NOT_FOUND, Reason.MODEL_FILE_MISSING])
+def test_what_was_started_for_a_model_that_it_does_not_know_is_ended(
+    fake: FakeSupervisor, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: Reason
+) -> None:
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr("vramd.commands.connection.ensure_running", lambda *_: started)
+    fake.script("Generate", Refusal(reason, message="there is no such model"))
+    done = shell("run", "talker", "Hel", "--raw", "--start", "--models", str(tmp_path))
+    ended = started.poll() is not None
+    started.kill()
+    started.wait()
+    assert (done.exit_code, ended) == (1, reason is Reason.MODEL_NOT_FOUND)
+    assert ("what was started for it is ended" in done.stderr) == ended
+
+
+def test_shells_complete_ids(fake: FakeSupervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VRAMD_RUNTIME_DIR", str(fake.folder.path))
+    fake.script("ListModels", model_pb2.ListModelsResponse(models=[known("talker"), known("tiny"), known("reader")]))
+    completing = click.Context(vramd.get_command(click.Context(vramd), "load") or vramd)
+    parameter = completing.command.params[0]
+    assert [item.value for item in parameter.shell_complete(completing, "t")] == ["talker", "tiny"]
+    monkeypatch.setenv("VRAMD_RUNTIME_DIR", str(tmp_path / "nobody"))
+    assert parameter.shell_complete(completing, "t") == []
+
+
 @pytest.mark.parametrize("command", ["unload", "pin", "logs", "events", "why", "shutdown", "release"])
 def test_what_only_looks_or_ends_starts_nothing(shell: Shell, command: str) -> None:
     done = shell(command, "--start")

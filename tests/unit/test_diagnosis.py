@@ -148,6 +148,12 @@ def test_no_model_fits() -> None:
     assert "none of 2 fits: the least needs 17.00 GiB" in found.why
 
 
+def test_a_supervisor_that_runs_has_models_of_its_own() -> None:
+    beside = replace(FACTS, models=(), supervisor="127.0.0.1:5 (pid 9)")
+    assert "`vramd models` lists them" in judged(beside, "found").found
+    assert judged(replace(beside, supervisor=""), "take first").why == "none was found"
+
+
 def test_all_models_are_damaged() -> None:
     facts = replace(FACTS, models=(ModelFacts("m", "/m.gguf", 5, problem="it is cut off"),))
     assert judged(facts, "m").why == "it is cut off"

@@ -60,6 +60,9 @@ CALLS_ONLY: Mapping[str, str] = {
 }
 """Options that only a call to a supervisor has a use for."""
 
+LEAST_TOLD_S = 0.1
+"""A load that takes less is as good as none."""
+
 CHANGEABLE = ("ubatch", "kv_type", "context", "gpu_layers", "batch", "outputs")
 """Settings that may be less in what would fit, in the order of the steps."""
 
@@ -138,7 +141,7 @@ def _tell(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
     _show_quote(found)
     show.say()
     show.say(_known_how(found.quote))
-    if found.expected_load_s:
+    if (found.expected_load_s or 0) >= LEAST_TOLD_S:
         show.say(f"a load would take about {found.expected_load_s:.1f} s")
     for victim in found.victims:
         show.say(_leaving(victim))
