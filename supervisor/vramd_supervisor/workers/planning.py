@@ -67,8 +67,8 @@ class Planning:
         self._coming: set[int] = set()
         self._settled = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._planned: dict[str, ModelFile] = {}
-        """By model, its file as it was looked at last."""
+        self._planned: dict[str, tuple[ModelFile, ModelFile]] = {}
+        """By model, its file as it was listed when it was looked at last, and as it was found then."""
 
     def expect(self, incarnation: int) -> None:
         """A worker starts; what it will say is worth waiting for."""
@@ -132,9 +132,9 @@ class Planning:
         return way_of(self._latest(load.model.id, listed), load.plan.settings, self.facts.build)
 
     def _latest(self, model: str, listed: ModelFile) -> ModelFile:
-        """The file as it was planned for last, unless it was found changed since."""
-        planned = self._planned.get(model, listed)
-        return planned if planned.path == listed.path and planned.modified_ns >= listed.modified_ns else listed
+        """The file as it was planned for last, unless it was listed anew since."""
+        was_listed, planned = self._planned.get(model, (listed, listed))
+        return planned if was_listed == listed else listed
 
     def views(self) -> list[DeviceView]:
         """The devices, as a placement sees them."""
@@ -191,7 +191,7 @@ class Planning:
             if facts.llama_problem:
                 return refusal(Reason.ENGINE_MISSING, facts.llama_problem, model=model.id, engine="llama")
             subject = await self._quotes.tried(subject, facts)
-            self._planned[model.id] = subject.file
+            self._planned[model.id] = model.source, subject.file
             model = replace(model, source=subject.file)
         placing = placements(model, options, self.views(), self._threads, attainable)
         return await self._quotes.answer(placing, subject, facts)
