@@ -33,6 +33,14 @@ def test_a_port_in_use_is_said_and_leaves_nothing_behind() -> None:
             assert sorted(path.name for path in supervisor.folder.path.iterdir()) == ["lock", "logs"]
 
 
+def test_an_address_that_others_can_call_is_warned_of_and_the_log_is_as_long_as_wished() -> None:
+    arguments = ("--port", "0", "--host", "0.0.0.0", "--log-level", "warning")
+    with SupervisorProcess(MODEL, arguments=arguments) as supervisor:
+        assert supervisor.client().load("a").state == "READY"
+        supervisor.heard("is open to the network: the token is all that keeps others out")
+        assert "INFO" not in supervisor.printed
+
+
 def test_a_folder_left_by_a_killed_supervisor_serves_the_next() -> None:
     with SupervisorProcess(MODEL) as first:
         first.client().load("a")
