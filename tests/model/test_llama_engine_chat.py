@@ -50,6 +50,15 @@ def test_the_conversation_makes_a_difference(tmp_path: Path) -> None:
     assert one.token_ids != other.token_ids
 
 
+def test_a_talk_of_far_too_many_messages_is_refused_by_their_number(tmp_path: Path) -> None:
+    """Its template, which would end it in other words, is not asked."""
+    ends = "{% if messages | length > 9 %}{{ raise_exception('asked') }}{% endif %}{{ messages[-1].content }}"
+    few, many = ((Message("user", ""),) * count for count in (2000, 40_000))
+    _, asked, refused = converse(tmp_path, ends, few, many)
+    assert asked.error is not None and asked.error.reason is Reason.CHAT_TEMPLATE_UNUSABLE
+    assert refused.error is not None and refused.error.reason is Reason.CONTEXT_OVERFLOW
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

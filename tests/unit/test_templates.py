@@ -198,6 +198,13 @@ def test_a_long_talk_is_no_endless_program(source: str, messages: int, monkeypat
     assert len(plain(source, *((role, "w " * 50) for role in talk))) > messages * 99
 
 
+def test_length_buys_no_square_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_limits, "MOST_STEPS", 200_000)
+    monkeypatch.setattr(template_limits, "MOST_PAIRED", 100)
+    with pytest.raises(TooMuchWorkError, match="too much work"):
+        template(LOOK_AHEAD).render([Message("user", "x")] * 1000, lambda: False)
+
+
 def test_nobody_waits_for_a_template_any_more() -> None:
     talk = [Message("user", "x" * 100)] * 1000
     with pytest.raises(TooMuchWorkError, match="nobody"):

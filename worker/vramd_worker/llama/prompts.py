@@ -111,8 +111,12 @@ class Prompts:
             raise EngineError(Reason.CHAT_TEMPLATE_UNUSABLE, _in_words(error)) from error
 
     def _check_size(self, messages: Sequence[Message]) -> None:
-        """A template may leave some of a talk out; of one that is many times too long it is not asked what."""
-        least = self._tokenizer.least_tokens(sum(len(message.text.encode("utf-8", "replace")) for message in messages))
+        """A template may leave some of a talk out; of one that is many times too long it is not asked what.
+
+        A message that is written takes a token at least.
+        """
+        texts_bytes = sum(len(message.text.encode("utf-8", "replace")) for message in messages)
+        least = max(len(messages), self._tokenizer.least_tokens(texts_bytes))
         if least > MOST_LEFT_OUT * self._context_tokens:
             raise self._overflow(TooManyTokensError(least, counted=False), ", answer included")
 

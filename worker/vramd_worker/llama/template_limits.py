@@ -19,7 +19,9 @@ from vramd_worker.llama.template_marks import LOOKING, unescaped
 MOST_STEPS = 2_000_000
 """Beside those that a conversation brings along: a second or two."""
 STEPS_OF_A_PAIR = 10
-"""For each two messages."""
+"""For each two messages of the first `MOST_PAIRED`."""
+MOST_PAIRED = 1000
+"""What a conversation may buy with its length is some ten seconds, not the square of whatever is sent."""
 STEPS_OF_A_CALL = 4
 LOOK_STEPS = 10_000
 """After which it is looked whether somebody still waits."""
@@ -60,7 +62,7 @@ class Work:
 
     def __init__(self, messages: int = 0, characters: int = 0, unwanted: Callable[[], bool] = lambda: False) -> None:
         # Many templates look from each message at all the others.
-        self._left = MOST_STEPS + STEPS_OF_A_PAIR * messages * messages + characters
+        self._left = MOST_STEPS + STEPS_OF_A_PAIR * min(messages, MOST_PAIRED) ** 2 + characters
         self._unwanted = unwanted
         self._looks_at = self._left
 
