@@ -24,6 +24,7 @@ from .core.catalog import Model, ModelFile
 from .core.closed_form import embeds, quote
 from .core.config import Config
 from .core.device_view import AUTO, HOST, DeviceKind, DeviceLostError, Sample, limits
+from .core.listing import catalogue
 from .core.placement import decide
 from .devices.backend import has_further_backends
 from .devices.cgroup import Cgroups
@@ -110,7 +111,7 @@ def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
         if device.kind is not DeviceKind.VIRTUAL
     }
     cores = usable_cores(config.server.reserved_cores)
-    known = Discovery(config, base, os.environ, Path.home()).look({})
+    known = catalogue(config, *Discovery(config, base, os.environ, Path.home()).look({}))
     files = [(model, model.source) for model in known.values() if isinstance(model.source, ModelFile)]
     packages = {name: version(name) for name in ("vramd", "grpcio", "protobuf")}
     return Facts(

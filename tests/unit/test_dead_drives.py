@@ -11,7 +11,7 @@ from support.gguf_bytes import llama
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import Model, ModelFile
 from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig
-from vramd_supervisor.core.listing import Held
+from vramd_supervisor.core.listing import Held, catalogue
 from vramd_supervisor.files import discovery
 from vramd_supervisor.files.discovery import Discovery
 from vramd_supervisor.threads.errands import Errands
@@ -60,12 +60,16 @@ def put(path: Path) -> Path:
 class Looks:
     def __init__(self, config: Config, base: Path) -> None:
         self.answered = threading.Event()
+        self.config = config
         self.discovery = Discovery(config, base, {}, base, self.answered.set, PATIENCE_S)
         self.models: dict[str, Model] = {}
 
     def look(self) -> dict[str, Reason | None]:
         """The problem of each model, by id."""
-        self.models = self.discovery.look({id_: Held(model) for id_, model in self.models.items()})
+        sources = {id_: model.source for id_, model in self.models.items()}
+        looked = self.discovery.look({id_: file for id_, file in sources.items() if isinstance(file, ModelFile)})
+        held = {id_: Held(model) for id_, model in self.models.items()}
+        self.models = catalogue(self.config, *looked, held)
         found: dict[str, Reason | None] = {}
         for id_, model in self.models.items():
             assert isinstance(model.source, ModelFile)

@@ -10,7 +10,7 @@ from support.gguf_bytes import Row, gguf, llama, llama_rows, projector
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig, Size
-from vramd_supervisor.core.listing import Found, name_files
+from vramd_supervisor.core.listing import Found, catalogue, name_files
 from vramd_supervisor.files.discovery import Discovery, folders_to_scan, hugging_face_folder, lm_studio_folders
 from vramd_supervisor.files.shards import part_of
 
@@ -32,7 +32,7 @@ def paths(found: dict[str, ModelFile]) -> dict[str, str]:
 
 
 def listed(config: Config, base: Path) -> dict[str, Model]:
-    return Discovery(config, base, {}, base).look({})
+    return catalogue(config, *Discovery(config, base, {}, base).look({}))
 
 
 def discover(folders: list[Path]) -> dict[str, ModelFile]:

@@ -9,7 +9,7 @@ from support.gguf_bytes import llama, projector
 from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import Model, ModelFile
 from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig
-from vramd_supervisor.core.listing import Held
+from vramd_supervisor.core.listing import Held, catalogue
 from vramd_supervisor.files import discovery
 from vramd_supervisor.files.discovery import Discovery
 from vramd_supervisor.files.gguf_header import read_header
@@ -23,13 +23,15 @@ class Looks:
     """One look after another, each told what the one before has found."""
 
     def __init__(self, *roots: Path, models: dict[str, ModelConfig] | None = None) -> None:
-        config = Config(ServerConfig(models=tuple(map(str, roots))), models=models or {})
-        self.discovery = Discovery(config, roots[0].parent, {}, Path("/nowhere"))
+        self.config = Config(ServerConfig(models=tuple(map(str, roots))), models=models or {})
+        self.discovery = Discovery(self.config, roots[0].parent, {}, Path("/nowhere"))
         self.models: dict[str, Model] = {}
 
     def look(self) -> dict[str, Reason | None]:
         """The problem of each model, by id."""
-        self.models = self.discovery.look({id_: Held(model) for id_, model in self.models.items()})
+        looked = self.discovery.look({id_: self.file(id_) for id_ in self.models})
+        held = {id_: Held(model) for id_, model in self.models.items()}
+        self.models = catalogue(self.config, *looked, held)
         files = {id_: self.file(id_) for id_ in self.models}
         return {id_: file.problem.reason if file.problem else None for id_, file in files.items()}
 

@@ -9,6 +9,7 @@ import pytest
 from support.gguf_bytes import Plain, Row, gguf, llama
 from vramd_supervisor.core.catalog import ModelFile
 from vramd_supervisor.core.config import Config, ServerConfig
+from vramd_supervisor.core.listing import catalogue
 from vramd_supervisor.files.discovery import Discovery, read_model
 from vramd_supervisor.files.projectors import attach, is_called_projector
 
@@ -28,7 +29,8 @@ def shards(folder: Path, name: str, count: int, marks: str = "") -> list[Path]:
 
 
 def found(root: Path) -> dict[str, ModelFile]:
-    models = Discovery(Config(ServerConfig(models=(str(root),))), root, {}, root).look({})
+    config = Config(ServerConfig(models=(str(root),)))
+    models = catalogue(config, *Discovery(config, root, {}, root).look({}))
     return {id_: model.source for id_, model in models.items() if isinstance(model.source, ModelFile)}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import PurePath
+from typing import NamedTuple
 
 from vramd_proto.v1.reasons import Reason
 
@@ -24,6 +25,15 @@ class Found:
     file: ModelFile
 
 
+class Looked(NamedTuple):
+    """What a look into the folders has found."""
+
+    found: Sequence[Found]
+    """In the order in which files come to their ids, where nothing was known before."""
+    configured: Mapping[str, ModelFile]
+    """The files of configured models with a path, by the model's id."""
+
+
 @dataclass(frozen=True)
 class Held:
     """A model as it is known so far."""
@@ -41,14 +51,11 @@ def catalogue(
 ) -> dict[str, Model]:
     """Every model by id: the configured ones, and what was found and is not one of them under another name.
 
-    `configured` has the files of configured models with a path, by the model's id. `found` is in the order in which
-    files come to their ids, where nothing was known before.
+    The other two are as in `Looked`.
     """
     before = before or {}
-    by_name = {id_ for id_, settings in config.models.items() if settings.engine != "simulated" and not settings.path}
     renamed = {file.path for file in configured.values()}
-    theirs = {_file(held).path for id_, held in before.items() if id_ not in config.models}
-    named = _called([one for one in found if one.file.path not in theirs], by_name, before)
+    named = called(config, found, {id_: _file(held) for id_, held in before.items()})
     others = [one for one in found if one.file.path not in renamed and one.file.path not in named.values()]
     files = {one.file.path: one.file for one in found}
     models = {
@@ -61,21 +68,27 @@ def catalogue(
     return {id_: _as_known(model, before.get(id_)) for id_, model in sorted(models.items())}
 
 
-def _called(found: Sequence[Found], ids: Collection[str], before: Mapping[str, Held]) -> dict[str, str]:
+def by_name(config: Config) -> set[str]:
+    """The configured models whose file is the one that is called so."""
+    return {id_ for id_, settings in config.models.items() if settings.engine != "simulated" and not settings.path}
+
+
+def called(config: Config, found: Sequence[Found], known: Mapping[str, ModelFile]) -> dict[str, str]:
     """The file of each configured model without a path, of those called so: the one that it was, or the first.
 
-    It may have been moved to another folder.
+    It may have been moved to another folder. `known` are the files until now, by id; those of other ids stay theirs.
     """
-    called: dict[str, list[ModelFile]] = {}
+    ids = by_name(config)
+    theirs = {file.path for id_, file in known.items() if id_ not in config.models}
+    files: dict[str, list[ModelFile]] = {}
     for one in found if ids else ():
-        for id_ in ids_for(one.file.path, one.base):
+        for id_ in ids_for(one.file.path, one.base) if one.file.path not in theirs else ():
             if id_ in ids:
-                called.setdefault(id_, []).append(one.file)
-    return {id_: _same(files, before.get(id_)).path for id_, files in called.items()}
+                files.setdefault(id_, []).append(one.file)
+    return {id_: _same(these, known.get(id_, _NO_FILE)).path for id_, these in files.items()}
 
 
-def _same(files: Sequence[ModelFile], held: Held | None) -> ModelFile:
-    was = _file(held) if held else _NO_FILE
+def _same(files: Sequence[ModelFile], was: ModelFile) -> ModelFile:
     here = next((file for file in files if file.path == was.path), None)
     return here or next((file for file in files if _trace(file) == _trace(was)), files[0])
 

@@ -1,6 +1,6 @@
 """Looks for models in folders and reads what their headers say. Loads nothing; nothing that lies there can block it.
 
-Reads files; decides nothing about ids or settings, `listing` does.
+Reads files, and tells what there is; decides nothing about ids or settings, `listing` does.
 """
 
 import logging
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from vramd_proto.v1.reasons import Reason
 
-from ..core.catalog import Model, ModelFile, Problem
+from ..core.catalog import ModelFile, Problem
 from ..core.config import Config
-from ..core.listing import Found, Held, catalogue
+from ..core.listing import Found, Looked, by_name, called
 from ..threads.errands import Errands
 from ..threads.lane import NoAnswerError
 from .gguf_header import read_header
@@ -92,24 +92,23 @@ class Discovery:
         self._doubtful: dict[Path, Stamp | None] = {}
         """What has to be another one, if a further look is to find more or less than this one."""
 
-    def look(self, before: Mapping[str, Held]) -> dict[str, Model]:
-        """The catalogue as it is now; `before` is what is known by id, and keeps its ids.
+    def look(self, before: Mapping[str, ModelFile]) -> Looked:
+        """What there is now; `before` are the files that were known, by id.
 
-        What lies in a folder that cannot be read any more is listed as it was, with its problem.
+        What lies in a folder that cannot be read any more is told as it was, with its problem.
         """
         roots = [absolute(folder) for folder in folders_to_scan(self._config, self._environment, self._home)]
         walked = self._walker.walk(roots)
-        files = [held.model.source for held in before.values() if isinstance(held.model.source, ModelFile)]
-        known = {file.path: file for file in files if file.path}
+        known = {file.path: file for file in before.values() if file.path}
         found = self._found(walked, known)
         there = {one.file.path for one in found}
         found += self._away({path: file for path, file in known.items() if path not in there}, walked)
         configured = self._configured(found, walked)
         lost = [folder for folder in self._folders if is_away(folder / "any", self._folders, walked)]
         self._folders = walked.folders | {folder: self._folders[folder] for folder in lost}
-        models = catalogue(self._config, found, configured, before)
-        self._doubtful = self._doubts(roots, models, walked)
-        return models
+        looked = Looked(found, configured)
+        self._doubtful = self._doubts(roots, looked, before, walked)
+        return looked
 
     def has_changed(self) -> bool:
         """Whether a further look may find something else in place of what has a problem."""
@@ -175,28 +174,33 @@ class Discovery:
         roots = (self._base, *map(Path, self._config.server.models))
         return [absolute(root / Path(path).expanduser()) for root in roots]
 
-    def _doubts(self, roots: Sequence[Path], models: Mapping[str, Model], walked: Walk) -> dict[Path, Stamp | None]:
-        """Every file of what has a problem, the folders around, and where else it could be.
+    def _doubts(
+        self, roots: Sequence[Path], looked: Looked, before: Mapping[str, ModelFile], walked: Walk
+    ) -> dict[Path, Stamp | None]:
+        """Every file of what has a problem or is missing, the folders around, and where else it could be.
 
         What did not answer tells by itself when it does.
         """
         paths = {root for root in roots if root not in walked.folders}
-        for model in models.values():
-            if not isinstance(model.source, ModelFile) or model.source.problem is None:
-                continue
-            if model.source.problem.reason is Reason.FILE_UNANSWERED:
-                continue
+        missing = by_name(self._config) - called(self._config, looked.found, before).keys()
+        files = [one.file.path for one in looked.found if _may_be_mended(one.file)]
+        files += [before[id_].path if id_ in before else "" for id_ in missing]
+        for id_, file in looked.configured.items():
+            if _may_be_mended(file):
+                files.append(file.path)
+                paths |= set(self._candidates(self._config.models[id_].path or ""))
+        if files:
             paths |= set(roots)
-            settings = self._config.models.get(model.id)
-            paths |= set(self._candidates(settings.path)) if settings and settings.path is not None else set()
-            if model.source.path:
-                first = Path(model.source.path)
-                part = part_of(first)
-                shards = {first.with_name(name_of(part, number + 1)) for number in range(part.count)}
-                paths |= {first, first.parent, *shards}
-            else:  # it may come to lie in any of them
-                paths |= self._folders.keys()
+        for first in map(Path, filter(None, files)):
+            part = part_of(first)
+            paths |= {first, first.parent, *(first.with_name(name_of(part, n + 1)) for n in range(part.count))}
+        if "" in files:  # it may come to lie in any of them
+            paths |= self._folders.keys()
         return {path: stamp(path) for path in paths if not walked.hides(path)}
+
+
+def _may_be_mended(file: ModelFile) -> bool:
+    return file.problem is not None and file.problem.reason is not Reason.FILE_UNANSWERED
 
 
 def _holds(path: Path, walked: Walk) -> bool:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from vramd_proto.v1.reasons import Reason
 
+from ..core.catalog import ModelFile
 from ..core.config import Config
 from ..core.errors import RefusedError, refusal
 from ..core.events import CatalogueRead
-from ..core.listing import Held
+from ..core.listing import Held, catalogue
 from ..core.state import ModelState, is_changed
 from ..loop import Loop
 from ..services.service_models import Rescanned
@@ -36,6 +37,7 @@ class Folders:
 
     def __init__(self, config: Config, base: Path, loop: Loop) -> None:
         """`base` is where relative paths of the configuration start."""
+        self._config = config
         self._discovery = Discovery(config, base, os.environ, Path.home(), self._changed)
         folders = [*map(Path, config.server.models), *caches_of_others(config, os.environ, Path.home())]
         self._watches = [Watch(absolute(folder), self._changed) for folder in folders if config.server.watch]
@@ -99,14 +101,17 @@ class Folders:
         """Looks into them again. Raises RefusedError where that does not come to an end."""
         async with self._one_at_a_time:
             entries = self._loop.core.world.entries
+            files = {id_: file for id_, one in entries.items() if isinstance(file := one.model.source, ModelFile)}
+            try:
+                looked = await self._looking.run(partial(self._discovery.look, files))
+            except NoAnswerError as error:
+                raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
+            # Who is in use may have changed while that took its time, and may not change before the core is told.
             before = {
                 id_: Held(entry.model, entry.state is not ModelState.UNLOADED or is_changed(entry))
                 for id_, entry in entries.items()
             }
-            try:
-                models = await self._looking.run(partial(self._discovery.look, before))
-            except NoAnswerError as error:
-                raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
+            models = catalogue(self._config, *looked, before)
             listed = {id_ for id_, entry in entries.items() if entry.listed}
             self._loop.submit(CatalogueRead(self._loop.now_s(), models))
         added, removed = sorted(models.keys() - listed), sorted(listed - models.keys())

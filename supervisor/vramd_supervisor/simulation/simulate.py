@@ -19,6 +19,7 @@ from vramd_proto.v1.json_text import json_text
 from ..core.catalog import Model
 from ..core.config import Config, Size
 from ..core.core import Core
+from ..core.listing import catalogue
 from ..core.sizes import parse_budget
 from ..files.discovery import Discovery
 from ..settings.settings_file import ConfigError, Flags, load_config
@@ -53,7 +54,7 @@ def main(
     try:
         settings = load_config(config, {}, Flags())
         asked = read_traffic(traffic)
-        models = Discovery(settings, config.absolute().parent, os.environ, Path.home()).look({})
+        models = catalogue(settings, *Discovery(settings, config.absolute().parent, os.environ, Path.home()).look({}))
         machine = build(settings, devices, asked.machine, asked.models)
         _check(asked, machine, models)
     except (ConfigError, TrafficError) as error:
