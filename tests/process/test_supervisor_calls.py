@@ -110,5 +110,5 @@ def test_two_models_that_generate_share_the_cores(shared: SupervisorProcess) -> 
         assert lines == [f"simulated: {threads} threads" for threads in (cores, half, cores)]
         said = list(client.logs("right"))
         assert f"simulated: {cores - half} threads" in said
-        assert said[0].startswith("right: loads ")
+        assert said[0].startswith("right: loads a simulated model: context 4096, loads for 0.1 s, 20 tokens per second")
         assert "right: is loaded, context 4096 tokens" in said

@@ -8,6 +8,7 @@ from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.llama.load import hide_devices, show_devices
 from vramd_worker.llama.parameters import check
+from vramd_worker.simulated import Manner, SimulatedSpec
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 HIDDEN = {
@@ -99,3 +100,33 @@ def test_settings_that_do_not(wanted: LlamaSpec, field: str) -> None:
         check(wanted)
     assert caught.value.reason is Reason.FIELD_INVALID
     assert caught.value.metadata == {"field": field}
+
+
+LEAST = "p: context 1, batch 2, ubatch 3, KV cache f16"
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (spec(), LEAST),
+        (spec(gpu_layers=0, gpu_uuids=CARDS), LEAST),
+        (spec(gpu_uuids=CARDS[:1]), f"{LEAST}, all layers on CUDA0"),
+        (spec(12, CARDS, ("Vulkan0",)), f"{LEAST}, 12 layers on CUDA0 and CUDA1 and Vulkan0"),
+        (
+            spec(kv_type="q8_0", flash_attention="on"),
+            "p: context 1, batch 2, ubatch 3, KV cache q8_0, flash attention on",
+        ),
+        (
+            LlamaSpec("/a\nb", 1, 2, 3, -1, "f16", CARDS, split=(0.25, 0.75), outputs=4, swa_full=True, kv_split=True),
+            "/a\\nb: context 1, batch 2, ubatch 3, KV cache f16, all layers on CUDA0 and CUDA1, split 0.25 : 0.75, "
+            "outputs 4, swa_full, kv_split",
+        ),
+        (SimulatedSpec(0, 0, 0, frozenset(), 4), "a simulated model: context 4"),
+        (
+            SimulatedSpec(5, 0.5, 20, frozenset({Manner.OOM, Manner.BUG}), 4),
+            "a simulated model: context 4, takes 5 bytes, loads for 0.5 s, 20 tokens per second, manners bug, oom",
+        ),
+    ],
+)
+def test_a_load_is_told_in_the_words_of_people(told: LlamaSpec | SimulatedSpec, words: str) -> None:
+    assert told.in_words == words

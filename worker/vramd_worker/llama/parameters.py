@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from vramd_proto.v1.printable import printable
 from vramd_proto.v1.reasons import Reason
 
 from vramd_worker.engine import EngineError
@@ -75,6 +76,24 @@ class LlamaSpec:
         if self.gpu_layers == 0:
             return ()
         return (*(f"CUDA{number}" for number in range(len(self.gpu_uuids))), *self.backend_devices)
+
+    @property
+    def in_words(self) -> str:
+        """For people, as `vramd plan` has it: the file, and what is not left to llama.cpp."""
+        layers = "all" if self.gpu_layers < 0 else self.gpu_layers
+        words = {
+            f"context {self.context_tokens}": True,
+            f"batch {self.batch_tokens}": True,
+            f"ubatch {self.ubatch_tokens}": True,
+            f"KV cache {self.kv_type}": True,
+            f"{layers} layers on {' and '.join(self.device_names)}": self.device_names,
+            f"split {' : '.join(f'{share:g}' for share in self.split)}": self.split,
+            f"outputs {self.outputs}": self.outputs,
+            f"flash attention {self.flash_attention}": self.flash_attention != "auto",
+            "swa_full": self.swa_full,
+            "kv_split": self.kv_split,
+        }
+        return f"{printable(self.path)}: {', '.join(word for word, is_set in words.items() if is_set)}"
 
 
 class ModelParameters(NamedTuple):

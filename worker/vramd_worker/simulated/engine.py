@@ -32,6 +32,18 @@ class SimulatedSpec:
     manners: Manners
     context_tokens: int
 
+    @property
+    def in_words(self) -> str:
+        """For people: what it pretends to be."""
+        words = {
+            f"context {self.context_tokens}": True,
+            f"takes {self.allocate_bytes} bytes": self.allocate_bytes,
+            f"loads for {self.load_s:g} s": self.load_s,
+            f"{self.tokens_per_s:g} tokens per second": self.tokens_per_s,
+            f"manners {', '.join(sorted(manner.value for manner in self.manners))}": self.manners,
+        }
+        return f"a simulated model: {', '.join(word for word, is_set in words.items() if is_set)}"
+
 
 class _Embedding:
     """A `Task`: texts that wait for their vectors."""
