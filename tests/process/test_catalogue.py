@@ -1,5 +1,6 @@
 """Folders of models under a running supervisor: what comes is found, what is used stays, whatever the disk does."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -49,7 +50,10 @@ def test_without_a_watch_only_a_rescan_finds_what_comes(tmp_path: Path) -> None:
         put(tmp_path / "models" / "npc.gguf")
         put(tmp_path / "models" / "new.gguf")
         assert ids(client) == {"npc": True}
-        assert not client.plan("npc").message.startswith("it is cut off"), "who asks for it has it looked at anew"
-        assert ids(client) == {"npc": False, "new": False}
+        assert "cut off" in (client.model("npc").problem or "")
+        with contextlib.suppress(vramd.FileUnusable):  # llama.cpp, where it is there, wants more than a header
+            client.plan("npc")
+        assert "cut off" not in (client.model("npc").problem or ""), "who asks for it has it looked at anew"
+        assert ids(client).keys() == {"npc", "new"}
         put(tmp_path / "models" / "later.gguf")
         assert client.rescan().added == ("later",)
