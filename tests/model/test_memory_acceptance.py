@@ -76,9 +76,9 @@ def test_an_under_quoted_load_is_given_back_and_planned_anew(tmp_path: Path, plu
         [before] = [use.reserved_bytes for use in first.devices if use.id == "gpu0"]
         assert before >= 600 * MIB, "what it was measured to take is booked"
         second = world.client.load("two")
-        causes = [change.cause for change in story.changes("two", "STOPPING")]
-        assert len(causes) == 1
-        assert "than was quoted" in causes[0]
+        [stopped] = story.changes("two", "STOPPING")
+        assert stopped.cause == "took_too_much"
+        assert "than was quoted" in stopped.message
         assert len(story.changes("two", "LOADING")) == 2
         assert world.resident() == ["two"]
         assert [event.model for event in story.details(vramd.Evicted)] == ["one"]

@@ -37,12 +37,12 @@ def make_way(world: World, entry: Entry, way: int) -> Evict | Wait | Refusal | N
         told = ", ".join(f"{owners[i].model.id} ({world.bond_of(i)})" for i in kept)
         text = f"{because.words}, and {told} may not leave; unpin it, or end the hold"
         return refusal(Reason.RESIDENCY_EXHAUSTED, text, model=entry.model.id, heldBy=names)
-    idle = tuple(i for i in rivals if is_idle(owners[i]) and not world.processes[i].exited)
+    # A further process of a rival, in the place of which another was to come, or the other way round, goes by itself.
+    serving = [i for i in rivals if owners[i].current is world.processes[i]]
+    idle = tuple(i for i in serving if is_idle(owners[i]) and not world.processes[i].exited)
     if idle:
         return Evict(idle, {}, way, because)
-    drain = tuple(
-        i for i in rivals if owners[i].current is world.processes[i] and owners[i].state not in GOING | COMING
-    )
+    drain = tuple(i for i in serving if owners[i].state not in GOING | COMING)
     names = ", ".join(dict.fromkeys(owners[i].model.id for i in rivals))
     return Wait({}, Awaited.EXCLUSION, f"{because.words}: waits until {names} is gone", way, because, drain)
 
