@@ -7,7 +7,7 @@ from support.core_world import NEEDS, CoreWorld
 from vramd_supervisor.core.actions import Decided, ModelChanged
 from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.decisions import DecisionKind
-from vramd_supervisor.core.events import DeviceSampled
+from vramd_supervisor.core.events import DeviceSampled, ShutdownRequested
 from vramd_supervisor.core.overgrowth import SPARED_BYTES, SPARED_SHARE
 from vramd_supervisor.core.state import ModelState, RequestKind
 
@@ -96,6 +96,44 @@ def test_who_holds_it_has_it_loaded_anew() -> None:
     assert state(world) is ModelState.READY
     assert process is not None
     assert process.pid != pid
+
+
+def test_a_pinned_one_comes_back_by_itself_with_its_settings() -> None:
+    world = CoreWorld()
+    world.request("small", RequestKind.LOAD, context_tokens=2048)
+    pid = ready(world)
+    world.pin("small", True)
+    sampled(world, "host", **{f"p{pid}": 10 * GIB})
+    while world.errands:
+        world.run_errand()
+    process = world.core.world.entries["small"].current
+    assert state(world) is ModelState.READY
+    assert process is not None
+    assert process.pid != pid
+    assert process.plan is not None
+    assert process.plan.settings.context_tokens == 2048
+
+
+@pytest.mark.parametrize("gone", ["unpinned", "unloaded", "unlisted", "the end"])
+def test_a_pinned_one_that_is_not_wanted_any_more_stays_away(gone: str) -> None:
+    world = CoreWorld()
+    pid = ready(world)
+    world.pin("small", True)
+    sampled(world, "host", **{f"p{pid}": 10 * GIB})
+    if gone == "unpinned":
+        world.pin("small", False)
+    elif gone == "unloaded":
+        world.unload("small")
+    elif gone == "unlisted":
+        world.rescan(without="small")
+    else:
+        world.tell(ShutdownRequested(world.now_s))
+    while world.errands:
+        world.run_errand()
+    assert state(world) is ModelState.UNLOADED
+    if gone == "unlisted":  # a pin is not forgotten, but what comes of it now is an ordinary load
+        world.rescan()
+        assert state(world) is ModelState.UNLOADED
 
 
 def test_others_and_devices_without_a_promise_are_left_alone() -> None:

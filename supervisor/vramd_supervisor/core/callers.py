@@ -203,6 +203,7 @@ def unload_requested(world: World, event: UnloadRequested) -> None:
     if entry is None:
         return
     model = entry.model.id
+    entry.again = None
     give_up_renewal(world, entry, world.unloaded(entry))
     for hold in list(entry.holds.values()):
         world.refuse(hold, world.unloaded(entry))

@@ -1,7 +1,8 @@
 """Processes that grow far beyond what they took when they were ready. Pure; records facts, the scheduler concludes.
 
 What a process takes on is nobody's: it was promised to no load, and what made it grow may go on. Requests that run are
-served to their end; nobody who comes next needs the old process.
+served to their end; nobody who comes next needs the old process. A pinned model comes back by itself, as a held one
+does.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from . import causes
 from .callers import drain
 from .decisions import Decision, DecisionKind
 from .errors import in_words
-from .state import Entry, Incarnation, ModelState
+from .state import Entry, Incarnation, ModelState, is_pinned
 from .world import World
 
 SPARED_BYTES = 256 * (1 << 20)
@@ -37,3 +38,5 @@ def _judge(world: World, entry: Entry, incarnation: Incarnation, device: str, si
     numbers = {f"{device}_bytes": float(size_bytes), "promised_bytes": float(due_bytes)}
     world.decide(Decision.because(because, DecisionKind.GIVE_BACK, entry.model.id, incarnation.id, numbers=numbers))
     drain(world, entry, because)
+    if is_pinned(entry) and incarnation.plan:
+        entry.again = incarnation.plan.settings.again(incarnation.keep_alive_s)

@@ -30,7 +30,19 @@ from .lobby import Waiting
 from .placement import differences
 from .reconcile import raised
 from .renewal import go_on, planned, succeed
-from .state import Entry, Incarnation, ModelState, Request, RequestKind, RequestState, has_place, is_changed, is_kept
+from .state import (
+    Entry,
+    Incarnation,
+    ModelState,
+    Request,
+    RequestKind,
+    RequestState,
+    has_place,
+    is_changed,
+    is_kept,
+    is_pinned,
+    priority,
+)
 from .world import World
 
 SPARE_PATIENCE_S = 2.0
@@ -69,8 +81,9 @@ def _sort(world: World) -> None:
 def _settle(world: World, entry: Entry) -> None:
     """The next step of one model.
 
-    1. It has no process: one takes its place that was loaded meanwhile, or a load begins if somebody waits; if nobody
-       does and it left the catalogue, it is forgotten, unless a caller has changed something about it.
+    1. It has no process: one takes its place that was loaded meanwhile, or a load begins if somebody waits, or a pin
+       wants it back; if nobody does and it left the catalogue, it is forgotten, unless a caller has changed something
+       about it.
     2. It is ready: those who wait are served as far as there are places; if it is idle, its time to stay runs.
     3. It drains: it stops once nothing runs.
     """
@@ -81,8 +94,11 @@ def _settle(world: World, entry: Entry) -> None:
             succeed(world, entry, entry.renewal)
         elif entry.queue:
             _want(world, entry)
+        elif entry.again and entry.listed and is_pinned(entry) and not world.ending:
+            _bring_back(world, entry, entry.again)
         elif not (entry.listed or is_changed(entry) or any(owner is entry for owner in world.owners.values())):
             del world.entries[entry.model.id]
+        entry.again = None
     elif entry.state is ModelState.QUEUED:
         _hurry(world, entry)
     elif entry.current is None:
@@ -123,6 +139,12 @@ def _want(world: World, entry: Entry) -> None:
     changed = LoadOptions(keep_alive_s=entry.keep_alive_now_s)
     options = first.options.over(changed).over(entry.model.options)
     waiting = Waiting(entry.model.id, options, world.next_turn(), first.priority, first.since_s)
+    _begin_waiting(world, entry, waiting)
+
+
+def _bring_back(world: World, entry: Entry, options: LoadOptions) -> None:
+    waiting = Waiting(entry.model.id, options, world.next_turn(), priority(entry), world.now_s)
+    waiting.because = causes.PINNED
     _begin_waiting(world, entry, waiting)
 
 

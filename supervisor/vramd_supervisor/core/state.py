@@ -178,6 +178,8 @@ class Entry:
     """Those of the queue that want to hear what they wait for."""
     holds: dict[int, Request] = field(default_factory=dict)
     """Callers that keep it, now that it is ready."""
+    again: LoadOptions | None = None
+    """It has to be loaded like this once its process is gone: it is pinned, and nobody wanted it to go."""
     told_queued: int = 0
     """The length of its queue that those who watch were told last."""
     pinned_now: bool | None = None
