@@ -34,9 +34,11 @@ from .devices.nvml import driver_version, load_nvml
 from .diagnosis import CardFacts, EngineFacts, Facts, HostFacts, ModelFacts, NvidiaFacts, Way, diagnose, take_first
 from .files.discovery import Discovery
 from .settings.settings_file import ConfigError, Flags, load_config
+from .threads.lane import NoAnswerError
 from .workers import containment
 from .workers.planning import NO_CUDA, UNKNOWN_FACTS, why_unusable
 from .workers.process import HelloError, WorkerProcess
+from .workers.spawner import Spawner
 
 _NVIDIA_VENDOR = "0x10de"
 _DISPLAY_CLASS = "0x03"
@@ -149,7 +151,11 @@ async def _ask_worker(untested: bool) -> tuple[EngineFacts, int]:
     """What a worker says of its llama.cpp, and the host bytes that it takes without a model."""
     printed: list[bytes] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = WorkerProcess("", folder, untested, printed.append, lambda *_: None)
+        try:
+            child = await Spawner().start("vramd_worker", folder)
+        except (NoAnswerError, OSError) as error:
+            return EngineFacts("", f"a worker could not be started: {error}", ()), UNKNOWN_FACTS.idle_bytes
+        process = WorkerProcess(child, "", untested, printed.append, lambda *_: None)
         try:
             hello = await process.hello()
             idle_bytes = HostProbe().process_bytes(hello.pid)

@@ -72,6 +72,7 @@ from .workers.planning import UNKNOWN_FACTS, Planning
 from .workers.process import WORKING_FOLDER, import_paths
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
+from .workers.spawner import Spawner
 from .workers.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -210,7 +211,8 @@ def _open(config: Config, file: Path | None, parts: Parts, listening: Listening,
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:
     import_paths()  # while the folder that this is started in is there
-    quoter = Quoter(WORKING_FOLDER, config.server.untested_engine)
+    spawner = Spawner()
+    quoter = Quoter(spawner, WORKING_FOLDER, config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)
     samples = {device.id: await _first_sample(device) for device in devices}
@@ -232,6 +234,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         logs,
         planning,
         teacher,
+        spawner,
         instance.socket_dir,
         config.scheduling.stop_s,
         config.server.untested_engine,

@@ -68,6 +68,27 @@ def test_a_spawn_that_fails_is_told_and_everybody_else_is_served(
     assert supervisor.process.poll() is None
 
 
+def test_a_spawn_that_hangs_costs_its_own_model_only(switches: Switches, supervisor: SupervisorProcess) -> None:
+    client = supervisor.client()
+    with client.generate("a", "x", max_tokens=2000) as answer:
+        next(answer)
+        switches.spawn("hang")
+        with pytest.raises(vramd.DeadlinePassed):
+            client.load("b", timeout_s=0.5)
+        next(answer)
+        assert "a" in [model.model for model in client.resident()]
+        switches.spawn("")
+        until("it is loaded", lambda: _loaded(client, "b"))
+        next(answer)
+    client.unload("b")
+    switches.spawn("hang")
+    with pytest.raises(vramd.DeadlinePassed):
+        client.load("b", timeout_s=0.5)
+    client.unload("b")
+    switches.spawn("")
+    until("none is left", lambda: len(supervisor.workers()) == 1)
+
+
 def test_an_end_needs_no_more_threads(switches: Switches) -> None:
     with SupervisorProcess(MODELS, environment=switches.environment) as supervisor:
         supervisor.client().load("a")

@@ -11,6 +11,7 @@ from vramd_supervisor.core.quote import DeviceBytes, Quote, Source
 from vramd_supervisor.files.reading import reading_lanes
 from vramd_supervisor.workers.quoter import Quoter
 from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
+from vramd_supervisor.workers.spawner import Spawner
 
 FACTS = EngineFacts(llama_problem="", backends=("CPU",), idle_bytes=0, version="0.3.36")
 KINDS = ("weights_bytes", "context_bytes", "compute_bytes")
@@ -70,7 +71,7 @@ def desk(folder: Path) -> Iterator[Desk]:
     loop = asyncio.new_event_loop()
 
     async def begin() -> Quoter:
-        return Quoter(str(folder), untested_engine=False)
+        return Quoter(Spawner(), str(folder), untested_engine=False)
 
     quoter = loop.run_until_complete(begin())
     try:

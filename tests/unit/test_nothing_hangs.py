@@ -9,14 +9,22 @@ from typing import Any, cast
 
 import pytest
 from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.actions import Action
+from vramd_supervisor.core.actions import Action, Spawn, Stop
 from vramd_supervisor.core.catalog import LoadOptions, Model, Simulation
 from vramd_supervisor.core.config import Config
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.decisions import Decision, DecisionKind
 from vramd_supervisor.core.device_view import DeviceKind, Sample
 from vramd_supervisor.core.errors import RefusedError, refusal
-from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, Event, PlansRefused, Started
+from vramd_supervisor.core.events import (
+    CatalogueRead,
+    DeviceSampled,
+    Event,
+    MemoryReleased,
+    PlansRefused,
+    Started,
+    WorkerExited,
+)
 from vramd_supervisor.core.learning import Lessons
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
@@ -31,9 +39,12 @@ from vramd_supervisor.loop import Loop
 from vramd_supervisor.services import decision_notes
 from vramd_supervisor.services.decision_notes import DecisionNotes
 from vramd_supervisor.threads.lane import Lane, Lanes, NoAnswerError
-from vramd_supervisor.workers import lessons, quotes
+from vramd_supervisor.workers import containment, lessons, quotes
 from vramd_supervisor.workers.lessons import Teacher
+from vramd_supervisor.workers.quoter import Quoter, QuoterError
 from vramd_supervisor.workers.quotes import Quotes
+from vramd_supervisor.workers.spawner import Spawner
+from vramd_supervisor.workers.workers import Workers
 
 BOUND_S = 30.0
 SHORT_S = 0.02
@@ -189,6 +200,107 @@ def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
         assert "read" in other.file.problem.text
 
     asyncio.run(main())
+
+
+class Starts:
+    """Stands in for `containment.start`: its children are no processes."""
+
+    def __init__(self, goes_on: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.goes_on = goes_on
+        self.threads: list[threading.Thread] = []
+        self.asked, self.ended = threading.Semaphore(0), threading.Semaphore(0)
+        monkeypatch.setattr(containment, "start", self._start)
+        monkeypatch.setattr(containment, "kill", lambda _: self.ended.release())
+
+    def _start(self, *_: object) -> SimpleNamespace:
+        self.threads.append(threading.current_thread())
+        self.asked.release()
+        assert self.goes_on.wait(BOUND_S)
+        return SimpleNamespace(pid=0)
+
+
+@pytest.fixture
+def starts(goes_on: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Starts:
+    return Starts(goes_on, monkeypatch)
+
+
+def test_processes_are_started_by_one_thread_that_stays(starts: Starts) -> None:
+    async def main() -> None:
+        spawner = Spawner()
+        for _ in range(2):
+            await spawner.start("vramd_worker", "/")
+
+    starts.goes_on.set()
+    asyncio.run(main())
+    one, other = starts.threads
+    assert one is other
+    assert one.is_alive()
+    assert one is not threading.current_thread()
+
+
+def test_a_process_that_is_started_too_late_is_ended_and_the_next_one_is_not(starts: Starts) -> None:
+    async def main() -> None:
+        spawner = Spawner(SHORT_S)
+        with pytest.raises(NoAnswerError, match=r"the start of a process gives no answer within 0\.02 s"):
+            await spawner.start("vramd_worker", "/")
+        with pytest.raises(QuoterError, match="could not be started: the start of a process has not answered"):
+            await Quoter(spawner, "/", untested_engine=False).ask({})
+        starts.goes_on.set()
+        assert starts.ended.acquire(timeout=BOUND_S)
+        patient = Spawner()
+        await patient.start("vramd_worker", "/")
+        assert not starts.ended.acquire(blocking=False)
+
+    asyncio.run(main())
+    assert len(starts.threads) == 2
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "stop", "words"),
+    [
+        (SHORT_S, False, "could not be started: the start of a process gives no answer within 0.02 s"),
+        (BOUND_S, True, "ended before it was started"),
+    ],
+)
+@pytest.mark.parametrize("folder_hangs", [False, True])
+def test_a_worker_whose_start_hangs_is_none(
+    limit_s: float, stop: bool, words: str, folder_hangs: bool, starts: Starts
+) -> None:
+    told = list[Event]()
+    released = asyncio.Event()
+
+    def socket_dir() -> str:
+        if folder_hangs:
+            starts.asked.release()
+            assert starts.goes_on.wait(BOUND_S)
+        return ""
+
+    def submit(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, MemoryReleased):
+            released.set()
+
+    async def main() -> None:
+        loop = SimpleNamespace(submit=submit, now_s=asyncio.get_running_loop().time)
+        host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(starts.goes_on))
+        planning = SimpleNamespace(expect=lambda _: None, learn=lambda *_: None)
+        logs = SimpleNamespace(spare=None)
+        shell: tuple[Any, ...] = (loop, [host], logs, planning, None, Spawner(limit_s), socket_dir, SHORT_S, False)
+        workers = Workers(*shell)
+        workers.perform(Spawn(1))
+        assert told == [], "it waits, and nobody else does"
+        if stop:
+            await asyncio.to_thread(starts.asked.acquire, timeout=BOUND_S)
+            workers.perform(Stop(1))
+        await asyncio.wait_for(released.wait(), BOUND_S)
+
+    asyncio.run(main())
+    exited, receipt = told
+    assert isinstance(exited, WorkerExited)
+    assert exited.exit == words
+    assert isinstance(receipt, MemoryReleased)
+    starts.goes_on.set()
+    assert folder_hangs or starts.ended.acquire(timeout=BOUND_S)
 
 
 @pytest.mark.parametrize("who", ["act", "find_plans", "publish", "note"])

@@ -19,6 +19,10 @@ class NoThreadError(NoAnswerError):
     """There are no more threads to make a call on."""
 
 
+def _forget(_: object) -> None:
+    """An answer that comes too late is of no use."""
+
+
 class _Job(Generic[T]):
     """One call."""
 
@@ -68,17 +72,21 @@ class Lane:
             raise self._gave_up(job)
         return job.answer.result()
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """As `ask`, for an event loop."""
+    async def run(self, call: Callable[[], T], late: Callable[[T], None] = _forget) -> T:
+        """As `ask`, for an event loop. `late` gets an answer that nobody waits for any more, in any thread."""
         job = self._submit(call)
         answer = asyncio.wrap_future(job.answer)
+        taken = False
         try:
             await asyncio.wait([answer], timeout=self._limit_s)
             if not answer.done():
                 raise self._gave_up(job)
+            taken = True
             return answer.result()
         finally:
             answer.cancel()
+            if not (taken or job.answer.cancel()):
+                job.answer.add_done_callback(lambda done: None if done.exception() else late(done.result()))
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
         """Has it called, and waits for nothing. Raises NoAnswerError where it cannot be."""
@@ -97,10 +105,14 @@ class Lane:
 
     def _begin(self, job: _Job[Any]) -> None:
         try:
-            threading.Thread(target=self._work, name=self.name, daemon=True).start()
+            self._take_thread()
         except RuntimeError as error:
             raise NoThreadError(f"{self.name} cannot be asked: {error}") from error
         self._running, self._late_s = job, time.monotonic() + self._limit_s
+
+    def _take_thread(self) -> None:
+        """Has a thread work. Raises RuntimeError where there are no more."""
+        threading.Thread(target=self._work, name=self.name, daemon=True).start()
 
     def _work(self) -> None:
         with self._lock:

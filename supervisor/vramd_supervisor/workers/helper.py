@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from . import containment
 from .last_words import blames_the_machine, telling
 from .log_book import Splitter
-from .process import worker_arguments
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +31,11 @@ class Death(NamedTuple):
 
 
 class Helper:
-    """All but `end` blocks, and belongs on a thread that may be lost."""
+    """All but its making and `end` blocks, and belongs on a thread that may be lost."""
 
-    def __init__(self, cwd: str) -> None:
-        """Raises OSError and RuntimeError: no file, no memory, no thread."""
-        self._child = containment.start(worker_arguments("vramd_quoter"), cwd)
+    def __init__(self, child: containment.Child) -> None:
+        """Takes it over. Raises RuntimeError where there are no more threads; then there is no child."""
+        self._child = child
         self.pid = self._child.pid
         self._returncode: int | None = None
         self._gone = threading.Event()

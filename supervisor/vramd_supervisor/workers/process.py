@@ -64,17 +64,17 @@ def worker_arguments(role: str) -> tuple[str, ...]:
 
 
 class WorkerProcess:
-    """A child process. Made and used from the loop's thread, which must live as long as the process does."""
+    """A child process. Made and used from the loop's thread."""
 
     def __init__(
         self,
+        child: containment.Child,
         socket_dir: str,
-        cwd: str,
         untested_engine: bool,
         on_output: Callable[[bytes], None],
         on_exit: Callable[[Exit, str], None],
     ) -> None:
-        """Starts it at once. Raises OSError, or RuntimeError where there are no more threads; then there is no child.
+        """Takes it over. Raises RuntimeError where there are no more threads; then there is no child.
 
         `on_output` gets what it prints, in a thread of its own, and nothing at the end; `on_exit` gets its end in
         words, once, in the loop's thread.
@@ -90,7 +90,7 @@ class WorkerProcess:
         self.by_own_fault = False
         """Whether it has ended by a fault of its own. Known when it is gone."""
         self._hello: asyncio.Future[bytes] = self._loop.create_future()
-        self.child = containment.start(worker_arguments("vramd_worker"), cwd)
+        self.child = child
         self._orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
         try:
             for work in (self._read_output, self._read_hello, self._wait):

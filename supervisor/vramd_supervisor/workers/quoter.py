@@ -22,6 +22,7 @@ from ..devices.backend import BackendDevice
 from ..threads.lane import Lane, NoAnswerError
 from .helper import LAST_WORDS_S, Death, Helper
 from .process import import_paths
+from .spawner import Spawner
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ class EngineRefusedError(Exception):
 class Quoter:
     """Starts the helper when it is needed. For the loop's thread."""
 
-    def __init__(self, cwd: str, untested_engine: bool) -> None:
+    def __init__(self, spawner: Spawner, cwd: str, untested_engine: bool) -> None:
+        self._spawner = spawner
         self._cwd = cwd
         self._untested_engine = untested_engine
         self._helper: Helper | None = None
@@ -116,8 +118,8 @@ class Quoter:
 
     async def _start(self) -> Helper:
         try:
-            helper = self._helper = Helper(self._cwd)
-        except (OSError, RuntimeError) as error:  # no file, no memory, no thread
+            helper = self._helper = Helper(await self._spawner.start("vramd_quoter", self._cwd))
+        except (NoAnswerError, OSError, RuntimeError) as error:  # no file, no memory, no thread
             raise QuoterError(f"the helper could not be started: {error}") from error
         orders = Orders(import_paths(), os.getpid(), secrets.token_hex(16), "", self._untested_engine)
         hello = await self._within(START_S, helper, orders.line(), "it did not start")

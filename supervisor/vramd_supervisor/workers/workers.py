@@ -4,6 +4,7 @@ Runs in the event loop's thread; what takes time is a task whose end is an event
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -28,6 +29,7 @@ from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
 from .process import EXIT_SEEN_S, WORKING_FOLDER, HelloError, WorkerProcess
 from .quotes import EngineFacts
+from .spawner import Spawner
 from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,10 @@ class Worker:
     def __init__(self, incarnation: int, spare_log: Log) -> None:
         self.incarnation = incarnation
         self.lane = measuring_lane(incarnation)
+        self.start: asyncio.Task[None] | None = None
+        """Starts the process, and greets it."""
+        self.spawned = asyncio.Event()
+        """It has a process, or will have none."""
         self.process: WorkerProcess | None = None
         self.client: WorkerClient | None = None
         self.log = spare_log
@@ -79,11 +85,12 @@ class Workers:
         logs: LogBook,
         planning: Planning,
         teacher: Teacher,
+        spawner: Spawner,
         socket_dir: Callable[[], str],
         patience_s: float,
         untested_engine: bool,
     ) -> None:
-        """`socket_dir` gives the folder for the sockets of new processes, and may raise OSError.
+        """`socket_dir` gives the folder for the sockets of new processes; it may block, and raise OSError.
 
         `patience_s` is how long a process that was asked to stop may take before it is killed."""
         self._loop = loop
@@ -91,6 +98,7 @@ class Workers:
         self._logs = logs
         self._planning = planning
         self._teacher = teacher
+        self._spawner = spawner
         self._socket_dir = socket_dir
         self._patience_s = patience_s
         self._untested_engine = untested_engine
@@ -143,7 +151,7 @@ class Workers:
             case _:
                 assert_never(action)
 
-    def _run(self, work: Coroutine[Any, Any, None], worker: Worker | None = None) -> None:
+    def _run(self, work: Coroutine[Any, Any, None], worker: Worker | None = None) -> "asyncio.Task[None]":
         """Has it done meanwhile. If it fails, the process that it was about is ended: its exit is an event."""
 
         def done(task: "asyncio.Task[None]") -> None:
@@ -158,10 +166,14 @@ class Workers:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(done)
+        return task
 
     def _spawn(self, incarnation: int) -> None:
         worker = self._workers[incarnation] = Worker(incarnation, self._logs.spare)
         self._planning.expect(incarnation)
+        worker.start = self._run(self._start(worker), worker)
+
+    async def _start(self, worker: Worker) -> None:
         splitter, event_loop = Splitter(), asyncio.get_running_loop()
 
         def on_output(data: bytes) -> None:
@@ -171,17 +183,25 @@ class Workers:
                 event_loop.call_soon_threadsafe(self._printed, worker, lines)
 
         try:
+            socket_dir = await self._spawner.run(self._socket_dir)
             worker.process = WorkerProcess(
-                self._socket_dir(),
-                WORKING_FOLDER,
+                await self._spawner.start("vramd_worker", WORKING_FOLDER),
+                socket_dir,
                 self._untested_engine,
                 on_output,
                 lambda how, words: self._exited(worker, how, words),
             )
+        except asyncio.CancelledError:
+            if worker.stop_s is None:
+                raise
+            self._exited(worker, Exit.NOT_STARTED, "ended before it was started")
+            return
         except Exception as error:  # no file, no memory, no thread: whatever it is, there is no process
             self._exited(worker, Exit.NOT_STARTED, f"could not be started: {error}")
             return
-        self._run(self._greet(worker, worker.process), worker)
+        finally:
+            worker.spawned.set()
+        await self._greet(worker, worker.process)
 
     def _printed(self, worker: Worker, lines: list[str]) -> None:
         worker.log.add(lines)
@@ -285,7 +305,14 @@ class Workers:
             log.debug("worker %d did not take its threads: %s", worker.incarnation, error.details())
 
     async def _stop(self, worker: Worker) -> None:
-        if worker.process is None or worker.process.gone:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(worker.spawned.wait(), self._patience_s)
+        if worker.process is None:
+            # Its start hangs, and the spawner ends what comes too late; or it has failed.
+            if worker.start and worker.start.cancel():
+                worker.stop_s = self._loop.now_s()
+            return
+        if worker.process.gone:
             return
         worker.stop_s = self._loop.now_s()
         worker.observed = await measure_soon(worker.lane, self._on(worker), worker.pid)

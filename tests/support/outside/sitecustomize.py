@@ -36,7 +36,8 @@ def start(self: threading.Thread) -> None:
 
 
 def init(self: Any, *arguments: Any, **named: Any) -> None:
-    fault = spawn_fault()
+    while (fault := spawn_fault()) == "hang":
+        time.sleep(0.05)
     if fault == "process":
         raise BlockingIOError(11, "Resource temporarily unavailable")
     if fault == "memory":
