@@ -167,6 +167,28 @@ def test_errands_are_made_side_by_side_and_each_is_given_up_by_itself() -> None:
     assert errands.run({"a": lambda: 8, "c": lambda: 9}) == {"a": 8, "c": 9}
 
 
+def test_errands_beside_one_that_fails_are_not_made_twice() -> None:
+    goes_on, late = threading.Event(), threading.Event()
+    errands: Errands[int] = Errands(BOUND_S, 2, late.set)
+    made: list[int] = []
+
+    def slow() -> int:
+        made.append(1)
+        assert goes_on.wait(BOUND_S)
+        return 7
+
+    def fails() -> int:
+        raise OSError("it cannot be followed")
+
+    with pytest.raises(OSError, match="cannot be followed"):
+        errands.run({"slow": slow, "fails": fails})
+    assert isinstance(errands.run({"slow": slow})["slow"], NoAnswerError)
+    goes_on.set()
+    assert late.wait(BOUND_S)
+    assert errands.run({"slow": slow}) == {"slow": 7}
+    assert len(made) == 1
+
+
 def test_errands_without_threads_are_refused_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -27,33 +27,40 @@ class Errands(Generic[T]):
         """Given up, and not asked for since they came, if they did."""
 
     def run(self, calls: Mapping[str, Callable[[], T]]) -> dict[str, T | NoAnswerError]:
-        """The answers of all, or that there is none yet. Raises what a call raises."""
+        """The answers of all, or that there is none yet. Raises what a call raises: the others go on."""
         answers: dict[str, T | NoAnswerError] = {}
         waiting, running = deque(calls.items()), dict[Future[T], tuple[str, float]]()
-        while waiting or running:
-            while waiting and len(running) < self._at_once:
-                name, call = waiting.popleft()
-                if late := self._late.get(name):
-                    answers[name] = self._late.pop(name).result() if late.done() else _given_up(name)
-                elif begun := _begin(name, call):
-                    running[begun] = name, time.monotonic() + self._patience_s
-                else:
-                    answers[name] = NoAnswerError(f"{name} cannot be asked: there are no more threads")
-            if running:
-                wait(running, min(end_s for _, end_s in running.values()) - time.monotonic(), FIRST_COMPLETED)
-            for future, (name, end_s) in list(running.items()):
-                if future.done():
-                    answers[name] = future.result()
-                    del running[future]
-                elif time.monotonic() >= end_s:
-                    answers[name] = _given_up(name)
-                    del running[future]
-                    self._late[name] = future
-                    future.add_done_callback(lambda _: self._on_late())
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._at_once:
+                    name, call = waiting.popleft()
+                    if late := self._late.get(name):
+                        answers[name] = self._late.pop(name).result() if late.done() else _unanswered(name)
+                    elif begun := _begin(name, call):
+                        running[begun] = name, time.monotonic() + self._patience_s
+                    else:
+                        answers[name] = NoAnswerError(f"{name} cannot be asked: there are no more threads")
+                if running:
+                    wait(running, min(end_s for _, end_s in running.values()) - time.monotonic(), FIRST_COMPLETED)
+                for future, (name, end_s) in list(running.items()):
+                    if future.done():
+                        del running[future]
+                        answers[name] = future.result()
+                    elif time.monotonic() >= end_s:
+                        del running[future]
+                        answers[name] = self._give_up(name, future)
+        finally:
+            for future, (name, _) in running.items():  # one of the others has raised
+                self._give_up(name, future)
         return answers
 
+    def _give_up(self, name: str, future: Future[T]) -> NoAnswerError:
+        self._late[name] = future
+        future.add_done_callback(lambda _: self._on_late())
+        return _unanswered(name)
 
-def _given_up(name: str) -> NoAnswerError:
+
+def _unanswered(name: str) -> NoAnswerError:
     return NoAnswerError(f"{name} gives no answer")
 
 
