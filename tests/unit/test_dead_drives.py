@@ -13,7 +13,7 @@ from vramd_supervisor.core.catalog import Model, ModelFile
 from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig
 from vramd_supervisor.core.listing import Held, catalogue
 from vramd_supervisor.files import discovery
-from vramd_supervisor.files.discovery import Discovery
+from vramd_supervisor.files.discovery import Discovery, hugging_face_folder, lm_studio_folders
 from vramd_supervisor.threads.errands import Errands
 from vramd_supervisor.threads.lane import NoAnswerError
 
@@ -58,10 +58,10 @@ def put(path: Path) -> Path:
 
 
 class Looks:
-    def __init__(self, config: Config, base: Path) -> None:
+    def __init__(self, config: Config, base: Path, home: Path | None = None) -> None:
         self.answered = threading.Event()
         self.config = config
-        self.discovery = Discovery(config, base, {}, base, self.answered.set, PATIENCE_S)
+        self.discovery = Discovery(config, base, {}, home or base, self.answered.set, PATIENCE_S)
         self.models: dict[str, Model] = {}
 
     def look(self) -> dict[str, Reason | None]:
@@ -131,6 +131,18 @@ def test_a_drive_that_dies_keeps_its_models_as_they_were(
     assert looks.look() == {"near": None, "far": None}
     drive.there.clear()
     assert looks.look() == {"near": None, "far": Reason.FILE_UNANSWERED}
+    drive.there.set()
+    looks.until({"near": None, "far": None})
+
+
+@pytest.mark.parametrize("cache", [*lm_studio_folders(Path())[:1], hugging_face_folder({}, Path())])
+def test_a_home_that_does_not_answer_hides_the_caches_in_it_only(cache: Path, drive: Drive, tmp_path: Path) -> None:
+    put(drive.folder / cache / "far.gguf")
+    put(tmp_path / "here" / "near.gguf")
+    server = ServerConfig(models=(str(tmp_path / "here"),), lm_studio=True, hugging_face=True)
+    looks = Looks(Config(server), tmp_path, drive.folder)
+    drive.there.clear()
+    assert looks.look() == {"near": None}
     drive.there.set()
     looks.until({"near": None, "far": None})
 

@@ -1,5 +1,6 @@
 """Looking for models in folders, naming them, and bringing the configuration and what was found together."""
 
+import errno
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from vramd_proto.v1.reasons import Reason
 from vramd_supervisor.core.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig, Size
 from vramd_supervisor.core.listing import Found, catalogue, name_files
-from vramd_supervisor.files.discovery import Discovery, folders_to_scan, hugging_face_folder, lm_studio_folders
+from vramd_supervisor.files.discovery import Discovery, caches_of_others, hugging_face_folder, lm_studio_folders
 from vramd_supervisor.files.shards import part_of
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, or lets few make them")
@@ -259,13 +260,21 @@ def test_a_model_of_the_hugging_face_cache_has_its_snapshots_name(tmp_path: Path
 
 
 def test_the_caches_of_others_are_looked_into_only_when_asked(tmp_path: Path) -> None:
-    studio, hub = lm_studio_folders(tmp_path)[0], hugging_face_folder({}, tmp_path)
-    studio.mkdir(parents=True)
-    hub.mkdir(parents=True)
+    studio, hub = lm_studio_folders(tmp_path), hugging_face_folder({}, tmp_path)
     models = ("/models",)
-    assert folders_to_scan(Config(ServerConfig(models=models)), {}, tmp_path) == [Path("/models")]
+    assert caches_of_others(Config(ServerConfig(models=models)), {}, tmp_path) == []
     both = Config(ServerConfig(models=models, lm_studio=True, hugging_face=True))
-    assert folders_to_scan(both, {}, tmp_path) == [Path("/models"), studio, hub]
+    assert caches_of_others(both, {}, tmp_path) == [*studio, hub]
+
+
+def test_a_cache_that_is_not_there_is_no_news_and_a_folder_that_is_not_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(ServerConfig(models=(str(tmp_path / "own"),), lm_studio=True, hugging_face=True))
+    assert not Discovery(config, tmp_path, {}, tmp_path).look({}).found
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot look for models in {tmp_path / 'own'}: {os.strerror(errno.ENOENT)}"
+    ]
 
 
 def test_where_hugging_face_keeps_its_cache(tmp_path: Path) -> None:

@@ -32,14 +32,8 @@ _CACHE_VARIABLES = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 """That say where models of others lie."""
 
 
-def folders_to_scan(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
-    """The configured folders, and the caches of LM Studio and Hugging Face where the configuration wants them."""
-    caches = caches_of_others(config, environment, home)
-    return [*map(Path, config.server.models), *(folder for folder in caches if stamp(folder))]
-
-
 def caches_of_others(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
-    """Where those of them lie, or would lie, that the configuration wants."""
+    """Where LM Studio and Hugging Face keep models, or would, if the configuration wants those."""
     folders = lm_studio_folders(home) if config.server.lm_studio else []
     return [*folders, hugging_face_folder(environment, home)] if config.server.hugging_face else folders
 
@@ -97,8 +91,9 @@ class Discovery:
 
         What lies in a folder that cannot be read any more is told as it was, with its problem.
         """
-        roots = [absolute(folder) for folder in folders_to_scan(self._config, self._environment, self._home)]
-        walked = self._walker.walk(roots)
+        own = [absolute(Path(folder)) for folder in self._config.server.models]
+        caches = [absolute(cache) for cache in caches_of_others(self._config, self._environment, self._home)]
+        walked = self._walker.walk(own, caches)
         known = {file.path: file for file in before.values() if file.path}
         found = self._found(walked, known)
         there = {one.file.path for one in found}
@@ -107,7 +102,9 @@ class Discovery:
         lost = [folder for folder in self._folders if is_away(folder / "any", self._folders, walked)]
         self._folders = walked.folders | {folder: self._folders[folder] for folder in lost}
         looked = Looked(found, configured)
-        self._doubtful = self._doubts(roots, looked, before, walked)
+        self._doubtful = self._doubts(
+            [*own, *(cache for cache in caches if cache in walked.folders)], looked, before, walked
+        )
         return looked
 
     def has_changed(self) -> bool:

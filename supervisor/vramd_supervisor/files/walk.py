@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -115,19 +115,19 @@ class Walker:
         self._folders: Errands[_Listing | OSError] = Errands(patience_s, _AT_ONCE, on_late)
         self._links: Errands[_Entry] = Errands(patience_s, _AT_ONCE, on_late)
 
-    def walk(self, roots: Iterable[Path]) -> Walk:
-        """Everything in these folders and all below them.
+    def walk(self, roots: Sequence[Path], perhaps: Sequence[Path] = ()) -> Walk:
+        """Everything in these folders and all below them; `perhaps` are further ones that need not be there.
 
         Each real folder is looked into once, under its own name rather than a link's, so links in a circle do no harm.
         What cannot be read, or does not answer, is logged and passed over.
         """
         found, looked = Walk(), set[FileKey]()
-        for number, root in enumerate(map(absolute, roots)):
+        for number, root in enumerate(map(absolute, (*roots, *perhaps))):
             level, links, depths = [root], deque[Path](), {root: 0}
             while level or links:
                 level = level or [links.popleft()]
                 below = list[Path]()
-                for folder, listing in self._listings(level, found):
+                for folder, listing in self._listings(level, found, may_lack=number >= len(roots)):
                     if listing.stamp and listing.stamp.key in looked:
                         continue
                     if listing.stamp:
@@ -148,12 +148,14 @@ class Walker:
                 level = below
         return found
 
-    def _listings(self, folders: Sequence[Path], found: Walk) -> Iterator[tuple[Path, _Listing]]:
+    def _listings(self, folders: Sequence[Path], found: Walk, *, may_lack: bool) -> Iterator[tuple[Path, _Listing]]:
         answers = self._folders.run({str(folder): partial(_list, folder) for folder in folders})
         for folder in folders:
             listing = answers[str(folder)]
             if isinstance(listing, _Listing):
                 yield folder, listing
+                continue
+            if may_lack and isinstance(listing, FileNotFoundError):
                 continue
             if isinstance(listing, NoAnswerError):
                 found.unanswered.add(folder)
