@@ -20,6 +20,7 @@ from vramd_supervisor.core.placement import Ways, placements
 from vramd_supervisor.core.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import reading_lanes
+from vramd_supervisor.workers import quotes
 from vramd_supervisor.workers.helper import Death
 from vramd_supervisor.workers.quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
 from vramd_supervisor.workers.quotes import MOST_ASKED_TOKENS, EngineFacts, Quotes, Subject
@@ -238,6 +239,25 @@ def test_a_folder_that_takes_no_skeleton_leaves_the_formulas(tmp_path: Path, cap
     (tmp_path / "skeletons").write_text("in the way")
     fallen_back(bench)
     assert any("it has no skeleton" in line for line in warnings(caplog))
+
+
+def test_skeletons_that_another_thread_removes_meanwhile_are_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    listed = Path.glob
+
+    def stale(folder: Path, pattern: str) -> list[Path]:
+        return [folder / "gone.gguf", *listed(folder, pattern)]
+
+    monkeypatch.setattr(Path, "glob", stale)
+    monkeypatch.setattr(quotes, "_MOST_SKELETONS", 1)
+    first = bench.subject().skeleton
+    assert first
+    bench.path.write_bytes(llama(layers=3))
+    second = bench.subject().skeleton
+    assert second
+    assert [file.name for file in listed(first.parent, "*.gguf")] == [second.name]
 
 
 def test_what_is_no_model_has_a_problem_and_no_skeleton(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ is the answer.
 
 import asyncio
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from ..files.discovery import read_with_headers
 from ..files.gguf_values import UnreadableModelError
 from ..files.reading import unanswered
 from ..files.skeleton import skeleton_key, write_skeleton
+from ..files.walk import stamp
 from ..threads.lane import Lanes, NoAnswerError
 from .quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
 from .verdicts import Verdicts
@@ -101,9 +103,9 @@ class Quotes:
         try:
             digest = skeleton_key(headers)
             skeleton = self._folder / f"{digest[:32]}.gguf"
-            if skeleton.exists():
-                skeleton.touch()
-            else:
+            try:
+                os.utime(skeleton)
+            except FileNotFoundError:
                 for folder in (self._folder.parent, self._folder):
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._forget_skeletons()
@@ -114,7 +116,7 @@ class Quotes:
         return Subject(file, digest, skeleton)
 
     def _forget_skeletons(self) -> None:
-        kept = sorted(self._folder.glob("*.gguf"), key=lambda file: file.stat().st_mtime)
+        kept = sorted(self._folder.glob("*.gguf"), key=_modified_ns)
         for file in kept[: max(0, len(kept) - _MOST_SKELETONS + 1)]:
             file.unlink(missing_ok=True)
 
@@ -283,6 +285,12 @@ class Quotes:
             "split": [share for _, share in settings.shares],
             **({"devices": others} if others else {"gpus": len(gpus)}),
         }
+
+
+def _modified_ns(file: Path) -> int:
+    """0 for one that another thread has removed."""
+    is_now = stamp(file)
+    return is_now.modified_ns if is_now else 0
 
 
 def _computed(file: ModelFile, settings: Settings, facts: EngineFacts) -> Answer:
