@@ -1,11 +1,14 @@
 """How the end of a process is told: a value, and words."""
 
 import signal
+import subprocess
 import sys
 
+import psutil
 import pytest
+from support.supervisor_process import until
 from vramd_supervisor.core.receipt import Exit
-from vramd_supervisor.workers.containment import exit_of
+from vramd_supervisor.workers.containment import discard, exit_of
 
 KILL = 9
 
@@ -28,3 +31,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no si
 )
 def test_an_end(returncode: int, asked: bool, told: tuple[Exit, str]) -> None:
     assert exit_of(returncode, asked=asked) == told
+
+
+def test_a_discarded_child_leaves_no_zombie() -> None:
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as child:
+        discard(child)
+        until("it is reaped", lambda: not psutil.pid_exists(child.pid))

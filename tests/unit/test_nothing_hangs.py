@@ -211,6 +211,7 @@ class Starts:
         self.asked, self.ended = threading.Semaphore(0), threading.Semaphore(0)
         monkeypatch.setattr(containment, "start", self._start)
         monkeypatch.setattr(containment, "kill", lambda _: self.ended.release())
+        monkeypatch.setattr(containment, "wait", lambda _: 0)
 
     def _start(self, *_: object) -> SimpleNamespace:
         self.threads.append(threading.current_thread())

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -127,6 +128,14 @@ def wait(child: Child) -> int:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         kill(child)
     return child.wait()
+
+
+def discard(child: Child) -> None:
+    """Kills a child that no caller wants any more, and reaps it on a thread of its own. Does not wait."""
+    kill(child)
+    # Where there are no more threads, the start of the next child reaps it.
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=wait, args=(child,), name=f"reap-{child.pid}", daemon=True).start()
 
 
 def exit_of(returncode: int, *, asked: bool) -> tuple[Exit, str]:

@@ -44,7 +44,7 @@ class Helper:
         try:
             threading.Thread(target=self._drain, name=f"quoter-{self.pid}", daemon=True).start()
         except BaseException:
-            containment.kill(self._child)  # it is reaped with the start of the next child
+            containment.discard(self._child)
             raise
 
     def ask(self, line: bytes) -> dict[str, Any]:

@@ -96,8 +96,7 @@ class WorkerProcess:
             for work in (self._read_output, self._read_hello, self._wait):
                 threading.Thread(target=work, name=f"{work.__name__}-{self.child.pid}", daemon=True).start()
         except BaseException:
-            # It is reaped with the start of the next child.
-            containment.kill(self.child)
+            containment.discard(self.child)
             raise
 
     @property

@@ -21,8 +21,7 @@ class Spawner(Lane):
 
         One that is started later, or that nobody waits for any more, is ended at once.
         """
-        # What is ended so is reaped with the start of the next child.
-        return await self.run(lambda: containment.start(worker_arguments(role), cwd), late=containment.kill)
+        return await self.run(lambda: containment.start(worker_arguments(role), cwd), late=containment.discard)
 
     def _take_thread(self) -> None:
         if self._thread is None:
