@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from itertools import count
 
 from vramd_supervisor.core.actions import Action, FindPlans, FindTogether, Grant, Load, Spawn, Stop
-from vramd_supervisor.core.catalog import LoadOptions, Model, Settings, Simulation
-from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     Cancelled,
@@ -37,10 +35,11 @@ from vramd_supervisor.core.events import (
     WorkerStarted,
 )
 from vramd_supervisor.core.ledger import Account
-from vramd_supervisor.core.line import Priority
-from vramd_supervisor.core.quote import Confidence, DeviceBytes, Plan, Quote, Source
-from vramd_supervisor.core.receipt import Receipt
 from vramd_supervisor.core.state import RequestKind
+from vramd_supervisor.domain.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.domain.config import Config, Priority, SchedulingConfig, ServerConfig
+from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
+from vramd_supervisor.domain.receipt import Receipt
 
 SIZES = (10, 100, 1000)
 EVENTS = 4000

@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
-from vramd_proto.v1 import heap
-from vramd_proto.v1.printable import printable
-from vramd_proto.v1.rendezvous import default_runtime_dir
+from vramd_common import heap
+from vramd_common.printable import printable
+from vramd_common.rendezvous import default_runtime_dir
 
 from . import signals
-from .core.config import Config, Size
-from .core.sizes import parse_budget
+from .domain.config import Config, Size
+from .domain.sizes import parse_budget
 from .files.reading import PATIENCE_S
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
@@ -33,9 +33,9 @@ from .threads.outlet import FLUSH_S, output_aside
 from .workers.log_book import LineFormatter
 
 ROOMS = {
-    "doctor": "doctor",
-    "estimate": "estimate",
-    "plan": "services.plan_cards",
+    "doctor": "offline.doctor",
+    "estimate": "offline.estimate",
+    "plan": "offline.plan_cards",
     "replay": "simulation.replay",
     "simulate": "simulation.simulate",
 }

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from vramd_proto.v1.rendezvous import Address, RuntimeDir, default_runtime_dir
+from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
 
 MOST_SOCKET_FOLDER_BYTES = 70
 """A Unix socket's path ends at about 100 bytes, of which its name takes up to 30."""

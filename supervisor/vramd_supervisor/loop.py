@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
-from .core.abilities import Ability
 from .core.actions import (
     Action,
     CancelDeadline,
@@ -33,10 +32,7 @@ from .core.actions import (
     Spawn,
     Stop,
 )
-from .core.catalog import LoadOptions
 from .core.core import Core
-from .core.decisions import Decision
-from .core.errors import Refusal, RefusedError
 from .core.events import (
     AnnouncementExpired,
     Cancelled,
@@ -51,9 +47,13 @@ from .core.events import (
     Timed,
     UnloadRequested,
 )
-from .core.line import Priority
-from .core.receipt import Receipt
 from .core.state import RequestKind
+from .domain.catalog import LoadOptions
+from .domain.config import Priority
+from .domain.decisions import Decision
+from .domain.errors import Refusal, RefusedError
+from .domain.receipt import Receipt
+from .quoting.abilities import Ability
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from .core.catalog import Model, ModelFile
-from .core.config import Config
-from .core.device_view import AUTO
-from .core.errors import in_words
 from .core.ledger import Account
+from .domain.catalog import Model, ModelFile
+from .domain.config import Config
+from .domain.device_view import AUTO
+from .domain.errors import in_words
 from .settings.settings_checks import nearest
 from .settings.settings_file import stray_variables
 

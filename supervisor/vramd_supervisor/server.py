@@ -19,9 +19,9 @@ import psutil
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from typing_extensions import assert_never
+from vramd_common.rendezvous import Address
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
-from vramd_proto.v1.rendezvous import Address
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
 from . import opening, owner, signals
@@ -35,18 +35,17 @@ from .core.actions import (
     Released,
     Thrashing,
 )
-from .core.config import Config
 from .core.core import Core
-from .core.decisions import Decision
-from .core.device_view import DeviceLostError, Sample, limits
 from .core.events import ShutdownRequested, Started
-from .core.host_profile import default_threads
 from .descriptors import raise_limit
 from .devices.backend import has_further_backends, with_backends
 from .devices.devices import Device, find_devices, warn_of_absent, without_cards
 from .devices.host_memory import usable_cores
 from .devices.sampler import LOOK_S, Sampler, first_account
-from .files.folders import Folders
+from .domain.config import Config
+from .domain.decisions import Decision
+from .domain.device_view import DeviceLostError, Sample, limits
+from .domain.host_profile import default_threads
 from .files.journal import Journal
 from .files.memory_book import MemoryBook
 from .files.reading import reading_lanes
@@ -55,6 +54,7 @@ from .instance import Instance
 from .keeper import keep
 from .listening import Listening, listen
 from .loop import Loop
+from .model_folders import Folders
 from .services.decision_notes import DecisionNotes
 from .services.door import Door
 from .services.feed import Feed

@@ -12,11 +12,11 @@ from support.gguf_models import random_bert
 from support.gguf_shapes import MODELS
 from support.quote_desk import MIB, Desk, desk
 from support.quoter_process import LLAMA_8B, sparse_llama, windowed
-from vramd_supervisor.core.catalog import LoadOptions
-from vramd_supervisor.core.closed_form import quote
-from vramd_supervisor.core.device_view import HOST
-from vramd_supervisor.core.quote import Source
+from vramd_supervisor.domain.catalog import LoadOptions
+from vramd_supervisor.domain.device_view import HOST
+from vramd_supervisor.domain.quote import Source
 from vramd_supervisor.files.gguf_header import read_header
+from vramd_supervisor.quoting.closed_form import quote
 
 pytest.importorskip("llama_cpp")
 if platform.system() != "Linux":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.gguf_models import CHAT_TEMPLATE, random_llama, reciting_llama
 from support.llama_engines import Answer, ask, loaded, spec, tokenize
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_worker.engine import FinishReason, Job, Message, Sampling
 from vramd_worker.llama import LlamaEngine
 

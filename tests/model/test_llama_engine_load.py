@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from support.gguf_models import Shape, random_bert, random_llama
 from support.llama_engines import spec
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaEngine, LlamaSpec, probe
 from vramd_worker.llama.native import difference

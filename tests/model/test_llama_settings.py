@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.gguf_models import Shape, random_bert, random_llama
 from support.llama_engines import ask, embed, loaded, spec, start
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError, Job, Loaded, Sampling, Vectors
 from vramd_worker.llama import LlamaEngine, LlamaSpec
 

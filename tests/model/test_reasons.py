@@ -8,7 +8,7 @@ import vramd
 from support.gguf_models import random_bert, random_llama
 from support.reasons import ENGINE_ONLY, check
 from support.supervisor_process import SupervisorProcess
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 pytest.importorskip("llama_cpp")
 

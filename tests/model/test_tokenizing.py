@@ -18,7 +18,7 @@ from support.gguf_vocabularies import (
     opened,
     write_vocabulary,
 )
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.desk import STACK_BYTES
 from vramd_worker.llama.tokenizing import PIECE_CHARACTERS, Segment, TooManyTokensError, at_once

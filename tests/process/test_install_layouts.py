@@ -26,7 +26,7 @@ from support.supervisor_process import CARD, simulated
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links need a right that users there do not have")
 
-PACKAGES = ("vramd", "vramd_proto", "vramd_supervisor", "vramd_worker")
+PACKAGES = ("vramd", "vramd_bench", "vramd_cli", "vramd_common", "vramd_proto", "vramd_supervisor", "vramd_worker")
 WHERE = f"import json, {', '.join(PACKAGES)}; print(json.dumps([p.__path__[0] for p in ({', '.join(PACKAGES)})]))"
 CONFIGURATION = CARD + simulated("talker")
 NEEDS_SERVER = "pip install 'vramd[server]'"
@@ -114,7 +114,7 @@ def test_the_wheel_has_the_packages_and_nothing_else(built: Path) -> None:
 def test_the_wheel_names_its_extras(built: Path) -> None:
     with ZipFile(built) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert archive.read(name).decode().split() == ["[console_scripts]", "vramd", "=", "vramd.console:main"]
+        assert archive.read(name).decode().split() == ["[console_scripts]", "vramd", "=", "vramd_cli.console:main"]
     wanted = " ".join(metadata(built))
     for extra in ("server", "llama", "all", "dev", "proto"):
         assert f"extra == '{extra}'" in wanted

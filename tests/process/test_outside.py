@@ -13,7 +13,7 @@ import vramd
 from click.testing import CliRunner
 from support.gguf_bytes import llama
 from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor import __main__ as serving
 
 OUTSIDE = Path(__file__).parents[1] / "support" / "outside"

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import vramd
 from support.supervisor_process import BOUND_S, CARD, simulated, until
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from vramd_common.rendezvous import Address, RuntimeDir
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 

@@ -8,7 +8,7 @@ import vramd
 from support import gguf_bytes
 from support.reasons import DEAD_DRIVES_ONLY, ENGINE_ONLY, NO_CLIENT_OF_OURS, check
 from support.supervisor_process import CARD, SupervisorProcess, simulated, until
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 CONFIGURATION = "\n".join(
     (

@@ -8,9 +8,9 @@ import grpc
 import psutil
 import pytest
 from support.worker_process import BOUND_S, WorkerProcess, error_info
+from vramd_common.rendezvous import NONCE_KEY, PROTOCOL
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
-from vramd_proto.v1.rendezvous import NONCE_KEY, PROTOCOL
 
 MIB = 1024 * 1024
 

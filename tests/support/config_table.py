@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "configuration.md"
-SOURCE = ROOT / "supervisor" / "vramd_supervisor" / "core" / "config.py"
+SOURCE = ROOT / "supervisor" / "vramd_supervisor" / "domain" / "config.py"
 
 TABLES = {
     "ServerConfig": "[server]",
@@ -17,7 +17,7 @@ TABLES = {
 
 INTRODUCTION = """# Configuration
 
-Made by `python tests/support/config_table.py` from `supervisor/vramd_supervisor/core/config.py`.
+Made by `python tests/support/config_table.py` from `supervisor/vramd_supervisor/domain/config.py`.
 
 One TOML file (`--config`, or `VRAMD_CONFIG`). Sizes are bytes or text such as "8GiB", durations are seconds. What
 stands in `[server]` may come from the environment too: `VRAMD_PORT` and so on.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
     Complete,
@@ -17,10 +17,7 @@ from vramd_supervisor.core.actions import (
     Reserve,
 )
 from vramd_supervisor.core.admission import find_now
-from vramd_supervisor.core.causes import Cause
 from vramd_supervisor.core.core import Core
-from vramd_supervisor.core.decisions import Decision, DecisionKind
-from vramd_supervisor.core.errors import Refusal
 from vramd_supervisor.core.events import (
     CatalogueRead,
     DeadlinePassed,
@@ -35,7 +32,6 @@ from vramd_supervisor.core.events import (
     UnloadRequested,
     WorkerReady,
 )
-from vramd_supervisor.core.line import BOUND_FACTORS, Priority
 from vramd_supervisor.core.room import Wait, Wish
 from vramd_supervisor.core.state import (
     COMING,
@@ -49,6 +45,10 @@ from vramd_supervisor.core.state import (
     is_kept,
     is_pinned,
 )
+from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.config import BOUND_FACTORS, Priority
+from vramd_supervisor.domain.decisions import Decision, DecisionKind
+from vramd_supervisor.domain.errors import Refusal
 
 HAS_NO_PROCESS = frozenset({ModelState.UNLOADED, ModelState.QUEUED})
 MOST_DETAIL_BYTES = 4096

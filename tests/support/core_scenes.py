@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from support.core_world import MODELS, CoreWorld
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
     Decided,
     Evicted,
     Refuse,
 )
-from vramd_supervisor.core.catalog import LoadOptions, Model, Simulation
-from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
-from vramd_supervisor.core.decisions import DecisionKind
 from vramd_supervisor.core.events import Event
 from vramd_supervisor.core.state import ModelState
+from vramd_supervisor.domain.catalog import LoadOptions, Model, Simulation
+from vramd_supervisor.domain.config import Config, ModelConfig, SchedulingConfig, ServerConfig
+from vramd_supervisor.domain.decisions import DecisionKind
 
 
 def three(**more: object) -> dict[str, Model]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from support.core_promises import Promises
 from typing_extensions import assert_never
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
     CancelDeadline,
@@ -27,9 +27,7 @@ from vramd_supervisor.core.actions import (
     Spawn,
     Stop,
 )
-from vramd_supervisor.core.catalog import LoadOptions, Model, Settings, Simulation
 from vramd_supervisor.core.core import Core
-from vramd_supervisor.core.errors import refusal
 from vramd_supervisor.core.events import (
     AnnouncementExpired,
     AnnouncementWithdrawn,
@@ -50,8 +48,10 @@ from vramd_supervisor.core.events import (
     WorkerReady,
     WorkerStarted,
 )
-from vramd_supervisor.core.quote import Confidence, DeviceBytes, Plan, Quote, Source
-from vramd_supervisor.core.receipt import Receipt
+from vramd_supervisor.domain.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.domain.errors import refusal
+from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
+from vramd_supervisor.domain.receipt import Receipt
 
 T = TypeVar("T")
 

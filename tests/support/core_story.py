@@ -10,8 +10,6 @@ from itertools import count
 
 from support.core_promises import Asked
 from support.core_stage import SPARE, Stage
-from vramd_supervisor.core.catalog import LoadOptions, Model, Simulation
-from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     AnnouncementWithdrawn,
@@ -29,9 +27,10 @@ from vramd_supervisor.core.events import (
     UnloadRequested,
 )
 from vramd_supervisor.core.ledger import Account
-from vramd_supervisor.core.line import Priority
 from vramd_supervisor.core.pressure import WINDOW_S
 from vramd_supervisor.core.state import RequestKind
+from vramd_supervisor.domain.catalog import LoadOptions, Model, Simulation
+from vramd_supervisor.domain.config import Config, ModelConfig, Priority, SchedulingConfig, ServerConfig
 
 CARD, HOST = 8, 14
 BOUND_S, DRAIN_S, LOAD_DEADLINE_S = 8.0, 2.0, 4.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from support.core_promises import hurry
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
     CancelDeadline,
@@ -23,10 +23,7 @@ from vramd_supervisor.core.actions import (
     Spawn,
     Stop,
 )
-from vramd_supervisor.core.catalog import LoadOptions, Model, Settings, Simulation
-from vramd_supervisor.core.config import Config, SchedulingConfig
 from vramd_supervisor.core.core import Core
-from vramd_supervisor.core.errors import refusal
 from vramd_supervisor.core.events import (
     AnnouncementWithdrawn,
     Cancelled,
@@ -55,11 +52,13 @@ from vramd_supervisor.core.events import (
     WorkerStarted,
 )
 from vramd_supervisor.core.ledger import Account
-from vramd_supervisor.core.line import Priority
 from vramd_supervisor.core.pressure import WINDOW_S
-from vramd_supervisor.core.quote import Confidence, DeviceBytes, Plan, Quote, Source
-from vramd_supervisor.core.receipt import Receipt
 from vramd_supervisor.core.state import RequestKind, is_pinned
+from vramd_supervisor.domain.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.domain.config import Config, Priority, SchedulingConfig
+from vramd_supervisor.domain.errors import refusal
+from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
+from vramd_supervisor.domain.receipt import Receipt
 
 BUDGETS = {"card": 8, "host": 12}
 NEEDS = {

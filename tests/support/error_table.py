@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from vramd_proto.v1.reasons import DOMAIN, Reason
+from vramd_common.reasons import DOMAIN, Reason
 
 FILE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 INTRODUCTION = f"""# Why a call fails
 
-Made by `python tests/support/error_table.py` from `proto/vramd_proto/v1/reasons.py`.
+Made by `python tests/support/error_table.py` from `proto/vramd_common/reasons.py`.
 
 A failed call ends with a canonical status and exactly one `google.rpc.ErrorInfo` of the domain `{DOMAIN}`: its reason,
 and metadata by the keys below. Where waiting helps, a `google.rpc.RetryInfo` says for how long. What gRPC itself finds

@@ -1,8 +1,8 @@
 """What a scripted supervisor says of its decisions, and of where the time of a call went."""
 
 from support.fake_supervisor import Trailer
+from vramd_common.timeline import KEY, Told, pack
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-from vramd_proto.v1.timeline import KEY, Told, pack
 
 
 def decision() -> supervisor_pb2.Decision:

@@ -22,9 +22,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from vramd_common.reasons import DOMAIN, Reason
+from vramd_common.rendezvous import TOKEN_KEY, Address, RuntimeDir
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import DOMAIN, Reason
-from vramd_proto.v1.rendezvous import TOKEN_KEY, Address, RuntimeDir
 
 BOUND_S = 10.0
 TOKEN = "a-token-of-this-test"

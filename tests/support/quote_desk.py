@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from vramd_supervisor.core.catalog import LoadOptions, ModelFile, Settings
-from vramd_supervisor.core.placement import decide
-from vramd_supervisor.core.quote import DeviceBytes, Quote, Source
+from vramd_supervisor.domain.catalog import LoadOptions, ModelFile, Settings
+from vramd_supervisor.domain.quote import DeviceBytes, Quote, Source
 from vramd_supervisor.files.reading import reading_lanes
+from vramd_supervisor.quoting.placement import decide
 from vramd_supervisor.workers.quoter import Quoter
 from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
 from vramd_supervisor.workers.spawner import Spawner

@@ -14,7 +14,7 @@ import gguf
 import numpy as np
 from support.gguf_models import Shape, add_vocabulary, vocabulary
 from support.worker_process import BOOT, BOUND_S, KEPT_VARIABLES, PACKAGES
-from vramd_proto.v1.rendezvous import Orders
+from vramd_common.rendezvous import Orders
 from vramd_worker.llama import LlamaSpec
 
 Answer = dict[str, Any]

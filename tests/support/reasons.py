@@ -7,7 +7,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from vramd import VramdError, failures
 from vramd.error_table import BY_REASON
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 ENGINE_ONLY = {
     Reason.MODEL_UNSUPPORTED,

@@ -8,13 +8,13 @@ from support.core_world import BUDGETS, MODELS, CoreWorld, Release
 from support.scripted_nvml import Clock, ScriptedCard
 from vramd_supervisor.core.actions import Action, Load
 from vramd_supervisor.core.core import Core
-from vramd_supervisor.core.device_view import DeviceKind
 from vramd_supervisor.core.events import CatalogueRead, Event, LoadProgressed, MemoryReleased
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.devices.devices import Device
 from vramd_supervisor.devices.nvml import Card
 from vramd_supervisor.devices.release import RELEASE_S
 from vramd_supervisor.devices.sampler import Sampler
+from vramd_supervisor.domain.device_view import DeviceKind
 from vramd_supervisor.loop import Loop
 
 HEADROOM = 1

@@ -19,7 +19,7 @@ import grpc
 import psutil
 import vramd
 from support.wire import CHANNEL_OPTIONS, Caller
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from vramd_common.rendezvous import Address, RuntimeDir
 
 BOUND_S = 30.0
 """Nothing here takes this long, unless it hangs."""

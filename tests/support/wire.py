@@ -7,10 +7,10 @@ from typing import TypeVar
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from vramd_common.rendezvous import TOKEN_KEY
 from vramd_proto.v1 import inference_pb2
 from vramd_proto.v1.inference_pb2_grpc import InferenceServiceStub
 from vramd_proto.v1.model_pb2_grpc import ModelServiceStub
-from vramd_proto.v1.rendezvous import TOKEN_KEY
 from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceStub
 
 DETAILS_KEY = "grpc-status-details-bin"

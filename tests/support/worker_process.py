@@ -19,10 +19,10 @@ import vramd_proto
 import vramd_worker
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from vramd_common.rendezvous import NONCE_KEY, Hello, Orders
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceStub
 from vramd_proto.v1 import inference_pb2
-from vramd_proto.v1.rendezvous import NONCE_KEY, Hello, Orders
 
 BOUND_S = 15.0
 """Nothing here takes this long, unless it hangs."""

@@ -1,11 +1,11 @@
 """What the benchmarks of threads and of profiles make of their measurements."""
 
 import pytest
-from vramd.bench import answering, profiles, threads
-from vramd.bench.answering import Timed
-from vramd.bench.figures import BenchError, Unit
-from vramd.bench.profiles import Turn
-from vramd_supervisor.core.host_profile import Profile
+from vramd_bench import answering, profiles, threads
+from vramd_bench.answering import Timed
+from vramd_bench.figures import BenchError, Unit
+from vramd_bench.profiles import Turn
+from vramd_supervisor.domain.host_profile import Profile
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """The values that benchmarks give, and how streams are counted."""
 
 import pytest
-from vramd.bench.figures import BenchError, Unit, at_least, at_most, figure, ratios
-from vramd.bench.two_models import rate_together
-from vramd.bench.wire import Streamed
+from vramd_bench.figures import BenchError, Unit, at_least, at_most, figure, ratios
+from vramd_bench.two_models import rate_together
+from vramd_bench.wire import Streamed
 
 
 def test_a_spread_is_that_of_its_runs() -> None:

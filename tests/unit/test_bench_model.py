@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from gguf import GGMLQuantizationType, GGUFReader
-from vramd.bench import random_model
-from vramd.bench.random_model import END, Shape
+from vramd_bench import random_model
+from vramd_bench.random_model import END, Shape
 
 SMALL = Shape("small", 64, 2, 2, 1, 96, 320, 128)
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from vramd.bench import machine, report
-from vramd.bench.figures import BenchError, Result, Unit, at_least, at_most, figure
+from vramd_bench import machine, report
+from vramd_bench.figures import BenchError, Result, Unit, at_least, at_most, figure
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,13 @@ PACKAGES = {
     "vramd_supervisor": SUPERVISOR,
     "vramd_worker": ROOT / "worker/vramd_worker",
     "vramd": ROOT / "clients/python/vramd",
+    "vramd_bench": ROOT / "clients/python/vramd_bench",
+    "vramd_cli": ROOT / "clients/python/vramd_cli",
+    "vramd_common": ROOT / "proto/vramd_common",
     "vramd_proto": ROOT / "proto/vramd_proto",
 }
+PURE = ("domain", "quoting", "selection", "core")
+MAY_IMPORT = {"vramd_bench": {"vramd"}, "vramd_cli": {"vramd", "vramd_bench"}}
 HARMLESS = {
     "bisect",
     "collections",
@@ -29,7 +34,7 @@ HARMLESS = {
     "typing_extensions",
     "unicodedata",
 }
-SEES_PROTOBUF = {"server", "workers/worker_client", "workers/workers"}
+SEES_PROTOBUF = {"offline/plan_cards", "server", "wire_status", "workers/worker_client", "workers/workers"}
 """Besides the services."""
 
 
@@ -40,28 +45,34 @@ def imports(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level:
-            found |= {f".{node.module}"} if node.module else {f".{alias.name}" for alias in node.names}
+            level = "." * node.level
+            found |= {f"{level}{node.module}"} if node.module else {f"{level}{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(str(node.module))
     return found
 
 
-@pytest.mark.parametrize("file", sorted((SUPERVISOR / "core").glob("*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted(file for room in PURE for file in (SUPERVISOR / room).glob("*.py")), ids=lambda file: file.stem
+)
 def test_the_core_is_pure(file: Path) -> None:
     for module in imports(file):
         if module.startswith("."):
-            assert (file.parent / f"{module[1:]}.py").exists(), f"{file.stem} imports the shell: {module}"
+            beside = (file.parent / f"{module[1:]}.py").exists()
+            assert beside or module[2:].split(".")[0] in PURE, f"{file.stem} imports the shell: {module}"
         else:
-            contract = ("vramd_proto.v1.printable", "vramd_proto.v1.reasons", "vramd_proto.v1.sizes")
+            contract = ("vramd_common.printable", "vramd_common.reasons", "vramd_common.sizes")
             allowed = module in contract or module.split(".")[0] in HARMLESS
             assert allowed, f"{file.stem} imports {module}"
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_the_packages_share_the_contract_only(package: str) -> None:
-    others = {name for name in PACKAGES if name not in (package, "vramd_proto")}
+    others = set(PACKAGES) - {package, "vramd_common", "vramd_proto", *MAY_IMPORT.get(package, ())}
     for file in PACKAGES[package].rglob("*.py"):
         strange = {module for module in imports(file) if module.split(".")[0] in others}
+        if file == PACKAGES["vramd"] / "__main__.py":
+            strange -= {"vramd_cli.console"}  # `python -m vramd` is the command line
         assert not strange, f"{file} imports {strange}"
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, known, resident
-from vramd.commands import vramd
-from vramd.commands.conversation import Conversation, Turn
+from vramd_cli.commands import vramd
+from vramd_cli.conversation import Conversation, Turn
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2
-from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 

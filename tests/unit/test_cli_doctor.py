@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from support.gguf_bytes import llama
-from vramd.commands import vramd
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from vramd_cli.commands import vramd
+from vramd_common.rendezvous import Address, RuntimeDir
 
 LIMIT_S = 60
 MIB = 1 << 20
-CONSOLE = (sys.executable, "-c", "from vramd.console import main; main()")
+CONSOLE = (sys.executable, "-c", "from vramd_cli.console import main; main()")
 SPAWN = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
 
 NO_LIBRARY = "raise ImportError('there is no such thing here')"

@@ -10,10 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from support.fake_supervisor import FakeSupervisor, Refusal, answer, known, receipt, resident
-from vramd.commands import vramd
-from vramd.commands.parameters import Duration
+from vramd_cli.commands import vramd
+from vramd_cli.parameters import Duration
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 LIMIT_S = 60
@@ -213,7 +213,7 @@ def test_what_was_started_for_a_model_that_it_does_not_know_is_ended(
     fake: FakeSupervisor, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: Reason
 ) -> None:
     started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    monkeypatch.setattr("vramd.commands.connection.ensure_running", lambda *_: started)
+    monkeypatch.setattr("vramd_cli.connection.ensure_running", lambda *_: started)
     fake.script("Generate", Refusal(reason, message="there is no such model"))
     done = shell("run", "talker", "Hel", "--raw", "--start", "--models", str(tmp_path))
     ended = started.poll() is not None

@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 from support.fake_scheduling import held, waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, known, resident
 from vramd import Waiting
-from vramd.commands import show, vramd
+from vramd_cli import show
+from vramd_cli.commands import vramd
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 LIMIT_S = 60
 LINES = "talker LOADING: talker is LOADING\ntalker READY: it is kept warm\n"

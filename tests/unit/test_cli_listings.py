@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from support.fake_supervisor import FakeSupervisor, Refusal, device, known, receipt, resident, standing
-from vramd.commands import ROOMS, show, vramd
+from vramd_cli import show
+from vramd_cli.commands import ROOMS, vramd
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 

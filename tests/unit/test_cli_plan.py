@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from google.protobuf.json_format import MessageToJson
 from support.fake_supervisor import FakeSupervisor, Refusal, plan, plan_that_does_not_fit, resident
-from vramd.commands import plan as plan_room
-from vramd.commands import vramd
+from vramd_cli import plan as plan_room
+from vramd_cli.commands import vramd
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2
-from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Wait, answer, device, known, resident
-from vramd.commands.starting import ensure_running
-from vramd.console import leave_current_folder
 from vramd.errors import StartFailed
 from vramd.launching import _environment
+from vramd_cli.console import leave_current_folder
+from vramd_cli.starting import ensure_running
+from vramd_common.rendezvous import Address, RuntimeDir
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
 
 LIMIT_S = 60
-CONSOLE = (sys.executable, "-c", "from vramd.console import main; main()")
+CONSOLE = (sys.executable, "-c", "from vramd_cli.console import main; main()")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
 
 
@@ -61,7 +61,11 @@ def test_only_what_python_put_there_leaves_the_import_path() -> None:
 
 
 def without(module: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", f"import sys; sys.modules[{module!r}] = None; from vramd.console import main; main()")
+    return (
+        sys.executable,
+        "-c",
+        f"import sys; sys.modules[{module!r}] = None; from vramd_cli.console import main; main()",
+    )
 
 
 @pytest.mark.parametrize("module", ["click", "psutil"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import vramd
-from vramd.commands import show
-from vramd.commands.drawing import drawn_progress
+from vramd_cli import show
+from vramd_cli.drawing import drawn_progress
 
 TEXT = "12 s ago  evicted for coder: coder lacks 1.2 GiB on gpu0; talker was least-recently used"
 

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from support.fake_scheduling import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, receipt, resident
-from vramd.commands import vramd
+from vramd_cli.commands import vramd
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 from support.explanations import decision, timeline
 from support.fake_supervisor import FakeSupervisor, Refusal, answer
-from vramd.commands import vramd
+from vramd_cli.commands import vramd
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 Shell = Callable[..., Result]
 

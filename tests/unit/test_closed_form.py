@@ -3,9 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import LoadOptions, ModelFile, Settings, Shape
-from vramd_supervisor.core.closed_form import (
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import LoadOptions, ModelFile, Settings, Shape
+from vramd_supervisor.domain.config import Config, DeviceConfig, Headroom, ServerConfig, Size
+from vramd_supervisor.domain.device_view import DeviceKind, limits
+from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Source
+from vramd_supervisor.files.gguf_model import describe
+from vramd_supervisor.files.gguf_values import Header, Tensor, Value
+from vramd_supervisor.quoting.closed_form import (
     CUDA_CONTEXT_BYTES,
     WORKER_GROWTH_BYTES,
     host_process_bytes,
@@ -13,12 +18,7 @@ from vramd_supervisor.core.closed_form import (
     quote,
     ubatch_tokens,
 )
-from vramd_supervisor.core.config import Config, DeviceConfig, Headroom, ServerConfig, Size
-from vramd_supervisor.core.device_view import DeviceKind, limits
-from vramd_supervisor.core.placement import decide
-from vramd_supervisor.core.quote import Confidence, DeviceBytes, Source
-from vramd_supervisor.files.gguf_model import describe
-from vramd_supervisor.files.gguf_values import Header, Tensor, Value
+from vramd_supervisor.quoting.placement import decide
 
 MIB = 1 << 20
 IDLE = 50 * MIB

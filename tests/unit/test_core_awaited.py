@@ -3,10 +3,10 @@
 from support.core_scenes import Memory, three, use, world_of
 from support.core_world import CoreWorld, plan
 from vramd_supervisor.core.actions import Report
-from vramd_supervisor.core.causes import Awaited, Cause
 from vramd_supervisor.core.foresight import Verdict, foresee
-from vramd_supervisor.core.placement import Ways
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.domain.causes import Awaited, Cause
+from vramd_supervisor.quoting.placement import Ways
 
 
 def until(world: CoreWorld, kind: type) -> None:

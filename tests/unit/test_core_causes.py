@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from support.core_scenes import Memory, three, use
 from vramd_supervisor.core.actions import Decided, Evicted, Load, ModelChanged
-from vramd_supervisor.core.causes import Cause
-from vramd_supervisor.core.decisions import Decision, DecisionKind
 from vramd_supervisor.core.events import LoadLimitReached, ShutdownRequested, Started
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.decisions import Decision, DecisionKind
 
 
 def changes(world: Memory) -> list[tuple[ModelState, Cause]]:

@@ -2,15 +2,15 @@
 
 import pytest
 from support.core_world import MODELS, SPARE, CoreWorld, plan
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, FindPlans, Load, PressureChanged, Refuse, Report, Reserve, Spawn
-from vramd_supervisor.core.causes import Cause
-from vramd_supervisor.core.config import Config, DeviceConfig, ServerConfig
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, PlansFound, Started
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.pressure import Level
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.config import Config, DeviceConfig, ServerConfig
 
 CARD = Account(total_bytes=16, budget_bytes=8, headroom_bytes=4)
 """Closed below 4 free bytes, low below 2, critical below 1; it reopens above 6. The alarm is at 14.4."""

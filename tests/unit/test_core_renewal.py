@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 from support.core_world import MODELS, CoreWorld, plan
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import FindPlans, Load, Refuse, Report, Spawn, Stop
-from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
-from vramd_supervisor.core.errors import refusal
 from vramd_supervisor.core.events import LoadLimitReached, LoadRefused
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.domain.config import Config, SchedulingConfig, ServerConfig
+from vramd_supervisor.domain.errors import refusal
 
 
 def world_of(spare: bool = False) -> CoreWorld:

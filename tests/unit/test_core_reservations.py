@@ -2,14 +2,14 @@
 
 import pytest
 from support.core_world import CoreWorld
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, LedgerChanged, Load, Refuse, Reserve, Spawn, Stop
-from vramd_supervisor.core.causes import Cause
-from vramd_supervisor.core.config import Config, ServerConfig
 from vramd_supervisor.core.events import AnnouncementExpired, DeadlinePassed, ShutdownRequested
 from vramd_supervisor.core.ledger import Account, Ledger
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.core.view import reservations
+from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.config import Config, ServerConfig
 
 NO_SPARE = Config(server=ServerConfig(spare=False))
 

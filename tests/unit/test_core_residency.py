@@ -6,20 +6,20 @@ from typing import Literal
 import pytest
 from support.core_scenes import decided, evicted, refused, state, there, three, use, world_of
 from support.core_world import MODELS, CoreWorld, plan
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Load,
     Refuse,
     Report,
     Thrashing,
 )
-from vramd_supervisor.core.config import Config, ModelConfig, SchedulingConfig, ServerConfig
-from vramd_supervisor.core.decisions import DecisionKind
 from vramd_supervisor.core.events import LoadLimitReached
 from vramd_supervisor.core.foresight import foresee
 from vramd_supervisor.core.holders import attainable
-from vramd_supervisor.core.placement import Ways
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.domain.config import Config, ModelConfig, SchedulingConfig, ServerConfig
+from vramd_supervisor.domain.decisions import DecisionKind
+from vramd_supervisor.quoting.placement import Ways
 
 
 def test_s14_of_those_that_were_used_last_at_the_same_moment_goes_what_is_soon_loaded_again() -> None:

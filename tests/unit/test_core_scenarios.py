@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import pytest
 from support.core_world import MODELS, NEEDS, CoreWorld, plan
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
-from vramd_supervisor.core.catalog import LoadOptions
-from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.events import (
     DeadlinePassed,
     KeepAliveEnded,
@@ -19,10 +17,12 @@ from vramd_supervisor.core.events import (
     WorkerExited,
 )
 from vramd_supervisor.core.ledger import Account
-from vramd_supervisor.core.placement import differences
 from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.core.view import books, resident, residents, taken_bytes
+from vramd_supervisor.domain.catalog import LoadOptions
+from vramd_supervisor.domain.config import Config, SchedulingConfig, ServerConfig
+from vramd_supervisor.quoting.placement import differences
 
 NO_SPARE = Config(server=ServerConfig(spare=False))
 

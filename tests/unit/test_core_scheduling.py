@@ -2,7 +2,7 @@
 
 import pytest
 from support.core_scenes import Crowd, decided, evicted, refused, state, three, use, world_of
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
     Complete,
@@ -12,10 +12,10 @@ from vramd_supervisor.core.actions import (
     Report,
     Spawn,
 )
-from vramd_supervisor.core.decisions import DecisionKind
 from vramd_supervisor.core.events import LoadLimitReached, ModelUpdated, WorkerReady
-from vramd_supervisor.core.line import BOUND_FACTORS, Priority
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.domain.config import BOUND_FACTORS, Priority
+from vramd_supervisor.domain.decisions import DecisionKind
 
 BOUND_S, DRAIN_S, STOP_S, RESIDENCY_S = 60.0, 30.0, 2.0, 10.0
 

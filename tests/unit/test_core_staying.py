@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 from support.core_world import MODELS, CoreWorld
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Refuse, Report, Stop
-from vramd_supervisor.core.catalog import ModelFile, Problem
-from vramd_supervisor.core.config import Config, SchedulingConfig, ServerConfig
 from vramd_supervisor.core.events import CatalogueRead, ModelUpdated
 from vramd_supervisor.core.state import ModelState, RequestKind, is_pinned
+from vramd_supervisor.domain.catalog import ModelFile, Problem
+from vramd_supervisor.domain.config import Config, SchedulingConfig, ServerConfig
 
 STAYS_S = 60.0
 """How long the models of this world stay when nobody says otherwise."""

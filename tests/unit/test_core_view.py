@@ -3,11 +3,11 @@
 import pytest
 from support.core_scenes import three, use, world_of
 from support.core_world import CoreWorld
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.events import ModelUpdated
-from vramd_supervisor.core.line import Priority
 from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.core.view import Resident, gone, resident
+from vramd_supervisor.domain.config import Priority
 
 
 def seen(world: CoreWorld, model: str = "a") -> Resident:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from support.gguf_bytes import llama
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import Model, ModelFile
-from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig
-from vramd_supervisor.core.listing import Held, catalogue
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import Model, ModelFile
+from vramd_supervisor.domain.config import Config, ModelConfig, ServerConfig
 from vramd_supervisor.files import discovery
 from vramd_supervisor.files.discovery import Discovery, hugging_face_folder, lm_studio_folders
+from vramd_supervisor.settings.listing import Held, catalogue
 from vramd_supervisor.threads.errands import Errands
 from vramd_supervisor.threads.lane import NoAnswerError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-from vramd_supervisor.core.causes import Cause
-from vramd_supervisor.core.decisions import Decision, DecisionKind, Rejected
+from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import Journal, Record
 from vramd_supervisor.services.decision_messages import decision
 from vramd_supervisor.services.decision_notes import DecisionNotes

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from vramd_supervisor.core.device_view import DeviceKind, DeviceLostError, Sample
 from vramd_supervisor.devices.backend import BackendDevice, BackendProbe, backend_devices
 from vramd_supervisor.devices.devices import Device
 from vramd_supervisor.devices.probe import BoundedProbe, Probe
+from vramd_supervisor.domain.device_view import DeviceKind, DeviceLostError, Sample
 
 
 class Stuck(Probe):

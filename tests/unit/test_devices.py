@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from vramd_supervisor.core.config import Config, DeviceConfig, Size
-from vramd_supervisor.core.device_view import DeviceKind, DeviceLostError, Sample
 from vramd_supervisor.devices.cgroup import Cgroups, MemoryLimit
 from vramd_supervisor.devices.devices import Device, find_devices, warn_of_absent
 from vramd_supervisor.devices.drm import Roots
 from vramd_supervisor.devices.host_memory import HostProbe, usable_cores
 from vramd_supervisor.devices.nvml import Card, Nvml, find_cards, load_nvml
 from vramd_supervisor.devices.pids import PidNumbers
+from vramd_supervisor.domain.config import Config, DeviceConfig, Size
+from vramd_supervisor.domain.device_view import DeviceKind, DeviceLostError, Sample
 
 MIB = 1 << 20
 T = TypeVar("T")

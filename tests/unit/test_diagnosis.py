@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from vramd_supervisor.diagnosis import (
+from vramd_supervisor.offline.diagnosis import (
     CardFacts,
     EngineFacts,
     Facts,

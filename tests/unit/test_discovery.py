@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from support.gguf_bytes import Row, gguf, llama, llama_rows, projector
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import Model, ModelFile, Simulation
-from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig, Size
-from vramd_supervisor.core.listing import Found, catalogue, name_files
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
+from vramd_supervisor.domain.config import Config, ModelConfig, ServerConfig, Size
 from vramd_supervisor.files.discovery import Discovery, caches_of_others, hugging_face_folder, lm_studio_folders
 from vramd_supervisor.files.shards import part_of
+from vramd_supervisor.settings.listing import Found, catalogue, name_files
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, or lets few make them")
 

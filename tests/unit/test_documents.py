@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support import config_table
 from support.error_table import FILE, table
-from vramd.commands import ROOMS
+from vramd_cli.commands import ROOMS
 from vramd_supervisor.settings.settings_file import Flags, load_config
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from support.scripted_nvml import ScriptedNvml
-from vramd_supervisor.core.config import Config
-from vramd_supervisor.core.device_view import DeviceKind, DeviceLostError, Sample
 from vramd_supervisor.devices.devices import find_devices
 from vramd_supervisor.devices.drm import DrmCard, Roots, find_drm_cards
+from vramd_supervisor.domain.config import Config
+from vramd_supervisor.domain.device_view import DeviceKind, DeviceLostError, Sample
 
 MIB = 1 << 20
 AMD = {

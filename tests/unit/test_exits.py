@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 from support.supervisor_process import until
-from vramd_supervisor.core.receipt import Exit
+from vramd_supervisor.domain.receipt import Exit
 from vramd_supervisor.workers.containment import discard, exit_of
 
 KILL = 9

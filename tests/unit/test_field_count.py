@@ -3,7 +3,7 @@
 import pytest
 from google.protobuf.descriptor import Descriptor
 from vramd_proto.v1 import inference_pb2
-from vramd_supervisor.core.errors import RefusedError
+from vramd_supervisor.domain.errors import RefusedError
 from vramd_supervisor.services.field_count import MOST_FIELDS, check
 
 CHAT, GENERATE, EMBED = (

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.gguf_bytes import F16, F32, Q8_0, Plain, Row, gguf, llama, llama_rows, text
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import ModelFile
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import ModelFile
 from vramd_supervisor.files.gguf_header import read_header
 from vramd_supervisor.files.gguf_model import describe
 from vramd_supervisor.files.gguf_values import Elements, Tensor, UnreadableModelError

@@ -1,7 +1,7 @@
 """Defaults by the size of a machine."""
 
 import pytest
-from vramd_supervisor.core.host_profile import Profile, Strategy, default_threads, nominal_gb
+from vramd_supervisor.domain.host_profile import Profile, Strategy, default_threads, nominal_gb
 
 MIB = 1 << 20
 GIB = 1 << 30

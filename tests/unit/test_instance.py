@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from vramd_proto.v1.rendezvous import Address, default_runtime_dir
+from vramd_common.rendezvous import Address, default_runtime_dir
 from vramd_supervisor.instance import AlreadyRunningError, Instance
 
 

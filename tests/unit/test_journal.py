@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.causes import Cause
-from vramd_supervisor.core.decisions import Decision, DecisionKind, Rejected
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import LAYOUT, MOST_TEXT_BYTES, MOST_UNWRITTEN, Journal
 
 EVICTED = Decision(

@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 
 import pytest
-import vramd.commands
-from vramd_proto.v1.json_text import json_text
+import vramd_cli
+from vramd_common.json_text import json_text
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,5 @@ def test_what_is_no_number_is_null(value: object, plain: object) -> None:
 
 
 def test_no_command_writes_json_in_another_way() -> None:
-    folder = Path(vramd.commands.__file__).parent
+    folder = Path(vramd_cli.__file__).parent
     assert [file.name for file in folder.glob("*.py") if "json.dump" in file.read_text("utf-8")] == []

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vramd_proto.v1.rendezvous import Address
+from vramd_common.rendezvous import Address
 from vramd_supervisor.instance import AlreadyRunningError, Instance
 from vramd_supervisor.keeper import keep
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_supervisor.core.catalog import Settings
-from vramd_supervisor.core.closed_form import CUDA_CONTEXT_BYTES
-from vramd_supervisor.core.device_view import DeviceKind
-from vramd_supervisor.core.learning import (
+from vramd_supervisor.domain.catalog import Settings
+from vramd_supervisor.domain.device_view import DeviceKind
+from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Quote, Source
+from vramd_supervisor.quoting.closed_form import CUDA_CONTEXT_BYTES
+from vramd_supervisor.quoting.learning import (
     LOADS_KEPT,
     MARGIN_BYTES,
     Lessons,
@@ -21,7 +22,6 @@ from vramd_supervisor.core.learning import (
     prior_bytes,
     residual_bytes,
 )
-from vramd_supervisor.core.quote import Confidence, DeviceBytes, Quote, Source
 
 MIB = 1 << 20
 CARD = Place("GPU-1f3e", "550.54.14", "0.3.36 cuda")

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_supervisor.core.line import Line, Priority
+from vramd_supervisor.core.line import Line
+from vramd_supervisor.domain.config import Priority
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import Model, ModelFile, Problem
-from vramd_supervisor.core.config import Config, ModelConfig
-from vramd_supervisor.core.listing import Found, Held, catalogue, name_files
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
+from vramd_supervisor.domain.config import Config, ModelConfig
 from vramd_supervisor.files.shards import part_of
+from vramd_supervisor.settings.listing import Found, Held, catalogue, name_files
 
 
 def file(path: str, size: int = 1, modified_ns: int = 1) -> ModelFile:

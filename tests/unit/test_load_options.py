@@ -3,11 +3,11 @@
 from typing import get_args
 
 import pytest
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import LoadOptions
-from vramd_supervisor.core.config import FlashAttention, KvType
-from vramd_supervisor.core.errors import RefusedError
+from vramd_supervisor.domain.catalog import LoadOptions
+from vramd_supervisor.domain.config import FlashAttention, KvType
+from vramd_supervisor.domain.errors import RefusedError
 from vramd_supervisor.services import validation
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from support.gguf_bytes import llama, projector
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import Model, ModelFile
-from vramd_supervisor.core.config import Config, ModelConfig, ServerConfig
-from vramd_supervisor.core.listing import Held, catalogue
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import Model, ModelFile
+from vramd_supervisor.domain.config import Config, ModelConfig, ServerConfig
 from vramd_supervisor.files import discovery
 from vramd_supervisor.files.discovery import Discovery
 from vramd_supervisor.files.gguf_header import read_header
 from vramd_supervisor.files.gguf_values import Header
 from vramd_supervisor.files.walk import Folder, Walk, is_away
+from vramd_supervisor.settings.listing import Held, catalogue
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, or lets few make them")
 

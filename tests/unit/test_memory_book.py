@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from vramd_supervisor.core.learning import LOADS_KEPT, Lessons, Observation, Place, load_bytes, residual_bytes
 from vramd_supervisor.files import memory_book
 from vramd_supervisor.files.memory_book import LAYOUT, MemoryBook
+from vramd_supervisor.quoting.learning import LOADS_KEPT, Lessons, Observation, Place, load_bytes, residual_bytes
 
 MIB = 1 << 20
 CARD = Place("GPU-1f3e", "550.54.14", "0.3.36 cuda")

@@ -1,11 +1,11 @@
 """Which model a caller means: an id as it is, or what stands for one model only; else ids that are near."""
 
 import pytest
-from vramd_supervisor.core.catalog import Model, ModelFile, Simulation
-from vramd_supervisor.core.errors import Refusal
 from vramd_supervisor.core.line import Line
 from vramd_supervisor.core.names import find
 from vramd_supervisor.core.state import Entry, ModelState
+from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
+from vramd_supervisor.domain.errors import Refusal
 
 FILES = {
     "talker": "/models/talker.gguf",

@@ -8,14 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Action, Spawn, Stop
-from vramd_supervisor.core.catalog import LoadOptions, Model, Simulation
-from vramd_supervisor.core.config import Config
 from vramd_supervisor.core.core import Core
-from vramd_supervisor.core.decisions import Decision, DecisionKind
-from vramd_supervisor.core.device_view import DeviceKind, Sample
-from vramd_supervisor.core.errors import RefusedError, refusal
 from vramd_supervisor.core.events import (
     CatalogueRead,
     DeviceSampled,
@@ -25,17 +20,22 @@ from vramd_supervisor.core.events import (
     Started,
     WorkerExited,
 )
-from vramd_supervisor.core.learning import Lessons
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.devices import release
 from vramd_supervisor.devices.devices import Device
 from vramd_supervisor.devices.probe import Probe
 from vramd_supervisor.devices.sampler import Sampler
+from vramd_supervisor.domain.catalog import LoadOptions, Model, Simulation
+from vramd_supervisor.domain.config import Config
+from vramd_supervisor.domain.decisions import Decision, DecisionKind
+from vramd_supervisor.domain.device_view import DeviceKind, Sample
+from vramd_supervisor.domain.errors import RefusedError, refusal
 from vramd_supervisor.files.journal import Journal
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import unanswered
 from vramd_supervisor.loop import Loop
+from vramd_supervisor.quoting.learning import Lessons
 from vramd_supervisor.services import decision_notes
 from vramd_supervisor.services.decision_notes import DecisionNotes
 from vramd_supervisor.threads.lane import Lane, Lanes, NoAnswerError

@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from support.core_world import MODELS
 from support.scripted_nvml import Clock, ScriptedCard, ScriptedNvml, Tells
 from support.scripted_world import TOTAL, ScriptedWorld
-from vramd_supervisor.core.device_view import DeviceLostError
 from vramd_supervisor.core.events import Started
 from vramd_supervisor.devices.nvml import Card
 from vramd_supervisor.devices.pids import PidNumbers
+from vramd_supervisor.domain.device_view import DeviceLostError
 
 NO_NAMESPACES = PidNumbers(Path("/nowhere"))
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import Model, ModelFile, Problem
-from vramd_supervisor.core.config import Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig, Size
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.ledger import Account
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
+from vramd_supervisor.domain.config import Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig, Size
 from vramd_supervisor.opening import lines
 
 GIB = 1 << 30

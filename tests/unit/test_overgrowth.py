@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from support.core_world import NEEDS, CoreWorld
 from vramd_supervisor.core.actions import Decided, ModelChanged
-from vramd_supervisor.core.causes import Cause
-from vramd_supervisor.core.decisions import DecisionKind
 from vramd_supervisor.core.events import DeviceSampled, ShutdownRequested
 from vramd_supervisor.core.overgrowth import SPARED_BYTES, SPARED_SHARE
 from vramd_supervisor.core.state import ModelState, RequestKind
+from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.decisions import DecisionKind
 
 GIB = 1 << 30
 

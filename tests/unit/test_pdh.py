@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import pytest
-from vramd_supervisor.core.device_view import Sample
 from vramd_supervisor.devices.pdh import SPILL_BYTES, Growth, WddmProbe, by_process, open_counters
 from vramd_supervisor.devices.probe import Probe
+from vramd_supervisor.domain.device_view import Sample
 
 MIB = 1 << 20
 

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem, Settings, Shape, Simulation
-from vramd_supervisor.core.closed_form import quote
-from vramd_supervisor.core.degradation import fits
-from vramd_supervisor.core.device_view import DeviceKind, DeviceView
-from vramd_supervisor.core.errors import Refusal
-from vramd_supervisor.core.placement import Ways, decide, differences, placements
-from vramd_supervisor.core.quote import Confidence, Lowered, Plan, Source
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Problem, Settings, Shape, Simulation
+from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
+from vramd_supervisor.domain.errors import Refusal
+from vramd_supervisor.domain.quote import Confidence, Lowered, Plan, Source
+from vramd_supervisor.quoting.closed_form import quote
+from vramd_supervisor.quoting.degradation import fits
+from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
 
 MIB = 1 << 20
 GIB = 1 << 30

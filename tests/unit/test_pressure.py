@@ -8,7 +8,8 @@ import pytest
 import vramd
 from click.testing import CliRunner
 from support.fake_supervisor import FakeSupervisor
-from vramd import commands, replies
+from vramd import replies
+from vramd_cli import commands
 from vramd_proto.v1 import supervisor_pb2
 from vramd_supervisor.core.actions import PressureChanged
 from vramd_supervisor.core.pressure import Lately, Level, Pressure, Reading, explain

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_proto.v1.printable import one_line, printable, printable_answer
+from vramd_common.printable import one_line, printable, printable_answer
 
 VISIBLE_SIGNS = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
 """Format characters that are drawn: signs before Arabic numbers, hieroglyphs."""

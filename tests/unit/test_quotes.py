@@ -10,16 +10,16 @@ from typing import Any, TypeAlias
 
 import pytest
 from support.gguf_bytes import Plain, gguf, llama, llama_rows
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem, Settings
-from vramd_supervisor.core.closed_form import quote as closed_form
-from vramd_supervisor.core.device_view import HOST, DeviceKind, DeviceView
-from vramd_supervisor.core.errors import Refusal
-from vramd_supervisor.core.learning import FEWEST_LOADS, MARGIN_SHARE, Observation, prior_bytes
-from vramd_supervisor.core.placement import Ways, placements
-from vramd_supervisor.core.quote import Answer, Confidence, DeviceBytes, Quote, Source
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Problem, Settings
+from vramd_supervisor.domain.device_view import HOST, DeviceKind, DeviceView
+from vramd_supervisor.domain.errors import Refusal
+from vramd_supervisor.domain.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import reading_lanes
+from vramd_supervisor.quoting.closed_form import quote as closed_form
+from vramd_supervisor.quoting.learning import FEWEST_LOADS, MARGIN_SHARE, Observation, prior_bytes
+from vramd_supervisor.quoting.placement import Ways, placements
 from vramd_supervisor.workers import quotes
 from vramd_supervisor.workers.helper import Death
 from vramd_supervisor.workers.quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError

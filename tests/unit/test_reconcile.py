@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 from support.core_world import CoreWorld, plan
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import FindPlans, Load, Refuse
-from vramd_supervisor.core.catalog import ModelFile
-from vramd_supervisor.core.config import Config
-from vramd_supervisor.core.errors import refusal
 from vramd_supervisor.core.events import DeviceSampled, LoadRefused, WorkerReady
-from vramd_supervisor.core.quote import Source
 from vramd_supervisor.core.reconcile import raised
 from vramd_supervisor.core.state import ModelState
+from vramd_supervisor.domain.catalog import ModelFile
+from vramd_supervisor.domain.config import Config
+from vramd_supervisor.domain.errors import refusal
+from vramd_supervisor.domain.quote import Source
 
 
 def loading(world: CoreWorld, name: str = "middle") -> int:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from vramd.commands import vramd
-from vramd_supervisor.core.catalog import Model, Simulation
-from vramd_supervisor.core.config import Config, SchedulingConfig
+from vramd_cli.commands import vramd
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, Requested, Started
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
+from vramd_supervisor.domain.catalog import Model, Simulation
+from vramd_supervisor.domain.config import Config, SchedulingConfig
 from vramd_supervisor.simulation.recorder import LOST, Recorder, RecordingFile
 from vramd_supervisor.simulation.replay import UnreadableRecordingError, replay
 from vramd_supervisor.simulation.simulate import main as simulate

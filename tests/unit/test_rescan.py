@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 from support.gguf_bytes import llama
-from vramd_supervisor.core.catalog import LoadOptions, ModelFile
-from vramd_supervisor.core.config import Config, ServerConfig
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import ModelUpdated, Requested
 from vramd_supervisor.core.ledger import Account
-from vramd_supervisor.core.line import Priority
-from vramd_supervisor.core.listing import Looked
 from vramd_supervisor.core.state import RequestKind
+from vramd_supervisor.domain.catalog import LoadOptions, ModelFile
+from vramd_supervisor.domain.config import Config, Priority, ServerConfig
 from vramd_supervisor.files.discovery import Discovery
-from vramd_supervisor.files.folders import Folders
 from vramd_supervisor.loop import Loop
+from vramd_supervisor.model_folders import Folders
+from vramd_supervisor.settings.listing import Looked
 
 
 def put(path: Path, layers: int) -> Path:

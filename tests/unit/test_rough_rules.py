@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_supervisor.core.rough_rules import GB, RoughFigure, nominal_bits, rough_figures
+from vramd_supervisor.quoting.rough_rules import GB, RoughFigure, nominal_bits, rough_figures
 
 MIB = 1 << 20
 

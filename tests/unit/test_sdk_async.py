@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import vramd
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, resident
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 CRASHED = Refusal(Reason.WORKER_CRASHED, retry_after_s=0.5)
 

@@ -19,8 +19,8 @@ from support.fake_supervisor import (
     resident,
 )
 from vramd.retry import JITTER
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 
 @pytest.fixture

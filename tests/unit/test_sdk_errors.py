@@ -10,7 +10,7 @@ from google.rpc.status_pb2 import Status
 from support.fake_supervisor import Refusal, status_bytes
 from vramd.error_table import BY_CODE, BY_REASON
 from vramd.failures import failure
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 KINDS: list[type[vramd.VramdError]] = sorted({*BY_REASON.values(), vramd.SupervisorNotFound}, key=str)
 

@@ -31,8 +31,8 @@ from support.fake_supervisor import (
     standing,
 )
 from vramd.error_table import BY_CODE, BY_REASON
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 DETAILS = {
     "model": "talker",

@@ -8,8 +8,8 @@ import pytest
 import vramd
 from support.explanations import decision, timeline
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Trailer, Wait, answer
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 TOLD = vramd.Timeline(0.25, None, None, 2.5, 0.5, 1.5, model="talker", incarnation=3)
 

@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 from vramd import InvalidRequest, SupervisorNotFound, TokenRefused, finding
 from vramd.channel import metadata
-from vramd.commands import vramd
 from vramd.finding import Search, find
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
-from vramd_supervisor import doctor
+from vramd_cli.commands import vramd
+from vramd_common.rendezvous import Address, RuntimeDir
+from vramd_supervisor.offline import doctor
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pytest
 import vramd
 from support.fake_scheduling import held
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, resident
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 LOADING = vramd.Held("LOADING", "talker is LOADING", "talker", "loading", "weights")
 READY = vramd.Held("READY", "it is kept warm", "talker", "unspecified", "unspecified")

@@ -14,8 +14,8 @@ import pytest
 import vramd
 from support.fake_scheduling import held, waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 SOON_S = BOUND_S / 2
 """The fake supervisor gives a stream up by itself after the bound."""

@@ -17,7 +17,7 @@ def imported_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import vramd", "import vramd.console", "import vramd.errors"])
+@pytest.mark.parametrize("statement", ["import vramd", "import vramd_cli.console", "import vramd.errors"])
 def test_the_door_is_light(statement: str) -> None:
     assert not imported_by(statement).intersection(HEAVY)
 

@@ -17,8 +17,8 @@ from support.fake_supervisor import (
     settings,
 )
 from vramd import plan_replies, replies
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2
-from vramd_proto.v1.reasons import Reason
 
 SETTINGS = vramd.PlanSettings(
     context=4096,

@@ -11,8 +11,8 @@ import vramd
 from support.fake_scheduling import held
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
 from vramd import listening
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
 
 
 @pytest.fixture

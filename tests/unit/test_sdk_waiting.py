@@ -8,8 +8,8 @@ import pytest
 import vramd
 from support.fake_scheduling import waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2
-from vramd_proto.v1.reasons import Reason
 
 STEPS = (waiting(3, "two is DRAINING"), waiting(0, "talker is LOADING", 0.5))
 TOLD = [vramd.Waiting(3, "two is DRAINING", None), vramd.Waiting(0, "talker is LOADING", 0.5)]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from vramd_supervisor.core.config import Config, DeviceConfig, Headroom, ModelConfig, ServerConfig, Size
-from vramd_supervisor.core.sizes import parse_budget, parse_headroom, parse_size
+from vramd_supervisor.domain.config import Config, DeviceConfig, Headroom, ModelConfig, ServerConfig, Size
+from vramd_supervisor.domain.sizes import parse_budget, parse_headroom, parse_size
 from vramd_supervisor.settings.settings_file import ConfigError, Flags, load_config
 from vramd_supervisor.settings.toml_lines import line_of
 

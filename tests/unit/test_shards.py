@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.gguf_bytes import Plain, Row, gguf, llama
-from vramd_supervisor.core.catalog import ModelFile
-from vramd_supervisor.core.config import Config, ServerConfig
-from vramd_supervisor.core.listing import catalogue
+from vramd_supervisor.domain.catalog import ModelFile
+from vramd_supervisor.domain.config import Config, ServerConfig
 from vramd_supervisor.files.discovery import Discovery, read_model
 from vramd_supervisor.files.projectors import attach, is_called_projector
+from vramd_supervisor.settings.listing import catalogue
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows lets few make links")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_bytes import F16, Plain, Row, gguf, llama, llama_rows
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.files.gguf_header import read_header
 from vramd_supervisor.files.gguf_values import Elements, Header, Tensor, UnreadableModelError, Value
 from vramd_supervisor.files.skeleton import skeleton_key, write_skeleton

@@ -5,9 +5,9 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_proto.v1.printable import cut
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.statuses import pack, unpack
+from vramd_common.printable import cut
+from vramd_common.reasons import Reason
+from vramd_common.statuses import pack, unpack
 
 
 @pytest.mark.parametrize("reason", Reason)

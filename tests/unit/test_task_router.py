@@ -9,16 +9,16 @@ from typing import TypeVar, cast
 
 import pytest
 from support.core_world import MODELS, NEEDS, CoreWorld, plan
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import LoadOptions, Model, ModelFile, Problem
-from vramd_supervisor.core.errors import Refusal, RefusedError, refusal
 from vramd_supervisor.core.events import CatalogueRead
-from vramd_supervisor.core.line import Priority
-from vramd_supervisor.core.placement import Ways
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.core.tasks import Wish
+from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Problem
+from vramd_supervisor.domain.config import Priority
+from vramd_supervisor.domain.errors import Refusal, RefusedError, refusal
 from vramd_supervisor.loop import Loop
+from vramd_supervisor.quoting.placement import Ways
+from vramd_supervisor.selection.tasks import Wish
 from vramd_supervisor.services import task_router
 from vramd_supervisor.services.task_router import MOST_PLANNED, TaskRouter
 from vramd_supervisor.workers.planning import Planning

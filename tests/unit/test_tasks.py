@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from support import gguf_bytes
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.catalog import Model, ModelFile, Shape, Simulation
-from vramd_supervisor.core.errors import Refusal
-from vramd_supervisor.core.specialties import (
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.catalog import Model, ModelFile, Shape, Simulation
+from vramd_supervisor.domain.errors import Refusal
+from vramd_supervisor.files.discovery import read_model
+from vramd_supervisor.selection.specialties import (
     GENERALIST,
     ROLES,
     SPECIALIST_ELSEWHERE,
@@ -18,7 +19,7 @@ from vramd_supervisor.core.specialties import (
     specialties,
     task_of,
 )
-from vramd_supervisor.core.tasks import (
+from vramd_supervisor.selection.tasks import (
     Candidate,
     Choice,
     Fit,
@@ -28,7 +29,6 @@ from vramd_supervisor.core.tasks import (
     parameters,
     size_priority,
 )
-from vramd_supervisor.files.discovery import read_model
 
 
 def model(

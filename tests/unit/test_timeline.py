@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from vramd_common.timeline import KEY, PHASES, Told, pack, unpack
 from vramd_proto.v1 import inference_pb2
-from vramd_proto.v1.timeline import KEY, PHASES, Told, pack, unpack
 from vramd_supervisor.services import timeline
 
 

@@ -1,11 +1,11 @@
 """Settings under which two models fit beside each other."""
 
-from vramd_supervisor.core.catalog import Model, ModelFile, Shape
-from vramd_supervisor.core.closed_form import quote
-from vramd_supervisor.core.device_view import DeviceKind, DeviceView
-from vramd_supervisor.core.placement import placements
-from vramd_supervisor.core.quote import Plan
-from vramd_supervisor.core.together import together
+from vramd_supervisor.domain.catalog import Model, ModelFile, Shape
+from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
+from vramd_supervisor.domain.quote import Plan
+from vramd_supervisor.quoting.closed_form import quote
+from vramd_supervisor.quoting.placement import placements
+from vramd_supervisor.quoting.together import together
 
 MIB = 1 << 20
 SHAPE = Shape(

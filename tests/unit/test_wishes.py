@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 from support.core_world import CoreWorld
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Complete, FindPlans, Refuse, Spawn
-from vramd_supervisor.core.catalog import ANYTHING, LoadOptions, Model, ModelFile, Settings, Shape, Simulation
-from vramd_supervisor.core.closed_form import quote
-from vramd_supervisor.core.config import Config, ServerConfig
-from vramd_supervisor.core.device_view import DeviceKind, DeviceView
-from vramd_supervisor.core.errors import Refusal
 from vramd_supervisor.core.events import PlansFound, PlansRefused, Requested
-from vramd_supervisor.core.placement import Ways, decide, differences, placements
-from vramd_supervisor.core.quote import DeviceBytes, Plan
 from vramd_supervisor.core.state import RequestKind
+from vramd_supervisor.domain.catalog import ANYTHING, LoadOptions, Model, ModelFile, Settings, Shape, Simulation
+from vramd_supervisor.domain.config import Config, ServerConfig
+from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
+from vramd_supervisor.domain.errors import Refusal
+from vramd_supervisor.domain.quote import DeviceBytes, Plan
+from vramd_supervisor.quoting.closed_form import quote
+from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
 
 MIB, GIB = 1 << 20, 1 << 30
 DECODER = Shape(

@@ -1,10 +1,10 @@
 """Requests become the engine's values, and errors become statuses within their bounds."""
 
 import pytest
+from vramd_common.reasons import Reason
+from vramd_common.statuses import unpack
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.statuses import unpack
 from vramd_worker import translate
 from vramd_worker.engine import (
     DeviceMemory,

@@ -10,11 +10,11 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from vramd_common.reasons import Reason
+from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from vramd_proto.v1 import inference_pb2
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.rendezvous import NONCE_KEY
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Loaded, Piece, Task, Vectors
 from vramd_worker.server import WorkerServicer
 

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.llama.load import hide_devices, show_devices

@@ -6,8 +6,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_proto.v1.reasons import Reason
-from vramd_supervisor.core.config import MANNERS
+from vramd_common.reasons import Reason
+from vramd_supervisor.domain.config import MANNERS
 from vramd_worker.engine import Engine, EngineError, FinishReason, Job, Message, Piece, Sampling, Vectors
 from vramd_worker.simulated import Manner, SimulatedEngine, SimulatedSpec, vocabulary
 

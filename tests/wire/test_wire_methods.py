@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from support.wire import BOUND_S, Caller, parts, question, refused
+from vramd_common.reasons import Reason
+from vramd_common.rendezvous import API
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.rendezvous import API
 
 FEW = inference_pb2.Limits(max_tokens=5)
 

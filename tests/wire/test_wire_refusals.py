@@ -5,9 +5,9 @@ from collections.abc import Callable
 import grpc
 import pytest
 from support.wire import BOUND_S, Caller, Refused, parts, question, refused
+from vramd_common.reasons import DOMAIN, Reason
+from vramd_common.rendezvous import TOKEN_KEY
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.reasons import DOMAIN, Reason
-from vramd_proto.v1.rendezvous import TOKEN_KEY
 
 MIB = 1024 * 1024
 

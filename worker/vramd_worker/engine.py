@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 
 class EngineError(Exception):

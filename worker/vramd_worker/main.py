@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 import grpc
+from vramd_common.rendezvous import PROTOCOL, Hello, Orders
 from vramd_proto.internal.v1.worker_pb2_grpc import add_WorkerServiceServicer_to_server
-from vramd_proto.v1.rendezvous import PROTOCOL, Hello, Orders
 
 from vramd_worker.engines import Engines
 from vramd_worker.server import WorkerServicer

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import DeviceMemory, EngineError
 from vramd_worker.llama.dry_run import plan

@@ -4,8 +4,8 @@ import sys
 import traceback
 import uuid
 
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.statuses import Packed, pack
+from vramd_common.reasons import Reason
+from vramd_common.statuses import Packed, pack
 
 from vramd_worker.engine import EngineError
 

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from vramd_common.heap import Heap
+from vramd_common.reasons import Reason
+from vramd_common.rendezvous import NONCE_KEY
+from vramd_common.statuses import DETAILS_KEY
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceServicer
 from vramd_proto.v1 import inference_pb2
-from vramd_proto.v1.heap import Heap
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.rendezvous import NONCE_KEY
-from vramd_proto.v1.statuses import DETAILS_KEY
 
 from vramd_worker import translate
 from vramd_worker.engine import Engine, EngineError, Job, Loaded, Piece, Task

@@ -1,5 +1,5 @@
 """`python -m vramd`: the command line."""
 
-from vramd.console import main
+from vramd_cli.console import main
 
 main()

@@ -1,6 +1,6 @@
 """The settings of a channel to a supervisor, and the metadata of every call. Shared by all clients."""
 
-from vramd_proto.v1.rendezvous import TOKEN_KEY
+from vramd_common.rendezvous import TOKEN_KEY
 
 from vramd.finding import Place
 

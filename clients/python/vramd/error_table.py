@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd.errors import (
     Cancelled,

@@ -1,7 +1,7 @@
 """Reads what came over the wire instead of an answer: status code, text, details. The only place that does."""
 
 import grpc
-from vramd_proto.v1.statuses import DETAILS_KEY, unpack
+from vramd_common.statuses import DETAILS_KEY, unpack
 
 from vramd.error_table import class_of
 from vramd.errors import SupervisorUnreachable, TokenRefused, Unimplemented, VramdError

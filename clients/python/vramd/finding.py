@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vramd_proto.v1.rendezvous import Address, RuntimeDir, default_runtime_dir
+from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
 
 from vramd.errors import InvalidRequest, SupervisorNotFound, TokenRefused
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from vramd_common.rendezvous import Address, RuntimeDir
 
 from vramd.errors import StartFailed
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2, timeline
+from vramd_common import timeline
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
 from vramd import answer_values, plan_replies, values
 from vramd.enum_words import small, word

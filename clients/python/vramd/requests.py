@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, TypedDict, TypeVar
 
 from google.protobuf.message import Message
+from vramd_common.sizes import parse_size
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
-from vramd_proto.v1.sizes import parse_size
 
 from vramd.enum_words import WireEnum, numbers
 from vramd.errors import InvalidRequest

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vramd_proto.v1.rendezvous import Address, RuntimeDir
+from vramd_common.rendezvous import Address, RuntimeDir
 
 from vramd import launching
 from vramd.client import Client

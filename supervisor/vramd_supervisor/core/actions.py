@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .catalog import LoadOptions, Model
-from .causes import Awaited, Because, Beneficiary, Cause
-from .decisions import Decision
-from .errors import Refusal
+from ..domain.catalog import LoadOptions, Model
+from ..domain.causes import Awaited, Because, Beneficiary, Cause
+from ..domain.decisions import Decision
+from ..domain.errors import Refusal
+from ..domain.quote import Plan
+from ..domain.receipt import Receipt
 from .events import Timed
 from .pressure import Level
-from .quote import Plan
-from .receipt import Receipt
 from .state import ModelState
 
 

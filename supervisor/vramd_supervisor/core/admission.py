@@ -4,25 +4,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from . import announcements, causes
+from ..domain import causes
+from ..domain.catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
+from ..domain.causes import Awaited, Because, Beneficiary
+from ..domain.config import BOUND_FACTORS
+from ..domain.decisions import Decision as Record
+from ..domain.decisions import DecisionKind, Rejected
+from ..domain.errors import Refusal, in_words
+from ..domain.quote import Plan
+from . import announcements
 from .actions import Evicted, FindTogether, Reserve, SetTimer, Spawn
 from .callers import drain
-from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
-from .causes import Awaited, Because, Beneficiary
-from .decisions import Decision as Record
-from .decisions import DecisionKind, Rejected
-from .errors import Refusal, in_words
 from .events import AnnouncementExpired, LoadLimitReached, PatienceEnded
 from .exclusion import make_way
 from .holders import attainable, holders, standings
-from .line import BOUND_FACTORS
 from .lives import load, stop
 from .lobby import Waiting
 from .policy import Candidate, freed, victims
 from .pressure import OTHERS, WINDOW_S
-from .quote import Plan
 from .room import MOST_NAMED, Begin, Decision, Evict, Holders, Wait, Wish, find_room, lacking, with_nearest
 from .standings import Standing
 from .state import Announcement, Entry, Incarnation, ModelState, is_kept

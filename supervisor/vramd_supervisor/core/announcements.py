@@ -1,9 +1,9 @@
 """What callers bring about that announce memory for other programs. Pure; records facts, the scheduler concludes."""
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
+from ..domain.errors import Refusal, in_words, refusal, shutting_down
 from .actions import CancelDeadline, Refuse, SetTimer
-from .errors import Refusal, in_words, refusal, shutting_down
 from .events import AnnouncementExpired, AnnouncementWithdrawn, DeadlinePassed, MemoryAnnounced
 from .state import Announcement
 from .world import World

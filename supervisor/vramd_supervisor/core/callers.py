@@ -1,13 +1,14 @@
 """What callers bring about: requests, their ends, unloads. Pure; records facts, the scheduler draws the conclusions."""
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from . import causes
-from .abilities import lack
+from ..domain import causes
+from ..domain.catalog import LoadOptions, ModelFile
+from ..domain.causes import Because
+from ..domain.errors import Refusal, refusal, shutting_down
+from ..quoting.abilities import lack
+from ..quoting.placement import differences
 from .actions import Refuse, SetTimer
-from .catalog import LoadOptions, ModelFile
-from .causes import Because
-from .errors import Refusal, refusal, shutting_down
 from .events import (
     DeadlinePassed,
     DrainEnded,
@@ -20,7 +21,6 @@ from .events import (
 )
 from .lives import give_up_renewal, stop
 from .names import find
-from .placement import differences
 from .room import MOST_NAMED
 from .state import (
     COMING,

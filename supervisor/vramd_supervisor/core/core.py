@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from typing_extensions import assert_never
 
+from ..domain.config import Config
 from . import announcements, callers, lives, overgrowth, renewal, scheduler
 from .actions import Action
-from .config import Config
 from .events import (
     AnnouncementExpired,
     AnnouncementWithdrawn,

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .abilities import Ability
-from .catalog import LoadOptions, Model
-from .errors import Refusal
-from .line import Priority
-from .quote import Plan
-from .receipt import Receipt
+from ..domain.catalog import LoadOptions, Model
+from ..domain.config import Priority
+from ..domain.errors import Refusal
+from ..domain.quote import Plan
+from ..domain.receipt import Receipt
+from ..quoting.abilities import Ability
 from .state import RequestKind
 
 

@@ -3,11 +3,11 @@
 from heapq import merge
 from itertools import chain, islice
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from . import causes
-from .causes import Awaited
-from .errors import Refusal, refusal
+from ..domain import causes
+from ..domain.causes import Awaited
+from ..domain.errors import Refusal, refusal
 from .holders import is_idle, standings
 from .room import Evict, Wait
 from .standings import Standing

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from typing_extensions import assert_never
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
+from ..domain.catalog import Simulation
+from ..domain.causes import Awaited
+from ..domain.errors import Refusal, in_words
+from ..domain.quote import Plan
+from ..quoting.placement import Ways, differences
 from .admission import find_now
-from .catalog import Simulation
-from .causes import Awaited
-from .errors import Refusal, in_words
-from .placement import Ways, differences
-from .quote import Plan
 from .room import Begin, Evict, Wait, Wish
 from .state import Entry, ModelState
 from .world import World

@@ -5,21 +5,9 @@ each have to be compared.
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
 
-
-class Priority(IntEnum):
-    """How urgent something is; less is more."""
-
-    INTERACTIVE = 0
-    """Somebody waits for it."""
-    NORMAL = 1
-    BATCH = 2
-
-
-BOUND_FACTORS = {Priority.INTERACTIVE: 1, Priority.NORMAL: 2, Priority.BATCH: 8}
-"""Of the starvation bound."""
+from ..domain.config import Priority
 
 
 class Waits(Protocol):

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from . import causes
+from ..domain import causes
+from ..domain.catalog import ModelFile
+from ..domain.causes import RECORDED, Because
+from ..domain.decisions import Decision, DecisionKind
+from ..domain.errors import Refusal, refusal
 from .actions import Complete, Load, Released, Stop
-from .catalog import ModelFile
-from .causes import RECORDED, Because
-from .decisions import Decision, DecisionKind
-from .errors import Refusal, refusal
 from .events import (
     DrainEnded,
     LoadLimitReached,

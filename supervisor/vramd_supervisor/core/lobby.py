@@ -7,10 +7,11 @@ the first can have its room next, and who waits for a device lets nobody overtak
 import math
 from collections.abc import Collection
 
-from .catalog import LoadOptions
-from .causes import ASKED_FOR, Awaited
-from .line import Line, Priority
-from .quote import Plan
+from ..domain.catalog import LoadOptions
+from ..domain.causes import ASKED_FOR, Awaited
+from ..domain.config import Priority
+from ..domain.quote import Plan
+from .line import Line
 from .state import Announcement
 
 

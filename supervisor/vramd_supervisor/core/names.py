@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import PurePath
 
-from vramd_proto.v1.printable import printable
-from vramd_proto.v1.reasons import Reason
+from vramd_common.printable import printable
+from vramd_common.reasons import Reason
 
-from .catalog import ModelFile
-from .errors import Refusal, refusal
-from .specialties import TASK_PREFIX
+from ..domain.catalog import ModelFile
+from ..domain.errors import Refusal, refusal
+from ..selection.specialties import TASK_PREFIX
 from .state import Entry, is_known
 
 MOST_ID_CHARACTERS = 500

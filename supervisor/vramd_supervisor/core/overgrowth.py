@@ -7,10 +7,10 @@ does.
 
 from collections.abc import Mapping
 
-from . import causes
+from ..domain import causes
+from ..domain.decisions import Decision, DecisionKind
+from ..domain.errors import in_words
 from .callers import drain
-from .decisions import Decision, DecisionKind
-from .errors import in_words
 from .state import Entry, Incarnation, ModelState, is_pinned
 from .world import World
 

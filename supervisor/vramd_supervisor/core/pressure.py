@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .errors import in_words
+from ..domain.errors import in_words
 
 OTHERS = "other programs"
 """What they are called in messages."""

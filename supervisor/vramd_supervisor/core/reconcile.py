@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from .errors import Refusal, in_words, refusal
-from .quote import DeviceBytes, Plan, Source
+from ..domain.errors import Refusal, in_words, refusal
+from ..domain.quote import DeviceBytes, Plan, Source
 from .state import Entry, Incarnation
 from .world import World
 

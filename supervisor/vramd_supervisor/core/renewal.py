@@ -9,20 +9,20 @@
 from collections.abc import Sequence
 
 from typing_extensions import assert_never
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
+from ..domain.catalog import LoadOptions
+from ..domain.causes import Awaited
+from ..domain.errors import Refusal
+from ..domain.quote import Plan
+from ..quoting.placement import differences
 from .actions import Complete, FindPlans, Report
 from .admission import find_now, take_process
 from .callers import differently, drain, held
-from .catalog import LoadOptions
-from .causes import Awaited
-from .errors import Refusal
 from .events import LoadLimitReached, LoadProgressed, LoadRefused, WorkerExited, WorkerReady, WorkerStarted
 from .holders import attainable
 from .lives import crashed, give_up_renewal, hand_over, learn, let_others_wait, settle_load, timed_out
 from .lobby import Waiting
-from .placement import differences
-from .quote import Plan
 from .reconcile import raised, reconcile, too_much
 from .room import Begin, Wish, with_nearest
 from .state import Entry, ModelState, Renewal

@@ -6,13 +6,13 @@ from heapq import nlargest
 from itertools import chain, islice
 from typing import NamedTuple
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from .causes import Awaited, Because
-from .errors import Refusal, in_words, refusal
+from ..domain.causes import Awaited, Because
+from ..domain.errors import Refusal, in_words, refusal
+from ..domain.quote import Plan
 from .ledger import Ledger
 from .policy import Candidate, Crowd, freed, victims
-from .quote import Plan
 
 
 @dataclass(frozen=True)

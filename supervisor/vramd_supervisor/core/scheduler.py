@@ -5,7 +5,11 @@ Runs at the end of every event, over the models that the event has touched, then
 
 import math
 
-from . import causes
+from ..domain import causes
+from ..domain.catalog import LoadOptions
+from ..domain.config import Priority
+from ..domain.decisions import Decision, DecisionKind
+from ..quoting.placement import differences
 from .actions import (
     CancelDeadline,
     Complete,
@@ -20,14 +24,10 @@ from .actions import (
 )
 from .admission import find_rooms, give_up, keep, relieve
 from .callers import differently, drain, replace_process
-from .catalog import LoadOptions
-from .decisions import Decision, DecisionKind
 from .events import KeepAliveEnded, PlansFound, PlansRefused, TogetherFound
 from .holders import attainable, sort_anew, standings
-from .line import Priority
 from .lives import HOST, give_up_renewal, stop
 from .lobby import Waiting
-from .placement import differences
 from .reconcile import raised
 from .renewal import go_on, planned, succeed
 from .state import (

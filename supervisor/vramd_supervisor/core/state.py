@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from .catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model, Settings
-from .causes import Because
-from .line import Line, Priority
-from .quote import Plan
+from ..domain.catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model, Settings
+from ..domain.causes import Because
+from ..domain.config import Priority
+from ..domain.quote import Plan
+from .line import Line
 
 
 class ModelState(Enum):

@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from .causes import Cause
-from .errors import Refusal, refusal
+from ..domain.causes import Cause
+from ..domain.config import Priority
+from ..domain.errors import Refusal, refusal
+from ..domain.quote import Plan
 from .holders import is_idle
-from .line import Priority
 from .pressure import Level
-from .quote import Plan
 from .state import Entry, ModelState, is_kept, is_pinned, priority
 from .world import World
 

@@ -6,8 +6,12 @@ Each change that somebody may want to see emits its notice here, so that none ca
 import math
 from collections.abc import Mapping
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
+from ..domain.causes import Awaited, Because, Cause
+from ..domain.config import Config, DeviceConfig
+from ..domain.decisions import Decision, DecisionKind, numbers_of
+from ..domain.errors import Refusal, refusal, shutting_down
 from .actions import (
     Action,
     CancelDeadline,
@@ -20,11 +24,7 @@ from .actions import (
     Report,
     SetThreads,
 )
-from .causes import Awaited, Because, Cause
-from .config import Config, DeviceConfig
 from .cores import shares
-from .decisions import Decision, DecisionKind, numbers_of
-from .errors import Refusal, refusal, shutting_down
 from .ledger import Account, Ledger
 from .lobby import Lobby, Waiting
 from .pressure import Level, Pressure, Reading, explain

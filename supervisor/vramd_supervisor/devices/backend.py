@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core.device_view import HOST, DeviceKind, DeviceLostError, Sample
+from ..domain.device_view import HOST, DeviceKind, DeviceLostError, Sample
 from .devices import SHARED, Device
 from .nvml import short_pci_id
 from .probe import BoundedProbe, Probe

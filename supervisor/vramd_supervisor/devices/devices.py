@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..core.config import Config
-from ..core.device_view import HOST, DeviceKind, DeviceView, Sample
+from ..domain.config import Config
+from ..domain.device_view import HOST, DeviceKind, DeviceView, Sample
 from .drm import DrmCard, Roots, find_drm_cards
 from .host_memory import HostProbe
 from .nvml import Card, Nvml, driver_version, find_cards, load_nvml

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.device_view import DeviceLostError, Sample
+from ..domain.device_view import DeviceLostError, Sample
 from .probe import Probe
 
 _MAKERS = {"0x1002": "amd", "0x8086": "intel"}

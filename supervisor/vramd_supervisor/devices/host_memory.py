@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from ..core.device_view import Sample
+from ..domain.device_view import Sample
 from .cgroup import Cgroups
 from .probe import Probe
 

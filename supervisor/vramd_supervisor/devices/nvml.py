@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..core.device_view import DeviceLostError, Sample
+from ..domain.device_view import DeviceLostError, Sample
 from .pids import PidNumbers
 from .probe import Probe
 

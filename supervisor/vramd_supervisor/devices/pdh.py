@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from ..core.device_view import Sample
+from ..domain.device_view import Sample
 from .probe import Probe
 
 _log = logging.getLogger(__name__)

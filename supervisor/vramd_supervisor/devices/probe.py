@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..core.device_view import DeviceLostError, Sample
+from ..domain.device_view import DeviceLostError, Sample
 from ..threads.lane import Lane, NoAnswerError
 
 ANSWER_S = 2.0

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ..core.device_view import DeviceKind, DeviceLostError
-from ..core.receipt import Observed
+from ..domain.device_view import DeviceKind, DeviceLostError
+from ..domain.receipt import Observed
 from ..threads.lane import Lane, NoAnswerError
 from .devices import Device
 

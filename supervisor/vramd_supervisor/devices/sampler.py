@@ -11,10 +11,10 @@ from typing import NamedTuple
 import psutil
 from typing_extensions import assert_never
 
-from ..core.device_view import DeviceKind, Sample
 from ..core.events import DeviceSampled
 from ..core.ledger import Account
 from ..core.view import ready_pids, taken_bytes
+from ..domain.device_view import DeviceKind, Sample
 from ..loop import Loop
 from ..threads.lane import Lane, NoThreadError
 from .devices import Device

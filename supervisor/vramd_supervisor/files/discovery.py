@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from ..core.catalog import ModelFile, Problem
-from ..core.config import Config
-from ..core.listing import Found, Looked, by_name, called
+from ..domain.catalog import ModelFile, Problem
+from ..domain.config import Config
+from ..settings.listing import Found, Looked, by_name, called
 from ..threads.errands import Errands
 from ..threads.lane import NoAnswerError
 from .gguf_header import read_header

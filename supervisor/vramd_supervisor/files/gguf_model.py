@@ -6,9 +6,9 @@ Keys are llama.cpp's (gguf-py/gguf/constants.py); what llama.cpp sets by itself 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from ..core.catalog import ModelFile, Shape
+from ..domain.catalog import ModelFile, Shape
 from .gguf_tables import FILE_TYPES, GUESSED_FILE_TYPE, TENSOR_TYPES
 from .gguf_values import Elements, Header, Tensor, UnreadableModelError, Value
 

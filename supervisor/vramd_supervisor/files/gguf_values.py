@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from ..core.catalog import Problem
+from ..domain.catalog import Problem
 
 
 class UnreadableModelError(Exception):

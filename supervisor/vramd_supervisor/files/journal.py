@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vramd_proto.v1.printable import bounded, one_line
+from vramd_common.printable import bounded, one_line
 
-from ..core.causes import Cause
-from ..core.decisions import Decision, DecisionKind, Rejected
+from ..domain.causes import Cause
+from ..domain.decisions import Decision, DecisionKind, Rejected
 from .book import BUSY_S, Book, Layout, UnusableBookError
 
 LAYOUT = 3

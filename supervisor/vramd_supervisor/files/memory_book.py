@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.learning import LOADS_KEPT, Lessons, Observation, Place, learn
+from ..quoting.learning import LOADS_KEPT, Lessons, Observation, Place, learn
 from .book import BUSY_S, Book, Layout
 
 LAYOUT = 2

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from ..core.catalog import ModelFile, Problem
+from ..domain.catalog import ModelFile, Problem
 from ..threads.lane import Lanes, NoAnswerError
 
 READ_S = 10.0

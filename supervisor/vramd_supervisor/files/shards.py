@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from .gguf_values import Header, UnreadableModelError
 from .walk import SUFFIX, FileKey, Seen

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from .gguf_tables import ARRAY, SCALARS, STRING, TENSOR_TYPES
 from .gguf_values import Elements, Header, Tensor, UnreadableModelError, Value

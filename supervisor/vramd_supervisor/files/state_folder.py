@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from platformdirs import user_state_dir
-from vramd_proto.v1.rendezvous import system_runtime_dir
+from vramd_common.rendezvous import system_runtime_dir
 
 
 def state_folder() -> Path:

@@ -5,10 +5,10 @@ import time
 from collections import deque
 from concurrent.futures import Future
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from ..core.decisions import Decision
-from ..core.errors import RefusedError, refusal
+from ..domain.decisions import Decision
+from ..domain.errors import RefusedError, refusal
 from ..files.journal import Journal, Record
 from ..threads.lane import Lane, NoAnswerError
 

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
-from vramd_proto.v1.heap import Heap
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.rendezvous import TOKEN_KEY
+from vramd_common.heap import Heap
+from vramd_common.reasons import Reason
+from vramd_common.rendezvous import TOKEN_KEY
 
-from ..core.errors import Refusal, RefusedError, refusal
+from ..domain.errors import Refusal, RefusedError, refusal
+from ..wire_status import Context, abort, incident
 from . import field_count
-from .status import Context, abort, incident
 from .strangers import Strangers
 
 log = logging.getLogger(__name__)

@@ -6,16 +6,15 @@ from typing import TypeVar, get_args
 
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
-from ..core.causes import Awaited, Cause
-from ..core.config import FlashAttention, KvType
-from ..core.decisions import DecisionKind
-from ..core.device_view import DeviceKind
 from ..core.foresight import Verdict
-from ..core.line import Priority
 from ..core.pressure import Level
-from ..core.quote import Confidence, Lowered, Source
-from ..core.receipt import Exit
 from ..core.state import ModelState
+from ..domain.causes import Awaited, Cause
+from ..domain.config import FlashAttention, KvType, Priority
+from ..domain.decisions import DecisionKind
+from ..domain.device_view import DeviceKind
+from ..domain.quote import Confidence, Lowered, Source
+from ..domain.receipt import Exit
 
 Member = TypeVar("Member", bound=Enum)
 Value = TypeVar("Value", bound=int)

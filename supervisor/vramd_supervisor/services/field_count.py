@@ -5,9 +5,9 @@ everybody else meanwhile.
 """
 
 from google.protobuf.descriptor import Descriptor
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from ..core.errors import RefusedError, refusal
+from ..domain.errors import RefusedError, refusal
 
 MOST_FIELDS = 65_536
 """Of a request, those of its messages included: a conversation of sixteen thousand turns."""

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 
 from typing_extensions import assert_never
+from vramd_common.printable import one_line, printable
+from vramd_common.statuses import MOST_MESSAGE_BYTES
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-from vramd_proto.v1.printable import one_line, printable
-from vramd_proto.v1.statuses import MOST_MESSAGE_BYTES
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
-from ..core.catalog import ModelFile, Problem
-from ..core.device_view import HOST
-from ..core.placement import cautions, decide
-from ..core.receipt import Receipt
 from ..core.state import Entry, is_pinned, keep_alive_s, priority
 from ..core.view import DeviceBooks, Reservation, Resident
 from ..devices.devices import Device
+from ..domain.catalog import ModelFile, Problem
+from ..domain.device_view import HOST
+from ..domain.receipt import Receipt
+from ..quoting.placement import cautions, decide
 from . import plan_messages
 from .enums import CAUSES, DEVICE_KINDS, EXITS, LEVELS, PRIORITIES, STATES
 from .feed import Published

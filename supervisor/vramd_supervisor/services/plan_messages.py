@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from vramd_proto.v1 import model_pb2
 
-from ..core.catalog import Settings
 from ..core.foresight import Foresight
-from ..core.quote import Plan, Quote
 from ..core.view import DeviceBooks
+from ..domain.catalog import Settings
+from ..domain.quote import Plan, Quote
 from .enums import AWAITED, CONFIDENCES, FLASH_ATTENTIONS, KV_TYPES, LOWERED, SOURCES, VERDICTS
 
 

@@ -14,14 +14,14 @@ from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedReq
 from vramd_proto.v1 import inference_pb2 as public
 from vramd_proto.v1 import load_pb2, model_pb2
 
-from ..core.abilities import Ability
-from ..core.errors import Refusal, RefusedError
 from ..core.state import RequestKind
+from ..domain.errors import Refusal, RefusedError
 from ..loop import Granted, Loop, Ticket
+from ..quoting.abilities import Ability
+from ..wire_status import Context, from_worker, incident
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
 from . import enums, timeline, validation
-from .status import Context, from_worker, incident
 from .task_router import TaskRouter
 
 log = logging.getLogger(__name__)

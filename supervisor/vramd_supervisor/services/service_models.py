@@ -10,21 +10,21 @@ from typing import Any
 from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 
-from ..core.catalog import LoadOptions
-from ..core.errors import Refusal, RefusedError
 from ..core.events import ModelUpdated
 from ..core.foresight import foresee
 from ..core.holders import attainable
 from ..core.names import find
-from ..core.placement import Ways
-from ..core.receipt import Receipt
 from ..core.state import Entry, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, gone, resident, residents
+from ..domain.catalog import LoadOptions
+from ..domain.errors import Refusal, RefusedError
+from ..domain.receipt import Receipt
 from ..loop import Loop, Ticket
+from ..quoting.placement import Ways
+from ..wire_status import Context
 from ..workers.planning import Planning
 from ..workers.workers import Workers
 from . import enums, messages, plan_messages, task_messages, validation
-from .status import Context
 from .task_router import TaskRouter
 
 

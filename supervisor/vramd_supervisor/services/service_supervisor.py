@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
+from vramd_common.rendezvous import API
 from vramd_proto.v1 import supervisor_pb2
-from vramd_proto.v1.rendezvous import API
 from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
-from ..core.device_view import Sample
-from ..core.errors import Refusal, RefusedError
 from ..core.events import AnnouncementWithdrawn, ShutdownRequested
 from ..core.names import find
 from ..core.state import RequestKind
 from ..core.view import books, reservations
 from ..devices.devices import Device
+from ..domain.device_view import Sample
+from ..domain.errors import Refusal, RefusedError
 from ..loop import Loop, Reserved
+from ..wire_status import Context
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
 from . import decision_messages, enums, messages, validation
 from .decision_notes import DecisionNotes
 from .feed import Feed
 from .service_models import ResidentReader
-from .status import Context
 from .task_router import TaskRouter
 
 USUALLY_LISTED = 100

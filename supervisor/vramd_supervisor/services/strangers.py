@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from vramd_proto.v1.heap import Heap
-from vramd_proto.v1.reasons import Reason
+from vramd_common.heap import Heap
+from vramd_common.reasons import Reason
 
-from ..core.errors import Refusal, RefusedError, refusal
-from .status import Context
+from ..domain.errors import Refusal, RefusedError, refusal
+from ..wire_status import Context
 
 MOST_CALLS = 256
 MOST_READING = 4

@@ -2,7 +2,7 @@
 
 from vramd_proto.v1 import load_pb2, model_pb2
 
-from ..core.tasks import Choice, Wish
+from ..selection.tasks import Choice, Wish
 from .validation import MOST_TOKENS, bad, name
 
 

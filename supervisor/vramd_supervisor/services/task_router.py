@@ -8,20 +8,20 @@ from typing import TypeAlias
 
 from vramd_proto.v1 import load_pb2
 
-from ..core.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile, Problem, Simulation
-from ..core.errors import Refusal, RefusedError, in_words
 from ..core.foresight import Foresight, foresee
 from ..core.holders import attainable
-from ..core.line import Priority
 from ..core.names import find
-from ..core.placement import UNKNOWN_CONTEXT_TOKENS, differences
-from ..core.specialties import TASK_PREFIX, task_of
 from ..core.state import COMING, Entry, ModelState, RequestKind, has_place, is_known
-from ..core.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
+from ..domain.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile, Problem, Simulation
+from ..domain.config import Priority
+from ..domain.errors import Refusal, RefusedError, in_words
 from ..loop import Loop
+from ..quoting.placement import UNKNOWN_CONTEXT_TOKENS, differences
+from ..selection.specialties import TASK_PREFIX, task_of
+from ..selection.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
+from ..wire_status import incident
 from ..workers.planning import Planning
 from . import task_messages
-from .status import incident
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from vramd_common.timeline import KEY, Told, pack
 from vramd_proto.v1.inference_pb2 import ChatResponse
-from vramd_proto.v1.timeline import KEY, Told, pack
 
 
 def trailing(

@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 from google.protobuf.message import Message
+from vramd_common.printable import printable
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
-from vramd_proto.v1.printable import printable
-from vramd_proto.v1.reasons import Reason
 
-from ..core.catalog import LoadOptions
-from ..core.errors import RefusedError, in_words, refusal
-from ..core.line import Priority
+from ..domain.catalog import LoadOptions
+from ..domain.config import Priority
+from ..domain.errors import RefusedError, in_words, refusal
 from .enums import FLASH_ATTENTIONS, KV_TYPES, OUTPUT_RULES, PRIORITIES
 
 MOST_REQUEST_BYTES = 8 * 1024 * 1024

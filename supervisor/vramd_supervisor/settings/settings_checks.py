@@ -4,12 +4,12 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from vramd_proto.v1.printable import printable
+from vramd_common.printable import printable
 
-from ..core.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
-from ..core.device_view import AUTO, HOST
 from ..core.pressure import EASE_SHARE
-from ..core.specialties import TASK_PREFIX
+from ..domain.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
+from ..domain.device_view import AUTO, HOST
+from ..selection.specialties import TASK_PREFIX
 
 Path = tuple[str, ...]
 Fault = tuple[Path, str]

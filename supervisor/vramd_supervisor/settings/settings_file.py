@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cattrs import BaseValidationError, ForbiddenExtraKeysError
 
-from ..core.config import Config, Headroom, ServerConfig, Size
+from ..domain.config import Config, Headroom, ServerConfig, Size
 from . import toml_text
 from .settings_checks import Fault, faults, nearest
 from .settings_types import ExpectedError, causes, structure

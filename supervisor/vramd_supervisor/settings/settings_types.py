@@ -9,10 +9,10 @@ from cattrs import BaseValidationError, Converter
 from cattrs.cols import is_mapping, mapping_structure_factory
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
-from vramd_proto.v1.sizes import SIZE_WORDS
+from vramd_common.sizes import SIZE_WORDS
 
-from ..core.config import Config, Headroom, Outputs, Size
-from ..core.sizes import HEADROOM_WORDS, OUTPUTS_WORDS, parse_headroom, parse_outputs, parse_size
+from ..domain.config import Config, Headroom, Outputs, Size
+from ..domain.sizes import HEADROOM_WORDS, OUTPUTS_WORDS, parse_headroom, parse_outputs, parse_size
 
 
 class ExpectedError(Exception):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ..core.actions import Action, Decided, Evicted, Grant, LedgerChanged, ModelChanged, Refuse
-from ..core.decisions import DecisionKind
 from ..core.events import Ended, Event, Requested, Streamed
 from ..core.state import COMING, GOING, ModelState, RequestKind
+from ..domain.decisions import DecisionKind
 
 
 class Doing(Enum):

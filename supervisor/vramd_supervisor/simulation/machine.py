@@ -7,15 +7,15 @@ from the budget.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..core.catalog import LoadOptions, Model, ModelFile, Settings, Simulation
-from ..core.closed_form import quote
-from ..core.config import Config, DeviceConfig, Headroom
-from ..core.device_view import HOST, DeviceKind, DeviceView, limits
-from ..core.errors import Refusal
 from ..core.ledger import Account
-from ..core.placement import Ways, placements
-from ..core.quote import Plan
-from ..core.together import together
+from ..domain.catalog import LoadOptions, Model, ModelFile, Settings, Simulation
+from ..domain.config import Config, DeviceConfig, Headroom
+from ..domain.device_view import HOST, DeviceKind, DeviceView, limits
+from ..domain.errors import Refusal
+from ..domain.quote import Plan
+from ..quoting.closed_form import quote
+from ..quoting.placement import Ways, placements
+from ..quoting.together import together
 from .traffic import Machine, Speed, TrafficError
 
 IDLE_WORKER_BYTES = 64 << 20

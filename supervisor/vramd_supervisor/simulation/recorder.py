@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ..core.actions import Action
-from ..core.config import Config
 from ..core.core import Core
 from ..core.events import Event
 from ..core.ledger import Account
+from ..domain.config import Config
 from ..threads.lane import Lane
 from ..threads.outlet import Outlet
 from .codec import encode, encode_action, encode_event

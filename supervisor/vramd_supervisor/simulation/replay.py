@@ -13,7 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import click
-from vramd_proto.v1.json_text import json_text
+from vramd_common.json_text import json_text
 
 from ..core.core import Core
 from ..core.events import Event

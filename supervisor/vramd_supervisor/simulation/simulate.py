@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from vramd_proto.v1.json_text import json_text
+from vramd_common.json_text import json_text
 
-from ..core.catalog import Model
-from ..core.config import Config, Size
 from ..core.core import Core
-from ..core.listing import catalogue
-from ..core.sizes import parse_budget
+from ..domain.catalog import Model
+from ..domain.config import Config, Size
+from ..domain.sizes import parse_budget
 from ..files.discovery import Discovery
+from ..settings.listing import catalogue
 from ..settings.settings_file import ConfigError, Flags, load_config
 from .figures import Figures
 from .machine import IDLE_WORKER_BYTES, VirtualMachine, build

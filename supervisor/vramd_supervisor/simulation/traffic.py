@@ -10,9 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NewType, TypeVar
 
-from ..core.config import Size
-from ..core.line import Priority
-from ..core.sizes import parse_size
+from ..domain.config import Priority, Size
+from ..domain.sizes import parse_size
 from ..settings import toml_text
 
 if TYPE_CHECKING:

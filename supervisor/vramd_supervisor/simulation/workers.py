@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing_extensions import assert_never
 
 from ..core.actions import Load, SetThreads, Spawn, Stop
-from ..core.catalog import Settings, Simulation
-from ..core.device_view import HOST
 from ..core.events import Event, LoadProgressed, MemoryReleased, Streamed, WorkerExited, WorkerReady, WorkerStarted
-from ..core.receipt import Receipt
+from ..domain.catalog import Settings, Simulation
+from ..domain.device_view import HOST
+from ..domain.receipt import Receipt
 from .clock import VirtualClock
 from .machine import IDLE_WORKER_BYTES, VirtualMachine, share_of_pace
 

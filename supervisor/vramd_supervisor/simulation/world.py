@@ -24,9 +24,7 @@ from ..core.actions import (
     Spawn,
     Stop,
 )
-from ..core.catalog import Model
 from ..core.core import Core
-from ..core.errors import Refusal
 from ..core.events import (
     AnnouncementExpired,
     CatalogueRead,
@@ -39,6 +37,8 @@ from ..core.events import (
     Timed,
     TogetherFound,
 )
+from ..domain.catalog import Model
+from ..domain.errors import Refusal
 from .callers import Callers
 from .clock import VirtualClock
 from .machine import VirtualMachine

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from ..core.receipt import Exit
+from ..domain.receipt import Exit
 
 Child: TypeAlias = "subprocess.Popen[bytes]"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..core.actions import Load
-from ..core.learning import Lessons, Observation, Place
-from ..core.quote import DeviceBytes
+from ..domain.quote import DeviceBytes
 from ..files.memory_book import MemoryBook
+from ..quoting.learning import Lessons, Observation, Place
 from ..threads.lane import Lane, NoAnswerError
 from .quotes import EngineFacts, Quotes
 

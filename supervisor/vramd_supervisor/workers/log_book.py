@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from vramd_proto.v1.printable import bounded, one_line, printable
-from vramd_proto.v1.rendezvous import log_name
+from vramd_common.printable import bounded, one_line, printable
+from vramd_common.rendezvous import log_name
 
 from ..threads.outlet import FLUSH_S, Outlet
 

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from ..core.actions import FindPlans, FindTogether, Load
-from ..core.catalog import LoadOptions, Model, ModelFile, Problem
-from ..core.device_view import DeviceKind, DeviceView
-from ..core.errors import Refusal, in_words, refusal
 from ..core.events import PlansFound, PlansRefused, TogetherFound
-from ..core.placement import Ways, placements
-from ..core.quote import Plan
-from ..core.together import together
 from ..devices.devices import Device
+from ..domain.catalog import LoadOptions, Model, ModelFile, Problem
+from ..domain.device_view import DeviceKind, DeviceView
+from ..domain.errors import Refusal, in_words, refusal
+from ..domain.quote import Plan
 from ..loop import Loop
-from ..services.status import incident
+from ..quoting.placement import Ways, placements
+from ..quoting.together import together
+from ..wire_status import incident
 from .last_words import blames_the_machine, telling
 from .quotes import EngineFacts, Quotes, Subject
 from .verdicts import Way, way_of

@@ -15,9 +15,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from vramd_proto.v1.rendezvous import PROTOCOL, Hello, Orders
+from vramd_common.rendezvous import PROTOCOL, Hello, Orders
 
-from ..core.receipt import Exit
+from ..domain.receipt import Exit
 from . import containment
 
 HELLO_S = 15.0
@@ -31,7 +31,7 @@ WORKING_FOLDER = Path(sys.executable).anchor
 OUTPUT_ENDS_S = 1.0
 """What a process that has ended printed is read by then: its last words come before its exit."""
 MOST_HELLO_BYTES = 64 * 1024
-OWN_PACKAGES = ("vramd_worker", "vramd_proto")
+OWN_PACKAGES = ("vramd_worker", "vramd_proto", "vramd_common")
 
 
 class HelloError(Exception):

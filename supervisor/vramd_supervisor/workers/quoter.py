@@ -14,11 +14,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from vramd_proto.v1.reasons import Reason
-from vramd_proto.v1.rendezvous import Orders
+from vramd_common.reasons import Reason
+from vramd_common.rendezvous import Orders
 
-from ..core.catalog import Problem
 from ..devices.backend import BackendDevice
+from ..domain.catalog import Problem
 from ..threads.lane import Lane, NoAnswerError
 from .helper import LAST_WORDS_S, Death, Helper
 from .process import import_paths

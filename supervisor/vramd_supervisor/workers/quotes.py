@@ -14,22 +14,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
-from ..core.catalog import ModelFile, Problem, Settings
-from ..core.closed_form import host_process_bytes, known, pool_bytes, problem_of
-from ..core.closed_form import quote as closed_form
-from ..core.device_view import HOST, DeviceKind
-from ..core.errors import Refusal
-from ..core.learning import Lessons, Place, adjust, load_key, prior_bytes
-from ..core.placement import Placing, Ways
-from ..core.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from ..devices.devices import Device
+from ..domain.catalog import ModelFile, Problem, Settings
+from ..domain.device_view import HOST, DeviceKind
+from ..domain.errors import Refusal
+from ..domain.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from ..files.discovery import read_with_headers
 from ..files.gguf_values import UnreadableModelError
 from ..files.reading import unanswered
 from ..files.skeleton import skeleton_key, write_skeleton
 from ..files.walk import stamp
+from ..quoting.closed_form import host_process_bytes, known, pool_bytes, problem_of
+from ..quoting.closed_form import quote as closed_form
+from ..quoting.learning import Lessons, Place, adjust, load_key, prior_bytes
+from ..quoting.placement import Placing, Ways
 from ..threads.lane import Lanes, NoAnswerError
 from .quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
 from .verdicts import Verdicts

@@ -6,8 +6,8 @@ For the event loop's thread.
 from collections import OrderedDict
 from typing import NamedTuple
 
-from ..core.catalog import ModelFile, Problem, Settings
-from ..core.device_view import HOST
+from ..domain.catalog import ModelFile, Problem, Settings
+from ..domain.device_view import HOST
 
 _MOST_KEPT = 4096
 

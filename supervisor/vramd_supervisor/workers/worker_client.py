@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1.worker_pb2 import (
     LlamaModel,
     SimulatedModel,
@@ -16,11 +17,10 @@ from vramd_proto.internal.v1.worker_pb2 import (
     WorkerSetThreadsRequest,
     WorkerSetThreadsResponse,
 )
-from vramd_proto.v1.rendezvous import NONCE_KEY
 
-from ..core.catalog import Model, ModelFile, Settings
-from ..core.device_view import HOST
-from ..core.quote import DeviceBytes, Plan
+from ..domain.catalog import Model, ModelFile, Settings
+from ..domain.device_view import HOST
+from ..domain.quote import DeviceBytes, Plan
 
 SERVICE = "/vramd.internal.v1.WorkerService/"
 CONNECT_S = 10.0

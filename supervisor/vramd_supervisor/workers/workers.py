@@ -12,18 +12,18 @@ from typing import Any
 
 import grpc
 from typing_extensions import assert_never
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from ..core.actions import Load, SetThreads, Spawn, Stop
-from ..core.device_view import HOST, DeviceKind
-from ..core.errors import Refusal
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
-from ..core.receipt import Exit, Observed, Receipt
 from ..devices.devices import Device
 from ..devices.release import measure_soon, measuring_lane, settle
 from ..devices.sampler import LOOK_S
+from ..domain.device_view import HOST, DeviceKind
+from ..domain.errors import Refusal
+from ..domain.receipt import Exit, Observed, Receipt
 from ..loop import Loop, WorkerAction
-from ..services.status import from_worker, incident
+from ..wire_status import from_worker, incident
 from .lessons import Teacher
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning

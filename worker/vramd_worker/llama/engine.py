@@ -5,7 +5,7 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from types import ModuleType
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
 from vramd_worker.llama.desk import Desk

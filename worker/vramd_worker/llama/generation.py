@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome

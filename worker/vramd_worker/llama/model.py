@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from types import ModuleType
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 

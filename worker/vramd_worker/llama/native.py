@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from vramd_proto.v1.printable import printable
-from vramd_proto.v1.reasons import Reason
+from vramd_common.printable import printable
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.model import NativeModel

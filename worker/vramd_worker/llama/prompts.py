@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError, Job, Message
 from vramd_worker.llama.model import NativeModel

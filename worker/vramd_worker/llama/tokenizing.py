@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.model import NativeModel

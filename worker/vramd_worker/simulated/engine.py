@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
 from vramd_worker.simulated import manners, vocabulary

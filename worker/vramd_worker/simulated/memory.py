@@ -3,7 +3,7 @@
 import sys
 
 import psutil
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
 from vramd_worker.simulated import vocabulary

@@ -5,7 +5,7 @@ import math
 import zlib
 from collections.abc import Sequence
 
-from vramd_proto.v1.reasons import Reason
+from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 

@@ -1,0 +1,184 @@
+"""The processes that vramd is compared with: a worker without a supervisor, and a relay before it."""
+
+import importlib.util
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+from vramd_common.rendezvous import NONCE_KEY, PROTOCOL, Hello, Orders
+from vramd_proto.internal.v1 import worker_pb2
+
+from . import wire
+from .figures import BenchError
+
+START_LIMIT_S = 60.0
+END_LIMIT_S = 10.0
+BATCH_TOKENS = 512
+PARALLEL = 4
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is loaded, with the settings that vramd's defaults come to."""
+
+    path: Path
+    context_tokens: int
+    threads: int
+
+
+def worker_folder() -> Path:
+    """Of the worker's package. Raises BenchError if it is not installed."""
+    spec = importlib.util.find_spec("vramd_worker")
+    if spec is None or spec.origin is None:
+        raise BenchError("there is no worker here: pip install 'vramd[all]'")
+    return Path(spec.origin).parent
+
+
+class BareWorker:
+    """A worker that this process started; gone when its `with` ends. Start it from the main thread.
+
+    On Linux a worker ends with the thread that started it.
+    """
+
+    def __init__(self) -> None:
+        """Returns when it has said hello. Raises BenchError."""
+        self._folder = tempfile.TemporaryDirectory(prefix="vb", ignore_cleanup_errors=True)
+        self._printed = Path(self._folder.name, "printed")
+        self._nonce = secrets.token_hex(16)
+        with self._printed.open("wb") as out:
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", str(worker_folder() / "boot.py"), "vramd_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=out,
+                env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+                start_new_session=True,
+            )
+        try:
+            self._hello = self._greet()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _greet(self) -> Hello:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        own = worker_folder().parent
+        installed = [str(Path(entry).absolute()) for entry in sys.path if entry and Path(entry).is_dir()]
+        sockets = "" if sys.platform == "win32" else self._folder.name
+        orders = Orders((str(own), *installed), os.getpid(), self._nonce, sockets, untested_engine=False)
+        self._child.stdin.write(orders.line())
+        self._child.stdin.flush()
+        with _limited(self._child):
+            line = self._child.stdout.readline()
+        try:
+            hello = Hello.parse(line)
+        except ValueError:
+            raise BenchError(f"a worker did not say hello: {self._tail()}") from None
+        if hello.llama_problem or hello.protocol != PROTOCOL:
+            raise BenchError(hello.llama_problem or "the worker is of another version")
+        return hello
+
+    def _tail(self) -> str:
+        return self._printed.read_text("utf-8", "replace").strip()[-2000:] or "it said nothing"
+
+    @property
+    def address(self) -> str:
+        """As a target of gRPC."""
+        return self._hello.address
+
+    @property
+    def nonce(self) -> str:
+        """What its calls carry."""
+        return self._nonce
+
+    def load(self, wanted: Load) -> float:
+        """Reads the weights and makes the context; the seconds it took. Raises grpc.RpcError."""
+        request = worker_pb2.WorkerLoadRequest(
+            model="bench",
+            parallel=PARALLEL,
+            threads=wanted.threads,
+            llama=worker_pb2.LlamaModel(
+                path=str(wanted.path),
+                context_tokens=wanted.context_tokens,
+                batch_tokens=BATCH_TOKENS,
+                ubatch_tokens=BATCH_TOKENS,
+                kv_type="f16",
+            ),
+        )
+        began_s = time.perf_counter()
+        with grpc.insecure_channel(self.address, wire.OPTIONS) as channel:
+            steps: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"{wire.WORKER_SERVICE}Load")
+            metadata = ((NONCE_KEY, self._nonce),)
+            for _ in steps(request.SerializeToString(), metadata=metadata, timeout=wire.LIMIT_S):
+                pass
+            return time.perf_counter() - began_s
+
+    def way(self, threads: int) -> wire.Way:
+        """Calls straight to it."""
+        return wire.to_worker(self.address, self._nonce, threads)
+
+    def kill(self) -> float:
+        """Seconds from SIGKILL until it is reaped."""
+        began_s = time.perf_counter()
+        self._child.kill()
+        self._child.wait(END_LIMIT_S)
+        took_s = time.perf_counter() - began_s
+        for pipe in (self._child.stdin, self._child.stdout):
+            assert pipe is not None
+            pipe.close()
+        self._folder.cleanup()
+        return took_s
+
+    def __enter__(self) -> "BareWorker":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        if self._child.returncode is None:
+            self.kill()
+
+
+@contextmanager
+def relayed(worker: BareWorker, threads: int) -> Iterator[wire.Way]:
+    """Calls to a worker through a bare relay. Raises BenchError."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "vramd_bench.relay"],
+        cwd=Path(__file__).parent,  # nothing in here has the name of a module of Python
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps({"target": worker.address, "nonce": worker.nonce}).encode() + b"\n")
+            child.stdin.flush()
+            with _limited(child):
+                port = child.stdout.readline().strip()
+            if not port:
+                raise BenchError("the relay did not start")
+            with wire.to_worker(f"127.0.0.1:{port.decode()}", worker.nonce, threads) as way:
+                yield way
+        finally:
+            child.kill()
+
+
+@contextmanager
+def _limited(child: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """A child that says nothing for too long is ended, so that reading what it says ends."""
+    timer = threading.Timer(START_LIMIT_S, child.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

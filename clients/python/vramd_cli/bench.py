@@ -1,0 +1,101 @@
+"""`vramd bench`: how fast, how small; each figure beside the least that could be done in vramd's place."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import grpc
+from vramd_bench import report, suite
+from vramd_bench.figures import BenchError
+from vramd_bench.subject import Setup
+from vramd_common.json_text import json_text
+
+from . import show
+from .settings import json_flag
+
+NEEDS_BENCH = "this command needs: pip install 'vramd[bench]'"
+BENCH_MODULES = frozenset({"gguf", "matplotlib", "numpy"})
+"""What the extra installs and the others do not have."""
+
+File = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command("bench", short_help="Measure vramd on this machine.")
+@click.argument("benchmark", type=click.Choice([*suite.BENCHMARKS, "all"]), default="all")
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions.")
+@click.option("--model", "model", type=File, help="GGUF file; else one of random weights is made, once.")
+@click.option("--quick", is_flag=True, help="A tiny model and few measurements, to see that it works.")
+@click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for a PNG of each benchmark.")
+@click.option("--readme", type=File, help=f"File that gets the tables, between {' and '.join(report.MARKS)}.")
+@json_flag
+def bench(
+    benchmark: str, runs: int, model: Path | None, quick: bool, plots: Path | None, readme: Path | None, as_json: bool
+) -> None:
+    """Measures vramd on this machine, with supervisors of its own: a running one is left alone.
+
+    A bar that is missed is said to be missed; the exit code tells only whether the measurements could be made. Nothing
+    else should run on the machine meanwhile.
+    """
+    for name in [name for name in os.environ if name.startswith("VRAMD_")]:
+        # The supervisors that are measured are set up by the benchmark alone.
+        del os.environ[name]
+    try:
+        if readme is not None:
+            report.put_into(readme.read_text("utf-8"), "")  # what cannot be written is not measured for minutes first
+        setup = Setup(model.absolute() if model else _made(quick), runs, quick)
+        names = tuple(suite.BENCHMARKS) if benchmark == "all" else (benchmark,)
+        found = suite.run(names, setup, _say)
+        _print(found, as_json)
+        if plots is not None:
+            _draw(found, plots)
+        if readme is not None:
+            report.write_readme(readme, found)
+    except BenchError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'the system'}: {error.strerror or error}") from error
+    except grpc.RpcError as error:
+        raise click.ClickException(f"a call that was to be measured failed: {error}") from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in BENCH_MODULES:
+            raise
+        raise click.ClickException(NEEDS_BENCH) from error
+
+
+def _say(what: str) -> None:
+    """A person sees what is going on; a pipe gets the results alone."""
+    if sys.stderr.isatty():
+        show.say(what, err=True)
+
+
+def _made(quick: bool) -> Path:
+    from vramd_bench import random_model  # noqa: PLC0415  only who has no model needs the extra
+
+    return random_model.cached(random_model.QUICK if quick else random_model.USUAL, _say)
+
+
+def _draw(found: report.Report, folder: Path) -> None:
+    from vramd_bench import plots  # noqa: PLC0415  only who wants pictures needs the extra
+
+    for result in found.results:
+        _say(f"draws {plots.draw(result, folder, report.where(found))}")
+
+
+def _print(found: report.Report, as_json: bool) -> None:
+    if as_json:
+        click.echo(json_text(report.as_json(found), indent=2))
+        return
+    show.say(report.where(found))
+    for result in found.results:
+        show.say()
+        show.say(result.benchmark)
+        show.table(report.COLUMNS, report.rows(result), "nothing was measured")
+        for note in result.notes:
+            show.say(f"  {note}")
+    if missed := report.missed(found.results):
+        show.say()
+        show.say(f"missed: {'; '.join(missed)}")
+    elif any(figure.bar for result in found.results for figure in result.figures):
+        show.say()
+        show.say("every bar is met")

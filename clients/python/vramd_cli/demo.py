@@ -1,0 +1,115 @@
+"""`vramd demo`: shows what vramd does, with a model that ships with it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import click
+from vramd.demo.play import MODEL_FILE, Audience, Played, Step, play
+from vramd_common.json_text import json_text
+
+from . import show
+from .settings import json_flag
+
+
+class Person(Audience):
+    """Reads along, on a terminal or in a file."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._answer = show.Answer()
+
+    def begins(self, title: str) -> None:
+        """A heading."""
+        click.secho(f"\n{self._number}. {title}", bold=True)
+        self._number += 1
+
+    def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
+        """A table, and the budget."""
+        rows = [(model, show.size(size)) for model, size in needs_bytes.items()]
+        show.table(("MODEL", "NEEDS>"), rows, "")
+        show.say(f"The budget is {show.size(budget_bytes)}: two of them fit.")
+
+    def asks(self, model: str, prompt: str) -> None:
+        """A line of the conversation, and the beginning of the next."""
+        show.say()
+        show.say(f"   you -> {model}: {prompt}")
+        self._answer = show.Answer(indent="   ")
+        self._answer.add(f"   {model}: ")
+
+    def hears(self, text: str) -> None:
+        """As it comes."""
+        self._answer.add(text)
+
+    def killed(self, model: str, pid: int) -> None:
+        """What was done to whom."""
+        self._answer.add(f"\n(meanwhile the process of {model}, pid {pid}, was killed in the middle of its answer)")
+
+    def ends(self, step: Step) -> None:
+        """What came of it, and the books."""
+        self._answer.end()
+        for answer in step.answers:
+            if answer.error:
+                show.say(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
+        for task, selection in step.chosen.items():
+            show.say(f"   {task}: {selection.model}, {selection.reasons[0]}")
+        if step.evicted:
+            show.say(f"   evicted: {step.evicted.model}, because {step.evicted.message}")
+        if step.receipt:
+            show.say(f"   receipt: {show.receipt(step.receipt)}")
+        rows: list[tuple[str, ...]] = [
+            (
+                model.model,
+                model.state,
+                str(model.pid or "-"),
+                show.size(model.reserved_bytes),
+                show.size(model.measured_bytes),
+            )
+            for model in step.models
+        ]
+        host = next(device for device in step.ledger if device.id == "host")
+        rows.append((host.id, "budget", "-", show.size(host.budget_bytes), f"{show.size(host.free_bytes)} free"))
+        show.table(("LEDGER", "STATE", "PID>", "RESERVED>", "MEASURED>"), rows, "")
+
+
+@click.command("demo", short_help="Show what vramd does, with a model that ships with it.")
+@click.option("--where", is_flag=True, help="Only print the folder of its models, for `serve --models`.")
+@json_flag
+def demo(where: bool, as_json: bool) -> None:
+    """Loads, swaps, kills and chooses small models within a minute. All text comes from llama.cpp.
+
+    It starts a supervisor of its own and ends it again; one that runs already is not touched.
+    """
+    if where:
+        show.say(str(MODEL_FILE.parent))
+        return
+    began_s = time.monotonic()
+    if as_json:
+        played = play(Audience())
+        click.echo(json_text({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
+        return
+    show.say(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
+    show.say("and two more models as tiny, one for code and one for sums.")
+    played = play(Person())
+    show.say()
+    show.say(f"Done in {time.monotonic() - began_s:.0f} s. With models of yours: vramd serve --models DIR")
+    show.say()
+    show.table(("STEP", "MODEL", "ENGINE", "PID>", "TOKENS>", "EVICTED", "CAME BACK>", "ENDED"), _summary(played), "")
+
+
+def _summary(played: Played) -> list[tuple[str, ...]]:
+    """One row for each answer."""
+    return [
+        (
+            str(number),
+            answer.model,
+            answer.engine,
+            str(answer.pid),
+            "-" if answer.completion_tokens is None else str(answer.completion_tokens),
+            step.evicted.model if step.evicted and answer is step.answers[-1] else "-",
+            show.size(step.receipt.observed_bytes) if step.receipt else "-",
+            "killed" if answer.error else "well",
+        )
+        for number, step in enumerate(played.steps, start=1)
+        for answer in step.answers
+    ]

@@ -1,0 +1,67 @@
+"""`vramd hold`: a model stays loaded as long as this process lives."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import click
+from vramd import Client, Hold
+from vramd_common.json_text import json_text
+
+from . import show
+from .connection import with_started_client
+from .parameters import HeadedCommand, ModelId
+from .settings import json_flag, load_flags
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+    from vramd.requests import LoadSettings
+
+_READ_BYTES = 4096
+
+
+@click.command("hold", cls=HeadedCommand, short_help="Keep a model loaded for as long as this runs.")
+@click.argument("model", type=ModelId())
+@click.option("--label", default="", help="Who it is for, in messages and listings.")
+@load_flags
+@json_flag
+@with_started_client
+def hold(client: Client, model: str, label: str, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
+    """Loads MODEL and keeps it loaded, whatever others want; prints a line whenever it does something else.
+
+    Ends with Ctrl-C (exit code 130); with exit code 0 when stdin is a pipe and its other end is closed, so that it ends
+    with the program that started it; and with the supervisor. With --json each line is an object.
+    """
+    with client.hold(model, label=label, **settings) as kept:
+        _end_with_stdin(kept)
+        told = None
+        for step in kept:
+            if step != told:
+                words = json_text(dataclasses.asdict(step)) if as_json else f"{kept.model} {step.state}: {step.message}"
+                show.say(words)
+            told = step
+
+
+def _end_with_stdin(kept: Hold) -> None:
+    """Ends the hold when nobody can write to stdin any more.
+
+    Only a pipe says so: what a shell starts in the background has /dev/null there, or may not read the terminal.
+    """
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # there is no stdin
+        return
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        threading.Thread(target=_drain, args=(sys.stdin.fileno(), kept), name="stdin", daemon=True).start()
+
+
+def _drain(stdin: int, kept: Hold) -> None:
+    # Not sys.stdin: a thread that holds its lock would not let the interpreter end.
+    while os.read(stdin, _READ_BYTES):
+        pass
+    kept.cancel()

@@ -1,0 +1,147 @@
+"""`models`, `ps`, `status`, `devices`: what there is."""
+
+from collections.abc import Sequence
+
+import click
+from vramd import Client
+from vramd.values import Device, ResidentModel
+
+from . import show
+from .connection import with_client, with_started_client
+from .parameters import STAYS_S
+from .reserving import show_reservations
+from .settings import json_flag
+
+NO_RESIDENT = "no model is loaded"
+
+
+@click.command("models", short_help="List the models vramd knows.")
+@json_flag
+@with_started_client
+def models(client: Client, as_json: bool) -> None:
+    """Every model that vramd knows, loaded or not."""
+    listed = client.models()
+    if as_json:
+        show.as_json(listed)
+        return
+    rows = [
+        (
+            model.id,
+            model.state,
+            show.size(model.size_bytes),
+            model.architecture or model.engine,
+            model.quantization or "-",
+            str(model.trained_context_tokens or "-"),
+        )
+        for model in listed
+    ]
+    columns = ("MODEL", "STATE", "SIZE>", "KIND", "TYPE", "CONTEXT>")
+    show.table(columns, rows, "no model is known: vramd serve --models DIR")
+    _notes([(model.id, words) for model in listed for words in (model.problem, *model.cautions)])
+
+
+@click.command("ps", short_help="List the loaded models.")
+@json_flag
+@with_client
+def ps(client: Client, as_json: bool) -> None:
+    """The models that have a process, or wait for one, and the reservations; --json has the models only.
+
+    BUSY: requests that run, of those that may run at once, and how many wait. UNTIL: how long it stays if nobody uses
+    it, or what keeps it.
+    """
+    resident = client.resident()
+    if as_json:
+        show.as_json(resident)
+        return
+    _show_resident(resident)
+    if standing := client.reservations():
+        show.say()
+        show_reservations(standing)
+
+
+@click.command("devices", short_help="List the devices and their memory.")
+@json_flag
+@with_client
+def devices(client: Client, as_json: bool) -> None:
+    """Every device, counted or not."""
+    listed = client.devices()
+    if as_json:
+        show.as_json(listed)
+    else:
+        _show_devices(listed)
+
+
+@click.command("status", short_help="Show supervisor, devices and loaded models.")
+@json_flag
+@with_client
+def status(client: Client, as_json: bool) -> None:
+    """The supervisor, its devices and the loaded models, at one moment."""
+    now = client.status()
+    if as_json:
+        show.as_json(now)
+        return
+    info = now.supervisor
+    show.say(
+        f"vramd {info.version} at {info.address}, pid {info.pid}, up {show.duration(info.uptime_s)}, "
+        f"{show.size(info.rss_bytes)}, {info.usable_cores} cores"
+    )
+    show.say()
+    _show_devices(now.devices)
+    show.say()
+    _show_resident(now.models)
+
+
+def _show_resident(resident: Sequence[ResidentModel]) -> None:
+    rows = [
+        (
+            model.model,
+            model.state,
+            str(model.pid or "-"),
+            ",".join(use.id for use in model.devices) or "-",
+            str(model.context_tokens or "-"),
+            show.size(model.reserved_bytes),
+            show.size(model.measured_bytes),
+            f"{model.in_flight}/{model.parallel}" + (f" +{model.queued}" if model.queued else ""),
+            _leaves_in(model),
+        )
+        for model in resident
+    ]
+    columns = ("MODEL", "STATE", "PID>", "ON", "CONTEXT>", "RESERVED>", "MEASURED>", "BUSY>", "UNTIL>")
+    show.table(columns, rows, NO_RESIDENT)
+    _notes([(model.model, f"held by {', '.join(model.holders)}" if model.holders else None) for model in resident])
+
+
+def _leaves_in(model: ResidentModel) -> str:
+    """How long it stays if nobody uses it, or what keeps it."""
+    if model.pinned:
+        return "pinned"
+    if model.holders:
+        return "held"
+    if model.keep_alive_left_s is not None:
+        return show.duration(model.keep_alive_left_s)
+    return "stays" if model.keep_alive_s == STAYS_S else "-"
+
+
+def _show_devices(listed: Sequence[Device]) -> None:
+    rows = [
+        (
+            device.id,
+            device.kind,
+            show.size(device.total_bytes),
+            show.size(device.budget_bytes),
+            show.size(device.reserved_bytes),
+            show.size(device.external_bytes),
+            show.size(device.free_bytes),
+            device.pressure,
+        )
+        for device in listed
+    ]
+    columns = ("DEVICE", "KIND", "TOTAL>", "BUDGET>", "RESERVED>", "OTHERS>", "FREE>", "PRESSURE")
+    show.table(columns, rows, "there is no device")
+    _notes([(device.id, device.unusable) for device in listed])
+
+
+def _notes(rows: Sequence[tuple[str, str | None]]) -> None:
+    for name, note in rows:
+        if note:
+            show.say(f"{name}: {note}")

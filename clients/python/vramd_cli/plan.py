@@ -1,0 +1,221 @@
+"""`vramd plan`: what a load would take, whether it fits, and who would have to go."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+from google.protobuf.json_format import ParseDict
+from vramd import Client, NearestSettings, NotFound, Plan, Quote, SupervisorNotFound, Victim, plan_replies, requests
+from vramd_common.sizes import parse_size
+from vramd_proto.v1.model_pb2 import PlanLoadResponse
+
+from . import show
+from .asking import ask
+from .connection import with_started_client
+from .parameters import HeadedCommand, ModelId
+from .settings import json_flag, load_flags, timeout_flag
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+    from vramd.requests import LoadSettings
+
+Command = Callable[..., None]
+
+SOURCES: Mapping[str, str] = {
+    "learned": "as the same load took before",
+    "dry_run": "by llama.cpp's own allocator, without allocating",
+    "closed_form": "by formulas over the file's header",
+    "file_size": "by the size of the file alone",
+    "declared": "as the configuration declares it",
+}
+CONFIDENCES: Mapping[str, str] = {
+    "exact": "exact",
+    "close": "close (within some per cent)",
+    "rough": "rough (an estimate)",
+}
+
+CALLS_ONLY: Mapping[str, str] = {
+    "runtime_dir": "--runtime-dir",
+    "address": "--address",
+    "token_file": "--token-file",
+    "start": "--start",
+    "folders": "--models",
+    "timeout_s": "--timeout",
+}
+"""Options that only a call to a supervisor has a use for."""
+
+LEAST_TOLD_S = 0.1
+"""A load that takes less is as good as none."""
+
+CHANGEABLE = ("ubatch", "kv_type", "context", "gpu_layers", "batch", "outputs")
+"""Settings that may be less in what would fit, in the order of the steps."""
+
+
+def _read_cards(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        for size in given:
+            parse_size(size)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return given
+
+
+def _or_on_cards(command: Command) -> Command:
+    """Adds --card, with which no supervisor is called; says what to do where MODEL is a file and no model."""
+
+    @click.option(
+        "--card",
+        "cards",
+        metavar="SIZE",
+        multiple=True,
+        callback=_read_cards,
+        help="Plan the file MODEL for an empty NVIDIA card of this size; may be given several times.",
+    )
+    @functools.wraps(command)
+    def planned(model: str, cards: tuple[str, ...], as_json: bool, **arguments: object) -> None:
+        if cards:
+            if useless := [flag for name, flag in CALLS_ONLY.items() if arguments.pop(name)]:
+                raise click.UsageError(f"--card asks no supervisor: {', '.join(useless)} cannot go with it.")
+            _tell(_imagine(model, cards, cast("LoadSettings", arguments)), arguments, as_json)
+            return
+        try:
+            command(model=model, as_json=as_json, **arguments)
+        except (NotFound, SupervisorNotFound) as error:
+            if not os.path.isfile(model):  # noqa: PTH113  Path raises for a name that is too long for a file
+                raise
+            hint = f"{model} is a file: `vramd plan {model} --card 8GiB` plans it for a card of that size"
+            raise click.ClickException(f"{error} ({error.reason})\n{hint}") from error
+
+    return planned
+
+
+def _imagine(file: str, cards: Sequence[str], settings: LoadSettings) -> Plan:
+    """The supervisor's answer for empty cards, given by a process of its package: no supervisor need run."""
+    options = requests.load_options(settings)
+    asked = ("--options", options.SerializeToString().hex()) if options else ()
+    sizes = [text for size in cards for text in ("--card", size)]
+    document = ask("plan", *sizes, *asked, "--", str(Path(file).absolute()))
+    return plan_replies.plan(ParseDict(document, PlanLoadResponse()))
+
+
+@click.command("plan", cls=HeadedCommand, short_help="Say what a load would take, and whether it fits.")
+@click.argument("model", type=ModelId())
+@load_flags
+@timeout_flag
+@json_flag
+@_or_on_cards
+@with_started_client
+def plan(client: Client, model: str, timeout_s: float | None, as_json: bool, **settings: Unpack[LoadSettings]) -> None:
+    """Says what a load of MODEL would take, whether it fits, and who would have to go. Changes nothing.
+
+    With --card MODEL is a GGUF file, and no supervisor is needed. It is no failure if the model does not fit.
+    """
+    _tell(client.plan(model, timeout_s=timeout_s, **settings), settings, as_json)
+
+
+def _tell(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
+    if as_json:
+        show.as_json(found)
+        return
+    show.say(_verdict(found))
+    if found.fits and found.message:
+        show.say(found.message)
+    show.say(_with_settings(found))
+    show.say()
+    _show_quote(found)
+    show.say()
+    show.say(_known_how(found.quote))
+    if (found.expected_load_s or 0) >= LEAST_TOLD_S:
+        show.say(f"a load would take about {found.expected_load_s:.1f} s")
+    for victim in found.victims:
+        show.say(_leaving(victim))
+    for step in found.degraded:
+        show.say(f"less than usual: {step}")
+    for caution in found.cautions:
+        show.say(f"beware: {caution}")
+    for nearest in found.nearest:
+        show.say(f"would fit, {show.size(nearest.needed_bytes)} in all: {_typed(found, nearest, asked)}")
+
+
+def _verdict(found: Plan) -> str:
+    if not found.fits:
+        return f"does not fit: {found.message}"
+    free = {device.id: device.free_bytes for device in found.devices}
+    for victim in found.victims:
+        for back in victim.gives_back:
+            if back.id in free:
+                free[back.id] += back.bytes
+    places = ", ".join(
+        f"{need.id}: {show.size(need.total_bytes)} of {show.size(free.get(need.id))} free"
+        for need in found.quote.devices
+    )
+    gone = ", ".join(map(_name, found.victims))
+    if found.message.startswith("waits"):
+        return f"{found.model} will fit on {places}"
+    return f"{found.model} fits on {places}{f', once {gone} is gone' if gone else ''}"
+
+
+def _with_settings(found: Plan) -> str:
+    settings = found.settings
+    layers = "all" if settings.gpu_layers < 0 else settings.gpu_layers
+    on_gpu = f", {layers} layers on the GPU" if layers else ""
+    return (
+        f"context {settings.context}, batch {settings.batch}, ubatch {settings.ubatch}, KV cache {settings.kv_type}, "
+        f"{settings.parallel} parallel{on_gpu}"
+    )
+
+
+def _show_quote(found: Plan) -> None:
+    free = {device.id: device.free_bytes for device in found.devices}
+    rows = [
+        (
+            need.id,
+            *map(show.size, (need.weights_bytes, need.context_bytes, need.compute_bytes, need.process_bytes)),
+            show.size(need.total_bytes),
+            show.size(free.get(need.id)),
+        )
+        for need in found.quote.devices
+    ]
+    columns = ("DEVICE", "WEIGHTS>", "CONTEXT>", "COMPUTE>", "PROCESS>", "TOTAL>", "FREE>")
+    show.table(columns, rows, "it takes no memory")
+
+
+def _known_how(quote: Quote) -> str:
+    confidence = CONFIDENCES.get(quote.confidence, quote.confidence)
+    return f"{confidence}, {SOURCES.get(quote.source, quote.source)}; found in {quote.seconds:.2f} s"
+
+
+def _leaving(victim: Victim) -> str:
+    back = ", ".join(f"{show.size(back.bytes)} on {back.id}" for back in victim.gives_back)
+    return f"{_name(victim)} would go, and give back {back}"
+
+
+def _name(victim: Victim) -> str:
+    return victim.model or "the spare process"
+
+
+def _typed(found: Plan, nearest: NearestSettings, asked: Mapping[str, object]) -> str:
+    """What to type for settings that would fit: the flags that were given, with what has to change."""
+    changed = {
+        name: getattr(nearest, name) for name in CHANGEABLE if getattr(nearest, name) != getattr(found.settings, name)
+    }
+    kept = {name: value for name, value in asked.items() if name not in changed}
+    return " ".join(" ".join(flag) for flag in _flags({**changed, **kept}))
+
+
+def _flags(settings: Mapping[str, object]) -> Iterator[tuple[str, ...]]:
+    """Settings as this command reads them: a flag and its value each."""
+    options = {option.name: option for option in plan.params if isinstance(option, click.Option)}
+    for name, value in settings.items():
+        option = options[name]
+        if value is None or (value is False and not option.secondary_opts):
+            continue
+        if isinstance(value, bool):
+            yield (option.opts[0] if value else option.secondary_opts[0],)
+        else:
+            yield (option.opts[0], str(value))

@@ -1,0 +1,194 @@
+"""Models and their settings, as values. Pure: `discovery` reads the files, `settings_file` the configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from vramd_common.reasons import Reason
+
+from .config import Priority
+
+DEFAULT_CONTEXT_TOKENS = 8192
+DEFAULT_BATCH_TOKENS = 512
+DEFAULT_PARALLEL = 4
+DEFAULT_KEEP_ALIVE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Hyper-parameters of a model, as its GGUF header tells them; 0 where it does not."""
+
+    layers: int = 0
+    embedding: int = 0
+    feed_forward: int = 0
+    heads: int = 0
+    kv_heads: tuple[int, ...] = ()
+    """Per layer; 0 for a layer without attention."""
+    key_length: int = 0
+    value_length: int = 0
+    vocabulary: int = 0
+    sliding_window: int = 0
+    """Tokens that sliding-window layers look back; 0: no such layers."""
+    sliding_layers: tuple[bool, ...] = ()
+    """Per layer, whether it slides; empty: none."""
+    causal: bool = True
+    """False for encoders (BERT and its kin), which keep no KV cache."""
+    pooling: int = 0
+    """How a model made for embeddings sums up its tokens, by llama.cpp's numbers: 1 mean, 2 first, 3 last, 4 rank."""
+    tied_bytes: int = 0
+    """Bytes of the input embedding where it serves as the output too, which copies it to the output's device."""
+    state_bytes: tuple[int, ...] = ()
+    """Recurrent state of each block, for one sequence; empty: none."""
+    input_bytes: int = 0
+    """Tensors of the input layer, which stay on the CPU."""
+    output_bytes: int = 0
+    """Tensors of the output layer."""
+    layer_bytes: tuple[int, ...] = ()
+    """Tensors of each block."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a file cannot be loaded, or not with certain settings."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What discovery knows of a GGUF model without loading it."""
+
+    path: str
+    """Absolute; the first shard of several."""
+    size_bytes: int
+    """Of all shards."""
+    architecture: str = ""
+    parameters: int = 0
+    quantization: str = ""
+    trained_context_tokens: int = 0
+    has_chat_template: bool = False
+    projector_path: str = ""
+    shape: Shape = field(default_factory=Shape)
+    problem: Problem | None = None
+    titles: tuple[str, ...] = ()
+    """What its header calls it: name, family, kind of training."""
+    modified_ns: int = 0
+    """When its file was written last, in Unix time."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A model without weights."""
+
+    memory: Mapping[str, int]
+    """Bytes per device."""
+    load_s: float
+    tokens_per_s: float
+    manners: tuple[str, ...]
+    allocate: bool
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a call or the configuration asks of a load; None leaves it open."""
+
+    context_tokens: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    gpu_layers: int | None = None
+    batch_tokens: int | None = None
+    kv_type: str | None = None
+    parallel: int | None = None
+    keep_alive_s: float | None = None
+    ubatch_tokens: int | None = None
+    flash_attention: str | None = None
+    swa_full: bool | None = None
+    outputs: str | None = None
+    """"auto", "all" or a number."""
+    kv_split: bool | None = None
+    gpu_only: bool | None = None
+    """Refuse rather than leave a layer to the CPU."""
+    least_context_tokens: int | None = None
+    """The context may be lowered to this."""
+    degrade: bool | None = None
+    """Take smaller settings where those that nobody asked for do not fit. None: on GPUs."""
+
+    def over(self, weaker: "LoadOptions") -> "LoadOptions":
+        """These options, and where they leave something open, the weaker ones."""
+        if self == ANYTHING:
+            return weaker
+        mine = {f.name: getattr(self, f.name) for f in fields(self)}
+        return LoadOptions(**{key: getattr(weaker, key) if value is None else value for key, value in mine.items()})
+
+
+ANYTHING = LoadOptions()
+"""Nothing is asked for."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that vramd knows under an id."""
+
+    id: str
+    source: ModelFile | Simulation
+    options: LoadOptions = field(default_factory=LoadOptions)
+    """From the configuration."""
+    pinned: bool = False
+    priority: Priority = Priority.INTERACTIVE
+    """Of requests that do not say."""
+    group: str = ""
+    """Of the models of one group at most one is there at a time; empty: it is in none."""
+    sacrificial: bool = False
+    """The first to go when another needs room; what fails it does not try again."""
+    preload: bool = False
+    tasks: tuple[str, ...] = ()
+    """What the configuration says it is good for; empty: that is guessed."""
+    aliases: tuple[str, ...] = ()
+    """Other names that the configuration has for it; nobody else's."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a load is done with: every option decided."""
+
+    context_tokens: int
+    threads: int
+    device: str
+    """Id of the device that computes, the first of several; "host" for the CPU."""
+    gpu_layers: int
+    batch_tokens: int
+    kv_type: str
+    parallel: int
+    ubatch_tokens: int = DEFAULT_BATCH_TOKENS
+    """Tokens of one computation at most (n_ubatch)."""
+    flash_attention: str = "auto"
+    """"auto", "on" or "off"."""
+    outputs: int = DEFAULT_PARALLEL
+    """Tokens of one computation whose result may be wanted (n_outputs_max)."""
+    swa_full: bool = False
+    """Layers with a sliding window keep the whole context too."""
+    kv_split: bool = False
+    """Each sequence has a cache of its own."""
+    shares: tuple[tuple[str, float], ...] = ()
+    """Devices that share the layers, and how much of them each takes; empty: `device` takes all."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Every device that computes."""
+        return tuple(device for device, _ in self.shares) or (self.device,)
+
+    def again(self, keep_alive_s: float) -> LoadOptions:
+        """Options that ask for these settings; layers that several devices share are shared out anew."""
+        same = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shares"}
+        same.update(outputs=str(self.outputs), device=None if self.shares else self.device)
+        return LoadOptions(**same, keep_alive_s=keep_alive_s)
+
+
+def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:
+    """Results that one computation may give: "auto" is one for each sequence, "all" one for each token.
+
+    Less than one for each sequence llama.cpp does not take (llama-context.cpp `output_reserve`).
+    """
+    if asked == "all":
+        return ubatch_tokens
+    return min(ubatch_tokens, max(parallel, 0 if asked in (None, "auto") else int(asked)))

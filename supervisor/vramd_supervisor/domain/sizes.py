@@ -1,0 +1,44 @@
+"""Sizes as people write them. Pure."""
+
+import re
+
+from vramd_common.sizes import parse_size as parse_bytes
+
+from .config import Headroom, Outputs, Size
+
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", re.ASCII)
+_COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+OUTPUTS_WORDS = '"auto", "all" or a number of 1 or more'
+HEADROOM_WORDS = 'a size such as "1GiB" or a share such as "15%"'
+
+
+def parse_size(text: str) -> Size:
+    """Bytes of "8GiB", "600 MB", "1.5GiB" or "1048576". Raises ValueError."""
+    return Size(parse_bytes(text))
+
+
+def parse_headroom(text: str) -> Headroom:
+    """Headroom of a size or of a share below 100 %. Raises ValueError."""
+    if match := _SHARE.fullmatch(text.strip()):
+        if float(match[1]) >= 100:
+            raise ValueError(f'expected a share below 100%, got "{text}"')
+        return Headroom(share=float(match[1]) / 100)
+    try:
+        return Headroom(size_bytes=parse_size(text))
+    except ValueError as error:
+        raise ValueError(f'expected {HEADROOM_WORDS}, got "{text}"') from error
+
+
+def parse_outputs(text: str) -> Outputs:
+    """Results of one computation. Raises ValueError."""
+    if text not in ("auto", "all") and not _COUNT.fullmatch(text):
+        raise ValueError(f'expected {OUTPUTS_WORDS}, got "{text}"')
+    return Outputs(text)
+
+
+def parse_budget(text: str) -> tuple[str, Size]:
+    """Device and bytes of "host=600MiB". Raises ValueError."""
+    device, equals, size = text.rpartition("=")
+    if not equals or not device:
+        raise ValueError(f'expected DEVICE=SIZE such as host=600MiB, got "{text}"')
+    return device, parse_size(size)

@@ -1,0 +1,124 @@
+"""Reads which models there are, at the start, on demand, and when folders change or answer late; tells the core."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from functools import partial
+from pathlib import Path
+
+from vramd_common.reasons import Reason
+
+from .core.events import CatalogueRead
+from .core.state import ModelState, is_changed
+from .domain.catalog import ModelFile
+from .domain.config import Config
+from .domain.errors import RefusedError, refusal
+from .files.discovery import Discovery, caches_of_others
+from .files.walk import absolute
+from .files.watch import END_S, Watch
+from .loop import Loop
+from .services.service_models import Rescanned
+from .settings.listing import Held, catalogue
+from .threads.lane import Lane, NoAnswerError
+
+log = logging.getLogger(__name__)
+
+START_S = 10.0
+"""For the first look; then clients are served, and hear of the models when they are found."""
+LOOK_S = 600.0
+"""Thousands of files take minutes over a network."""
+AGAIN_S = 2.0
+"""For a few files, while somebody waits."""
+
+
+class Folders:
+    """The folders of models, as configured."""
+
+    def __init__(self, config: Config, base: Path, loop: Loop) -> None:
+        """`base` is where relative paths of the configuration start."""
+        self._config = config
+        self._discovery = Discovery(config, base, os.environ, Path.home(), self._changed)
+        folders = [*map(Path, config.server.models), *caches_of_others(config, os.environ, Path.home())]
+        self._watches = [Watch(absolute(folder), self._changed) for folder in folders if config.server.watch]
+        self._loop = loop
+        self._event_loop = asyncio.get_running_loop()
+        self._one_at_a_time = asyncio.Lock()
+        self._looking = Lane("the folders of models", LOOK_S)
+        self._again = Lane("what has a problem", AGAIN_S)
+        self._own_look: asyncio.Task[None] | None = None
+        """The one that nobody has asked for."""
+        self._to_look = False
+        """Since it began something has changed, or has answered that had been passed over."""
+        self._roots = os.pathsep.join(config.server.models)
+
+    async def begin(self) -> None:
+        """Looks for the first time, and watches from now on; returns when it has looked, or had its time for that."""
+        for watch in self._watches:
+            watch.begin()
+        self._own_look = asyncio.create_task(self._look())
+        await asyncio.wait([self._own_look], timeout=START_S)
+        if not self._own_look.done():
+            log.warning("models are still looked for after %g s: a drive may be slow, or gone", START_S)
+
+    async def end(self) -> None:
+        """Watches no longer."""
+        for watch in self._watches:
+            watch.leave()
+        with contextlib.suppress(NoAnswerError):
+            await Lane("what watches folders", END_S).run(self._join)
+
+    def _join(self) -> None:
+        for watch in self._watches:
+            watch.join()
+
+    async def _look(self) -> None:
+        self._to_look = True
+        while self._to_look:
+            self._to_look = False
+            try:
+                began = bool(self._loop.core.world.entries)
+                changes = await self.rescan()
+                if began and (changes.added or changes.removed):
+                    names = [*(f"+ {model}" for model in changes.added), *(f"- {model}" for model in changes.removed)]
+                    log.info("models: %s", ", ".join(names))
+            except RefusedError as error:
+                log.error("models cannot be looked for: %s", error.refusal.message)
+            except Exception:
+                log.exception("a fault while models were looked for")
+
+    def _changed(self) -> None:
+        """Called from any thread."""
+        with contextlib.suppress(RuntimeError):  # the supervisor has ended
+            self._event_loop.call_soon_threadsafe(self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._to_look = True
+        if self._own_look is None or self._own_look.done():
+            self._own_look = asyncio.create_task(self._look())
+
+    async def rescan(self) -> Rescanned:
+        """Looks into them again. Raises RefusedError where that does not come to an end."""
+        async with self._one_at_a_time:
+            entries = self._loop.core.world.entries
+            files = {id_: file for id_, one in entries.items() if isinstance(file := one.model.source, ModelFile)}
+            try:
+                looked = await self._looking.run(partial(self._discovery.look, files))
+            except NoAnswerError as error:
+                raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
+            # Who is in use may have changed while that took its time, and may not change before the core is told.
+            before = {
+                id_: Held(entry.model, entry.state is not ModelState.UNLOADED or is_changed(entry))
+                for id_, entry in entries.items()
+            }
+            models = catalogue(self._config, *looked, before)
+            listed = {id_ for id_, entry in entries.items() if entry.listed}
+            self._loop.submit(CatalogueRead(self._loop.now_s(), models))
+        added, removed = sorted(models.keys() - listed), sorted(listed - models.keys())
+        return Rescanned(tuple(added), tuple(removed), len(models))
+
+    async def look_again(self) -> None:
+        """Rescans if a file that has a problem, or a folder that was away, is not as it was when it was read."""
+        with contextlib.suppress(NoAnswerError, RefusedError):  # then nothing new is known of it
+            if await self._again.run(self._discovery.has_changed):
+                await self.rescan()

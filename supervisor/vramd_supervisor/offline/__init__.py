@@ -1,0 +1,1 @@
+"""What is answered without a supervisor that runs."""

@@ -1,0 +1,307 @@
+"""What `vramd doctor` makes of what it has found: a verdict for each line, and the model to take first.
+
+Pure: `doctor` looks at the machine.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..domain.device_view import HOST
+from ..domain.errors import in_words
+from ..domain.host_profile import Profile, Strategy, default_threads
+
+COMFORTABLE_SHARE = 0.8
+"""A model fits comfortably if it needs no more than this of what may be promised: the rest is for the error of the
+quote, and for what other programs take next."""
+_LITTLE_RAM_BYTES = 4 << 30
+"""Below it most models of 7 billion parameters at 4 bits do not load."""
+_HARDLY_ANY_RAM_BYTES = 1 << 30
+"""Supervisor, worker and the smallest models that can talk take as much."""
+_LITTLE_CARD_BYTES = 1 << 30
+_OLDEST_DRIVER = 525
+"""The first branch of the driver that runs programs made for CUDA 12, as the ready wheels are."""
+_NEWEST_PYTHON = (3, 14)
+
+GET_LLAMA = "pip install 'vramd[llama]'"
+GET_MODELS = "vramd serve --models DIR"
+
+
+class Verdict(Enum):
+    """How good a line is."""
+
+    OK = "ok"
+    WARN = "warn"
+    """It works, with less than there could be."""
+    BAD = "bad"
+    """Something does not work because of it."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was looked at."""
+
+    topic: str
+    what: str
+    found: str
+    verdict: Verdict = Verdict.OK
+    why: str = ""
+    """What is wrong, in few words; empty if nothing is."""
+    get: str = ""
+    """The line to type, or the page to open, that mends it; empty if there is none."""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """CPU and RAM, as much as this process may use."""
+
+    cpu: str
+    physical_cores: int | None
+    """None where the system does not tell."""
+    logical_cores: int
+    usable_cores: int
+    """CPU threads within affinity and quota, less those that the configuration reserves."""
+    quota_cores: float | None
+    """CPUs' worth of time that the control group leaves; None without a limit."""
+    ram_total_bytes: int
+    ram_available_bytes: int
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """One GPU."""
+
+    id: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+    unusable: str = ""
+    """Why no model is placed on it; empty if models are."""
+    get: str = ""
+    """What makes it usable."""
+
+
+@dataclass(frozen=True)
+class NvidiaFacts:
+    """NVIDIA's driver."""
+
+    driver: str = ""
+    """Version; empty if none answers."""
+    silent_cards: int = 0
+    """Cards on the bus, where no driver answers."""
+    get_driver: str = ""
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What a worker said of llama.cpp."""
+
+    version: str
+    """Of llama-cpp-python; empty without it."""
+    problem: str
+    """Why it cannot be used; empty if it can."""
+    backends: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to load a model."""
+
+    device: str
+    """The one that computes."""
+    needs: Mapping[str, int]
+    """Bytes per device."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model that was discovered."""
+
+    id: str
+    path: str
+    size_bytes: int
+    generates: bool = True
+    """Text; False for a model that gives embeddings only."""
+    problem: str = ""
+    """Why it cannot be loaded; empty if it can."""
+    ways: Sequence[Way] = ()
+    """Best first."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that was found."""
+
+    host: HostFacts
+    nvidia: NvidiaFacts
+    engine: EngineFacts
+    versions: Mapping[str, str]
+    """Of Python and the packages."""
+    compiler: str
+    """For C++; empty if there is none."""
+    get_compiler: str
+    supervisor: str
+    """The one that runs in the runtime folder; empty if none does."""
+    cards: Sequence[CardFacts] = ()
+    free: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that may be promised now, per device."""
+    models: Sequence[ModelFacts] = ()
+    notes: Sequence[str] = ()
+    """What vramd warned of meanwhile."""
+
+
+@dataclass(frozen=True)
+class First:
+    """The model to take first."""
+
+    model: str
+    device: str
+    needs: Mapping[str, int]
+    comfortable: bool
+    why: str
+
+
+def take_first(models: Sequence[ModelFacts], free: Mapping[str, int]) -> First | None:
+    """The biggest model that fits comfortably; None if none fits at all.
+
+    Before size counts: comfortably before barely, text before embeddings, a card before the host.
+    """
+    found = []
+    for model in models:
+        comfortable = _fitting(model.ways, free, COMFORTABLE_SHARE)
+        if way := comfortable or _fitting(model.ways, free, 1.0):
+            rank = (comfortable is not None, model.generates, way.device != HOST)
+            found.append((rank, model.size_bytes, model.id, way))
+    if not found:
+        return None
+    rank, _, model_id, way = max(found, key=lambda entry: entry[:3])
+    alone = [entry[0] for entry in found].count(rank) == 1
+    how = "comfortably" if rank[0] else "barely"
+    need, room = in_words(way.needs[way.device]), in_words(free[way.device])
+    why = f"the {'one' if alone else 'biggest'} that fits {how} there: needs {need} of {room} that may be promised"
+    return First(model_id, way.device, way.needs, rank[0], why)
+
+
+def _fitting(ways: Sequence[Way], free: Mapping[str, int], share: float) -> Way | None:
+    fits = (way for way in ways if all(need <= share * free.get(device, 0) for device, need in way.needs.items()))
+    return next(fits, None)
+
+
+def diagnose(facts: Facts) -> list[Line]:
+    """A verdict for everything that was looked at, in the order in which it is shown."""
+    return [
+        *_hardware(facts),
+        *_defaults(facts),
+        *_versions(facts),
+        *_models(facts),
+        Line("supervisor", "running", facts.supervisor or "none"),
+        *(Line("supervisor", "note", note, Verdict.WARN, "logged") for note in facts.notes),
+    ]
+
+
+def _hardware(facts: Facts) -> Iterator[Line]:
+    host = facts.host
+    cores = f"{host.physical_cores or '?'} cores, {host.logical_cores} threads, {host.usable_cores} usable"
+    quota = "" if host.quota_cores is None else f", a quota of {host.quota_cores:g}"
+    if host.usable_cores == 1:
+        yield Line("hardware", "CPU", f"{host.cpu}: {cores}{quota}", Verdict.WARN, "one thread for everything")
+    elif host.usable_cores < host.logical_cores:
+        yield Line("hardware", "CPU", f"{host.cpu}: {cores}{quota}", Verdict.WARN, "not all of it")
+    else:
+        yield Line("hardware", "CPU", f"{host.cpu}: {cores}{quota}")
+    ram = f"{in_words(host.ram_total_bytes)}, {in_words(host.ram_available_bytes)} of it available"
+    if host.ram_available_bytes < _HARDLY_ANY_RAM_BYTES:
+        yield Line("hardware", "RAM", ram, Verdict.BAD, "hardly any free")
+    elif host.ram_available_bytes < _LITTLE_RAM_BYTES:
+        yield Line("hardware", "RAM", ram, Verdict.WARN, "little free")
+    else:
+        yield Line("hardware", "RAM", ram)
+    yield from _cards(facts.cards, facts.nvidia)
+
+
+def _cards(cards: Sequence[CardFacts], nvidia: NvidiaFacts) -> Iterator[Line]:
+    for card in cards:
+        memory = f"{in_words(card.total_bytes)}, {in_words(card.free_bytes)} of it free"
+        found = f"{card.name}: {memory}"
+        if card.unusable:
+            yield Line("hardware", card.id, found, Verdict.BAD, card.unusable, card.get)
+        elif card.free_bytes < _LITTLE_CARD_BYTES:
+            yield Line("hardware", card.id, found, Verdict.WARN, "little free")
+        else:
+            yield Line("hardware", card.id, found)
+    if nvidia.silent_cards and not nvidia.driver:
+        found = f"{nvidia.silent_cards} NVIDIA on the bus"
+        yield Line("hardware", "GPU", found, Verdict.BAD, "no driver answers", nvidia.get_driver)
+    elif not cards:
+        yield Line("hardware", "GPU", "none: models go to the host's RAM")
+
+
+def _defaults(facts: Facts) -> Iterator[Line]:
+    host = facts.host
+    yield Line("defaults", "threads", str(default_threads(host.physical_cores, host.usable_cores)))
+    yield Line("defaults", "strategy", Strategy.of_ram(host.ram_total_bytes).value)
+    for card in facts.cards:
+        profile = Profile.of_card(card.total_bytes)
+        layers = "all" if profile.gpu_layers < 0 else str(profile.gpu_layers)
+        text = f"{profile.label}: {layers} layers, batch {profile.batch_tokens}"
+        yield Line("defaults", f"profile of {card.id}", text)
+
+
+def _versions(facts: Facts) -> Iterator[Line]:
+    engine, compiler = facts.engine, facts.compiler
+    for name, version in facts.versions.items():
+        if name == "Python" and tuple(map(int, version.split(".")[:2])) > _NEWEST_PYTHON:
+            yield Line("versions", name, version, Verdict.WARN, "newer than any that was tried")
+        else:
+            yield Line("versions", name, version)
+    backends = ", ".join(engine.backends)
+    found = f"{engine.version} ({backends})" if engine.version else "not installed"
+    if not engine.problem:
+        yield Line("versions", "llama-cpp-python", found)
+    elif engine.version:
+        yield Line("versions", "llama-cpp-python", found, Verdict.BAD, engine.problem)
+    else:
+        yield Line("versions", "llama-cpp-python", found, Verdict.BAD, engine.problem, GET_LLAMA)
+    if compiler:
+        yield Line("versions", "C++ compiler", compiler)
+    elif engine.version:
+        yield Line("versions", "C++ compiler", "none", Verdict.WARN, "llama.cpp cannot be rebuilt", facts.get_compiler)
+    else:
+        yield Line("versions", "C++ compiler", "none", Verdict.BAD, "llama.cpp cannot be built", facts.get_compiler)
+    yield from _driver(facts.nvidia)
+
+
+def _driver(nvidia: NvidiaFacts) -> Iterator[Line]:
+    branch = nvidia.driver.partition(".")[0]
+    if branch.isdigit() and int(branch) < _OLDEST_DRIVER:
+        why = f"older than {_OLDEST_DRIVER}, which CUDA 12 needs"
+        yield Line("versions", "NVIDIA driver", nvidia.driver, Verdict.WARN, why, nvidia.get_driver)
+    elif nvidia.driver:
+        yield Line("versions", "NVIDIA driver", nvidia.driver)
+
+
+def _models(facts: Facts) -> Iterator[Line]:
+    sound = [model for model in facts.models if not model.problem]
+    for model in facts.models:
+        if model.problem:
+            yield Line("models", model.id, model.path or "no file", Verdict.BAD, model.problem)
+    if facts.models:
+        yield Line("models", "found", f"{len(facts.models)}, of which {len(sound)} can be loaded")
+    elif facts.supervisor:
+        found = "none here; the supervisor that runs has its own: `vramd models` lists them"
+        yield Line("models", "found", found)
+        return
+    if not sound:
+        why = "none was found" if not facts.models else "none can be loaded"
+        yield Line("models", "take first", "none", Verdict.WARN, why, GET_MODELS)
+        return
+    first = take_first(sound, facts.free)
+    if first is None:
+        smallest = min((way.needs[way.device], way.device) for model in sound for way in model.ways)
+        room = in_words(facts.free.get(smallest[1], 0))
+        why = f"none of {len(sound)} fits: the least needs {in_words(smallest[0])} on {smallest[1]}, {room} are free"
+        yield Line("models", "take first", "none", Verdict.BAD, why)
+    elif first.comfortable:
+        yield Line("models", "take first", f"{first.model} on {first.device}: {first.why}")
+    else:
+        yield Line("models", "take first", f"{first.model} on {first.device}: {first.why}", Verdict.WARN, "tight")

@@ -1,0 +1,96 @@
+"""`vramd plan FILE --card SIZE`: what a load would come to on cards that are not there, as one JSON document.
+
+The document is the message `PlanLoadResponse` as protobuf writes it in JSON. Needs no supervisor, and starts nothing
+but the helper that asks llama.cpp.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import psutil
+from google.protobuf.json_format import MessageToJson
+from vramd_proto.v1.load_pb2 import LoadOptions as LoadOptionsMessage
+from vramd_proto.v1.model_pb2 import PlanLoadResponse
+
+from ..core.foresight import Foresight, Verdict
+from ..core.view import DeviceBooks
+from ..devices.host_memory import HostProbe, usable_cores
+from ..domain.catalog import LoadOptions, Model
+from ..domain.config import Config
+from ..domain.device_view import HOST, DeviceKind, DeviceView, limits
+from ..domain.errors import Refusal, RefusedError, in_words
+from ..domain.host_profile import default_threads
+from ..domain.sizes import parse_size
+from ..quoting.placement import Ways, placements
+from ..services import plan_messages, validation
+from ..workers.once import quotes_once
+from ..workers.planning import UNKNOWN_FACTS
+
+
+def _read_sizes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[int]:
+    try:
+        sizes: list[int] = [parse_size(text) for text in given]
+        if not all(sizes):
+            raise ValueError("a card has more than 0 bytes")
+        return sizes
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command("plan")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--card", "cards", multiple=True, required=True, callback=_read_sizes, help="Size of an empty card.")
+@click.option("--options", default="", help="What is asked of the load: LoadOptions as bytes in hexadecimal.")
+def main(path: Path, cards: list[int], options: str) -> None:
+    """Prints the plan. Exit code 1, with a line on stderr, for a file that cannot be planned for."""
+    try:
+        asked = validation.load_options(LoadOptionsMessage.FromString(bytes.fromhex(options)))
+        planned = asyncio.run(plan_for_cards(path.absolute(), cards, asked))
+    except RefusedError as error:
+        click.echo(f"vramd: {error}", err=True)
+        sys.exit(1)
+    click.echo(MessageToJson(planned, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+
+
+async def plan_for_cards(path: Path, cards: list[int], asked: LoadOptions) -> PlanLoadResponse:
+    """What loading this file would come to on empty NVIDIA cards of these sizes, beside this machine's RAM.
+
+    Raises RefusedError.
+    """
+    views = [DeviceView(f"gpu{index}", DeviceKind.NVIDIA, "", size) for index, size in enumerate(cards)]
+    views.append(DeviceView(HOST, DeviceKind.HOST, "", HostProbe().sample().total_bytes))
+    if len(cards) == 1 and asked.device is None:
+        # Then what does not fit is said of the card, not of the host that it would have to go to.
+        asked = replace(asked, device=views[0].id)
+    books = {view.id: _empty(view) for view in views}
+    attainable = {id_: book.free_bytes for id_, book in books.items()}
+    threads = default_threads(psutil.cpu_count(logical=False), usable_cores(0))
+    async with quotes_once() as quotes:
+        subject = await quotes.tried(await quotes.subject(path), UNKNOWN_FACTS)
+        placing = placements(Model(path.stem, subject.file), asked, views, threads, attainable)
+        ways = await quotes.answer(placing, subject, UNKNOWN_FACTS)
+    if isinstance(ways, Refusal):
+        raise RefusedError(ways)
+    return plan_messages.plan(path.stem, _foresight(ways, attainable), books)
+
+
+def _empty(view: DeviceView) -> DeviceBooks:
+    may = limits(Config(), view.id, view.kind, view.total_bytes)
+    return DeviceBooks(view.total_bytes, may.budget_bytes, 0, 0, may.headroom_bytes, may.budget_bytes)
+
+
+def _foresight(ways: Ways, attainable: Mapping[str, int]) -> Foresight:
+    """Nobody holds anything, so nobody has to go. A model that is on the CPU alone does not run on the card."""
+    plan = ways.plans[0]
+    lacking = {id_: need for id_, need in plan.quote.needs.items() if need > attainable[id_]}
+    message = ", ".join(
+        f"{in_words(need)} are needed on {id_} of {in_words(attainable[id_])}" for id_, need in lacking.items()
+    )
+    if plan.settings.device == HOST and not lacking:
+        message = "no part of it fits on the card; it would run on the CPU alone"
+    verdict = Verdict.TOO_LARGE if message else Verdict.BEGINS
+    return Foresight(plan, verdict, not message, (), message, None, ways.nearest)

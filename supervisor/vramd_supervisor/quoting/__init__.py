@@ -1,0 +1,1 @@
+"""What a load takes, and how it may be made to fit. Pure."""

@@ -1,0 +1,181 @@
+"""What to do with less when a model does not fit: smaller settings, one step after the other. Pure.
+
+The order is that of least harm: what costs speed only, then precision of the cache, then context, then layers on the
+GPU. Like a placement these are generators that yield settings and are sent their quote.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias, TypeGuard
+
+from ..domain.catalog import LoadOptions, Problem, Settings
+from ..domain.device_view import HOST
+from ..domain.errors import in_words
+from ..domain.quote import Answer, Lowered, Plan, Quote
+
+LEAST_CONTEXT_TOKENS = 2048
+"""A context that nobody asked for is never lowered below this."""
+_LEAST_TOKENS = 256
+_CONTEXT_STEP = 256
+_UBATCHES = (256, 128)
+_MOST_ALTERNATIVES = 3
+
+
+Asking: TypeAlias = Generator[Settings, Answer, "Plan | None"]
+Change = Callable[[int], Settings]
+"""Settings with a number put in."""
+
+
+class _Step(NamedTuple):
+    """One setting that was given up."""
+
+    lowered: Lowered
+    words: str
+
+
+_Steps: TypeAlias = tuple[_Step, ...]
+
+
+def fits(answer: Answer, attainable: Mapping[str, int]) -> TypeGuard[Quote]:
+    """Whether the engine takes the settings and every device has what is needed."""
+    if isinstance(answer, Problem):
+        return False
+    return all(need <= attainable.get(device, 0) for device, need in answer.needs.items())
+
+
+def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int], layers: int) -> Asking:
+    """The first settings that fit, giving up as little as possible of what nobody asked for; None if none do.
+
+    1. Smaller computations, 256 then 128 tokens.
+    2. The KV cache as q8_0.
+    3. The largest context that fits, not below the one asked for unless that may be lowered.
+    4. The KV cache as q4_0, if degrading was allowed in so many words.
+    5. As many layers on the GPU as fit.
+
+    On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from. A
+    cache that the engine refuses is no step.
+    """
+    everything = asked.degrade if asked.degrade is not None else settings.device != HOST
+    said: _Steps = ()
+    if everything and asked.ubatch_tokens is None and _is_divisible(settings):  # 1
+        for tokens in (tokens for tokens in _UBATCHES if tokens < settings.ubatch_tokens):
+            settings, said = _ubatch(settings, tokens), (_Step(Lowered.UBATCH, f"computations of {tokens} tokens"),)
+            if fits(quote := (yield settings), attainable):
+                return _plan(settings, quote, said)
+    may_quantize = everything and asked.kv_type is None and settings.flash_attention != "off"
+    if may_quantize:  # 2
+        quantized = replace(settings, kv_type="q8_0")
+        quote = yield quantized
+        may_quantize = not isinstance(quote, Problem)
+        if may_quantize:
+            settings, said = quantized, (*said, _Step(Lowered.KV_TYPE, "KV cache as q8_0"))
+        if fits(quote, attainable):
+            return _plan(settings, quote, said)
+    usual = LEAST_CONTEXT_TOKENS if asked.context_tokens is None else settings.context_tokens
+    least = min(asked.least_context_tokens or usual, settings.context_tokens)
+    if least < settings.context_tokens and asked.degrade is not False:  # 3
+        if plan := (yield from _largest_context(settings, least, attainable, said)):
+            return plan
+        words = f"context of {least} tokens instead of {settings.context_tokens}"
+        said = (*said, _Step(Lowered.CONTEXT, words))
+        settings = _context(settings, least)
+    if may_quantize and asked.degrade:  # 4
+        settings = replace(settings, kv_type="q4_0")
+        said = tuple(one._replace(words="KV cache as q4_0") if one.lowered is Lowered.KV_TYPE else one for one in said)
+        if fits(quote := (yield settings), attainable):
+            return _plan(settings, quote, said)
+    if everything and asked.gpu_layers is None and not asked.gpu_only and settings.device != HOST:  # 5
+        return (yield from _most_layers(settings, layers, attainable, said))
+    return None
+
+
+def nearest(
+    asked: Sequence[Settings], attainable: Mapping[str, int], layers: int, *, gpu_only: bool
+) -> Generator[Settings, Answer, tuple[Plan, ...]]:
+    """Settings that would fit where those asked for do not, the least change first; at most three.
+
+    One change alone, then several together, to the first of what was asked for.
+    """
+    found: list[Plan] = []
+    if not asked:
+        return ()
+    start = asked[0]
+    small = _ubatch(start, min(_UBATCHES[-1], start.ubatch_tokens)) if _is_divisible(start) else start
+    smaller: _Steps = (_Step(Lowered.UBATCH, f"ubatch {small.ubatch_tokens}"),) if small != start else ()
+    singles = [(small, smaller)] if small != start else []
+    kind, kind_said = start.kv_type, tuple[_Step, ...]()
+    if start.flash_attention != "off" and not isinstance((yield replace(start, kv_type="q8_0")), Problem):
+        kind, kind_said = "q8_0", (_Step(Lowered.KV_TYPE, "kv-type q8_0"),)
+        singles.append((replace(start, kv_type=kind), kind_said))
+        singles.append((replace(small, kv_type=kind), (*smaller, *kind_said)))
+    for settings, said in singles:
+        if len(found) < _MOST_ALTERNATIVES - 1 and fits(quote := (yield settings), attainable):
+            found.append(_plan(settings, quote, said))
+    for settings, said in [(start, ()), *reversed(singles)]:
+        if len(found) < _MOST_ALTERNATIVES and (
+            plan := (yield from _largest_context(settings, _LEAST_TOKENS, attainable, said))
+        ):
+            found.append(plan)
+            break
+    if not found and start.device != HOST and not gpu_only:
+        least = _context(replace(small, kv_type=kind), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
+        said = (*smaller, *kind_said, _Step(Lowered.CONTEXT, f"context {least.context_tokens}"))
+        if plan := (yield from _most_layers(least, layers, attainable, said)):
+            found.append(plan)
+    return tuple(found)
+
+
+def _plan(settings: Settings, quote: Quote, said: _Steps) -> Plan:
+    return Plan(settings, quote, tuple(one.words for one in said), tuple(one.lowered for one in said))
+
+
+def _is_divisible(settings: Settings) -> bool:
+    """Not so where an input has to be computed whole, as encoders do, nor worth it where a whole context is short."""
+    return settings.ubatch_tokens < settings.context_tokens
+
+
+def _ubatch(settings: Settings, tokens: int) -> Settings:
+    return replace(settings, ubatch_tokens=tokens, outputs=min(settings.outputs, tokens))
+
+
+def _context(settings: Settings, tokens: int) -> Settings:
+    batch = min(settings.batch_tokens, tokens)
+    ubatch = min(settings.ubatch_tokens, batch)
+    return replace(_ubatch(settings, ubatch), context_tokens=tokens, batch_tokens=batch)
+
+
+def _largest_context(settings: Settings, least: int, attainable: Mapping[str, int], said: _Steps) -> Asking:
+    """The largest context below the present one that fits, in steps of 256 tokens from `least` on."""
+    steps = -(-(settings.context_tokens - least) // _CONTEXT_STEP)
+    plan = yield from _largest(lambda step: _context(settings, least + step * _CONTEXT_STEP), 0, steps - 1, attainable)
+    if plan is None:
+        return None
+    words = f"context of {plan.settings.context_tokens} tokens instead of {settings.context_tokens}"
+    return _plan(plan.settings, plan.quote, (*said, _Step(Lowered.CONTEXT, words)))
+
+
+def _most_layers(settings: Settings, layers: int, attainable: Mapping[str, int], said: _Steps) -> Asking:
+    """As many layers on the GPU as fit there, at least one; the rest, and what it needs, has to fit on the host."""
+    gpus = {device: room for device, room in attainable.items() if device != HOST}
+    gpus[HOST] = 1 << 62
+    plan = yield from _largest(lambda count: replace(settings, gpu_layers=count), 1, layers, gpus)
+    if plan is None or not fits(plan.quote, attainable):
+        return None
+    host = in_words(plan.quote.devices[HOST].engine_bytes)
+    words = f"{plan.settings.gpu_layers} of {layers + 1} layers on the GPU, {host} on the host"
+    return _plan(plan.settings, plan.quote, (*said, _Step(Lowered.GPU_LAYERS, words)))
+
+
+def _largest(change: Change, low: int, high: int, attainable: Mapping[str, int]) -> Asking:
+    """The plan of the largest number from `low` to `high` that fits; by halves, for more never needs less."""
+    best = None
+    while low <= high:
+        middle = (low + high + 1) // 2 if best else low
+        settings = change(middle)
+        if fits(quote := (yield settings), attainable):
+            best, low = Plan(settings, quote), middle + 1
+        elif best:
+            high = middle - 1
+        else:
+            return None
+    return best

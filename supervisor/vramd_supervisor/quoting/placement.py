@@ -1,0 +1,287 @@
+"""In which ways a model can be loaded: settings decided, and what each way needs. Pure.
+
+The exact need of settings is known to llama.cpp alone, so a placement asks for it as it goes: it is a generator that
+yields settings and is sent their quote, or why the engine refuses them. Who drives it (`planning`) gets the answers
+wherever it likes.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeAlias
+
+from vramd_common.reasons import Reason
+
+from ..domain.catalog import (
+    ANYTHING,
+    DEFAULT_BATCH_TOKENS,
+    DEFAULT_CONTEXT_TOKENS,
+    DEFAULT_PARALLEL,
+    LoadOptions,
+    Model,
+    ModelFile,
+    Problem,
+    Settings,
+    Simulation,
+    outputs,
+)
+from ..domain.device_view import AUTO, HOST, DeviceKind, DeviceView
+from ..domain.errors import Refusal, refusal
+from ..domain.host_profile import Profile
+from ..domain.quote import Answer, Confidence, DeviceBytes, Plan, Quote, Source
+from .closed_form import batch_tokens, context_tokens, embeds, known, ubatch_tokens
+from .degradation import fits, nearest, shrink
+
+UNKNOWN_CONTEXT_TOKENS = 4096
+"""Context of a model that does not say what it was trained for."""
+_NO_FILE = ModelFile(path="", size_bytes=0)
+"""What a simulated model decides its settings by."""
+_ASKED_FOR = {f.name for f in fields(LoadOptions)} & {f.name for f in fields(Settings)}
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a model can be loaded."""
+
+    plans: tuple[Plan, ...]
+    """Best first. What of it there is room for now is not said."""
+    nearest: tuple[Plan, ...] = ()
+    """If none of the plans can have its room: what could."""
+
+    def with_cautions(self, file: ModelFile) -> "Ways":
+        """Each plan with what its settings may do to the answers of this file's model."""
+        plans, found = (
+            tuple(replace(plan, cautions=cautions(file, plan.settings)) for plan in some)
+            for some in (self.plans, self.nearest)
+        )
+        return Ways(plans, found)
+
+
+Placing: TypeAlias = Generator[Settings, Answer, "Ways | Refusal"]
+
+
+def placements(
+    model: Model, options: LoadOptions, devices: Sequence[DeviceView], threads: int, attainable: Mapping[str, int]
+) -> Placing:
+    """Finds the ways to load a model, or why there is none.
+
+    `options` are the call's; the model's own fill what they leave open, `threads` what nobody says. `attainable` has
+    the bytes of each device that the load could have once all that may be ended is gone.
+    """
+    asked = options.over(model.options)
+    match model.source:
+        case Simulation() as simulation:
+            return _simulated(model.id, simulation, asked, devices, threads)
+        case ModelFile() as file:
+            if why := file.problem:
+                return _refused(model.id, file, why)
+            ways = yield from _real(model.id, file, asked, devices, threads, attainable)
+            return ways if isinstance(ways, Refusal) else ways.with_cautions(file)
+
+
+def cautions(file: ModelFile, settings: Settings) -> tuple[str, ...]:
+    """What settings may do to the answers of a file's model, in words."""
+    trained, tokens = file.trained_context_tokens, settings.context_tokens
+    if settings.kv_split:  # then no sequence has more than its part
+        tokens //= settings.parallel
+    if not 0 < trained < tokens:
+        return ()
+    return (f"a context of {tokens} tokens, and it was trained for {trained}: what lies beyond may be answered badly",)
+
+
+def decide(
+    file: ModelFile, options: LoadOptions, threads: int, device: str, usual_batch_tokens: int = DEFAULT_BATCH_TOKENS
+) -> Settings:
+    """Settles what the options leave open, for one device. More context than trained for is taken as asked.
+
+    What the model decides by itself is the model's, whatever the options say.
+    """
+    usual = min(file.trained_context_tokens or UNKNOWN_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+    context = context_tokens(file, options.context_tokens or usual)
+    batch = batch_tokens(file.shape, context, options.batch_tokens or usual_batch_tokens)
+    layers = options.gpu_layers if options.gpu_layers is not None else -1
+    if known(file.shape) and layers > file.shape.layers:
+        layers = -1
+    parallel = options.parallel or DEFAULT_PARALLEL
+    ubatch = ubatch_tokens(file.shape, context, batch, options.ubatch_tokens)
+    return Settings(
+        context_tokens=context,
+        threads=options.threads or threads,
+        device=device,
+        gpu_layers=0 if device == HOST else layers,
+        batch_tokens=batch,
+        kv_type=options.kv_type or "f16",
+        parallel=parallel,
+        ubatch_tokens=ubatch,
+        flash_attention=options.flash_attention or "auto",
+        outputs=ubatch if embeds(file.shape) else outputs(options.outputs, parallel, ubatch),
+        swa_full=bool(options.swa_full),
+        kv_split=bool(options.kv_split),
+    )
+
+
+def differences(model: Model, settings: Settings, wanted: LoadOptions) -> str:
+    """Where a call asks for something else than a model is loaded with, as text; empty where it does not.
+
+    What counts is what the wish would be decided to if all that it leaves open were as it is: so a wish is never at
+    odds with what its own placement has decided. "auto" asks for nothing, nor does a context that may be lowered.
+    """
+    if wanted == ANYTHING:
+        return ""
+    least, most = wanted.least_context_tokens, wanted.context_tokens or 0
+    if least is not None and least <= settings.context_tokens <= most:
+        wanted = replace(wanted, context_tokens=None)
+    if wanted.gpu_layers == 0 and wanted.device is not None:
+        wanted = replace(wanted, device=HOST)
+    if wanted.device in (None, AUTO, *settings.devices):
+        wanted = replace(wanted, device=settings.device)
+    file = model.source if isinstance(model.source, ModelFile) else _NO_FILE
+    same = settings.again(0.0)
+    has = decide(file, same, settings.threads, settings.device)
+    # The layers of one device say nothing of another.
+    same = same if wanted.device == settings.device else replace(same, gpu_layers=None)
+    asks = {f.name: getattr(wanted, f.name) for f in fields(Settings) if f.name in _ASKED_FOR}
+    asks = {name: None if value == AUTO else value for name, value in asks.items()}
+    comes_to = decide(file, LoadOptions(**asks).over(same), settings.threads, str(wanted.device))
+    return ", ".join(
+        f"{name} is {getattr(has, name)}, asked for {getattr(comes_to, name)}"
+        for name, value in asks.items()
+        if value is not None and getattr(has, name) != getattr(comes_to, name)
+    )
+
+
+def _real(
+    model: str,
+    file: ModelFile,
+    asked: LoadOptions,
+    devices: Sequence[DeviceView],
+    threads: int,
+    attainable: Mapping[str, int],
+) -> Placing:
+    """A model of llama.cpp.
+
+    1. On one GPU, the one with the least room to spare first.
+    2. Over several GPUs, by the room that they have.
+    3. On the roomiest GPU, or over several, with less of what nobody asked for.
+    4. On the host.
+    5. It fits nowhere: what was asked for first, and beside it what would fit.
+
+    Where the engine refuses the settings is no way; if it does so everywhere, that is why there is none.
+    """
+    gpus = _gpus(model, asked, devices)
+    if isinstance(gpus, Refusal):
+        return gpus
+    if asked.gpu_only and not gpus:
+        why = f"{model} shall be on a GPU only, and have no layer there" if asked.gpu_layers == 0 else ""
+        return refusal(Reason.DEVICE_UNUSABLE, why or _no_gpu(model, devices), model=model, device=asked.device or AUTO)
+    whole: list[Plan] = []
+    problems: list[Problem] = []
+    for gpu in gpus:
+        settings = _on_card(file, asked, threads, next(device for device in devices if device.id == gpu))
+        yield from _ask(settings, whole, problems)
+    fitting = [plan for plan in whole if fits(plan.quote, attainable)]
+    if fitting:  # 1
+        by_rest = sorted(fitting, key=lambda plan: attainable[plan.settings.device] - plan.quote.total_bytes)
+        return Ways(tuple(by_rest))
+    kinds = {device.id: device.kind for device in devices}
+    alike = len({kinds[gpu] for gpu in gpus}) == 1  # llama.cpp names those of one backend in order
+    if whole and len(gpus) > 1 and alike:  # 2
+        shared = yield from _ask(_shared(whole[0].settings, gpus, attainable), whole, problems)
+        if shared and fits(shared.quote, attainable):
+            return Ways((shared,))
+    if whole and asked.degrade is not False:  # 3
+        roomiest = max(whole, key=lambda plan: sum(attainable.get(device, 0) for device in plan.settings.devices))
+        if smaller := (yield from shrink(roomiest.settings, asked, attainable, file.shape.layers)):
+            return Ways((smaller,))
+    if (asked.device in (None, AUTO, HOST) or asked.gpu_layers == 0) and not asked.gpu_only:  # 4
+        on_host = yield from _ask(decide(file, asked, threads, HOST), whole, problems)
+        if on_host and fits(on_host.quote, attainable):
+            return Ways((on_host,))
+        if on_host and (smaller := (yield from shrink(on_host.settings, asked, attainable, file.shape.layers))):
+            return Ways((smaller,))
+    if not whole:
+        return _refused(model, file, problems[0])
+    found = yield from nearest(
+        [plan.settings for plan in whole], attainable, file.shape.layers, gpu_only=bool(asked.gpu_only)
+    )  # 5
+    return Ways(tuple(whole), found)
+
+
+def _on_card(file: ModelFile, asked: LoadOptions, threads: int, card: DeviceView) -> Settings:
+    profile = Profile.of_card(card.total_bytes) if card.total_bytes else Profile.PERFORMANCE
+    settings = decide(file, asked, threads, card.id, profile.batch_tokens)
+    if asked.gpu_layers is None and not known(file.shape):
+        # Where the need is a guess, the usual layers for such a card are the better one.
+        settings = replace(settings, gpu_layers=profile.gpu_layers)
+    return settings
+
+
+def _ask(settings: Settings, whole: list[Plan], problems: list[Problem]) -> Generator[Settings, Answer, Plan | None]:
+    """One way more, or one problem."""
+    answer = yield settings
+    if isinstance(answer, Problem):
+        problems.append(answer)
+        return None
+    whole.append(Plan(settings, answer))
+    return whole[-1]
+
+
+def _refused(model: str, file: ModelFile, why: Problem) -> Refusal:
+    known = {"model": model, "path": file.path} | ({"field": "load"} if "field" in why.reason.value.metadata else {})
+    return refusal(why.reason, f"{model}: {why.text}", **known)
+
+
+def _gpus(model: str, asked: LoadOptions, devices: Sequence[DeviceView]) -> list[str] | Refusal:
+    """The cards that come into question."""
+    if asked.device not in (None, AUTO):
+        chosen = next((device for device in devices if device.id == asked.device), None)
+        if why := _unfit(chosen, str(asked.device), devices):
+            return refusal(Reason.DEVICE_UNUSABLE, f"{model}: {why}", model=model, device=asked.device)
+        return [] if asked.device == HOST or asked.gpu_layers == 0 else [str(asked.device)]
+    if asked.gpu_layers == 0:
+        return []
+    return [device.id for device in devices if _is_gpu(device) and not device.unusable]
+
+
+def _is_gpu(device: DeviceView) -> bool:
+    return device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)
+
+
+def _no_gpu(model: str, devices: Sequence[DeviceView]) -> str:
+    unusable = "; ".join(f"{device.id}: {device.unusable}" for device in devices if _is_gpu(device))
+    return f"{model} shall be on a GPU only, and there is none that can be used{unusable and ': '}{unusable}"
+
+
+def _shared(settings: Settings, gpus: Sequence[str], attainable: Mapping[str, int]) -> Settings:
+    """The layers over several cards, in proportion to the room that each has."""
+    rooms = {gpu: max(0, attainable.get(gpu, 0)) for gpu in gpus}
+    total = sum(rooms.values()) or 1
+    shares = tuple((gpu, room / total) for gpu, room in rooms.items() if room)
+    return replace(settings, device=shares[0][0], shares=shares) if len(shares) > 1 else settings
+
+
+def _unfit(device: DeviceView | None, asked: str, devices: Sequence[DeviceView]) -> str:
+    """Why a real model cannot go there; empty if it can."""
+    if device is None:
+        return f"there is no device {asked}, only {', '.join(known.id for known in devices)}"
+    if device.kind is DeviceKind.VIRTUAL:
+        return f"{asked} is virtual and holds simulated models only"
+    return device.unusable and f"{asked} cannot be used: {device.unusable}"
+
+
+def _simulated(
+    model: str, simulation: Simulation, asked: LoadOptions, devices: Sequence[DeviceView], threads: int
+) -> Ways | Refusal:
+    """Where its declaration says; the device with the largest share counts as the one that computes."""
+    known = {device.id for device in devices}
+    for device in simulation.memory:
+        if device not in known:
+            text = f"{model}: there is no device {device}, only {', '.join(sorted(known))}"
+            return refusal(Reason.DEVICE_UNUSABLE, text, model=model, device=device)
+    if asked.device not in (None, AUTO, *simulation.memory):
+        text = f"{model} is simulated and declared for {', '.join(simulation.memory)}, not for {asked.device}"
+        return refusal(Reason.DEVICE_UNUSABLE, text, model=model, device=asked.device)
+    largest = max(simulation.memory, key=lambda device: simulation.memory[device])
+    chosen = largest if asked.device in (None, AUTO) else str(asked.device)
+    settings = decide(_NO_FILE, asked, threads, chosen)
+    needs = {device: DeviceBytes(weights_bytes=size) for device, size in simulation.memory.items()}
+    return Ways((Plan(settings, Quote(needs, Confidence.EXACT, Source.DECLARED)),))

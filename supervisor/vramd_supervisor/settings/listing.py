@@ -1,0 +1,196 @@
+"""Which models there are, and under which ids. Pure: `discovery` has read the files."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from pathlib import PurePath
+from typing import NamedTuple
+
+from vramd_common.reasons import Reason
+
+from ..core.names import ids_for, spelled
+from ..domain.catalog import LoadOptions, Model, ModelFile, Problem, Simulation
+from ..domain.config import Config, ModelConfig, Priority
+
+_NO_FILE = ModelFile("", 0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model that lies in a folder."""
+
+    base: str
+    """What it is called there."""
+    file: ModelFile
+
+
+class Looked(NamedTuple):
+    """What a look into the folders has found."""
+
+    found: Sequence[Found]
+    """In the order in which files come to their ids, where nothing was known before."""
+    configured: Mapping[str, ModelFile]
+    """The files of configured models with a path, by the model's id."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A model as it is known so far."""
+
+    model: Model
+    kept: bool = False
+    """It is in use, or a caller has changed something about it: its id is nobody else's, even if its file is gone."""
+
+
+def catalogue(
+    config: Config,
+    found: Sequence[Found],
+    configured: Mapping[str, ModelFile],
+    before: Mapping[str, Held] | None = None,
+) -> dict[str, Model]:
+    """Every model by id: the configured ones, and what was found and is not one of them under another name.
+
+    The other two are as in `Looked`.
+    """
+    before = before or {}
+    renamed = {file.path for file in configured.values()}
+    named = called(config, found, {id_: _file(held) for id_, held in before.items()})
+    others = [one for one in found if one.file.path not in renamed and one.file.path not in named.values()]
+    files = {one.file.path: one.file for one in found}
+    models = {
+        id_: _configured(id_, settings, configured.get(id_) or files.get(named.get(id_, "")))
+        for id_, settings in config.models.items()
+    }
+    aliases = (alias for settings in config.models.values() for alias in settings.aliases)
+    for path, id_ in name_files(others, {*config.models, *aliases}, before).items():
+        models[id_] = Model(id_, files[path])
+    return {id_: _as_known(model, before.get(id_)) for id_, model in sorted(models.items())}
+
+
+def by_name(config: Config) -> set[str]:
+    """The configured models whose file is the one that is called so."""
+    return {id_ for id_, settings in config.models.items() if settings.engine != "simulated" and not settings.path}
+
+
+def called(config: Config, found: Sequence[Found], known: Mapping[str, ModelFile]) -> dict[str, str]:
+    """The file of each configured model without a path, of those called so: the one that it was, or the first.
+
+    It may have been moved to another folder. `known` are the files until now, by id; those of other ids stay theirs.
+    """
+    ids = by_name(config)
+    theirs = {file.path for id_, file in known.items() if id_ not in config.models}
+    files: dict[str, list[ModelFile]] = {}
+    for one in found if ids else ():
+        for id_ in ids_for(one.file.path, one.base) if one.file.path not in theirs else ():
+            if id_ in ids:
+                files.setdefault(id_, []).append(one.file)
+    return {id_: _same(these, known.get(id_, _NO_FILE)).path for id_, these in files.items()}
+
+
+def _same(files: Sequence[ModelFile], was: ModelFile) -> ModelFile:
+    here = next((file for file in files if file.path == was.path), None)
+    return here or next((file for file in files if _trace(file) == _trace(was)), files[0])
+
+
+def name_files(
+    found: Sequence[Found], reserved: Collection[str] = (), before: Mapping[str, Held] | None = None
+) -> dict[str, str]:
+    """The id of each file, by its path.
+
+    1. A file keeps its id as long as it is there, and takes it along to another folder.
+    2. Any other has the shortest of its possible ids that is free: not `reserved`, no other file's, and not that of a
+       file that is gone and may come back.
+    """
+    before = before or {}
+    there = {one.file.path for one in found}
+    files = {id_: file for id_, held in before.items() if (file := _file(held)).path and id_ not in reserved}
+    was = {file.path: id_ for id_, file in files.items()}
+    moved = {_trace(file): id_ for id_, file in files.items() if file.path not in there}
+    ids: dict[str, str] = {}
+    for one in found:  # 1
+        if id_ := was.get(one.file.path) or moved.pop(_trace(one.file), ""):
+            ids[one.file.path] = id_
+    holders = dict.fromkeys([*reserved, *(id_ for id_, held in before.items() if held.kept)], "")
+    holders |= {id_: path for path, id_ in ids.items()}
+    for one in found:  # 2
+        if one.file.path not in ids:
+            id_ = _free(one, holders)
+            ids[one.file.path], holders[id_] = id_, one.file.path
+    return ids
+
+
+def _free(one: Found, holders: Mapping[str, str]) -> str:
+    """The shortest id that a file may have. Where the folder tells it from no other, its own name does."""
+    path, base = PurePath(one.file.path), one.base
+    rival = holders.get(spelled(base))
+    if rival and PurePath(rival).parent == path.parent:
+        base = path.stem if path.stem != base else path.name
+    possible = list(ids_for(one.file.path, base))
+    counted = (f"{possible[-1]}~{number}" for number in count(2))
+    return next(id_ for id_ in chain(possible, counted) if id_ not in holders)
+
+
+def _file(held: Held) -> ModelFile:
+    return held.model.source if isinstance(held.model.source, ModelFile) else _NO_FILE
+
+
+def _trace(file: ModelFile) -> tuple[str, int, int]:
+    """What a file takes along to another folder: its name, its size and when it was written."""
+    return PurePath(file.path).name, file.size_bytes, file.modified_ns
+
+
+def _as_known(model: Model, held: Held | None) -> Model:
+    """A file that cannot be read now is told as it was, with its problem."""
+    file, was = model.source, held.model.source if held else None
+    if not isinstance(file, ModelFile) or not isinstance(was, ModelFile) or file.problem is None:
+        return model
+    if file.path not in ("", was.path):
+        return model
+    size_bytes, modified_ns = file.size_bytes or was.size_bytes, file.modified_ns or was.modified_ns
+    return replace(model, source=replace(was, problem=file.problem, size_bytes=size_bytes, modified_ns=modified_ns))
+
+
+def _configured(id_: str, settings: ModelConfig, file: ModelFile | None) -> Model:
+    source: ModelFile | Simulation
+    if settings.engine == "simulated":
+        source = Simulation(
+            settings.memory, settings.load_s, settings.tokens_per_s, settings.manners, settings.allocate
+        )
+    elif file:
+        source = file
+    else:
+        text = "it is configured without a path, and no file of this name is in the folders"
+        source = ModelFile("", 0, problem=Problem(Reason.MODEL_FILE_MISSING, text))
+    return Model(
+        id_,
+        source,
+        _options(settings),
+        pinned=settings.pinned,
+        priority=Priority[(settings.priority or "interactive").upper()],
+        group=settings.group or "",
+        sacrificial=settings.sacrificial,
+        preload=settings.preload,
+        tasks=settings.tasks,
+        aliases=settings.aliases,
+    )
+
+
+def _options(settings: ModelConfig) -> LoadOptions:
+    return LoadOptions(
+        context_tokens=settings.context,
+        threads=settings.threads,
+        device=settings.device,
+        gpu_layers=settings.gpu_layers,
+        batch_tokens=settings.batch,
+        kv_type=settings.kv_type,
+        parallel=settings.parallel,
+        keep_alive_s=settings.keep_alive_s,
+        ubatch_tokens=settings.ubatch,
+        flash_attention=settings.flash_attention,
+        swa_full=settings.swa_full,
+        outputs=settings.outputs,
+        kv_split=settings.kv_split,
+        gpu_only=settings.gpu_only,
+        least_context_tokens=settings.least_context,
+        degrade=settings.degrade,
+    )

@@ -1,0 +1,38 @@
+"""Refusals to gRPC statuses and back. The only place of the supervisor that maps errors; the table says how."""
+
+import uuid
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from vramd_common.reasons import Reason
+from vramd_common.statuses import DETAILS_KEY, pack, unpack
+
+from .domain.errors import Refusal
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+async def abort(context: Context, refusal: Refusal) -> NoReturn:
+    """Ends a call with the status of a refusal."""
+    packed = pack(refusal.reason, refusal.message, refusal.metadata, retry=refusal.retry)
+    await context.abort(grpc.StatusCode[packed.code], packed.message, ((DETAILS_KEY, packed.details),))
+    raise AssertionError("abort returned")
+
+
+def incident(what: str) -> tuple[str, Refusal]:
+    """An id for the log, and what a caller hears of a fault of ours: the id and nothing else."""
+    incident_id = uuid.uuid4().hex[:12]
+    text = f"{what}; the log says more under incident {incident_id}"
+    return incident_id, Refusal(Reason.INTERNAL, text, {"incidentId": incident_id})
+
+
+def from_worker(error: grpc.aio.AioRpcError) -> Refusal | None:
+    """What a worker refused with; None if it did not say it in our words, that is, if the connection broke.
+
+    Only reasons of the table pass, so a worker cannot make up statuses.
+    """
+    details = dict(error.trailing_metadata() or ()).get(DETAILS_KEY)
+    told = unpack(details) if isinstance(details, bytes) else None
+    if told is None or told.reason not in Reason.__members__:
+        return None
+    return Refusal(Reason[told.reason], told.message, told.metadata)
