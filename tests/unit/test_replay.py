@@ -186,7 +186,7 @@ def test_a_recording_that_cannot_even_be_opened_is_told(tmp_path: Path, monkeypa
         ("[]\n", "line 1: no object"),
         ("hello\n", "line 1: no JSON"),
         ('{"format": 2, "version": "9.0"}\n', r"format 1 \(of vramd 9.0\)"),
-        ('{"format": 1, "version": "0.1.0"}\n', "line 1: Header lacks accounts"),
+        ('{"format": 1, "version": "0.1.0"}\n', r"line 1: .*required field missing @ \$\.accounts"),
     ],
 )
 def test_a_file_that_is_no_recording_is_refused_with_the_line(text: str, why: str) -> None:
