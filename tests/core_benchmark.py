@@ -126,16 +126,16 @@ class Crowd:
                     self.tell(PlansFound(self.now_s, model.id, turn, (self.plan,)))
                 case FindTogether(models):
                     self.tell(TogetherFound(self.now_s, tuple(model.id for model in models), ()))
-                case Spawn(incarnation):
-                    self.alive.append(incarnation)
-                    self.tell(WorkerStarted(self.now_s, incarnation, incarnation, 1))
-                case Load(incarnation):
-                    self.tell(LoadProgressed(self.now_s, incarnation, 0.5))
-                    self.tell(WorkerReady(self.now_s, incarnation, 2048))
-                case Stop(incarnation):
-                    self.alive.remove(incarnation)
-                    self.tell(WorkerExited(self.now_s, incarnation, "ended by SIGTERM"))
-                    self.tell(MemoryReleased(self.now_s, incarnation, Receipt(incarnation, 1, "", 0.0, 0.0, {})))
+                case Spawn(worker_id):
+                    self.alive.append(worker_id)
+                    self.tell(WorkerStarted(self.now_s, worker_id, worker_id, 1))
+                case Load(worker_id):
+                    self.tell(LoadProgressed(self.now_s, worker_id, 0.5))
+                    self.tell(WorkerReady(self.now_s, worker_id, 2048))
+                case Stop(worker_id):
+                    self.alive.remove(worker_id)
+                    self.tell(WorkerExited(self.now_s, worker_id, "ended by SIGTERM"))
+                    self.tell(MemoryReleased(self.now_s, worker_id, Receipt(worker_id, 1, "", 0.0, 0.0, {})))
                 case _:
                     pass
 
@@ -179,7 +179,7 @@ class Crowd:
             elif what < 0.9 and self.running:
                 self.tell(Streamed(self.now_s, self.dice.choice(list(self.running))))
             elif number % 10 == 0:
-                total = self.core.world.ledger.accounts["card"].total_bytes
+                total = self.core.state.ledger.accounts["card"].total_bytes
                 self.tell(DeviceSampled(self.now_s, "card", total, 0))
             self.run_errands()
 
@@ -188,14 +188,14 @@ def measure(mix: Mix, models: int, label: str = "") -> dict[str, list[float]]:
     crowd = Crowd(mix, models)
     crowd.gather()
     crowd.core.check()
-    waiting, queued = len(crowd.core.world.waiting), crowd.core.world.queued
+    waiting, queued = len(crowd.core.state.pending_loads), crowd.core.state.queued
     crowd.costs_s.clear()
     crowd.go_on(EVENTS)
     crowd.core.check()
     costs_s = crowd.costs_s
     every = [cost_s for costs in costs_s.values() for cost_s in costs]
     p50, p99, mean = statistics.median(every), quantile(every, 0.99), statistics.mean(every)
-    residents = len(crowd.core.world.processes)
+    residents = len(crowd.core.state.workers)
     print(
         f"{label}  {models:>5} models, {residents:>4} resident, {waiting:>4} loads and {queued:>5} requests wait: ",
         end="",

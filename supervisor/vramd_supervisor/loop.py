@@ -22,11 +22,11 @@ from .core.actions import (
     FindPlans,
     FindTogether,
     Grant,
+    GrantReservation,
     Load,
     Notice,
     Refuse,
     Report,
-    Reserve,
     SetThreads,
     SetTimer,
     Spawn,
@@ -34,14 +34,14 @@ from .core.actions import (
 )
 from .core.core import Core
 from .core.events import (
-    AnnouncementExpired,
     Cancelled,
     DeadlinePassed,
     Ended,
     Event,
-    MemoryAnnounced,
     PatienceEnded,
     Requested,
+    ReservationExpired,
+    ReservationRequested,
     RestartRequested,
     Streamed,
     Timed,
@@ -64,7 +64,7 @@ WorkerAction = Spawn | Load | Stop | SetThreads
 class Granted:
     """A place in a model."""
 
-    incarnation: int
+    worker_id: int
     threads: int
     timeline: Mapping[str, float] = field(default_factory=dict)
     """Seconds that it waited, by phase."""
@@ -161,7 +161,7 @@ class Loop:
             while self._events and not self.failed:
                 for action in self._handle(self._events.popleft()):
                     self._carry_out(action)
-            if self.core.world.ending:
+            if self.core.state.ending:
                 self.ending.set()
         except Exception as error:  # the core's own faults: see `failed`
             log.exception("a fault in the core: the supervisor ends")
@@ -208,7 +208,7 @@ class Loop:
     ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
         """The wish that bytes are made free, and kept so; what was reserved stays when the block is left well."""
         return self._ticket(
-            lambda request: MemoryAnnounced(self.now_s(), request, device, size_bytes, ttl_s, label, limit_s)
+            lambda request: ReservationRequested(self.now_s(), request, device, size_bytes, ttl_s, label, limit_s)
         )
 
     @contextlib.asynccontextmanager
@@ -244,13 +244,13 @@ class Loop:
                 self._act(action)
             case FindPlans() | FindTogether():
                 self._find_plans(action)
-            case Grant(request, incarnation, threads, timeline):
+            case Grant(request, worker_id, threads, timeline):
                 if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
-                    ticket.outcome.set_result(Granted(incarnation, threads, timeline))
+                    ticket.outcome.set_result(Granted(worker_id, threads, timeline))
             case Complete(request, receipt):
                 if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
                     ticket.outcome.set_result(receipt)
-            case Reserve(request, reservation):
+            case GrantReservation(request, reservation):
                 if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
                     ticket.outcome.set_result(Reserved(reservation))
             case Refuse(request, why):
@@ -265,7 +265,7 @@ class Loop:
                 if handle := self._timers.pop((DeadlinePassed, request), None):
                     handle.cancel()
             case CancelExpiry(reservation):
-                if handle := self._timers.pop((AnnouncementExpired, reservation), None):
+                if handle := self._timers.pop((ReservationExpired, reservation), None):
                     handle.cancel()
             case Exit():
                 self.exited.set()
@@ -278,12 +278,12 @@ class Loop:
         match timer:
             case DeadlinePassed():
                 about = timer.request
-            case AnnouncementExpired():
+            case ReservationExpired():
                 about = timer.reservation
             case PatienceEnded():
                 about = timer.turn
             case _:
-                about = timer.incarnation
+                about = timer.worker_id
         key = (type(timer), about)
         if handle := self._timers.pop(key, None):
             handle.cancel()

@@ -77,7 +77,7 @@ class Folders:
         while self._to_look:
             self._to_look = False
             try:
-                began = bool(self._loop.core.world.entries)
+                began = bool(self._loop.core.state.models)
                 changes = await self.rescan()
                 if began and (changes.added or changes.removed):
                     names = [*(f"+ {model}" for model in changes.added), *(f"- {model}" for model in changes.removed)]
@@ -100,15 +100,15 @@ class Folders:
     async def rescan(self) -> Rescanned:
         """Looks into them again. Raises RefusedError where that does not come to an end."""
         async with self._one_at_a_time:
-            entries = self._loop.core.world.entries
-            files = {id_: file for id_, one in entries.items() if isinstance(file := one.model.source, ModelFile)}
+            entries = self._loop.core.state.models
+            files = {id_: file for id_, one in entries.items() if isinstance(file := one.spec.source, ModelFile)}
             try:
                 looked = await self._looking.run(partial(self._discovery.look, files))
             except NoAnswerError as error:
                 raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
             # Who is in use may have changed while that took its time, and may not change before the core is told.
             before = {
-                id_: Held(entry.model, entry.state is not ModelState.UNLOADED or is_changed(entry))
+                id_: Held(entry.spec, entry.state is not ModelState.UNLOADED or is_changed(entry))
                 for id_, entry in entries.items()
             }
             models = catalogue(self._config, *looked, before)

@@ -196,9 +196,9 @@ async def serve(
 
 def _open(config: Config, file: Path | None, parts: Parts, listening: Listening, instance: Instance) -> None:
     """Says what there is."""
-    world = parts.loop.core.world
-    models = [entry.model for entry in world.entries.values() if entry.listed]
-    for level, text in opening.lines(version("vramd"), file, config, os.environ, models, world.ledger.accounts):
+    state = parts.loop.core.state
+    models = [entry.spec for entry in state.models.values() if entry.listed]
+    for level, text in opening.lines(version("vramd"), file, config, os.environ, models, state.ledger.accounts):
         log.log(level, "%s", text)
     if listening.is_open:
         log.warning(
@@ -274,8 +274,8 @@ async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
 def _in_words(notice: Notice) -> str:
     """What the log says of a notice; nothing of those that come in crowds, or that a decision tells of already."""
     match notice:
-        case ModelChanged(model, incarnation, _, after, because):
-            return f"{model} ({incarnation}): {after.name}: {because.words}"
+        case ModelChanged(model, worker_id, _, after, because):
+            return f"{model} ({worker_id}): {after.name}: {because.words}"
         case PressureChanged(device, before, after, message=message):
             return f"{device}: pressure {before.name} -> {after.name}: {message}"
         case Evicted() | Thrashing() | LedgerChanged() | Released() | QueueChanged():

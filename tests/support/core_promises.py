@@ -10,13 +10,13 @@ from vramd_supervisor.core.actions import (
     Decided,
     Evicted,
     Grant,
+    GrantReservation,
     ModelChanged,
     QueueChanged,
     Refuse,
     Report,
-    Reserve,
 )
-from vramd_supervisor.core.admission import find_now
+from vramd_supervisor.core.admission import decide_admission
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     CatalogueRead,
@@ -36,11 +36,11 @@ from vramd_supervisor.core.room import Wait, Wish
 from vramd_supervisor.core.state import (
     COMING,
     GOING,
-    Announcement,
-    Entry,
+    ModelRuntime,
     ModelState,
     RequestKind,
     RequestState,
+    Reservation,
     has_place,
     is_kept,
     is_pinned,
@@ -118,7 +118,7 @@ class Promises:
                 case Refuse(request, why):
                     self._refused(request, why, event, now_s)
                     self.close(request)
-                case Complete(request) | Reserve(request):
+                case Complete(request) | GrantReservation(request):
                     self.close(request)
                 case Report(request):
                     assert request in self.open, f"request {request} is told something after its end"
@@ -134,14 +134,14 @@ class Promises:
                 case _:
                     pass
         for model, queued in told.items():
-            entry = self.core.world.entries.get(model)
-            assert queued == (len(entry.queue) if entry else 0), f"{model}: a wrong queue was told"
+            runtime = self.core.state.models.get(model)
+            assert queued == (len(runtime.queue) if runtime else 0), f"{model}: a wrong queue was told"
         self._rescanned(event, actions)
         self._failed(event, actions)
         self._recorded(evicted, records, actions)
-        back = event.incarnation if isinstance(event, MemoryReleased) else 0
-        alive = back in self.core.world.processes and not self.core.world.processes[back].exited
-        assert alive or back not in self.core.world.ledger.rows, f"the bytes of process {back} are back, and promised"
+        back = event.worker_id if isinstance(event, MemoryReleased) else 0
+        alive = back in self.core.state.workers and not self.core.state.workers[back].exited
+        assert alive or back not in self.core.state.ledger.rows, f"the bytes of process {back} are back, and promised"
         self.core.check()
         self._check_books()
         self._check_limits()
@@ -152,7 +152,7 @@ class Promises:
     def _note(self, event: Event) -> None:
         match event:
             case WorkerReady():
-                self.answering.add(event.incarnation)
+                self.answering.add(event.worker_id)
             case RestartRequested() if event.force:
                 self._forced.add(event.model)
             case _:
@@ -161,9 +161,9 @@ class Promises:
     def _failed(self, event: Event, actions: Sequence[Action]) -> None:
         """A process that was to take another's place, and did not load, has that one go on."""
         if isinstance(event, LoadRefused | LoadLimitReached):
-            owner = self.core.world.owners.get(event.incarnation)
+            owner = self.core.state.owners.get(event.worker_id)
             for change in actions:
-                if owner and isinstance(change, ModelChanged) and change.model == owner.model.id:
+                if owner and isinstance(change, ModelChanged) and change.model == owner.id:
                     replaced = change.because.cause in {Cause.RESTART, Cause.RELOAD}
                     assert not replaced, f"a new process that failed has ended that of {change.model}"
 
@@ -172,7 +172,7 @@ class Promises:
         for action in actions if isinstance(event, CatalogueRead) else ():
             assert not isinstance(action, Refuse), "a rescan has refused a caller"
             if isinstance(action, ModelChanged) and action.after in GOING:
-                working = action.incarnation in self.granted.values()
+                working = action.worker_id in self.granted.values()
                 assert not working, f"a rescan has ended {action.model} while it worked"
                 assert not self._may_stay(action.model), f"a rescan has ended {action.model}, which may stay"
 
@@ -182,17 +182,17 @@ class Promises:
         assert grant.request not in self.granted, "granted twice"
         assert now_s <= asked.deadline_s, "served after its deadline"
         assert self.states[asked.model] is ModelState.READY, f"{asked.model} admits while {self.states[asked.model]}"
-        assert grant.incarnation in self.memory, "served by a process that is gone"
-        self.granted[grant.request] = grant.incarnation
+        assert grant.worker_id in self.memory, "served by a process that is gone"
+        self.granted[grant.request] = grant.worker_id
         if asked.ahead:
             return
-        for other in self.core.world.entries[asked.model].queue:
+        for other in self.core.state.models[asked.model].queue:
             first = self.open[other.id]
             late = self._key(other.id, first) < self._key(grant.request, asked)
             assert not late, f"request {grant.request} overtakes {other.id}"
 
     def _key(self, request: int, asked: Asked) -> tuple[float, int]:
-        age_s = self.core.world.config.scheduling.starvation_bound_s
+        age_s = self.core.state.config.scheduling.starvation_bound_s
         return (int(asked.priority) * age_s + asked.since_s, request)
 
     def _refused(self, request: int, why: Refusal, event: Event, now_s: float) -> None:
@@ -202,7 +202,7 @@ class Promises:
         said = len(why.message) + sum(len(key) + len(value) for key, value in why.metadata.items())
         assert set(why.reason.value.metadata) <= set(why.metadata), f"{why.reason.name} tells too little"
         assert said < MOST_DETAIL_BYTES, f"{why.reason.name} says {said} bytes"
-        config = self.core.world.config
+        config = self.core.state.config
         if why.reason is Reason.LOAD_TIMEOUT:
             begun_s = self._begun_s[asked.model]
             assert now_s + EPSILON_S >= begun_s + config.server.load_deadline_s, "a load was given up before its time"
@@ -214,14 +214,14 @@ class Promises:
 
     def _changed(self, change: ModelChanged, now_s: float) -> None:
         if change.after is ModelState.READY:
-            assert change.incarnation in self.answering, f"{change.model} is ready before its process says so"
+            assert change.worker_id in self.answering, f"{change.model} is ready before its process says so"
         if change.after is ModelState.UNLOADED:
             self._forced.discard(change.model)
         if change.before is ModelState.QUEUED:
             self._begun_s[change.model] = now_s
         if change.after is ModelState.DRAINING:
             self._drains_s[change.model] = now_s
-        scheduling = self.core.world.config.scheduling
+        scheduling = self.core.state.config.scheduling
         assert self.states.get(change.model, ModelState.UNLOADED) is change.before, "a change of state was not told"
         self.states[change.model] = change.after
         if change.after is ModelState.DRAINING and change.because.cause in {Cause.IDLE, Cause.EVICTED_FOR_OTHERS}:
@@ -230,66 +230,66 @@ class Promises:
 
     def _evicted(self, evicted: Evicted, now_s: float) -> None:
         """Idle ones go; busy ones only for what has waited long enough, after their least time."""
-        world = self.core.world
+        state = self.core.state
         assert self.states[evicted.model] is ModelState.READY, f"{evicted.model} goes twice, or before it was ready"
         assert not self._may_stay(evicted.model), "a pinned or held model was made a victim"
-        served = evicted.incarnation in self.granted.values()
-        if not served and not world.entries[evicted.model].queue:
+        served = evicted.worker_id in self.granted.values()
+        if not served and not state.models[evicted.model].queue:
             return
-        wrong = hurry(self.core, evicted.incarnation, evicted.beneficiary.name, now_s)
+        wrong = hurry(self.core, evicted.worker_id, evicted.beneficiary.name, now_s)
         assert not wrong, wrong
 
     def _may_stay(self, model: str) -> bool:
         """Whether it is pinned, or somebody holds it, by what callers were told."""
-        requests = self.core.world.requests
+        requests = self.core.state.requests
         holds = (request for request, asked in self.open.items() if asked.kind is RequestKind.HOLD)
         held = any(requests[one].model == model and requests[one].state is RequestState.STREAMING for one in holds)
-        return held or is_pinned(self.core.world.entries[model])
+        return held or is_pinned(self.core.state.models[model])
 
     def _recorded(self, evicted: Sequence[Evicted], records: Sequence[Decision], actions: Sequence[Action]) -> None:
         """Every load and eviction has its record; of the idle ones nobody is spared for one that was used later."""
-        evictions = {one.incarnation: one for one in records if one.kind is DecisionKind.EVICT}
-        assert set(evictions) == {one.incarnation for one in evicted}, "an eviction without its record"
+        evictions = {one.worker_id: one for one in records if one.kind is DecisionKind.EVICT}
+        assert set(evictions) == {one.worker_id for one in evicted}, "an eviction without its record"
         begun = {a.model for a in actions if isinstance(a, ModelChanged) and a.before is ModelState.QUEUED}
         begun -= {a.model for a in actions if isinstance(a, ModelChanged) and a.after is ModelState.UNLOADED}
         self.loads += len(begun)
         assert begun <= {one.model for one in records if one.kind is DecisionKind.LOAD}, "a load without its record"
-        world = self.core.world
-        idle = [entry for entry in world.entries.values() if _is_idle(entry) and not is_kept(entry)]
+        state = self.core.state
+        idle = [model for model in state.models.values() if _is_idle(model) and not is_kept(model)]
         for victim, record in evictions.items():
-            gone = world.entries[record.model]
-            lacking = [d for d in world.ledger.accounts if record.numbers.get(f"lacking_on_{d}_bytes", 0) > 0]
-            for entry in idle if lacking and "idle_s" in record.numbers and record.for_whom in world.entries else ():
-                assert entry.current
-                own, other = world.ledger.rows[entry.current.id], world.ledger.rows[victim]
+            gone = state.models[record.model]
+            lacking = [d for d in state.ledger.accounts if record.numbers.get(f"lacking_on_{d}_bytes", 0) > 0]
+            for model in idle if lacking and "idle_s" in record.numbers and record.for_whom in state.models else ():
+                assert model.current
+                own, other = state.ledger.rows[model.current.id], state.ledger.rows[victim]
                 enough = all(own.get(device, 0) >= other.get(device, 0) for device in lacking)
-                assert not enough or _rank(entry) > _rank(gone), f"{record.model} goes, {entry.model.id} is older"
+                assert not enough or _rank(model) > _rank(gone), f"{record.model} goes, {model.id} is older"
 
     def _check_books(self) -> None:
         """What a process really holds is promised to it, until its memory is back."""
-        ledger = self.core.world.ledger
-        for incarnation, held in self.memory.items():
-            row = ledger.rows.get(incarnation)
-            assert row is not None, f"process {incarnation} holds memory that nobody has promised"
+        ledger = self.core.state.ledger
+        for worker_id, held in self.memory.items():
+            row = ledger.rows.get(worker_id)
+            assert row is not None, f"process {worker_id} holds memory that nobody has promised"
             for device, size in held.items():
-                assert size <= row.get(device, 0), f"{size} really taken on {device} by process {incarnation}: {row}"
+                assert size <= row.get(device, 0), f"{size} really taken on {device} by process {worker_id}: {row}"
         for device, account in ledger.accounts.items():
             assert 0 <= ledger.reserved_bytes(device) <= account.budget_bytes, f"{device} is over its budget"
 
     def _check_limits(self) -> None:
         """At most so many are there at once, and one of a group."""
-        world = self.core.world
-        there = {owner.model.id: owner for owner in world.owners.values()}
-        most = world.config.scheduling.at_most_resident
+        state = self.core.state
+        there = {owner.id: owner for owner in state.owners.values()}
+        most = state.config.scheduling.at_most_resident
         assert not most or len(there) <= most, f"{len(there)} models are there, {most} may be"
-        groups = [owner.model.group for owner in there.values() if owner.model.group]
+        groups = [owner.spec.group for owner in there.values() if owner.spec.group]
         assert len(groups) == len(set(groups)), f"two models of one group are there: {sorted(there)}"
 
     def _check_requests(self, now_s: float) -> None:
-        world = self.core.world
-        known = set(world.requests) | set(world.announcing)
+        state = self.core.state
+        known = set(state.requests) | set(state.pending_reservations)
         assert set(self.open) == known, f"somebody was never answered: {sorted(set(self.open) ^ known)}"
-        for request in world.requests.values():
+        for request in state.requests.values():
             timed = (DeadlinePassed, request.id) in self.timers
             holding = request.kind is RequestKind.HOLD
             assert timed or holding, f"request {request.id} has no deadline"
@@ -300,80 +300,80 @@ class Promises:
 
     def _check_nobody_is_left_behind(self) -> None:
         """Whatever could go on has gone on: between two events nobody waits for what is there."""
-        world = self.core.world
-        for entry in world.entries.values():
-            model, current = entry.model.id, entry.current
-            assert entry.told_queued == len(entry.queue), f"{model}: the length of its queue was not told"
-            assert not (entry.queue and has_place(entry)), f"{model} has a place that nobody is let in to"
-            draining = entry.state is ModelState.DRAINING and current is not None
-            assert not (draining and current and not current.in_flight), f"{model} drains for nobody"
-        first = world.lobby.first(())
-        if isinstance(first, Announcement):
+        state = self.core.state
+        for model in state.models.values():
+            name, current = model.id, model.current
+            assert model.told_queued == len(model.queue), f"{name}: the length of its queue was not told"
+            assert not (model.queue and has_place(model)), f"{name} has a place that nobody is let in to"
+            draining = model.state is ModelState.DRAINING and current is not None
+            assert not (draining and current and not current.in_flight), f"{name} drains for nobody"
+        first = state.admission_queue.first(())
+        if isinstance(first, Reservation):
             wish = Wish(first.name, [{first.device: first.size_bytes}], is_load=False)
         elif first:
             wish = Wish(first.model, [plan.quote.needs for plan in first.plans])
         if first:
-            decision = find_now(world, wish)
+            decision = decide_admission(state, wish)
             assert isinstance(decision, Wait), f"{wish.name} waits for what is there: {decision}"
-            wanted = isinstance(first, Announcement) or bool(world.entries[first.model].queue)
+            wanted = isinstance(first, Reservation) or bool(state.models[first.model].queue)
             if decision.drain and wanted:
                 assert (PatienceEnded, first.turn) in self.timers, f"nobody looks after {wish.name} when its time comes"
             assert decision.drain or self._moves(), f"{wish.name} waits for nothing: {decision.message}"
 
     def _moves(self) -> bool:
         """Whether something is on its way that changes what there is room for, or others may."""
-        world = self.core.world
+        state = self.core.state
         moving = COMING | {ModelState.DRAINING, ModelState.STOPPING}
-        if any(process.stopping or process.exited for process in world.processes.values()):
+        if any(process.stopping or process.exited for process in state.workers.values()):
             return True
-        if any(entry.state in moving or entry.holds or entry.renewal for entry in world.entries.values()):
+        if any(model.state in moving or model.holds or model.renewal for model in state.models.values()):
             return True
         return any(
-            world.is_closed(d) or world.ledger.steady_free_bytes(d) < world.ledger.free_bytes(d)
-            for d in world.ledger.accounts
+            state.is_closed(d) or state.ledger.steady_free_bytes(d) < state.ledger.free_bytes(d)
+            for d in state.ledger.accounts
         )
 
     def _check_waits(self, now_s: float) -> None:
         """No load waits longer than its bound while other models alone keep it out."""
-        world = self.core.world
-        excused = bool(world.announced or world.announcing) or any(map(is_kept, world.entries.values()))
-        excused = excused or any(world.is_closed(d) or a.external_bytes for d, a in world.ledger.accounts.items())
+        state = self.core.state
+        excused = bool(state.reservations or state.pending_reservations) or any(map(is_kept, state.models.values()))
+        excused = excused or any(state.is_closed(d) or a.external_bytes for d, a in state.ledger.accounts.items())
         excused = excused or any(
-            world.ledger.steady_free_bytes(d) < world.ledger.free_bytes(d) for d in world.ledger.accounts
+            state.ledger.steady_free_bytes(d) < state.ledger.free_bytes(d) for d in state.ledger.accounts
         )
-        for model in [model for model in self.waiting_since_s if excused or model not in world.waiting]:
+        for model in [model for model in self.waiting_since_s if excused or model not in state.pending_loads]:
             del self.waiting_since_s[model]
-        for model, waiting in world.waiting.items() if not excused else ():
-            if not world.entries[model].queue:
+        for model, pending in state.pending_loads.items() if not excused else ():
+            if not state.models[model].queue:
                 self.waiting_since_s.pop(model, None)
                 continue
             since_s = self.waiting_since_s.setdefault(model, now_s)
-            bound_s = world.config.scheduling.starvation_bound_s * BOUND_FACTORS[waiting.priority]
+            bound_s = state.config.scheduling.starvation_bound_s * BOUND_FACTORS[pending.priority]
             waited_s = now_s - since_s
             assert waited_s <= bound_s + self.most_wait_s, f"{model} starves: {waited_s:.1f} s"
 
 
-def hurry(core: Core, incarnation: int, for_whom: str, now_s: float) -> str:
+def hurry(core: Core, worker_id: int, for_whom: str, now_s: float) -> str:
     """Why a busy model may not be sent away yet; empty if somebody has waited long enough for it."""
-    world, scheduling = core.world, core.world.config.scheduling
-    reservations = {one.name: one for one in world.announcing.values()}
-    waits = world.waiting.get(for_whom) or reservations.get(for_whom)
+    state, scheduling = core.state, core.state.config.scheduling
+    reservations = {one.name: one for one in state.pending_reservations.values()}
+    waits = state.pending_loads.get(for_whom) or reservations.get(for_whom)
     if waits is None:
         return f"a busy model was made a victim for {for_whom}"
     bound_s = scheduling.starvation_bound_s * BOUND_FACTORS[waits.priority]
     patience_s = max(0.0, bound_s - min(scheduling.stop_s, bound_s / 2) - scheduling.drain_s)
     if now_s + EPSILON_S < waits.since_s + patience_s:
         return "a busy model was made a victim before its time"
-    ready_s = world.processes[incarnation].ready_s
+    ready_s = state.workers[worker_id].ready_s
     early = ready_s is None or now_s + EPSILON_S < ready_s + scheduling.minimum_residency_s
     return "a busy model goes within its least time" if early else ""
 
 
-def _is_idle(entry: Entry) -> bool:
-    idle = entry.state is ModelState.READY and entry.current and not entry.current.in_flight and not entry.queue
-    return bool(idle and not entry.renewal)
+def _is_idle(model: ModelRuntime) -> bool:
+    idle = model.state is ModelState.READY and model.current and not model.current.in_flight and not model.queue
+    return bool(idle and not model.renewal)
 
 
-def _rank(entry: Entry) -> tuple[bool, float, float, int]:
-    assert entry.current
-    return not entry.model.sacrificial, entry.current.last_used_s, entry.load_s or 0.0, entry.current.id
+def _rank(model: ModelRuntime) -> tuple[bool, float, float, int]:
+    assert model.current
+    return not model.spec.sacrificial, model.current.last_used_s, model.load_s or 0.0, model.current.id

@@ -47,7 +47,7 @@ class Memory(CoreWorld):
 
 
 def state(world: CoreWorld, model: str) -> ModelState:
-    return world.core.world.entries[model].state
+    return world.core.state.models[model].state
 
 
 def there(world: CoreWorld) -> set[str]:

@@ -21,16 +21,14 @@ from vramd_supervisor.core.actions import (
     FindPlans,
     FindTogether,
     Grant,
+    GrantReservation,
     Load,
-    Reserve,
     SetTimer,
     Spawn,
     Stop,
 )
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
-    AnnouncementExpired,
-    AnnouncementWithdrawn,
     DeadlinePassed,
     DrainEnded,
     Event,
@@ -42,6 +40,8 @@ from vramd_supervisor.core.events import (
     PatienceEnded,
     PlansFound,
     PlansRefused,
+    ReservationExpired,
+    ReservationReleased,
     Timed,
     TogetherFound,
     WorkerExited,
@@ -64,12 +64,12 @@ def _key(timer: Timed) -> tuple[type[Timed], int]:
     match timer:
         case DeadlinePassed():
             return DeadlinePassed, timer.request
-        case AnnouncementExpired():
-            return AnnouncementExpired, timer.reservation
+        case ReservationExpired():
+            return ReservationExpired, timer.reservation
         case PatienceEnded():
             return PatienceEnded, timer.turn
         case KeepAliveEnded() | DrainEnded() | LoadLimitReached():
-            return type(timer), timer.incarnation
+            return type(timer), timer.worker_id
         case _:
             assert_never(timer)
 
@@ -147,22 +147,22 @@ class Stage:
         heapq.heappush(self._agenda, (at_s, order, what))
         return order
 
-    def _in(self, least_s: float, most_s: float, what: Callable[[float], Event], incarnation: int = 0) -> None:
+    def _in(self, least_s: float, most_s: float, what: Callable[[float], Event], worker_id: int = 0) -> None:
         """News that come later; of a worker only while it lives, unless they may be late. Perhaps twice."""
         at_s = self.now_s + self.dice.uniform(least_s, most_s) + (3.0 if self._may("late", 0.1) else 0.0)
-        self._at(at_s, partial(self._arrive, what(at_s), incarnation))
+        self._at(at_s, partial(self._arrive, what(at_s), worker_id))
         if self._may("twice", 0.2):
             again_s = at_s + self.dice.uniform(0.0, 2.0)
-            self._at(again_s, partial(self._arrive, what(again_s), incarnation))
+            self._at(again_s, partial(self._arrive, what(again_s), worker_id))
 
-    def _arrive(self, event: Event, incarnation: int) -> None:
-        if incarnation and incarnation not in self.alive and "late" not in self.faults:
+    def _arrive(self, event: Event, worker_id: int) -> None:
+        if worker_id and worker_id not in self.alive and "late" not in self.faults:
             return
         self.tell(event)
-        if isinstance(event, WorkerReady) and incarnation in self.alive:
-            row = self.core.world.ledger.rows.get(incarnation, {})
+        if isinstance(event, WorkerReady) and worker_id in self.alive:
+            row = self.core.state.ledger.rows.get(worker_id, {})
             if all(row.get(device, 0) >= took for device, took in event.measured.items()):
-                self.memory[incarnation] = {**self.memory[incarnation], **event.measured}
+                self.memory[worker_id] = {**self.memory[worker_id], **event.measured}
 
     def _go_on(self, until_s: float) -> None:
         while self._agenda and self._agenda[0][0] <= until_s:
@@ -182,22 +182,22 @@ class Stage:
             case CancelDeadline(request):
                 self.timers.pop((DeadlinePassed, request), None)
             case CancelExpiry(reservation):
-                self.timers.pop((AnnouncementExpired, reservation), None)
+                self.timers.pop((ReservationExpired, reservation), None)
             case FindPlans(model, options, turn):
                 self._find_plans(model, options, turn)
             case FindTogether(models):
                 self._find_together(models)
-            case Spawn(incarnation):
-                self._spawn(incarnation)
-            case Load(incarnation, model, plan):
-                self.memory[incarnation] = dict(plan.quote.needs)
-                self._load(incarnation, model, plan)
-            case Stop(incarnation):
-                self._at(self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, incarnation, "ended by SIGTERM"))
+            case Spawn(worker_id):
+                self._spawn(worker_id)
+            case Load(worker_id, model, plan):
+                self.memory[worker_id] = dict(plan.quote.needs)
+                self._load(worker_id, model, plan)
+            case Stop(worker_id):
+                self._at(self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, worker_id, "ended by SIGTERM"))
             case Grant(request):
                 self.serve(request)
-            case Reserve(_, reservation):
-                withdrawn = partial(AnnouncementWithdrawn, reservation=reservation)
+            case GrantReservation(_, reservation):
+                withdrawn = partial(ReservationReleased, reservation=reservation)
                 self._in(0.0, 10.0, withdrawn)
             case Exit():
                 assert not self.alive, "it leaves while processes live"
@@ -216,15 +216,15 @@ class Stage:
         plans = tuple(_plan_of(model, LoadOptions()) for model in models)
         self._in(0.0, 1.0, partial(TogetherFound, models=names, plans=self._pick((), plans)))
 
-    def _spawn(self, incarnation: int) -> None:
-        assert incarnation not in self.memory, "spawned twice"
-        self.alive.add(incarnation)
-        self.memory[incarnation] = {"host": SPARE}
+    def _spawn(self, worker_id: int) -> None:
+        assert worker_id not in self.memory, "spawned twice"
+        self.alive.add(worker_id)
+        self.memory[worker_id] = {"host": SPARE}
         if self._may("crash", 0.05):
-            self._at(self.now_s + 0.1, partial(self._exit, incarnation, "killed by SIGSEGV"))
+            self._at(self.now_s + 0.1, partial(self._exit, worker_id, "killed by SIGSEGV"))
         elif not self._may("hang", 0.05):
-            started = partial(WorkerStarted, incarnation=incarnation, pid=1000 + incarnation, idle_bytes=SPARE)
-            self._in(0.05, 0.4, started, incarnation)
+            started = partial(WorkerStarted, worker_id=worker_id, pid=1000 + worker_id, idle_bytes=SPARE)
+            self._in(0.05, 0.4, started, worker_id)
 
     def _find_plans(self, model: Model, options: LoadOptions, turn: int) -> None:
         if self._may("refuse", 0.1):
@@ -235,34 +235,34 @@ class Stage:
         plans = (plan, replace(plan, degraded=("smaller",))) if self.dice.random() < 0.2 else (plan,)
         self._in(0.0, 0.3, partial(PlansFound, model=model.id, turn=turn, plans=plans))
 
-    def _load(self, incarnation: int, model: Model, plan: Plan) -> None:
+    def _load(self, worker_id: int, model: Model, plan: Plan) -> None:
         seconds = self.dice.uniform(0.2, 1.4)
-        self._in(0.0, seconds, partial(LoadProgressed, incarnation=incarnation, share=0.5), incarnation)
+        self._in(0.0, seconds, partial(LoadProgressed, worker_id=worker_id, share=0.5), worker_id)
         if self._may("refuse", 0.1):
             why = refusal(Reason.MODEL_FILE_INVALID, "damaged", model=model.id)
-            self._in(0.0, seconds, partial(LoadRefused, incarnation=incarnation, refusal=why), incarnation)
+            self._in(0.0, seconds, partial(LoadRefused, worker_id=worker_id, refusal=why), worker_id)
         elif self._may("crash", 0.1):
-            self._at(self.now_s + seconds, partial(self._exit, incarnation, "killed by SIGSEGV"))
+            self._at(self.now_s + seconds, partial(self._exit, worker_id, "killed by SIGSEGV"))
         elif not self._may("hang", 0.1):
             needs = plan.quote.needs
             device = self._pick(*needs)
             measured = {device: needs[device] + 1} if self._may("more", 0.3) else {}
-            news = partial(WorkerReady, incarnation=incarnation, context_tokens=2048, measured=measured)
-            self._in(seconds, seconds, news, incarnation)
+            news = partial(WorkerReady, worker_id=worker_id, context_tokens=2048, measured=measured)
+            self._in(seconds, seconds, news, worker_id)
 
-    def _exit(self, incarnation: int, how: str) -> None:
+    def _exit(self, worker_id: int, how: str) -> None:
         """A process ends; its memory comes back later."""
-        if incarnation not in self.alive:
+        if worker_id not in self.alive:
             return
-        self.alive.remove(incarnation)
-        self.tell(WorkerExited(self.now_s, incarnation, how))
+        self.alive.remove(worker_id)
+        self.tell(WorkerExited(self.now_s, worker_id, how))
         if self._may("twice", 0.2):
-            self._in(0.0, 2.0, partial(WorkerExited, incarnation=incarnation, exit=how))
+            self._in(0.0, 2.0, partial(WorkerExited, worker_id=worker_id, exit=how))
         slow_s = 4.0 if self._may("late", 0.2) else 0.6
-        self._at(self.now_s + self.dice.uniform(0.0, slow_s), partial(self._release, incarnation))
+        self._at(self.now_s + self.dice.uniform(0.0, slow_s), partial(self._release, worker_id))
 
-    def _release(self, incarnation: int) -> None:
-        self.memory.pop(incarnation, None)
-        self.tell(MemoryReleased(self.now_s, incarnation, Receipt(incarnation, 1, "", 0.0, 0.0, {})))
+    def _release(self, worker_id: int) -> None:
+        self.memory.pop(worker_id, None)
+        self.tell(MemoryReleased(self.now_s, worker_id, Receipt(worker_id, 1, "", 0.0, 0.0, {})))
         if self._may("twice", 0.2):
-            self._at(self.now_s + 0.1, partial(self._release, incarnation))
+            self._at(self.now_s + 0.1, partial(self._release, worker_id))

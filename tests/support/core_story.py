@@ -12,14 +12,14 @@ from support.core_promises import Asked
 from support.core_stage import SPARE, Stage
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
-    AnnouncementWithdrawn,
     Cancelled,
     CatalogueRead,
     DeviceSampled,
     Ended,
-    MemoryAnnounced,
     ModelUpdated,
     Requested,
+    ReservationReleased,
+    ReservationRequested,
     RestartRequested,
     ShutdownRequested,
     Started,
@@ -130,11 +130,11 @@ class Story(Stage):
         assert not self.promises.open, f"with all faults over these wait for ever: {self.promises.open}"
         self.tell(ShutdownRequested(self.now_s, force=self._pick(True, False)))
         self._go_on(self.now_s + WINDOW_S)
-        world = self.core.world
-        left = (world.requests, world.processes, world.ledger.rows, world.waiting, world.announced)
+        state = self.core.state
+        left = (state.requests, state.workers, state.ledger.rows, state.pending_loads, state.reservations)
         assert self.exited, "the supervisor does not end"
         assert not any(left), f"something is left behind: {left}"
-        assert not len(world.lobby), "somebody was left in the lobby"
+        assert not len(state.admission_queue), "somebody was left in the queue"
         assert self.promises.answered == self.promises.accepted, "not everybody was answered once"
 
     # What callers do.
@@ -226,14 +226,14 @@ class Story(Stage):
 
     def _sample(self, device: str, external: int) -> None:
         used = external + sum(held.get(device, 0) for held in self.memory.values())
-        total = self.core.world.ledger.accounts[device].total_bytes
+        total = self.core.state.ledger.accounts[device].total_bytes
         self.tell(DeviceSampled(self.now_s, device, total, external, used))
 
     def _announce(self) -> None:
         request, device, size = next(self._ids), self._pick("card", "host"), self.dice.randint(1, CARD)
         asked = Asked("", RequestKind.RUN, Priority.INTERACTIVE, self.now_s, self.now_s + LIMIT_S)
         self.promises.accept(request, asked)
-        self.tell(MemoryAnnounced(self.now_s, request, device, size, self.dice.uniform(1, 20), "game", LIMIT_S))
+        self.tell(ReservationRequested(self.now_s, request, device, size, self.dice.uniform(1, 20), "game", LIMIT_S))
 
     def _be_quiet(self) -> None:
         """All faults and obstacles are over; what is hung is ended by the core's own limits."""
@@ -241,8 +241,8 @@ class Story(Stage):
         self.tell(CatalogueRead(self.now_s, self.models))
         for name in self.models:
             self.tell(ModelUpdated(self.now_s, name, pinned=False))
-        for reservation in list(self.core.world.announced):
-            self.tell(AnnouncementWithdrawn(self.now_s, reservation))
+        for reservation in list(self.core.state.reservations):
+            self.tell(ReservationReleased(self.now_s, reservation))
         for request, asked in list(self.promises.open.items()):
             if request in self.promises.granted or asked.kind is RequestKind.HOLD:
                 self._leave(request)

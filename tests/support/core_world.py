@@ -16,16 +16,15 @@ from vramd_supervisor.core.actions import (
     FindPlans,
     FindTogether,
     Grant,
+    GrantReservation,
     Load,
     Refuse,
-    Reserve,
     SetTimer,
     Spawn,
     Stop,
 )
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
-    AnnouncementWithdrawn,
     Cancelled,
     CatalogueRead,
     DeadlinePassed,
@@ -34,12 +33,13 @@ from vramd_supervisor.core.events import (
     Event,
     LoadProgressed,
     LoadRefused,
-    MemoryAnnounced,
     MemoryReleased,
     ModelUpdated,
     PlansFound,
     PlansRefused,
     Requested,
+    ReservationReleased,
+    ReservationRequested,
     RestartRequested,
     ShutdownRequested,
     Started,
@@ -96,7 +96,7 @@ MODELS = {name: model(name) for name in NEEDS}
 class Release:
     """Errand of this world's own: the memory of a process that is gone comes back."""
 
-    incarnation: int
+    worker_id: int
 
 
 Errand = Action | Release
@@ -140,39 +140,39 @@ class CoreWorld:
 
     def tell(self, event: Event) -> list[Action]:
         """One event, with all promises checked before and after."""
-        before = {i.id for i in self.core.world.processes.values() if not i.exited}
+        before = {i.id for i in self.core.state.workers.values() if not i.exited}
         self.actions = self.core.handle(event)
         for action in self.actions:
             self._take(action, before)
         self.core.check()
         for device, budget in BUDGETS.items():
             held = sum(memory.get(device, 0) for memory in self.memory.values())
-            assert held <= self.core.world.ledger.reserved_bytes(device) <= budget, f"{device}: {held} really taken"
+            assert held <= self.core.state.ledger.reserved_bytes(device) <= budget, f"{device}: {held} really taken"
         return self.actions
 
     def _take(self, action: Action, before: set[int]) -> None:
         match action:
-            case Spawn(incarnation):
-                assert incarnation not in before
-                self.alive.add(incarnation)
-                self.memory[incarnation] = {"host": SPARE}
+            case Spawn(worker_id):
+                assert worker_id not in before
+                self.alive.add(worker_id)
+                self.memory[worker_id] = {"host": SPARE}
                 self.errands.append(action)
-            case Load(incarnation, _, chosen):
-                assert incarnation in self.alive
-                self.memory[incarnation] = {d: b.total_bytes for d, b in chosen.quote.devices.items()}
+            case Load(worker_id, _, chosen):
+                assert worker_id in self.alive
+                self.memory[worker_id] = {d: b.total_bytes for d, b in chosen.quote.devices.items()}
                 self.errands.append(action)
             case FindPlans() | FindTogether() | Stop():
                 self.errands.append(action)
-            case Evicted(victim, incarnation, beneficiary):
-                wrong = hurry(self.core, incarnation, beneficiary.name, self.now_s) if self.is_busy(incarnation) else ""
+            case Evicted(victim, worker_id, beneficiary):
+                wrong = hurry(self.core, worker_id, beneficiary.name, self.now_s) if self.is_busy(worker_id) else ""
                 assert not wrong, wrong
-                assert not is_pinned(self.core.world.entries[victim]), "a pinned model was made a victim"
-            case Grant(request, incarnation):
+                assert not is_pinned(self.core.state.models[victim]), "a pinned model was made a victim"
+            case Grant(request, worker_id):
                 assert request in self.open_requests
                 assert request not in self.granted, "granted twice"
-                assert incarnation in self.alive
-                self.granted[request] = incarnation
-            case Reserve(request, reservation):
+                assert worker_id in self.alive
+                self.granted[request] = worker_id
+            case GrantReservation(request, reservation):
                 self.reserved.append(reservation)
                 self._close(request)
             case Refuse(request) | Complete(request):
@@ -188,8 +188,8 @@ class CoreWorld:
             case _:
                 pass
 
-    def is_busy(self, incarnation: int) -> bool:
-        return incarnation in self.granted.values()
+    def is_busy(self, worker_id: int) -> bool:
+        return worker_id in self.granted.values()
 
     def _close(self, request: int) -> None:
         assert request in self.open_requests, "ended twice"
@@ -216,11 +216,11 @@ class CoreWorld:
 
     def announce(self, device: str, size: int, ttl_s: float = 60.0, label: str = "game", limit_s: float = 600.0) -> int:
         request = self._accept()
-        self.tell(MemoryAnnounced(self.now_s, request, device, size, ttl_s, label, limit_s))
+        self.tell(ReservationRequested(self.now_s, request, device, size, ttl_s, label, limit_s))
         return request
 
     def release(self, reservation: int) -> None:
-        self.tell(AnnouncementWithdrawn(self.now_s, reservation))
+        self.tell(ReservationReleased(self.now_s, reservation))
 
     def unload(self, name: str, force: bool = False) -> int:
         request = self._accept()
@@ -258,16 +258,16 @@ class CoreWorld:
             case FindTogether(models):
                 plans = tuple(plan(needs_of(one)) for one in models)
                 self.tell(TogetherFound(self.now_s, tuple(one.id for one in models), plans))
-            case Spawn(incarnation) if incarnation in self.alive:
-                self.tell(WorkerStarted(self.now_s, incarnation, 1000 + incarnation, SPARE))
-            case Load(incarnation, wanted) if incarnation in self.alive:
-                self.tell(LoadProgressed(self.now_s, incarnation, 0.5))
-                self.tell(WorkerReady(self.now_s, incarnation, 2048, self.measured.get(wanted.id, {})))
-            case Stop(incarnation):
-                self._gone(incarnation, "ended by SIGTERM")
-            case Release(incarnation):
-                del self.memory[incarnation]
-                self.tell(MemoryReleased(self.now_s, incarnation, Receipt(incarnation, 1, "", 0.0, 0.0, {})))
+            case Spawn(worker_id) if worker_id in self.alive:
+                self.tell(WorkerStarted(self.now_s, worker_id, 1000 + worker_id, SPARE))
+            case Load(worker_id, wanted) if worker_id in self.alive:
+                self.tell(LoadProgressed(self.now_s, worker_id, 0.5))
+                self.tell(WorkerReady(self.now_s, worker_id, 2048, self.measured.get(wanted.id, {})))
+            case Stop(worker_id):
+                self._gone(worker_id, "ended by SIGTERM")
+            case Release(worker_id):
+                del self.memory[worker_id]
+                self.tell(MemoryReleased(self.now_s, worker_id, Receipt(worker_id, 1, "", 0.0, 0.0, {})))
             case _:
                 pass
 
@@ -278,25 +278,25 @@ class CoreWorld:
             case FindPlans(wanted, _, turn):
                 why = refusal(Reason.MODEL_FILE_MISSING, "gone", model=wanted.id, path="x")
                 self.tell(PlansRefused(self.now_s, wanted.id, turn, why))
-            case Spawn(incarnation):
-                self.crash(incarnation)
-            case Load(incarnation, wanted) if incarnation in self.alive:
+            case Spawn(worker_id):
+                self.crash(worker_id)
+            case Load(worker_id, wanted) if worker_id in self.alive:
                 why = refusal(Reason.MODEL_FILE_INVALID, "damaged", model=wanted.id)
-                self.tell(LoadRefused(self.now_s, incarnation, why))
+                self.tell(LoadRefused(self.now_s, worker_id, why))
             case _:
                 self.errands.insert(index, errand)
 
-    def crash(self, incarnation: int) -> None:
-        if incarnation in self.alive:
-            self._gone(incarnation, "killed by SIGSEGV")
+    def crash(self, worker_id: int) -> None:
+        if worker_id in self.alive:
+            self._gone(worker_id, "killed by SIGSEGV")
 
-    def _gone(self, incarnation: int, how: str) -> None:
+    def _gone(self, worker_id: int, how: str) -> None:
         """The process ends; its memory comes back as an errand of its own, later."""
-        if incarnation in self.alive:
-            self.alive.remove(incarnation)
-            brought = self.tell(WorkerExited(self.now_s, incarnation, how))
-            self.actions = brought + self.tell(WorkerExited(self.now_s, incarnation, how))
-            self.errands.append(Release(incarnation))
+        if worker_id in self.alive:
+            self.alive.remove(worker_id)
+            brought = self.tell(WorkerExited(self.now_s, worker_id, how))
+            self.actions = brought + self.tell(WorkerExited(self.now_s, worker_id, how))
+            self.errands.append(Release(worker_id))
 
     def pin(self, name: str, pinned: bool) -> None:
         self.tell(ModelUpdated(self.now_s, name, pinned=pinned))

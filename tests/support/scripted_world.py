@@ -76,7 +76,7 @@ class ScriptedWorld(CoreWorld):
         before = self._rows()
         actions = super().tell(event)
         if isinstance(event, LoadProgressed):
-            self._take_card(event.incarnation, ready=True)
+            self._take_card(event.worker_id, ready=True)
         after = self._rows()
         self._check_rows(event, set(before) - set(after), set(after) - set(before))
         if new := {row: size for row, size in after.items() if size > before.get(row, 0)}:
@@ -84,13 +84,13 @@ class ScriptedWorld(CoreWorld):
         return actions
 
     def _rows(self) -> dict[int, int]:
-        return {row: needs.get("card", 0) for row, needs in self.core.world.ledger.rows.items()}
+        return {row: needs.get("card", 0) for row, needs in self.core.state.ledger.rows.items()}
 
     def _check_rows(self, event: Event, gone: set[int], new: set[int]) -> None:
         """A row is struck out once, when the memory of its process is back, and never comes again."""
         if gone:
             assert isinstance(event, MemoryReleased)
-            assert gone == {event.incarnation}
+            assert gone == {event.worker_id}
         assert not (gone | new) & self.struck
         self.struck |= gone
         self.rows |= new
@@ -99,8 +99,8 @@ class ScriptedWorld(CoreWorld):
         """What is promised fits beside what others were seen to have, and what ours have or are about to take."""
         if self.script.stale_s:
             return  # nobody can know
-        gone = sum(size for pid, size in self._ours().items() if incarnation_of(pid) not in self.alive)
-        ours = sum(self._final_bytes(incarnation) for incarnation in self.alive - set(new))
+        gone = sum(size for pid, size in self._ours().items() if worker_id_of(pid) not in self.alive)
+        ours = sum(self._final_bytes(worker_id) for worker_id in self.alive - set(new))
         needed = self.others_seen + gone + ours + sum(new.values())
         assert needed <= TOTAL - HEADROOM, f"{self.others_seen} others, {gone} gone, {ours} ours, {dict(new)} new"
 
@@ -108,27 +108,27 @@ class ScriptedWorld(CoreWorld):
         """What each process of ours has on the card, the dead included whose memory is not back."""
         return {pid: size for pid, size in self.script.held().items() if pid}
 
-    def _final_bytes(self, incarnation: int) -> int:
+    def _final_bytes(self, worker_id: int) -> int:
         """What a process has on the card once it is ready."""
-        return max(0, self._rows()[incarnation] - self._spared)
+        return max(0, self._rows()[worker_id] - self._spared)
 
     def _take(self, action: Action, before: set[int]) -> None:
         super()._take(action, before)
         if isinstance(action, Load):
-            self._take_card(action.incarnation, ready=False)
+            self._take_card(action.worker_id, ready=False)
 
-    def _take_card(self, incarnation: int, *, ready: bool) -> None:
-        size = self._final_bytes(incarnation)
-        self.script.take(pid_of(incarnation), size if ready else size // 2)
+    def _take_card(self, worker_id: int, *, ready: bool) -> None:
+        size = self._final_bytes(worker_id)
+        self.script.take(pid_of(worker_id), size if ready else size // 2)
 
-    def _gone(self, incarnation: int, how: str) -> None:
-        if incarnation in self.alive:
-            self.script.end(pid_of(incarnation))
-        super()._gone(incarnation, how)
+    def _gone(self, worker_id: int, how: str) -> None:
+        if worker_id in self.alive:
+            self.script.end(pid_of(worker_id))
+        super()._gone(worker_id, how)
 
     def run_errand(self, index: int = 0) -> None:
         if isinstance(errand := self.errands[index], Release):
-            self._settle(pid_of(errand.incarnation))
+            self._settle(pid_of(errand.worker_id))
         super().run_errand(index)
 
     def _settle(self, pid: int) -> None:
@@ -147,15 +147,15 @@ class ScriptedWorld(CoreWorld):
         """Others take so much, but no more of the card than ours leave them or will leave them."""
         if device != "card":
             return super().sample(device, external)
-        coming = {pid_of(incarnation): self._final_bytes(incarnation) for incarnation in self.alive}
+        coming = {pid_of(worker_id): self._final_bytes(worker_id) for worker_id in self.alive}
         self.script.others(max(0, min(external, TOTAL - sum({**self._ours(), **coming}.values()))))
         return self.look()
 
 
-def pid_of(incarnation: int) -> int:
+def pid_of(worker_id: int) -> int:
     """As CoreWorld numbers its processes."""
-    return 1000 + incarnation
+    return 1000 + worker_id
 
 
-def incarnation_of(pid: int) -> int:
+def worker_id_of(pid: int) -> int:
     return pid - 1000

@@ -58,7 +58,7 @@ def test_nothing_is_loaded_and_nobody_evicted_for_a_call_that_cannot_be_answered
     said = world.tell(Requested(world.now_s, world._accept(), "wrong", RequestKind.RUN, 60.0, needs=needs))
     assert [type(one) for one in said if isinstance(one, Refuse)] == [Refuse]
     assert not any(isinstance(errand, FindPlans | Stop) for errand in world.errands)
-    assert [one.current is not None for one in world.core.world.entries.values()].count(True) == 1
+    assert [one.current is not None for one in world.core.state.models.values()].count(True) == 1
     world.tell(Requested(world.now_s, world._accept(), "wrong", RequestKind.RUN, 60.0, LoadOptions()))
     assert any(isinstance(errand, FindPlans) for errand in world.errands), (
         "who needs nothing in particular has it loaded"
@@ -71,7 +71,7 @@ def test_a_model_that_is_loaded_says_itself_what_it_cannot_do() -> None:
     world.request("small", RequestKind.LOAD)
     while world.errands:
         world.run_errand()
-    entry = world.core.world.entries["small"]
-    entry.model = replace(entry.model, source=FILES["plain"])
+    entry = world.core.state.models["small"]
+    entry.spec = replace(entry.spec, source=FILES["plain"])
     said = world.tell(Requested(world.now_s, world._accept(), "small", RequestKind.RUN, 60.0, needs=Ability.VECTORS))
     assert any(isinstance(one, Grant) for one in said)

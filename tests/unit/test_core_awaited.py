@@ -3,7 +3,7 @@
 from support.core_scenes import Memory, three, use, world_of
 from support.core_world import CoreWorld, plan
 from vramd_supervisor.core.actions import Report
-from vramd_supervisor.core.foresight import Verdict, foresee
+from vramd_supervisor.core.foresight import Verdict, plan_load
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.causes import Awaited, Cause
 from vramd_supervisor.quoting.placement import Ways
@@ -104,9 +104,9 @@ def test_who_holds_a_model_hears_why_it_was_lost_and_that_nothing_is_awaited_onc
 
 
 def verdict(world: CoreWorld, model: str, card: int = 4, context_tokens: int = 2048) -> tuple[Verdict, Awaited | None]:
-    core = world.core.world
+    core = world.core.state
     way = plan({"card": card, "host": 1}, context_tokens)
-    seen = foresee(core, core.entries[model], Ways((way,)))
+    seen = plan_load(core, core.models[model], Ways((way,)))
     return seen.verdict, seen.awaited
 
 

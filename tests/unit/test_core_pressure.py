@@ -3,7 +3,16 @@
 import pytest
 from support.core_world import MODELS, SPARE, CoreWorld, plan
 from vramd_common.reasons import Reason
-from vramd_supervisor.core.actions import Evicted, FindPlans, Load, PressureChanged, Refuse, Report, Reserve, Spawn
+from vramd_supervisor.core.actions import (
+    Evicted,
+    FindPlans,
+    GrantReservation,
+    Load,
+    PressureChanged,
+    Refuse,
+    Report,
+    Spawn,
+)
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, PlansFound, Started
 from vramd_supervisor.core.ledger import Account
@@ -28,7 +37,7 @@ def world_of(card: Account = CARD, alarm: float | None = None) -> CoreWorld:
 def sample(world: CoreWorld, external: int, *, device: str = "card", hidden: int = 0, attributed: bool = True) -> None:
     """A second later; `hidden` of what ours take is taken for others'."""
     world.now_s += 1
-    total = world.core.world.ledger.accounts[device].total_bytes
+    total = world.core.state.ledger.accounts[device].total_bytes
     used = external + sum(memory.get(device, 0) for memory in world.memory.values())
     told = DeviceSampled(world.now_s, device, total, external + hidden, used, attributed=attributed)
     world.tell(told)
@@ -55,11 +64,11 @@ def asked(world: CoreWorld, model: str) -> int:
 
 
 def state(world: CoreWorld, model: str) -> ModelState:
-    return world.core.world.entries[model].state
+    return world.core.state.models[model].state
 
 
 def level(world: CoreWorld, device: str = "card") -> Level:
-    return world.core.world.pressures[device].level
+    return world.core.state.pressures[device].level
 
 
 def evicted(world: CoreWorld) -> list[str]:
@@ -173,7 +182,7 @@ def test_what_vramd_has_promised_makes_no_pressure_by_itself_even_with_too_large
     loaded(world, "pinned")
     sample(world, 0)
     assert level(world) is Level.NONE
-    assert world.core.world.ledger.reserved_bytes("card") <= 6, "the budget does not reach into the headroom"
+    assert world.core.state.ledger.reserved_bytes("card") <= 6, "the budget does not reach into the headroom"
 
 
 def test_a_virtual_device_has_the_alarm_only() -> None:
@@ -324,12 +333,12 @@ def test_a_reservation_of_the_game_itself_waits_for_neither() -> None:
     sample(world, 2)
     assert level(world) is Level.CLOSED
     request = world.announce("card", 6)
-    assert [action.request for action in world.actions if isinstance(action, Reserve)] == [request]
+    assert [action.request for action in world.actions if isinstance(action, GrantReservation)] == [request]
 
 
 def test_what_was_announced_does_not_count_a_second_time_within_the_minute() -> None:
     world = world_of()
-    ledger = world.core.world.ledger
+    ledger = world.core.state.ledger
     sample(world, 1)
     world.announce("card", 4)
     sample(world, 5)
@@ -343,7 +352,7 @@ def test_what_was_announced_does_not_count_a_second_time_within_the_minute() -> 
 
 def test_bytes_of_a_process_that_ends_do_not_linger_as_others() -> None:
     world = world_of()
-    ledger = world.core.world.ledger
+    ledger = world.core.state.ledger
     loaded(world, "large")
     sample(world, 1)
     world.unload("large")
@@ -358,7 +367,7 @@ def test_bytes_of_a_process_that_ends_do_not_linger_as_others() -> None:
 
 def test_bytes_of_a_load_do_not_linger_as_others_where_nobody_tells_whose_they_are() -> None:
     world = world_of()
-    ledger = world.core.world.ledger
+    ledger = world.core.state.ledger
     sample(world, 1)
     world.request("middle", RequestKind.LOAD)
     world.run_errand()
@@ -388,5 +397,5 @@ def test_a_host_on_which_processes_take_more_than_they_were_quoted_gets_no_spare
     world.core = Core(Config(), {"card": CARD, "host": HOST}, usable_cores=3, spare_bytes=SPARE)
     world.tell(DeviceSampled(0.0, "host", 40, 20, 38))
     world.tell(Started(0.0))
-    assert world.core.world.ledger.steady_free_bytes("host") > SPARE
+    assert world.core.state.ledger.steady_free_bytes("host") > SPARE
     assert world.actions == []

@@ -25,12 +25,12 @@ def loaded(world: CoreWorld, name: str) -> int:
 
 
 def serving(world: CoreWorld, name: str) -> int:
-    current = world.core.world.entries[name].current
+    current = world.core.state.models[name].current
     return current.id if current else 0
 
 
 def state(world: CoreWorld, name: str) -> ModelState:
-    return world.core.world.entries[name].state
+    return world.core.state.models[name].state
 
 
 def refused(world: CoreWorld) -> list[Reason]:
@@ -75,13 +75,13 @@ def dies_at_load(world: CoreWorld) -> None:
     place = until(world, Load)
     errand = world.errands.pop(place)
     assert isinstance(errand, Load)
-    world.crash(errand.incarnation)
+    world.crash(errand.worker_id)
 
 
 def takes_too_long(world: CoreWorld) -> None:
     errand = world.errands[until(world, Load)]
     assert isinstance(errand, Load)
-    world.tell(LoadLimitReached(world.now_s, errand.incarnation))
+    world.tell(LoadLimitReached(world.now_s, errand.worker_id))
 
 
 def too_large(world: CoreWorld) -> None:
@@ -137,7 +137,7 @@ def test_what_fails_is_refused_and_the_old_process_goes_on(how: Renew, fails: Ca
     assert serving(world, "small") == first
     assert running in world.granted
     assert world.granted[world.request("small")] == first
-    assert len(world.alive) == len({one.id for one in world.core.world.processes.values()}), "nothing is left behind"
+    assert len(world.alive) == len({one.id for one in world.core.state.workers.values()}), "nothing is left behind"
 
 
 @pytest.mark.parametrize("fails", [held_meanwhile, held_while_it_loads, otherwise_again], ids=lambda how: how.__name__)
@@ -207,7 +207,7 @@ def test_memory_that_runs_out_beside_the_old_process_is_that_processs() -> None:
     why = refusal(
         Reason.MEMORY_EXHAUSTED, "ran out", model="small", device="card", neededBytes=1, freeBytes=0, heldBy=""
     )
-    world.tell(LoadRefused(world.now_s, load.incarnation, why))
+    world.tell(LoadRefused(world.now_s, load.worker_id, why))
     assert request in world.open_requests
     world.wait(0.0)
     assert request not in world.open_requests
@@ -256,7 +256,7 @@ def test_an_unload_or_the_end_takes_both_processes_along(kind: type, end: str) -
         world.shut_down()
     assert request not in world.open_requests
     assert not world.alive
-    assert not world.core.world.ledger.rows
+    assert not world.core.state.ledger.rows
 
 
 def test_two_who_want_a_new_process_get_one() -> None:

@@ -3,8 +3,8 @@
 import pytest
 from support.core_world import CoreWorld
 from vramd_common.reasons import Reason
-from vramd_supervisor.core.actions import Evicted, LedgerChanged, Load, Refuse, Reserve, Spawn, Stop
-from vramd_supervisor.core.events import AnnouncementExpired, DeadlinePassed, ShutdownRequested
+from vramd_supervisor.core.actions import Evicted, GrantReservation, LedgerChanged, Load, Refuse, Spawn, Stop
+from vramd_supervisor.core.events import DeadlinePassed, ReservationExpired, ShutdownRequested
 from vramd_supervisor.core.ledger import Account, Ledger
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.core.view import reservations
@@ -32,11 +32,11 @@ def loaded(world: CoreWorld, *models: str) -> None:
 
 
 def state(world: CoreWorld, model: str) -> ModelState:
-    return world.core.world.entries[model].state
+    return world.core.state.models[model].state
 
 
 def reserved(world: CoreWorld, device: str) -> int:
-    return world.core.world.ledger.reserved_bytes(device)
+    return world.core.state.ledger.reserved_bytes(device)
 
 
 def refused(world: CoreWorld) -> Refuse:
@@ -45,10 +45,10 @@ def refused(world: CoreWorld) -> Refuse:
 
 
 def granted(world: CoreWorld) -> list[int]:
-    return [action.request for action in world.actions if isinstance(action, Reserve)]
+    return [action.request for action in world.actions if isinstance(action, GrantReservation)]
 
 
-def ring(world: CoreWorld, kind: type[AnnouncementExpired] | type[DeadlinePassed]) -> None:
+def ring(world: CoreWorld, kind: type[ReservationExpired] | type[DeadlinePassed]) -> None:
     """Goes on to the last timer of a kind."""
     timer = [timer for _, _, timer in sorted(world.timers) if isinstance(timer, kind)][-1]
     world.now_s = timer.at_s
@@ -87,7 +87,7 @@ def test_room_that_is_there_is_given_at_once_and_the_ledger_says_why() -> None:
 def test_it_ends_after_its_time() -> None:
     world = world_of()
     world.announce("card", 8, ttl_s=30)
-    ring(world, AnnouncementExpired)
+    ring(world, ReservationExpired)
     assert world.now_s == 30
     assert reserved(world, "card") == 0
     (change,) = [a for a in world.actions if isinstance(a, LedgerChanged)]
@@ -102,7 +102,7 @@ def test_it_ends_by_release_and_a_second_release_is_harmless() -> None:
     for _ in range(2):
         world.release(world.reserved[0])
         assert world.actions == []
-    ring(world, AnnouncementExpired)
+    ring(world, ReservationExpired)
     assert world.actions == []
 
 
@@ -127,7 +127,7 @@ def test_it_waits_no_longer_than_its_caller() -> None:
     asked = world.announce("card", 6, limit_s=5)
     world.tell(DeadlinePassed(5.0, asked))
     assert refused(world).refusal.reason is Reason.DEADLINE_PASSED
-    assert not world.core.world.announcing
+    assert not world.core.state.pending_reservations
 
 
 def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
@@ -195,14 +195,14 @@ def test_it_overtakes_no_load_that_waits() -> None:
 def test_a_spare_goes_first_and_none_starts_while_a_reservation_waits() -> None:
     world = CoreWorld()
     run_all(world)
-    spare = world.core.world.spare
+    spare = world.core.state.spare
     assert spare is not None
     loaded(world, "small")
     run_all(world)
-    spare = world.core.world.spare
+    spare = world.core.state.spare
     assert spare is not None
     world.announce("host", 11)
-    assert [a.incarnation for a in world.actions if isinstance(a, Stop)] == [spare.id]
+    assert [a.worker_id for a in world.actions if isinstance(a, Stop)] == [spare.id]
     assert not [a for a in world.actions if isinstance(a, Evicted)], "the spare is enough"
     while world.errands:
         world.run_errand()
@@ -229,7 +229,7 @@ def test_a_caller_that_leaves_leaves_no_reservation() -> None:
     run_all(world)
     waits = world.announce("card", 6)
     world.caller(waits, "cancel")
-    assert not world.core.world.announcing
+    assert not world.core.state.pending_reservations
     world.caller(busy, "end")
     assert state(world, "middle") is ModelState.READY, "nobody wants its room any more"
 
@@ -250,7 +250,7 @@ def test_an_end_ends_reservations_and_tells_those_who_wait() -> None:
     world.announce("card", 5)
     world.tell(ShutdownRequested(world.now_s, force=True))
     assert Reason.SHUTTING_DOWN in [a.refusal.reason for a in world.actions if isinstance(a, Refuse)]
-    assert not world.core.world.announced
+    assert not world.core.state.reservations
     world.announce("card", 1)
     assert refused(world).refusal.reason is Reason.SHUTTING_DOWN
     run_all(world)
@@ -264,7 +264,7 @@ def test_an_end_ends_reservations_and_tells_those_who_wait() -> None:
 )
 def test_what_arrives_of_the_announced_bytes_is_not_counted_twice(external: int, free: int) -> None:
     ledger = Ledger({"card": Account(total_bytes=100, budget_bytes=90, external_bytes=10)})
-    ledger.announce(1, {"card": 40})
+    ledger.reserve(1, {"card": 40})
     ledger.observe("card", 100, external)
     assert ledger.free_bytes("card") == free
     ledger.check()
@@ -272,8 +272,8 @@ def test_what_arrives_of_the_announced_bytes_is_not_counted_twice(external: int,
 
 def test_one_growth_counts_for_two_reservations_together_once() -> None:
     ledger = Ledger({"card": Account(total_bytes=100, budget_bytes=100)})
-    ledger.announce(1, {"card": 20})
-    ledger.announce(2, {"card": 30})
+    ledger.reserve(1, {"card": 20})
+    ledger.reserve(2, {"card": 30})
     ledger.observe("card", 100, 25)
     assert ledger.free_bytes("card") == 50
     ledger.observe("card", 100, 70)
@@ -282,7 +282,7 @@ def test_one_growth_counts_for_two_reservations_together_once() -> None:
 
 def listed(world: CoreWorld) -> list[tuple[str, int, int, float]]:
     return [
-        (one.label, one.size_bytes, one.taken_bytes, one.left_s) for one in reservations(world.core.world, world.now_s)
+        (one.label, one.size_bytes, one.taken_bytes, one.left_s) for one in reservations(world.core.state, world.now_s)
     ]
 
 
@@ -293,14 +293,14 @@ def test_those_that_stand_are_listed_with_what_is_taken_and_left() -> None:
     world.now_s += 10
     world.announce("host", 3, ttl_s=60, label="")
     assert listed(world) == [("game", 4, 0, 20.0), ("", 3, 0, 60.0)]
-    assert [one.id for one in reservations(world.core.world, world.now_s)] == world.reserved
+    assert [one.id for one in reservations(world.core.state, world.now_s)] == world.reserved
     world.sample("host", 3)
     assert listed(world)[1] == ("", 3, 2, 60.0), "one was there before"
     world.sample("host", 9)
     assert listed(world)[1] == ("", 3, 3, 60.0), "no more than was reserved"
     world.release(world.reserved[0])
     assert listed(world) == [("", 3, 3, 60.0)]
-    ring(world, AnnouncementExpired)
+    ring(world, ReservationExpired)
     assert listed(world) == []
 
 

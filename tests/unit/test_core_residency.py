@@ -14,8 +14,8 @@ from vramd_supervisor.core.actions import (
     Thrashing,
 )
 from vramd_supervisor.core.events import LoadLimitReached
-from vramd_supervisor.core.foresight import foresee
-from vramd_supervisor.core.holders import attainable
+from vramd_supervisor.core.foresight import plan_load
+from vramd_supervisor.core.holders import available_if_evicted
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.decisions import DecisionKind
@@ -112,13 +112,13 @@ def test_a_pinned_model_is_planned_for_anew_with_its_own_bytes() -> None:
     world = world_of()
     use(world, "middle")
     world.pin("middle", True)
-    core = world.core.world
-    entry = core.entries["middle"]
-    assert attainable(core)["card"] == 4
-    assert attainable(core, entry)["card"] == 8
-    seen = foresee(core, entry, Ways((plan({"card": 7}),)))
+    core = world.core.state
+    entry = core.models["middle"]
+    assert available_if_evicted(core)["card"] == 4
+    assert available_if_evicted(core, entry)["card"] == 8
+    seen = plan_load(core, entry, Ways((plan({"card": 7}),)))
     assert (seen.fits, [victim.model for victim in seen.victims]) == (True, ["middle"])
-    assert not foresee(core, core.entries["large"], Ways((plan({"card": 7}),))).fits, "others have no right to them"
+    assert not plan_load(core, core.models["large"], Ways((plan({"card": 7}),))).fits, "others have no right to them"
 
 
 def test_a_load_that_takes_too_long_is_not_tried_again() -> None:
@@ -131,7 +131,7 @@ def test_a_load_that_takes_too_long_is_not_tried_again() -> None:
             world.run_errand()
         load = world.errands.pop(0)
         assert isinstance(load, Load)
-        world.tell(LoadLimitReached(world.now_s, load.incarnation))
+        world.tell(LoadLimitReached(world.now_s, load.worker_id))
         (why,) = [action.refusal for action in world.actions if isinstance(action, Refuse)]
         assert (why.reason, why.reason.value.retry_after_s) == (Reason.LOAD_TIMEOUT, None)
         world.wait(0.0)
@@ -173,7 +173,7 @@ def test_a_held_model_comes_back_with_the_settings_of_its_holder_although_others
     world.crash(*world.alive)
     world.wait(0.0)
     assert hold in world.open_requests
-    current = world.core.world.entries["middle"].current
+    current = world.core.state.models["middle"].current
     assert current
     assert current.plan
     assert current.plan.settings.context_tokens == 1024

@@ -46,7 +46,7 @@ def loaded(world: CoreWorld, *models: str) -> None:
 
 
 def state(world: CoreWorld, model: str) -> ModelState:
-    return world.core.world.entries[model].state
+    return world.core.state.models[model].state
 
 
 def refusals(world: CoreWorld) -> list[Reason]:
@@ -134,7 +134,7 @@ def test_what_pinned_models_and_other_programs_hold_is_named() -> None:
 @pytest.mark.parametrize("external", [0, 3, 60])
 def test_where_the_budget_is_the_limit_others_are_not_blamed(external: int) -> None:
     world = world_of()
-    ledger = world.core.world.ledger
+    ledger = world.core.state.ledger
     loaded(world, "pinned")
     ledger._accounts["card"] = Account(total_bytes=80, budget_bytes=7, external_bytes=external)
     world.request("large")
@@ -334,10 +334,10 @@ def test_an_idle_model_leaves_after_its_time_and_a_use_prolongs_it() -> None:
     world.now_s += 50
     again = world.request("small")
     world.caller(again, "end")
-    incarnation = next(iter(world.alive))
-    world.tell(KeepAliveEnded(ends_s, incarnation))
+    worker_id = next(iter(world.alive))
+    world.tell(KeepAliveEnded(ends_s, worker_id))
     assert state(world, "small") is ModelState.READY
-    world.tell(KeepAliveEnded(world.now_s + 60, incarnation))
+    world.tell(KeepAliveEnded(world.now_s + 60, worker_id))
     assert state(world, "small") is ModelState.STOPPING
 
 
@@ -374,8 +374,8 @@ def test_a_load_that_takes_too_long_is_ended() -> None:
     world.request("small")
     world.run_errand()
     world.run_errand()
-    incarnation = next(iter(world.alive))
-    world.tell(LoadLimitReached(900.0, incarnation))
+    worker_id = next(iter(world.alive))
+    world.tell(LoadLimitReached(900.0, worker_id))
     assert refusals(world) == [Reason.LOAD_TIMEOUT]
     run_all(world)
     assert not world.memory
@@ -416,11 +416,11 @@ def test_threads_are_shared_while_two_generate_and_given_back() -> None:
     assert grant.threads == 2, "alone it gets all of its setting"
     second = world.request("ram")
     (grant,) = [a for a in world.actions if isinstance(a, Grant)]
-    assert (grant.threads, world.core.world.threads) == (1, {1: 2, 2: 1}), "three cores in all"
+    assert (grant.threads, world.core.state.threads) == (1, {1: 2, 2: 1}), "three cores in all"
     world.caller(first, "end")
-    assert [(a.incarnation, a.threads) for a in world.actions if isinstance(a, SetThreads)] == [(2, 2)]
+    assert [(a.worker_id, a.threads) for a in world.actions if isinstance(a, SetThreads)] == [(2, 2)]
     world.caller(second, "end")
-    assert world.core.world.threads == {}
+    assert world.core.state.threads == {}
 
 
 def test_progress_reaches_those_who_wait_for_a_load() -> None:
@@ -442,7 +442,7 @@ def test_a_model_whose_file_is_gone_leaves_when_nothing_uses_it_any_more() -> No
     run_all(world)
     assert state(world, "small") is ModelState.READY, "what is loaded stays for as long as every other"
     world.wait(60.0)
-    assert "small" not in world.core.world.entries
+    assert "small" not in world.core.state.models
 
 
 def test_an_end_tells_the_waiting_lets_the_running_finish_and_leaves_nothing() -> None:
@@ -472,19 +472,19 @@ def test_a_second_end_cuts_off_what_runs() -> None:
 def test_late_and_double_news_are_harmless() -> None:
     world = world_of()
     loaded(world, "small")
-    before = residents(world.core.world, world.now_s)
+    before = residents(world.core.state, world.now_s)
     world.tell(DeadlinePassed(world.now_s, 777))
     world.tell(KeepAliveEnded(world.now_s, 777))
     world.tell(LoadProgressed(world.now_s, 777, 0.5))
     world.tell(LoadLimitReached(world.now_s, next(iter(world.alive))))
-    assert residents(world.core.world, world.now_s) == before
+    assert residents(world.core.state, world.now_s) == before
 
 
 def test_what_is_seen_of_it() -> None:
     world = world_of()
     loaded(world, "small")
     world.now_s += 5
-    seen = resident(world.core.world, "small", world.now_s)
+    seen = resident(world.core.state, "small", world.now_s)
     assert seen is not None
     assert (seen.state, seen.reserved, seen.parallel, seen.in_flight) == (
         ModelState.READY,
@@ -493,8 +493,8 @@ def test_what_is_seen_of_it() -> None:
         0,
     )
     assert (seen.loaded_s, seen.last_used_s) == (5, 5)
-    assert resident(world.core.world, "ram", world.now_s) is None
-    assert books(world.core.world)["card"].free_bytes == 6
+    assert resident(world.core.state, "ram", world.now_s) is None
+    assert books(world.core.state)["card"].free_bytes == 6
 
 
 def test_an_unload_without_a_model_is_refused() -> None:
@@ -619,12 +619,12 @@ def test_what_a_load_will_take_does_not_count_as_taken_before_it_is_ready() -> N
     request = world.request("middle")
     world.run_errand()
     world.run_errand()
-    assert (state(world, "middle"), taken_bytes(world.core.world, "card")) == (ModelState.LOADING, 0)
+    assert (state(world, "middle"), taken_bytes(world.core.state, "card")) == (ModelState.LOADING, 0)
     run_all(world)
-    assert taken_bytes(world.core.world, "card") == 4
+    assert taken_bytes(world.core.state, "card") == 4
     world.caller(request, "end")
     world.unload("middle")
     world.run_errand()
-    assert taken_bytes(world.core.world, "card") == 0, "who is dead takes nothing for certain"
+    assert taken_bytes(world.core.state, "card") == 0, "who is dead takes nothing for certain"
     run_all(world)
-    assert taken_bytes(world.core.world, "card") == 0
+    assert taken_bytes(world.core.state, "card") == 0

@@ -23,17 +23,17 @@ def loaded(world: CoreWorld, name: str) -> int:
     """The model is ready; its process."""
     world.request(name, RequestKind.LOAD)
     world.wait(0.0)
-    current = world.core.world.entries[name].current
+    current = world.core.state.models[name].current
     assert current
     return current.id
 
 
 def state(world: CoreWorld, name: str) -> ModelState:
-    return world.core.world.entries[name].state
+    return world.core.state.models[name].state
 
 
 def process(world: CoreWorld, name: str) -> int:
-    current = world.core.world.entries[name].current
+    current = world.core.state.models[name].current
     return current.id if current else 0
 
 
@@ -60,7 +60,7 @@ def test_a_held_model_that_is_not_listed_stays_until_the_hold_ends() -> None:
     assert not [action for action in brought if isinstance(action, Report | Stop)]
     world.caller(holder, "cancel")
     world.wait(STAYS_S)
-    assert "small" not in world.core.world.entries
+    assert "small" not in world.core.state.models
 
 
 def test_a_pinned_model_that_is_not_listed_stays_and_serves() -> None:
@@ -79,7 +79,7 @@ def test_what_a_caller_has_changed_comes_back_with_the_file() -> None:
     world.request("small")
     assert [reason for reason, _ in refused(world)] == [Reason.MODEL_NOT_FOUND]
     world.rescan()
-    entry = world.core.world.entries["small"]
+    entry = world.core.state.models["small"]
     assert is_pinned(entry)
     assert entry.keep_alive_now_s == 7.0
 
@@ -87,7 +87,7 @@ def test_what_a_caller_has_changed_comes_back_with_the_file() -> None:
 def test_a_model_that_nobody_has_changed_is_forgotten_with_its_file() -> None:
     world = world_of()
     world.rescan(without="small")
-    assert "small" not in world.core.world.entries
+    assert "small" not in world.core.state.models
 
 
 # How long a model stays after it was kept.
@@ -181,7 +181,7 @@ def test_a_restart_of_a_held_model_keeps_the_settings_and_the_hold() -> None:
     first = process(world, "small")
     world.restart("small")
     world.wait(0.0)
-    entry = world.core.world.entries["small"]
+    entry = world.core.state.models["small"]
     assert entry.current
     assert entry.current.id != first
     assert entry.current.plan

@@ -6,7 +6,7 @@ import pytest
 from support.core_scenes import world_of
 from vramd_supervisor.core.actions import Load, Report
 from vramd_supervisor.core.events import LoadProgressed
-from vramd_supervisor.core.line import Line
+from vramd_supervisor.core.line import PriorityQueue
 from vramd_supervisor.core.state import Request
 
 
@@ -27,16 +27,16 @@ def _steps(what: str, waiting: int, monkeypatch: pytest.MonkeyPatch) -> int:
     while what == "its load goes on" and not isinstance(world.errands[0], Load):
         world.run_errand()
     counted = 0
-    walk = Line.__iter__
+    walk = PriorityQueue.__iter__
 
-    def count(line: Line[Request]) -> Iterator[Request]:
+    def count(line: PriorityQueue[Request]) -> Iterator[Request]:
         nonlocal counted
         for one in walk(line):
             counted += 1
             yield one
 
     with monkeypatch.context() as patch:
-        patch.setattr(Line, "__iter__", count)
+        patch.setattr(PriorityQueue, "__iter__", count)
         match what:
             case "a call ends":
                 world.caller(first, "end")

@@ -11,7 +11,7 @@ from vramd_supervisor.domain.config import Priority
 
 
 def seen(world: CoreWorld, model: str = "a") -> Resident:
-    found = resident(world.core.world, model, world.now_s)
+    found = resident(world.core.state, model, world.now_s)
     assert found
     return found
 
@@ -71,7 +71,7 @@ def test_what_was_changed_is_told_at_once() -> None:
 def test_a_load_whose_model_goes_at_once_says_how_it_went(how: str) -> None:
     world = world_of(three())
     use(world, "a")
-    current = world.core.world.entries["a"].current
+    current = world.core.state.models["a"].current
     assert current
     if how == "unloaded":
         world.unload("a")
@@ -82,6 +82,6 @@ def test_a_load_whose_model_goes_at_once_says_how_it_went(how: str) -> None:
         world.settle_down()
         world.rescan(without="a")
     world.wait(0.0) if how == "crashed" else world.settle_down()
-    why = gone(world.core.world, "a")
+    why = gone(world.core.state, "a")
     reasons = {"stays": None, "crashed": Reason.WORKER_CRASHED}
     assert (why and why.reason) == reasons.get(how, Reason.MODEL_UNLOADED)

@@ -91,21 +91,23 @@ class Walk(RuleBasedStateMachine):
 
     @invariant()
     def nobody_lost(self) -> None:
-        core = self.world.core.world
-        assert self.world.open_requests == set(core.requests) | set(core.announcing), "somebody was never answered"
+        state = self.world.core.state
+        assert self.world.open_requests == set(state.requests) | set(state.pending_reservations), (
+            "somebody was never answered"
+        )
 
     def teardown(self) -> None:
         """With all faults over, everybody is answered, and an end leaves nothing behind."""
         self.world.settle_down()
         self.nobody_lost()
-        assert not self.world.core.world.queued, "somebody waits for ever"
-        assert not self.world.core.world.announcing, "a reservation waits for ever"
+        assert not self.world.core.state.queued, "somebody waits for ever"
+        assert not self.world.core.state.pending_reservations, "a reservation waits for ever"
         self.world.shut_down()
         assert self.world.exited
-        assert not self.world.core.world.requests
-        assert not self.world.core.world.processes
-        assert not self.world.core.world.ledger.rows
-        assert all(entry.state is ModelState.UNLOADED for entry in self.world.core.world.entries.values())
+        assert not self.world.core.state.requests
+        assert not self.world.core.state.workers
+        assert not self.world.core.state.ledger.rows
+        assert all(entry.state is ModelState.UNLOADED for entry in self.world.core.state.models.values())
         assert self.world.answered == self.world.accepted
 
 

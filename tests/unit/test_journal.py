@@ -18,7 +18,7 @@ EVICTED = Decision(
     DecisionKind.EVICT,
     "one",
     "two lacks 52 MiB on gpu0; one is the least recently used of the idle",
-    incarnation=3,
+    worker_id=3,
     for_whom="two",
     numbers={"lacking_bytes": 52 << 20, "idle_s": 12.5},
     rejected=(Rejected("evict three", "it is pinned"), Rejected("evict four", "it is busy")),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_supervisor.core.line import Line
+from vramd_supervisor.core.line import PriorityQueue
 from vramd_supervisor.domain.config import Priority
 
 
@@ -15,14 +15,14 @@ class One:
     since_s: float
 
 
-def line(*ones: One, age_s: float = 10.0) -> Line[One]:
-    made: Line[One] = Line(age_s)
+def line(*ones: One, age_s: float = 10.0) -> PriorityQueue[One]:
+    made: PriorityQueue[One] = PriorityQueue(age_s)
     for one in ones:
         made.add(one)
     return made
 
 
-def order(made: Line[One]) -> list[int]:
+def order(made: PriorityQueue[One]) -> list[int]:
     return [one.order for one in made]
 
 

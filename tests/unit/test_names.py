@@ -1,9 +1,9 @@
 """Which model a caller means: an id as it is, or what stands for one model only; else ids that are near."""
 
 import pytest
-from vramd_supervisor.core.line import Line
+from vramd_supervisor.core.line import PriorityQueue
 from vramd_supervisor.core.names import find
-from vramd_supervisor.core.state import Entry, ModelState
+from vramd_supervisor.core.state import ModelRuntime, ModelState
 from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.domain.errors import Refusal
 
@@ -20,10 +20,10 @@ FILES = {
 }
 
 
-def entries() -> dict[str, Entry]:
-    known = {id_: Entry(Model(id_, ModelFile(path, 1)), Line(1.0)) for id_, path in FILES.items()}
+def entries() -> dict[str, ModelRuntime]:
+    known = {id_: ModelRuntime(Model(id_, ModelFile(path, 1)), PriorityQueue(1.0)) for id_, path in FILES.items()}
     simulation = Simulation({}, 0.0, 1.0, (), False)
-    known["slow"] = Entry(Model("slow", simulation, aliases=("voice", "Stimme/gro\u00df")), Line(1.0))
+    known["slow"] = ModelRuntime(Model("slow", simulation, aliases=("voice", "Stimme/gro\u00df")), PriorityQueue(1.0))
     return known
 
 
@@ -53,8 +53,8 @@ def entries() -> dict[str, Entry]:
 )
 def test_a_model_is_found_by_what_stands_for_it_alone(name: str, id_: str) -> None:
     found = find(entries(), name)
-    assert isinstance(found, Entry)
-    assert found.model.id == id_
+    assert isinstance(found, ModelRuntime)
+    assert found.id == id_
 
 
 @pytest.mark.parametrize(

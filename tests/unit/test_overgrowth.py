@@ -20,7 +20,7 @@ def ready(world: CoreWorld) -> int:
     while world.errands:
         world.run_errand()
     world.caller(request, "end")
-    process = world.core.world.entries["small"].current
+    process = world.core.state.models["small"].current
     assert process is not None
     # Sizes in these worlds are a few bytes; growth is told in real ones.
     process.measured = {"host": GIB}
@@ -28,13 +28,13 @@ def ready(world: CoreWorld) -> int:
 
 
 def sampled(world: CoreWorld, device: str, **taken: int) -> None:
-    account = world.core.world.ledger.accounts[device]
+    account = world.core.state.ledger.accounts[device]
     event = DeviceSampled(world.now_s, device, account.total_bytes, account.external_bytes)
     world.tell(replace(event, taken_bytes={int(pid[1:]): size for pid, size in taken.items()}))
 
 
 def state(world: CoreWorld) -> ModelState:
-    return world.core.world.entries["small"].state
+    return world.core.state.models["small"].state
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_process_far_beyond_its_due_is_ended_and_told(size_bytes: int, stays: 
 def test_a_small_model_is_left_what_every_process_may_grow_by() -> None:
     world = CoreWorld()
     pid = ready(world)
-    process = world.core.world.entries["small"].current
+    process = world.core.state.models["small"].current
     assert process is not None
     process.measured = {"host": 30 << 20}
     sampled(world, "host", **{f"p{pid}": (30 << 20) + SPARED_BYTES})
@@ -92,7 +92,7 @@ def test_who_holds_it_has_it_loaded_anew() -> None:
     sampled(world, "host", **{f"p{pid}": 10 * GIB})
     while world.errands:
         world.run_errand()
-    process = world.core.world.entries["small"].current
+    process = world.core.state.models["small"].current
     assert state(world) is ModelState.READY
     assert process is not None
     assert process.pid != pid
@@ -106,7 +106,7 @@ def test_a_pinned_one_comes_back_by_itself_with_its_settings() -> None:
     sampled(world, "host", **{f"p{pid}": 10 * GIB})
     while world.errands:
         world.run_errand()
-    process = world.core.world.entries["small"].current
+    process = world.core.state.models["small"].current
     assert state(world) is ModelState.READY
     assert process is not None
     assert process.pid != pid
@@ -141,7 +141,7 @@ def test_others_and_devices_without_a_promise_are_left_alone() -> None:
     pid = ready(world)
     sampled(world, "host", **{f"p{pid + 1}": 10 * GIB})
     assert state(world) is ModelState.READY
-    unpromised = next((device for device in world.core.world.ledger.accounts if device not in NEEDS["small"]), None)
+    unpromised = next((device for device in world.core.state.ledger.accounts if device not in NEEDS["small"]), None)
     if unpromised:
         sampled(world, unpromised, **{f"p{pid}": 10 * GIB})
         assert state(world) is ModelState.READY

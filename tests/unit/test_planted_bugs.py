@@ -27,17 +27,17 @@ class Bug:
 BUGS = {
     "memory is given back on stop instead of on exit": Bug(
         "lives.py",
-        "    world.emit(Stop(incarnation.id))\n",
-        "    world.emit(Stop(incarnation.id))\n    world.ledger.reserve(incarnation.id, {})\n",
+        "    state.emit(Stop(worker.id))\n",
+        "    state.emit(Stop(worker.id))\n    state.ledger.book(worker.id, {})\n",
         "really taken",
     ),
     "a process is not sorted anew when its model changes": Bug(
-        "world.py", "        if entry.current:\n            self.sort_anew(entry.current)\n", "", "stands at"
+        "world.py", "        if model.current:\n            self.sort_anew(model.current)\n", "", "stands at"
     ),
     "a release is dropped": Bug(
         "lives.py",
-        '    held = world.strike(incarnation, f"the memory of {name} (pid {incarnation.pid}) is back")\n',
-        "    held = world.ledger.rows[incarnation.id]\n",
+        '    held = state.free_row(worker, f"the memory of {name} (pid {worker.pid}) is back")\n',
+        "    held = state.ledger.rows[worker.id]\n",
         "are back, and promised",
     ),
     "memory on its way back counts as free": Bug(
@@ -48,13 +48,13 @@ BUGS = {
     ),
     "two loads share the room that one eviction has made": Bug(
         "admission.py",
-        "    world.promise(incarnation, plan.quote.needs,",
-        '    world.promise(incarnation, {"host": 1},',
+        "    state.promise(worker, plan.quote.needs,",
+        '    state.promise(worker, {"host": 1},',
         "really taken",
     ),
     "a busy model is a victim": Bug(
         "holders.py",
-        "        and not current.in_flight\n        and not entry.queue\n",
+        "        and not current.in_flight\n        and not model.queue\n",
         "",
         "a busy model was made a victim",
     ),
@@ -72,7 +72,7 @@ BUGS = {
     ),
     "nobody is waked when a busy model had its time": Bug(
         "admission.py",
-        "        world.emit(SetTimer(PatienceEnded(when_s, waits.turn)))\n",
+        "        state.emit(SetTimer(PatienceEnded(when_s, waits.turn)))\n",
         "",
         "nobody looks after",
     ),
@@ -84,69 +84,69 @@ BUGS = {
     ),
     "a victim admits while it drains": Bug(
         "scheduler.py",
-        "    elif entry.state is ModelState.DRAINING and not entry.current.in_flight:  # 3\n",
-        "    elif entry.state is ModelState.DRAINING and entry.queue and entry.current.in_flight:\n"
-        "        _grant(world, entry, entry.current, entry.queue.first())\n"
-        "    elif entry.state is ModelState.DRAINING and not entry.current.in_flight:  # 3\n",
+        "    elif model.state is ModelState.DRAINING and not model.current.in_flight:  # 3\n",
+        "    elif model.state is ModelState.DRAINING and model.queue and model.current.in_flight:\n"
+        "        _grant(state, model, model.current, model.queue.first())\n"
+        "    elif model.state is ModelState.DRAINING and not model.current.in_flight:  # 3\n",
         "admits while ModelState.DRAINING",
     ),
     "a cancel of one who waits is forgotten": Bug(
         "callers.py",
-        "    if request := world.requests.get(request_id):\n        world.end(request)\n",
-        "    if (request := world.requests.get(request_id)) and request.state is not RequestState.QUEUED:\n"
-        "        world.end(request)\n",
+        "    if request := state.requests.get(request_id):\n        state.end(request)\n",
+        "    if (request := state.requests.get(request_id)) and request.state is not RequestState.QUEUED:\n"
+        "        state.end(request)\n",
         "somebody was never answered",
     ),
     "a crash forgets those who were being served": Bug(
         "lives.py",
-        "        world.refuse(request, replace(crashed(entry, incarnation, event.exit, streaming=streaming),"
+        "        state.refuse(request, replace(crashed(model, worker, event.exit, streaming=streaming),"
         " retry=False))\n",
-        "        incarnation.in_flight.discard(request.id)\n",
+        "        worker.in_flight.discard(request.id)\n",
         "is in 0 places",
     ),
     "an unload that waits for the exit is never answered": Bug(
         "lives.py",
-        "        world.emit(Complete(request_id, receipt))\n",
+        "        state.emit(Complete(request_id, receipt))\n",
         "        pass\n",
         "somebody was never answered",
     ),
     "one cold model gets two processes": Bug(
         "admission.py",
-        "    if incarnation.pid:\n        load(",
-        "    world.emit(Spawn(world.incarnate().id))\n    world.ledger.reserve(world._rows, {})\n"
-        "    world.owners[world._rows] = entry\n    if incarnation.pid:\n        load(",
+        "    if worker.pid:\n        load(",
+        "    state.emit(Spawn(state.new_worker().id))\n    state.ledger.book(state._rows, {})\n"
+        "    state.owners[state._rows] = model\n    if worker.pid:\n        load(",
         "has two processes",
     ),
     "news of a dead process are taken for those of the next": Bug(
         "lives.py",
-        "    return entry if entry and entry.current and entry.current.id == incarnation else None\n",
-        "    return entry\n",
+        "    return model if model and model.current and model.current.id == worker_id else None\n",
+        "    return model\n",
         "before its",
     ),
     "a reservation is written over without room": Bug(
         "admission.py",
-        "        world.announce(announcement)\n",
-        "        world.announced[announcement.id] = announcement\n",
+        "        state.reserve(reservation)\n",
+        "        state.reservations[reservation.id] = reservation\n",
         "the rows are not",
     ),
-    "a hold is forgotten": Bug("scheduler.py", "    entry.holds[request.id] = request\n", "", "is in 0 places"),
+    "a hold is forgotten": Bug("scheduler.py", "    model.holds[request.id] = request\n", "", "is in 0 places"),
     "a held model is a victim": Bug(
         "state.py",
-        "    return is_pinned(entry) or bool(entry.holds)\n",
-        "    return is_pinned(entry)\n",
+        "    return is_pinned(model) or bool(model.holds)\n",
+        "    return is_pinned(model)\n",
         "a pinned or held model was made a victim",
     ),
     "a rescan ends what the catalogue does not list": Bug(
         "scheduler.py",
-        "    if is_kept(entry) or entry.renewal or until_s == math.inf:\n        return\n",
-        "    if not entry.listed:\n        drain(world, entry, causes.UNLOAD)\n        return\n"
-        "    if is_kept(entry) or entry.renewal or until_s == math.inf:\n        return\n",
+        "    if is_kept(model) or model.renewal or until_s == math.inf:\n        return\n",
+        "    if not model.listed:\n        drain(state, model, causes.UNLOAD)\n        return\n"
+        "    if is_kept(model) or model.renewal or until_s == math.inf:\n        return\n",
         "which may stay",
     ),
     "a new process that does not load ends the old one": Bug(
         "renewal.py",
-        "                give_up_renewal(world, entry, news.refusal)\n",
-        "                _old_one_first(world, entry, renewal, news.refusal.message)\n",
+        "                give_up_renewal(state, model, news.refusal)\n",
+        "                _old_one_first(state, model, renewal, news.refusal.message)\n",
         "a new process that failed has ended",
     ),
     "batch is served before interactive": Bug(
@@ -160,7 +160,7 @@ BUGS = {
     ),
     "an eviction leaves no record": Bug(
         "admission.py",
-        "        world.decide(Record.because(reason, DecisionKind.EVICT,",
+        "        state.decide(Record.because(reason, DecisionKind.EVICT,",
         "        _ = (Record.because(reason, DecisionKind.EVICT,",
         "without its record",
     ),

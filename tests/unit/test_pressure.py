@@ -115,7 +115,7 @@ def test_bytes_that_the_driver_moved_to_the_host_are_critical_however_much_is_fr
     spilled = reading(0, 5000, spilled_mib=65)
     pressure = Pressure().after(spilled)
     assert pressure.level is CRITICAL
-    assert pressure.short_bytes(spilled) == 65 * MIB
+    assert pressure.deficit_bytes(spilled) == 65 * MIB
     assert "moved 65.0 MiB of ours" in explain(CRITICAL, spilled)
     for second in range(1, 30):
         pressure = pressure.after(reading(second, 5000, spilled_mib=65))
@@ -131,21 +131,21 @@ def test_without_headroom_there_is_the_alarm_and_what_is_not_there() -> None:
 
 def test_what_idle_models_have_to_give_back_restores_the_headroom() -> None:
     low, critical = reading(0, 150), reading(0, 90)
-    assert Pressure().after(low).short_bytes(low) == 0, "it may be a peak"
-    assert Pressure().after(low).after(low).short_bytes(low) == 250 * MIB
-    assert Pressure().after(critical).short_bytes(critical) == 310 * MIB
+    assert Pressure().after(low).deficit_bytes(low) == 0, "it may be a peak"
+    assert Pressure().after(low).after(low).deficit_bytes(low) == 250 * MIB
+    assert Pressure().after(critical).deficit_bytes(critical) == 310 * MIB
     closed = reading(0, 399)
-    assert Pressure().after(closed).after(closed).short_bytes(closed) == 0
+    assert Pressure().after(closed).after(closed).deficit_bytes(closed) == 0
 
 
 def test_what_is_on_its_way_back_is_not_asked_for_twice() -> None:
     returning = reading(0, 150, returning_mib=50)
     pressure = Pressure().after(returning).after(returning).after(returning)
-    assert (pressure.level, pressure.short_bytes(returning)) == (CLOSED, 0)
+    assert (pressure.level, pressure.deficit_bytes(returning)) == (CLOSED, 0)
     critical = reading(0, 90, returning_mib=300)
-    assert Pressure().after(critical).short_bytes(critical) == 10 * MIB
+    assert Pressure().after(critical).deficit_bytes(critical) == 10 * MIB
     plenty = reading(0, 90, returning_mib=500)
-    assert Pressure().after(plenty).short_bytes(plenty) == 0
+    assert Pressure().after(plenty).deficit_bytes(plenty) == 0
 
 
 def most(samples: Iterable[tuple[float, int]]) -> Iterator[int]:

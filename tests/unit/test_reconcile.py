@@ -21,37 +21,37 @@ def loading(world: CoreWorld, name: str = "middle") -> int:
         world.run_errand()
     load = world.errands.pop()
     assert isinstance(load, Load)
-    return load.incarnation
+    return load.worker_id
 
 
-def ready(world: CoreWorld, incarnation: int, **measured: int) -> None:
+def ready(world: CoreWorld, worker_id: int, **measured: int) -> None:
     # What the process really holds is the test's to say here, not the promise's.
-    world.memory[incarnation] = {}
-    world.tell(WorkerReady(world.now_s, incarnation, 2048, measured))
+    world.memory[worker_id] = {}
+    world.tell(WorkerReady(world.now_s, worker_id, 2048, measured))
 
 
 def state(world: CoreWorld, name: str = "middle") -> ModelState:
-    return world.core.world.entries[name].state
+    return world.core.state.models[name].state
 
 
-def row(world: CoreWorld, incarnation: int) -> dict[str, int]:
-    return dict(world.core.world.ledger.rows[incarnation])
+def row(world: CoreWorld, worker_id: int) -> dict[str, int]:
+    return dict(world.core.state.ledger.rows[worker_id])
 
 
 def test_less_than_promised_changes_nothing() -> None:
     world = CoreWorld(Config(), spare=False)
-    incarnation = loading(world)
-    ready(world, incarnation, card=3, host=2)
+    worker_id = loading(world)
+    ready(world, worker_id, card=3, host=2)
     assert state(world) is ModelState.READY
-    assert row(world, incarnation) == {"card": 4, "host": 2}
+    assert row(world, worker_id) == {"card": 4, "host": 2}
 
 
 def test_more_than_promised_is_booked_where_the_budget_holds_it() -> None:
     world = CoreWorld(Config(), spare=False)
-    incarnation = loading(world)
-    ready(world, incarnation, card=6)
+    worker_id = loading(world)
+    ready(world, worker_id, card=6)
     assert state(world) is ModelState.READY
-    assert row(world, incarnation) == {"card": 6, "host": 2}
+    assert row(world, worker_id) == {"card": 6, "host": 2}
 
 
 def test_more_than_the_budget_holds_is_given_back_and_planned_with_what_it_took() -> None:
@@ -80,7 +80,7 @@ def test_the_second_load_has_the_room_that_the_first_one_took() -> None:
     while not any(isinstance(errand, Load) for errand in world.errands):
         world.run_errand()
     assert state(world, "small") is ModelState.UNLOADED, "it had to go for the rest"
-    again = world.core.world.entries["middle"].current
+    again = world.core.state.models["middle"].current
     assert again is not None
     assert row(world, again.id)["card"] == 7
     world.errands.clear()
@@ -96,7 +96,7 @@ def test_a_second_load_that_takes_still_more_is_refused() -> None:
     while not any(isinstance(errand, Load) for errand in world.errands):
         world.run_errand()
     world.errands.clear()
-    again = world.core.world.entries["middle"].current
+    again = world.core.state.models["middle"].current
     assert again is not None
     ready(world, again.id, card=9)
     [refused] = [action.refusal for action in world.actions if isinstance(action, Refuse)]
@@ -107,13 +107,13 @@ def test_a_second_load_that_takes_still_more_is_refused() -> None:
 
 def test_what_the_headroom_can_bear_stays() -> None:
     world = CoreWorld(Config(), spare=False)
-    accounts = world.core.world.ledger._accounts
+    accounts = world.core.state.ledger._accounts
     accounts["card"] = replace(accounts["card"], headroom_bytes=2, total_bytes=10)
     world.tell(DeviceSampled(world.now_s, "card", 10, 0))
-    incarnation = loading(world, "large")
-    ready(world, incarnation, card=9)
+    worker_id = loading(world, "large")
+    ready(world, worker_id, card=9)
     assert state(world, "large") is ModelState.READY
-    assert row(world, incarnation)["card"] == 7
+    assert row(world, worker_id)["card"] == 7
 
 
 def test_a_plan_is_raised_to_what_was_taken_and_never_lowered() -> None:
@@ -126,30 +126,30 @@ def test_a_plan_is_raised_to_what_was_taken_and_never_lowered() -> None:
 
 def test_what_is_declared_is_true_by_declaration() -> None:
     world = CoreWorld(Config(), spare=False)
-    incarnation = loading(world)
-    process = world.core.world.processes[incarnation]
+    worker_id = loading(world)
+    process = world.core.state.workers[worker_id]
     assert process.plan is not None
     process.plan = replace(process.plan, quote=replace(process.plan.quote, source=Source.DECLARED))
-    ready(world, incarnation, card=6)
-    assert row(world, incarnation)["card"] == 4
+    ready(world, worker_id, card=6)
+    assert row(world, worker_id)["card"] == 4
 
 
 def test_a_load_that_ran_out_of_memory_is_planned_once_more_and_then_refused() -> None:
     world = CoreWorld(Config(), spare=False)
-    entry = world.core.world.entries["middle"]
-    entry.model = replace(entry.model, source=ModelFile("/m.gguf", 4))
+    entry = world.core.state.models["middle"]
+    entry.spec = replace(entry.spec, source=ModelFile("/m.gguf", 4))
     why = refusal(Reason.MEMORY_EXHAUSTED, "no", model="middle", device="card", neededBytes=4, freeBytes=0, heldBy="")
     for _ in range(2):
-        incarnation = loading(world) if not world.open_requests else again(world)
-        world.tell(LoadRefused(world.now_s, incarnation, why))
+        worker_id = loading(world) if not world.open_requests else again(world)
+        world.tell(LoadRefused(world.now_s, worker_id, why))
     assert [action.refusal.reason for action in world.actions if isinstance(action, Refuse)] == [why.reason]
     assert not world.open_requests
 
 
 def sacrificial() -> CoreWorld:
     world = CoreWorld(Config(), spare=False)
-    entry = world.core.world.entries["middle"]
-    entry.model = replace(entry.model, source=ModelFile("/m.gguf", 4), sacrificial=True)
+    entry = world.core.state.models["middle"]
+    entry.spec = replace(entry.spec, source=ModelFile("/m.gguf", 4), sacrificial=True)
     return world
 
 
@@ -178,4 +178,4 @@ def again(world: CoreWorld) -> int:
         world.run_errand()
     load = world.errands.pop()
     assert isinstance(load, Load)
-    return load.incarnation
+    return load.worker_id

@@ -45,7 +45,7 @@ def hurry(loop: Loop) -> None:
 
 
 def paths(loop: Loop) -> dict[str, str]:
-    models = {id_: entry.model.source for id_, entry in loop.core.world.entries.items()}
+    models = {id_: entry.spec.source for id_, entry in loop.core.state.models.items()}
     return {id_: file.path for id_, file in models.items() if isinstance(file, ModelFile)}
 
 

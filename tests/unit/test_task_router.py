@@ -188,7 +188,7 @@ def test_a_load_that_has_begun_counts() -> None:
         desk.world.request("small")
         assert "being loaded" in (await desk.router.select(CODE, LoadOptions())).reasons
         assert [model for model, _ in desk.planned] == ["small"]
-        while not desk.core.world.processes:
+        while not desk.core.state.workers:
             desk.world.run_errand()
         choice = await desk.router.select(CODE, LoadOptions())
         assert (choice.model, choice.loaded, len(desk.planned)) == ("small", False, 1)

@@ -22,7 +22,7 @@ class FindPlans:
     options: LoadOptions
     turn: int
     """Which wish this is; the answer carries it."""
-    attainable: Mapping[str, int]
+    available_if_evicted: Mapping[str, int]
     """Bytes of each device that the load could have once all that may be ended is gone."""
 
 
@@ -30,14 +30,14 @@ class FindPlans:
 class Spawn:
     """Start a worker process: WorkerStarted or WorkerExited."""
 
-    incarnation: int
+    worker_id: int
 
 
 @dataclass(frozen=True)
 class Load:
     """Have a started worker load a model: LoadProgressed …, then WorkerReady, LoadRefused or WorkerExited."""
 
-    incarnation: int
+    worker_id: int
     model: Model
     plan: Plan
     threads: int
@@ -47,7 +47,7 @@ class Load:
 class Stop:
     """Sample what a process takes, ask it to go, then kill it: WorkerExited, then MemoryReleased."""
 
-    incarnation: int
+    worker_id: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Grant:
     """Let a request run on a worker with this many CPU threads; its place is taken already."""
 
     request: int
-    incarnation: int
+    worker_id: int
     threads: int
     timeline: Mapping[str, float] = field(default_factory=dict)
     """Seconds that it waited, by phase: queued_s, drained_s, spawned_s, loaded_s; only phases that there were."""
@@ -65,7 +65,7 @@ class Grant:
 class SetThreads:
     """Change the CPU threads of a worker that generates."""
 
-    incarnation: int
+    worker_id: int
     threads: int
 
 
@@ -87,7 +87,7 @@ class Complete:
 
 
 @dataclass(frozen=True)
-class Reserve:
+class GrantReservation:
     """Tell a caller that the bytes it announced are free, and kept so."""
 
     request: int
@@ -141,7 +141,7 @@ class ModelChanged:
     """Tell those who watch: a model changed its state."""
 
     model: str
-    incarnation: int
+    worker_id: int
     before: ModelState
     after: ModelState
     because: Because
@@ -160,7 +160,7 @@ class Evicted:
     """Tell those who watch: a model has to go for something else."""
 
     model: str
-    incarnation: int
+    worker_id: int
     beneficiary: Beneficiary
     because: Because
 
@@ -191,7 +191,7 @@ class FindTogether:
     """Find settings under which these models would fit beside each other: TogetherFound."""
 
     models: Sequence[Model]
-    attainable: Mapping[str, int]
+    available_if_evicted: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ Action = (
     | SetThreads
     | Refuse
     | Complete
-    | Reserve
+    | GrantReservation
     | Report
     | SetTimer
     | CancelDeadline

@@ -25,7 +25,7 @@ from .room import MOST_NAMED
 from .state import (
     COMING,
     GOING,
-    Entry,
+    ModelRuntime,
     ModelState,
     Renewal,
     Request,
@@ -35,64 +35,64 @@ from .state import (
     is_pinned,
     priority,
 )
-from .world import World
+from .world import CoreState
 
 
-def requested(world: World, event: Requested) -> None:
+def requested(state: CoreState, event: Requested) -> None:
     """Takes a request in, or refuses it at once."""
-    entry = _admit(world, event.request, event.model)
-    if entry is None:
+    model = _admit(state, event.request, event.model)
+    if model is None:
         return
-    problem = entry.model.source.problem if isinstance(entry.model.source, ModelFile) else None
-    if problem and entry.current is None:  # what is loaded needs no file
-        path = entry.model.source.path if isinstance(entry.model.source, ModelFile) else ""
+    problem = model.spec.source.problem if isinstance(model.spec.source, ModelFile) else None
+    if problem and model.current is None:  # what is loaded needs no file
+        path = model.spec.source.path if isinstance(model.spec.source, ModelFile) else ""
         why = refusal(problem.reason, f"{event.model}: {problem.text}", model=event.model, path=path)
-        world.emit(Refuse(event.request, why))
-    elif event.needs and entry.current is None and (unable := lack(entry.model, event.needs)):
+        state.emit(Refuse(event.request, why))
+    elif event.needs and model.current is None and (unable := lack(model.spec, event.needs)):
         # Nobody has to go for it. What is loaded says itself what it cannot do.
-        world.record_refusal(event.model, unable)
-        world.emit(Refuse(event.request, unable))
-    elif full := _queue_full(world, entry, event.kind):
-        world.record_refusal(event.model, full)
-        world.emit(Refuse(event.request, full))
+        state.record_refusal(event.model, unable)
+        state.emit(Refuse(event.request, unable))
+    elif full := _queue_full(state, model, event.kind):
+        state.record_refusal(event.model, full)
+        state.emit(Refuse(event.request, full))
     else:
-        _accept(world, entry, event, event.kind, event.options)
+        _accept(state, model, event, event.kind, event.options)
 
 
-def _admit(world: World, request: int, model: str) -> Entry | None:
+def _admit(state: CoreState, request: int, name: str) -> ModelRuntime | None:
     """The model a call is about; None if the call was refused."""
-    if world.ending:
-        world.emit(Refuse(request, shutting_down()))
+    if state.ending:
+        state.emit(Refuse(request, shutting_down()))
         return None
-    found = find(world.entries, model)
+    found = find(state.models, name)
     if isinstance(found, Refusal):
-        world.emit(Refuse(request, found))
+        state.emit(Refuse(request, found))
         return None
     return found
 
 
-def _queue_full(world: World, entry: Entry, kind: RequestKind) -> Refusal | None:
-    limits = world.config.scheduling
-    if has_place(entry) and not entry.queue:
+def _queue_full(state: CoreState, model: ModelRuntime, kind: RequestKind) -> Refusal | None:
+    limits = state.config.scheduling
+    if has_place(model) and not model.queue:
         return None
-    if kind is RequestKind.LOAD and entry.state is ModelState.READY:
+    if kind is RequestKind.LOAD and model.state is ModelState.READY:
         return None
-    if len(entry.queue) < limits.queue_per_model and world.queued < limits.queue_total:
+    if len(model.queue) < limits.queue_per_model and state.queued < limits.queue_total:
         return None
-    model, queued = entry.model.id, len(entry.queue)
+    queued = len(model.queue)
     return refusal(
         Reason.QUEUE_FULL,
-        f"{queued} requests wait for {model} (at most {limits.queue_per_model}), "
-        f"{world.queued} in all (at most {limits.queue_total}); try again later",
-        model=model,
+        f"{queued} requests wait for {model.id} (at most {limits.queue_per_model}), "
+        f"{state.queued} in all (at most {limits.queue_total}); try again later",
+        model=model.id,
         queued=queued,
         limit=limits.queue_per_model,
     )
 
 
 def _accept(
-    world: World,
-    entry: Entry,
+    state: CoreState,
+    model: ModelRuntime,
     event: Requested | UnloadRequested | RestartRequested,
     kind: RequestKind,
     options: LoadOptions,
@@ -101,195 +101,201 @@ def _accept(
     urgent = event.priority if isinstance(event, Requested) else None
     request = Request(
         event.request,
-        entry.model.id,
+        model.id,
         kind,
         options,
         deadline_s,
         event.limit_s,
-        priority=priority(entry) if urgent is None else urgent,
+        priority=priority(model) if urgent is None else urgent,
         since_s=event.at_s,
         progress=isinstance(event, Requested) and event.progress,
         reload=isinstance(event, Requested) and event.reload,
         caller=event.caller if isinstance(event, Requested) else "",
     )
-    world.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
+    state.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
     if kind is RequestKind.UNLOAD:
-        world.requests[request.id] = request
+        state.requests[request.id] = request
     else:
-        world.enqueue(entry, request)
+        state.enqueue(model, request)
     return request
 
 
-def replace_process(world: World, entry: Entry, first: Request, because: Because, *, force: bool = False) -> None:
+def replace_process(
+    state: CoreState, model: ModelRuntime, first: Request, because: Because, *, force: bool = False
+) -> None:
     """Has a process go for a new one, once that one is proven (see `renewal`); one that is still loading goes at once.
 
     Who wants other settings is refused while somebody else holds the model with those that it has.
     """
-    if first.reload and entry.holds:
-        world.refuse(first, held(world, entry, first))
+    if first.reload and model.holds:
+        state.refuse(first, held(state, model, first))
         return
-    if entry.state is ModelState.READY:
-        world.leave_queue(first)
-        if entry.renewal:
+    if model.state is ModelState.READY:
+        state.leave_queue(first)
+        if model.renewal:
             first.planned = False
-            entry.renewal.behind.append(first.id)
+            model.renewal.behind.append(first.id)
         else:
-            entry.renewal = Renewal(first.id, because, force)
-            world.touch(entry)
+            model.renewal = Renewal(first.id, because, force)
+            state.touch(model)
         return
-    entry.queue.remove(first.id)
-    entry.queue.add_ahead(first)
-    assert entry.current is not None
-    stop(world, entry.current, because)
+    model.queue.remove(first.id)
+    model.queue.add_ahead(first)
+    assert model.current is not None
+    stop(state, model.current, because)
 
 
-def differently(entry: Entry, differs: str) -> Refusal:
+def differently(model: ModelRuntime, differs: str) -> Refusal:
     """What callers hear who want other settings than a model has."""
-    model = entry.model.id
-    text = f"{model} is loaded with other settings: {differs}; unload it first, reload it, or leave those settings out"
-    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model, differences=differs)
+    text = (
+        f"{model.id} is loaded with other settings: {differs}; unload it first, reload it, or leave those settings out"
+    )
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model.id, differences=differs)
 
 
-def held(world: World, entry: Entry, request: Request) -> Refusal:
+def held(state: CoreState, model: ModelRuntime, request: Request) -> Refusal:
     """What callers hear whose reload would break a hold."""
-    assert entry.current is not None and entry.current.plan is not None
-    model, held_s = entry.model.id, world.now_s - min(hold.held_from_s for hold in entry.holds.values())
-    differs = differences(entry.model, entry.current.plan.settings, request.options)
-    callers = sorted({hold.caller or "a client" for hold in entry.holds.values()})
+    assert model.current is not None and model.current.plan is not None
+    held_s = state.now_s - min(hold.held_from_s for hold in model.holds.values())
+    differs = differences(model.spec, model.current.plan.settings, request.options)
+    callers = sorted({hold.caller or "a client" for hold in model.holds.values()})
     by = ", ".join(callers[:MOST_NAMED]) + (
         f" and {len(callers) - MOST_NAMED} more" if len(callers) > MOST_NAMED else ""
     )
-    text = f"{model} is loaded with other settings: {differs}; held like this for {held_s:.0f} s by {by}: reload it"
-    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, f"{text} once the hold has ended", model=model, differences=differs)
+    text = f"{model.id} is loaded with other settings: {differs}; held like this for {held_s:.0f} s by {by}: reload it"
+    return refusal(
+        Reason.MODEL_LOADED_DIFFERENTLY, f"{text} once the hold has ended", model=model.id, differences=differs
+    )
 
 
-def streamed(world: World, event: Streamed) -> None:
+def streamed(state: CoreState, event: Streamed) -> None:
     """From here on the request cannot be begun anew."""
-    request = world.requests.get(event.request)
+    request = state.requests.get(event.request)
     if request and request.state is RequestState.DISPATCHED:
         request.state = RequestState.STREAMING
-        if incarnation := world.processes.get(request.incarnation or 0):
-            incarnation.answered = True
-            world.sort_anew(incarnation)
+        if worker := state.workers.get(request.worker_id or 0):
+            worker.answered = True
+            state.sort_anew(worker)
 
 
-def ended(world: World, request_id: int) -> None:
+def ended(state: CoreState, request_id: int) -> None:
     """A caller is done or has left; one that was refused meanwhile is no longer known."""
-    if request := world.requests.get(request_id):
-        world.end(request)
+    if request := state.requests.get(request_id):
+        state.end(request)
 
 
-def deadline_passed(world: World, event: DeadlinePassed) -> None:
+def deadline_passed(state: CoreState, event: DeadlinePassed) -> None:
     """Ends a request that has had its time, waiting or running."""
-    request = world.requests.get(event.request)
+    request = state.requests.get(event.request)
     if request is None:
         return
-    entry = world.entries[request.model]
-    doing = f"waited for {request.model}, which is {entry.state.name}"
-    if request.incarnation is not None and request.kind is RequestKind.RUN:
+    model = state.models[request.model]
+    doing = f"waited for {request.model}, which is {model.state.name}"
+    if request.worker_id is not None and request.kind is RequestKind.RUN:
         doing = f"ran on {request.model}"
     text = f"the request {doing}; its {request.limit_s:g} s are over"
     why = refusal(Reason.DEADLINE_PASSED, text, limitS=f"{request.limit_s:g}")
-    world.record_refusal(request.model, why)
-    world.refuse(request, why)
+    state.record_refusal(request.model, why)
+    state.refuse(request, why)
 
 
-def unload_requested(world: World, event: UnloadRequested) -> None:
+def unload_requested(state: CoreState, event: UnloadRequested) -> None:
     """Has a model go; its waiting callers are told, its running ones may finish unless forced.
 
     A load that waits for room is given up; there is no process then, so there is no receipt.
     """
-    entry = _admit(world, event.request, event.model)
-    if entry is None:
+    model = _admit(state, event.request, event.model)
+    if model is None:
         return
-    model = entry.model.id
-    entry.again = None
-    give_up_renewal(world, entry, world.unloaded(entry))
-    for hold in list(entry.holds.values()):
-        world.refuse(hold, world.unloaded(entry))
-    if entry.state in {ModelState.READY, ModelState.QUEUED} | COMING:
-        world.refuse_queue(entry, world.unloaded(entry))
-    if entry.state is ModelState.QUEUED:
-        world.stop_waiting(entry)
-        world.move(entry, ModelState.UNLOADED, causes.UNLOAD.after("it waited for room"))
-    if entry.current is None:
-        text = f"{model} has no process that could be ended"
-        world.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=model)))
+    model.again = None
+    give_up_renewal(state, model, state.unloaded(model))
+    for hold in list(model.holds.values()):
+        state.refuse(hold, state.unloaded(model))
+    if model.state in {ModelState.READY, ModelState.QUEUED} | COMING:
+        state.refuse_queue(model, state.unloaded(model))
+    if model.state is ModelState.QUEUED:
+        state.stop_waiting(model)
+        state.move(model, ModelState.UNLOADED, causes.UNLOAD.after("it waited for room"))
+    if model.current is None:
+        text = f"{model.id} has no process that could be ended"
+        state.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=model.id)))
         return
-    request = _accept(world, entry, event, RequestKind.UNLOAD, LoadOptions())
-    request.incarnation = entry.current.id
-    entry.current.unload_waiters.append(request.id)
-    if entry.state in COMING:
-        stop(world, entry.current, causes.UNLOAD)
+    request = _accept(state, model, event, RequestKind.UNLOAD, LoadOptions())
+    request.worker_id = model.current.id
+    model.current.unload_waiters.append(request.id)
+    if model.state in COMING:
+        stop(state, model.current, causes.UNLOAD)
     else:
-        drain(world, entry, causes.UNLOAD, force=event.force)
+        drain(state, model, causes.UNLOAD, force=event.force)
 
 
-def restart_requested(world: World, event: RestartRequested) -> None:
+def restart_requested(state: CoreState, event: RestartRequested) -> None:
     """Has a model get a new process with the same settings; the caller is answered when that one serves."""
-    entry = _admit(world, event.request, event.model)
-    if entry is None:
+    model = _admit(state, event.request, event.model)
+    if model is None:
         return
-    if entry.current is None or entry.current.plan is None or entry.state in GOING:
-        text = f"{event.model} is {entry.state.name}: there is no process that could be replaced"
-        world.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=event.model)))
+    if model.current is None or model.current.plan is None or model.state in GOING:
+        text = f"{event.model} is {model.state.name}: there is no process that could be replaced"
+        state.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=event.model)))
         return
-    settings = entry.current.plan.settings
-    same = settings.again(entry.current.keep_alive_s)
-    request = _accept(world, entry, event, RequestKind.LOAD, same)
-    replace_process(world, entry, request, causes.RESTART, force=event.force)
+    settings = model.current.plan.settings
+    same = settings.again(model.current.keep_alive_s)
+    request = _accept(state, model, event, RequestKind.LOAD, same)
+    replace_process(state, model, request, causes.RESTART, force=event.force)
 
 
-def model_updated(world: World, event: ModelUpdated) -> None:
+def model_updated(state: CoreState, event: ModelUpdated) -> None:
     """Changes how long a model stays, from now on and for its next lives.
 
     The time that an unpinned one stays, or that was changed, begins now, not when the model was last used.
     """
-    entry = world.entries.get(event.model)
-    if entry is None:
+    model = state.models.get(event.model)
+    if model is None:
         return
-    if entry.current and (event.keep_alive_s is not None or (event.pinned is False and is_pinned(entry))):
-        entry.current.free_from_s = world.now_s
+    if model.current and (event.keep_alive_s is not None or (event.pinned is False and is_pinned(model))):
+        model.current.free_from_s = state.now_s
     if event.pinned is not None:
-        entry.pinned_now = event.pinned
-        world.room_changed = True
+        model.pinned_now = event.pinned
+        state.room_changed = True
     if event.priority is not None:
-        entry.priority_now = event.priority
+        model.priority_now = event.priority
     if event.keep_alive_s is not None:
-        entry.keep_alive_now_s = event.keep_alive_s
-        if entry.current:
-            entry.current.keep_alive_s = event.keep_alive_s
-    world.touch(entry)
+        model.keep_alive_now_s = event.keep_alive_s
+        if model.current:
+            model.current.keep_alive_s = event.keep_alive_s
+    state.touch(model)
 
 
-def drain(world: World, entry: Entry, because: Because, *, force: bool = False, within_s: float | None = None) -> None:
+def drain(
+    state: CoreState, model: ModelRuntime, because: Because, *, force: bool = False, within_s: float | None = None
+) -> None:
     """Has a ready model admit nothing new and stop once nothing runs, within drain_s at most; at once if forced."""
-    assert entry.current is not None
-    if entry.state not in GOING:
-        world.move(entry, ModelState.DRAINING, because)
-        world.room_changed = True
-        entry.current.leaves = because
-        drain_s = world.config.scheduling.drain_s if within_s is None else within_s
-        world.emit(SetTimer(DrainEnded(world.now_s + drain_s, entry.current.id)))
+    assert model.current is not None
+    if model.state not in GOING:
+        state.move(model, ModelState.DRAINING, because)
+        state.room_changed = True
+        model.current.leaves = because
+        drain_s = state.config.scheduling.drain_s if within_s is None else within_s
+        state.emit(SetTimer(DrainEnded(state.now_s + drain_s, model.current.id)))
     if force:
-        world.abort(entry.current, world.unloaded(entry))
+        state.abort(model.current, state.unloaded(model))
 
 
-def shutdown_requested(world: World, event: ShutdownRequested) -> None:
+def shutdown_requested(state: CoreState, event: ShutdownRequested) -> None:
     """Has everything go; who waits is told, who runs may finish unless forced."""
-    world.ending = True
+    state.ending = True
     why = shutting_down()
-    for entry in world.entries.values():
-        give_up_renewal(world, entry, why)
-        for hold in list(entry.holds.values()):
-            world.refuse(hold, why)
-        world.refuse_queue(entry, why)
-        world.stop_waiting(entry)
-        if entry.state is ModelState.QUEUED:
-            world.move(entry, ModelState.UNLOADED, causes.SHUTDOWN)
-        elif entry.current and entry.state in COMING:
-            stop(world, entry.current, causes.SHUTDOWN)
-        elif entry.current and entry.state is not ModelState.STOPPING:
-            drain(world, entry, causes.SHUTDOWN, force=event.force)
-    if world.spare:
-        stop(world, world.spare)
+    for model in state.models.values():
+        give_up_renewal(state, model, why)
+        for hold in list(model.holds.values()):
+            state.refuse(hold, why)
+        state.refuse_queue(model, why)
+        state.stop_waiting(model)
+        if model.state is ModelState.QUEUED:
+            state.move(model, ModelState.UNLOADED, causes.SHUTDOWN)
+        elif model.current and model.state in COMING:
+            stop(state, model.current, causes.SHUTDOWN)
+        elif model.current and model.state is not ModelState.STOPPING:
+            drain(state, model, causes.SHUTDOWN, force=event.force)
+    if state.spare:
+        stop(state, state.spare)

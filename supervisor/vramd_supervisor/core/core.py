@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from typing_extensions import assert_never
 
 from ..domain.config import Config
-from . import announcements, callers, lives, overgrowth, renewal, scheduler
+from . import callers, lives, overgrowth, renewal, reservations, scheduler
 from .actions import Action
 from .events import (
-    AnnouncementExpired,
-    AnnouncementWithdrawn,
     Cancelled,
     CatalogueRead,
     DeadlinePassed,
@@ -26,13 +24,15 @@ from .events import (
     LoadLimitReached,
     LoadProgressed,
     LoadRefused,
-    MemoryAnnounced,
     MemoryReleased,
     ModelUpdated,
     PatienceEnded,
     PlansFound,
     PlansRefused,
     Requested,
+    ReservationExpired,
+    ReservationReleased,
+    ReservationRequested,
     RestartRequested,
     ShutdownRequested,
     Started,
@@ -45,12 +45,12 @@ from .events import (
 )
 from .holders import holders, place_of, standings
 from .ledger import Account
-from .line import Line
+from .line import PriorityQueue
 from .policy import held_bytes
 from .pressure import Reading
 from .standings import Standing
-from .state import COMING, Entry, ModelState, RequestKind, RequestState
-from .world import World
+from .state import COMING, ModelRuntime, ModelState, RequestKind, RequestState
+from .world import CoreState
 
 
 class Core:
@@ -58,97 +58,97 @@ class Core:
 
     def __init__(self, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> None:
         """`spare_bytes` is what an idle worker takes, until one was measured."""
-        self.world = World(config, accounts, usable_cores, spare_bytes)
+        self.state = CoreState(config, accounts, usable_cores, spare_bytes)
 
     def handle(self, event: Event) -> list[Action]:
         """Takes in what has happened and returns what is to be done, in order. Raises only for faults of its own."""
-        world = self.world
-        world.now_s = max(world.now_s, event.at_s)
+        state = self.state
+        state.now_s = max(state.now_s, event.at_s)
         self._record(event)
-        scheduler.settle(world)
-        actions, world.actions = world.actions, []
+        scheduler.settle(state)
+        actions, state.actions = state.actions, []
         return actions
 
     def _record(self, event: Event) -> None:  # noqa: PLR0912, PLR0915  one case per event
-        world = self.world
+        state = self.state
         match event:
             case (
                 WorkerStarted() | LoadProgressed() | WorkerReady() | LoadRefused() | LoadLimitReached() | WorkerExited()
-            ) if next_one := renewal.successor_of(world, event.incarnation):
-                renewal.told(world, *next_one, event)
+            ) if next_one := renewal.successor_of(state, event.worker_id):
+                renewal.told(state, *next_one, event)
             case Started():
-                world.spare_wanted = True
-                scheduler.preload(world)
+                state.spare_wanted = True
+                scheduler.preload(state)
             case CatalogueRead():
                 self._read_catalogue(event)
             case DeviceSampled():
                 self._take_in(event)
-                overgrowth.seen(world, event.device, event.taken_bytes)
+                overgrowth.seen(state, event.device, event.taken_bytes)
             case Requested():
-                callers.requested(world, event)
+                callers.requested(state, event)
             case UnloadRequested():
-                callers.unload_requested(world, event)
+                callers.unload_requested(state, event)
             case RestartRequested():
-                callers.restart_requested(world, event)
+                callers.restart_requested(state, event)
             case ModelUpdated():
-                callers.model_updated(world, event)
+                callers.model_updated(state, event)
             case Streamed():
-                callers.streamed(world, event)
+                callers.streamed(state, event)
             case Ended():
-                callers.ended(world, event.request)
+                callers.ended(state, event.request)
             case Cancelled():
-                callers.ended(world, event.request)
-                announcements.caller_left(world, event.request)
-            case MemoryAnnounced():
-                announcements.announced(world, event)
-            case AnnouncementWithdrawn() | AnnouncementExpired():
-                announcements.ended(world, event)
+                callers.ended(state, event.request)
+                reservations.caller_left(state, event.request)
+            case ReservationRequested():
+                reservations.requested(state, event)
+            case ReservationReleased() | ReservationExpired():
+                reservations.ended(state, event)
             case DeadlinePassed():
-                callers.deadline_passed(world, event)
-                announcements.deadline_passed(world, event.request)
+                callers.deadline_passed(state, event)
+                reservations.deadline_passed(state, event.request)
             case PlansFound():
-                scheduler.plans_found(world, event)
+                scheduler.plans_found(state, event)
             case PlansRefused():
-                scheduler.plans_refused(world, event)
+                scheduler.plans_refused(state, event)
             case WorkerStarted():
-                lives.started(world, event)
+                lives.started(state, event)
             case LoadProgressed():
-                lives.progressed(world, event)
+                lives.progressed(state, event)
             case WorkerReady():
-                lives.ready(world, event)
+                lives.ready(state, event)
             case LoadRefused():
-                lives.load_refused(world, event)
+                lives.load_refused(state, event)
             case WorkerExited():
-                lives.exited(world, event)
+                lives.exited(state, event)
             case MemoryReleased():
-                lives.released(world, event)
+                lives.released(state, event)
             case KeepAliveEnded():
-                if entry := world.owners.get(event.incarnation):
-                    world.touch(entry)
+                if model := state.owners.get(event.worker_id):
+                    state.touch(model)
             case DrainEnded():
-                lives.drain_ended(world, event)
+                lives.drain_ended(state, event)
             case LoadLimitReached():
-                lives.load_limit_reached(world, event)
+                lives.load_limit_reached(state, event)
             case PatienceEnded():
-                world.room_changed = True
+                state.room_changed = True
             case TogetherFound():
-                scheduler.together_found(world, event)
+                scheduler.together_found(state, event)
             case ShutdownRequested():
-                announcements.shutdown_requested(world)
-                callers.shutdown_requested(world, event)
+                reservations.shutdown_requested(state)
+                callers.shutdown_requested(state, event)
             case _:
                 assert_never(event)
 
     def _take_in(self, event: DeviceSampled) -> None:
         """What others take, now and of late, and how scarce the device's memory is; one that is lost has none."""
-        world, device, ledger = self.world, event.device, self.world.ledger
+        state, device, ledger = self.state, event.device, self.state.ledger
         ledger.observe(device, event.total_bytes, event.external_bytes)
-        world.room_changed = True
+        state.room_changed = True
         if not event.total_bytes:
             return
         used_bytes = event.used_bytes
         if used_bytes is None:
-            ours_bytes = ledger.reserved_bytes(device) - ledger.held_bytes(world.announced, device)
+            ours_bytes = ledger.reserved_bytes(device) - ledger.held_bytes(state.reservations, device)
             used_bytes = min(event.total_bytes, event.external_bytes + ours_bytes)
         else:
             ledger.remember(device, event.at_s, self._doubtful_bytes(event))
@@ -157,95 +157,95 @@ class Core:
             event.total_bytes,
             used_bytes,
             ledger.accounts[device].headroom_bytes,
-            world.alarm_share(device),
-            held_bytes(holders(world, for_load=False).going, device),
+            state.alarm_share(device),
+            held_bytes(holders(state, for_load=False).going, device),
             event.spilled_bytes,
         )
-        world.press(device, reading)
+        state.press(device, reading)
 
     def _doubtful_bytes(self, event: DeviceSampled) -> int:
         """What a sample may count as others' that is of ours: of those that end, or of loads where nobody tells."""
         doubtful = [Standing.ENDING]
         if not event.attributed:
             doubtful += [Standing.COMING, Standing.COMING_KEPT, Standing.SPARE]
-        crowds = standings(self.world).crowds
+        crowds = standings(self.state).crowds
         return held_bytes([crowds[standing] for standing in doubtful], event.device)
 
     def _read_catalogue(self, event: CatalogueRead) -> None:
-        world = self.world
-        for model_id, model in event.models.items():
-            if model_id not in world.entries:
-                world.entries[model_id] = Entry(model, Line(world.config.scheduling.starvation_bound_s))
-            entry = world.entries[model_id]
-            entry.model, entry.listed = model, True
-        for incarnation in world.processes.values():  # of which model they are, and so what may be done about them
-            world.sort_anew(incarnation)
-        for model_id, entry in world.entries.items():
+        state = self.state
+        for model_id, spec in event.models.items():
+            if model_id not in state.models:
+                state.models[model_id] = ModelRuntime(spec, PriorityQueue(state.config.scheduling.starvation_bound_s))
+            model = state.models[model_id]
+            model.spec, model.listed = spec, True
+        for worker in state.workers.values():  # of which model they are, and so what may be done about them
+            state.sort_anew(worker)
+        for model_id, model in state.models.items():
             if model_id not in event.models:
-                entry.listed = False
-                world.touch(entry)
+                model.listed = False
+                state.touch(model)
 
     def check(self) -> None:
         """Asserts what must hold between two events."""
-        world = self.world
-        world.ledger.check()
-        rows = set(world.processes) | set(world.announced)
-        assert set(world.ledger.rows) == rows, "the rows are not the live and dying processes and the reservations"
-        assert not world.processes.keys() & world.announced.keys(), "a process and a reservation share a row"
-        assert world.queued == sum(len(entry.queue) for entry in world.entries.values())
-        assert set(world.waiting) == {e.model.id for e in world.entries.values() if e.state is ModelState.QUEUED}
-        assert not (world.touched or world.actions), "something was left undone"
-        for entry in world.entries.values():
-            self._check_entry(entry)
-        for request in world.requests.values():
+        state = self.state
+        state.ledger.check()
+        rows = set(state.workers) | set(state.reservations)
+        assert set(state.ledger.rows) == rows, "the rows are not the live and dying processes and the reservations"
+        assert not state.workers.keys() & state.reservations.keys(), "a process and a reservation share a row"
+        assert state.queued == sum(len(model.queue) for model in state.models.values())
+        assert set(state.pending_loads) == {e.id for e in state.models.values() if e.state is ModelState.QUEUED}
+        assert not (state.touched or state.actions), "something was left undone"
+        for model in state.models.values():
+            self._check_entry(model)
+        for request in state.requests.values():
             self._check_request(request.id)
-        for incarnation in world.processes.values():
-            assert incarnation.in_flight <= world.requests.keys(), "a place is taken by nobody"
-            assert not (incarnation.exited and incarnation.in_flight), "a dead process works"
+        for worker in state.workers.values():
+            assert worker.in_flight <= state.requests.keys(), "a place is taken by nobody"
+            assert not (worker.exited and worker.in_flight), "a dead process works"
         self._check_standings()
 
     def _check_standings(self) -> None:
         """What was sorted step by step is what all at once would give."""
-        world, known = self.world, self.world.standings
-        assert known.places.keys() | known.stale.keys() == world.processes.keys(), "a process has no place"
-        for incarnation in world.processes.values():
-            if incarnation.id not in known.stale:
-                found, right = known.places[incarnation.id], place_of(world, incarnation)
-                assert found == right, f"process {incarnation.id} stands at {found}, not at {right}"
+        state, known = self.state, self.state.standings
+        assert known.places.keys() | known.stale.keys() == state.workers.keys(), "a process has no place"
+        for worker in state.workers.values():
+            if worker.id not in known.stale:
+                found, right = known.places[worker.id], place_of(state, worker)
+                assert found == right, f"process {worker.id} stands at {found}, not at {right}"
         for standing, crowd in zip(Standing, known.crowds, strict=True):
-            members = {p.candidate.incarnation for p in known.places.values() if p.standing is standing}
-            assert members == {one.incarnation for one in crowd}, f"{standing.name}: {members}"
-            for device in world.ledger.accounts:
+            members = {p.candidate.worker_id for p in known.places.values() if p.standing is standing}
+            assert members == {one.worker_id for one in crowd}, f"{standing.name}: {members}"
+            for device in state.ledger.accounts:
                 total_bytes = sum(one.held_bytes.get(device, 0) for one in crowd)
                 assert crowd.held_bytes.get(device, 0) == total_bytes, f"{standing.name} does not hold that on {device}"
 
-    def _check_entry(self, entry: Entry) -> None:
-        owned = [i for i in self.world.processes.values() if self.world.owners.get(i.id) is entry and not i.exited]
-        coming = entry.renewal.incarnation if entry.renewal else None
-        alive = [i for i in owned if i is entry.current or not (i is coming or i.stopping)]
-        name = entry.model.id
+    def _check_entry(self, model: ModelRuntime) -> None:
+        owned = [i for i in self.state.workers.values() if self.state.owners.get(i.id) is model and not i.exited]
+        coming = model.renewal.worker if model.renewal else None
+        alive = [i for i in owned if i is model.current or not (i is coming or i.stopping)]
+        name = model.id
         assert len(alive) <= 1, f"{name} has two processes"
-        assert (entry.current is None) == (not alive), f"{name} lost its process"
-        has_process = entry.state not in {ModelState.UNLOADED, ModelState.QUEUED}
-        assert has_process == bool(alive), f"{name} is {entry.state.name} with {len(alive)} processes"
-        if entry.current and entry.current.plan:
-            assert len(entry.current.in_flight) <= entry.current.plan.settings.parallel, f"{name} has too many at once"
-            assert entry.state is not ModelState.READY or entry.current.pid, f"{name} is ready without a pid"
-            assert not (entry.state in COMING and entry.current.in_flight), f"{name} works before it is ready"
-        loads = {request.id for request in entry.queue if request.kind is not RequestKind.RUN}
-        assert loads == set(entry.loads), f"{name} has lost callers that wait for its load"
-        told = all(request.reload for request in entry.loads.values())
-        assert entry.state is not ModelState.READY or told, f"{name} is ready and has not said so"
-        assert not (entry.state is ModelState.UNLOADED and entry.queue), f"{name} has forgotten its callers"
+        assert (model.current is None) == (not alive), f"{name} lost its process"
+        has_process = model.state not in {ModelState.UNLOADED, ModelState.QUEUED}
+        assert has_process == bool(alive), f"{name} is {model.state.name} with {len(alive)} processes"
+        if model.current and model.current.plan:
+            assert len(model.current.in_flight) <= model.current.plan.settings.parallel, f"{name} has too many at once"
+            assert model.state is not ModelState.READY or model.current.pid, f"{name} is ready without a pid"
+            assert not (model.state in COMING and model.current.in_flight), f"{name} works before it is ready"
+        loads = {request.id for request in model.queue if request.kind is not RequestKind.RUN}
+        assert loads == set(model.loads), f"{name} has lost callers that wait for its load"
+        told = all(request.reload for request in model.loads.values())
+        assert model.state is not ModelState.READY or told, f"{name} is ready and has not said so"
+        assert not (model.state is ModelState.UNLOADED and model.queue), f"{name} has forgotten its callers"
 
     def _check_request(self, request_id: int) -> None:
-        request = self.world.requests[request_id]
-        incarnation = self.world.processes.get(request.incarnation or 0)
-        queued = request_id in self.world.entries[request.model].queue
-        running = incarnation is not None and request_id in incarnation.in_flight
-        holding = request_id in self.world.entries[request.model].holds
-        unloading = incarnation is not None and request_id in incarnation.unload_waiters
-        coming = self.world.entries[request.model].renewal
+        request = self.state.requests[request_id]
+        worker = self.state.workers.get(request.worker_id or 0)
+        queued = request_id in self.state.models[request.model].queue
+        running = worker is not None and request_id in worker.in_flight
+        holding = request_id in self.state.models[request.model].holds
+        unloading = worker is not None and request_id in worker.unload_waiters
+        coming = self.state.models[request.model].renewal
         renewing = coming is not None and request_id in (coming.request, *coming.behind)
         places = queued + running + unloading + holding + renewing
         assert places == 1, f"request {request_id} is in {places} places"

@@ -129,7 +129,7 @@ class Cancelled:
 
 
 @dataclass(frozen=True)
-class MemoryAnnounced:
+class ReservationRequested:
     """A caller says that another program is about to take bytes."""
 
     at_s: float
@@ -144,7 +144,7 @@ class MemoryAnnounced:
 
 
 @dataclass(frozen=True)
-class AnnouncementWithdrawn:
+class ReservationReleased:
     """A caller has no need of a reservation any more."""
 
     at_s: float
@@ -160,7 +160,7 @@ class PlansFound:
     turn: int
     """Of the wish that this answers; a newer one has another."""
     plans: Sequence[Plan]
-    nearest: Sequence[Plan] = ()
+    alternatives: Sequence[Plan] = ()
     """What would fit, if none of the plans can."""
 
 
@@ -179,7 +179,7 @@ class WorkerStarted:
     """A process said hello. Answers Spawn."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
     pid: int
     idle_bytes: int
     """Host memory it takes without a model."""
@@ -190,7 +190,7 @@ class LoadProgressed:
     """A process has read this share of its weights, 0 to 1."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
     share: float
 
 
@@ -199,7 +199,7 @@ class WorkerReady:
     """A process answers for its model. Answers Load."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
     context_tokens: int
     measured: Mapping[str, int] = field(default_factory=dict)
     """Bytes that it takes, on the devices where that can be known."""
@@ -210,7 +210,7 @@ class LoadRefused:
     """A process could not load its model, and said why. Answers Load."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
     refusal: Refusal
 
 
@@ -219,7 +219,7 @@ class WorkerExited:
     """A process is known to be gone: asked to or not."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
     exit: str
     """How it ended, in words."""
 
@@ -229,7 +229,7 @@ class MemoryReleased:
     """The memory of a process that is gone is back, or the wait for it is over. Follows WorkerExited."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
     receipt: Receipt
 
 
@@ -246,7 +246,7 @@ class KeepAliveEnded:
     """Timer: a model was idle for as long as it may be."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class DrainEnded:
     """Timer: a model that drains has had its time."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class LoadLimitReached:
     """Timer: a load has had its time."""
 
     at_s: float
-    incarnation: int
+    worker_id: int
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ class TogetherFound:
 
 
 @dataclass(frozen=True)
-class AnnouncementExpired:
+class ReservationExpired:
     """Timer: a reservation has stood for as long as its caller said."""
 
     at_s: float
@@ -300,7 +300,7 @@ class ShutdownRequested:
     """End what runs at once."""
 
 
-Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | PatienceEnded | AnnouncementExpired
+Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | PatienceEnded | ReservationExpired
 """What a timer turns into when its time has come."""
 
 Event = (
@@ -314,8 +314,8 @@ Event = (
     | Streamed
     | Ended
     | Cancelled
-    | MemoryAnnounced
-    | AnnouncementWithdrawn
+    | ReservationRequested
+    | ReservationReleased
     | PlansFound
     | PlansRefused
     | TogetherFound

@@ -12,10 +12,10 @@ from ..domain.causes import Awaited
 from ..domain.errors import Refusal, in_words
 from ..domain.quote import Plan
 from ..quoting.placement import Ways, differences
-from .admission import find_now
+from .admission import decide_admission
 from .room import Begin, Evict, Wait, Wish
-from .state import Entry, ModelState
-from .world import World
+from .state import ModelRuntime, ModelState
+from .world import CoreState
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Victim:
 
     model: str
     """Empty for the spare."""
-    incarnation: int
+    worker_id: int
     gives_back: Mapping[str, int]
     """Bytes per device."""
 
@@ -49,7 +49,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class Foresight:
+class LoadForecast:
     """The end of a load that was not begun."""
 
     plan: Plan
@@ -61,25 +61,25 @@ class Foresight:
     message: str
     """What would be waited for, or why it does not fit."""
     expected_load_s: float | None
-    nearest: tuple[Plan, ...]
+    alternatives: tuple[Plan, ...]
     """What would fit instead."""
     awaited: Awaited | None = None
     """What it would wait for."""
 
 
-def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
+def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast:
     """Asks the rules that a load would be put to. A model that is loaded already counts as one of the victims."""
-    wish = Wish(entry.model.id, [plan.quote.needs for plan in ways.plans])
-    decision = find_now(world, wish, anew=entry)
+    wish = Wish(model.id, [plan.quote.needs for plan in ways.plans])
+    decision = decide_admission(state, wish, anew=model)
     victims: tuple[Victim, ...] = ()
     awaited: Awaited | None = None
     match decision:
         case Begin(way):
             verdict, plan, fits, message = Verdict.BEGINS, ways.plans[way], True, ""
-        case Evict(incarnations, missing, way):
+        case Evict(worker_ids, missing, way):
             verdict, plan, fits = Verdict.EVICTS, ways.plans[way], True
             message = ", ".join(f"{in_words(size)} are missing on {device}" for device, size in missing.items())
-            victims = tuple(_victim(world, incarnation) for incarnation in incarnations)
+            victims = tuple(_victim(state, worker_id) for worker_id in worker_ids)
         case Wait(_, awaited, message, way):
             verdict, plan, fits = Verdict.WAITS, ways.plans[way], True
         case Refusal():
@@ -88,27 +88,27 @@ def foresee(world: World, entry: Entry, ways: Ways) -> Foresight:
             message = decision.message
         case _:
             assert_never(decision)
-    if entry.state is ModelState.READY and entry.current and entry.current.plan:
-        differs = differences(entry.model, entry.current.plan.settings, plan.settings.again(0.0))
+    if model.state is ModelState.READY and model.current and model.current.plan:
+        differs = differences(model.spec, model.current.plan.settings, plan.settings.again(0.0))
         verdict = Verdict.LOADED_DIFFERENTLY
         message = f"it is loaded with other settings: {differs}; `vramd load --reload` gives it these"
         if not differs:
             verdict, fits, message = Verdict.LOADED, True, "it is loaded like this: a load answers at once"
-    nearest = () if fits else ways.nearest
-    load_s = _expected_load_s(world, entry, plan)
-    return Foresight(plan, verdict, fits, victims, message, load_s, nearest, awaited)
+    alternatives = () if fits else ways.nearest
+    load_s = _expected_load_s(state, model, plan)
+    return LoadForecast(plan, verdict, fits, victims, message, load_s, alternatives, awaited)
 
 
-def _victim(world: World, incarnation: int) -> Victim:
-    owner = world.owners.get(incarnation)
-    return Victim(owner.model.id if owner else "", incarnation, dict(world.ledger.rows[incarnation]))
+def _victim(state: CoreState, worker_id: int) -> Victim:
+    owner = state.owners.get(worker_id)
+    return Victim(owner.id if owner else "", worker_id, dict(state.ledger.rows[worker_id]))
 
 
-def _expected_load_s(world: World, entry: Entry, plan: Plan) -> float | None:
+def _expected_load_s(state: CoreState, model: ModelRuntime, plan: Plan) -> float | None:
     """As long as the last time, else at the pace of the last load of another file; None before the first."""
-    if isinstance(entry.model.source, Simulation):
-        return entry.model.source.load_s
-    if entry.load_s is not None:
-        return entry.load_s
+    if isinstance(model.spec.source, Simulation):
+        return model.spec.source.load_s
+    if model.load_s is not None:
+        return model.load_s
     weights_bytes = sum(need.weights_bytes for need in plan.quote.devices.values())
-    return weights_bytes / world.load_bytes_per_s if world.load_bytes_per_s else None
+    return weights_bytes / state.load_bytes_per_s if state.load_bytes_per_s else None

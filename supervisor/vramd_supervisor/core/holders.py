@@ -5,90 +5,88 @@ import math
 from .policy import Candidate, Crowd, Rank, freed
 from .room import Holders
 from .standings import RESIDENTS, Place, Standing, Standings
-from .state import COMING, Entry, Incarnation, ModelState, is_kept
-from .world import World
+from .state import COMING, ModelRuntime, ModelState, WorkerProcess, is_kept
+from .world import CoreState
 
 
-def holders(world: World, *, for_load: bool, anew: Entry | None = None) -> Holders:
+def holders(state: CoreState, *, for_load: bool, anew: ModelRuntime | None = None) -> Holders:
     """Everybody, seen from a load, or from a need of others.
 
     A load takes the spare; for others it is in the way. Of models, `keep_resident` stay whatever others need; a load
     puts a new one in their place. Reservations are named only: nobody may end one for somebody else. The process of
     `anew`, which is to get a new one, may be ended, pinned or not.
     """
-    crowds = standings(world).crowds
+    crowds = standings(state).crowds
     draining = (crowds[Standing.DRAINING],)
     going = (*draining, crowds[Standing.ENDING])
     coming, spare = (crowds[Standing.COMING],), (crowds[Standing.SPARE],)
     idle, busy = crowds[Standing.IDLE], crowds[Standing.BUSY]
     if not for_load:
-        return Holders((*spare, idle), (busy,), coming, going, draining, (), world.name_of, world.bond_of)
+        return Holders((*spare, idle), (busy,), coming, going, draining, (), state.name_of, state.why_protected)
     idle_and_residents: tuple[Crowd, ...] = (idle, crowds[Standing.IDLE_RESIDENT])
     busy_and_residents = (busy, crowds[Standing.BUSY_RESIDENT])
-    place = world.standings.places.get(anew.current.id) if anew and anew.current else None
+    place = state.standings.places.get(anew.current.id) if anew and anew.current else None
     if place and place.standing in {Standing.KEPT, Standing.COMING_KEPT}:
         own = Crowd()
         own.add(place.candidate)
         idle_and_residents = (*idle_and_residents, own)
-    return Holders(idle_and_residents, busy_and_residents, coming, going, draining, spare, world.name_of, world.bond_of)
+    return Holders(
+        idle_and_residents, busy_and_residents, coming, going, draining, spare, state.name_of, state.why_protected
+    )
 
 
-def standings(world: World) -> Standings:
+def standings(state: CoreState) -> Standings:
     """Where every process stands now."""
-    sort_anew(world)
-    return world.standings
+    sort_anew(state)
+    return state.standings
 
 
-def sort_anew(world: World) -> None:
+def sort_anew(state: CoreState) -> None:
     """Puts those processes where they belong that have changed since the last time.
 
     One that stayed for being among the last used, and no longer is, is thought about: it may have to leave. A
     reservation may have one that is among them no longer, and must leave the one that now is; to loads it is all one.
     """
-    known = world.standings
+    known = state.standings
     while known.stale:
-        incarnation = world.processes[known.stale.popitem()[0]]
-        owner = world.owners.get(incarnation.id)
-        ready = owner is not None and owner.state is ModelState.READY and not incarnation.exited
-        known.use(incarnation.id, incarnation.last_used_s if ready else None)
-        before, after = known.places.get(incarnation.id), place_of(world, incarnation)
+        worker = state.workers[known.stale.popitem()[0]]
+        owner = state.owners.get(worker.id)
+        ready = owner is not None and owner.state is ModelState.READY and not worker.exited
+        known.use(worker.id, worker.last_used_s if ready else None)
+        before, after = known.places.get(worker.id), place_of(state, worker)
         if after == before:
             continue
         known.put(after)
         was_resident = before is not None and before.standing in RESIDENTS
         if was_resident != (after.standing in RESIDENTS):
-            world.room_changed = world.room_changed or bool(world.announcing)
+            state.room_changed = state.room_changed or bool(state.pending_reservations)
             if owner and was_resident:
-                world.touch(owner)
+                state.touch(owner)
 
 
-def place_of(world: World, incarnation: Incarnation) -> Place:
+def place_of(state: CoreState, worker: WorkerProcess) -> Place:
     """Where a process belongs now."""
-    owner, held = world.owners.get(incarnation.id), world.ledger.rows[incarnation.id]
+    owner, held = state.owners.get(worker.id), state.ledger.rows[worker.id]
     if owner is None:
-        standing = Standing.SPARE if incarnation is world.spare and not incarnation.exited else Standing.ENDING
-        rank = Rank(busy=False, lasting=False, since_s=-math.inf, reload_s=0.0, incarnation=incarnation.id)
+        standing = Standing.SPARE if worker is state.spare and not worker.exited else Standing.ENDING
+        rank = Rank(busy=False, lasting=False, since_s=-math.inf, reload_s=0.0, worker_id=worker.id)
         return Place(standing, Candidate(rank, held), "", awaited=False)
-    standing = _standing(world, owner, incarnation)
+    standing = _standing(state, owner, worker)
     idle = standing is Standing.IDLE or standing is Standing.IDLE_RESIDENT
     # Of the busy ones who is there the longest: when they were last used changes all the time.
-    since_s = incarnation.last_used_s if idle else incarnation.ready_s or 0.0
+    since_s = worker.last_used_s if idle else worker.ready_s or 0.0
     # What becomes of its model is nothing to a process that ends.
     last_load_s = 0.0 if standing is Standing.ENDING else owner.load_s or 0.0
-    rank = Rank(not idle, not owner.model.sacrificial, since_s, last_load_s, incarnation.id)
-    awaited = bool(incarnation.in_flight) and not incarnation.answered
+    rank = Rank(not idle, not owner.spec.sacrificial, since_s, last_load_s, worker.id)
+    awaited = bool(worker.in_flight) and not worker.answered
     awaited = awaited or standing is Standing.COMING or standing is Standing.COMING_KEPT
-    return Place(standing, Candidate(rank, held), owner.model.group, awaited)
+    return Place(standing, Candidate(rank, held), owner.spec.group, awaited)
 
 
-def _standing(world: World, owner: Entry, incarnation: Incarnation) -> Standing:
-    if (
-        incarnation.exited
-        or incarnation.stopping
-        or (owner.current is incarnation and owner.state is ModelState.STOPPING)
-    ):
+def _standing(state: CoreState, owner: ModelRuntime, worker: WorkerProcess) -> Standing:
+    if worker.exited or worker.stopping or (owner.current is worker and owner.state is ModelState.STOPPING):
         return Standing.ENDING
-    if owner.current is not incarnation:  # it is to take the place of the one that serves
+    if owner.current is not worker:  # it is to take the place of the one that serves
         return Standing.COMING_KEPT if is_kept(owner) else Standing.COMING
     if owner.state is ModelState.DRAINING:
         return Standing.DRAINING
@@ -96,26 +94,26 @@ def _standing(world: World, owner: Entry, incarnation: Incarnation) -> Standing:
         return Standing.COMING_KEPT if is_kept(owner) else Standing.COMING
     if is_kept(owner):
         return Standing.KEPT
-    resident = world.standings.is_resident(incarnation.id)
+    resident = state.standings.is_resident(worker.id)
     if is_idle(owner):
         return Standing.IDLE_RESIDENT if resident else Standing.IDLE
     return Standing.BUSY_RESIDENT if resident else Standing.BUSY
 
 
-def is_idle(entry: Entry) -> bool:
+def is_idle(model: ModelRuntime) -> bool:
     """Whether a model is ready, and nobody has a use for it."""
-    current = entry.current
+    current = model.current
     return (
-        entry.state is ModelState.READY
+        model.state is ModelState.READY
         and current is not None
         and not current.in_flight
-        and not entry.queue
-        and not entry.renewal
+        and not model.queue
+        and not model.renewal
     )
 
 
-def attainable(world: World, anew: Entry | None = None) -> dict[str, int]:
+def available_if_evicted(state: CoreState, anew: ModelRuntime | None = None) -> dict[str, int]:
     """Bytes of each device that a load could have once all that may be ended is gone, and the process of `anew`."""
-    held = holders(world, for_load=True, anew=anew)
-    free = {device: world.ledger.free_bytes(device) for device in world.ledger.accounts}
+    held = holders(state, for_load=True, anew=anew)
+    free = {device: state.ledger.free_bytes(device) for device in state.ledger.accounts}
     return freed(free, (*held.own, *held.going, *held.coming, *held.idle, *held.busy))

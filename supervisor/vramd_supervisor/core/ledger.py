@@ -114,7 +114,7 @@ class Ledger:
         """What these rows hold on a device together."""
         return sum(self._rows[row].get(device, 0) for row in rows)
 
-    def reserve(self, row: int, needs: Mapping[str, int]) -> None:
+    def book(self, row: int, needs: Mapping[str, int]) -> None:
         """Writes a row, or rewrites it: all devices or none. Raises OverBudgetError and changes nothing."""
         before = self._rows.get(row, {})
         for device, need in needs.items():
@@ -123,24 +123,24 @@ class Ledger:
                 raise OverBudgetError(
                     f"{device}: {after} bytes would be promised of {self._accounts[device].budget_bytes}"
                 )
-        self._strike(before)
+        self._subtract(before)
         self._rows[row] = dict(needs)
         for device, need in needs.items():
             self._reserved[device] += need
 
-    def announce(self, row: int, needs: Mapping[str, int]) -> None:
+    def reserve(self, row: int, needs: Mapping[str, int]) -> None:
         """Writes a row for bytes that another program is about to take. Raises OverBudgetError and changes nothing."""
-        self.reserve(row, needs)
+        self.book(row, needs)
         self._external_at_first[row] = {device: self._accounts[device].external_bytes for device in needs}
 
     def release(self, row: int) -> Mapping[str, int]:
         """Strikes a row out and returns it. Raises KeyError if there is none: nothing is released twice."""
         needs = self._rows.pop(row)
         self._external_at_first.pop(row, None)
-        self._strike(needs)
+        self._subtract(needs)
         return needs
 
-    def _strike(self, needs: Mapping[str, int]) -> None:
+    def _subtract(self, needs: Mapping[str, int]) -> None:
         for device, need in needs.items():
             self._reserved[device] -= need
 

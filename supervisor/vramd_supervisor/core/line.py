@@ -29,7 +29,7 @@ class Waits(Protocol):
 T = TypeVar("T", bound=Waits)
 
 
-class Line(Generic[T]):
+class PriorityQueue(Generic[T]):
     """One line. `age_s` is how long something has to wait to become as urgent as what is one priority above it."""
 
     def __init__(self, age_s: float) -> None:

@@ -21,285 +21,282 @@ from .events import (
     WorkerStarted,
 )
 from .reconcile import reconcile, too_much
-from .state import COMING, Entry, Incarnation, ModelState, Renewal, RequestState
-from .world import World
+from .state import COMING, ModelRuntime, ModelState, Renewal, RequestState, WorkerProcess
+from .world import CoreState
 
 HOST = "host"
 """The device that every process takes bytes of."""
 
 
-def started(world: World, event: WorkerStarted) -> None:
+def started(state: CoreState, event: WorkerStarted) -> None:
     """A process said hello: it loads its model, or waits as the spare with the bytes it really takes.
 
     The very first one is started even where no spare is wanted: its hello tells what the engine can do.
     """
-    incarnation = world.processes.get(event.incarnation)
-    if incarnation is None or incarnation.exited:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.exited:
         return
-    learn(world, incarnation, event)
-    if entry := world.owners.get(incarnation.id):
-        if entry.state is ModelState.STARTING:
-            load(world, entry, incarnation)
-    elif not world.spare_wanted:
-        stop(world, incarnation)
-    elif event.idle_bytes <= world.ledger.free_bytes(HOST) + world.ledger.held_bytes([incarnation.id], HOST):
-        world.promise(incarnation, {HOST: event.idle_bytes}, "the spare was measured")
+    learn(state, worker, event)
+    if model := state.owners.get(worker.id):
+        if model.state is ModelState.STARTING:
+            load(state, model, worker)
+    elif not state.spare_wanted:
+        stop(state, worker)
+    elif event.idle_bytes <= state.ledger.free_bytes(HOST) + state.ledger.held_bytes([worker.id], HOST):
+        state.promise(worker, {HOST: event.idle_bytes}, "the spare was measured")
 
 
-def learn(world: World, incarnation: Incarnation, event: WorkerStarted) -> None:
+def learn(state: CoreState, worker: WorkerProcess, event: WorkerStarted) -> None:
     """What a process has said of itself."""
-    incarnation.pid = event.pid
-    world.spare_bytes = event.idle_bytes
-    world.spare_wanted = world.config.server.spare
+    worker.pid = event.pid
+    state.spare_bytes = event.idle_bytes
+    state.spare_wanted = state.config.server.spare
 
 
-def _living(world: World, incarnation: int) -> Entry | None:
+def _living(state: CoreState, worker_id: int) -> ModelRuntime | None:
     """The model whose present process this is: news and timers of a former one, whose memory is not back, are late."""
-    entry = world.owners.get(incarnation)
-    return entry if entry and entry.current and entry.current.id == incarnation else None
+    model = state.owners.get(worker_id)
+    return model if model and model.current and model.current.id == worker_id else None
 
 
-def load(world: World, entry: Entry, incarnation: Incarnation) -> None:
+def load(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
     """The process of a model has started: it loads it."""
-    world.move(entry, ModelState.LOADING, causes.STARTED)
-    hand_over(world, entry, incarnation)
+    state.move(model, ModelState.LOADING, causes.STARTED)
+    hand_over(state, model, worker)
 
 
-def hand_over(world: World, entry: Entry, incarnation: Incarnation) -> None:
+def hand_over(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
     """Hands a started process its model."""
-    assert incarnation.plan is not None
-    incarnation.load_from_s = world.now_s
-    threads = min(incarnation.plan.settings.threads, world.usable_cores)
-    world.emit(Load(incarnation.id, entry.model, incarnation.plan, threads))
+    assert worker.plan is not None
+    worker.load_from_s = state.now_s
+    threads = min(worker.plan.settings.threads, state.usable_cores)
+    state.emit(Load(worker.id, model.spec, worker.plan, threads))
 
 
-def progressed(world: World, event: LoadProgressed) -> None:
+def progressed(state: CoreState, event: LoadProgressed) -> None:
     """Passes the progress of a load on to those who wait for it."""
-    entry = _living(world, event.incarnation)
-    if entry and entry.state is ModelState.LOADING:
-        world.report(entry, event.share, "reads the weights")
+    model = _living(state, event.worker_id)
+    if model and model.state is ModelState.LOADING:
+        state.report(model, event.share, "reads the weights")
 
 
-def ready(world: World, event: WorkerReady) -> None:
+def ready(state: CoreState, event: WorkerReady) -> None:
     """A model answers, if it takes no more than it may; else it is given back, and planned once more with what it took.
 
     Those who wait for it keep their places. A sacrificial model gets no second try.
     """
-    entry = _living(world, event.incarnation)
-    if entry is None or entry.current is None or entry.state is not ModelState.LOADING:
+    model = _living(state, event.worker_id)
+    if model is None or model.current is None or model.state is not ModelState.LOADING:
         return
-    if overrun := reconcile(world, entry, entry.current, event.measured):
-        assert entry.current.plan is not None
-        settings = entry.current.plan.settings
-        if settings in entry.taken or entry.model.sacrificial:
-            why = _final(entry, too_much(entry, overrun))
-            world.record_refusal(entry.model.id, why)
-            world.refuse_queue(entry, why)
-        entry.taken[settings] = overrun.needs
+    if overrun := reconcile(state, model, model.current, event.measured):
+        assert model.current.plan is not None
+        settings = model.current.plan.settings
+        if settings in model.taken or model.spec.sacrificial:
+            why = _final(model, too_much(model, overrun))
+            state.record_refusal(model.id, why)
+            state.refuse_queue(model, why)
+        model.taken[settings] = overrun.needs
         numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
         because = causes.took_too_much(overrun.message)
-        world.decide(
-            Decision.because(because, DecisionKind.GIVE_BACK, entry.model.id, entry.current.id, numbers=numbers)
-        )
-        stop(world, entry.current, because)
+        state.decide(Decision.because(because, DecisionKind.GIVE_BACK, model.id, model.current.id, numbers=numbers))
+        stop(state, model.current, because)
         return
-    settle_load(world, entry, entry.current, event)
-    world.move(entry, ModelState.READY, causes.loaded(event.context_tokens))
-    world.room_changed = True
+    settle_load(state, model, model.current, event)
+    state.move(model, ModelState.READY, causes.loaded(event.context_tokens))
+    state.room_changed = True
 
 
-def settle_load(world: World, entry: Entry, incarnation: Incarnation, event: WorkerReady) -> None:
+def settle_load(state: CoreState, model: ModelRuntime, worker: WorkerProcess, event: WorkerReady) -> None:
     """A load has ended well; what it took is remembered, to foresee the next one."""
-    assert incarnation.plan is not None
-    entry.ran_out = False
-    incarnation.context_tokens = event.context_tokens
-    incarnation.measured = event.measured
-    incarnation.ready_s = incarnation.last_used_s = world.now_s
-    entry.load_s = world.now_s - incarnation.load_from_s
-    world.loads.loaded(world.now_s, entry.model.id, world.now_s - incarnation.begun_s)
-    weights_bytes = sum(need.weights_bytes for need in incarnation.plan.quote.devices.values())
-    if isinstance(entry.model.source, ModelFile) and entry.load_s > 0:
-        world.load_bytes_per_s = weights_bytes / entry.load_s
+    assert worker.plan is not None
+    model.ran_out = False
+    worker.context_tokens = event.context_tokens
+    worker.measured = event.measured
+    worker.ready_s = worker.last_used_s = state.now_s
+    model.load_s = state.now_s - worker.load_from_s
+    state.loads.loaded(state.now_s, model.id, state.now_s - worker.begun_s)
+    weights_bytes = sum(need.weights_bytes for need in worker.plan.quote.devices.values())
+    if isinstance(model.spec.source, ModelFile) and model.load_s > 0:
+        state.load_bytes_per_s = weights_bytes / model.load_s
 
 
-def load_refused(world: World, event: LoadRefused) -> None:
+def load_refused(state: CoreState, event: LoadRefused) -> None:
     """A process said why it cannot load: everybody who waits hears it, and the process goes.
 
     A file for which a device ran out of memory is planned once more, unless it is sacrificial: others may have taken
     what was free, and from now on it is quoted higher.
     """
-    entry = _living(world, event.incarnation)
-    if entry is None or entry.current is None or entry.state not in COMING:
+    model = _living(state, event.worker_id)
+    if model is None or model.current is None or model.state not in COMING:
         return
-    exhausted = event.refusal.reason is Reason.MEMORY_EXHAUSTED and isinstance(entry.model.source, ModelFile)
-    if exhausted and not entry.ran_out and not entry.model.sacrificial:
-        entry.ran_out = True
-        stop(world, entry.current, causes.refused(f"{event.refusal.message}; it is planned once more"))
+    exhausted = event.refusal.reason is Reason.MEMORY_EXHAUSTED and isinstance(model.spec.source, ModelFile)
+    if exhausted and not model.ran_out and not model.spec.sacrificial:
+        model.ran_out = True
+        stop(state, model.current, causes.refused(f"{event.refusal.message}; it is planned once more"))
         return
-    entry.ran_out = False
-    world.record_refusal(entry.model.id, event.refusal)
-    world.refuse_queue(entry, _final(entry, event.refusal))
-    stop(world, entry.current, causes.refused(event.refusal.message))
+    model.ran_out = False
+    state.record_refusal(model.id, event.refusal)
+    state.refuse_queue(model, _final(model, event.refusal))
+    stop(state, model.current, causes.refused(event.refusal.message))
 
 
-def load_limit_reached(world: World, event: LoadLimitReached) -> None:
+def load_limit_reached(state: CoreState, event: LoadLimitReached) -> None:
     """Gives a load up that takes too long."""
-    entry = _living(world, event.incarnation)
-    if entry and entry.current and entry.state in COMING:
-        why = timed_out(world, entry)
-        world.record_refusal(entry.model.id, why)
-        world.refuse_queue(entry, why)
-        stop(world, entry.current, causes.hung())
+    model = _living(state, event.worker_id)
+    if model and model.current and model.state in COMING:
+        why = timed_out(state, model)
+        state.record_refusal(model.id, why)
+        state.refuse_queue(model, why)
+        stop(state, model.current, causes.hung())
 
 
-def timed_out(world: World, entry: Entry) -> Refusal:
+def timed_out(state: CoreState, model: ModelRuntime) -> Refusal:
     """What callers hear of a load that takes too long."""
-    model, limit_s = entry.model.id, world.config.server.load_deadline_s
-    text = f"{model} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
-    return refusal(Reason.LOAD_TIMEOUT, text, model=model, limitS=f"{limit_s:g}")
+    limit_s = state.config.server.load_deadline_s
+    text = f"{model.id} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
+    return refusal(Reason.LOAD_TIMEOUT, text, model=model.id, limitS=f"{limit_s:g}")
 
 
-def drain_ended(world: World, event: DrainEnded) -> None:
+def drain_ended(state: CoreState, event: DrainEnded) -> None:
     """Ends what still runs on a model that was asked to go."""
-    entry = _living(world, event.incarnation)
-    if entry and entry.current and entry.state is ModelState.DRAINING:
-        assert entry.current.leaves
-        because = entry.current.leaves.after("what ran on it had its time to end")
-        why = world.unloaded(entry, because.words)
-        world.record_refusal(entry.model.id, why)
-        world.abort(entry.current, why)
-        stop(world, entry.current, because)
+    model = _living(state, event.worker_id)
+    if model and model.current and model.state is ModelState.DRAINING:
+        assert model.current.leaves
+        because = model.current.leaves.after("what ran on it had its time to end")
+        why = state.unloaded(model, because.words)
+        state.record_refusal(model.id, why)
+        state.abort(model.current, why)
+        stop(state, model.current, because)
 
 
-def stop(world: World, incarnation: Incarnation, because: Because | None = None) -> None:
+def stop(state: CoreState, worker: WorkerProcess, because: Because | None = None) -> None:
     """Has a process end; idempotent. Its row stays until its memory is back. Only a spare needs no cause."""
-    if incarnation.stopping or incarnation.exited:
+    if worker.stopping or worker.exited:
         return
-    incarnation.stopping = True
-    world.sort_anew(incarnation)
-    if incarnation is world.spare:
-        world.spare = None
-    entry = world.owners.get(incarnation.id)
-    draining = entry is not None and entry.current is incarnation and entry.state is ModelState.DRAINING
+    worker.stopping = True
+    state.sort_anew(worker)
+    if worker is state.spare:
+        state.spare = None
+    model = state.owners.get(worker.id)
+    draining = model is not None and model.current is worker and model.state is ModelState.DRAINING
     if not draining:  # else it was on its way out before
-        world.room_changed = True
-    if entry:
+        state.room_changed = True
+    if model:
         assert because
-        incarnation.leaves = incarnation.leaves or because
-        if entry.current is incarnation:
-            world.move(entry, ModelState.STOPPING, because)
-    world.emit(Stop(incarnation.id))
+        worker.leaves = worker.leaves or because
+        if model.current is worker:
+            state.move(model, ModelState.STOPPING, because)
+    state.emit(Stop(worker.id))
 
 
-def exited(world: World, event: WorkerExited) -> None:
+def exited(state: CoreState, event: WorkerExited) -> None:
     """A process is gone. Fails what ran on it; its row stays until its memory is back.
 
     Callers that hold the model have it loaded anew; not one that is sacrificial and died by itself.
     """
-    incarnation = world.processes.get(event.incarnation)
-    if incarnation is None or incarnation.exited:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.exited:
         return
-    incarnation.exited = True
-    world.sort_anew(incarnation)
-    if not incarnation.stopping:  # else it was on its way out before
-        world.room_changed = True
-    entry = world.owners.get(incarnation.id)
-    if entry is None:
-        if incarnation is world.spare:
-            world.spare = None
-            world.spare_wanted = False
+    worker.exited = True
+    state.sort_anew(worker)
+    if not worker.stopping:  # else it was on its way out before
+        state.room_changed = True
+    model = state.owners.get(worker.id)
+    if model is None:
+        if worker is state.spare:
+            state.spare = None
+            state.spare_wanted = False
         return
-    if entry.current is not incarnation:  # it was to take the place of another, and was given up
+    if model.current is not worker:  # it was to take the place of another, and was given up
         return
-    because = _record_end(world, entry, incarnation, event.exit)
-    for request_id in sorted(incarnation.in_flight):
-        request = world.requests[request_id]
+    because = _record_end(state, model, worker, event.exit)
+    for request_id in sorted(worker.in_flight):
+        request = state.requests[request_id]
         streaming = request.state is RequestState.STREAMING
         # It may be what the process died of, so nobody is told to send it once more.
-        world.refuse(request, replace(crashed(entry, incarnation, event.exit, streaming=streaming), retry=False))
-    if entry.state in COMING:
-        world.refuse_queue(entry, crashed(entry, incarnation, event.exit, streaming=False))
-    for hold in list(entry.holds.values()) if entry.model.sacrificial and not incarnation.stopping else ():
-        world.refuse(hold, crashed(entry, incarnation, event.exit, streaming=False, idle=True))
-    world.move(entry, ModelState.UNLOADED, because)
-    entry.current = None
-    world.hold_again(entry, because)
+        state.refuse(request, replace(crashed(model, worker, event.exit, streaming=streaming), retry=False))
+    if model.state in COMING:
+        state.refuse_queue(model, crashed(model, worker, event.exit, streaming=False))
+    for hold in list(model.holds.values()) if model.spec.sacrificial and not worker.stopping else ():
+        state.refuse(hold, crashed(model, worker, event.exit, streaming=False, idle=True))
+    state.move(model, ModelState.UNLOADED, because)
+    model.current = None
+    state.hold_again(model, because)
 
 
-def _record_end(world: World, entry: Entry, incarnation: Incarnation, how: str) -> Because:
+def _record_end(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: str) -> Because:
     """Why a process has ended; leaves a record of it, unless there is one already."""
-    if incarnation.stopping:
-        assert incarnation.leaves
-        because = incarnation.leaves.after("its process was ended")
-        words = incarnation.leaves.words
+    if worker.stopping:
+        assert worker.leaves
+        because = worker.leaves.after("its process was ended")
+        words = worker.leaves.words
     else:
         because = causes.crashed(how)
-        served = [world.requests[one].state is RequestState.STREAMING for one in incarnation.in_flight]
-        idle = not served and entry.state not in COMING
-        words = crashed(entry, incarnation, how, streaming=any(served), idle=idle).message
+        served = [state.requests[one].state is RequestState.STREAMING for one in worker.in_flight]
+        idle = not served and model.state not in COMING
+        words = crashed(model, worker, how, streaming=any(served), idle=idle).message
     if because.cause not in RECORDED:
-        held = world.ledger.rows[incarnation.id]
+        held = state.ledger.rows[worker.id]
         numbers = {f"held_on_{device}_bytes": float(size) for device, size in held.items()}
-        if incarnation.ready_s is not None:
-            numbers["loaded_s"] = world.now_s - incarnation.ready_s
+        if worker.ready_s is not None:
+            numbers["loaded_s"] = state.now_s - worker.ready_s
         told = replace(because, words=words)
-        record = Decision.because(told, DecisionKind.UNLOAD, entry.model.id, incarnation.id, numbers=numbers)
-        world.decide(record)
+        record = Decision.because(told, DecisionKind.UNLOAD, model.id, worker.id, numbers=numbers)
+        state.decide(record)
     return because
 
 
-def give_up_renewal(world: World, entry: Entry, why: Refusal | None) -> None:
+def give_up_renewal(state: CoreState, model: ModelRuntime, why: Refusal | None) -> None:
     """No new process takes the place of the old one; its caller hears why, unless it goes another way or has left."""
-    renewal, entry.renewal = entry.renewal, None
+    renewal, model.renewal = model.renewal, None
     if renewal is None:
         return
-    request = world.requests.get(renewal.request)
-    if renewal.incarnation:
-        stop(world, renewal.incarnation, causes.refused(why.message) if why else renewal.because)
+    request = state.requests.get(renewal.request)
+    if renewal.worker:
+        stop(state, renewal.worker, causes.refused(why.message) if why else renewal.because)
     if request and why:
-        world.record_refusal(entry.model.id, why)
-        world.refuse(request, why)
-    let_others_wait(world, entry, renewal)
+        state.record_refusal(model.id, why)
+        state.refuse(request, why)
+    let_others_wait(state, model, renewal)
 
 
-def let_others_wait(world: World, entry: Entry, renewal: Renewal) -> None:
+def let_others_wait(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
     """Who has asked for a new process meanwhile waits in the queue, where it is seen whether that is needed still."""
     for behind in renewal.behind:
-        if request := world.requests.get(behind):
-            world.enqueue_ahead(entry, request)
-    world.touch(entry)
+        if request := state.requests.get(behind):
+            state.enqueue_ahead(model, request)
+    state.touch(model)
 
 
-def _final(entry: Entry, why: Refusal) -> Refusal:
+def _final(model: ModelRuntime, why: Refusal) -> Refusal:
     """What fails a sacrificial model is not to be tried again."""
-    return replace(why, retry=why.retry and not entry.model.sacrificial)
+    return replace(why, retry=why.retry and not model.spec.sacrificial)
 
 
-def crashed(entry: Entry, incarnation: Incarnation, how: str, *, streaming: bool, idle: bool = False) -> Refusal:
+def crashed(model: ModelRuntime, worker: WorkerProcess, how: str, *, streaming: bool, idle: bool = False) -> Refusal:
     """What callers hear of a process that died."""
-    model = entry.model.id
     reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
     when = "in the middle of an answer" if streaming else "before it had answered"
     when = "while nothing ran on it" if idle else when
-    what = f"the process of {model} (pid {incarnation.pid}) ended {when}"
-    if not incarnation.pid:
-        what = f"a process for {model} never came up"
-    text = f"{what}: {how}; `vramd logs {model}` says more"
-    return _final(entry, refusal(reason, text, model=model, exit=how))
+    what = f"the process of {model.id} (pid {worker.pid}) ended {when}"
+    if not worker.pid:
+        what = f"a process for {model.id} never came up"
+    text = f"{what}: {how}; `vramd logs {model.id}` says more"
+    return _final(model, refusal(reason, text, model=model.id, exit=how))
 
 
-def released(world: World, event: MemoryReleased) -> None:
+def released(state: CoreState, event: MemoryReleased) -> None:
     """The memory of a process that is gone is back: only now its row is struck out."""
-    incarnation = world.processes.get(event.incarnation)
-    if incarnation is None or not incarnation.exited:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or not worker.exited:
         return
-    entry = world.owners.get(incarnation.id)
-    name = entry.model.id if entry else "the spare"
-    held = world.strike(incarnation, f"the memory of {name} (pid {incarnation.pid}) is back")
-    receipt = replace(event.receipt, model=entry.model.id if entry else "", expected=held)
-    if entry:
-        world.emit(Released(receipt))
-        world.touch(entry)
-    for request_id in list(incarnation.unload_waiters):
-        world.end(world.requests[request_id])
-        world.emit(Complete(request_id, receipt))
+    model = state.owners.get(worker.id)
+    name = model.id if model else "the spare"
+    held = state.free_row(worker, f"the memory of {name} (pid {worker.pid}) is back")
+    receipt = replace(event.receipt, model=model.id if model else "", expected=held)
+    if model:
+        state.emit(Released(receipt))
+        state.touch(model)
+    for request_id in list(worker.unload_waiters):
+        state.end(state.requests[request_id])
+        state.emit(Complete(request_id, receipt))

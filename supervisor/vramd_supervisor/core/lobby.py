@@ -11,11 +11,11 @@ from ..domain.catalog import LoadOptions
 from ..domain.causes import ASKED_FOR, Awaited
 from ..domain.config import Priority
 from ..domain.quote import Plan
-from .line import Line
-from .state import Announcement
+from .line import PriorityQueue
+from .state import Reservation
 
 
-class Waiting:
+class PendingLoad:
     """A load that has no process yet: it waits for its plans, then for room."""
 
     def __init__(self, model: str, options: LoadOptions, turn: int, priority: Priority, since_s: float) -> None:
@@ -27,13 +27,13 @@ class Waiting:
         self.since_s = since_s
         """The moment it was first asked for."""
         self.plans: tuple[Plan, ...] = ()
-        self.nearest: tuple[Plan, ...] = ()
+        self.alternatives: tuple[Plan, ...] = ()
         """What would fit, if none of the plans can."""
         self.room_from_s = math.inf
         """The moment from which others were sent away for it."""
         self.because = ASKED_FOR
         """Why it is to be loaded."""
-        self.gentle = False
+        self.opportunistic = False
         """Nobody asked for it: it goes without rather than that others have to leave."""
         self.wanted = False
         """Somebody waits for it at this moment, as far as those who look for room know."""
@@ -53,27 +53,27 @@ class Waiting:
         return frozenset(device for plan in self.plans for device in plan.quote.devices)
 
 
-class Lobby:
+class AdmissionQueue:
     """Every call takes the same time, however many wait."""
 
     def __init__(self, age_s: float) -> None:
         """`age_s` is how long something waits to become as urgent as the next priority."""
         self._age_s = age_s
-        self._lines: dict[frozenset[str], Line[Waiting | Announcement]] = {}
+        self._lines: dict[frozenset[str], PriorityQueue[PendingLoad | Reservation]] = {}
         self._places: dict[int, frozenset[str]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, waits: Waiting | Announcement) -> bool:
+    def __contains__(self, waits: PendingLoad | Reservation) -> bool:
         return waits.order in self._places
 
-    def add(self, waits: Waiting | Announcement, devices: Collection[str]) -> None:
+    def add(self, waits: PendingLoad | Reservation, devices: Collection[str]) -> None:
         """Lets something wait for these devices."""
         where = self._places[waits.order] = frozenset(devices)
-        self._lines.setdefault(where, Line(self._age_s)).add(waits)
+        self._lines.setdefault(where, PriorityQueue(self._age_s)).add(waits)
 
-    def remove(self, waits: Waiting | Announcement) -> None:
+    def remove(self, waits: PendingLoad | Reservation) -> None:
         """It waits no longer; harmless if it did not."""
         where = self._places.pop(waits.order, None)
         if where is not None:
@@ -81,7 +81,7 @@ class Lobby:
             if not self._lines[where]:
                 del self._lines[where]
 
-    def first(self, taken: Collection[str]) -> Waiting | Announcement | None:
+    def first(self, taken: Collection[str]) -> PendingLoad | Reservation | None:
         """Who is next among those that want none of the devices that are taken."""
         open_lines = [line for devices, line in self._lines.items() if devices.isdisjoint(taken)]
         heads = [(line.key(head := line.first()), head) for line in open_lines]

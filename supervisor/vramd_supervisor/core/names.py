@@ -11,7 +11,7 @@ from vramd_common.reasons import Reason
 from ..domain.catalog import ModelFile
 from ..domain.errors import Refusal, refusal
 from ..selection.specialties import TASK_PREFIX
-from .state import Entry, is_known
+from .state import ModelRuntime, is_known
 
 MOST_ID_CHARACTERS = 500
 """A little less than may be asked for (validation.MOST_ID_CHARACTERS)."""
@@ -35,24 +35,24 @@ def ids_for(path: str, base: str) -> Iterator[str]:
         yield id_[-MOST_ID_CHARACTERS:]
 
 
-def find(entries: Mapping[str, Entry], name: str) -> Entry | Refusal:
+def find(models: Mapping[str, ModelRuntime], name: str) -> ModelRuntime | Refusal:
     """The model that a caller means: the one of this id or alias, else the only one that the name can stand for.
 
     1. The same letters, composed otherwise, in capitals or not, with or without the file's ending.
     2. The path of its file, or the end of that.
     3. The end of its id, behind a folder's name.
     """
-    if (entry := entries.get(name)) and is_known(entry):
-        return entry
-    known = {id_: entry for id_, entry in entries.items() if is_known(entry)}
+    if (model := models.get(name)) and is_known(model):
+        return model
+    known = {id_: model for id_, model in models.items() if is_known(model)}
     wanted = _folded(name[:MOST_ID_CHARACTERS])
     end = "/" + wanted.replace("\\", "/").removeprefix("./").strip("/")
-    for entry in known.values():
-        if name in entry.model.aliases:
-            return entry
-    alike = [id_ for id_, entry in known.items() if wanted in map(_folded, (id_, *entry.model.aliases))]  # 1
+    for model in known.values():
+        if name in model.spec.aliases:
+            return model
+    alike = [id_ for id_, model in known.items() if wanted in map(_folded, (id_, *model.spec.aliases))]  # 1
     if not alike and end != "/":
-        alike = [id_ for id_, entry in known.items() if f"/{_path(entry)}".endswith(end)]  # 2
+        alike = [id_ for id_, model in known.items() if f"/{_path(model)}".endswith(end)]  # 2
         alike = alike or [id_ for id_ in known if _folded(id_).endswith(end)]  # 3
     if len(alike) == 1:
         return known[alike[0]]
@@ -64,12 +64,12 @@ def find(entries: Mapping[str, Entry], name: str) -> Entry | Refusal:
     return refusal(Reason.MODEL_NOT_FOUND, f"no model is called {said!r}; {hint}", model=said)
 
 
-def _near(known: Mapping[str, Entry], wanted: str) -> list[str]:
+def _near(known: Mapping[str, ModelRuntime], wanted: str) -> list[str]:
     """Ids that begin like it, else such as are spelled almost like it, as a whole or behind their folders' names."""
     last = wanted.rpartition("/")[2]
     ends: dict[str, list[str]] = {}
-    for id_, entry in known.items():
-        for alias in entry.model.aliases:
+    for id_, model in known.items():
+        for alias in model.spec.aliases:
             ends.setdefault(_folded(alias), []).append(id_)
         ends.setdefault(_folded(id_), []).append(id_)
         ends.setdefault(_folded(id_).rpartition("/")[2], []).append(id_)
@@ -82,6 +82,6 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold().removesuffix(_SUFFIX)
 
 
-def _path(entry: Entry) -> str:
-    source = entry.model.source
+def _path(model: ModelRuntime) -> str:
+    source = model.spec.source
     return _folded(source.path).replace("\\", "/") if isinstance(source, ModelFile) else ""

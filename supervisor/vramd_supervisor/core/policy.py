@@ -17,7 +17,7 @@ class Rank(NamedTuple):
     """The moment it was last used, or of a busy one the moment it was ready."""
     reload_s: float
     """What its last load took."""
-    incarnation: int
+    worker_id: int
 
 
 class Candidate(NamedTuple):
@@ -28,9 +28,9 @@ class Candidate(NamedTuple):
     """What ending it gives back, per device."""
 
     @property
-    def incarnation(self) -> int:
+    def worker_id(self) -> int:
         """Which process."""
-        return self.rank.incarnation
+        return self.rank.worker_id
 
 
 class Crowd:
@@ -52,15 +52,15 @@ class Crowd:
 
     def __iter__(self) -> Iterator[Candidate]:
         """In the order in which they would go."""
-        return (self._members[rank.incarnation] for rank in self._ranks)
+        return (self._members[rank.worker_id] for rank in self._ranks)
 
     def in_order(self, device: str) -> Iterator[Candidate]:
         """Those that hold bytes on a device."""
-        return (self._members[rank.incarnation] for rank in self._ranks_on.get(device, ()))
+        return (self._members[rank.worker_id] for rank in self._ranks_on.get(device, ()))
 
     def add(self, one: Candidate) -> None:
         """One more; it must not be in here."""
-        self._members[one.incarnation] = one
+        self._members[one.worker_id] = one
         insort(self._ranks, one.rank)
         for device, size in one.held_bytes.items():
             if size:
@@ -69,7 +69,7 @@ class Crowd:
 
     def remove(self, one: Candidate) -> None:
         """The same that was added. Raises KeyError if it is not in here."""
-        del self._members[one.incarnation]
+        del self._members[one.worker_id]
         del self._ranks[bisect_left(self._ranks, one.rank)]
         for device, size in one.held_bytes.items():
             if size:
@@ -107,12 +107,12 @@ def victims(crowds: Sequence[Crowd], missing_bytes: Mapping[str, int]) -> tuple[
     for candidate in merge(*[crowd.in_order(device) for crowd in crowds if crowd for device in left]):
         if max(left.values()) <= 0:
             break
-        if candidate.incarnation not in picked:  # it may hold bytes on several devices
-            picked[candidate.incarnation] = candidate
+        if candidate.worker_id not in picked:  # it may hold bytes on several devices
+            picked[candidate.worker_id] = candidate
             left = {device: need - candidate.held_bytes.get(device, 0) for device, need in left.items()}
     for candidate in reversed(list(picked.values())):
         without = {device: need + candidate.held_bytes.get(device, 0) for device, need in left.items()}
         if max(without.values()) <= 0:
             left = without
-            del picked[candidate.incarnation]
+            del picked[candidate.worker_id]
     return tuple(picked)

@@ -115,7 +115,7 @@ class Pressure:
         warned = reading.used_bytes >= alarm_share * reading.total_bytes
         return Pressure(Level.WARN if warned else Level.NONE, low_samples)
 
-    def short_bytes(self, reading: Reading) -> int:
+    def deficit_bytes(self, reading: Reading) -> int:
         """What idle models have to give back now, so that the headroom is free again; 0 if they may stay."""
         if not reading.critical and self.low_samples < _LOW_SAMPLES:
             return 0

@@ -7,8 +7,8 @@ from vramd_common.reasons import Reason
 
 from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import DeviceBytes, Plan, Source
-from .state import Entry, Incarnation
-from .world import World
+from .state import ModelRuntime, WorkerProcess
+from .world import CoreState
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Overrun:
     message: str
 
 
-def reconcile(world: World, entry: Entry, incarnation: Incarnation, measured: Mapping[str, int]) -> Overrun | None:
+def reconcile(
+    state: CoreState, model: ModelRuntime, worker: WorkerProcess, measured: Mapping[str, int]
+) -> Overrun | None:
     """Books what a process takes beyond its promise; None if it may stay.
 
     1. It takes no more than was promised, or what it takes is true by declaration: nothing changes.
@@ -28,21 +30,21 @@ def reconcile(world: World, entry: Entry, incarnation: Incarnation, measured: Ma
     3. They do not, but no more than the headroom is touched: the row stays, and the pressure tells if that is scarce.
     4. Else it has to go.
     """
-    ledger = world.ledger
-    row = ledger.rows[incarnation.id]
+    ledger = state.ledger
+    row = ledger.rows[worker.id]
     over = {device: took - row[device] for device, took in measured.items() if took > row.get(device, took)}
-    declared = incarnation.plan and incarnation.plan.quote.source is Source.DECLARED
+    declared = worker.plan and worker.plan.quote.source is Source.DECLARED
     if not over or declared:  # 1
         return None
     needs = {device: need + over.get(device, 0) for device, need in row.items()}
     words = ", ".join(f"{in_words(size)} more on {device}" for device, size in over.items())
     accounts = ledger.accounts
     if all(ledger.reserved_bytes(d) + more <= accounts[d].budget_bytes for d, more in over.items()):  # 2
-        world.promise(incarnation, needs, f"{entry.model.id} takes {words} than was quoted")
+        state.promise(worker, needs, f"{model.id} takes {words} than was quoted")
         return None
     if all(more <= accounts[d].headroom_bytes for d, more in over.items()):  # 3
         return None
-    return Overrun(needs, f"{entry.model.id} takes {words} than was quoted, and the budget does not hold it")
+    return Overrun(needs, f"{model.id} takes {words} than was quoted, and the budget does not hold it")
 
 
 def raised(plan: Plan, taken: Mapping[str, int]) -> Plan:
@@ -54,11 +56,10 @@ def raised(plan: Plan, taken: Mapping[str, int]) -> Plan:
     return replace(plan, quote=replace(plan.quote, devices=devices))
 
 
-def too_much(entry: Entry, overrun: Overrun) -> Refusal:
+def too_much(model: ModelRuntime, overrun: Overrun) -> Refusal:
     """What callers hear when the last load that was to be tried has taken too much."""
     device, need = max(overrun.needs.items(), key=lambda item: item[1])
-    model = entry.model.id
     text = f"{overrun.message}; it is given up: a smaller context, or a larger budget would help"
     return refusal(
-        Reason.MEMORY_EXHAUSTED, text, model=model, device=device, neededBytes=need, freeBytes=0, heldBy=model
+        Reason.MEMORY_EXHAUSTED, text, model=model.id, device=device, neededBytes=need, freeBytes=0, heldBy=model.id
     )

@@ -17,162 +17,164 @@ from ..domain.errors import Refusal
 from ..domain.quote import Plan
 from ..quoting.placement import differences
 from .actions import Complete, FindPlans, Report
-from .admission import find_now, take_process
+from .admission import decide_admission, take_process
 from .callers import differently, drain, held
 from .events import LoadLimitReached, LoadProgressed, LoadRefused, WorkerExited, WorkerReady, WorkerStarted
-from .holders import attainable
+from .holders import available_if_evicted
 from .lives import crashed, give_up_renewal, hand_over, learn, let_others_wait, settle_load, timed_out
-from .lobby import Waiting
+from .lobby import PendingLoad
 from .reconcile import raised, reconcile, too_much
-from .room import Begin, Wish, with_nearest
-from .state import Entry, ModelState, Renewal
-from .world import World
+from .room import Begin, Wish, with_alternatives
+from .state import ModelRuntime, ModelState, Renewal
+from .world import CoreState
 
 News = WorkerStarted | LoadProgressed | WorkerReady | LoadRefused | LoadLimitReached | WorkerExited
 
 _ANSWERED = -1
 
 
-def go_on(world: World, entry: Entry, renewal: Renewal) -> None:
+def go_on(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
     """Asks for the plans of the new process; nothing comes of it if its caller has left."""
-    request = world.requests.get(renewal.request)
+    request = state.requests.get(renewal.request)
     if request is None:
         if not renewal.ready:
-            give_up_renewal(world, entry, None)
+            give_up_renewal(state, model, None)
     elif not renewal.turn:
-        renewal.turn = world.next_turn()
-        changed = LoadOptions(keep_alive_s=entry.keep_alive_now_s)
-        renewal.options = request.options.over(changed).over(entry.model.options)
-        world.emit(FindPlans(entry.model, renewal.options, renewal.turn, attainable(world, entry)))
+        renewal.turn = state.next_turn()
+        changed = LoadOptions(keep_alive_s=model.keep_alive_now_s)
+        renewal.options = request.options.over(changed).over(model.spec.options)
+        state.emit(FindPlans(model.spec, renewal.options, renewal.turn, available_if_evicted(state, model)))
 
 
-def planned(world: World, entry: Entry, renewal: Renewal, found: Sequence[Plan], nearest: Sequence[Plan]) -> None:
+def planned(
+    state: CoreState, model: ModelRuntime, renewal: Renewal, found: Sequence[Plan], alternatives: Sequence[Plan]
+) -> None:
     """The ways to place the new process are known: it begins beside the old one, or the old one goes first."""
     renewal.turn = _ANSWERED
-    plans = [raised(plan, entry.taken.get(plan.settings, {})) for plan in found]
-    decision = find_now(world, Wish(entry.model.id, [plan.quote.needs for plan in plans]), anew=entry)
+    plans = [raised(plan, model.taken.get(plan.settings, {})) for plan in found]
+    decision = decide_admission(state, Wish(model.id, [plan.quote.needs for plan in plans]), anew=model)
     if isinstance(decision, Refusal):
-        give_up_renewal(world, entry, with_nearest(decision, nearest))
+        give_up_renewal(state, model, with_alternatives(decision, alternatives))
         return
-    plan, request = plans[decision.way], world.requests[renewal.request]
-    if why := _hindrance(world, entry, renewal, plan):
-        give_up_renewal(world, entry, why)
+    plan, request = plans[decision.way], state.requests[renewal.request]
+    if why := _why_given_up(state, model, renewal, plan):
+        give_up_renewal(state, model, why)
         return
-    if not isinstance(find_now(world, Wish(entry.model.id, [plan.quote.needs])), Begin):
-        _old_one_first(world, entry, renewal, "there is no room for both")
+    if not isinstance(decide_admission(state, Wish(model.id, [plan.quote.needs])), Begin):
+        _old_one_first(state, model, renewal, "there is no room for both")
         return
-    waiting = Waiting(entry.model.id, renewal.options, 0, request.priority, request.since_s)
-    waiting.plans, waiting.because = tuple(plans), renewal.because
-    renewal.incarnation = take_process(world, entry, waiting, plan)
-    if renewal.incarnation.pid:
-        hand_over(world, entry, renewal.incarnation)
-    world.touch(entry)
+    pending = PendingLoad(model.id, renewal.options, 0, request.priority, request.since_s)
+    pending.plans, pending.because = tuple(plans), renewal.because
+    renewal.worker = take_process(state, model, pending, plan)
+    if renewal.worker.pid:
+        hand_over(state, model, renewal.worker)
+    state.touch(model)
 
 
-def successor_of(world: World, incarnation: int) -> tuple[Entry, Renewal] | None:
+def successor_of(state: CoreState, worker_id: int) -> tuple[ModelRuntime, Renewal] | None:
     """The model whose next process this is."""
-    entry = world.owners.get(incarnation)
-    renewal = entry.renewal if entry else None
-    if entry and renewal and renewal.incarnation and renewal.incarnation.id == incarnation:
-        return entry, renewal
+    model = state.owners.get(worker_id)
+    renewal = model.renewal if model else None
+    if model and renewal and renewal.worker and renewal.worker.id == worker_id:
+        return model, renewal
     return None
 
 
-def told(world: World, entry: Entry, renewal: Renewal, news: News) -> None:
+def told(state: CoreState, model: ModelRuntime, renewal: Renewal, news: News) -> None:
     """News of the new process."""
-    incarnation = renewal.incarnation
-    assert incarnation is not None and incarnation.plan is not None
+    worker = renewal.worker
+    assert worker is not None and worker.plan is not None
     match news:
         case WorkerStarted():
-            learn(world, incarnation, news)
-            hand_over(world, entry, incarnation)
+            learn(state, worker, news)
+            hand_over(state, model, worker)
         case LoadProgressed():
-            _report(world, renewal, Awaited.WEIGHTS, "reads the weights", news.share)
+            _report(state, renewal, Awaited.WEIGHTS, "reads the weights", news.share)
         case WorkerReady() if not renewal.ready:
-            _ready(world, entry, renewal, news)
+            _ready(state, model, renewal, news)
         case LoadRefused():
             if news.refusal.reason is Reason.MEMORY_EXHAUSTED:
-                _old_one_first(world, entry, renewal, news.refusal.message)
+                _old_one_first(state, model, renewal, news.refusal.message)
             else:
-                give_up_renewal(world, entry, news.refusal)
+                give_up_renewal(state, model, news.refusal)
         case LoadLimitReached() if not renewal.ready:
-            give_up_renewal(world, entry, timed_out(world, entry))
+            give_up_renewal(state, model, timed_out(state, model))
         case WorkerExited():
-            incarnation.exited = True
-            world.sort_anew(incarnation)
-            world.room_changed = True
-            give_up_renewal(world, entry, crashed(entry, incarnation, news.exit, streaming=False))
+            worker.exited = True
+            state.sort_anew(worker)
+            state.room_changed = True
+            give_up_renewal(state, model, crashed(model, worker, news.exit, streaming=False))
         case WorkerReady() | LoadLimitReached():  # twice, or late
             pass
         case _:
             assert_never(news)
 
 
-def succeed(world: World, entry: Entry, renewal: Renewal) -> None:
+def succeed(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
     """The old process is gone: the new one takes its place, loading or ready.
 
     Its caller waits for it in the queue, unless all that was asked for is that it is another one.
     """
-    entry.renewal = None
-    request = world.requests.get(renewal.request)
+    model.renewal = None
+    request = state.requests.get(renewal.request)
     if request and renewal.ready and not request.reload:
-        world.end(request)
-        world.emit(Complete(request.id))
+        state.end(request)
+        state.emit(Complete(request.id))
     elif request:
-        world.enqueue_ahead(entry, request)
-    let_others_wait(world, entry, renewal)
-    incarnation = entry.current = renewal.incarnation
-    if incarnation is None:
+        state.enqueue_ahead(model, request)
+    let_others_wait(state, model, renewal)
+    worker = model.current = renewal.worker
+    if worker is None:
         return
-    after = ModelState.LOADING if incarnation.pid else ModelState.STARTING
+    after = ModelState.LOADING if worker.pid else ModelState.STARTING
     because = renewal.because.after("its new process takes its place")
-    world.move(entry, ModelState.READY if renewal.ready else after, because)
-    world.room_changed = True
+    state.move(model, ModelState.READY if renewal.ready else after, because)
+    state.room_changed = True
 
 
-def _ready(world: World, entry: Entry, renewal: Renewal, news: WorkerReady) -> None:
+def _ready(state: CoreState, model: ModelRuntime, renewal: Renewal, news: WorkerReady) -> None:
     """It takes no more than it may: the old process goes. Else it is planned once more, with what it took."""
-    incarnation = renewal.incarnation
-    assert incarnation is not None and incarnation.plan is not None
-    settings = incarnation.plan.settings
-    overrun = reconcile(world, entry, incarnation, news.measured)
-    if overrun and settings in entry.taken:
-        give_up_renewal(world, entry, too_much(entry, overrun))
+    worker = renewal.worker
+    assert worker is not None and worker.plan is not None
+    settings = worker.plan.settings
+    overrun = reconcile(state, model, worker, news.measured)
+    if overrun and settings in model.taken:
+        give_up_renewal(state, model, too_much(model, overrun))
     elif overrun:
-        entry.taken[settings] = overrun.needs
-        _old_one_first(world, entry, renewal, overrun.message)
-    elif why := _hindrance(world, entry, renewal, incarnation.plan):
-        give_up_renewal(world, entry, why)
+        model.taken[settings] = overrun.needs
+        _old_one_first(state, model, renewal, overrun.message)
+    elif why := _why_given_up(state, model, renewal, worker.plan):
+        give_up_renewal(state, model, why)
     else:
         renewal.ready = True
-        settle_load(world, entry, incarnation, news)
-        world.touch(entry)
-        _report(world, renewal, Awaited.FORMER_PROCESS, "waits until what runs on the old process has ended")
-        if entry.state is ModelState.READY:
-            drain(world, entry, renewal.because, force=renewal.force)
+        settle_load(state, model, worker, news)
+        state.touch(model)
+        _report(state, renewal, Awaited.FORMER_PROCESS, "waits until what runs on the old process has ended")
+        if model.state is ModelState.READY:
+            drain(state, model, renewal.because, force=renewal.force)
 
 
-def _hindrance(world: World, entry: Entry, renewal: Renewal, plan: Plan) -> Refusal | None:
+def _why_given_up(state: CoreState, model: ModelRuntime, renewal: Renewal, plan: Plan) -> Refusal | None:
     """Why a reload is given up, planned or loaded: it would be refused afterwards, or break a hold that began since."""
-    request = world.requests[renewal.request]
+    request = state.requests[renewal.request]
     if not request.reload:
         return None
-    if entry.holds:
-        return held(world, entry, request)
-    differs = differences(entry.model, plan.settings, request.options)
-    return differently(entry, differs) if differs else None
+    if model.holds:
+        return held(state, model, request)
+    differs = differences(model.spec, plan.settings, request.options)
+    return differently(model, differs) if differs else None
 
 
-def _old_one_first(world: World, entry: Entry, renewal: Renewal, why: str) -> None:
+def _old_one_first(state: CoreState, model: ModelRuntime, renewal: Renewal, why: str) -> None:
     """What could not be shown beside the old process has to do without."""
-    _report(world, renewal, Awaited.FORMER_PROCESS, f"{why}: the old process goes first")
-    if request := world.requests.get(renewal.request):
-        world.enqueue_ahead(entry, request)
-    give_up_renewal(world, entry, None)
-    if entry.state is ModelState.READY:
-        drain(world, entry, renewal.because, force=renewal.force)
+    _report(state, renewal, Awaited.FORMER_PROCESS, f"{why}: the old process goes first")
+    if request := state.requests.get(renewal.request):
+        state.enqueue_ahead(model, request)
+    give_up_renewal(state, model, None)
+    if model.state is ModelState.READY:
+        drain(state, model, renewal.because, force=renewal.force)
 
 
-def _report(world: World, renewal: Renewal, awaited: Awaited, message: str, share: float | None = None) -> None:
-    if renewal.request in world.requests:
-        world.emit(Report(renewal.request, ModelState.LOADING, share, message, awaited))
+def _report(state: CoreState, renewal: Renewal, awaited: Awaited, message: str, share: float | None = None) -> None:
+    if renewal.request in state.requests:
+        state.emit(Report(renewal.request, ModelState.LOADING, share, message, awaited))

@@ -36,7 +36,7 @@ class Begin:
 class Evict:
     """Room comes when these processes are gone."""
 
-    incarnations: tuple[int, ...]
+    worker_ids: tuple[int, ...]
     missing_bytes: Mapping[str, int]
     way: int
     """For this one of the ways."""
@@ -82,7 +82,7 @@ class Holders(NamedTuple):
     """The spare that this load will use: its bytes are part of the load's need."""
     name_of: Callable[[int], str]
     """What to call a row."""
-    bond_of: Callable[[int], str]
+    why_protected: Callable[[int], str]
     """Why others may not end it, if they may not: "pinned", "held by a client"."""
 
 
@@ -129,11 +129,13 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
     return _exhausted(wish, way, ledger, holders, next(iter(lacking(way, free))))  # 5
 
 
-def with_nearest(why: Refusal, nearest: Sequence[Plan]) -> Refusal:
+def with_alternatives(why: Refusal, alternatives: Sequence[Plan]) -> Refusal:
     """The same refusal, with settings that would fit and what they need."""
-    if not nearest:
+    if not alternatives:
         return why
-    ways = "; or ".join(f"{', '.join(plan.degraded)} ({in_words(plan.quote.total_bytes)} in all)" for plan in nearest)
+    ways = "; or ".join(
+        f"{', '.join(plan.degraded)} ({in_words(plan.quote.total_bytes)} in all)" for plan in alternatives
+    )
     return replace(why, message=f"{why.message}; what would fit: {ways}")
 
 
@@ -167,16 +169,16 @@ def _awaited(missing: Mapping[str, int], holders: Holders) -> tuple[Awaited, str
 
 def _names(some: Iterable[Candidate], count: int, holders: Holders) -> str:
     """The first of so many."""
-    named = sorted({holders.name_of(one.incarnation) for one in islice(some, MOST_NAMED)})
+    named = sorted({holders.name_of(one.worker_id) for one in islice(some, MOST_NAMED)})
     return ", ".join(named) + (f" and {count - MOST_NAMED} more" if count > MOST_NAMED else "")
 
 
 def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Holders, device: str) -> Refusal:
     free = max(0, ledger.free_bytes(device))
-    own = {one.incarnation for one in chain.from_iterable(holders.own)}
+    own = {one.worker_id for one in chain.from_iterable(holders.own)}
     held = {row: needs[device] for row, needs in ledger.rows.items() if needs.get(device) and row not in own}
     most = sorted(nlargest(MOST_NAMED, held, key=lambda row: held[row]))
-    named = [(holders.name_of(row), held[row], holders.bond_of(row)) for row in most]
+    named = [(holders.name_of(row), held[row], holders.why_protected(row)) for row in most]
     named.append((f"{len(held) - len(most)} more", sum(held.values()) - sum(held[row] for row in most), ""))
     budget = in_words(ledger.accounts[device].budget_bytes) if ledger.is_budget_the_limit(device) else ""
     if not budget:  # else what they take counts for nothing

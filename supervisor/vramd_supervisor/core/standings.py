@@ -63,49 +63,49 @@ class Standings:
         """All that are ready, if some of them are to be kept: when last used, and which."""
         self._used_s: dict[int, float] = {}
 
-    def use(self, incarnation: int, used_s: float | None) -> None:
+    def use(self, worker_id: int, used_s: float | None) -> None:
         """When a ready process was last used; None if it is not ready. Who crosses the line by that becomes stale."""
-        before_s = self._used_s.get(incarnation)
+        before_s = self._used_s.get(worker_id)
         if not self._keep_resident or before_s == used_s:
             return
         if before_s is not None:
-            del self._ready[bisect_left(self._ready, (before_s, incarnation))]
-            del self._used_s[incarnation]
+            del self._ready[bisect_left(self._ready, (before_s, worker_id))]
+            del self._used_s[worker_id]
         if used_s is not None:
-            insort(self._ready, (used_s, incarnation))
-            self._used_s[incarnation] = used_s
+            insort(self._ready, (used_s, worker_id))
+            self._used_s[worker_id] = used_s
         line = len(self._ready) - self._keep_resident
         self.stale |= {other: None for _, other in self._ready[max(0, line - 1) : max(0, line + 1)]}
 
-    def is_resident(self, incarnation: int) -> bool:
+    def is_resident(self, worker_id: int) -> bool:
         """Whether it is one of the last `keep_resident` that were used."""
-        used_s = self._used_s.get(incarnation)
+        used_s = self._used_s.get(worker_id)
         if used_s is None:
             return False
-        return bisect_left(self._ready, (used_s, incarnation)) >= len(self._ready) - self._keep_resident
+        return bisect_left(self._ready, (used_s, worker_id)) >= len(self._ready) - self._keep_resident
 
     def put(self, place: Place) -> None:
         """A process stands here from now on."""
-        incarnation = place.candidate.incarnation
-        self._take_out(incarnation)
-        self.places[incarnation] = place
+        worker_id = place.candidate.worker_id
+        self._take_out(worker_id)
+        self.places[worker_id] = place
         self.crowds[place.standing].add(place.candidate)
         if place.group:
-            self.groups.setdefault(place.group, {})[incarnation] = None
+            self.groups.setdefault(place.group, {})[worker_id] = None
         if place.awaited:
-            self.awaited.add(incarnation)
+            self.awaited.add(worker_id)
 
-    def forget(self, incarnation: int) -> None:
+    def forget(self, worker_id: int) -> None:
         """A process and its memory are gone."""
-        self.stale.pop(incarnation, None)
-        self.use(incarnation, None)
-        self._take_out(incarnation)
+        self.stale.pop(worker_id, None)
+        self.use(worker_id, None)
+        self._take_out(worker_id)
 
-    def _take_out(self, incarnation: int) -> None:
-        if before := self.places.pop(incarnation, None):
+    def _take_out(self, worker_id: int) -> None:
+        if before := self.places.pop(worker_id, None):
             self.crowds[before.standing].remove(before.candidate)
-            self.awaited.discard(incarnation)
+            self.awaited.discard(worker_id)
             if before.group:
-                del self.groups[before.group][incarnation]
+                del self.groups[before.group][worker_id]
                 if not self.groups[before.group]:
                     del self.groups[before.group]

@@ -13,7 +13,7 @@ from ..domain.catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model, Settings
 from ..domain.causes import Because
 from ..domain.config import Priority
 from ..domain.quote import Plan
-from .line import Line
+from .line import PriorityQueue
 
 
 class ModelState(Enum):
@@ -88,7 +88,7 @@ class Request:
     planned: bool = False
     """A process was planned by its options, or ended for them: none is ended for them once more."""
     state: RequestState = RequestState.QUEUED
-    incarnation: int | None = None
+    worker_id: int | None = None
     """Where it runs, once granted."""
     caller: str = ""
     """Of a hold: what its caller calls itself, or where it is connected from."""
@@ -102,7 +102,7 @@ class Request:
 
 
 @dataclass(eq=False)
-class Incarnation:
+class WorkerProcess:
     """One process: of a model, or a spare that waits for one."""
 
     id: int
@@ -155,7 +155,7 @@ class Renewal:
     turn: int = 0
     """Of the question for its plans; 0: not asked, -1: answered."""
     options: LoadOptions = field(default_factory=LoadOptions)
-    incarnation: Incarnation | None = None
+    worker: WorkerProcess | None = None
     """Once it is loaded beside the old one."""
     ready: bool = False
     """It answers, and waits for the old one to be gone."""
@@ -164,18 +164,19 @@ class Renewal:
 
 
 @dataclass(eq=False)
-class Entry:
+class ModelRuntime:
     """A model that is known, and its life."""
 
-    model: Model
-    queue: Line[Request]
+    spec: Model
+    """As the catalogue has it."""
+    queue: PriorityQueue[Request]
     """Waiting requests, in the order of being served."""
     state: ModelState = ModelState.UNLOADED
-    current: Incarnation | None = None
+    current: WorkerProcess | None = None
     renewal: Renewal | None = None
     loads: dict[int, Request] = field(default_factory=dict)
     """Those of the queue that take no place: they only wait until it is ready."""
-    curious: dict[int, Request] = field(default_factory=dict)
+    progress_watchers: dict[int, Request] = field(default_factory=dict)
     """Those of the queue that want to hear what they wait for."""
     holds: dict[int, Request] = field(default_factory=dict)
     """Callers that keep it, now that it is ready."""
@@ -202,9 +203,14 @@ class Entry:
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """Its last changes of state, printed when an impossible one comes."""
 
+    @property
+    def id(self) -> str:
+        """Of the model."""
+        return self.spec.id
+
 
 @dataclass(eq=False)
-class Announcement:
+class Reservation:
     """Bytes that another program is about to take: a caller waits for them, or they stand in the ledger."""
 
     id: int
@@ -237,41 +243,41 @@ class Announcement:
         return f"reservation {self.id} ({self.label})" if self.label else f"reservation {self.id}"
 
 
-def is_known(entry: Entry) -> bool:
+def is_known(model: ModelRuntime) -> bool:
     """Whether callers find a model: it is listed, or still there although its file is gone."""
-    return entry.listed or entry.state is not ModelState.UNLOADED
+    return model.listed or model.state is not ModelState.UNLOADED
 
 
-def is_pinned(entry: Entry) -> bool:
+def is_pinned(model: ModelRuntime) -> bool:
     """Whether a model is never evicted and never idle for too long."""
-    return entry.model.pinned if entry.pinned_now is None else entry.pinned_now
+    return model.spec.pinned if model.pinned_now is None else model.pinned_now
 
 
-def keep_alive_s(entry: Entry) -> float:
+def keep_alive_s(model: ModelRuntime) -> float:
     """Seconds that a model stays after its last use, where a load does not say."""
-    changed = entry.model.options.keep_alive_s if entry.keep_alive_now_s is None else entry.keep_alive_now_s
+    changed = model.spec.options.keep_alive_s if model.keep_alive_now_s is None else model.keep_alive_now_s
     return DEFAULT_KEEP_ALIVE_S if changed is None else changed
 
 
-def priority(entry: Entry) -> Priority:
+def priority(model: ModelRuntime) -> Priority:
     """How urgent requests are that do not say."""
-    return entry.model.priority if entry.priority_now is None else entry.priority_now
+    return model.spec.priority if model.priority_now is None else model.priority_now
 
 
-def is_kept(entry: Entry) -> bool:
+def is_kept(model: ModelRuntime) -> bool:
     """Whether nobody else may have a model go: it is pinned, or callers hold it."""
-    return is_pinned(entry) or bool(entry.holds)
+    return is_pinned(model) or bool(model.holds)
 
 
-def is_changed(entry: Entry) -> bool:
+def is_changed(model: ModelRuntime) -> bool:
     """Whether a caller has changed how long a model stays or how urgent it is, which its file's return brings back."""
-    return (entry.pinned_now, entry.keep_alive_now_s, entry.priority_now) != (None, None, None)
+    return (model.pinned_now, model.keep_alive_now_s, model.priority_now) != (None, None, None)
 
 
-def has_place(entry: Entry) -> bool:
+def has_place(model: ModelRuntime) -> bool:
     """Whether a model can take one more request at this moment."""
-    current = entry.current
-    if entry.state is not ModelState.READY or current is None or current.plan is None:
+    current = model.current
+    if model.state is not ModelState.READY or current is None or current.plan is None:
         return False
     return len(current.in_flight) < current.plan.settings.parallel
 
@@ -279,6 +285,6 @@ def has_place(entry: Entry) -> bool:
 class ImpossibleTransitionError(Exception):
     """A change of state that must not happen: a fault of the core. Tells how it came about."""
 
-    def __init__(self, entry: Entry, after: ModelState, words: str) -> None:
-        story = "\n  ".join(entry.story)
-        super().__init__(f"{entry.model.id}: {entry.state.name} -> {after.name} ({words}); before:\n  {story}")
+    def __init__(self, model: ModelRuntime, after: ModelState, words: str) -> None:
+        story = "\n  ".join(model.story)
+        super().__init__(f"{model.id}: {model.state.name} -> {after.name} ({words}); before:\n  {story}")

@@ -12,8 +12,8 @@ from ..domain.errors import Refusal, refusal
 from ..domain.quote import Plan
 from .holders import is_idle
 from .pressure import Level
-from .state import Entry, ModelState, is_kept, is_pinned, priority
-from .world import World
+from .state import ModelRuntime, ModelState, is_kept, is_pinned, priority
+from .world import CoreState
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Resident:
     """A model that has a process, or waits for one."""
 
     model: str
-    incarnation: int
+    worker_id: int
     state: ModelState
     pid: int
     reserved: Mapping[str, int]
@@ -48,7 +48,7 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Reservation:
+class ReservationView:
     """Bytes that are kept free for another program."""
 
     id: int
@@ -74,95 +74,95 @@ class DeviceBooks:
     pressure: Level = Level.NONE
 
 
-def residents(world: World, now_s: float) -> list[Resident]:
+def residents(state: CoreState, now_s: float) -> list[Resident]:
     """Every model that is not UNLOADED, by id."""
-    entries = sorted(world.entries.items())
-    return [_resident(world, entry, now_s) for _, entry in entries if entry.state is not ModelState.UNLOADED]
+    models = sorted(state.models.items())
+    return [_resident(state, model, now_s) for _, model in models if model.state is not ModelState.UNLOADED]
 
 
-def resident(world: World, model: str, now_s: float) -> Resident | None:
+def resident(state: CoreState, model_id: str, now_s: float) -> Resident | None:
     """One of them; None if it is UNLOADED or unknown."""
-    entry = world.entries.get(model)
-    return _resident(world, entry, now_s) if entry and entry.state is not ModelState.UNLOADED else None
+    model = state.models.get(model_id)
+    return _resident(state, model, now_s) if model and model.state is not ModelState.UNLOADED else None
 
 
-def gone(world: World, model: str) -> Refusal | None:
+def gone(state: CoreState, model_id: str) -> Refusal | None:
     """Why a model that was ready a moment ago has no process; None while it has one."""
-    entry = world.entries.get(model)
-    if entry and entry.current:
+    model = state.models.get(model_id)
+    if model and model.current:
         return None
-    because = entry.because if entry else None
+    because = model.because if model else None
     words = because.words if because else "it is no longer known"
-    text = f"{model} has gone as soon as it was ready: {words}; `vramd logs {model}` says more"
+    text = f"{model_id} has gone as soon as it was ready: {words}; `vramd logs {model_id}` says more"
     if because and because.cause is Cause.CRASHED:
-        return refusal(Reason.WORKER_CRASHED, text, model=model, exit=words)
-    return refusal(Reason.MODEL_UNLOADED, text, model=model)
+        return refusal(Reason.WORKER_CRASHED, text, model=model_id, exit=words)
+    return refusal(Reason.MODEL_UNLOADED, text, model=model_id)
 
 
-def _resident(world: World, entry: Entry, now_s: float) -> Resident:
-    current = entry.current
+def _resident(state: CoreState, model: ModelRuntime, now_s: float) -> Resident:
+    current = model.current
     ready_s = current.ready_s if current else None
     return Resident(
-        model=entry.model.id,
-        incarnation=current.id if current else 0,
-        state=entry.state,
+        model=model.id,
+        worker_id=current.id if current else 0,
+        state=model.state,
         pid=current.pid if current else 0,
-        reserved=dict(world.ledger.rows[current.id]) if current else {},
+        reserved=dict(state.ledger.rows[current.id]) if current else {},
         parallel=current.plan.settings.parallel if current and current.plan else 0,
         in_flight=len(current.in_flight) if current else 0,
-        queued=len(entry.queue),
+        queued=len(model.queue),
         loaded_s=None if ready_s is None else now_s - ready_s,
         last_used_s=None if current is None or not current.used else now_s - current.last_used_s,
-        pinned=is_pinned(entry),
+        pinned=is_pinned(model),
         context_tokens=current.context_tokens if current else 0,
         plan=current.plan if current else None,
-        holders=tuple(hold.caller for hold in entry.holds.values()),
+        holders=tuple(hold.caller for hold in model.holds.values()),
         keep_alive_s=current.keep_alive_s if current else None,
-        keep_alive_left_s=_keep_alive_left_s(world, entry, now_s),
-        priority=priority(entry),
+        keep_alive_left_s=_keep_alive_left_s(state, model, now_s),
+        priority=priority(model),
     )
 
 
-def _keep_alive_left_s(world: World, entry: Entry, now_s: float) -> float | None:
-    current = entry.current
-    if current is None or not is_idle(entry) or is_kept(entry) or world.standings.is_resident(current.id):
+def _keep_alive_left_s(state: CoreState, model: ModelRuntime, now_s: float) -> float | None:
+    current = model.current
+    if current is None or not is_idle(model) or is_kept(model) or state.standings.is_resident(current.id):
         return None
     return None if current.stays_until_s == math.inf else max(0.0, current.stays_until_s - now_s)
 
 
-def reservations(world: World, now_s: float) -> list[Reservation]:
+def reservations(state: CoreState, now_s: float) -> list[ReservationView]:
     """Every reservation that stands, by id."""
     return [
-        Reservation(
+        ReservationView(
             one.id,
             one.device,
             one.size_bytes,
-            world.ledger.arrived_bytes(one.id, one.device),
+            state.ledger.arrived_bytes(one.id, one.device),
             one.label,
             max(0.0, one.until_s - now_s),
         )
-        for _, one in sorted(world.announced.items())
+        for _, one in sorted(state.reservations.items())
     ]
 
 
-def taken_bytes(world: World, device: str) -> int:
+def taken_bytes(state: CoreState, device: str) -> int:
     """What living processes that were ready once hold on a device in the ledger.
 
     Where a driver does not tell what our processes take, this is what is known of it: a load takes it bit by bit, and
     of the dead nobody knows when it is back.
     """
-    living = [i.id for i in world.processes.values() if i.ready_s is not None and not i.exited]
-    return world.ledger.held_bytes(living, device)
+    living = [i.id for i in state.workers.values() if i.ready_s is not None and not i.exited]
+    return state.ledger.held_bytes(living, device)
 
 
-def ready_pids(world: World) -> list[int]:
+def ready_pids(state: CoreState) -> list[int]:
     """Process ids of all that have loaded their model."""
-    return [i.pid for i in world.processes.values() if i.ready_s is not None and not i.exited]
+    return [i.pid for i in state.workers.values() if i.ready_s is not None and not i.exited]
 
 
-def books(world: World) -> dict[str, DeviceBooks]:
+def books(state: CoreState) -> dict[str, DeviceBooks]:
     """What the ledger says of each device."""
-    ledger = world.ledger
+    ledger = state.ledger
     return {
         device: DeviceBooks(
             account.total_bytes,
@@ -171,7 +171,7 @@ def books(world: World) -> dict[str, DeviceBooks]:
             account.external_bytes,
             account.headroom_bytes,
             max(0, ledger.free_bytes(device)),
-            world.pressures[device].level,
+            state.pressures[device].level,
         )
         for device, account in ledger.accounts.items()
     }

@@ -26,19 +26,19 @@ from .actions import (
 )
 from .cores import shares
 from .ledger import Account, Ledger
-from .lobby import Lobby, Waiting
+from .lobby import AdmissionQueue, PendingLoad
 from .pressure import Level, Pressure, Reading, explain
 from .standings import Standings
 from .state import (
     TRANSITIONS,
-    Announcement,
-    Entry,
     ImpossibleTransitionError,
-    Incarnation,
+    ModelRuntime,
     ModelState,
     Request,
     RequestKind,
     RequestState,
+    Reservation,
+    WorkerProcess,
     is_pinned,
 )
 from .thrash import Loads, PingPong
@@ -53,34 +53,34 @@ _AWAITED = {
 """What is waited for in most states; for room there are several things."""
 
 
-class World:
+class CoreState:
     """The state of the core, and the actions that the present event has brought so far."""
 
     def __init__(self, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> None:
         self.config = config
         self.usable_cores = usable_cores
         self.ledger = Ledger(accounts)
-        self.entries: dict[str, Entry] = {}
+        self.models: dict[str, ModelRuntime] = {}
         self.requests: dict[int, Request] = {}
-        self.processes: dict[int, Incarnation] = {}
+        self.workers: dict[int, WorkerProcess] = {}
         """Every process that lives or whose memory is not back yet, by incarnation."""
         self.standings = Standings(config.scheduling.keep_resident)
         """What may be done about each of them."""
-        self.owners: dict[int, Entry] = {}
+        self.owners: dict[int, ModelRuntime] = {}
         """Whose each process is; spares have none."""
-        self.waiting: dict[str, Waiting] = {}
+        self.pending_loads: dict[str, PendingLoad] = {}
         """Loads without a process, first come first served."""
-        self.lobby = Lobby(config.scheduling.starvation_bound_s)
+        self.admission_queue = AdmissionQueue(config.scheduling.starvation_bound_s)
         """Those of them, and of the reservations, that wait for room."""
-        self.announcing: dict[int, Announcement] = {}
+        self.pending_reservations: dict[int, Reservation] = {}
         """Reservations that wait for room, by the request of their caller; in one line with the loads."""
-        self.announced: dict[int, Announcement] = {}
+        self.reservations: dict[int, Reservation] = {}
         """Reservations that stand, by their row."""
         self.pressures = dict.fromkeys(accounts, Pressure())
         """How scarce the memory of each device is."""
-        self.short: dict[str, int] = {}
+        self.headroom_deficit: dict[str, int] = {}
         """Bytes per device that idle models have to give back at once, because others need the headroom."""
-        self.spare: Incarnation | None = None
+        self.spare: WorkerProcess | None = None
         self.spare_bytes = spare_bytes
         self.spare_wanted = False
         """False until the shell runs, and after a spare failed, until some worker starts again."""
@@ -120,57 +120,57 @@ class World:
         numbers = numbers_of(why)
         self.decide(Decision(DecisionKind.REFUSE, about, why.message, numbers=numbers, reason=why.reason.name))
 
-    def touch(self, entry: Entry) -> None:
+    def touch(self, model: ModelRuntime) -> None:
         """Has the scheduler think about this model before the event is over."""
-        self.touched[entry.model.id] = None
-        if entry.current:
-            self.sort_anew(entry.current)
-        if entry.renewal and entry.renewal.incarnation:
-            self.sort_anew(entry.renewal.incarnation)
+        self.touched[model.id] = None
+        if model.current:
+            self.sort_anew(model.current)
+        if model.renewal and model.renewal.worker:
+            self.sort_anew(model.renewal.worker)
 
-    def sort_anew(self, incarnation: Incarnation) -> None:
+    def sort_anew(self, worker: WorkerProcess) -> None:
         """What may be done about a process has changed, or what it holds."""
-        self.standings.stale[incarnation.id] = None
+        self.standings.stale[worker.id] = None
 
-    def move(self, entry: Entry, after: ModelState, because: Because) -> None:
+    def move(self, model: ModelRuntime, after: ModelState, because: Because) -> None:
         """The one place where a model changes its state. Raises ImpossibleTransitionError."""
-        before = entry.state
+        before = model.state
         if after not in TRANSITIONS[before]:
-            raise ImpossibleTransitionError(entry, after, because.words)
-        entry.state, entry.because = after, because
-        incarnation = entry.current.id if entry.current else 0
-        entry.story.append(f"{self.now_s:.3f} {before.name} -> {after.name}: {because.words}")
-        self.emit(ModelChanged(entry.model.id, incarnation, before, after, because))
-        self.report(entry, None, because.words, because.cause)
-        self.touch(entry)
+            raise ImpossibleTransitionError(model, after, because.words)
+        model.state, model.because = after, because
+        worker_id = model.current.id if model.current else 0
+        model.story.append(f"{self.now_s:.3f} {before.name} -> {after.name}: {because.words}")
+        self.emit(ModelChanged(model.id, worker_id, before, after, because))
+        self.report(model, None, because.words, because.cause)
+        self.touch(model)
 
-    def report(self, entry: Entry, share: float | None, message: str, cause: Cause | None = None) -> None:
+    def report(self, model: ModelRuntime, share: float | None, message: str, cause: Cause | None = None) -> None:
         """Tells those who wait for a load."""
-        awaited = self._awaited(entry)
-        for request in entry.loads.values():
+        awaited = self._awaited(model)
+        for request in model.loads.values():
             # Who holds a model hears of its states only, and that it is ready once it is kept for him.
-            if request.kind is not RequestKind.HOLD or (share is None and entry.state is not ModelState.READY):
-                self.emit(Report(request.id, entry.state, share, message, awaited, cause=cause))
-        self.tell_place(entry, share, message)
+            if request.kind is not RequestKind.HOLD or (share is None and model.state is not ModelState.READY):
+                self.emit(Report(request.id, model.state, share, message, awaited, cause=cause))
+        self.tell_place(model, share, message)
 
-    def tell_place(self, entry: Entry, share: float | None, message: str) -> None:
+    def tell_place(self, model: ModelRuntime, share: float | None, message: str) -> None:
         """Tells those who asked to hear it what they wait for, and their place: one walk numbers them all."""
-        awaited = self._awaited(entry)
-        for ahead, request in enumerate(entry.queue if entry.curious else ()):
-            if request.id in entry.curious:
-                self.emit(Report(request.id, entry.state, share, message, awaited, ahead))
+        awaited = self._awaited(model)
+        for ahead, request in enumerate(model.queue if model.progress_watchers else ()):
+            if request.id in model.progress_watchers:
+                self.emit(Report(request.id, model.state, share, message, awaited, ahead))
 
-    def _awaited(self, entry: Entry) -> Awaited | None:
+    def _awaited(self, model: ModelRuntime) -> Awaited | None:
         """What those wait for who want a model."""
-        return self.waiting[entry.model.id].awaited if entry.state is ModelState.QUEUED else _AWAITED.get(entry.state)
+        return self.pending_loads[model.id].awaited if model.state is ModelState.QUEUED else _AWAITED.get(model.state)
 
-    def stop_waiting(self, entry: Entry) -> None:
+    def stop_waiting(self, model: ModelRuntime) -> None:
         """A load waits no longer, for its plans or for room."""
-        if waiting := self.waiting.pop(entry.model.id, None):
-            self.lobby.remove(waiting)
+        if pending := self.pending_loads.pop(model.id, None):
+            self.admission_queue.remove(pending)
             self.room_changed = True
 
-    def next_row(self) -> int:
+    def next_id(self) -> int:
         """An id for a row of the ledger: of a process, or of an announced reservation."""
         self._rows += 1
         return self._rows
@@ -180,54 +180,54 @@ class World:
         self._turns += 1
         return self._turns
 
-    def incarnate(self) -> Incarnation:
+    def new_worker(self) -> WorkerProcess:
         """A new process, in the books only."""
-        incarnation = Incarnation(self.next_row())
-        self.processes[incarnation.id] = incarnation
-        return incarnation
+        worker = WorkerProcess(self.next_id())
+        self.workers[worker.id] = worker
+        return worker
 
-    def promise(self, incarnation: Incarnation, needs: Mapping[str, int], cause: str) -> None:
+    def promise(self, worker: WorkerProcess, needs: Mapping[str, int], cause: str) -> None:
         """Writes or rewrites a process's row."""
-        self.ledger.reserve(incarnation.id, needs)
-        self.sort_anew(incarnation)
+        self.ledger.book(worker.id, needs)
+        self.sort_anew(worker)
         self._ledger_changed(cause)
 
-    def strike(self, incarnation: Incarnation, cause: str) -> Mapping[str, int]:
+    def free_row(self, worker: WorkerProcess, cause: str) -> Mapping[str, int]:
         """Ends a process's row and returns what it held."""
-        held = self.ledger.release(incarnation.id)
-        del self.processes[incarnation.id]
-        self.owners.pop(incarnation.id, None)
-        self.standings.forget(incarnation.id)
+        held = self.ledger.release(worker.id)
+        del self.workers[worker.id]
+        self.owners.pop(worker.id, None)
+        self.standings.forget(worker.id)
         self._ledger_changed(cause)
         return held
 
     def name_of(self, row: int) -> str:
         """What to call a row of the ledger."""
-        if reservation := self.announced.get(row):
+        if reservation := self.reservations.get(row):
             return reservation.name
         owner = self.owners.get(row)
-        return owner.model.id if owner else "a spare worker"
+        return owner.id if owner else "a spare worker"
 
-    def bond_of(self, row: int) -> str:
+    def why_protected(self, row: int) -> str:
         """Why others may not end a row's process, if they may not."""
         owner = self.owners.get(row)
         if owner and owner.holds:
             return "held by a client"
         return "pinned" if owner and is_pinned(owner) else ""
 
-    def announce(self, announcement: Announcement) -> None:
+    def reserve(self, reservation: Reservation) -> None:
         """Writes the row of a reservation that a caller announced; its time begins."""
-        announcement.until_s = self.now_s + announcement.ttl_s
-        self.ledger.announce(announcement.id, {announcement.device: announcement.size_bytes})
-        self.announced[announcement.id] = announcement
-        self._ledger_changed(f"{announcement.name} stands for {announcement.ttl_s:g} s")
+        reservation.until_s = self.now_s + reservation.ttl_s
+        self.ledger.reserve(reservation.id, {reservation.device: reservation.size_bytes})
+        self.reservations[reservation.id] = reservation
+        self._ledger_changed(f"{reservation.name} stands for {reservation.ttl_s:g} s")
 
-    def withdraw(self, announcement: Announcement, cause: str) -> None:
+    def end_reservation(self, reservation: Reservation, cause: str) -> None:
         """Ends the row of a reservation."""
-        del self.announced[announcement.id]
-        self.ledger.release(announcement.id)
-        self.emit(CancelExpiry(announcement.id))
-        self._ledger_changed(f"{announcement.name} {cause}")
+        del self.reservations[reservation.id]
+        self.ledger.release(reservation.id)
+        self.emit(CancelExpiry(reservation.id))
+        self._ledger_changed(f"{reservation.name} {cause}")
 
     def _ledger_changed(self, message: str) -> None:
         ledger = self.ledger
@@ -239,8 +239,8 @@ class World:
         """Takes in how scarce the memory of a device is now."""
         before = self.pressures[device]
         after = self.pressures[device] = before.after(reading)
-        if short_bytes := after.short_bytes(reading):
-            self.short[device] = short_bytes
+        if deficit_bytes := after.deficit_bytes(reading):
+            self.headroom_deficit[device] = deficit_bytes
         if after.level is not before.level:
             account = self.ledger.accounts[device]
             self.emit(
@@ -264,106 +264,108 @@ class World:
         own = self.config.devices.get(device, DeviceConfig()).alarm
         return self.config.server.alarm if own is None else own
 
-    def enqueue(self, entry: Entry, request: Request) -> None:
+    def enqueue(self, model: ModelRuntime, request: Request) -> None:
         """Puts a request at the end of its model's queue."""
         self.requests[request.id] = request
-        entry.queue.add(request)
+        model.queue.add(request)
         if request.kind is not RequestKind.RUN:
-            entry.loads[request.id] = request
+            model.loads[request.id] = request
         elif request.progress:
-            entry.curious[request.id] = request
+            model.progress_watchers[request.id] = request
         self.queued += 1
-        self.touch(entry)
+        self.touch(model)
 
-    def enqueue_ahead(self, entry: Entry, request: Request) -> None:
+    def enqueue_ahead(self, model: ModelRuntime, request: Request) -> None:
         """Puts a request before all of its model's queue, behind those that were put there before."""
-        self.enqueue(entry, request)
-        entry.queue.remove(request.id)
-        entry.queue.add_ahead(request)
+        self.enqueue(model, request)
+        model.queue.remove(request.id)
+        model.queue.add_ahead(request)
 
-    def hold_again(self, entry: Entry, because: Because) -> None:
+    def hold_again(self, model: ModelRuntime, because: Because) -> None:
         """Callers that keep a model warm want it back once its process is gone, if not by their own wish.
 
         They stand before all others, so that it comes back with the settings that they have it with.
         """
-        holds, entry.holds = entry.holds, {}
+        holds, model.holds = model.holds, {}
         for request in holds.values():
             request.state = RequestState.QUEUED
-            self.emit(Report(request.id, entry.state, None, because.words, cause=because.cause))
-            self.enqueue_ahead(entry, request)
+            self.emit(Report(request.id, model.state, None, because.words, cause=because.cause))
+            self.enqueue_ahead(model, request)
 
     def leave_queue(self, request: Request) -> None:
         """Takes a request out of its queue, if it is in there."""
-        entry = self.entries[request.model]
-        entry.loads.pop(request.id, None)
-        entry.curious.pop(request.id, None)
-        if entry.queue.remove(request.id):
+        model = self.models[request.model]
+        model.loads.pop(request.id, None)
+        model.progress_watchers.pop(request.id, None)
+        if model.queue.remove(request.id):
             self.queued -= 1
-            self.touch(entry)
+            self.touch(model)
 
     def end(self, request: Request) -> None:
         """Forgets a request, wherever it is; its place is free."""
         del self.requests[request.id]
         self.emit(CancelDeadline(request.id))
         self.leave_queue(request)
-        entry = self.entries[request.model]
-        if entry.holds.pop(request.id, None):
-            if entry.current:
-                entry.current.last_used_s = self.now_s
+        model = self.models[request.model]
+        if model.holds.pop(request.id, None):
+            if model.current:
+                model.current.last_used_s = self.now_s
             self.room_changed = True
-            self.touch(entry)
-        if entry.renewal:
-            self.touch(entry)
-        incarnation = self.processes.get(request.incarnation or 0)
-        if incarnation is None:
+            self.touch(model)
+        if model.renewal:
+            self.touch(model)
+        worker = self.workers.get(request.worker_id or 0)
+        if worker is None:
             return
         if request.kind is RequestKind.UNLOAD:
-            incarnation.unload_waiters.remove(request.id)
+            worker.unload_waiters.remove(request.id)
             return
-        incarnation.in_flight.remove(request.id)
-        incarnation.answered = True
-        incarnation.last_used_s = self.now_s
-        self.touch(self.entries[request.model])
-        if not incarnation.in_flight:
-            self.share_threads(incarnation)
+        worker.in_flight.remove(request.id)
+        worker.answered = True
+        worker.last_used_s = self.now_s
+        self.touch(self.models[request.model])
+        if not worker.in_flight:
+            self.share_threads(worker)
 
     def refuse(self, request: Request, why: Refusal) -> None:
         """Ends a request with an error."""
         self.end(request)
         self.emit(Refuse(request.id, why))
 
-    def refuse_queue(self, entry: Entry, why: Refusal) -> None:
+    def refuse_queue(self, model: ModelRuntime, why: Refusal) -> None:
         """Ends everything that waits for a model with an error."""
-        for request in list(entry.queue):
+        for request in list(model.queue):
             self.refuse(request, why)
 
-    def abort(self, incarnation: Incarnation, why: Refusal) -> None:
+    def abort(self, worker: WorkerProcess, why: Refusal) -> None:
         """Ends everything that runs on a process with an error."""
-        for request_id in sorted(incarnation.in_flight):
+        for request_id in sorted(worker.in_flight):
             self.refuse(self.requests[request_id], why)
 
-    def unloaded(self, entry: Entry, cause: str = "") -> Refusal:
+    def unloaded(self, model: ModelRuntime, cause: str = "") -> Refusal:
         """What callers of a model hear that is unloaded under them; with the supervisor all else ends too."""
         if self.ending:
             return shutting_down()
-        model, why = entry.model.id, f": {cause}" if cause else ""
-        return refusal(Reason.MODEL_UNLOADED, f"{model} was unloaded{why}; call again to load it anew", model=model)
+        why = f": {cause}" if cause else ""
+        return refusal(
+            Reason.MODEL_UNLOADED, f"{model.id} was unloaded{why}; call again to load it anew", model=model.id
+        )
 
-    def share_threads(self, incarnation: Incarnation) -> None:
+    def share_threads(self, worker: WorkerProcess) -> None:
         """A worker begins to generate, or has ended: all get their shares, and those whose share changed are told."""
-        before, plan = len(self._generating), incarnation.plan
-        if plan and incarnation.in_flight and not incarnation.exited:
-            self._generating[incarnation.id] = plan.settings.threads
+        before, plan = len(self._generating), worker.plan
+        if plan and worker.in_flight and not worker.exited:
+            self._generating[worker.id] = plan.settings.threads
         else:
-            self._generating.pop(incarnation.id, None)
-            self.threads.pop(incarnation.id, None)
+            self._generating.pop(worker.id, None)
+            self.threads.pop(worker.id, None)
         if len(self._generating) == before:
             return
         if min(before, len(self._generating)) >= self.usable_cores:  # everybody has one, and keeps it
-            if incarnation.id in self._generating:
-                self.threads[incarnation.id] = 1
+            if worker.id in self._generating:
+                self.threads[worker.id] = 1
             return
         known, self.threads = self.threads, shares(self.usable_cores, self._generating)
-        for worker, threads in self.threads.items():
-            if known.get(worker, threads) != threads:
-                self.emit(SetThreads(worker, threads))
+        for worker_id, threads in self.threads.items():
+            if known.get(worker_id, threads) != threads:
+                self.emit(SetThreads(worker_id, threads))

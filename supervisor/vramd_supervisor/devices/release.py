@@ -44,9 +44,9 @@ def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
     return seen
 
 
-def measuring_lane(incarnation: int) -> Lane:
+def measuring_lane(worker_id: int) -> Lane:
     """For all that is measured of one process: the system may keep whoever asks about it."""
-    return Lane(f"the system, asked about worker {incarnation},", MEASURE_S)
+    return Lane(f"the system, asked about worker {worker_id},", MEASURE_S)
 
 
 async def measure_soon(lane: Lane, devices: Sequence[Device], pid: int) -> dict[str, Observed]:

@@ -50,7 +50,7 @@ class Sampler:
     async def look(self) -> None:
         """Once, at every device."""
         pids = self._pids()
-        ready = ready_pids(self._loop.core.world)
+        ready = ready_pids(self._loop.core.state)
         for device in self._devices:
             try:
                 look = partial(_sample, device, pids, ready)
@@ -73,7 +73,7 @@ class Sampler:
 
     def _told(self, device: Device, seen: "_Seen") -> DeviceSampled:
         sample, ours = seen.sample, seen.ours_bytes
-        taken = taken_bytes(self._loop.core.world, device.id) if ours is None else ours
+        taken = taken_bytes(self._loop.core.state, device.id) if ours is None else ours
         return DeviceSampled(
             self._loop.now_s(),
             device.id,

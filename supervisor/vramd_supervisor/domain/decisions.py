@@ -47,7 +47,7 @@ class Decision:
     model: str
     message: str
     """In words, with the numbers."""
-    incarnation: int = 0
+    worker_id: int = 0
     for_whom: str = ""
     """For whose sake: a model, "other programs", or nobody."""
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -64,10 +64,10 @@ class Decision:
         because: Because,
         kind: DecisionKind,
         model: str,
-        incarnation: int,
+        worker_id: int,
         for_whom: str = "",
         numbers: Mapping[str, float] | None = None,
         rejected: tuple[Rejected, ...] = (),
     ) -> "Decision":
         """The record of what happened to a model's process."""
-        return cls(kind, model, because.words, incarnation, for_whom, numbers or {}, rejected, because.cause)
+        return cls(kind, model, because.words, worker_id, for_whom, numbers or {}, rejected, because.cause)

@@ -32,7 +32,7 @@ class Exit(Enum):
 class Receipt:
     """The end of one process."""
 
-    incarnation: int
+    worker_id: int
     pid: int
     message: str
     """How it ended, in words."""

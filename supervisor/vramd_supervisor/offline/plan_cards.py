@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToJson
 from vramd_proto.v1.load_pb2 import LoadOptions as LoadOptionsMessage
 from vramd_proto.v1.model_pb2 import PlanLoadResponse
 
-from ..core.foresight import Foresight, Verdict
+from ..core.foresight import LoadForecast, Verdict
 from ..core.view import DeviceBooks
 from ..devices.host_memory import HostProbe, usable_cores
 from ..domain.catalog import LoadOptions, Model
@@ -83,7 +83,7 @@ def _empty(view: DeviceView) -> DeviceBooks:
     return DeviceBooks(view.total_bytes, may.budget_bytes, 0, 0, may.headroom_bytes, may.budget_bytes)
 
 
-def _foresight(ways: Ways, attainable: Mapping[str, int]) -> Foresight:
+def _foresight(ways: Ways, attainable: Mapping[str, int]) -> LoadForecast:
     """Nobody holds anything, so nobody has to go. A model that is on the CPU alone does not run on the card."""
     plan = ways.plans[0]
     lacking = {id_: need for id_, need in plan.quote.needs.items() if need > attainable[id_]}
@@ -93,4 +93,4 @@ def _foresight(ways: Ways, attainable: Mapping[str, int]) -> Foresight:
     if plan.settings.device == HOST and not lacking:
         message = "no part of it fits on the card; it would run on the CPU alone"
     verdict = Verdict.TOO_LARGE if message else Verdict.BEGINS
-    return Foresight(plan, verdict, not message, (), message, None, ways.nearest)
+    return LoadForecast(plan, verdict, not message, (), message, None, ways.nearest)

@@ -14,7 +14,7 @@ def decision(record: Record) -> supervisor_pb2.Decision:
         time_s=record.time_s,
         kind=DECISION_KINDS[made.kind],
         model=made.model,
-        incarnation=made.incarnation,
+        incarnation=made.worker_id,
         for_whom=made.for_whom,
         cause=CAUSES[made.cause],
         message=made.message,

@@ -8,8 +8,8 @@ from vramd_common.statuses import MOST_MESSAGE_BYTES
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
-from ..core.state import Entry, is_pinned, keep_alive_s, priority
-from ..core.view import DeviceBooks, Reservation, Resident
+from ..core.state import ModelRuntime, is_pinned, keep_alive_s, priority
+from ..core.view import DeviceBooks, ReservationView, Resident
 from ..devices.devices import Device
 from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import HOST
@@ -22,9 +22,9 @@ from .feed import Published
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
 
 
-def model(entry: Entry, problem: Problem | None) -> model_pb2.Model:
+def model(entry: ModelRuntime, problem: Problem | None) -> model_pb2.Model:
     """A model that vramd knows, and why it cannot be loaded."""
-    known = entry.model
+    known = entry.spec
     message = model_pb2.Model(
         id=known.id,
         pinned=is_pinned(entry),
@@ -54,10 +54,10 @@ def model(entry: Entry, problem: Problem | None) -> model_pb2.Model:
     return message
 
 
-def _cautions(entry: Entry, file: ModelFile) -> tuple[str, ...]:
+def _cautions(entry: ModelRuntime, file: ModelFile) -> tuple[str, ...]:
     if entry.current and entry.current.plan:
         return entry.current.plan.cautions
-    return () if file.problem else cautions(file, decide(file, entry.model.options, 1, HOST))
+    return () if file.problem else cautions(file, decide(file, entry.spec.options, 1, HOST))
 
 
 def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.ResidentModel:
@@ -65,7 +65,7 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
     known = [size for size in measured.values() if size is not None]
     return model_pb2.ResidentModel(
         model=seen.model,
-        incarnation=seen.incarnation,
+        incarnation=seen.worker_id,
         state=STATES[seen.state],
         pid=seen.pid,
         devices=[
@@ -93,7 +93,7 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
     )
 
 
-def reservation(seen: Reservation) -> supervisor_pb2.Reservation:
+def reservation(seen: ReservationView) -> supervisor_pb2.Reservation:
     """Bytes that are kept free for another program."""
     return supervisor_pb2.Reservation(
         id=seen.id,
@@ -134,7 +134,7 @@ def receipt(given: Receipt) -> model_pb2.Receipt:
     known = [f"{device}: {given.observed[device].reason}" for device in observed]
     return model_pb2.Receipt(
         model=given.model,
-        incarnation=given.incarnation,
+        incarnation=given.worker_id,
         pid=given.pid,
         exit=EXITS[given.exit],
         message=given.message,
@@ -162,7 +162,7 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
         case ModelChanged() as changed:
             message.kind = supervisor_pb2.EVENT_KIND_MODEL
             message.model_changed.model = changed.model
-            message.model_changed.incarnation = changed.incarnation
+            message.model_changed.incarnation = changed.worker_id
             message.model_changed.before = STATES[changed.before]
             message.model_changed.after = STATES[changed.after]
             message.model_changed.cause = CAUSES[changed.because.cause]
@@ -175,7 +175,7 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
         case Evicted() as evicted:
             message.kind = supervisor_pb2.EVENT_KIND_EVICTION
             message.evicted.model = evicted.model
-            message.evicted.incarnation = evicted.incarnation
+            message.evicted.incarnation = evicted.worker_id
             message.evicted.cause = CAUSES[evicted.because.cause]
             message.evicted.message = evicted.because.words
             message.evicted.for_model = evicted.beneficiary.model

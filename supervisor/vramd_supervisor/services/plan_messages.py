@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from vramd_proto.v1 import model_pb2
 
-from ..core.foresight import Foresight
+from ..core.foresight import LoadForecast
 from ..core.view import DeviceBooks
 from ..domain.catalog import Settings
 from ..domain.quote import Plan, Quote
@@ -53,13 +53,13 @@ def lowered(one: Plan) -> "list[model_pb2.Lowered.ValueType]":
     return [LOWERED[setting] for setting in one.lowered]
 
 
-def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> model_pb2.PlanLoadResponse:
+def plan(model: str, forecast: LoadForecast, books: Mapping[str, DeviceBooks]) -> model_pb2.PlanLoadResponse:
     """What a load would come to."""
     return model_pb2.PlanLoadResponse(
         model=model,
-        fits=foreseen.fits,
-        settings=settings(foreseen.plan.settings),
-        quote=quote(foreseen.plan.quote),
+        fits=forecast.fits,
+        settings=settings(forecast.plan.settings),
+        quote=quote(forecast.plan.quote),
         devices=[
             model_pb2.PlannedDevice(
                 id=device,
@@ -68,24 +68,24 @@ def plan(model: str, foreseen: Foresight, books: Mapping[str, DeviceBooks]) -> m
                 external_bytes=books[device].external_bytes,
                 headroom_bytes=books[device].headroom_bytes,
             )
-            for device in foreseen.plan.quote.devices
+            for device in forecast.plan.quote.devices
         ],
         victims=[
             model_pb2.Victim(
                 model=victim.model,
-                incarnation=victim.incarnation,
+                incarnation=victim.worker_id,
                 gives_back=[model_pb2.GivenBack(id=id_, bytes=size) for id_, size in victim.gives_back.items()],
             )
-            for victim in foreseen.victims
+            for victim in forecast.victims
         ],
-        expected_load_s=foreseen.expected_load_s,
-        nearest=[_nearest(one) for one in foreseen.nearest],
-        degraded=foreseen.plan.degraded,
-        lowered=lowered(foreseen.plan),
-        cautions=foreseen.plan.cautions,
-        message=foreseen.message,
-        verdict=VERDICTS[foreseen.verdict],
-        awaited=AWAITED[foreseen.awaited],
+        expected_load_s=forecast.expected_load_s,
+        nearest=[_nearest(one) for one in forecast.alternatives],
+        degraded=forecast.plan.degraded,
+        lowered=lowered(forecast.plan),
+        cautions=forecast.plan.cautions,
+        message=forecast.message,
+        verdict=VERDICTS[forecast.verdict],
+        awaited=AWAITED[forecast.awaited],
     )
 
 

@@ -102,7 +102,7 @@ class Place:
 
     def timeline(self, worked: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
         """The trailing metadata of its answer; `worked` are the seconds of the worker's phases."""
-        return timeline.trailing(self.model, self.grant.incarnation, self.grant.timeline, worked)
+        return timeline.trailing(self.model, self.grant.worker_id, self.grant.timeline, worked)
 
 
 class InferenceService:
@@ -161,7 +161,7 @@ class InferenceService:
                 await _tell_progress(ticket, context)
             grant = await ticket.outcome
             assert isinstance(grant, Granted)
-            client = self._client_of(grant.incarnation)
+            client = self._client_of(grant.worker_id)
             yield Place(ticket, client, method.wrap(request, grant.threads), request.model, grant)
 
     async def _relay(self, place: Place, call: "grpc.aio.UnaryStreamCall[Message, bytes]", context: Context) -> None:

@@ -11,10 +11,10 @@ from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 
 from ..core.events import ModelUpdated
-from ..core.foresight import foresee
-from ..core.holders import attainable
+from ..core.foresight import plan_load
+from ..core.holders import available_if_evicted
 from ..core.names import find
-from ..core.state import Entry, ModelState, RequestKind, is_known
+from ..core.state import ModelRuntime, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, gone, resident, residents
 from ..domain.catalog import LoadOptions
 from ..domain.errors import Refusal, RefusedError
@@ -46,16 +46,16 @@ class ResidentReader:
 
     async def one(self, model: str) -> model_pb2.ResidentModel | None:
         """None if it has no process and waits for none."""
-        seen = resident(self._loop.core.world, model, self._loop.now_s())
+        seen = resident(self._loop.core.state, model, self._loop.now_s())
         return (await self._measured([seen]))[0] if seen else None
 
     async def all(self) -> list[model_pb2.ResidentModel]:
         """By id."""
-        return await self._measured(residents(self._loop.core.world, self._loop.now_s()))
+        return await self._measured(residents(self._loop.core.state, self._loop.now_s()))
 
     async def _measured(self, seen: Iterable[Resident]) -> list[model_pb2.ResidentModel]:
         found = list(seen)
-        measured = await asyncio.gather(*(self._workers.measured(one.incarnation) for one in found))
+        measured = await asyncio.gather(*(self._workers.measured(one.worker_id) for one in found))
         return [messages.resident(one, taken) for one, taken in zip(found, measured, strict=True)]
 
 
@@ -81,19 +81,19 @@ class ModelService(ModelServiceServicer):
         self._router = router
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
-        entries = sorted(self._loop.core.world.entries.items())
+        entries = sorted(self._loop.core.state.models.items())
         return model_pb2.ListModelsResponse(models=[self._message(entry) for _, entry in entries if is_known(entry)])
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         entry = self._known(request.model)
-        return model_pb2.GetModelResponse(model=self._message(entry), resident=await self._reader.one(entry.model.id))
+        return model_pb2.GetModelResponse(model=self._message(entry), resident=await self._reader.one(entry.id))
 
-    def _message(self, entry: Entry) -> model_pb2.Model:
-        return messages.model(entry, self._planning.problem(entry.model))
+    def _message(self, entry: ModelRuntime) -> model_pb2.Model:
+        return messages.model(entry, self._planning.problem(entry.spec))
 
-    def _known(self, model: str) -> Entry:
+    def _known(self, model: str) -> ModelRuntime:
         """The model that is called so. Raises RefusedError."""
-        found = find(self._loop.core.world.entries, validation.model_id(model))
+        found = find(self._loop.core.state.models, validation.model_id(model))
         if isinstance(found, Refusal):
             raise RefusedError(found)
         return found
@@ -120,13 +120,13 @@ class ModelService(ModelServiceServicer):
     async def _loaded(self, model: str) -> model_pb2.ResidentModel | None:
         """A model whose load has ended well. Raises RefusedError if it is gone before its caller is told."""
         found = await self._reader.one(model)
-        if why := gone(self._loop.core.world, model):
+        if why := gone(self._loop.core.state, model):
             raise RefusedError(why)
         return found
 
-    async def _ways(self, entry: Entry, options: LoadOptions) -> Ways:
+    async def _ways(self, entry: ModelRuntime, options: LoadOptions) -> Ways:
         """How a model could be loaded. Raises RefusedError."""
-        ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world, entry))
+        ways = await self._planning.ways(entry.spec, options, available_if_evicted(self._loop.core.state, entry))
         if isinstance(ways, Refusal):
             raise RefusedError(ways)
         return ways
@@ -136,13 +136,13 @@ class ModelService(ModelServiceServicer):
         model = await self._router.resolve(asked, options)
         ways = await self._ways(self._known(model), options)
         entry = self._known(model)  # the catalogue may have been read anew meanwhile
-        world = self._loop.core.world
-        return plan_messages.plan(model, foresee(world, entry, ways), books(world))
+        state = self._loop.core.state
+        return plan_messages.plan(model, plan_load(state, entry, ways), books(state))
 
     async def UnloadModel(
         self, request: model_pb2.UnloadModelRequest, context: Context
     ) -> model_pb2.UnloadModelResponse:
-        model = self._known(request.model).model.id
+        model = self._known(request.model).id
         limit_s = min(context.time_remaining() or math.inf, self._unload_deadline_s)
         async with self._loop.unload(model, limit_s, force=request.force) as ticket:
             receipt = await ticket.outcome
@@ -161,13 +161,13 @@ class ModelService(ModelServiceServicer):
         pinned = request.pinned if request.HasField("pinned") else None
         keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
         priority = validation.priority("priority", request.priority)
-        self._loop.submit(ModelUpdated(self._loop.now_s(), entry.model.id, pinned, keep_alive_s, priority))
+        self._loop.submit(ModelUpdated(self._loop.now_s(), entry.id, pinned, keep_alive_s, priority))
         return model_pb2.UpdateModelResponse(model=self._message(entry))
 
     async def RestartModel(
         self, request: model_pb2.RestartModelRequest, context: Context
     ) -> model_pb2.RestartModelResponse:
-        model = self._known(request.model).model.id
+        model = self._known(request.model).id
         limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
         async with self._loop.restart(model, limit_s, force=request.force) as ticket:
             await ticket.outcome

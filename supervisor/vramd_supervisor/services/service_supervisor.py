@@ -13,7 +13,7 @@ from vramd_common.rendezvous import API
 from vramd_proto.v1 import supervisor_pb2
 from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
-from ..core.events import AnnouncementWithdrawn, ShutdownRequested
+from ..core.events import ReservationReleased, ShutdownRequested
 from ..core.names import find
 from ..core.state import RequestKind
 from ..core.view import books, reservations
@@ -84,7 +84,7 @@ class SupervisorService(SupervisorServiceServicer):
                 uptime_s=self._loop.now_s() - self._identity.started_s,
                 rss_bytes=psutil.Process().memory_info().rss,
                 address=self._identity.address,
-                usable_cores=self._loop.core.world.usable_cores,
+                usable_cores=self._loop.core.state.usable_cores,
                 api=API,
             ),
             devices=self._device_messages(),
@@ -97,7 +97,7 @@ class SupervisorService(SupervisorServiceServicer):
         return supervisor_pb2.ListDevicesResponse(devices=self._device_messages())
 
     def _device_messages(self) -> list[supervisor_pb2.Device]:
-        ledger = books(self._loop.core.world)
+        ledger = books(self._loop.core.state)
         return [
             messages.device(
                 device,
@@ -130,15 +130,15 @@ class SupervisorService(SupervisorServiceServicer):
 
     def _known(self, model: str) -> str:
         """The id of the model that is called so. Raises RefusedError."""
-        found = find(self._loop.core.world.entries, model)
+        found = find(self._loop.core.state.models, model)
         if isinstance(found, Refusal):
             raise RefusedError(found)
-        return found.model.id
+        return found.id
 
     async def ReserveMemory(
         self, request: supervisor_pb2.ReserveMemoryRequest, context: Context
     ) -> supervisor_pb2.ReserveMemoryResponse:
-        validation.reservation(request, self._loop.core.world.ledger.accounts)
+        validation.reservation(request, self._loop.core.state.ledger.accounts)
         limit_s = min(context.time_remaining() or math.inf, self._room_deadline_s)
         began_s = self._loop.now_s()
         wish = self._loop.announce(request.device, request.size_bytes, request.ttl_s, request.label, limit_s)
@@ -151,14 +151,14 @@ class SupervisorService(SupervisorServiceServicer):
     async def ReleaseMemory(
         self, request: supervisor_pb2.ReleaseMemoryRequest, context: Context
     ) -> supervisor_pb2.ReleaseMemoryResponse:
-        stood = request.reservation in self._loop.core.world.announced
-        self._loop.submit(AnnouncementWithdrawn(self._loop.now_s(), request.reservation))
+        stood = request.reservation in self._loop.core.state.reservations
+        self._loop.submit(ReservationReleased(self._loop.now_s(), request.reservation))
         return supervisor_pb2.ReleaseMemoryResponse(released=stood)
 
     async def ListReservations(
         self, request: supervisor_pb2.ListReservationsRequest, context: Context
     ) -> supervisor_pb2.ListReservationsResponse:
-        standing = reservations(self._loop.core.world, self._loop.now_s())
+        standing = reservations(self._loop.core.state, self._loop.now_s())
         return supervisor_pb2.ListReservationsResponse(reservations=map(messages.reservation, standing))
 
     async def ListDecisions(

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 from vramd_proto.v1 import load_pb2
 
-from ..core.foresight import Foresight, foresee
-from ..core.holders import attainable
+from ..core.foresight import LoadForecast, plan_load
+from ..core.holders import available_if_evicted
 from ..core.names import find
-from ..core.state import COMING, Entry, ModelState, RequestKind, has_place, is_known
+from ..core.state import COMING, ModelRuntime, ModelState, RequestKind, has_place, is_known
 from ..domain.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile, Problem, Simulation
 from ..domain.config import Priority
 from ..domain.errors import Refusal, RefusedError, in_words
@@ -65,7 +65,7 @@ class TaskRouter:
         better one is loaded in the background. That begins when the caller next waits, so who asks for his place at
         once has it before. Raises RefusedError.
         """
-        if not model.startswith(TASK_PREFIX) or model in self._loop.core.world.entries:
+        if not model.startswith(TASK_PREFIX) or model in self._loop.core.state.models:
             return await self._meant(model)
         asked = options or LoadOptions()
         task = task_messages.named("model", model.removeprefix(TASK_PREFIX))
@@ -78,12 +78,12 @@ class TaskRouter:
         return (await self.select(wish, asked)).model
 
     async def _meant(self, name: str) -> str:
-        entries = self._loop.core.world.entries
+        entries = self._loop.core.state.models
         found = find(entries, name)
-        if isinstance(found, Refusal) or (found.current is None and _problem(found.model)):
+        if isinstance(found, Refusal) or (found.current is None and _problem(found.spec)):
             await self._look_again()
             found = find(entries, name)
-        return name if isinstance(found, Refusal) else found.model.id
+        return name if isinstance(found, Refusal) else found.id
 
     async def select(self, wish: Wish, options: LoadOptions) -> Choice:
         """The best model for a wish. Raises RefusedError.
@@ -92,7 +92,7 @@ class TaskRouter:
         """
         end_s = self._loop.now_s() + PLAN_S
         known: dict[str, _Found] = {}
-        if any(_problem(entry.model) for entry in self._loop.core.world.entries.values()):
+        if any(_problem(entry.spec) for entry in self._loop.core.state.models.values()):
             await self._look_again()
         while True:
             candidates = self._candidates(options)
@@ -114,40 +114,40 @@ class TaskRouter:
 
     def _candidates(self, options: LoadOptions) -> dict[str, Candidate]:
         """Every model that is known, as it is at this moment."""
-        world = self._loop.core.world
-        room = attainable(world)
-        budgets = {device: account.budget_bytes for device, account in world.ledger.accounts.items()}
-        known = ((id_, entry) for id_, entry in sorted(world.entries.items()) if is_known(entry))
+        state = self._loop.core.state
+        room = available_if_evicted(state)
+        budgets = {device: account.budget_bytes for device, account in state.ledger.accounts.items()}
+        known = ((id_, entry) for id_, entry in sorted(state.models.items()) if is_known(entry))
         problem = self._planning.problem
-        return {id_: _candidate(entry, problem(entry.model), options, room, budgets) for id_, entry in known}
+        return {id_: _candidate(entry, problem(entry.spec), options, room, budgets) for id_, entry in known}
 
     def _refused(self, model: str) -> bool:
         """Whether the engine has something against it."""
-        entry = self._loop.core.world.entries.get(model)
-        return entry is not None and self._planning.problem(entry.model) is not None
+        entry = self._loop.core.state.models.get(model)
+        return entry is not None and self._planning.problem(entry.spec) is not None
 
     async def _planned(self, model: str, wish: Wish, options: LoadOptions, within_s: float) -> _Found | None:
         """Whether a model fits, computed; None if that takes longer."""
-        entry = self._loop.core.world.entries[model]
-        plan = asyncio.get_running_loop().create_task(self._plan(entry, _for_context(entry.model, wish, options)))
+        entry = self._loop.core.state.models[model]
+        plan = asyncio.get_running_loop().create_task(self._plan(entry, _for_context(entry.spec, wish, options)))
         self._plans.add(plan)
         plan.add_done_callback(self._plans.discard)
         await asyncio.wait({plan}, timeout=within_s)
         return plan.result() if plan.done() else None
 
-    async def _plan(self, entry: Entry, options: LoadOptions) -> _Found:
+    async def _plan(self, entry: ModelRuntime, options: LoadOptions) -> _Found:
         try:
-            ways = await self._planning.ways(entry.model, options, attainable(self._loop.core.world))
+            ways = await self._planning.ways(entry.spec, options, available_if_evicted(self._loop.core.state))
         except Exception:  # nobody may be left to hear of it
-            incident_id, ways = incident(f"a fault while {entry.model.id} was quoted")
+            incident_id, ways = incident(f"a fault while {entry.id} was quoted")
             log.exception("incident %s", incident_id)
         if isinstance(ways, Refusal):
             return Fit.NOT, ways.message
-        foreseen = foresee(self._loop.core.world, entry, ways)
-        if not foreseen.fits:
-            return Fit.NOT, foreseen.message
-        if foreseen.victims or foreseen.message:
-            return Fit.AFTER_OTHERS, _after(foreseen)
+        forecast = plan_load(self._loop.core.state, entry, ways)
+        if not forecast.fits:
+            return Fit.NOT, forecast.message
+        if forecast.victims or forecast.message:
+            return Fit.AFTER_OTHERS, _after(forecast)
         return Fit.NOW, "there is room for it"
 
     def _begin_load(self, wish: Wish, options: LoadOptions) -> None:
@@ -174,14 +174,14 @@ class TaskRouter:
 
 
 def _candidate(
-    entry: Entry,
+    entry: ModelRuntime,
     problem: Problem | None,
     options: LoadOptions,
     room: Mapping[str, int],
     budgets: Mapping[str, int],
 ) -> Candidate:
     """A model as it is at this moment; bytes of each device: `room` is what it could give, `budgets` what ever."""
-    model, current = entry.model, entry.current
+    model, current = entry.spec, entry.current
     file = model.source if isinstance(model.source, ModelFile) else None
     if entry.state is ModelState.READY and current and current.plan:
         readiness = Readiness.LOADED if has_place(entry) else Readiness.BUSY
@@ -224,10 +224,10 @@ def _for_context(model: Model, wish: Wish, options: LoadOptions) -> LoadOptions:
     return replace(options, context_tokens=wish.context_tokens)
 
 
-def _after(foreseen: Foresight) -> str:
-    if not foreseen.victims:
-        return foreseen.message
-    return f"there is room once {' and '.join(victim.model for victim in foreseen.victims)} has gone"
+def _after(forecast: LoadForecast) -> str:
+    if not forecast.victims:
+        return forecast.message
+    return f"there is room once {' and '.join(victim.model for victim in forecast.victims)} has gone"
 
 
 def _accepted(found: Choice | Refusal) -> Choice:

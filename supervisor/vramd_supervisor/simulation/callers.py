@@ -73,9 +73,9 @@ class Callers:
                         first_s = 0.0
                 self._next(client, stream.start_s + first_s)
 
-    def granted(self, request: int, incarnation: int, threads: int) -> None:
+    def granted(self, request: int, worker_id: int, threads: int) -> None:
         """A request has its place."""
-        self._workers.run(incarnation, request, threads, self._open[request].work, lambda: self._ended(request))
+        self._workers.run(worker_id, request, threads, self._open[request].work, lambda: self._ended(request))
 
     def refused(self, request: int) -> None:
         """A request has ended with an error, waiting or running."""

@@ -5,13 +5,14 @@ was added. In a union of dataclasses each carries its name under "is". Enums tra
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
 from types import UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.cols import is_mapping
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.v import format_exception
 
 from ..core.actions import Action
@@ -19,6 +20,17 @@ from ..core.events import Event
 
 NAME = "is"
 """Key of a dataclass's name in a union."""
+
+SPELLED = {
+    "worker_id": "incarnation",
+    "available_if_evicted": "attainable",
+    "alternatives": "nearest",
+    "ReservationRequested": "MemoryAnnounced",
+    "ReservationReleased": "AnnouncementWithdrawn",
+    "ReservationExpired": "AnnouncementExpired",
+    "GrantReservation": "Reserve",
+}
+"""How recordings spell fields and classes whose names have changed since the format began."""
 
 Value = TypeVar("Value")
 
@@ -77,22 +89,30 @@ def _is_named(kind: Any) -> bool:
 
 
 def _read_named(kind: Any) -> Callable[[object, Any], object]:
-    hooks = {part.__name__: (_CONVERTER.get_structure_hook(part), part) for part in get_args(kind)}
+    hooks = {_spelled(part.__name__): (_CONVERTER.get_structure_hook(part), part) for part in get_args(kind)}
 
     def read(data: object, _: Any) -> object:
-        fields = dict(data) if isinstance(data, dict) else {}
-        name = fields.pop(NAME, None)
+        found = dict(data) if isinstance(data, dict) else {}
+        name = found.pop(NAME, None)
         if not isinstance(name, str) or name not in hooks:
             raise UnreadableValueError(f"{name!r} is not one of {', '.join(sorted(hooks))}")
         hook, part = hooks[name]
-        return hook(fields, part)
+        return hook(found, part)
 
     return read
 
 
 def _write_named(kind: Any) -> Callable[[Any], object]:
     hooks = {part: _CONVERTER.get_unstructure_hook(part) for part in get_args(kind)}
-    return lambda value: {NAME: type(value).__name__, **hooks[type(value)](value)}
+    return lambda value: {NAME: _spelled(type(value).__name__), **hooks[type(value)](value)}
+
+
+def _spelled(name: str) -> str:
+    return SPELLED.get(name, name)
+
+
+def _fields(kind: Any) -> Any:
+    return {field.name: override(rename=_spelled(field.name)) for field in fields(kind)}
 
 
 def _is_sequence(kind: Any) -> bool:
@@ -106,7 +126,13 @@ def _is_numbered(kind: Any) -> bool:
 
 
 def _converter() -> Converter:
-    made = Converter(omit_if_default=True, forbid_extra_keys=True)
+    made = Converter()
+    made.register_structure_hook_factory(
+        is_dataclass, lambda kind: make_dict_structure_fn(kind, made, _cattrs_forbid_extra_keys=True, **_fields(kind))
+    )
+    made.register_unstructure_hook_factory(
+        is_dataclass, lambda kind: make_dict_unstructure_fn(kind, made, _cattrs_omit_if_default=True, **_fields(kind))
+    )
     for plain in (int, float, str, bool):
         made.register_structure_hook(plain, _plain)
     for enum in (Enum, IntEnum):

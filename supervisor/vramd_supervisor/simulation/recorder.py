@@ -71,7 +71,7 @@ class Recorder:
         self._core = core
         self._file = file
         self._broken = False
-        world = core.world
+        world = core.state
         header = Header(
             FORMAT, version("vramd"), world.config, dict(world.ledger.accounts), world.usable_cores, world.spare_bytes
         )

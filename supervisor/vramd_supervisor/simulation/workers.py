@@ -50,7 +50,7 @@ class _Run:
 class _Worker:
     """One virtual process."""
 
-    incarnation: int
+    worker_id: int
     holds: Mapping[str, int]
     """Bytes per device."""
     load: Load | None = None
@@ -93,23 +93,23 @@ class VirtualWorkers:
     def perform(self, action: Spawn | Load | Stop | SetThreads) -> None:
         """What the core wants done."""
         match action:
-            case Spawn(incarnation):
-                worker = self._workers[incarnation] = _Worker(incarnation, {HOST: IDLE_WORKER_BYTES})
+            case Spawn(worker_id):
+                worker = self._workers[worker_id] = _Worker(worker_id, {HOST: IDLE_WORKER_BYTES})
                 worker.next = self._clock.after(self._machine.machine.start_s, lambda: self._greet(worker))
-            case Load(incarnation):
-                self._load(self._workers[incarnation], action)
-            case Stop(incarnation):
-                self._stop(self._workers[incarnation])
-            case SetThreads(incarnation, threads):
-                worker = self._workers[incarnation]
+            case Load(worker_id):
+                self._load(self._workers[worker_id], action)
+            case Stop(worker_id):
+                self._stop(self._workers[worker_id])
+            case SetThreads(worker_id, threads):
+                worker = self._workers[worker_id]
                 for run in worker.runs.values():
                     self._pace(run, share_of_pace(worker.settings, threads))
             case _:
                 assert_never(action)
 
-    def run(self, incarnation: int, request: int, threads: int, work: Work, ended: Callable[[], None]) -> None:
+    def run(self, worker_id: int, request: int, threads: int, work: Work, ended: Callable[[], None]) -> None:
         """Computes an answer; Streamed is told with its first token, and `ended` called behind its last."""
-        worker = self._workers[incarnation]
+        worker = self._workers[worker_id]
         assert worker.load is not None
         pace = self._machine.pace(worker.load.model)
         token_s = 1 / pace.tokens_per_s
@@ -166,8 +166,8 @@ class VirtualWorkers:
 
     def _greet(self, worker: _Worker) -> None:
         worker.next = None
-        pid = _FIRST_PID + worker.incarnation
-        self._submit(WorkerStarted(self._clock.now_s, worker.incarnation, pid, IDLE_WORKER_BYTES))
+        pid = _FIRST_PID + worker.worker_id
+        self._submit(WorkerStarted(self._clock.now_s, worker.worker_id, pid, IDLE_WORKER_BYTES))
 
     def _load(self, worker: _Worker, action: Load) -> None:
         worker.load = action
@@ -181,12 +181,12 @@ class VirtualWorkers:
             self._exit(worker, _EXIT)
         elif "hang-in-load" not in worker.manners:
             worker.next = self._clock.after(rest_s, lambda: self._ready(worker))
-            self._submit(LoadProgressed(self._clock.now_s, worker.incarnation, 0.5))
+            self._submit(LoadProgressed(self._clock.now_s, worker.worker_id, 0.5))
 
     def _ready(self, worker: _Worker) -> None:
         worker.next = None
         tokens = worker.settings.context_tokens
-        self._submit(WorkerReady(self._clock.now_s, worker.incarnation, tokens, dict(worker.holds)))
+        self._submit(WorkerReady(self._clock.now_s, worker.worker_id, tokens, dict(worker.holds)))
 
     def _stop(self, worker: _Worker) -> None:
         if worker.gone or worker.stop_s is not None:
@@ -206,12 +206,12 @@ class VirtualWorkers:
         for request in list(worker.runs):
             self.break_off(request)
         self._clock.after(self._machine.machine.release_s, lambda: self._release(worker, words, self._clock.now_s))
-        self._submit(WorkerExited(self._clock.now_s, worker.incarnation, words))
+        self._submit(WorkerExited(self._clock.now_s, worker.worker_id, words))
 
     def _release(self, worker: _Worker, words: str, now_s: float) -> None:
         release_s = self._machine.machine.release_s
         took_s = now_s - release_s - worker.stop_s if worker.stop_s is not None else 0.0
-        del self._workers[worker.incarnation]
-        pid = _FIRST_PID + worker.incarnation
-        receipt = Receipt(worker.incarnation, pid, words, took_s, release_s, {})
-        self._submit(MemoryReleased(now_s, worker.incarnation, receipt))
+        del self._workers[worker.worker_id]
+        pid = _FIRST_PID + worker.worker_id
+        receipt = Receipt(worker.worker_id, pid, words, took_s, release_s, {})
+        self._submit(MemoryReleased(now_s, worker.worker_id, receipt))

@@ -26,13 +26,13 @@ from ..core.actions import (
 )
 from ..core.core import Core
 from ..core.events import (
-    AnnouncementExpired,
     CatalogueRead,
     DeadlinePassed,
     DeviceSampled,
     Event,
     PlansFound,
     PlansRefused,
+    ReservationExpired,
     Started,
     Timed,
     TogetherFound,
@@ -71,9 +71,9 @@ class VirtualWorld:
         self._core = core
         self._handle = handle
         self._watch = watch
-        self._workers = VirtualWorkers(self.clock, machine, core.world.config.scheduling.stop_s, self.submit)
+        self._workers = VirtualWorkers(self.clock, machine, core.state.config.scheduling.stop_s, self.submit)
         self._callers = Callers(
-            traffic, self.clock, self._workers, core.world.config.server.request_deadline_s, self.submit
+            traffic, self.clock, self._workers, core.state.config.server.request_deadline_s, self.submit
         )
         self._events: deque[Event] = deque()
         self._running = False
@@ -113,8 +113,8 @@ class VirtualWorld:
             case FindTogether(models, attainable):
                 plans = self._machine.together(models, attainable)
                 self.submit(TogetherFound(self.clock.now_s, tuple(model.id for model in models), plans))
-            case Grant(request, incarnation, threads):
-                self._callers.granted(request, incarnation, threads)
+            case Grant(request, worker_id, threads):
+                self._callers.granted(request, worker_id, threads)
             case Refuse(request):
                 self._callers.refused(request)
             case SetTimer(timer):
@@ -122,12 +122,12 @@ class VirtualWorld:
             case CancelDeadline(request):
                 self._cancel_timer(DeadlinePassed(0.0, request))
             case CancelExpiry(reservation):
-                self._cancel_timer(AnnouncementExpired(0.0, reservation))
+                self._cancel_timer(ReservationExpired(0.0, reservation))
             case _:
                 pass  # it is told to those who watch, or to callers that there are none of here
 
     def _find_plans(self, action: FindPlans) -> None:
-        found = self._machine.ways(action.model, action.options, action.attainable)
+        found = self._machine.ways(action.model, action.options, action.available_if_evicted)
         now_s, model = self.clock.now_s, action.model.id
         if isinstance(found, Refusal):
             self.submit(PlansRefused(now_s, model, action.turn, found))
@@ -149,7 +149,7 @@ class VirtualWorld:
 
     def _sample(self, device: str) -> None:
         """What a sampler would see, once a second."""
-        now_s, account = self.clock.now_s, self._core.world.ledger.accounts[device]
+        now_s, account = self.clock.now_s, self._core.state.ledger.accounts[device]
         others_bytes = sum(
             program.size
             for program in self._traffic.program

@@ -70,12 +70,12 @@ class Planning:
         self._planned: dict[str, tuple[ModelFile, ModelFile]] = {}
         """By model, its file as it was listed when it was looked at last, and as it was found then."""
 
-    def expect(self, incarnation: int) -> None:
+    def expect(self, worker_id: int) -> None:
         """A worker starts; what it will say is worth waiting for."""
-        self._coming.add(incarnation)
+        self._coming.add(worker_id)
         self._settled.clear()
 
-    def learn(self, incarnation: int, facts: EngineFacts | None) -> None:
+    def learn(self, worker_id: int, facts: EngineFacts | None) -> None:
         """A worker has said hello, or None: it is gone. The most that an idle worker was seen to take is kept."""
         if facts and self._facts is None:
             text = "llama.cpp: %s; an idle worker takes %s"
@@ -83,7 +83,7 @@ class Planning:
         if facts:
             most = max(facts.idle_bytes, self._facts.idle_bytes if self._facts else 0)
             self._facts = replace(facts, idle_bytes=most)
-        self._coming.discard(incarnation)
+        self._coming.discard(worker_id)
         if not self._coming:
             self._settled.set()
 
@@ -138,7 +138,7 @@ class Planning:
 
     def views(self) -> list[DeviceView]:
         """The devices, as a placement sees them."""
-        accounts = self._loop.core.world.ledger.accounts
+        accounts = self._loop.core.state.ledger.accounts
         return [
             replace(device.view, unusable=self.unusable(device), total_bytes=accounts[device.id].total_bytes)
             for device in self._devices
@@ -157,7 +157,7 @@ class Planning:
 
     async def _find(self, action: FindPlans) -> None:
         try:
-            found = await self.ways(action.model, action.options, action.attainable)
+            found = await self.ways(action.model, action.options, action.available_if_evicted)
         except Exception:  # whoever waits must hear something
             incident_id, found = incident(f"a fault while {action.model.id} was quoted")
             log.exception("incident %s", incident_id)
@@ -169,7 +169,7 @@ class Planning:
 
     async def _find_together(self, action: FindTogether) -> None:
         plans: tuple[Plan, ...] = ()
-        asking = together(action.models, action.attainable)
+        asking = together(action.models, action.available_if_evicted)
         try:
             wanted = next(asking)
             while True:

@@ -45,9 +45,9 @@ async def _nowhere() -> None:
 class Worker:
     """One incarnation, as the shell sees it."""
 
-    def __init__(self, incarnation: int, spare_log: Log) -> None:
-        self.incarnation = incarnation
-        self.lane = measuring_lane(incarnation)
+    def __init__(self, worker_id: int, spare_log: Log) -> None:
+        self.worker_id = worker_id
+        self.lane = measuring_lane(worker_id)
         self.start: asyncio.Task[None] | None = None
         """Starts the process, and greets it."""
         self.spawned = asyncio.Event()
@@ -110,9 +110,9 @@ class Workers:
         """`look` samples the devices once."""
         self._look = look
 
-    def client(self, incarnation: int) -> WorkerClient:
+    def client(self, worker_id: int) -> WorkerClient:
         """The channel to a worker that is ready."""
-        client = self._workers[incarnation].client
+        client = self._workers[worker_id].client
         assert client is not None
         return client
 
@@ -126,9 +126,9 @@ class Workers:
             if worker.process:
                 worker.process.kill_now()
 
-    async def measured(self, incarnation: int) -> dict[str, int | None]:
+    async def measured(self, worker_id: int) -> dict[str, int | None]:
         """Bytes that a worker takes now, per device; None where that cannot be known."""
-        worker = self._workers.get(incarnation)
+        worker = self._workers.get(worker_id)
         if worker is None or worker.process is None or worker.process.gone:
             return {}
         observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
@@ -137,16 +137,16 @@ class Workers:
     def perform(self, action: WorkerAction) -> None:
         """Called by the loop."""
         match action:
-            case Spawn(incarnation):
-                self._spawn(incarnation)
-            case Load(incarnation):
-                worker = self._workers[incarnation]
+            case Spawn(worker_id):
+                self._spawn(worker_id)
+            case Load(worker_id):
+                worker = self._workers[worker_id]
                 self._run(self._load(worker, action), worker)
-            case Stop(incarnation):
-                worker = self._workers[incarnation]
+            case Stop(worker_id):
+                worker = self._workers[worker_id]
                 self._run(self._stop(worker), worker)
-            case SetThreads(incarnation, threads):
-                worker = self._workers[incarnation]
+            case SetThreads(worker_id, threads):
+                worker = self._workers[worker_id]
                 self._run(self._set_threads(worker, threads), worker)
             case _:
                 assert_never(action)
@@ -168,9 +168,9 @@ class Workers:
         task.add_done_callback(done)
         return task
 
-    def _spawn(self, incarnation: int) -> None:
-        worker = self._workers[incarnation] = Worker(incarnation, self._logs.spare)
-        self._planning.expect(incarnation)
+    def _spawn(self, worker_id: int) -> None:
+        worker = self._workers[worker_id] = Worker(worker_id, self._logs.spare)
+        self._planning.expect(worker_id)
         worker.start = self._run(self._start(worker), worker)
 
     async def _start(self, worker: Worker) -> None:
@@ -232,9 +232,9 @@ class Workers:
             return
         idle_bytes = UNKNOWN_FACTS.idle_bytes if idle is None else idle
         self._planning.learn(
-            worker.incarnation, EngineFacts(hello.llama_problem, hello.backends, idle_bytes, hello.llama_version)
+            worker.worker_id, EngineFacts(hello.llama_problem, hello.backends, idle_bytes, hello.llama_version)
         )
-        self._loop.submit(WorkerStarted(self._loop.now_s(), worker.incarnation, worker.pid, idle_bytes))
+        self._loop.submit(WorkerStarted(self._loop.now_s(), worker.worker_id, worker.pid, idle_bytes))
 
     async def _load(self, worker: Worker, action: Load) -> None:
         """Runs a load to its end, whoever waits for it."""
@@ -252,17 +252,17 @@ class Workers:
                     worker.loads = None
                     self._planning.loaded(action)
                     measured = await self._take_stock(worker, action, step)
-                    ready = WorkerReady(self._loop.now_s(), worker.incarnation, step.context_tokens, measured)
+                    ready = WorkerReady(self._loop.now_s(), worker.worker_id, step.context_tokens, measured)
                     self._loop.submit(ready)
                 else:
-                    self._loop.submit(LoadProgressed(self._loop.now_s(), worker.incarnation, step))
+                    self._loop.submit(LoadProgressed(self._loop.now_s(), worker.worker_id, step))
         except grpc.aio.AioRpcError as error:
             why = from_worker(error)
             if why is None and worker.process and not worker.process.gone:
                 why = await self._unexplained(worker, error)
             if why:
                 self._planning.refused(action, why)
-                self._loop.submit(LoadRefused(self._loop.now_s(), worker.incarnation, why))
+                self._loop.submit(LoadRefused(self._loop.now_s(), worker.worker_id, why))
             if why and why.reason is Reason.MEMORY_EXHAUSTED:
                 await self._teacher.exhausted(action, self._planning.facts)
 
@@ -302,7 +302,7 @@ class Workers:
             await worker.client.set_threads(threads)
         except grpc.aio.AioRpcError as error:
             # It is on its way out, or its next grant carries the number.
-            log.debug("worker %d did not take its threads: %s", worker.incarnation, error.details())
+            log.debug("worker %d did not take its threads: %s", worker.worker_id, error.details())
 
     async def _stop(self, worker: Worker) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -321,16 +321,16 @@ class Workers:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)
 
     def _exited(self, worker: Worker, how: Exit, words: str) -> None:
-        self._planning.learn(worker.incarnation, None)
+        self._planning.learn(worker.worker_id, None)
         if worker.fault:
             how, words = Exit.FORCED, f"{worker.fault}; {words}"
         now_s = self._loop.now_s()
         level = logging.WARNING if worker.stop_s is None else logging.INFO
-        log.log(level, "worker %d%s: %s", worker.incarnation, worker.model and f" ({worker.model})", words)
+        log.log(level, "worker %d%s: %s", worker.worker_id, worker.model and f" ({worker.model})", words)
         died = worker.loads if worker.process and worker.process.by_own_fault else None
         if died and (why := self._planning.died(died, words, worker.last_lines)):
-            self._loop.submit(LoadRefused(now_s, worker.incarnation, why))
-        self._loop.submit(WorkerExited(now_s, worker.incarnation, words))
+            self._loop.submit(LoadRefused(now_s, worker.worker_id, why))
+        self._loop.submit(WorkerExited(now_s, worker.worker_id, words))
         self._run(self._release(worker, how, words, now_s))
 
     async def _release(self, worker: Worker, how: Exit, words: str, exit_s: float) -> None:
@@ -338,7 +338,7 @@ class Workers:
         try:
             observed = await settle(self._on(worker), worker.pid, worker.observed)
         except Exception:  # a probe's fault must not keep memory booked for ever
-            log.exception("the memory of worker %d could not be watched", worker.incarnation)
+            log.exception("the memory of worker %d could not be watched", worker.worker_id)
             observed = dict(worker.observed)
         try:
             if worker.client:
@@ -346,12 +346,12 @@ class Workers:
             # What others take must not be judged by a sample in which the dead still count.
             await asyncio.wait_for(self._look(), LOOK_S)
         except Exception as error:  # nor must anything else
-            log.warning("the devices could not be looked at after worker %d: %r", worker.incarnation, error)
+            log.warning("the devices could not be looked at after worker %d: %r", worker.worker_id, error)
         now_s = self._loop.now_s()
         took_s = exit_s - worker.stop_s if worker.stop_s is not None else 0.0
-        del self._workers[worker.incarnation]
-        receipt = Receipt(worker.incarnation, worker.pid, words, took_s, now_s - exit_s, observed, how)
-        self._loop.submit(MemoryReleased(now_s, worker.incarnation, receipt))
+        del self._workers[worker.worker_id]
+        receipt = Receipt(worker.worker_id, worker.pid, words, took_s, now_s - exit_s, observed, how)
+        self._loop.submit(MemoryReleased(now_s, worker.worker_id, receipt))
 
     def _on(self, worker: Worker) -> list[Device]:
         return [self._devices[device] for device in worker.devices]
