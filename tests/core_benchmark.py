@@ -15,6 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import count
 
+from vramd_common.load_settings import LoadOptions, Settings
 from vramd_supervisor.core.actions import Action, FindPlans, FindTogether, Grant, Load, Spawn, Stop
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
@@ -36,7 +37,7 @@ from vramd_supervisor.core.events import (
 )
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, Priority, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
 from vramd_supervisor.domain.receipt import Receipt

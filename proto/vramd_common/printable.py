@@ -5,6 +5,11 @@ Names, messages and log lines are one line. An answer keeps its line breaks and 
 
 import re
 
+MOST_ID_CHARACTERS = 512
+"""Of a model's id, and of its other names."""
+MOST_NAME_CHARACTERS = 64
+"""Of a device, a role, a task, a label: a word or a few."""
+
 _MOVES = (
     "\x00-\x1f\x7f-\x9f"  # control characters: cursor, colours, title, clipboard
     "\u2028\u2029"  # line breaks to some
@@ -27,6 +32,11 @@ _ANSWER = re.compile(f"(?![\t\n])[{_MOVES}]")
 def printable(text: str, keep: str = "") -> str:
     """One line that can be shown: other characters than those of `keep` are written as Python writes them (`\\x1b`)."""
     return _ONE_LINE.sub(lambda found: found[0] if found[0] in keep else _escaped(found), text)
+
+
+def is_name(text: str, most_characters: int) -> bool:
+    """Whether a text can stand for something: short, printable as it is, and more than spaces."""
+    return bool(text.strip()) and len(text) <= most_characters and printable(text) == text
 
 
 def printable_answer(text: str) -> str:

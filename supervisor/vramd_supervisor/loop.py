@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
+from vramd_common.load_settings import LoadOptions
+
 from .core.actions import (
     Action,
     CancelDeadline,
@@ -48,7 +50,6 @@ from .core.events import (
     UnloadRequested,
 )
 from .core.state import RequestKind
-from .domain.catalog import LoadOptions
 from .domain.config import Priority
 from .domain.decisions import Decision
 from .domain.errors import Refusal, RefusedError

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from vramd_common.load_settings import AUTO
+
 from .core.ledger import Account
 from .domain.catalog import Model, ModelFile
 from .domain.config import Config
-from .domain.device_view import AUTO
 from .domain.errors import in_words
 from .settings.settings_checks import nearest
 from .settings.settings_file import stray_variables
@@ -59,9 +60,9 @@ def _doubts(config: Config, known: list[Model], accounts: Mapping[str, Account])
             yield f"models.{model.id}: {problem}"
     there = (AUTO, *accounts)
     for id_, settings in config.models.items():
-        if settings.device and settings.device not in there:
-            hint = nearest(settings.device, there) or f"; there are {', '.join(accounts)}"
-            yield f"models.{id_}.device: there is no {settings.device} here{hint}"
+        if settings.load.device and settings.load.device not in there:
+            hint = nearest(settings.load.device, there) or f"; there are {', '.join(accounts)}"
+            yield f"models.{id_}.device: there is no {settings.load.device} here{hint}"
     for device, limits in config.devices.items():
         if limits.kind is None and limits.budget and (account := accounts.get(device)):
             yield from _budget(device, limits.budget, account)

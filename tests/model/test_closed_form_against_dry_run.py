@@ -12,7 +12,7 @@ from support.gguf_models import random_bert
 from support.gguf_shapes import MODELS
 from support.quote_desk import MIB, Desk, desk
 from support.quoter_process import LLAMA_8B, sparse_llama, windowed
-from vramd_supervisor.domain.catalog import LoadOptions
+from vramd_common.load_settings import LoadOptions
 from vramd_supervisor.domain.device_view import HOST
 from vramd_supervisor.domain.quote import Source
 from vramd_supervisor.files.gguf_header import read_header

@@ -16,8 +16,8 @@ from support.quote_desk import KINDS, MIB, Desk, desk
 from support.quoter_process import Quoter
 from support.virtual_gpu import Card, build
 from support.worker_process import WorkerProcess
+from vramd_common.load_settings import LoadOptions, Settings
 from vramd_proto.internal.v1 import worker_pb2
-from vramd_supervisor.domain.catalog import LoadOptions, Settings
 from vramd_supervisor.domain.device_view import HOST
 from vramd_supervisor.domain.quote import DeviceBytes
 from vramd_worker.llama import LlamaSpec

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from support.core_world import MODELS, CoreWorld
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
@@ -13,7 +14,7 @@ from vramd_supervisor.core.actions import (
 )
 from vramd_supervisor.core.events import Event
 from vramd_supervisor.core.state import ModelState
-from vramd_supervisor.domain.catalog import LoadOptions, Model, Simulation
+from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.decisions import DecisionKind
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from support.core_promises import Promises
 from typing_extensions import assert_never
+from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
@@ -48,7 +49,7 @@ from vramd_supervisor.core.events import (
     WorkerReady,
     WorkerStarted,
 )
-from vramd_supervisor.domain.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.errors import refusal
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
 from vramd_supervisor.domain.receipt import Receipt

@@ -10,6 +10,7 @@ from itertools import count
 
 from support.core_promises import Asked
 from support.core_stage import SPARE, Stage
+from vramd_common.load_settings import LoadOptions
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     Cancelled,
@@ -29,7 +30,7 @@ from vramd_supervisor.core.events import (
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.pressure import WINDOW_S
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import LoadOptions, Model, Simulation
+from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, ModelConfig, Priority, SchedulingConfig, ServerConfig
 
 CARD, HOST = 8, 14

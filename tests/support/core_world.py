@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from support.core_promises import hurry
+from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
@@ -54,7 +55,7 @@ from vramd_supervisor.core.events import (
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.pressure import WINDOW_S
 from vramd_supervisor.core.state import RequestKind, is_pinned
-from vramd_supervisor.domain.catalog import LoadOptions, Model, Settings, Simulation
+from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, Priority, SchedulingConfig
 from vramd_supervisor.domain.errors import refusal
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source

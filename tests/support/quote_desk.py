@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from vramd_supervisor.domain.catalog import LoadOptions, ModelFile, Settings
+from vramd_common.load_settings import LoadOptions, Settings
+from vramd_supervisor.domain.catalog import ModelFile
 from vramd_supervisor.domain.quote import DeviceBytes, Quote, Source
 from vramd_supervisor.files.reading import reading_lanes
 from vramd_supervisor.quoting.placement import decide

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 from support.core_world import MODELS, CoreWorld
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import FindPlans, Grant, Refuse, Stop
 from vramd_supervisor.core.events import Requested
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Shape
+from vramd_supervisor.domain.catalog import Model, ModelFile, Shape
 from vramd_supervisor.quoting.abilities import Ability, lack
 
 FILES = {

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
-from vramd_supervisor.domain.catalog import LoadOptions, ModelFile, Settings, Shape
+from vramd_supervisor.domain.catalog import ModelFile, Shape
 from vramd_supervisor.domain.config import Config, DeviceConfig, Headroom, ServerConfig, Size
 from vramd_supervisor.domain.device_view import DeviceKind, limits
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Source

@@ -10,11 +10,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Action, Grant, Refuse
 from vramd_supervisor.core.events import CatalogueRead, Event, Requested
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Simulation
+from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.simulation.codec import UnreadableValueError, decode, decode_event, encode, encode_event
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from support.core_world import MODELS, NEEDS, CoreWorld, plan
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Evicted, FindPlans, Grant, Load, Refuse, Report, SetThreads, Spawn, Stop
 from vramd_supervisor.core.events import (
@@ -20,7 +21,6 @@ from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.core.view import books, resident, residents, taken_bytes
-from vramd_supervisor.domain.catalog import LoadOptions
 from vramd_supervisor.domain.config import Config, SchedulingConfig, ServerConfig
 from vramd_supervisor.quoting.placement import differences
 

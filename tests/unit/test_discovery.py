@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_bytes import Row, gguf, llama, llama_rows, projector
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.domain.config import Config, ModelConfig, ServerConfig, Size
@@ -285,7 +286,9 @@ def test_where_hugging_face_keeps_its_cache(tmp_path: Path) -> None:
 
 
 def test_the_catalogue_has_simulated_models(tmp_path: Path) -> None:
-    settings = ModelConfig(engine="simulated", memory={"host": Size(9)}, load_s=2.0, pinned=True, parallel=3)
+    settings = ModelConfig(
+        engine="simulated", memory={"host": Size(9)}, load_s=2.0, pinned=True, load=LoadOptions(parallel=3)
+    )
     model = listed(Config(models={"slow": settings}), tmp_path)["slow"]
     assert model.source == Simulation({"host": 9}, 2.0, 50.0, (), False)
     assert model.pinned
@@ -297,7 +300,9 @@ def test_a_configured_path_renames_what_was_found(tmp_path: Path) -> None:
     put(tmp_path / "models" / "other.gguf")
     server = ServerConfig(models=(str(tmp_path / "models"),))
     for path in ("models/sub/talker-q4.gguf", "sub/talker-q4.gguf", str(tmp_path / "models/sub/talker-q4.gguf")):
-        models = listed(Config(server, models={"talker": ModelConfig(path=path, context=4096)}), tmp_path)
+        models = listed(
+            Config(server, models={"talker": ModelConfig(path=path, load=LoadOptions(context_tokens=4096))}), tmp_path
+        )
         assert sorted(models) == ["other", "talker"]
         assert file_of(models["talker"]).path == str(tmp_path / "models" / "sub" / "talker-q4.gguf")
         assert models["talker"].options.context_tokens == 4096
@@ -320,7 +325,9 @@ def test_any_shard_names_the_model(tmp_path: Path) -> None:
 
 def test_settings_for_a_model_that_is_found_by_its_name(tmp_path: Path) -> None:
     put(tmp_path / "m.gguf")
-    config = Config(ServerConfig(models=(str(tmp_path),)), models={"m": ModelConfig(pinned=True, batch=64)})
+    config = Config(
+        ServerConfig(models=(str(tmp_path),)), models={"m": ModelConfig(pinned=True, load=LoadOptions(batch_tokens=64))}
+    )
     models = listed(config, tmp_path)
     assert list(models) == ["m"]
     assert models["m"].pinned
@@ -359,5 +366,10 @@ def test_a_found_model_whose_name_is_taken_keeps_its_folder(tmp_path: Path) -> N
 
 def test_two_settings_of_one_file(tmp_path: Path) -> None:
     put(tmp_path / "m.gguf", gguf({"general.architecture": "llama"}, llama_rows(1)))
-    config = Config(models={"short": ModelConfig(path="m.gguf", context=512), "long": ModelConfig(path="m.gguf")})
+    config = Config(
+        models={
+            "short": ModelConfig(path="m.gguf", load=LoadOptions(context_tokens=512)),
+            "long": ModelConfig(path="m.gguf"),
+        }
+    )
     assert sorted(listed(config, tmp_path)) == ["long", "short"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_supervisor.domain.catalog import Settings
+from vramd_common.load_settings import Settings
 from vramd_supervisor.domain.device_view import DeviceKind
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Quote, Source
 from vramd_supervisor.quoting.closed_form import CUDA_CONTEXT_BYTES

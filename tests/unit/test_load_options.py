@@ -1,20 +1,17 @@
 """What a call asks of a load, from the wire to the core."""
 
-from typing import get_args
-
 import pytest
+from vramd_common.load_settings import FLASH_ATTENTIONS, KV_TYPES, LoadOptions
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2
-from vramd_supervisor.domain.catalog import LoadOptions
-from vramd_supervisor.domain.config import FlashAttention, KvType
 from vramd_supervisor.domain.errors import RefusedError
 from vramd_supervisor.services import validation
 
 
 def test_every_word_of_the_configuration_can_be_asked_for() -> None:
-    for number, word in enumerate(get_args(KvType), 1):
+    for number, word in enumerate(KV_TYPES, 1):
         assert validation.load_options(load_pb2.LoadOptions(kv_type=number)).kv_type == word  # type: ignore[arg-type]
-    for number, word in enumerate(get_args(FlashAttention), 1):
+    for number, word in enumerate(FLASH_ATTENTIONS, 1):
         asked = load_pb2.LoadOptions(flash_attention=number)  # type: ignore[arg-type]  # numbers of the enum
         assert validation.load_options(asked).flash_attention == word
 

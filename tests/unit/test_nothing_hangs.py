@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Action, Spawn, Stop
 from vramd_supervisor.core.core import Core
@@ -26,7 +27,7 @@ from vramd_supervisor.devices import release
 from vramd_supervisor.devices.devices import Device
 from vramd_supervisor.devices.probe import Probe
 from vramd_supervisor.devices.sampler import Sampler
-from vramd_supervisor.domain.catalog import LoadOptions, Model, Simulation
+from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config
 from vramd_supervisor.domain.decisions import Decision, DecisionKind
 from vramd_supervisor.domain.device_view import DeviceKind, Sample

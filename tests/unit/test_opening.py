@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
@@ -46,11 +47,11 @@ def test_many_damaged_models_are_counted_and_few_named() -> None:
 
 DOUBTS: dict[str, tuple[Config, str]] = {
     "a card that is not there": (
-        Config(models={"fine": ModelConfig(device="gpu9")}),
+        Config(models={"fine": ModelConfig(load=LoadOptions(device="gpu9"))}),
         "models.fine.device: there is no gpu9 here; did you mean gpu0?",
     ),
     "a device of another kind": (
-        Config(models={"fine": ModelConfig(device="vulkan0")}),
+        Config(models={"fine": ModelConfig(load=LoadOptions(device="vulkan0"))}),
         "models.fine.device: there is no vulkan0 here; there are host, gpu0",
     ),
     "a model without a file": (Config(models={"cut": ModelConfig()}), "models.cut: it is cut off"),
@@ -75,7 +76,10 @@ def test_what_is_hardly_meant_is_a_warning(doubt: str) -> None:
 def test_what_is_right_is_none() -> None:
     config = Config(
         devices={"host": DeviceConfig(budget=Size(15 * GIB))},
-        models={"fine": ModelConfig(device="gpu0"), "other": ModelConfig(device="auto")},
+        models={
+            "fine": ModelConfig(load=LoadOptions(device="gpu0")),
+            "other": ModelConfig(load=LoadOptions(device="auto")),
+        },
     )
     assert said(logging.WARNING, config, FINE, environment={"VRAMD_PORT": "1", "VRAMD_TOKEN": "x", "HOME": "/"}) == []
 

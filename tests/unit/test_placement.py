@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
+from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
-from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Problem, Settings, Shape, Simulation
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem, Shape, Simulation
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Confidence, Lowered, Plan, Source

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
-from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Problem
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.quoting.placement import Ways
 from vramd_supervisor.workers.planning import UNKNOWN_FACTS, Planning
 from vramd_supervisor.workers.quotes import EngineFacts, Subject

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 import pytest
 from support.gguf_bytes import Plain, gguf, llama, llama_rows
+from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
-from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Problem, Settings
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.domain.device_view import HOST, DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Answer, Confidence, DeviceBytes, Quote, Source

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from support.gguf_bytes import llama
+from vramd_common.load_settings import LoadOptions
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import ModelUpdated, Requested
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import LoadOptions, ModelFile
+from vramd_supervisor.domain.catalog import ModelFile
 from vramd_supervisor.domain.config import Config, Priority, ServerConfig
 from vramd_supervisor.files.discovery import Discovery
 from vramd_supervisor.loop import Loop

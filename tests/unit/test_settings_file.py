@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from vramd_common.load_settings import LoadOptions
 from vramd_supervisor.domain.config import Config, DeviceConfig, Headroom, ModelConfig, ServerConfig, Size
 from vramd_supervisor.domain.sizes import parse_budget, parse_headroom, parse_size
 from vramd_supervisor.settings.settings_file import ConfigError, Flags, load_config
@@ -81,7 +82,9 @@ def test_a_whole_file(tmp_path: Path) -> None:
         allocate=True,
     )
     assert config.models["talker"] == ModelConfig(
-        path="talker-q4.gguf", pinned=True, context=4096, kv_type="q8_0", keep_alive_s=-1.0
+        path="talker-q4.gguf",
+        pinned=True,
+        load=LoadOptions(context_tokens=4096, kv_type="q8_0", keep_alive_s=-1.0),
     )
 
 
@@ -137,7 +140,7 @@ BAD = {
     ("pinned = true", "pined = true"): "vramd.toml:24: models.talker.pined: unknown key; did you mean pinned?",
     ("context = 4096", "context = 0"): "vramd.toml:25: models.talker.context: must be 1 to",
     ("context = 4096", "parallel = 0"): "vramd.toml:25: models.talker.parallel: must be 1 to 256, not 0",
-    ("context = 4096", "gpu_layers = -2"): "vramd.toml:25: models.talker.gpu_layers: must be -1 to",
+    ("context = 4096", "gpu_layers = -3"): 'vramd.toml:25: models.talker.gpu_layers: must be "auto", "all", or 0 to',
     (
         "context = 4096",
         'device = "crad"',

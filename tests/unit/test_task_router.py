@@ -9,11 +9,12 @@ from typing import TypeVar, cast
 
 import pytest
 from support.core_world import MODELS, NEEDS, CoreWorld, plan
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2
 from vramd_supervisor.core.events import CatalogueRead
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import LoadOptions, Model, ModelFile, Problem
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.domain.config import Priority
 from vramd_supervisor.domain.errors import Refusal, RefusedError, refusal
 from vramd_supervisor.loop import Loop

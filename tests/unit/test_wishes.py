@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from support.core_world import CoreWorld
+from vramd_common.load_settings import ANYTHING, LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Complete, FindPlans, Refuse, Spawn
 from vramd_supervisor.core.events import PlansFound, PlansRefused, Requested
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import ANYTHING, LoadOptions, Model, ModelFile, Settings, Shape, Simulation
+from vramd_supervisor.domain.catalog import Model, ModelFile, Shape, Simulation
 from vramd_supervisor.domain.config import Config, ServerConfig
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..domain.catalog import LoadOptions, Model
+from vramd_common.load_settings import LoadOptions
+
+from ..domain.catalog import Model
 from ..domain.causes import Awaited, Because, Beneficiary, Cause
 from ..domain.decisions import Decision
 from ..domain.errors import Refusal

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
+from vramd_common.load_settings import DEFAULT_KEEP_ALIVE_S, LoadOptions
 from vramd_common.reasons import Reason
 
 from ..domain import causes
-from ..domain.catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions
 from ..domain.causes import Awaited, Because, Beneficiary
 from ..domain.config import BOUND_FACTORS
 from ..domain.decisions import Decision as Record

@@ -1,9 +1,10 @@
 """What callers bring about: requests, their ends, unloads. Pure; records facts, the scheduler draws the conclusions."""
 
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 
 from ..domain import causes
-from ..domain.catalog import LoadOptions, ModelFile
+from ..domain.catalog import ModelFile
 from ..domain.causes import Because
 from ..domain.errors import Refusal, refusal, shutting_down
 from ..quoting.abilities import lack

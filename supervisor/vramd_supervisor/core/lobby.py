@@ -7,7 +7,8 @@ the first can have its room next, and who waits for a device lets nobody overtak
 import math
 from collections.abc import Collection
 
-from ..domain.catalog import LoadOptions
+from vramd_common.load_settings import LoadOptions
+
 from ..domain.causes import ASKED_FOR, Awaited
 from ..domain.config import Priority
 from ..domain.quote import Plan

@@ -9,9 +9,9 @@
 from collections.abc import Sequence
 
 from typing_extensions import assert_never
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 
-from ..domain.catalog import LoadOptions
 from ..domain.causes import Awaited
 from ..domain.errors import Refusal
 from ..domain.quote import Plan

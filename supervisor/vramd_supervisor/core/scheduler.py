@@ -5,8 +5,9 @@ Runs at the end of every event, over the models that the event has touched, then
 
 import math
 
+from vramd_common.load_settings import LoadOptions
+
 from ..domain import causes
-from ..domain.catalog import LoadOptions
 from ..domain.config import Priority
 from ..domain.decisions import Decision, DecisionKind
 from ..quoting.placement import differences

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from ..domain.catalog import DEFAULT_KEEP_ALIVE_S, LoadOptions, Model, Settings
+from vramd_common.load_settings import DEFAULT_KEEP_ALIVE_S, LoadOptions, Settings
+
+from ..domain.catalog import Model
 from ..domain.causes import Because
 from ..domain.config import Priority
 from ..domain.quote import Plan

@@ -1,16 +1,12 @@
 """Models and their settings, as values. Pure: `discovery` reads the files, `settings_file` the configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 
 from .config import Priority
-
-DEFAULT_CONTEXT_TOKENS = 8192
-DEFAULT_BATCH_TOKENS = 512
-DEFAULT_PARALLEL = 4
-DEFAULT_KEEP_ALIVE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -89,43 +85,6 @@ class Simulation:
 
 
 @dataclass(frozen=True)
-class LoadOptions:
-    """What a call or the configuration asks of a load; None leaves it open."""
-
-    context_tokens: int | None = None
-    threads: int | None = None
-    device: str | None = None
-    gpu_layers: int | None = None
-    batch_tokens: int | None = None
-    kv_type: str | None = None
-    parallel: int | None = None
-    keep_alive_s: float | None = None
-    ubatch_tokens: int | None = None
-    flash_attention: str | None = None
-    swa_full: bool | None = None
-    outputs: str | None = None
-    """"auto", "all" or a number."""
-    kv_split: bool | None = None
-    gpu_only: bool | None = None
-    """Refuse rather than leave a layer to the CPU."""
-    least_context_tokens: int | None = None
-    """The context may be lowered to this."""
-    degrade: bool | None = None
-    """Take smaller settings where those that nobody asked for do not fit. None: on GPUs."""
-
-    def over(self, weaker: "LoadOptions") -> "LoadOptions":
-        """These options, and where they leave something open, the weaker ones."""
-        if self == ANYTHING:
-            return weaker
-        mine = {f.name: getattr(self, f.name) for f in fields(self)}
-        return LoadOptions(**{key: getattr(weaker, key) if value is None else value for key, value in mine.items()})
-
-
-ANYTHING = LoadOptions()
-"""Nothing is asked for."""
-
-
-@dataclass(frozen=True)
 class Model:
     """A model that vramd knows under an id."""
 
@@ -145,43 +104,6 @@ class Model:
     """What the configuration says it is good for; empty: that is guessed."""
     aliases: tuple[str, ...] = ()
     """Other names that the configuration has for it; nobody else's."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a load is done with: every option decided."""
-
-    context_tokens: int
-    threads: int
-    device: str
-    """Id of the device that computes, the first of several; "host" for the CPU."""
-    gpu_layers: int
-    batch_tokens: int
-    kv_type: str
-    parallel: int
-    ubatch_tokens: int = DEFAULT_BATCH_TOKENS
-    """Tokens of one computation at most (n_ubatch)."""
-    flash_attention: str = "auto"
-    """"auto", "on" or "off"."""
-    outputs: int = DEFAULT_PARALLEL
-    """Tokens of one computation whose result may be wanted (n_outputs_max)."""
-    swa_full: bool = False
-    """Layers with a sliding window keep the whole context too."""
-    kv_split: bool = False
-    """Each sequence has a cache of its own."""
-    shares: tuple[tuple[str, float], ...] = ()
-    """Devices that share the layers, and how much of them each takes; empty: `device` takes all."""
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Every device that computes."""
-        return tuple(device for device, _ in self.shares) or (self.device,)
-
-    def again(self, keep_alive_s: float) -> LoadOptions:
-        """Options that ask for these settings; layers that several devices share are shared out anew."""
-        same = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shares"}
-        same.update(outputs=str(self.outputs), device=None if self.shares else self.device)
-        return LoadOptions(**same, keep_alive_s=keep_alive_s)
 
 
 def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:

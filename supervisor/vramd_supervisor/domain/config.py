@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NewType
 
+from vramd_common.load_settings import ANYTHING, LoadOptions
+
 Size = NewType("Size", int)
 """Bytes; in the file a number or text such as "8GiB", "600MB"."""
 
@@ -42,9 +44,6 @@ MANNERS = (
 )
 """Bad manners that a simulated model may have; the worker's engine of that name has them."""
 
-Outputs = NewType("Outputs", str)
-"""Results of one computation: "auto", "all" or a number; in the file the number may stand by itself."""
-
 
 class Priority(IntEnum):
     """How urgent something is; less is more."""
@@ -59,8 +58,6 @@ BOUND_FACTORS = {Priority.INTERACTIVE: 1, Priority.NORMAL: 2, Priority.BATCH: 8}
 """Of the starvation bound."""
 
 PriorityName = Literal["interactive", "normal", "batch"]
-FlashAttention = Literal["auto", "on", "off"]
-KvType = Literal["f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
 @dataclass(frozen=True)
@@ -160,38 +157,8 @@ class ModelConfig:
     """Load it when the supervisor starts; see `[scheduling] preload`."""
     tasks: tuple[str, ...] = ()
     """What it is good for, such as "code". Default: guessed from its file."""
-    context: int | None = None
-    """Tokens that all sequences share. Default: min(trained, 8192)."""
-    threads: int | None = None
-    """CPU threads while it computes alone. Default: the physical cores less two, at most 12, at least 1."""
-    device: str | None = None
-    """Where it goes. Default: of the GPUs that it fits on the one with the least room to spare, else host."""
-    gpu_layers: int | None = None
-    """Layers on the GPU; -1, the default, is all."""
-    batch: int | None = None
-    """Tokens per decode step. Default 512, on small cards 256."""
-    ubatch: int | None = None
-    """Tokens of one computation, a part of the batch. Default: as the batch, at most 512."""
-    flash_attention: FlashAttention | None = None
-    """Default auto: where the backend has it."""
-    swa_full: bool | None = None
-    """Keep the whole context in layers with a sliding window too. Default false."""
-    outputs: Outputs | None = None
-    """Results of one computation. Default auto: one for each sequence."""
-    kv_split: bool | None = None
-    """A cache of its own for each sequence. Default false: they share one."""
-    gpu_only: bool | None = None
-    """Refuse rather than leave a layer to the CPU. Default false."""
-    least_context: int | None = None
-    """The context may be lowered to so many tokens. Default: only one that nobody asked for, to 2048."""
-    degrade: bool | None = None
-    """Take smaller settings where those that nobody asked for do not fit. Default: on GPUs."""
-    kv_type: KvType | None = None
-    """Type of the KV cache. Default f16."""
-    parallel: int | None = None
-    """Sequences at the same time. Default 4."""
-    keep_alive_s: float | None = None
-    """Seconds it stays after its last use; 0 leaves at once, -1 stays. Default 300."""
+    load: LoadOptions = ANYTHING
+    """Each of the settings of a load stands in the table under its name: see `vramd_common.load_settings`."""
     memory: Mapping[str, Size] = field(default_factory=dict)
     """Simulated only: bytes per device."""
     load_s: float = 0.0

@@ -7,8 +7,6 @@ from .config import Config, DeviceConfig, Headroom
 
 HOST = "host"
 """Id of the device that is this machine's RAM."""
-AUTO = "auto"
-"""As a device in options: vramd chooses."""
 
 _LEAST_HEADROOM = Headroom(size_bytes=256 << 20, share=0.03)
 

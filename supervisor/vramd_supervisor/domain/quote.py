@@ -6,7 +6,9 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import TypeAlias
 
-from .catalog import Problem, Settings
+from vramd_common.load_settings import Settings
+
+from .catalog import Problem
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ import re
 
 from vramd_common.sizes import parse_size as parse_bytes
 
-from .config import Headroom, Outputs, Size
+from .config import Headroom, Size
 
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)\s*%", re.ASCII)
-_COUNT = re.compile(r"[1-9]\d{0,8}", re.ASCII)
-OUTPUTS_WORDS = '"auto", "all" or a number of 1 or more'
 HEADROOM_WORDS = 'a size such as "1GiB" or a share such as "15%"'
 
 
@@ -27,13 +25,6 @@ def parse_headroom(text: str) -> Headroom:
         return Headroom(size_bytes=parse_size(text))
     except ValueError as error:
         raise ValueError(f'expected {HEADROOM_WORDS}, got "{text}"') from error
-
-
-def parse_outputs(text: str) -> Outputs:
-    """Results of one computation. Raises ValueError."""
-    if text not in ("auto", "all") and not _COUNT.fullmatch(text):
-        raise ValueError(f'expected {OUTPUTS_WORDS}, got "{text}"')
-    return Outputs(text)
 
 
 def parse_budget(text: str) -> tuple[str, Size]:

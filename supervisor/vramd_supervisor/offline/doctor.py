@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import psutil
 from vramd_common.json_text import json_text
+from vramd_common.load_settings import AUTO
 from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
 
 from ..devices.backend import has_further_backends
@@ -27,7 +28,7 @@ from ..devices.host_memory import HostProbe, usable_cores
 from ..devices.nvml import driver_version, load_nvml
 from ..domain.catalog import Model, ModelFile
 from ..domain.config import Config
-from ..domain.device_view import AUTO, HOST, DeviceKind, DeviceLostError, Sample, limits
+from ..domain.device_view import HOST, DeviceKind, DeviceLostError, Sample, limits
 from ..files.discovery import Discovery
 from ..quoting.closed_form import embeds, quote
 from ..quoting.placement import decide

@@ -8,10 +8,11 @@ from typing import NoReturn
 
 import click
 from vramd_common.json_text import json_text
+from vramd_common.load_settings import LoadOptions, Settings
 
 from ..devices.devices import find_devices
 from ..devices.host_memory import usable_cores
-from ..domain.catalog import LoadOptions, ModelFile, Problem, Settings
+from ..domain.catalog import ModelFile, Problem
 from ..domain.config import Config
 from ..domain.device_view import HOST, DeviceKind
 from ..domain.quote import Answer, Quote

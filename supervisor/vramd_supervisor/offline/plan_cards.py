@@ -13,13 +13,14 @@ from pathlib import Path
 import click
 import psutil
 from google.protobuf.json_format import MessageToJson
+from vramd_common.load_settings import LoadOptions
 from vramd_proto.v1.load_pb2 import LoadOptions as LoadOptionsMessage
 from vramd_proto.v1.model_pb2 import PlanLoadResponse
 
 from ..core.foresight import LoadForecast, Verdict
 from ..core.view import DeviceBooks
 from ..devices.host_memory import HostProbe, usable_cores
-from ..domain.catalog import LoadOptions, Model
+from ..domain.catalog import Model
 from ..domain.config import Config
 from ..domain.device_view import HOST, DeviceKind, DeviceView, limits
 from ..domain.errors import Refusal, RefusedError, in_words

@@ -12,9 +12,10 @@ from bisect import bisect_right
 from dataclasses import replace
 from itertools import accumulate, zip_longest
 
+from vramd_common.load_settings import DEFAULT_BATCH_TOKENS, Settings
 from vramd_common.reasons import Reason
 
-from ..domain.catalog import DEFAULT_BATCH_TOKENS, ModelFile, Problem, Settings, Shape
+from ..domain.catalog import ModelFile, Problem, Shape
 from ..domain.device_view import HOST
 from ..domain.quote import Confidence, DeviceBytes, Quote, Source
 

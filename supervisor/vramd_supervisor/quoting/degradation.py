@@ -8,7 +8,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias, TypeGuard
 
-from ..domain.catalog import LoadOptions, Problem, Settings
+from vramd_common.load_settings import LoadOptions, Settings
+
+from ..domain.catalog import Problem
 from ..domain.device_view import HOST
 from ..domain.errors import in_words
 from ..domain.quote import Answer, Lowered, Plan, Quote

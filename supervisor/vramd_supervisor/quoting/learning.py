@@ -11,7 +11,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from ..domain.catalog import Settings
+from vramd_common.load_settings import Settings
+
 from ..domain.device_view import HOST, DeviceKind
 from ..domain.quote import Confidence, Quote, Source
 from .closed_form import CUDA_CONTEXT_BYTES

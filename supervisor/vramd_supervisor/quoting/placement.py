@@ -6,25 +6,23 @@ wherever it likes.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from vramd_common.reasons import Reason
-
-from ..domain.catalog import (
+from vramd_common.load_settings import (
     ANYTHING,
+    AUTO,
     DEFAULT_BATCH_TOKENS,
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_PARALLEL,
+    LOAD_SETTINGS,
     LoadOptions,
-    Model,
-    ModelFile,
-    Problem,
     Settings,
-    Simulation,
-    outputs,
 )
-from ..domain.device_view import AUTO, HOST, DeviceKind, DeviceView
+from vramd_common.reasons import Reason
+
+from ..domain.catalog import Model, ModelFile, Problem, Simulation, outputs
+from ..domain.device_view import HOST, DeviceKind, DeviceView
 from ..domain.errors import Refusal, refusal
 from ..domain.host_profile import Profile
 from ..domain.quote import Answer, Confidence, DeviceBytes, Plan, Quote, Source
@@ -35,7 +33,6 @@ UNKNOWN_CONTEXT_TOKENS = 4096
 """Context of a model that does not say what it was trained for."""
 _NO_FILE = ModelFile(path="", size_bytes=0)
 """What a simulated model decides its settings by."""
-_ASKED_FOR = {f.name for f in fields(LoadOptions)} & {f.name for f in fields(Settings)}
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def placements(
     `options` are the call's; the model's own fill what they leave open, `threads` what nobody says. `attainable` has
     the bytes of each device that the load could have once all that may be ended is gone.
     """
-    asked = options.over(model.options)
+    asked = options.over(model.options).chosen()
     match model.source:
         case Simulation() as simulation:
             return _simulated(model.id, simulation, asked, devices, threads)
@@ -125,6 +122,7 @@ def differences(model: Model, settings: Settings, wanted: LoadOptions) -> str:
     What counts is what the wish would be decided to if all that it leaves open were as it is: so a wish is never at
     odds with what its own placement has decided. "auto" asks for nothing, nor does a context that may be lowered.
     """
+    wanted = wanted.chosen()
     if wanted == ANYTHING:
         return ""
     least, most = wanted.least_context_tokens, wanted.context_tokens or 0
@@ -132,14 +130,14 @@ def differences(model: Model, settings: Settings, wanted: LoadOptions) -> str:
         wanted = replace(wanted, context_tokens=None)
     if wanted.gpu_layers == 0 and wanted.device is not None:
         wanted = replace(wanted, device=HOST)
-    if wanted.device in (None, AUTO, *settings.devices):
+    if wanted.device in (None, *settings.devices):
         wanted = replace(wanted, device=settings.device)
     file = model.source if isinstance(model.source, ModelFile) else _NO_FILE
     same = settings.again(0.0)
     has = decide(file, same, settings.threads, settings.device)
     # The layers of one device say nothing of another.
     same = same if wanted.device == settings.device else replace(same, gpu_layers=None)
-    asks = {f.name: getattr(wanted, f.name) for f in fields(Settings) if f.name in _ASKED_FOR}
+    asks = {row.field: getattr(wanted, row.field) for row in LOAD_SETTINGS if not row.applied}
     asks = {name: None if value == AUTO else value for name, value in asks.items()}
     comes_to = decide(file, LoadOptions(**asks).over(same), settings.threads, str(wanted.device))
     return ", ".join(
@@ -192,7 +190,7 @@ def _real(
         roomiest = max(whole, key=lambda plan: sum(attainable.get(device, 0) for device in plan.settings.devices))
         if smaller := (yield from shrink(roomiest.settings, asked, attainable, file.shape.layers)):
             return Ways((smaller,))
-    if (asked.device in (None, AUTO, HOST) or asked.gpu_layers == 0) and not asked.gpu_only:  # 4
+    if (asked.device in (None, HOST) or asked.gpu_layers == 0) and not asked.gpu_only:  # 4
         on_host = yield from _ask(decide(file, asked, threads, HOST), whole, problems)
         if on_host and fits(on_host.quote, attainable):
             return Ways((on_host,))
@@ -232,11 +230,11 @@ def _refused(model: str, file: ModelFile, why: Problem) -> Refusal:
 
 def _gpus(model: str, asked: LoadOptions, devices: Sequence[DeviceView]) -> list[str] | Refusal:
     """The cards that come into question."""
-    if asked.device not in (None, AUTO):
+    if asked.device is not None:
         chosen = next((device for device in devices if device.id == asked.device), None)
-        if why := _unfit(chosen, str(asked.device), devices):
+        if why := _unfit(chosen, asked.device, devices):
             return refusal(Reason.DEVICE_UNUSABLE, f"{model}: {why}", model=model, device=asked.device)
-        return [] if asked.device == HOST or asked.gpu_layers == 0 else [str(asked.device)]
+        return [] if asked.device == HOST or asked.gpu_layers == 0 else [asked.device]
     if asked.gpu_layers == 0:
         return []
     return [device.id for device in devices if _is_gpu(device) and not device.unusable]
@@ -277,11 +275,11 @@ def _simulated(
         if device not in known:
             text = f"{model}: there is no device {device}, only {', '.join(sorted(known))}"
             return refusal(Reason.DEVICE_UNUSABLE, text, model=model, device=device)
-    if asked.device not in (None, AUTO, *simulation.memory):
+    if asked.device not in (None, *simulation.memory):
         text = f"{model} is simulated and declared for {', '.join(simulation.memory)}, not for {asked.device}"
         return refusal(Reason.DEVICE_UNUSABLE, text, model=model, device=asked.device)
     largest = max(simulation.memory, key=lambda device: simulation.memory[device])
-    chosen = largest if asked.device in (None, AUTO) else str(asked.device)
+    chosen = asked.device or largest
     settings = decide(_NO_FILE, asked, threads, chosen)
     needs = {device: DeviceBytes(weights_bytes=size) for device, size in simulation.memory.items()}
     return Ways((Plan(settings, Quote(needs, Confidence.EXACT, Source.DECLARED)),))

@@ -3,7 +3,9 @@
 from collections.abc import Generator, Mapping, Sequence
 from typing import TypeAlias
 
-from ..domain.catalog import LoadOptions, Model
+from vramd_common.load_settings import LoadOptions
+
+from ..domain.catalog import Model
 from ..domain.errors import Refusal
 from ..domain.quote import Plan
 from .degradation import LEAST_CONTEXT_TOKENS, fits

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
@@ -10,7 +10,7 @@ from ..core.foresight import Verdict
 from ..core.pressure import Level
 from ..core.state import ModelState
 from ..domain.causes import Awaited, Cause
-from ..domain.config import FlashAttention, KvType, Priority
+from ..domain.config import Priority
 from ..domain.decisions import DecisionKind
 from ..domain.device_view import DeviceKind
 from ..domain.quote import Confidence, Lowered, Source
@@ -22,10 +22,6 @@ Value = TypeVar("Value", bound=int)
 
 def _of(members: Iterable[Member], value_of: Callable[[str], Value], prefix: str) -> dict[Member, Value]:
     return {member: value_of(f"{prefix}_{member.name}") for member in members}
-
-
-def _of_words(words: Iterable[str], value_of: Callable[[str], Value], prefix: str) -> dict[str, Value]:
-    return {word: value_of(f"{prefix}_{word.upper()}") for word in words}
 
 
 STATES = _of(ModelState, model_pb2.ModelState.Value, "MODEL_STATE")
@@ -40,9 +36,6 @@ SOURCES = _of(Source, model_pb2.QuoteSource.Value, "QUOTE_SOURCE")
 LOWERED = _of(Lowered, model_pb2.Lowered.Value, "LOWERED")
 CONFIDENCES = _of(Confidence, model_pb2.QuoteConfidence.Value, "QUOTE_CONFIDENCE")
 PRIORITIES = _of(Priority, load_pb2.Priority.Value, "PRIORITY")
-KV_TYPES = _of_words(get_args(KvType), load_pb2.KvType.Value, "KV_TYPE")
-FLASH_ATTENTIONS = _of_words(get_args(FlashAttention), load_pb2.FlashAttention.Value, "FLASH_ATTENTION")
-OUTPUT_RULES = _of_words(("auto", "all"), load_pb2.OutputRule.Value, "OUTPUT_RULE")
 DEVICE_KINDS = _of(DeviceKind, supervisor_pb2.DeviceKind.Value, "DEVICE_KIND")
 LEVELS = _of(Level, supervisor_pb2.Pressure.Value, "PRESSURE")
 DECISION_KINDS = _of(DecisionKind, supervisor_pb2.DecisionKind.Value, "DECISION_KIND")

@@ -2,31 +2,19 @@
 
 from collections.abc import Mapping
 
+from vramd_common import wire_values
+from vramd_common.load_settings import Settings
 from vramd_proto.v1 import model_pb2
 
 from ..core.foresight import LoadForecast
 from ..core.view import DeviceBooks
-from ..domain.catalog import Settings
 from ..domain.quote import Plan, Quote
-from .enums import AWAITED, CONFIDENCES, FLASH_ATTENTIONS, KV_TYPES, LOWERED, SOURCES, VERDICTS
+from .enums import AWAITED, CONFIDENCES, LOWERED, SOURCES, VERDICTS
 
 
 def settings(decided: Settings) -> model_pb2.Settings:
     """What a load is done with."""
-    return model_pb2.Settings(
-        context_tokens=decided.context_tokens,
-        batch_tokens=decided.batch_tokens,
-        ubatch_tokens=decided.ubatch_tokens,
-        kv_type=KV_TYPES[decided.kv_type],
-        flash_attention=FLASH_ATTENTIONS[decided.flash_attention],
-        parallel=decided.parallel,
-        outputs=decided.outputs,
-        gpu_layers=decided.gpu_layers,
-        threads=decided.threads,
-        devices=decided.devices,
-        swa_full=decided.swa_full,
-        kv_split=decided.kv_split,
-    )
+    return wire_values.filled(model_pb2.Settings(), decided)
 
 
 def quote(given: Quote) -> model_pb2.Quote:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from vramd_common.load_settings import LoadOptions
 from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 
@@ -16,7 +17,6 @@ from ..core.holders import available_if_evicted
 from ..core.names import find
 from ..core.state import ModelRuntime, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, gone, resident, residents
-from ..domain.catalog import LoadOptions
 from ..domain.errors import Refusal, RefusedError
 from ..domain.receipt import Receipt
 from ..loop import Loop, Ticket

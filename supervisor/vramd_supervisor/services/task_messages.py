@@ -1,15 +1,16 @@
 """Wishes and choices of a model, to and from public messages. Translates, decides nothing."""
 
+from vramd_common.load_settings import MOST_TOKENS
 from vramd_proto.v1 import load_pb2, model_pb2
 
 from ..selection.tasks import Choice, Wish
-from .validation import MOST_TOKENS, bad, name
+from .validation import bad, name
 
 
 def wish(request: model_pb2.SelectModelRequest) -> Wish:
     """What is asked for. Raises RefusedError."""
     if request.context_tokens > MOST_TOKENS:
-        bad("context_tokens", f"{request.context_tokens} is not from 0 to {MOST_TOKENS}")
+        bad("context_tokens", f"must be 0 to {MOST_TOKENS}, not {request.context_tokens}")
     return Wish(
         named("task", request.task),
         name("role", request.role),

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+from vramd_common.load_settings import DEFAULT_CONTEXT_TOKENS, LoadOptions
 from vramd_proto.v1 import load_pb2
 
 from ..core.foresight import LoadForecast, plan_load
 from ..core.holders import available_if_evicted
 from ..core.names import find
 from ..core.state import COMING, ModelRuntime, ModelState, RequestKind, has_place, is_known
-from ..domain.catalog import DEFAULT_CONTEXT_TOKENS, LoadOptions, Model, ModelFile, Problem, Simulation
+from ..domain.catalog import Model, ModelFile, Problem, Simulation
 from ..domain.config import Priority
 from ..domain.errors import Refusal, RefusedError, in_words
 from ..loop import Loop

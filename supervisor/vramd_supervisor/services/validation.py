@@ -2,37 +2,28 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.message import Message
-from vramd_common.printable import printable
+from vramd_common import wire_values
+from vramd_common.load_settings import LOAD_SETTINGS, LoadOptions, load_faults
+from vramd_common.printable import MOST_ID_CHARACTERS, MOST_NAME_CHARACTERS, printable
 from vramd_common.reasons import Reason
+from vramd_common.sampling import LIMITS, MOST_STOP_BYTES, MOST_STOPS, SAMPLING
+from vramd_common.settings_table import Setting
 from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
 
-from ..domain.catalog import LoadOptions
 from ..domain.config import Priority
 from ..domain.errors import RefusedError, in_words, refusal
-from .enums import FLASH_ATTENTIONS, KV_TYPES, OUTPUT_RULES, PRIORITIES
+from .enums import PRIORITIES
 
 MOST_REQUEST_BYTES = 8 * 1024 * 1024
-MOST_ID_CHARACTERS = 512
-MOST_STOPS = 16
-MOST_STOP_BYTES = 256
 MOST_INPUTS = 1024
 MOST_TOKEN_IDS = 1 << 20
 MOST_LISTED = 5000
-LEAST_TOKENS_PER_S = 0.001
-MOST_TOKENS = 1 << 24
-LEAST_REPEAT_PENALTY, MOST_REPEAT_PENALTY = 0.01, 100.0
-"""Beyond these the penalties of a few tokens are more than a number can hold."""
-MOST_PARALLEL = 256
-MOST_THREADS = 1024
 MOST_RESERVED_S = 86_400
-MOST_NAME_CHARACTERS = 64
-"""Of a device, a role, a task, a label: what is one word or a few."""
 
 _Member = TypeVar("_Member")
-_Number = TypeVar("_Number", int, float)
 
 
 def bad(field: str, problem: str) -> NoReturn:
@@ -44,8 +35,7 @@ def generate(request: inference_pb2.GenerateRequest) -> None:
     """Raises RefusedError."""
     _common(request, request.model)
     _parts("prompt", request.prompt)
-    _sampling(request.sampling)
-    _limits(request.limits)
+    _answer(request)
 
 
 def chat(request: inference_pb2.ChatRequest) -> None:
@@ -58,8 +48,7 @@ def chat(request: inference_pb2.ChatRequest) -> None:
             bad(f"messages[{place}].role", "is empty; usual are system, user, assistant")
         name(f"messages[{place}].role", message.role)
         _parts(f"messages[{place}].parts", message.parts)
-    _sampling(request.sampling)
-    _limits(request.limits)
+    _answer(request)
 
 
 def embed(request: inference_pb2.EmbedRequest) -> None:
@@ -105,33 +94,22 @@ def name(field: str, text: str) -> str:
 
 def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
     """What a call asks of a load. Raises RefusedError."""
-    gpu_layers = options.gpu_layers if options.HasField("gpu_layers") else None
-    if gpu_layers is not None and gpu_layers < -1:
-        bad("load.gpu_layers", f"{gpu_layers} is neither -1 nor 0 or more")
-    return LoadOptions(
-        context_tokens=_within(options, "context_tokens", 1, MOST_TOKENS),
-        threads=_within(options, "threads", 1, MOST_THREADS),
-        device=name("load.device", options.device) if options.HasField("device") else None,
-        gpu_layers=gpu_layers,
-        batch_tokens=_within(options, "batch_tokens", 1, MOST_TOKENS),
-        kv_type=_one_of("load.kv_type", options.kv_type, KV_TYPES),
-        parallel=_within(options, "parallel", 1, MOST_PARALLEL),
-        keep_alive_s=keep_alive_s(options.keep_alive_s) if options.HasField("keep_alive_s") else None,
-        ubatch_tokens=_within(options, "ubatch_tokens", 1, MOST_TOKENS),
-        flash_attention=_one_of("load.flash_attention", options.flash_attention, FLASH_ATTENTIONS),
-        swa_full=options.swa_full if options.HasField("swa_full") else None,
-        outputs=_outputs(options),
-        kv_split=options.kv_split if options.HasField("kv_split") else None,
-        gpu_only=options.gpu_only if options.HasField("gpu_only") else None,
-        least_context_tokens=_within(options, "least_context_tokens", 1, MOST_TOKENS),
-        degrade=options.degrade if options.HasField("degrade") else None,
-    )
+    asked = LoadOptions(**{row.field: _given(options, row) for row in LOAD_SETTINGS})
+    for row, fault in load_faults(asked):
+        bad(_wire_name(options, row), fault)
+    return asked
 
 
-def _outputs(options: load_pb2.LoadOptions) -> str | None:
-    if options.HasField("output_tokens"):
-        return str(_within(options, "output_tokens", 1, MOST_TOKENS))
-    return _one_of("load.output_rule", options.output_rule, OUTPUT_RULES)
+def _given(options: load_pb2.LoadOptions, row: Setting) -> Any:
+    try:
+        value = wire_values.get(options, row.field)
+    except wire_values.UnknownValueError as error:
+        bad(_wire_name(options, row), str(error))
+    return str(value) if row.kind is str and value is not None else value
+
+
+def _wire_name(options: load_pb2.LoadOptions, row: Setting) -> str:
+    return f"load.{options.WhichOneof('outputs') if row.field == 'outputs' else row.field}"
 
 
 def priority(field: str, given: "load_pb2.Priority.ValueType") -> Priority | None:
@@ -141,8 +119,8 @@ def priority(field: str, given: "load_pb2.Priority.ValueType") -> Priority | Non
 
 def keep_alive_s(seconds: float) -> float:
     """Seconds that a model may stay idle, if they can be such. Raises RefusedError."""
-    if not (seconds == -1 or 0 <= seconds < math.inf):
-        bad("keep_alive_s", f"{seconds} is neither -1 nor 0 or more seconds")
+    for row, fault in load_faults(LoadOptions(keep_alive_s=seconds)):
+        bad(row.field, fault)
     return seconds
 
 
@@ -161,15 +139,6 @@ def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collectio
         bad("size_bytes", "0 bytes need no reservation")
     _number("ttl_s", request.ttl_s, 0 < request.ttl_s <= MOST_RESERVED_S, f"above 0 and at most {MOST_RESERVED_S}")
     name("label", request.label)
-
-
-def _within(options: load_pb2.LoadOptions, field: str, least: int, most: int) -> int | None:
-    if not options.HasField(field):  # type: ignore[arg-type]  # names come from load_options above
-        return None
-    value = int(getattr(options, field))
-    if not least <= value <= most:
-        bad(f"load.{field}", f"{value} is not from {least} to {most}")
-    return value
 
 
 def _one_of(field: str, number: int, numbers: Mapping[_Member, int]) -> _Member | None:
@@ -199,35 +168,12 @@ def _number(field: str, value: float, allowed: bool, range_: str) -> None:
         bad(field, f"{value:g} is not {range_}")
 
 
-def _sampling(sampling: inference_pb2.Sampling) -> None:
-    s = sampling
-    if s.HasField("temperature"):
-        _number("sampling.temperature", s.temperature, s.temperature >= 0, "0 or more")
-    if s.HasField("top_p"):
-        _number("sampling.top_p", s.top_p, 0 <= s.top_p <= 1, "from 0 to 1")
-    if s.HasField("min_p"):
-        _number("sampling.min_p", s.min_p, 0 <= s.min_p <= 1, "from 0 to 1")
-    if s.HasField("top_k") and s.top_k > MOST_TOKENS:
-        bad("sampling.top_k", f"{s.top_k} is not from 0 to {MOST_TOKENS}")
-    if s.HasField("repeat_penalty"):
-        allowed = LEAST_REPEAT_PENALTY <= s.repeat_penalty <= MOST_REPEAT_PENALTY
-        words = f"from {LEAST_REPEAT_PENALTY} to {MOST_REPEAT_PENALTY:g}"
-        _number("sampling.repeat_penalty", s.repeat_penalty, allowed, words)
-    if s.HasField("frequency_penalty"):
-        _number("sampling.frequency_penalty", s.frequency_penalty, abs(s.frequency_penalty) <= 2, "from -2 to 2")
-    if s.HasField("presence_penalty"):
-        _number("sampling.presence_penalty", s.presence_penalty, abs(s.presence_penalty) <= 2, "from -2 to 2")
-    if s.HasField("penalty_last_tokens") and s.penalty_last_tokens > MOST_TOKENS:
-        bad("sampling.penalty_last_tokens", f"{s.penalty_last_tokens} is not from 0 to {MOST_TOKENS}")
-
-
-def _limits(limits: inference_pb2.Limits) -> None:
-    if limits.HasField("max_tokens") and not 1 <= limits.max_tokens <= MOST_TOKENS:
-        bad("limits.max_tokens", f"{limits.max_tokens} is not from 1 to {MOST_TOKENS}")
-    if limits.HasField("max_tokens_per_s"):
-        rate = limits.max_tokens_per_s
-        _number("limits.max_tokens_per_s", rate, rate >= LEAST_TOKENS_PER_S, f"{LEAST_TOKENS_PER_S} or more")
-    _stops(limits.stop)
+def _answer(request: inference_pb2.GenerateRequest | inference_pb2.ChatRequest) -> None:
+    for path, message, table in (("sampling", request.sampling, SAMPLING), ("limits", request.limits, LIMITS)):
+        for row in table:
+            if row.kind is not tuple and (fault := row.fault(wire_values.get(message, row.field))):
+                bad(f"{path}.{row.field}", fault)
+    _stops(request.limits.stop)
 
 
 def _stops(stops: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vramd_common.reasons import Reason
 
 from ..core.names import ids_for, spelled
-from ..domain.catalog import LoadOptions, Model, ModelFile, Problem, Simulation
+from ..domain.catalog import Model, ModelFile, Problem, Simulation
 from ..domain.config import Config, ModelConfig, Priority
 
 _NO_FILE = ModelFile("", 0)
@@ -164,7 +164,7 @@ def _configured(id_: str, settings: ModelConfig, file: ModelFile | None) -> Mode
     return Model(
         id_,
         source,
-        _options(settings),
+        settings.load,
         pinned=settings.pinned,
         priority=Priority[(settings.priority or "interactive").upper()],
         group=settings.group or "",
@@ -172,25 +172,4 @@ def _configured(id_: str, settings: ModelConfig, file: ModelFile | None) -> Mode
         preload=settings.preload,
         tasks=settings.tasks,
         aliases=settings.aliases,
-    )
-
-
-def _options(settings: ModelConfig) -> LoadOptions:
-    return LoadOptions(
-        context_tokens=settings.context,
-        threads=settings.threads,
-        device=settings.device,
-        gpu_layers=settings.gpu_layers,
-        batch_tokens=settings.batch,
-        kv_type=settings.kv_type,
-        parallel=settings.parallel,
-        keep_alive_s=settings.keep_alive_s,
-        ubatch_tokens=settings.ubatch,
-        flash_attention=settings.flash_attention,
-        swa_full=settings.swa_full,
-        outputs=settings.outputs,
-        kv_split=settings.kv_split,
-        gpu_only=settings.gpu_only,
-        least_context_tokens=settings.least_context,
-        degrade=settings.degrade,
     )

@@ -4,11 +4,12 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from vramd_common.printable import printable
+from vramd_common.load_settings import AUTO, LOAD_SETTINGS, load_faults
+from vramd_common.printable import MOST_ID_CHARACTERS, MOST_NAME_CHARACTERS, is_name
 
 from ..core.pressure import EASE_SHARE
 from ..domain.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
-from ..domain.device_view import AUTO, HOST
+from ..domain.device_view import HOST
 from ..selection.specialties import TASK_PREFIX
 
 Path = tuple[str, ...]
@@ -16,20 +17,13 @@ Fault = tuple[Path, str]
 """Where, as keys from the outside in, and what is wrong."""
 
 _LARGEST = (1 << 31) - 1
-_MOST_SEQUENCES = 256
-_LONGEST_ID = 256
 _REAL_GPU = re.compile(r"gpu\d+", re.ASCII)
 _OTHER_GPU = re.compile(r"[a-z]+\d+", re.ASCII)
 """As those are called that a driver or a backend of llama.cpp tells of; which there are is known at the start only."""
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 _SIMULATED_KEYS = frozenset({"memory", "load_s", "tokens_per_s", "manners", "allocate"})
-_LLAMA_KEYS = frozenset(
-    (
-        *("path", "device", "gpu_layers", "batch", "ubatch", "kv_type", "flash_attention", "swa_full", "outputs"),
-        *("kv_split", "gpu_only", "least_context", "degrade"),
-    )
-)
+_LLAMA_KEYS = frozenset({"path", *(row.name for row in LOAD_SETTINGS if not row.simulated)})
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -113,7 +107,7 @@ def _device(device: str, settings: DeviceConfig) -> Iterator[Fault]:
             yield ("total",), "is known for a real device; its limit is budget"
     elif real:
         yield (), f"{device} is the name of a real device; call the virtual one otherwise"
-    elif device == AUTO or not _DEVICE_ID.fullmatch(device):
+    elif device == AUTO or not _DEVICE_ID.fullmatch(device) or len(device) > MOST_NAME_CHARACTERS:
         yield (), f"{device!r} cannot be the name of a device"
     elif settings.total is None:
         yield (), 'total is missing: a virtual device has as many bytes as it says, such as total = "8GiB"'
@@ -126,33 +120,27 @@ def _device(device: str, settings: DeviceConfig) -> Iterator[Fault]:
 def _model(
     model: str, settings: ModelConfig, given: frozenset[str], devices: Mapping[str, DeviceConfig]
 ) -> Iterator[Fault]:
-    if not _is_name(model):
-        yield (), "a model needs a name of at most 256 printable characters"
+    if not is_name(model, MOST_ID_CHARACTERS):
+        yield (), f"a model needs a name of at most {MOST_ID_CHARACTERS} printable characters"
     if model.startswith(TASK_PREFIX):
         yield (), f'"{TASK_PREFIX}" stands before a task: call the model otherwise'
     if any(not any(map(str.isalnum, task)) for task in settings.tasks):
         yield ("tasks",), "must not have an empty name"
+    if any(not is_name(task, MOST_NAME_CHARACTERS) for task in settings.tasks):
+        yield ("tasks",), f"must have names of at most {MOST_NAME_CHARACTERS} printable characters"
     simulated = settings.engine == "simulated"
     for key in sorted(given & (_LLAMA_KEYS if simulated else _SIMULATED_KEYS)):
         other = 'a real model; this one has engine = "simulated"' if simulated else 'engine = "simulated"'
         yield (key,), f"is a setting of {other}"
-    yield from _within("context", settings.context, 1, _LARGEST)
-    yield from _within("threads", settings.threads, 1, _LARGEST)
-    yield from _within("batch", settings.batch, 1, _LARGEST)
-    yield from _within("ubatch", settings.ubatch, 1, _LARGEST)
-    yield from _within("least_context", settings.least_context, 1, settings.context or _LARGEST)
-    yield from _within("gpu_layers", settings.gpu_layers, -1, _LARGEST)
-    yield from _within("parallel", settings.parallel, 1, _MOST_SEQUENCES)
-    if settings.keep_alive_s is not None and settings.keep_alive_s < 0 and settings.keep_alive_s != -1:
-        yield ("keep_alive_s",), f"must be 0 or more, or -1 to stay, not {settings.keep_alive_s:g}"
+    yield from ((((row.name,), fault) for row, fault in load_faults(settings.load)))
     if settings.group is not None and not settings.group.strip():
         yield ("group",), "must not be empty"
     if settings.path is not None and (not settings.path.strip() or "\0" in settings.path):
         yield ("path",), "must name a file"
     if simulated:
         yield from _simulated(settings, devices)
-    elif settings.device is not None:
-        yield from _known_device(("device",), settings.device, (AUTO, HOST, *devices))
+    elif settings.load.device is not None:
+        yield from _known_device(("device",), settings.load.device, (AUTO, HOST, *devices))
 
 
 def _aliases(models: Mapping[str, ModelConfig]) -> Iterator[Fault]:
@@ -165,14 +153,10 @@ def _aliases(models: Mapping[str, ModelConfig]) -> Iterator[Fault]:
             taken[alias] = f"is an alias of {model} already"
 
 
-def _is_name(text: str) -> bool:
-    return bool(text.strip()) and len(text) <= _LONGEST_ID and printable(text) == text
-
-
 def _misnamed(name: str) -> str:
     """What is wrong with an alias; empty if it can be one."""
-    if not _is_name(name):
-        return "is no name of at most 256 printable characters"
+    if not is_name(name, MOST_ID_CHARACTERS):
+        return f"is no name of at most {MOST_ID_CHARACTERS} printable characters"
     return f'begins with "{TASK_PREFIX}", which stands before a task' if name.startswith(TASK_PREFIX) else ""
 
 

@@ -2,17 +2,29 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import field, fields, is_dataclass, make_dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cattrs import BaseValidationError, Converter
 from cattrs.cols import is_mapping, mapping_structure_factory
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
+from vramd_common.load_settings import LOAD_SETTINGS, LoadOptions
+from vramd_common.settings_table import Setting, WrongKindError
 from vramd_common.sizes import SIZE_WORDS
 
-from ..domain.config import Config, Headroom, Outputs, Size
-from ..domain.sizes import HEADROOM_WORDS, OUTPUTS_WORDS, parse_headroom, parse_outputs, parse_size
+from ..domain.config import Config, Headroom, ModelConfig, Size
+from ..domain.sizes import HEADROOM_WORDS, parse_headroom, parse_size
+
+_OWN = [own for own in fields(ModelConfig) if own.name != "load"]
+_MODEL_TABLE = make_dataclass(
+    "_ModelTable",
+    [
+        *((own.name, own.type, field(default=own.default, default_factory=own.default_factory)) for own in _OWN),
+        *((row.name, Annotated[object, row.name], field(default=None)) for row in LOAD_SETTINGS),
+    ],
+)
+"""`[models.ID]` as it stands in the file: the model's own keys, and beside them those of its loads."""
 
 
 class ExpectedError(Exception):
@@ -102,12 +114,6 @@ def _headroom(value: object, _: object) -> Headroom:
     return Headroom(size_bytes=value)
 
 
-def _outputs(value: object, _: object) -> Outputs:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ExpectedError(OUTPUTS_WORDS, value)
-    return parse_outputs(str(value))
-
-
 def _literal(value: object, kind: object) -> object:
     choices = get_args(kind)
     if value not in choices:
@@ -115,8 +121,20 @@ def _literal(value: object, kind: object) -> object:
     return value
 
 
+def _setting(row: Setting) -> Hook:
+    def structured(value: object, _: object) -> object:
+        try:
+            return row.read(value)
+        except WrongKindError as error:
+            raise ExpectedError(error.expected, value) from error
+
+    return structured
+
+
 def _plain(kind: object) -> Hook | None:
     """How a value without parts is read; None for tables."""
+    if get_origin(kind) is Annotated:
+        return _setting(next(row for row in LOAD_SETTINGS if row.name == get_args(kind)[1]))
     hooks: dict[object, Hook] = {
         int: _whole,
         float: _number,
@@ -125,7 +143,6 @@ def _plain(kind: object) -> Hook | None:
         tuple[str, ...]: _several,
         Size: _size,
         Headroom: _headroom,
-        Outputs: _outputs,
     }
     return _literal if get_origin(kind) is Literal else hooks.get(kind)
 
@@ -134,6 +151,12 @@ def _structure_plain(value: object, kind: object) -> object:
     hook = _plain(kind)
     assert hook is not None
     return hook(value, kind)
+
+
+def _model(table: Any) -> ModelConfig:
+    own = {one.name: getattr(table, one.name) for one in _OWN}
+    load = LoadOptions(**{row.field: getattr(table, row.name) for row in LOAD_SETTINGS})
+    return ModelConfig(**own, load=load)
 
 
 def _converter() -> Converter:
@@ -146,6 +169,7 @@ def _converter() -> Converter:
         is_mapping, lambda kind: _only_tables(mapping_structure_factory(kind, converter))
     )
     converter.register_structure_hook_func(lambda kind: _plain(kind) is not None, _structure_plain)
+    converter.register_structure_hook(ModelConfig, lambda value, _: _model(converter.structure(value, _MODEL_TABLE)))
     for kind in (int, float, bool, str):
         converter.register_structure_hook(kind, _structure_plain)
     return converter

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 
+from vramd_common.load_settings import LoadOptions
+
 from ..core.events import Ended, Event, Requested
 from ..core.state import RequestKind
-from ..domain.catalog import LoadOptions
 from .clock import VirtualClock
 from .traffic import Arrivals, Span, Stream, Traffic
 from .workers import VirtualWorkers, Work

@@ -7,8 +7,10 @@ from the budget.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vramd_common.load_settings import LoadOptions, Settings
+
 from ..core.ledger import Account
-from ..domain.catalog import LoadOptions, Model, ModelFile, Settings, Simulation
+from ..domain.catalog import Model, ModelFile, Simulation
 from ..domain.config import Config, DeviceConfig, Headroom
 from ..domain.device_view import HOST, DeviceKind, DeviceView, limits
 from ..domain.errors import Refusal

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from typing_extensions import assert_never
+from vramd_common.load_settings import Settings
 
 from ..core.actions import Load, SetThreads, Spawn, Stop
 from ..core.events import Event, LoadProgressed, MemoryReleased, Streamed, WorkerExited, WorkerReady, WorkerStarted
-from ..domain.catalog import Settings, Simulation
+from ..domain.catalog import Simulation
 from ..domain.device_view import HOST
 from ..domain.receipt import Receipt
 from .clock import VirtualClock

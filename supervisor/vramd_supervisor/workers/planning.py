@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 
 from ..core.actions import FindPlans, FindTogether, Load
 from ..core.events import PlansFound, PlansRefused, TogetherFound
 from ..devices.devices import Device
-from ..domain.catalog import LoadOptions, Model, ModelFile, Problem
+from ..domain.catalog import Model, ModelFile, Problem
 from ..domain.device_view import DeviceKind, DeviceView
 from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import Plan

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vramd_common.load_settings import Settings
 from vramd_common.reasons import Reason
 
 from ..devices.devices import Device
-from ..domain.catalog import ModelFile, Problem, Settings
+from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import HOST, DeviceKind
 from ..domain.errors import Refusal
 from ..domain.quote import Answer, Confidence, DeviceBytes, Quote, Source

@@ -6,7 +6,9 @@ For the event loop's thread.
 from collections import OrderedDict
 from typing import NamedTuple
 
-from ..domain.catalog import ModelFile, Problem, Settings
+from vramd_common.load_settings import Settings
+
+from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import HOST
 
 _MOST_KEPT = 4096

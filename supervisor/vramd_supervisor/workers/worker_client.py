@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from vramd_common.load_settings import Settings
 from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1.worker_pb2 import (
     LlamaModel,
@@ -18,7 +19,7 @@ from vramd_proto.internal.v1.worker_pb2 import (
     WorkerSetThreadsResponse,
 )
 
-from ..domain.catalog import Model, ModelFile, Settings
+from ..domain.catalog import Model, ModelFile
 from ..domain.device_view import HOST
 from ..domain.quote import DeviceBytes, Plan
 

@@ -1,0 +1,171 @@
+"""Settings of a load: what may be asked for, a row each, and what it is decided to be. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+from .printable import MOST_NAME_CHARACTERS
+from .settings_table import Setting, rows, setting
+
+MOST_TOKENS = 1 << 24
+"""Bound of every number of tokens."""
+DEFAULT_CONTEXT_TOKENS = 8192
+DEFAULT_BATCH_TOKENS = 512
+DEFAULT_PARALLEL = 4
+DEFAULT_KEEP_ALIVE_S = 300.0
+ALL_LAYERS, AUTO_LAYERS = -1, -2
+"""Numbers that stand for words."""
+AUTO = "auto"
+"""As a setting: vramd chooses."""
+KV_TYPES = ("f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+FLASH_ATTENTIONS = (AUTO, "on", "off")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a call or the configuration asks of a load; None leaves it open."""
+
+    context_tokens: int | None = setting(
+        "Tokens that all parallel sequences share.",
+        name="context",
+        default=f"min(trained, {DEFAULT_CONTEXT_TOKENS})",
+        least=1,
+        most=MOST_TOKENS,
+        simulated=True,
+    )
+    threads: int | None = setting(
+        "CPU threads while the model computes alone.",
+        default="the physical cores less two, at most 12, at least 1",
+        least=1,
+        most=1024,
+        simulated=True,
+    )
+    device: str | None = setting(
+        "Id of a device, or auto.",
+        default="of the GPUs that it fits on the one with the least room to spare, else host",
+        characters=MOST_NAME_CHARACTERS,
+    )
+    gpu_layers: int | None = setting(
+        "Layers on the GPU: a number, all, or auto for as many as fit.",
+        default="auto",
+        least=0,
+        most=(1 << 31) - 1,
+        words={AUTO: AUTO_LAYERS, "all": ALL_LAYERS},
+    )
+    batch_tokens: int | None = setting(
+        "Tokens per decode step.",
+        name="batch",
+        default=f"{DEFAULT_BATCH_TOKENS}, on small cards 256",
+        least=1,
+        most=MOST_TOKENS,
+    )
+    kv_type: str | None = setting("Type of the KV cache.", default="f16", words=KV_TYPES)
+    parallel: int | None = setting(
+        "Sequences that may run at the same time.", default=f"{DEFAULT_PARALLEL}", least=1, most=256, simulated=True
+    )
+    keep_alive_s: float | None = setting(
+        "Seconds that the model stays after its last use; 0 leaves at once, -1 stays.",
+        default=f"{DEFAULT_KEEP_ALIVE_S:g}",
+        least=0,
+        also={-1: "to stay"},
+        applied=True,
+        simulated=True,
+    )
+    ubatch_tokens: int | None = setting(
+        "Tokens of one computation, a part of the batch.",
+        name="ubatch",
+        default=f"as the batch, at most {DEFAULT_BATCH_TOKENS}",
+        least=1,
+        most=MOST_TOKENS,
+    )
+    flash_attention: str | None = setting(
+        "Attention without its whole matrix in memory; auto: where the backend has it.",
+        default="auto",
+        words=FLASH_ATTENTIONS,
+    )
+    swa_full: bool | None = setting("Keep the whole context in layers with a sliding window too.", default="false")
+    outputs: str | None = setting(
+        "Results of one computation: auto (one for each sequence), all, or a number.",
+        default="auto",
+        least=1,
+        most=MOST_TOKENS,
+        words=(AUTO, "all"),
+    )
+    kv_split: bool | None = setting("A separate cache for each sequence instead of a shared one.", default="false")
+    gpu_only: bool | None = setting("Refuse rather than leave a layer to the CPU.", default="false", applied=True)
+    least_context_tokens: int | None = setting(
+        "Tokens of context that are enough where the whole context does not fit.",
+        name="least_context",
+        default="only the default context is lowered, to 2048",
+        least=1,
+        most=MOST_TOKENS,
+        applied=True,
+    )
+    degrade: bool | None = setting(
+        "Take smaller settings where the default ones do not fit.", default="on GPUs", applied=True
+    )
+
+    def over(self, weaker: "LoadOptions") -> "LoadOptions":
+        """These options, and where they leave something open, the weaker ones."""
+        if self == ANYTHING:
+            return weaker
+        mine = {f.name: getattr(self, f.name) for f in fields(self)}
+        return LoadOptions(**{key: getattr(weaker, key) if value is None else value for key, value in mine.items()})
+
+    def chosen(self) -> "LoadOptions":
+        """These options without the words that leave a choice to vramd, which may stand over another setting."""
+        device = None if self.device == AUTO else self.device
+        gpu_layers = None if self.gpu_layers == AUTO_LAYERS else self.gpu_layers
+        return replace(self, device=device, gpu_layers=gpu_layers)
+
+
+ANYTHING = LoadOptions()
+"""Nothing is asked for."""
+
+LOAD_SETTINGS = rows(LoadOptions)
+
+
+def load_faults(options: LoadOptions) -> Iterator[tuple[Setting, str]]:
+    """Settings that are out of range, each with what is wrong with it."""
+    for row in LOAD_SETTINGS:
+        is_least = row.field == "least_context_tokens" and options.context_tokens
+        bounded = replace(row, most=options.context_tokens) if is_least else row
+        if fault := bounded.fault(getattr(options, row.field)):
+            yield row, fault
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a load is done with: every option decided."""
+
+    context_tokens: int
+    threads: int
+    device: str
+    """Id of the device that computes, the first of several; "host" for the CPU."""
+    gpu_layers: int
+    """-1 is all."""
+    batch_tokens: int
+    kv_type: str
+    parallel: int
+    ubatch_tokens: int = DEFAULT_BATCH_TOKENS
+    """Tokens of one computation at most (n_ubatch)."""
+    flash_attention: str = "auto"
+    """"auto", "on" or "off"."""
+    outputs: int = DEFAULT_PARALLEL
+    """Tokens of one computation whose result may be wanted (n_outputs_max)."""
+    swa_full: bool = False
+    """Layers with a sliding window keep the whole context too."""
+    kv_split: bool = False
+    """Each sequence has a cache of its own."""
+    shares: tuple[tuple[str, float], ...] = ()
+    """Devices that share the layers, and how much of them each takes; empty: `device` takes all."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Every device that computes."""
+        return tuple(device for device, _ in self.shares) or (self.device,)
+
+    def again(self, keep_alive_s: float) -> LoadOptions:
+        """Options that ask for these settings; layers that several devices share are shared out anew."""
+        same = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shares"}
+        same.update(outputs=str(self.outputs), device=None if self.shares else self.device)
+        return LoadOptions(**same, keep_alive_s=keep_alive_s)
