@@ -108,6 +108,7 @@ def test_the_wheel_has_the_packages_and_nothing_else(built: Path) -> None:
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     protos = {"inference", "load", "model", "supervisor"}
     assert {name for name in names if name.endswith(".proto")} == {f"vramd/v1/{proto}.proto" for proto in protos}
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
     assert not [name for name in names if "test" in name or "generate" in name or "__pycache__" in name]
 
 
