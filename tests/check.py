@@ -1,34 +1,70 @@
-"""The one command: generated code fresh, format, lint, types, tests. Ends at the first that fails.
+"""The one command: generated code fresh, format, lint, types, tests. Every step runs; failures are reported at the end.
 
-`--long` adds the tests that are marked long. What else stands on the command line goes to pytest.
+    python tests/check.py [fast | STEP...] [--long] [argument of pytest]...
+
+Without a step, all of them run. `fast` is for before each commit: format, lint, one run of mypy, and the unit tests
+that are not marked slow. `--long` adds the tests that are marked long. All other arguments go to pytest; where no step
+is named beside them, pytest runs once, on what they say.
 """
 
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PLATFORMS: tuple[list[str], ...] = ([], ["--platform", "win32"], ["--platform", "darwin"], ["--python-version", "3.10"])
+PYTEST = ("-m", "pytest")
+PARALLEL = ("-n", str(os.cpu_count() or 1), "--dist", "worksteal")
+"""For tests that neither start supervisors nor compare the times of two processes."""
+STATIC: dict[str, tuple[str, ...]] = {
+    "generated": ("proto/generate.py", "--check"),
+    "format": ("-m", "ruff", "format", "--check", "."),
+    "lint": ("-m", "ruff", "check", "."),
+    "types": ("-m", "mypy"),
+    "types-win32": ("-m", "mypy", "--platform", "win32", "--cache-dir", ".mypy_cache/win32"),
+    "types-darwin": ("-m", "mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin"),
+    "types-3.10": ("-m", "mypy", "--python-version", "3.10", "--cache-dir", ".mypy_cache/3.10"),
+}
+TESTS: dict[str, tuple[str, ...]] = {
+    "unit": (*PYTEST, "tests/unit", *PARALLEL),
+    "process": (*PYTEST, "tests/process"),
+    "model": (*PYTEST, "tests/model"),
+    "wire": (*PYTEST, "tests/wire"),
+}
+STEPS = STATIC | TESTS
+FAST = ("format", "lint", "types", "unit")
 
 
-def step(name: str, *command: str) -> None:
-    began = time.monotonic()
-    print(f"-- {name}: {' '.join(command)}", flush=True)
-    if code := subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode:
-        sys.exit(f"-- {name} failed ({code})")
-    print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)
+def chosen(arguments: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """The steps that these arguments ask for, with their commands."""
+    given = [argument for argument in arguments if argument != "--long"]
+    names = []
+    while given and given[0] in {"fast", *STEPS}:
+        names.append(given.pop(0))
+    marks = [] if "--long" in arguments else ["not long"]
+    if "fast" in names:
+        names = [*FAST, *(name for name in names if name not in {"fast", *FAST})]
+        marks.append("not slow")
+    steps = {name: STEPS[name] for name in names or STEPS}
+    if given and not names:
+        steps = STATIC | {"tests": PYTEST}
+    more = (*(("-m", " and ".join(marks)) if marks else ()), *given)
+    return {name: (*command, *more) if command[:2] == PYTEST else command for name, command in steps.items()}
 
 
 def main() -> None:
-    arguments = sys.argv[1:]
-    marks = [] if "--long" in arguments else ["-m", "not long"]
-    step("generated code", "proto/generate.py", "--check")
-    step("format", "-m", "ruff", "format", "--check", ".")
-    step("lint", "-m", "ruff", "check", ".")
-    for platform in PLATFORMS:
-        step("types", "-m", "mypy", *platform)
-    step("tests", "-m", "pytest", *marks, *(argument for argument in arguments if argument != "--long"))
+    failed = []
+    for name, command in chosen(sys.argv[1:]).items():
+        began = time.monotonic()
+        print(f"-- {name}: {' '.join(command)}", flush=True)
+        code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
+        print(f"-- {name}: {f'failed ({code})' if code else 'passed'}, {time.monotonic() - began:.0f} s", flush=True)
+        if code:
+            failed.append(name)
+    if failed:
+        sys.exit(f"-- failed: {', '.join(failed)}; one alone: python tests/check.py NAME")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Generator
+
+import pytest
 
 # A shell that runs its children in the background has them ignore Ctrl-C, and their children after them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -12,3 +15,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What this user's supervisor has learned is not for tests to use, and what they load is not for it to learn from.
 os.environ["VRAMD_STATE_DIR"] = tempfile.mkdtemp(prefix="vramd-tests-")
 atexit.register(shutil.rmtree, os.environ["VRAMD_STATE_DIR"], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escapes captured logs: where tests run in parallel, a file name that is no UTF-8 could not be sent."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report

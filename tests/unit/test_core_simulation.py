@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from support.core_story import Story
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SEEDS = 2000
-PARTS = 4
+PARTS = 8
 SHARE = SEEDS // PARTS
 
 TRACES = """

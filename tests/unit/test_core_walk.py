@@ -1,10 +1,13 @@
 """A random walk over the core: whatever happens in whatever order, the books stay right and nobody is forgotten."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.core_world import BUDGETS, MODELS, CoreWorld
 from vramd_supervisor.core.state import ModelState, RequestKind
+
+pytestmark = pytest.mark.slow
 
 models = st.sampled_from(sorted(MODELS))
 kinds = st.sampled_from([RequestKind.RUN, RequestKind.RUN, RequestKind.LOAD])

@@ -350,6 +350,7 @@ if sys.platform != "win32":
         assert f"{path} cannot be written: attempt to write a readonly database" in about_book
         assert f"{path.with_name('other.sqlite3')} cannot be read" in about_missing
 
+    @pytest.mark.slow
     def test_a_full_disk_loses_what_cannot_be_written_only(path: Path, caplog: pytest.LogCaptureFixture) -> None:
         lessons = fill(path)
         book = MemoryBook(path)
