@@ -24,7 +24,7 @@ RAM = Place("host", "", "0.3.36 cuda")
 WRITER = """
 import sys
 from pathlib import Path
-from vramd_supervisor.core.learning import Observation, Place
+from vramd_supervisor.quoting.learning import Observation, Place
 from vramd_supervisor.files.memory_book import MemoryBook
 
 places = [Place("GPU-1f3e", "550.54.14", "0.3.36 cuda"), Place("host", "", "0.3.36 cuda")]
