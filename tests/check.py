@@ -20,6 +20,7 @@ PARALLEL = ("-n", str(os.cpu_count() or 1), "--dist", "worksteal")
 """For tests that neither start supervisors nor compare the times of two processes."""
 STATIC: dict[str, tuple[str, ...]] = {
     "generated": ("proto/generate.py", "--check"),
+    "generated-sync": ("clients/python/generate_sync.py", "--check"),
     "format": ("-m", "ruff", "format", "--check", "."),
     "lint": ("-m", "ruff", "check", "."),
     "types": ("-m", "mypy"),

@@ -30,7 +30,7 @@ from support.driver_card import Card, Driver, in_words
 from support.gguf_models import Shape, random_llama
 from support.gguf_shapes import MODELS
 from support.supervisor_process import SupervisorProcess, until
-from vramd.requests import LoadSettings
+from vramd import LoadSettings
 from vramd_supervisor.devices.nvml import load_nvml
 
 MIB = 1 << 20

@@ -6,7 +6,7 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from vramd import VramdError, failures
-from vramd.error_table import BY_REASON
+from vramd.failures import BY_REASON
 from vramd_common.reasons import Reason
 
 ENGINE_ONLY = {

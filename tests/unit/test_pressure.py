@@ -8,7 +8,7 @@ import pytest
 import vramd
 from click.testing import CliRunner
 from support.fake_supervisor import FakeSupervisor
-from vramd import replies
+from vramd.reading import read
 from vramd_cli import commands
 from vramd_proto.v1 import supervisor_pb2
 from vramd_supervisor.core.actions import PressureChanged
@@ -241,11 +241,11 @@ PRESSED = supervisor_pb2.WatchEventsResponse(
 
 
 def test_the_client_has_a_value_for_it() -> None:
-    event = replies.event(PRESSED)
+    event = read(vramd.Event, PRESSED)
     assert event.kind == "PRESSURE"
     assert event.detail == vramd.PressureChanged("gpu0", "WARN", "EVICT", 150 * MIB, 5 << 30, 400 * MIB, "why")
-    assert replies.device(supervisor_pb2.Device(pressure=supervisor_pb2.PRESSURE_CLOSED)).pressure == "CLOSED"
-    assert replies.device(supervisor_pb2.Device()).pressure == "UNSPECIFIED", "an older supervisor"
+    assert read(vramd.Device, supervisor_pb2.Device(pressure=supervisor_pb2.PRESSURE_CLOSED)).pressure == "CLOSED"
+    assert read(vramd.Device, supervisor_pb2.Device()).pressure == "UNSPECIFIED", "an older supervisor"
 
 
 def test_the_command_line_tells_it(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from support.fake_supervisor import Refusal, status_bytes
-from vramd.error_table import BY_CODE, BY_REASON
-from vramd.failures import failure
+from vramd.failures import BY_CODE, BY_REASON, failure
 from vramd_common.reasons import Reason
 
 KINDS: list[type[vramd.VramdError]] = sorted({*BY_REASON.values(), vramd.SupervisorNotFound}, key=str)

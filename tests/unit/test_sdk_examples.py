@@ -30,7 +30,7 @@ from support.fake_supervisor import (
     resident,
     standing,
 )
-from vramd.error_table import BY_CODE, BY_REASON
+from vramd.failures import BY_CODE, BY_REASON
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
@@ -60,24 +60,13 @@ CONTENTED = {
 }
 """Examples that go on after the failure, and what fails in them; in the others everything does."""
 
-ROOMS_OF_CALLS = (
-    "vramd.announcing",
-    "vramd.explaining",
-    "vramd.holding",
-    "vramd.planning",
-    "vramd.selecting",
-    "vramd.watching",
-)
-"""Whose classes the clients extend."""
-
 NEEDS_A_PROCESS = "vramd.supervisor"
 """Examples that start a supervisor are run where processes are."""
 
 
 def members(value: type) -> Iterator[tuple[str, object]]:
-    """The public methods and properties that a class has of its own, or from the room of calls that it extends."""
-    rooms = [kind for kind in value.__mro__ if kind is value or kind.__module__ in ROOMS_OF_CALLS]
-    for name, member in (member for room in rooms for member in vars(room).items()):
+    """The public methods and properties that a class defines."""
+    for name, member in vars(value).items():
         if not name.startswith("_") and isinstance(member, types.FunctionType | property | classmethod):
             yield f"{value.__name__}.{name}", member
 
@@ -96,9 +85,20 @@ TEXTS = documented()
 HERE = [name for name in TEXTS if getattr(vramd, name.partition(".")[0]).__module__ != NEEDS_A_PROCESS]
 
 
+def method(name: str) -> object:
+    """A method of a client; None for everything else."""
+    kind, _, member = name.partition(".")
+    return inspect.getattr_static(getattr(vramd, kind), member) if kind.endswith("Client") and member else None
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_public_name_has_an_example(name: str) -> None:
     assert doctest.DocTestParser().get_examples(TEXTS[name]), f"{name} has none"
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if isinstance(method(name), types.FunctionType)])
+def test_every_call_says_what_it_raises(name: str) -> None:
+    assert "Raises:" in TEXTS[name] or name.endswith(".close"), f"{name} does not say"
 
 
 def events() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:

@@ -16,7 +16,7 @@ from support.fake_supervisor import (
     resident,
     settings,
 )
-from vramd import plan_replies, replies
+from vramd.reading import read
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2
 
@@ -124,7 +124,7 @@ def test_the_other_client_gives_the_same(fake: FakeSupervisor) -> None:
 
 
 def test_what_would_fit_has_its_settings_beside_what_changed() -> None:
-    found = plan_replies.plan(plan_that_does_not_fit())
+    found = read(vramd.Plan, plan_that_does_not_fit())
     (nearest,) = found.nearest
     assert (found.fits, found.verdict) == (False, "too_large")
     assert (nearest.needed_bytes, nearest.changes[0]) == (3 << 30, "ubatch 128")
@@ -135,15 +135,15 @@ def test_what_would_fit_has_its_settings_beside_what_changed() -> None:
 
 
 def test_a_load_of_unknown_length_is_none_and_one_of_no_length_is_zero() -> None:
-    assert plan_replies.plan(model_pb2.PlanLoadResponse()).expected_load_s is None
-    assert plan_replies.plan(model_pb2.PlanLoadResponse(expected_load_s=0)).expected_load_s == 0
+    assert read(vramd.Plan, model_pb2.PlanLoadResponse()).expected_load_s is None
+    assert read(vramd.Plan, model_pb2.PlanLoadResponse(expected_load_s=0)).expected_load_s == 0
 
 
 def test_switches_and_degradations_arrive() -> None:
     message = model_pb2.PlanLoadResponse(
         settings=model_pb2.Settings(swa_full=True, kv_split=True, gpu_layers=12), degraded=["KV cache as q8_0"]
     )
-    found = plan_replies.plan(message)
+    found = read(vramd.Plan, message)
     assert (found.settings.swa_full, found.settings.kv_split, found.settings.gpu_layers) == (True, True, 12)
     assert found.degraded == ("KV cache as q8_0",)
 
@@ -155,12 +155,12 @@ def test_a_quoted_device_sums_up_its_kinds() -> None:
 def test_a_resident_model_tells_what_it_is_loaded_with() -> None:
     message = resident()
     message.degraded.append("KV cache as q8_0")
-    loaded = replies.resident(message)
+    loaded = read(vramd.ResidentModel, message)
     assert (loaded.settings, loaded.quote, loaded.degraded) == (SETTINGS, QUOTE, ("KV cache as q8_0",))
-    assert plan_replies.settings(settings()) == SETTINGS
-    assert plan_replies.quote(quote()) == QUOTE
+    assert read(vramd.PlanSettings, settings()) == SETTINGS
+    assert read(vramd.Quote, quote()) == QUOTE
 
 
 def test_one_that_waits_for_room_has_no_settings_yet() -> None:
-    waiting = replies.resident(model_pb2.ResidentModel(model="talker"))
+    waiting = read(vramd.ResidentModel, model_pb2.ResidentModel(model="talker"))
     assert (waiting.settings, waiting.quote, waiting.degraded) == (None, None, ())

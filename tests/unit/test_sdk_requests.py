@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from vramd import AnswerSettings, AskSettings, InvalidRequest, LoadSettings, requests, scheduling
+from vramd import AnswerSettings, AskSettings, InvalidRequest, LoadSettings, requests
+from vramd import settings as tables
 from vramd_proto.v1 import load_pb2
 from vramd_proto.v1.inference_pb2 import ChatRequest, EmbedRequest, GenerateRequest, Limits, Sampling
 from vramd_proto.v1.load_pb2 import LoadOptions, Scheduling
@@ -11,8 +12,8 @@ from vramd_proto.v1.model_pb2 import UpdateModelRequest
 
 
 def test_every_field_of_a_load_can_be_said() -> None:
-    assert {*requests.LOAD_FIELDS.values(), "output_rule"} == set(LoadOptions.DESCRIPTOR.fields_by_name)
-    assert set(requests.LOAD_FIELDS) == LoadSettings.__optional_keys__
+    assert {*tables.LOAD_FIELDS.values(), "output_rule"} == set(LoadOptions.DESCRIPTOR.fields_by_name)
+    assert set(tables.LOAD_FIELDS) == LoadSettings.__optional_keys__
 
 
 @pytest.mark.parametrize(
@@ -55,13 +56,13 @@ def test_words_that_there_are_not_are_refused_before_they_travel(settings: LoadS
 
 
 def test_every_field_of_an_answer_can_be_said() -> None:
-    assert set(requests.SAMPLING_FIELDS.values()) == set(Sampling.DESCRIPTOR.fields_by_name)
-    assert {*requests.LIMIT_FIELDS.values(), "stop"} == set(Limits.DESCRIPTOR.fields_by_name)
-    own = {*requests.SAMPLING_FIELDS, *requests.LIMIT_FIELDS, *requests.SPECIAL_FIELDS, "stop"}
+    assert set(tables.SAMPLING_FIELDS.values()) == set(Sampling.DESCRIPTOR.fields_by_name)
+    assert {*tables.LIMIT_FIELDS.values(), "stop"} == set(Limits.DESCRIPTOR.fields_by_name)
+    own = {*tables.SAMPLING_FIELDS, *tables.LIMIT_FIELDS, *tables.SPECIAL_FIELDS, "stop"}
     assert own | AskSettings.__optional_keys__ == AnswerSettings.__optional_keys__
 
 
-@pytest.mark.parametrize("field", requests.SPECIAL_FIELDS)
+@pytest.mark.parametrize("field", tables.SPECIAL_FIELDS)
 def test_control_tokens_are_treated_as_usual_unless_it_is_said(field: str) -> None:
     for build in (requests.chat, requests.generate):
         assert build("talker", "Hello", {}) == build("talker", "Hello", {field: None})  # type: ignore[misc]
@@ -71,11 +72,11 @@ def test_control_tokens_are_treated_as_usual_unless_it_is_said(field: str) -> No
 
 
 def test_every_way_to_wait_can_be_said() -> None:
-    assert {*scheduling.SCHEDULING_FIELDS, "progress"} == set(Scheduling.DESCRIPTOR.fields_by_name)
-    assert {*scheduling.SCHEDULING_FIELDS, *requests.LOAD_FIELDS} == AskSettings.__optional_keys__
+    assert {*tables.SCHEDULING_FIELDS, "progress"} == set(Scheduling.DESCRIPTOR.fields_by_name)
+    assert {*tables.SCHEDULING_FIELDS, *tables.LOAD_FIELDS} == AskSettings.__optional_keys__
     known = (
-        (scheduling.PRIORITIES, "PRIORITY", load_pb2.Priority.keys()),
-        (scheduling.PREFERENCES, "PREFER", load_pb2.Prefer.keys()),
+        (tables.PRIORITIES, "PRIORITY", load_pb2.Priority.keys()),
+        (tables.PREFERENCES, "PREFER", load_pb2.Prefer.keys()),
     )
     for words, prefix, names in known:
         assert {f"{prefix}_{word.upper()}" for word in (*words, "unspecified")} == set(names)
@@ -241,7 +242,7 @@ def test_text_that_is_no_utf8_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="UTF-8"):
         requests.generate("talker", text, {})
     with pytest.raises(InvalidRequest, match="model"):
-        requests.name(text)
+        requests.model(text)
 
 
 def test_one_text_or_many_to_embed() -> None:

@@ -1,44 +1,71 @@
-"""A supervisor as an object, for programs with an event loop: `Client`, with `await` before what waits."""
+"""A supervisor as an object: its calls are methods, its answers values, its failures exceptions."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from vramd import calls, values
-from vramd.announcing import AsyncAnnouncing
-from vramd.answer_values import Embeddings
+from vramd import calls, requests
 from vramd.async_connection import AsyncConnection
-from vramd.async_stream import AsyncReceiving, AsyncStream
+from vramd.async_listener import AsyncListener
+from vramd.async_stream import AsyncFeed, AsyncHold, AsyncReceiving, AsyncStream
+from vramd.async_transport import AsyncCallback, AsyncSleep
 from vramd.calls import Call
 from vramd.errors import VramdError
-from vramd.explaining import AsyncExplaining
 from vramd.finding import PathLike, Search
-from vramd.holding import AsyncHolding
-from vramd.planning import AsyncPlanning
-from vramd.requests import AnswerSettings, AskSettings, LoadSettings, Messages
+from vramd.listening import Subscription, Topic
+from vramd.requests import Messages
 from vramd.retry import Attempts
-from vramd.scheduling_values import Waiting
-from vramd.selecting import AsyncSelecting
-from vramd.watching import AsyncWatching
+from vramd.settings import AnswerSettings, AskSettings, LoadSettings
+from vramd.values.answers import Embeddings, Piece, Waiting
+from vramd.values.devices import Device, Reservation, StandingReservation, Status
+from vramd.values.events import (
+    Decision,
+    Event,
+    Evicted,
+    LedgerChanged,
+    ModelChanged,
+    PressureChanged,
+    QueueChanged,
+    Thrashing,
+)
+from vramd.values.models import LoadProgress, Model, Receipt, Rescan, ResidentModel
+from vramd.values.plans import Plan, Selection
+from vramd.values.words import EventKind
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from vramd.replies import Piece
-
 Value = TypeVar("Value")
 
 
-class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning, AsyncSelecting, AsyncWatching):
-    """Calls to one supervisor from one event loop. Use it in an `async with` block, or `await close()`.
+class AsyncClient:
+    """Calls to one supervisor. Use it in an `async with` block, or `await client.close()`.
 
-    Everything is as in `Client`, where each method is described, but for two things: what waits there is awaited here,
-    and cancelling the task that awaits ends the call. It belongs to the loop of its first call; when that loop is
-    closed, to the next one that calls.
+    It belongs to the event loop of its first call, and when that is closed, to that of the next call. Cancelling the
+    task that awaits ends the call. A forked child of the program makes a client for itself.
+
+    The supervisor is found by its runtime folder: `runtime_dir`, else the user's own (VRAMD_RUNTIME_DIR); or by
+    `address` (VRAMD_ADDRESS) with `token` or `token_file` (VRAMD_TOKEN). When another supervisor has taken its place in
+    the runtime folder, calls go to that one.
+
+    `timeout_s` limits a whole call, retries included; None takes that of the client, and None there leaves it to the
+    supervisor. Up to two retries follow where the supervisor could not begin to answer and says that waiting helps;
+    `sleep` is used between attempts.
+
+    Raises:
+        SupervisorNotFound: There is none, when the client is made.
+        InvalidRequest: Any call: an argument cannot be sent, or is out of range. An unknown setting is a TypeError.
+        TokenRefused: Any call: the token is none, or that of another supervisor.
+        SupervisorUnreachable: Any call: nothing answers at the address.
+        ShuttingDown: Any call: the supervisor ends.
+        DeadlinePassed: Any call: it took longer than `timeout_s`, or than the supervisor allows.
+        ClientClosed: Any call: the client is closed, or was while the call ran.
+        WrongContext: Any call: the client cannot be used in this process or event loop.
+        Unimplemented: Any call: the supervisor is older than this client.
+        Internal: Any call: a fault of vramd.
 
     >>> async with vramd.AsyncClient() as client:
     ...     await client.chat("talker", "Say hello.").text
@@ -53,11 +80,11 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         token: str | None = None,
         token_file: PathLike | None = None,
         timeout_s: float | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: AsyncSleep | None = None,
     ) -> None:
-        super().__init__()
         self._timeout_s = timeout_s
         self._connection = AsyncConnection(Search(runtime_dir, address, token, token_file), sleep)
+        self._listener = AsyncListener()
 
     def __repr__(self) -> str:
         return f"<vramd.AsyncClient of {self.address}{', closed' if self._connection.is_closed else ''}>"
@@ -97,6 +124,8 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         await self._listener.close()
         await self._connection.close()
 
+    # Answers.
+
     def chat(
         self,
         model: str,
@@ -106,14 +135,28 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         timeout_s: float | None = None,
         **settings: Unpack[AnswerSettings],
     ) -> AsyncStream:
-        """Answers a conversation.
+        """Answers a conversation, rendered with the model's own chat template. Loads the model if need be.
+
+        Returns at once; reading the stream waits. `on_waiting` is called, while the stream is read, with what the call
+        waits for before its answer begins.
+
+        Raises:
+            PromptTooLong: The conversation is longer than the context, or than the supervisor takes.
+            ChatTemplateUnusable: The model has no chat template, or it refuses these messages.
+            Unsupported: The model gives embeddings only, or computes what is no number.
+            QueueFull: Too many requests wait.
+            WorkerCrashed: The model's process ended, before the answer or in the middle of it.
+            Unloaded: The model was unloaded meanwhile.
+            VramdError: What `load` raises, where the model has to be loaded first.
 
         >>> async for text in client.chat("talker", "Say hello.", max_tokens=40):
         ...     print(text, end="")
         Hello, you.
+        >>> await client.chat("talker", [("system", "You are brief."), ("user", "Say hello.")]).text
+        'Hello, you.'
         """
-        call = calls.chat(model, messages, settings, progress=on_waiting is not None)
-        return self._answer(model, call, on_waiting, timeout_s)
+        request = requests.chat(model, messages, settings, progress=on_waiting is not None)
+        return self._answer(model, calls.CHAT(request), on_waiting, timeout_s)
 
     def generate(
         self,
@@ -124,23 +167,36 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         timeout_s: float | None = None,
         **settings: Unpack[AnswerSettings],
     ) -> AsyncStream:
-        """Goes on with a prompt as it stands.
+        """Goes on with a prompt as it stands: no chat template. Loads the model if need be; `on_waiting` as in `chat`.
 
-        >>> await client.generate("talker", "Once upon a", seed=1).text
+        Raises:
+            VramdError: What `chat` raises, except ChatTemplateUnusable.
+
+        >>> await client.generate("talker", "Once upon a", seed=1, stop="\\n").text
         ' time.'
         """
-        call = calls.generate(model, prompt, settings, progress=on_waiting is not None)
-        return self._answer(model, call, on_waiting, timeout_s)
+        request = requests.generate(model, prompt, settings, progress=on_waiting is not None)
+        return self._answer(model, calls.GENERATE(request), on_waiting, timeout_s)
 
     async def embed(
         self, model: str, texts: str | Sequence[str], *, timeout_s: float | None = None, **settings: Unpack[AskSettings]
     ) -> Embeddings:
-        """One vector per text, in the order given.
+        """One vector per text, in the order given; at most 1024 texts. Loads the model if need be.
 
-        >>> (await client.embed("reader", ["a cat", "a dog"])).vectors
-        ((1.0, 0.0), (0.0, 1.0))
+        Raises:
+            PromptTooLong: A text is longer than the context, or than the supervisor takes.
+            Unsupported: The model gives no embeddings, or computes what is no number.
+            QueueFull: Too many requests wait.
+            WorkerCrashed: The model's process ended.
+            Unloaded: The model was unloaded meanwhile.
+            VramdError: What `load` raises, where the model has to be loaded first.
+
+        >>> for vector in await client.embed("reader", ["a cat", "a dog"]):
+        ...     print(vector)
+        (1.0, 0.0)
+        (0.0, 1.0)
         """
-        return await self._ask(calls.embed(model, texts, settings), timeout_s)
+        return await self._ask(calls.EMBED(requests.embed(model, texts, settings)), timeout_s)
 
     async def tokenize(
         self,
@@ -152,40 +208,169 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
     ) -> tuple[int, ...]:
-        """Token ids of a text.
+        """Token ids of a text. Loads the model if need be.
+
+        `add_special` adds what the model puts around a text by itself; `parse_special` reads the names of control
+        tokens in the text as those tokens.
+
+        Raises:
+            QueueFull: Too many requests wait.
+            WorkerCrashed: The model's process ended.
+            Unloaded: The model was unloaded meanwhile.
+            VramdError: What `load` raises, where the model has to be loaded first.
 
         >>> await client.tokenize("talker", "Hello, you.")
         (15, 3, 42)
         """
-        return await self._ask(calls.tokenize(model, text, add_special, parse_special, settings), timeout_s)
+        request = requests.tokenize(model, text, add_special, parse_special, settings)
+        return await self._ask(calls.TOKENIZE(request), timeout_s)
 
     async def detokenize(
         self, model: str, token_ids: Iterable[int], *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]
     ) -> str:
-        """Text of token ids.
+        """Text of token ids; bytes that are no UTF-8 come as U+FFFD. Loads the model if need be.
+
+        Raises:
+            VramdError: What `tokenize` raises.
 
         >>> await client.detokenize("talker", (15, 3, 42))
         'Hello, you.'
         """
-        return await self._ask(calls.detokenize(model, token_ids, settings), timeout_s)
+        return await self._ask(calls.DETOKENIZE(requests.detokenize(model, token_ids, settings)), timeout_s)
+
+    # Models: which there are, which are loaded, and which serves a task.
+
+    async def models(self, *, timeout_s: float | None = None) -> tuple[Model, ...]:
+        """Every model that vramd knows, loaded or not, by id.
+
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
+
+        >>> [model.id for model in await client.models()]
+        ['reader', 'talker']
+        """
+        return await self._ask(calls.LIST_MODELS(), timeout_s)
+
+    async def model(self, model: str, *, timeout_s: float | None = None) -> Model:
+        """One model, with its residency if it has a process or waits for one.
+
+        Raises:
+            NotFound: No model has this id.
+
+        >>> resident = (await client.model("talker")).resident
+        >>> resident and resident.state
+        'READY'
+        """
+        return await self._ask(calls.GET_MODEL(requests.model(model)), timeout_s)
+
+    async def resident(self, *, timeout_s: float | None = None) -> tuple[ResidentModel, ...]:
+        """The models that have a process, or wait for one.
+
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
+
+        >>> [(model.model, model.in_flight) for model in await client.resident()]
+        [('talker', 1)]
+        """
+        return (await self.status(timeout_s=timeout_s)).models
+
+    async def rescan(self, *, timeout_s: float | None = None) -> Rescan:
+        """Looks into the folders of models again.
+
+        Raises:
+            Unavailable: A folder does not answer.
+
+        >>> (await client.rescan()).added
+        ('reader',)
+        """
+        return await self._ask(calls.RESCAN_MODELS(), timeout_s)
+
+    async def select(
+        self,
+        task: str,
+        *,
+        role: str = "",
+        context: int = 0,
+        prefer: Literal["light_now"] | None = None,
+        timeout_s: float | None = None,
+    ) -> Selection:
+        """The best model for a task, and why. Loads nothing.
+
+        What a model is good for is configured (`tasks`), else guessed from its file. `role` says who asks ("architect",
+        "npc"), `context` how many tokens of context are needed at least. With `prefer="light_now"` a loaded model that
+        suits goes before a better one that would have to be loaded.
+
+        In a call, the model "task:code" is what `select("code")` says at that moment. An unknown task is for the
+        general models.
+
+        Raises:
+            NotFound: No model serves.
+
+        >>> selection = await client.select("code_generation", role="architect")
+        >>> selection.model, [other.model for other in selection.considered]
+        ('coder', ['talker'])
+        """
+        return await self._ask(calls.SELECT_MODEL(requests.select(task, role, context, prefer)), timeout_s)
+
+    # Loads: what one would come to, and models that are loaded, kept, replaced and unloaded.
+
+    async def plan(self, model: str, *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]) -> Plan:
+        """Says what a load would take, whether it fits, and which models would have to go. Changes nothing.
+
+        The need may have to be found out first, which can take seconds for a large file. What was true of the devices
+        when it was asked may have changed when the load comes.
+
+        Raises:
+            NotFound: No model has this id, or its file is gone (FileMissing).
+            FileUnusable: The file is damaged, or no regular file.
+            Unsupported: The installed llama.cpp cannot run the model.
+            EngineMissing: The model's engine is not installed.
+            DeviceUnusable: The device is unknown, or cannot hold the model.
+            Unavailable: The file does not answer.
+
+        >>> plan = await client.plan("talker", kv_type="q8_0")
+        >>> plan.fits, [victim.model for victim in plan.victims]
+        (True, ['reader'])
+        """
+        return await self._ask(calls.PLAN_LOAD(requests.plan(model, settings)), timeout_s)
 
     async def load(
         self,
         model: str,
         *,
         reload: bool = False,
-        on_progress: Callable[[values.LoadProgress], None] | None = None,
+        on_progress: Callable[[LoadProgress], None] | None = None,
         timeout_s: float | None = None,
         **settings: Unpack[LoadSettings],
-    ) -> values.ResidentModel:
+    ) -> ResidentModel:
         """Loads a model, or joins its load; returns when it is ready.
 
-        >>> (await client.load("talker", on_progress=lambda step: print(step.state))).pid
-        LOADING
-        READY
+        `on_progress` is called for each step. Leaving the call, by an error or by `timeout_s`, does not stop the load.
+        A model that is loaded with other settings is refused, unless `reload`: then it gets a new process with these,
+        when what runs has ended.
+
+        Raises:
+            NotFound: No model has this id, or its file is gone (FileMissing).
+            LoadedDifferently: It is loaded with other settings, and `reload` is not given.
+            TooLarge: It needs more than a device may ever give.
+            MemoryExhausted: It needs more than is free or can be made free now.
+            QueueFull: Too many requests wait.
+            FileUnusable: The file is damaged, or no regular file.
+            Unsupported: The installed llama.cpp cannot run the model.
+            EngineMissing: The model's engine is not installed.
+            DeviceUnusable: The device is unknown, or cannot hold the model.
+            LoadTimedOut: The load took longer than the supervisor allows, and was ended.
+            WorkerCrashed: The process ended while it loaded.
+            Unloaded: The model was unloaded meanwhile.
+            Unavailable: The file does not answer.
+
+        >>> loaded = await client.load("talker", on_progress=lambda step: print(step.state, step.progress))
+        LOADING 0.5
+        READY None
+        >>> loaded.pid
         4711
         """
-        steps = self._receive(calls.load(model, settings, reload), self._limit_s(timeout_s))
+        steps = self._receive(calls.LOAD_MODEL(requests.load(model, settings, reload)), self._limit_s(timeout_s))
         step = None
         try:
             async for step in steps:
@@ -195,21 +380,56 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
             steps.cancel()
         return calls.loaded(step)
 
-    async def unload(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> values.Receipt:
+    def hold(
+        self, model: str, *, label: str = "", timeout_s: float | None = None, **settings: Unpack[LoadSettings]
+    ) -> AsyncHold:
+        """Keeps a model warm as long as the hold lives: loaded, and not evicted. Does not wait: `AsyncHold.ready` does.
+
+        Only the `timeout_s` given here limits it. Several holds may be on the same model; what is held cannot make room
+        for other models, so these may be refused with MemoryExhausted. `label` names the holder, in messages and
+        listings.
+
+        Raises:
+            VramdError: What `load` raises, from reading the hold: when the model cannot be loaded, or not again.
+
+        >>> async with client.hold("talker", context=4096) as hold:
+        ...     async for step in hold:
+        ...         print(step.state, step.message)
+        ...         if step.state == "READY":
+        ...             break
+        LOADING talker is LOADING
+        READY it is kept warm
+        """
+        return AsyncHold(model, self._receive(calls.HOLD_MODEL(requests.hold(model, label, settings)), timeout_s))
+
+    async def unload(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> Receipt:
         """Ends a model's process; returns when it is gone and its memory is back.
 
-        >>> (await client.unload("talker")).observed_bytes
-        207618048
-        """
-        return await self._ask(calls.unload(model, force), timeout_s)
+        Running requests may end first, unless `force`.
 
-    async def restart(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> values.ResidentModel:
-        """Gives a loaded model a new process with the same settings.
+        Raises:
+            NotFound: No model has this id.
+            NotLoaded: It has no process.
+
+        >>> receipt = await client.unload("talker")
+        >>> receipt.observed_bytes, receipt.expected_bytes
+        (207618048, 209715200)
+        """
+        return await self._ask(calls.UNLOAD_MODEL(requests.unload(model, force)), timeout_s)
+
+    async def restart(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> ResidentModel:
+        """Gives a loaded model a new process with the same settings; returns when that is ready.
+
+        Requests that wait for the model keep their place. Those that run may end first, unless `force`.
+
+        Raises:
+            NotLoaded: It has no process that could be replaced.
+            VramdError: What `load` raises, except LoadedDifferently.
 
         >>> (await client.restart("talker")).incarnation
         3
         """
-        return await self._ask(calls.restart(model, force), timeout_s)
+        return await self._ask(calls.RESTART_MODEL(requests.restart(model, force)), timeout_s)
 
     async def update(
         self,
@@ -219,69 +439,192 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
         keep_alive_s: float | None = None,
         priority: Literal["interactive", "normal", "batch"] | None = None,
         timeout_s: float | None = None,
-    ) -> values.Model:
-        """Changes how long a model stays, and how urgent it is.
+    ) -> Model:
+        """Changes how long a model stays, and how urgent it is, until the supervisor ends; None leaves it as it is.
 
-        >>> (await client.update("talker", pinned=True)).pinned
+        A pinned model is never evicted, and never idle for too long. `keep_alive_s` are the seconds that it stays after
+        its last use; 0 leaves at once, -1 stays. `priority` is that of calls which do not give one.
+
+        Raises:
+            NotFound: No model has this id.
+
+        >>> (await client.update("talker", pinned=True, keep_alive_s=600)).pinned
         True
         """
-        return await self._ask(calls.update(model, pinned, keep_alive_s, priority), timeout_s)
+        return await self._ask(calls.UPDATE_MODEL(requests.update(model, pinned, keep_alive_s, priority)), timeout_s)
 
-    async def models(self, *, timeout_s: float | None = None) -> tuple[values.Model, ...]:
-        """Every model that vramd knows.
+    # Memory that other programs are about to take.
 
-        >>> [model.id for model in await client.models()]
-        ['reader', 'talker']
+    async def reserve(
+        self,
+        size: str | int,
+        *,
+        device: str = "host",
+        ttl_s: float = 60.0,
+        label: str = "",
+        timeout_s: float | None = None,
+    ) -> Reservation:
+        """Makes room for bytes that vramd's models do not take; returns when they are free.
+
+        Idle models are evicted, least recently used first; busy ones are waited for. `size` is "1.5GiB" or a number of
+        bytes. It ends by `release`, and after `ttl_s` by itself; at the latest with the supervisor.
+
+        Raises:
+            InvalidRequest: The size is none, or there is no such device.
+            TooLarge: It is more than the device may ever give.
+            MemoryExhausted: Pinned models, other reservations or other programs hold too much of the device.
+
+        >>> reservation = await client.reserve("1.5GiB", device="gpu0", ttl_s=60)
+        >>> await client.release(reservation)
+        True
         """
-        return await self._ask(calls.models(), timeout_s)
+        return await self._ask(calls.reserve_memory(requests.reserve(size, device, ttl_s, label)), timeout_s)
 
-    async def model(self, model: str, *, timeout_s: float | None = None) -> values.Model:
-        """One model, with its residency.
+    async def release(
+        self, reservation: Reservation | StandingReservation | int, *, timeout_s: float | None = None
+    ) -> bool:
+        """Ends a reservation, given itself or by its id; says whether it stood until now. Twice is harmless.
 
-        >>> resident = (await client.model("talker")).resident
-        >>> resident and resident.state
-        'READY'
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
+
+        >>> await client.release(8)
+        True
         """
-        return await self._ask(calls.model(model), timeout_s)
+        return await self._ask(calls.RELEASE_MEMORY(requests.release(reservation)), timeout_s)
 
-    async def resident(self, *, timeout_s: float | None = None) -> tuple[values.ResidentModel, ...]:
-        """The models that have a process, or wait for one.
+    async def reservations(self, *, timeout_s: float | None = None) -> tuple[StandingReservation, ...]:
+        """Every reservation that stands, whoever made it.
 
-        >>> [model.model for model in await client.resident()]
-        ['talker']
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
+
+        >>> [(one.id, one.label, one.left_s) for one in await client.reservations()]
+        [(8, 'game', 42.0)]
         """
-        return (await self.status(timeout_s=timeout_s)).models
+        return await self._ask(calls.LIST_RESERVATIONS(), timeout_s)
 
-    async def rescan(self, *, timeout_s: float | None = None) -> values.Rescan:
-        """Looks into the folders of models again.
+    # What happens, and why.
 
-        >>> (await client.rescan()).added
-        ('reader',)
+    def watch(
+        self, kinds: Iterable[EventKind] = (), *, after_sequence: int | None = None, timeout_s: float | None = None
+    ) -> AsyncFeed[Event]:
+        """What happens from now on; no kinds means all, `after_sequence` begins behind a remembered event.
+
+        Behind 0 is the oldest that is remembered; None begins with the next that happens. Goes on for ever; only the
+        `timeout_s` given here limits it.
+
+        Raises:
+            VramdError: What any call raises, from reading the feed: see `AsyncClient`.
+
+        >>> async with client.watch(["EVICTION"]) as events:
+        ...     gone = (await anext(events)).detail
+        >>> isinstance(gone, vramd.Evicted) and gone.cause
+        'evicted_for_model'
         """
-        return await self._ask(calls.rescan(), timeout_s)
+        return AsyncFeed(
+            self._receive(calls.WATCH_EVENTS(requests.watch(kinds, after_sequence)), timeout_s), headed=True
+        )
 
-    async def status(self, *, timeout_s: float | None = None) -> values.Status:
-        """The supervisor, its devices and the resident models.
+    @overload
+    async def on(self, topic: Literal["memory"], callback: AsyncCallback[LedgerChanged]) -> Subscription: ...
+    @overload
+    async def on(self, topic: Literal["model"], callback: AsyncCallback[ModelChanged]) -> Subscription: ...
+    @overload
+    async def on(self, topic: Literal["eviction"], callback: AsyncCallback[Evicted]) -> Subscription: ...
+    @overload
+    async def on(self, topic: Literal["release"], callback: AsyncCallback[Receipt]) -> Subscription: ...
+    @overload
+    async def on(self, topic: Literal["pressure"], callback: AsyncCallback[PressureChanged]) -> Subscription: ...
+    @overload
+    async def on(self, topic: Literal["queue"], callback: AsyncCallback[QueueChanged]) -> Subscription: ...
+    @overload
+    async def on(self, topic: Literal["thrash"], callback: AsyncCallback[Thrashing]) -> Subscription: ...
+
+    async def on(self, topic: Topic, callback: AsyncCallback[Any]) -> Subscription:
+        """Calls back for what happens from now on, until the subscription is closed, or this client.
+
+        All callbacks of a client share one task, and what a coroutine function gives is awaited in it: a slow one keeps
+        the others waiting. One that raises is logged, and called again for the next event. When the supervisor ends,
+        there is a warning in the log of `vramd`; the calls go on with the next supervisor that this client finds, and
+        what happens until then is missed.
+
+        Raises:
+            VramdError: What any call raises, when events cannot be watched now: see `AsyncClient`.
+
+        >>> subscription = await client.on("memory", lambda change: print(change.devices[0].reserved_bytes))
+        >>> subscription.close()
+        """
+        return await self._listener.add(topic, callback, self.watch)
+
+    def logs(
+        self, model: str = "", *, lines: int = 100, follow: bool = False, timeout_s: float | None = None
+    ) -> AsyncFeed[str]:
+        """The last lines that a model's worker printed, or the supervisor; with `follow` also those to come.
+
+        Only the `timeout_s` given here limits it.
+
+        Raises:
+            NotFound: No model has this id; from reading the feed.
+
+        >>> [line async for line in client.logs("talker", lines=2)]
+        ['the model is ready', '2 tokens in 0.1 s']
+        """
+        return AsyncFeed(self._receive(calls.TAIL_LOGS(requests.logs(model, lines, follow)), timeout_s))
+
+    async def decisions(
+        self, model: str = "", *, limit: int = 100, timeout_s: float | None = None
+    ) -> tuple[Decision, ...]:
+        """Loads, evictions, refusals and degradations of a model, or of all; newest first, at most `limit`.
+
+        They are kept when the supervisor ends: the last 20,000, if they are short.
+
+        Raises:
+            NotFound: The model is unknown, and nothing was decided about it.
+
+        >>> for decision in await client.decisions("reader", limit=1):
+        ...     print(decision.kind, decision.for_whom, decision.numbers["lacking_bytes"])
+        evict talker 54525952.0
+        """
+        return await self._ask(calls.LIST_DECISIONS(requests.decisions(model, limit)), timeout_s)
+
+    # The supervisor.
+
+    async def status(self, *, timeout_s: float | None = None) -> Status:
+        """The supervisor, its devices and the resident models, at one moment.
+
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
 
         >>> (await client.status()).supervisor.usable_cores
         2
         """
-        return await self._ask(calls.status(), timeout_s)
+        return await self._ask(calls.GET_STATUS(), timeout_s)
 
-    async def devices(self, *, timeout_s: float | None = None) -> tuple[values.Device, ...]:
-        """Every device.
+    async def devices(self, *, timeout_s: float | None = None) -> tuple[Device, ...]:
+        """Every device, counted or not.
 
-        >>> [device.id for device in await client.devices()]
-        ['gpu0']
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
+
+        >>> [(device.id, device.free_bytes) for device in await client.devices()]
+        [('gpu0', 3221225472)]
         """
-        return await self._ask(calls.devices(), timeout_s)
+        return await self._ask(calls.LIST_DEVICES(), timeout_s)
 
     async def shutdown(self, *, force: bool = False, timeout_s: float | None = None) -> None:
-        """Asks the supervisor to end, with all its workers.
+        """Asks the supervisor to end, with all its workers; returns when it has agreed, not when it is gone.
+
+        Running requests may end first, unless `force`.
+
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
 
         >>> await client.shutdown()
         """
-        await self._ask(calls.shutdown(force), timeout_s)
+        await self._ask(calls.SHUTDOWN(requests.shutdown(force)), timeout_s)
+
+    # How calls are made.
 
     def _limit_s(self, timeout_s: float | None) -> float | None:
         return self._timeout_s if timeout_s is None else timeout_s
@@ -298,8 +641,14 @@ class AsyncClient(AsyncAnnouncing, AsyncExplaining, AsyncHolding, AsyncPlanning,
     def _answer(
         self, model: str, call: Call[Piece], on_waiting: Callable[[Waiting], None] | None, timeout_s: float | None
     ) -> AsyncStream:
-        attempts = Attempts(self._limit_s(timeout_s))
-        return AsyncStream(model, AsyncReceiving(self._connection, call, attempts, calls.before_answer(on_waiting)))
+        def is_before(piece: Piece) -> bool:
+            if piece.waiting is not None and on_waiting is not None:
+                on_waiting(piece.waiting)
+            return piece.waiting is not None
 
-    def _receive(self, call: Call[Value], timeout_s: float | None) -> AsyncReceiving[Value]:
-        return AsyncReceiving(self._connection, call, Attempts(timeout_s))
+        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s), is_before))
+
+    def _receive(
+        self, call: Call[Value], timeout_s: float | None, is_before: Callable[[Value], bool] | None = None
+    ) -> AsyncReceiving[Value]:
+        return AsyncReceiving(self._connection, call, Attempts(timeout_s), is_before)

@@ -1,33 +1,37 @@
-"""Answers that come piece by piece, for programs with an event loop. All in one loop's thread."""
+"""Answers that come piece by piece: the messages of a call, and what a program sees of them."""
 
 from __future__ import annotations
 
-import asyncio
+import copy
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import grpc
-
-from vramd import replies
-from vramd.answer import Answer
 from vramd.async_connection import AsyncConnection
-from vramd.errors import VramdError
+from vramd.async_transport import AsyncNap
+from vramd.errors import Cancelled, Internal, Unloaded, VramdError
+from vramd.reading import read_timeline
+from vramd.values.answers import Finish, Piece, Timeline, Usage
+from vramd.values.models import Held
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from vramd.answer_values import Finish, Timeline
     from vramd.calls import Call
-    from vramd.replies import Piece
     from vramd.retry import Attempts
+    from vramd.values.words import ModelState
 
 Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 
 class AsyncReceiving(Generic[Value_co]):
-    """The messages of one streaming call: `vramd.stream.Receiving`, with `await` before what waits."""
+    """The messages of one streaming call. It is made again, as the supervisor advises, until a first message is there.
+
+    Iterating waits for the next message and raises VramdError. Whatever exception leaves it ends the call; so does the
+    end of this object, which for that reason is in no circle of references: no failure is kept with its traceback.
+    """
 
     def __init__(
         self,
@@ -36,21 +40,22 @@ class AsyncReceiving(Generic[Value_co]):
         attempts: Attempts,
         before: Callable[[Value_co], bool] | None = None,
     ) -> None:
-        """`before` takes a message that comes before the first one that counts, and says whether it was such."""
+        """`before(message)` returns True for messages that come before the answer: they are not yielded."""
         self._over = True
         self._connection = connection
         self._what = call
         self._before = before
         self._attempts = attempts
-        self._woken = asyncio.Event()
-        self._cancelled = asyncio.Event()
+        self._changing = threading.RLock()
+        self._nap = AsyncNap()
+        self._cancelled = threading.Event()
         self._begun = False
-        self._link, self._call = connection.begin(call, attempts.left_s())
+        self._incoming = connection.begin(call, attempts)
         self._over = False
 
     def __del__(self) -> None:
         if not self._over:
-            self._connection.end(self._link, self._call)
+            self._incoming.cancel()
 
     def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
@@ -58,10 +63,9 @@ class AsyncReceiving(Generic[Value_co]):
     async def __anext__(self) -> Value_co:
         if self._over:
             raise StopAsyncIteration
-        self._connection.require_own()
-        self._link.require_loop()
+        self._incoming.link.require_here()
         try:
-            got = await (self._receive() if self._begun else self._persist(self._first))
+            got = await (self._read() if self._begun else self._persist(self._first))
         except BaseException:
             self._end()
             raise
@@ -78,8 +82,8 @@ class AsyncReceiving(Generic[Value_co]):
 
     @property
     def is_over(self) -> bool:
-        """Whether the call has ended, though perhaps nobody has read why."""
-        return self._over or self._call.done()
+        """Whether the call has ended, though perhaps it is not yet read why."""
+        return self._over or self._incoming.is_over
 
     async def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
@@ -91,7 +95,7 @@ class AsyncReceiving(Generic[Value_co]):
             self._end()
             raise
         self._begun = True
-        if isinstance(got, VramdError):
+        if got is not None:
             self._over = True
             if not self._cancelled.is_set():
                 try:
@@ -100,21 +104,20 @@ class AsyncReceiving(Generic[Value_co]):
                     del got  # it has this frame in its traceback
 
     async def trailer(self) -> dict[str, str | bytes]:
-        """What the supervisor said with the end; waits for it."""
-        pairs = await self._connection.outcome(self._call.trailing_metadata(), self._link)
-        if isinstance(pairs, VramdError):
-            raise pairs
-        return dict(pairs or ())
+        """Waits for the end, and gives what the supervisor said with it. Raises VramdError."""
+        return await self._incoming.trailer()
 
     def cancel(self) -> None:
         """Ends the call; the iteration ends without an error. Idempotent."""
         self._cancelled.set()
-        self._woken.set()
-        self._connection.end(self._link, self._call)
+        self._nap.set()
+        with self._changing:
+            incoming = self._incoming
+        incoming.cancel()
 
     def _end(self) -> None:
         self._over = True
-        self._connection.end(self._link, self._call)
+        self._incoming.cancel()
 
     async def _persist(self, step: Callable[[], Awaitable[Value | VramdError]]) -> Value | VramdError:
         """Does a step of a call that has not begun, and again on a new call as long as that may help."""
@@ -122,40 +125,34 @@ class AsyncReceiving(Generic[Value_co]):
             got = await step()
             if not isinstance(got, VramdError) or self._cancelled.is_set():
                 return got
-            wait_s = await self._connection.next_in_s(got, self._link, self._attempts)
+            wait_s = await self._connection.next_in_s(got, self._incoming.link, self._attempts)
             if wait_s is None:
                 return got
-            await self._connection.pause(wait_s, self._woken)
-            if self._cancelled.is_set():
-                return got
-            self._link, self._call = self._connection.begin(self._what, self._attempts.left_s())
+            await self._connection.pause(wait_s, self._nap)
+            with self._changing:  # a cancel before this ends the old call, one behind it the new call
+                if self._cancelled.is_set():
+                    return got
+                self._incoming = self._connection.begin(self._what, self._attempts)
 
-    async def _header(self) -> Value_co | VramdError | None:
-        header = await self._connection.outcome(self._call.initial_metadata(), self._link)
-        if isinstance(header, VramdError):
-            return header
-        if not self._call.done() or await self._call.code() is grpc.StatusCode.OK:
-            return None
-        return await self._receive()
+    async def _header(self) -> VramdError | None:
+        return self._connection.meant(await self._incoming.header(), self._incoming.link)
 
     async def _first(self) -> Value_co | VramdError | None:
         while True:
-            got = await self._receive()
+            got = await self._read()
             if got is None or isinstance(got, VramdError) or self._before is None or not self._before(got):
                 return got
 
-    async def _receive(self) -> Value_co | VramdError | None:
-        raw = await self._connection.outcome(self._call.read(), self._link)
-        if isinstance(raw, VramdError):
-            return raw
-        return self._what.read(raw) if isinstance(raw, bytes) else None
+    async def _read(self) -> Value_co | VramdError | None:
+        raw = self._connection.meant(await self._incoming.read(), self._incoming.link)
+        return self._what.read(raw) if isinstance(raw, bytes) else raw
 
 
 class AsyncFeed(Generic[Value_co]):
-    """What happens, as it happens: `async for`, and leave the block or `cancel` to end it.
+    """What happens, as it happens: iterate, and leave the block or `cancel` to end it.
 
-    Iterating raises VramdError. Entering the block of an `AsyncClient.watch` waits until the supervisor watches: of
-    what happens then nothing is missed.
+    Iterating waits, and raises VramdError. Entering the block of an `AsyncClient.watch` waits until the supervisor
+    watches: of what happens then nothing is missed.
 
     >>> async with client.logs("talker", lines=2) as lines:
     ...     async for line in lines:
@@ -164,10 +161,10 @@ class AsyncFeed(Generic[Value_co]):
     2 tokens in 0.1 s
     """
 
-    def __init__(self, values: AsyncReceiving[Value_co], *, announced: bool = False) -> None:
-        """`announced`: the supervisor says when it begins to look."""
+    def __init__(self, values: AsyncReceiving[Value_co], *, headed: bool = False) -> None:
+        """`headed`: the supervisor says when it begins to look."""
         self._values = values
-        self._announced = announced
+        self._headed = headed
 
     def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
@@ -176,7 +173,7 @@ class AsyncFeed(Generic[Value_co]):
         return await self._values.__anext__()
 
     async def __aenter__(self) -> Self:
-        if self._announced:
+        if self._headed:
             await self._values.begun()
         return self
 
@@ -186,13 +183,12 @@ class AsyncFeed(Generic[Value_co]):
         self.cancel()
 
     def cancel(self) -> None:
-        """Ends it. Idempotent.
+        """Ends it; iterating then stops without an error. Idempotent.
 
         >>> lines = client.logs("talker")
-        >>> async for line in lines:
-        ...     print(line)
-        ...     lines.cancel()
-        the model is ready
+        >>> await anext(lines)
+        'the model is ready'
+        >>> lines.cancel()
         """
         self._values.cancel()
 
@@ -202,8 +198,10 @@ class AsyncStream:
 
     Awaiting it gives the whole text. Leaving the block before the end, `close` and `cancel` end the answer in the
     worker too; so does cancelling the task that waits for it, and the end of this object. A loop that is left by
-    `break` leaves an answer with a name on its way: it may be read on. Iterating, `text` and `finish` raise VramdError;
-    what came before the error is in `received`.
+    `break` leaves an answer with a name on its way: it may be read on.
+
+    Iterating, `text` and `finish` wait, and raise what `AsyncClient.chat` says; what came before the error is in
+    `received`.
 
     >>> async with client.chat("talker", "Say hello.") as stream:
     ...     async for text in stream:
@@ -215,7 +213,12 @@ class AsyncStream:
     def __init__(self, model: str, pieces: AsyncReceiving[Piece]) -> None:
         self.model = model
         self._pieces = pieces
-        self._answer = Answer()
+        self._texts: list[str] = []
+        self._token_ids: list[int] = []
+        self._finish: Finish | None = None
+        self._cancelled = False
+        self._failure: VramdError | None = None
+        """Without the frames that it came through: they would keep this alive."""
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self
@@ -224,18 +227,25 @@ class AsyncStream:
         try:
             while (text := await self._advance()) == "":
                 pass
-        except BaseException as error:
-            self._left(error)
+        except VramdError as failure:
+            self._failure = copy.copy(failure)
+            raise
+        except BaseException:
+            self.cancel()
             raise
         if text is None:
             raise StopAsyncIteration
         return text
 
-    def __await__(self) -> Generator[None, None, str]:
+    def __await__(self) -> Generator[None, None, str]:  # only async
         return self._whole().__await__()
 
     def __repr__(self) -> str:
-        return f"<vramd.AsyncStream of {self.model}: {self._answer}>"
+        if self._failure is not None:
+            how = self._failure.reason
+        else:
+            how = self._finish.reason if self._finish else "CANCELLED" if self._cancelled else "on its way"
+        return f"<vramd.AsyncStream of {self.model}: {len(self._token_ids)} tokens, {how}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -243,52 +253,52 @@ class AsyncStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._answer.finish is None:
+        if self._finish is None:
             self.cancel()
 
     @property
     def received(self) -> str:
-        """The text so far.
+        """The text so far; does not wait.
 
         >>> stream = client.chat("talker", "Say hello.")
-        >>> (await stream.finish).reason, stream.received
-        ('STOP', 'Hello, you.')
+        >>> await anext(stream)
+        'Hello'
+        >>> stream.received
+        'Hello'
         """
-        return self._answer.text
+        return "".join(self._texts)
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """Ids of the tokens so far. They may be ahead of the text.
+        """Ids of the tokens so far; does not wait. They may be ahead of the text.
 
         >>> stream = client.chat("talker", "Say hello.")
         >>> await stream.text, stream.token_ids
         ('Hello, you.', (0, 1))
         """
-        return self._answer.token_ids
+        return tuple(self._token_ids)
 
     @property
     def text(self) -> Coroutine[None, None, str]:
-        """The whole text, to be awaited, as the stream itself is. After `cancel` what had come by then.
+        """The whole text; waits for the end. After `cancel` what had come by then.
 
         >>> await client.chat("talker", "Say hello.").text
-        'Hello, you.'
-        >>> await client.chat("talker", "Say hello.")
         'Hello, you.'
         """
         return self._whole()
 
     @property
     def finish(self) -> Coroutine[None, None, Finish]:
-        """How the answer ended, and what it took, to be awaited. CANCELLED after `cancel`.
+        """How the answer ended, and what it took; waits for the end. CANCELLED after `cancel`.
 
         >>> (await client.chat("talker", "Say hello.").finish).reason
         'STOP'
         """
-        return self._end()
+        return self._ended()
 
     @property
     def timeline(self) -> Coroutine[None, None, Timeline | None]:
-        """Where the time went, to be awaited. None after `cancel`, and if the supervisor does not say.
+        """Where the time went; waits for the end. None after `cancel`, and if the supervisor does not say.
 
         >>> timeline = await client.chat("talker", "Say hello.").timeline
         >>> timeline and timeline.loaded_s
@@ -301,58 +311,152 @@ class AsyncStream:
 
         >>> stream = client.chat("talker", "Say hello.")
         >>> stream.cancel()
-        >>> await stream.text
-        ''
+        >>> [text async for text in stream]
+        []
         """
-        self._answer.cancelled = True
+        self._cancelled = True
         self._pieces.cancel()
 
     async def close(self) -> None:
-        """The same as `cancel`, for programs that close what they iterate.
+        """The same as `cancel`, for `contextlib.aclosing`.
 
         >>> stream = client.chat("talker", "Say hello.")
         >>> await stream.close()
-        >>> await stream
+        >>> await stream.text
         ''
         """
         self.cancel()
 
     async def _whole(self) -> str:
         await self._drain()
-        return self._answer.text
+        return self.received
 
-    async def _end(self) -> Finish:
+    async def _ended(self) -> Finish:
         await self._drain()
-        return self._answer.ended()
+        return self._finish or Finish("CANCELLED", Usage(0, len(self._token_ids), 0.0, 0.0))
 
     async def _timeline(self) -> Timeline | None:
         await self._drain()
-        return replies.timeline_of(await self._pieces.trailer())
+        return read_timeline(await self._pieces.trailer())
 
     async def _drain(self) -> None:
         """Reads to the end. Raises VramdError, a second time too."""
         try:
-            while not self._answer.is_broken and await self._advance() is not None:
+            while self._failure is None and await self._advance() is not None:
                 pass
         except VramdError as failure:
-            self._answer.break_off(failure)  # and is raised from here, without the frames that it came through
+            self._failure = copy.copy(failure)  # and is raised from here, without the frames that it came through
         except BaseException:
             self.cancel()
             raise
-        if self._answer.is_broken:
-            raise self._answer.failure()
+        if self._failure is not None:
+            raise copy.copy(self._failure)
 
     async def _advance(self) -> str | None:
-        """The text of the next message, which may be empty; None at the end."""
+        """Adds the next message and gives its text, which may be empty; None at the end."""
         try:
             piece = await self._pieces.__anext__()
         except StopAsyncIteration:
-            piece = None
-        return self._answer.take(piece)
+            if self._finish is None and not self._cancelled and self._failure is None:
+                raise Internal("INTERNAL", "the answer ended without saying how") from None
+            return None
+        self._texts.append(piece.text)
+        self._token_ids.extend(piece.token_ids)
+        self._finish = piece.finish or self._finish
+        return piece.text
 
-    def _left(self, error: BaseException) -> None:
-        """Notes why nothing more is read."""
-        if isinstance(error, VramdError):
-            self._answer.break_off(error)
-        else:
+
+class AsyncHold:
+    """A model that is kept warm until the block is left, or `cancel`; at the latest by the end of this process.
+
+    It is loaded if need be, and evicted neither for others nor for being idle. If its process is lost, it is loaded
+    again. Iterating gives what it is doing, as it changes, and waits. The hold lasts whether it is read or not.
+
+    When the supervisor ends the hold, iterating and `ready` raise VramdError, each time: `Unloaded` if the model was
+    unloaded.
+
+    >>> async with client.hold("talker") as hold:
+    ...     await hold.ready()
+    ...     hold.state
+    'READY'
+    """
+
+    def __init__(self, model: str, steps: AsyncReceiving[Held]) -> None:
+        self.model = model
+        """Its id; "task:NAME" until the supervisor has said which one was chosen."""
+        self.state: ModelState | str = "UNSPECIFIED"
+        """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
+        the hold is over, except that a model that was unloaded is UNLOADED."""
+        self._steps = steps
+        self._cancelled = False
+        self._failure: VramdError | None = None
+        """Why the hold is lost, without the frames that it came through: they would keep this alive."""
+
+    def __aiter__(self) -> AsyncIterator[Held]:
+        return self
+
+    async def __anext__(self) -> Held:
+        try:
+            step = await self._steps.__anext__()
+        except VramdError as failure:
+            self._failure = copy.copy(failure)
+            self.state = "UNLOADED" if isinstance(failure, Unloaded) else "UNSPECIFIED"
+            raise
+        self.state = step.state
+        self.model = step.model or self.model
+        return step
+
+    def __repr__(self) -> str:
+        return f"<vramd.AsyncHold of {self.model}: {self.state}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    async def ready(self) -> None:
+        """Waits until the model is ready; returns at once if that is what was read last, and the hold lasts.
+
+        Raises:
+            Unloaded: The model was unloaded.
+            Cancelled: The hold was ended by `cancel`.
+            VramdError: The model cannot be loaded, as `AsyncClient.load` says; or the hold is over.
+
+        >>> async with client.hold("talker") as hold:
+        ...     await hold.ready()
+        """
+        lost = self.state == "READY" and self._steps.is_over
+        try:
+            while lost or self.state != "READY":
+                await self.__anext__()
+        except StopAsyncIteration:
+            raise self._end() from None
+        except VramdError:
+            raise
+        except BaseException:  # the wait is over, and so is the wish for the model
             self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Ends the hold; iterating then stops without an error. Idempotent.
+
+        >>> hold = client.hold("talker")
+        >>> hold.cancel()
+        >>> [step async for step in hold]
+        []
+        """
+        self._cancelled = True
+        self.state = "UNSPECIFIED"
+        self._steps.cancel()
+
+    def _end(self) -> VramdError:
+        """Why the model will not become ready any more."""
+        if self._failure is not None:
+            return copy.copy(self._failure)
+        self.state = "UNSPECIFIED"
+        if self._cancelled:
+            return Cancelled("CANCELLED", f"the hold on {self.model} was ended from here", code="CANCELLED")
+        return Internal("INTERNAL", f"the hold on {self.model} ended without saying why")

@@ -1,7 +1,10 @@
-"""The settings of a channel to a supervisor, and the metadata of every call. Shared by all clients."""
+"""The settings of a channel to a supervisor, the metadata of its calls, and whose it is. Shared by all clients."""
+
+import os
 
 from vramd_common.rendezvous import TOKEN_KEY
 
+from vramd.errors import WrongContext
 from vramd.finding import Place
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -25,3 +28,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 def metadata(place: Place) -> Metadata:
     """What every call carries."""
     return ((TOKEN_KEY, f"Bearer {place.token}"),) if place.token else ()
+
+
+def require_own(pid: int) -> None:
+    """Raises WrongContext in a forked child of the process `pid`: gRPC's threads and sockets are not the child's."""
+    if os.getpid() != pid:
+        words = f"this client belongs to process {pid}, and this is a forked child of it: make a client of its own here"
+        raise WrongContext("FORKED", words)

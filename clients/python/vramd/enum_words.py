@@ -1,39 +1,25 @@
 """Enums of the wire as words. Pure."""
 
-from collections.abc import Iterable
-from typing import Protocol
+from functools import cache
+
+from google.protobuf.descriptor import EnumDescriptor
 
 
-class WireEnum(Protocol):
-    """What generated enums have."""
+@cache
+def words(enum: EnumDescriptor) -> dict[int, str]:
+    """The name of each value without what all names of the enum begin with.
 
-    def items(self) -> Iterable[tuple[str, int]]:
-        """Every value by its name."""
-
-
-def word(enum: WireEnum, number: int) -> str:
-    """The name of a value without what all names of the enum begin with; a value of the future is its number.
-
-    >>> word(model_pb2.ModelState, 5), word(model_pb2.ModelState, 99)
-    ('READY', '99')
+    >>> words(model_pb2.QuoteConfidence.DESCRIPTOR)
+    {0: 'UNSPECIFIED', 1: 'EXACT', 2: 'CLOSE', 3: 'ROUGH'}
     """
-    names = {value: name for name, value in enum.items()}
-    return names.get(number, str(number)).removeprefix(names[0].removesuffix("UNSPECIFIED"))
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return {value.number: value.name.removeprefix(prefix) for value in enum.values}
 
 
-def small(enum: WireEnum, values: Iterable[int]) -> tuple[str, ...]:
-    """Words of several values, in small letters.
+def numbers(enum: EnumDescriptor) -> dict[str, int]:
+    """The value of each word that may be asked for, in small letters.
 
-    >>> small(model_pb2.Lowered, [2, 3])
-    ('kv_type', 'context')
-    """
-    return tuple(word(enum, value).lower() for value in values)
-
-
-def numbers(enum: WireEnum) -> dict[str, int]:
-    """What each word stands for that may be asked for, in small letters.
-
-    >>> numbers(load_pb2.FlashAttention)
+    >>> numbers(load_pb2.FlashAttention.DESCRIPTOR)
     {'auto': 1, 'on': 2, 'off': 3}
     """
-    return {word(enum, value).lower(): value for _, value in enum.items() if value}
+    return {word.lower(): number for number, word in words(enum).items() if number}

@@ -1,10 +1,91 @@
 """Reads what came over the wire instead of an answer: status code, text, details. The only place that does."""
 
+from collections.abc import Mapping
+
 import grpc
+from vramd_common.reasons import Reason
 from vramd_common.statuses import DETAILS_KEY, unpack
 
-from vramd.error_table import class_of
-from vramd.errors import SupervisorUnreachable, TokenRefused, Unimplemented, VramdError
+from vramd.errors import (
+    Cancelled,
+    ChatTemplateUnusable,
+    DeadlinePassed,
+    DeviceUnusable,
+    EngineMissing,
+    Exhausted,
+    FileMissing,
+    FileUnusable,
+    Internal,
+    InvalidRequest,
+    LoadedDifferently,
+    LoadTimedOut,
+    MemoryExhausted,
+    NotFound,
+    NotLoaded,
+    PromptTooLong,
+    QueueFull,
+    ShuttingDown,
+    SupervisorUnreachable,
+    TokenRefused,
+    TooLarge,
+    Unavailable,
+    Unimplemented,
+    Unloaded,
+    Unsupported,
+    VramdError,
+    WorkerCrashed,
+)
+
+BY_REASON: Mapping[Reason, type[VramdError]] = {
+    Reason.FIELD_INVALID: InvalidRequest,
+    Reason.CONTEXT_OVERFLOW: PromptTooLong,
+    Reason.PROMPT_TOO_LARGE: PromptTooLong,
+    Reason.REQUEST_UNREADABLE: InvalidRequest,
+    Reason.TOKEN_MISSING: TokenRefused,
+    Reason.TOKEN_INVALID: TokenRefused,
+    Reason.MODEL_NOT_FOUND: NotFound,
+    Reason.MODEL_FILE_MISSING: FileMissing,
+    Reason.FILE_UNANSWERED: Unavailable,
+    Reason.MODEL_PATH_INVALID: FileUnusable,
+    Reason.MODEL_FILE_INVALID: FileUnusable,
+    Reason.MODEL_UNSUPPORTED: Unsupported,
+    Reason.MODEL_TOO_LARGE: TooLarge,
+    Reason.MODEL_LOADED_DIFFERENTLY: LoadedDifferently,
+    Reason.MODEL_NOT_LOADED: NotLoaded,
+    Reason.ENGINE_MISSING: EngineMissing,
+    Reason.DEVICE_UNUSABLE: DeviceUnusable,
+    Reason.EMBEDDING_UNSUPPORTED: Unsupported,
+    Reason.GENERATION_UNSUPPORTED: Unsupported,
+    Reason.CHAT_TEMPLATE_UNUSABLE: ChatTemplateUnusable,
+    Reason.OUTPUT_NOT_FINITE: Unsupported,
+    Reason.QUEUE_FULL: QueueFull,
+    Reason.MEMORY_EXHAUSTED: MemoryExhausted,
+    Reason.RESERVATION_TOO_LARGE: TooLarge,
+    Reason.RESERVATION_EXHAUSTED: MemoryExhausted,
+    Reason.RESIDENCY_EXHAUSTED: MemoryExhausted,
+    Reason.SHUTTING_DOWN: ShuttingDown,
+    Reason.WORKER_CRASHED: WorkerCrashed,
+    Reason.LOAD_TIMEOUT: LoadTimedOut,
+    Reason.WORKER_CRASHED_MID_STREAM: WorkerCrashed,
+    Reason.MODEL_UNLOADED: Unloaded,
+    Reason.DEADLINE_PASSED: DeadlinePassed,
+    Reason.INTERNAL: Internal,
+}
+
+BY_CODE: Mapping[str, type[VramdError]] = {
+    "CANCELLED": Cancelled,
+    "INVALID_ARGUMENT": InvalidRequest,
+    "DEADLINE_EXCEEDED": DeadlinePassed,
+    "NOT_FOUND": NotFound,
+    "PERMISSION_DENIED": TokenRefused,
+    "RESOURCE_EXHAUSTED": Exhausted,
+    "UNIMPLEMENTED": Unimplemented,
+    "INTERNAL": Internal,
+    "UNAVAILABLE": Unavailable,
+    "UNAUTHENTICATED": TokenRefused,
+}
+"""For a reason that this client does not know yet, and for failures without any."""
+
 
 HOW_TO_START = "start one with: vramd serve --models DIR"
 
@@ -14,7 +95,7 @@ def failure(code: str, text: str, details: bytes) -> VramdError:
     told = unpack(details)
     if told is None:
         return _without_reason(code, text)
-    return class_of(told.reason, code)(told.reason, text, dict(told.metadata), told.retry_after_s, code)
+    return _class_of(told.reason, code)(told.reason, text, dict(told.metadata), told.retry_after_s, code)
 
 
 def _without_reason(code: str, text: str) -> VramdError:
@@ -23,7 +104,7 @@ def _without_reason(code: str, text: str) -> VramdError:
         return SupervisorUnreachable(code, f"no supervisor answers ({text}); {HOW_TO_START}", code=code)
     if code == "DEADLINE_EXCEEDED":
         text = "the call took longer than its timeout"
-    return class_of("", code)(code, text, code=code)
+    return _class_of("", code)(code, text, code=code)
 
 
 def of_nobody(error: VramdError) -> bool:
@@ -46,3 +127,10 @@ def _details(error: grpc.RpcError) -> bytes:
     else:
         found = next((entry.value for entry in error.trailing_metadata() or () if entry.key == DETAILS_KEY), None)
     return found if isinstance(found, bytes) else b""
+
+
+def _class_of(reason: str, code: str) -> type[VramdError]:
+    """The class for a reason, else for a status code."""
+    if reason in Reason.__members__:
+        return BY_REASON[Reason[reason]]
+    return BY_CODE.get(code, VramdError)

@@ -1,20 +1,35 @@
-"""Builds requests from Python's words. Pure; shared by all clients. Raises InvalidRequest for what cannot be said."""
+"""Builds requests from Python's words. Pure. Raises InvalidRequest for what cannot be said."""
 
 from __future__ import annotations
 
 import difflib
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal, TypedDict, TypeVar
+from typing import Any, TypeVar
 
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from vramd_common.sizes import parse_size
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
-from vramd.enum_words import WireEnum, numbers
+from vramd.enum_words import numbers
 from vramd.errors import InvalidRequest
-from vramd.scheduling import SCHEDULING_FIELDS, priority, scheduling
-from vramd.values import EventKind
+from vramd.settings import (
+    ANSWER_FIELDS,
+    ASK_FIELDS,
+    ELSEWHERE,
+    ENUMS,
+    LIMIT_FIELDS,
+    LOAD_FIELDS,
+    SAMPLING_FIELDS,
+    SCHEDULING_FIELDS,
+    SPECIAL_FIELDS,
+    AnswerSettings,
+    AskSettings,
+    LoadSettings,
+)
+from vramd.values.devices import Reservation, StandingReservation
+from vramd.values.words import EventKind
 
 Content = str | Sequence[str | Mapping[str, object]]
 """Of a message: a text, or texts in turn; {"type": "text", "text": …} is one, as other libraries write it."""
@@ -22,226 +37,48 @@ Content = str | Sequence[str | Mapping[str, object]]
 Messages = str | Sequence[Mapping[str, Content] | tuple[str, Content]]
 """A conversation, oldest first: {"role": …, "content": …} or (role, text); a plain text is one turn of the user."""
 
-
-class LoadSettings(TypedDict, total=False):
-    """Settings of a load. What is not given, or None, comes from the configuration, then from the defaults.
-
-    A call for a model that is resident with other settings is refused; `keep_alive_s` is applied, never compared.
-
-    >>> client.load("talker", context=4096, kv_type="q8_0", keep_alive_s=600).context_tokens
-    4096
-    """
-
-    context: int | None
-    """Tokens that all parallel sequences share."""
-    threads: int | None
-    """CPU threads while the model computes alone."""
-    device: str | None
-    """Id of a device, or "auto"."""
-    gpu_layers: int | None
-    """Layers on the GPU; -1 is all, 0 none."""
-    batch: int | None
-    """Tokens per decode step."""
-    kv_type: str | None
-    """Type of the KV cache: f16, f32, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl."""
-    parallel: int | None
-    """Sequences that may run at the same time."""
-    ubatch: int | None
-    """Tokens of one computation, a part of the batch."""
-    flash_attention: str | None
-    """"auto" where the backend has it, "on" or "off"."""
-    swa_full: bool | None
-    """Keep the whole context in layers with a sliding window too."""
-    outputs: str | int | None
-    """Results of one computation: "auto" (one for each sequence), "all", or a number."""
-    kv_split: bool | None
-    """A cache of its own for each sequence instead of one that they share."""
-    gpu_only: bool | None
-    """Refuse rather than leave a layer to the CPU; applied, never compared."""
-    least_context: int | None
-    """The context may be lowered to so many tokens; applied, never compared."""
-    degrade: bool | None
-    """Take smaller settings where those that nobody asked for do not fit; by default on GPUs only."""
-    keep_alive_s: float | None
-    """Seconds that the model stays after its last use; 0 leaves at once, -1 stays."""
-
-
-class AskSettings(LoadSettings, total=False):
-    """How a call waits, beside the settings of a load that may come first.
-
-    >>> client.embed("task:embedding", "a cat", priority="batch").model
-    'reader'
-    """
-
-    priority: Literal["interactive", "normal", "batch"] | None
-    """What is more urgent is served first; by default as the configuration says of the model, else "interactive"."""
-    prefer: Literal["light_now"] | None
-    """For the model "task:NAME": a loaded one that suits answers, while a better one is loaded for the next time."""
-
-
-class AnswerSettings(AskSettings, total=False):
-    """How an answer is made: sampling and limits, beside how the call waits.
-
-    >>> client.chat("talker", "Say hello.", temperature=0, max_tokens=40, stop=["\\n"]).text
-    'Hello, you.'
-    """
-
-    temperature: float | None
-    """0 or more; 0 takes the likeliest token always."""
-    top_p: float | None
-    top_k: int | None
-    min_p: float | None
-    repeat_penalty: float | None
-    frequency_penalty: float | None
-    presence_penalty: float | None
-    penalty_last_tokens: int | None
-    """Tokens that the penalties look back."""
-    seed: int | None
-    max_tokens: int | None
-    stop: str | Sequence[str] | None
-    """The answer ends before the first of these."""
-    max_tokens_per_s: float | None
-    parse_special: bool | None
-    """Names of control tokens are read as those tokens; by default in a prompt of `generate`, not in messages."""
-    show_special: bool | None
-    """Control tokens that the model generates come in the text by name; by default those of thinking and tools only."""
-
-
-LOAD_FIELDS: Mapping[str, str] = {
-    "context": "context_tokens",
-    "threads": "threads",
-    "device": "device",
-    "gpu_layers": "gpu_layers",
-    "batch": "batch_tokens",
-    "kv_type": "kv_type",
-    "parallel": "parallel",
-    "ubatch": "ubatch_tokens",
-    "flash_attention": "flash_attention",
-    "swa_full": "swa_full",
-    "outputs": "output_tokens",
-    "kv_split": "kv_split",
-    "gpu_only": "gpu_only",
-    "least_context": "least_context_tokens",
-    "degrade": "degrade",
-    "keep_alive_s": "keep_alive_s",
-}
-"""Setting → field of the wire; `outputs` has another field for words."""
-
-_LOAD_ENUMS: Mapping[str, WireEnum] = {"kv_type": load_pb2.KvType, "flash_attention": load_pb2.FlashAttention}
-"""Settings that are words here and numbers on the wire."""
-
-SAMPLING_FIELDS: Mapping[str, str] = {
-    name: name
-    for name in (
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repeat_penalty",
-        "frequency_penalty",
-        "presence_penalty",
-        "penalty_last_tokens",
-        "seed",
-    )
-}
-LIMIT_FIELDS: Mapping[str, str] = {"max_tokens": "max_tokens", "max_tokens_per_s": "max_tokens_per_s"}
-SPECIAL_FIELDS: Mapping[str, str] = {"parse_special": "parse_special", "show_special": "show_special"}
-"""Of the request itself."""
-
-_ELSEWHERE: Mapping[str, str] = {
-    "n_ctx": "context",
-    "num_ctx": "context",
-    "ctx_size": "context",
-    "context_length": "context",
-    "n_gpu_layers": "gpu_layers",
-    "num_gpu": "gpu_layers",
-    "n_threads": "threads",
-    "num_thread": "threads",
-    "n_batch": "batch",
-    "n_parallel": "parallel",
-    "cache_type_k": "kv_type",
-    "keep_alive": "keep_alive_s",
-    "num_predict": "max_tokens",
-    "n_predict": "max_tokens",
-    "max_new_tokens": "max_tokens",
-    "max_completion_tokens": "max_tokens",
-    "repetition_penalty": "repeat_penalty",
-    "repeat_last_n": "penalty_last_tokens",
-    "stop_sequences": "stop",
-}
-"""Words of other libraries → the setting here."""
-
-_ASK_FIELDS = (*LOAD_FIELDS, *SCHEDULING_FIELDS)
-_ANSWER_FIELDS = (*_ASK_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, *SPECIAL_FIELDS, "stop")
-
-
+Filled = TypeVar("Filled", bound=Message)
 Value = TypeVar("Value")
-
-
-def name(model: str) -> str:
-    """A model's id, as it may travel."""
-    return _text("model", model)
-
-
-def load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
-    """None where nothing is asked for. Raises TypeError for a setting that does not exist."""
-    _refuse_unknown(settings, LOAD_FIELDS)
-    return _load_options(settings)
 
 
 def generate(
     model: str, prompt: str, settings: AnswerSettings, progress: bool = False
 ) -> inference_pb2.GenerateRequest:
-    """A prompt to go on with, as it stands."""
-    _refuse_unknown(settings, _ANSWER_FIELDS)
-    request = inference_pb2.GenerateRequest(
-        model=name(model),
-        prompt=_parts("prompt", prompt),
-        sampling=_sampling(settings),
-        limits=_limits(settings),
-        load=_load_options(settings),
-        scheduling=scheduling(settings, progress),
-    )
-    _fill(request, SPECIAL_FIELDS, settings)
-    return request
+    """Asks to go on with a prompt as it stands. `progress`: and to say what is waited for."""
+    request = inference_pb2.GenerateRequest(model=_name(model), prompt=_parts("prompt", prompt))
+    return _with_settings(request, settings, progress)
 
 
 def chat(model: str, messages: Messages, settings: AnswerSettings, progress: bool = False) -> inference_pb2.ChatRequest:
-    """A conversation to answer."""
-    _refuse_unknown(settings, _ANSWER_FIELDS)
+    """Asks to answer a conversation. `progress`: and to say what is waited for."""
     turns = [("user", messages)] if isinstance(messages, str) else map(_turn, _listed("messages", messages))
     request = inference_pb2.ChatRequest(
-        model=name(model),
+        model=_name(model),
         messages=[
             inference_pb2.ChatMessage(role=_text("role", role), parts=_content(content)) for role, content in turns
         ],
-        sampling=_sampling(settings),
-        limits=_limits(settings),
-        load=_load_options(settings),
-        scheduling=scheduling(settings, progress),
     )
-    _fill(request, SPECIAL_FIELDS, settings)
-    return request
+    return _with_settings(request, settings, progress)
 
 
 def embed(model: str, texts: str | Sequence[str], settings: AskSettings) -> inference_pb2.EmbedRequest:
-    """Texts to embed; a plain text is one."""
-    _refuse_unknown(settings, _ASK_FIELDS)
+    """Asks for the vectors of texts; a plain text is one."""
+    _refuse_unknown(settings, ASK_FIELDS)
     listed = [texts] if isinstance(texts, str) else _listed("inputs", texts)
     return inference_pb2.EmbedRequest(
-        model=name(model),
+        model=_name(model),
         inputs=[inference_pb2.EmbedInput(parts=_parts("inputs", text)) for text in listed],
         load=_load_options(settings),
-        scheduling=scheduling(settings),
+        scheduling=_scheduling(settings),
     )
 
 
 def tokenize(
     model: str, text: str, add_special: bool, parse_special: bool, settings: LoadSettings
 ) -> inference_pb2.TokenizeRequest:
-    """A text to cut into tokens."""
+    """Asks for the tokens of a text."""
     return inference_pb2.TokenizeRequest(
-        model=name(model),
+        model=_name(model),
         text=_text("text", text),
         add_special=add_special,
         parse_special=parse_special,
@@ -250,8 +87,8 @@ def tokenize(
 
 
 def detokenize(model: str, token_ids: Iterable[int], settings: LoadSettings) -> inference_pb2.DetokenizeRequest:
-    """Tokens to put together."""
-    request = inference_pb2.DetokenizeRequest(model=name(model), load=load_options(settings))
+    """Asks for the text of tokens."""
+    request = inference_pb2.DetokenizeRequest(model=_name(model), load=load_options(settings))
     try:
         request.token_ids.extend(_listed("token_ids", token_ids))
     except (TypeError, ValueError) as error:
@@ -259,127 +96,156 @@ def detokenize(model: str, token_ids: Iterable[int], settings: LoadSettings) -> 
     return request
 
 
+def model(name: str) -> model_pb2.GetModelRequest:
+    """Asks for one model."""
+    return model_pb2.GetModelRequest(model=_name(name))
+
+
+def load(name: str, settings: LoadSettings, reload: bool) -> model_pb2.LoadModelRequest:
+    """Asks for a load."""
+    return model_pb2.LoadModelRequest(model=_name(name), load=load_options(settings), reload=reload)
+
+
+def plan(name: str, settings: LoadSettings) -> model_pb2.PlanLoadRequest:
+    """Asks what a load would come to."""
+    return model_pb2.PlanLoadRequest(model=_name(name), load=load_options(settings))
+
+
+def select(task: str, role: str, context: int, prefer: str | None) -> model_pb2.SelectModelRequest:
+    """Asks for the model for a task."""
+    request = model_pb2.SelectModelRequest(prefer=_number("prefer", prefer))
+    return _filled(request, {"task": task, "role": role, "context_tokens": context})
+
+
+def unload(name: str, force: bool) -> model_pb2.UnloadModelRequest:
+    """Asks for the end of a model's process."""
+    return model_pb2.UnloadModelRequest(model=_name(name), force=force)
+
+
+def restart(name: str, force: bool) -> model_pb2.RestartModelRequest:
+    """Asks for a new process."""
+    return model_pb2.RestartModelRequest(model=_name(name), force=force)
+
+
 def update(
-    model: str, pinned: bool | None, keep_alive_s: float | None, urgency: str | None
+    name: str, pinned: bool | None, keep_alive_s: float | None, priority: str | None
 ) -> model_pb2.UpdateModelRequest:
-    """What is to change of a model; None leaves it as it is."""
-    request = model_pb2.UpdateModelRequest(model=name(model), priority=priority(urgency))
-    for field, value in {"pinned": pinned, "keep_alive_s": keep_alive_s}.items():
-        if value is not None:
-            try:
-                setattr(request, field, value)
-            except (TypeError, ValueError) as error:
-                raise _invalid(field, error) from error
-    return request
+    """Asks for changes of a model; None leaves it as it is."""
+    request = model_pb2.UpdateModelRequest(model=_name(name), priority=_number("priority", priority))
+    return _filled(request, {"pinned": pinned, "keep_alive_s": keep_alive_s})
+
+
+def hold(name: str, label: str, settings: LoadSettings) -> supervisor_pb2.HoldModelRequest:
+    """Asks to keep a model warm; the label says for whom."""
+    return supervisor_pb2.HoldModelRequest(model=_name(name), load=load_options(settings), label=_text("label", label))
 
 
 def watch(kinds: Iterable[EventKind], after_sequence: int | None) -> supervisor_pb2.WatchEventsRequest:
-    """Events wanted; no kinds means all."""
+    """Asks for events; no kinds means all."""
     try:
         wanted = [supervisor_pb2.EventKind.Value(f"EVENT_KIND_{kind.upper()}") for kind in kinds]
     except ValueError as error:
         raise _invalid("kinds", error) from error
-    try:
-        return supervisor_pb2.WatchEventsRequest(kinds=wanted, after_sequence=after_sequence)
-    except ValueError as error:
-        raise _invalid("after", error) from error
+    return _filled(supervisor_pb2.WatchEventsRequest(kinds=wanted), {"after_sequence": after_sequence})
 
 
-def hold(model: str, label: str, settings: LoadSettings) -> supervisor_pb2.HoldModelRequest:
-    """A model to be kept warm; the label says for whom."""
-    return supervisor_pb2.HoldModelRequest(model=name(model), load=load_options(settings), label=_text("label", label))
+def logs(name: str, lines: int, follow: bool) -> supervisor_pb2.TailLogsRequest:
+    """Asks for lines of a model's log; an empty id means the supervisor's own."""
+    return _filled(supervisor_pb2.TailLogsRequest(model=_name(name), follow=follow), {"lines": lines})
 
 
-def logs(model: str, lines: int, follow: bool) -> supervisor_pb2.TailLogsRequest:
-    """Lines of a model's log; an empty id means the supervisor's own."""
-    try:
-        return supervisor_pb2.TailLogsRequest(model=name(model), lines=lines, follow=follow)
-    except ValueError as error:
-        raise _invalid("lines", error) from error
-
-
-def decisions(model: str, limit: int) -> supervisor_pb2.ListDecisionsRequest:
-    """The last decisions about a model; an empty id means about all."""
-    try:
-        return supervisor_pb2.ListDecisionsRequest(model=name(model), limit=limit)
-    except (TypeError, ValueError) as error:
-        raise _invalid("limit", error) from error
+def decisions(name: str, limit: int) -> supervisor_pb2.ListDecisionsRequest:
+    """Asks for the last decisions about a model; an empty id means about all."""
+    return _filled(supervisor_pb2.ListDecisionsRequest(model=_name(name)), {"limit": limit})
 
 
 def reserve(size: str | int, device: str, ttl_s: float, label: str) -> supervisor_pb2.ReserveMemoryRequest:
-    """Bytes to be kept free; a text is a size such as "1.5GiB"."""
+    """Asks for bytes to be kept free; a text is a size such as "1.5GiB"."""
     try:
         size_bytes = parse_size(size) if isinstance(size, str) else size
-        request = supervisor_pb2.ReserveMemoryRequest(size_bytes=size_bytes)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise _invalid("size_bytes", error) from error
-    request.device, request.label = _text("device", device), _text("label", label)
-    try:
-        request.ttl_s = ttl_s
-    except (TypeError, ValueError) as error:
-        raise _invalid("ttl_s", error) from error
-    return request
+    request = supervisor_pb2.ReserveMemoryRequest(device=_text("device", device), label=_text("label", label))
+    return _filled(request, {"size_bytes": size_bytes, "ttl_s": ttl_s})
 
 
-def release(reservation: int) -> supervisor_pb2.ReleaseMemoryRequest:
-    """A reservation that is to end."""
-    try:
-        return supervisor_pb2.ReleaseMemoryRequest(reservation=reservation)
-    except (TypeError, ValueError) as error:
-        raise _invalid("reservation", error) from error
+def release(reservation: Reservation | StandingReservation | int) -> supervisor_pb2.ReleaseMemoryRequest:
+    """Asks for the end of a reservation."""
+    number = reservation if isinstance(reservation, int) else reservation.id
+    return _filled(supervisor_pb2.ReleaseMemoryRequest(), {"reservation": number})
+
+
+def shutdown(force: bool) -> supervisor_pb2.ShutdownRequest:
+    """Asks the supervisor to end."""
+    return supervisor_pb2.ShutdownRequest(force=force)
+
+
+def load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
+    """Says how to load; None where nothing is asked for. Raises TypeError for a setting that does not exist."""
+    _refuse_unknown(settings, LOAD_FIELDS)
+    return _load_options(settings)
 
 
 def _load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
-    options = load_pb2.LoadOptions()
     given: dict[str, object] = dict(settings)
     field, given["outputs"] = _outputs(given.get("outputs"))
-    for name, enum in _LOAD_ENUMS.items():
-        given[name] = _numbered(name, given.get(name), enum)
-    return options if _fill(options, {**LOAD_FIELDS, "outputs": field}, given) else None
+    return _or_none(_filled(load_pb2.LoadOptions(), given, {**LOAD_FIELDS, "outputs": field}))
 
 
 def _outputs(asked: object) -> tuple[str, object]:
     """The field for it, and its value there."""
     if isinstance(asked, str) and not asked.isdecimal():
-        return "output_rule", _numbered("outputs", asked, load_pb2.OutputRule)
+        return "output_rule", _number("outputs", asked, load_pb2.OutputRule.DESCRIPTOR)
     return "output_tokens", int(asked) if isinstance(asked, str) else asked
 
 
-def _numbered(field: str, asked: object, enum: WireEnum) -> int | None:
+def _scheduling(settings: AskSettings, progress: bool = False) -> load_pb2.Scheduling | None:
+    return _or_none(_filled(load_pb2.Scheduling(progress=progress), settings, SCHEDULING_FIELDS))
+
+
+def _with_settings(request: Filled, settings: AnswerSettings, progress: bool) -> Filled:
+    """Adds how the model is loaded, how the call waits, and how the answer is made."""
+    _refuse_unknown(settings, ANSWER_FIELDS)
+    limits = _filled(inference_pb2.Limits(), settings, LIMIT_FIELDS)
+    stop = settings.get("stop") or ()
+    limits.stop.extend(_text("stop", text) for text in ([stop] if isinstance(stop, str) else _listed("stop", stop)))
+    parts: dict[str, Message | None] = {
+        "sampling": _or_none(_filled(inference_pb2.Sampling(), settings, SAMPLING_FIELDS)),
+        "limits": _or_none(limits),
+        "load": _load_options(settings),
+        "scheduling": _scheduling(settings, progress),
+    }
+    for name, part in parts.items():
+        if part is not None:
+            getattr(request, name).CopyFrom(part)
+    return _filled(request, settings, SPECIAL_FIELDS)
+
+
+def _or_none(message: Filled) -> Filled | None:
+    """None for a message that says nothing."""
+    return message if message.ListFields() else None
+
+
+def _filled(request: Filled, given: Mapping[str, object], fields: Mapping[str, str] | None = None) -> Filled:
+    """Sets what is given; `fields` has the names on the wire, and which to set."""
+    for name, field in (fields or {name: name for name in given}).items():
+        value = _number(name, given.get(name)) if name in ENUMS else given.get(name)
+        if value is not None:
+            try:
+                setattr(request, field, value)
+            except (TypeError, ValueError) as error:
+                raise _invalid(name, error) from error
+    return request
+
+
+def _number(field: str, asked: object, enum: EnumDescriptor | None = None) -> Any:
     """The value of an enum that a word stands for."""
     if asked is None:
         return None
-    known = numbers(enum)
+    known = numbers(enum or ENUMS[field])
     if not isinstance(asked, str) or asked not in known:
         raise InvalidRequest("FIELD_INVALID", f"{field}: {asked!r} is not one of {', '.join(known)}", {"field": field})
     return known[asked]
-
-
-def _sampling(settings: AnswerSettings) -> inference_pb2.Sampling | None:
-    sampling = inference_pb2.Sampling()
-    return sampling if _fill(sampling, SAMPLING_FIELDS, settings) else None
-
-
-def _limits(settings: AnswerSettings) -> inference_pb2.Limits | None:
-    limits = inference_pb2.Limits()
-    stop = settings.get("stop") or ()
-    limits.stop.extend(_text("stop", text) for text in ([stop] if isinstance(stop, str) else _listed("stop", stop)))
-    return limits if _fill(limits, LIMIT_FIELDS, settings) or limits.stop else None
-
-
-def _fill(
-    message: Message,
-    fields: Mapping[str, str],
-    settings: Mapping[str, object],
-) -> bool:
-    """Sets what is given; says whether anything was."""
-    given = {name: field for name, field in fields.items() if settings.get(name) is not None}
-    for name, field in given.items():
-        try:
-            setattr(message, field, settings[name])
-        except (TypeError, ValueError) as error:
-            raise _invalid(name, error) from error
-    return bool(given)
 
 
 def _turn(message: Mapping[str, Content] | tuple[str, Content]) -> tuple[str, Content]:
@@ -446,10 +312,15 @@ def _refuse_unknown(settings: Mapping[str, object], known: Collection[str]) -> N
 
 def _meant(name: str, known: Collection[str]) -> str:
     """What is known by a like name, or by this one elsewhere."""
-    elsewhere = _ELSEWHERE.get(name)
+    elsewhere = ELSEWHERE.get(name)
     near = [elsewhere] if elsewhere in known else difflib.get_close_matches(name, [*known, "timeout_s"], 1)
     return "".join(f" (did you mean {one}?)" for one in near)
 
 
 def _invalid(field: str, error: Exception) -> InvalidRequest:
     return InvalidRequest("FIELD_INVALID", f"{field}: {error}", {"field": field})
+
+
+def _name(model: str) -> str:
+    """A model's id, as it may travel."""
+    return _text("model", model)

@@ -1,26 +1,27 @@
-"""Answers that come piece by piece: one thread reads, any thread may cancel."""
+# Made by clients/python/generate_sync.py from async_stream.py: change that one.
+"""Answers that come piece by piece: the messages of a call, and what a program sees of them."""
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import grpc
-
-from vramd import replies
-from vramd.answer import Answer
 from vramd.connection import Connection
-from vramd.errors import VramdError
+from vramd.errors import Cancelled, Internal, Unloaded, VramdError
+from vramd.reading import read_timeline
+from vramd.transport import Nap
+from vramd.values.answers import Finish, Piece, Timeline, Usage
+from vramd.values.models import Held
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from vramd.answer_values import Finish, Timeline
     from vramd.calls import Call
-    from vramd.replies import Piece
     from vramd.retry import Attempts
+    from vramd.values.words import ModelState
 
 Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
@@ -40,22 +41,22 @@ class Receiving(Generic[Value_co]):
         attempts: Attempts,
         before: Callable[[Value_co], bool] | None = None,
     ) -> None:
-        """`before` takes a message that comes before the first one that counts, and says whether it was such."""
+        """`before(message)` returns True for messages that come before the answer: they are not yielded."""
         self._over = True
         self._connection = connection
         self._what = call
         self._before = before
         self._attempts = attempts
         self._changing = threading.RLock()
-        self._woken = threading.Event()
+        self._nap = Nap()
         self._cancelled = threading.Event()
         self._begun = False
-        self._link, self._call = connection.begin(call, attempts.left_s())
+        self._incoming = connection.begin(call, attempts)
         self._over = False
 
     def __del__(self) -> None:
         if not self._over:
-            self._connection.end(self._call)
+            self._incoming.cancel()
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
@@ -63,9 +64,9 @@ class Receiving(Generic[Value_co]):
     def __next__(self) -> Value_co:
         if self._over:
             raise StopIteration
+        self._incoming.link.require_here()
         try:
-            self._connection.require_own()
-            got = self._receive() if self._begun else self._persist(self._first)
+            got = self._read() if self._begun else self._persist(self._first)
         except BaseException:
             self._end()
             raise
@@ -82,8 +83,8 @@ class Receiving(Generic[Value_co]):
 
     @property
     def is_over(self) -> bool:
-        """Whether the call has ended, though perhaps nobody has read why."""
-        return self._over or not self._call.is_active()
+        """Whether the call has ended, though perhaps it is not yet read why."""
+        return self._over or self._incoming.is_over
 
     def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
@@ -104,20 +105,20 @@ class Receiving(Generic[Value_co]):
                     del got  # it has this frame in its traceback
 
     def trailer(self) -> dict[str, str | bytes]:
-        """What the supervisor said with the end; waits for it."""
-        return dict(self._call.trailing_metadata() or ())
+        """Waits for the end, and gives what the supervisor said with it. Raises VramdError."""
+        return self._incoming.trailer()
 
     def cancel(self) -> None:
         """Ends the call, from any thread; the iteration ends without an error. Idempotent."""
         self._cancelled.set()
-        self._woken.set()
+        self._nap.set()
         with self._changing:
-            call = self._call
-        self._connection.end(call)
+            incoming = self._incoming
+        incoming.cancel()
 
     def _end(self) -> None:
         self._over = True
-        self._connection.end(self._call)
+        self._incoming.cancel()
 
     def _persist(self, step: Callable[[], Value | VramdError]) -> Value | VramdError:
         """Does a step of a call that has not begun, and again on a new call as long as that may help."""
@@ -125,43 +126,34 @@ class Receiving(Generic[Value_co]):
             got = step()
             if not isinstance(got, VramdError) or self._cancelled.is_set():
                 return got
-            wait_s = self._connection.next_in_s(got, self._link, self._attempts)
+            wait_s = self._connection.next_in_s(got, self._incoming.link, self._attempts)
             if wait_s is None:
                 return got
-            self._connection.pause(wait_s, self._woken)
-            with self._changing:  # who cancels before this ends the old call, who cancels behind it the new one
+            self._connection.pause(wait_s, self._nap)
+            with self._changing:  # a cancel before this ends the old call, one behind it the new call
                 if self._cancelled.is_set():
                     return got
-                self._link, self._call = self._connection.begin(self._what, self._attempts.left_s())
+                self._incoming = self._connection.begin(self._what, self._attempts)
 
     def _header(self) -> VramdError | None:
-        self._call.initial_metadata()
-        if not isinstance(self._call, grpc.RpcError) or self._call.is_active():
-            return None
-        failure = self._connection.failure(self._call, self._link)
-        return None if failure.code == "OK" else failure
+        return self._connection.meant(self._incoming.header(), self._incoming.link)
 
     def _first(self) -> Value_co | VramdError | None:
         while True:
-            got = self._receive()
+            got = self._read()
             if got is None or isinstance(got, VramdError) or self._before is None or not self._before(got):
                 return got
 
-    def _receive(self) -> Value_co | VramdError | None:
-        try:
-            raw = next(self._call)
-        except StopIteration:
-            return None
-        except grpc.RpcError as error:
-            return self._connection.failure(error, self._link)
-        return self._what.read(raw)
+    def _read(self) -> Value_co | VramdError | None:
+        raw = self._connection.meant(self._incoming.read(), self._incoming.link)
+        return self._what.read(raw) if isinstance(raw, bytes) else raw
 
 
 class Feed(Generic[Value_co]):
     """What happens, as it happens: iterate, and leave the block or `cancel` to end it.
 
-    Iterating waits, and raises VramdError. Entering the block of a `Client.watch` waits until the supervisor watches:
-    of what happens then nothing is missed.
+    Iterating waits, and raises VramdError. Entering the block of an `Client.watch` waits until the supervisor
+    watches: of what happens then nothing is missed.
 
     >>> with client.logs("talker", lines=2) as lines:
     ...     for line in lines:
@@ -170,19 +162,19 @@ class Feed(Generic[Value_co]):
     2 tokens in 0.1 s
     """
 
-    def __init__(self, values: Receiving[Value_co], *, announced: bool = False) -> None:
-        """`announced`: the supervisor says when it begins to look."""
+    def __init__(self, values: Receiving[Value_co], *, headed: bool = False) -> None:
+        """`headed`: the supervisor says when it begins to look."""
         self._values = values
-        self._announced = announced
+        self._headed = headed
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
 
     def __next__(self) -> Value_co:
-        return next(self._values)
+        return self._values.__next__()
 
     def __enter__(self) -> Self:
-        if self._announced:
+        if self._headed:
             self._values.begun()
         return self
 
@@ -192,7 +184,7 @@ class Feed(Generic[Value_co]):
         self.cancel()
 
     def cancel(self) -> None:
-        """Ends it, from any thread. Idempotent.
+        """Ends it, from any thread; iterating then stops without an error. Idempotent.
 
         >>> lines = client.logs("talker")
         >>> next(lines)
@@ -205,10 +197,13 @@ class Feed(Generic[Value_co]):
 class Stream:
     """An answer on its way. The request is under way from the start; iterating gives text as it comes.
 
-    Leaving the block before the end, `close` and `cancel` end the answer in the worker too; so does an exception that
-    comes while it is waited for, Ctrl-C for one, and the end of this object. A loop that is left by `break` leaves an
-    answer with a name on its way: it may be read on. Iterating, `text` and `finish` wait, and raise VramdError; what
-    came before the error is in `received`.
+    Leaving the block before the end, `close` and `cancel` end the answer in the
+    worker too; so does an exception that comes while
+    it is waited for, Ctrl-C for one, and the end of this object. A loop that is left by
+    `break` leaves an answer with a name on its way: it may be read on.
+
+    Iterating, `text` and `finish` wait, and raise what `Client.chat` says; what came before the error is in
+    `received`.
 
     >>> with client.chat("talker", "Say hello.") as stream:
     ...     for text in stream:
@@ -220,7 +215,12 @@ class Stream:
     def __init__(self, model: str, pieces: Receiving[Piece]) -> None:
         self.model = model
         self._pieces = pieces
-        self._answer = Answer()
+        self._texts: list[str] = []
+        self._token_ids: list[int] = []
+        self._finish: Finish | None = None
+        self._cancelled = False
+        self._failure: VramdError | None = None
+        """Without the frames that it came through: they would keep this alive."""
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -229,15 +229,22 @@ class Stream:
         try:
             while (text := self._advance()) == "":
                 pass
-        except BaseException as error:
-            self._left(error)
+        except VramdError as failure:
+            self._failure = copy.copy(failure)
+            raise
+        except BaseException:
+            self.cancel()
             raise
         if text is None:
             raise StopIteration
         return text
 
     def __repr__(self) -> str:
-        return f"<vramd.Stream of {self.model}: {self._answer}>"
+        if self._failure is not None:
+            how = self._failure.reason
+        else:
+            how = self._finish.reason if self._finish else "CANCELLED" if self._cancelled else "on its way"
+        return f"<vramd.Stream of {self.model}: {len(self._token_ids)} tokens, {how}>"
 
     def __enter__(self) -> Self:
         return self
@@ -245,7 +252,7 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._answer.finish is None:
+        if self._finish is None:
             self.cancel()
 
     @property
@@ -258,17 +265,17 @@ class Stream:
         >>> stream.received
         'Hello'
         """
-        return self._answer.text
+        return "".join(self._texts)
 
     @property
     def token_ids(self) -> tuple[int, ...]:
         """Ids of the tokens so far; does not wait. They may be ahead of the text.
 
         >>> stream = client.chat("talker", "Say hello.")
-        >>> list(stream), stream.token_ids
-        (['Hello', ', you.'], (0, 1))
+        >>> stream.text, stream.token_ids
+        ('Hello, you.', (0, 1))
         """
-        return self._answer.token_ids
+        return tuple(self._token_ids)
 
     @property
     def text(self) -> str:
@@ -277,8 +284,7 @@ class Stream:
         >>> client.chat("talker", "Say hello.").text
         'Hello, you.'
         """
-        self._drain()
-        return self.received
+        return self._whole()
 
     @property
     def finish(self) -> Finish:
@@ -287,8 +293,7 @@ class Stream:
         >>> client.chat("talker", "Say hello.").finish.reason
         'STOP'
         """
-        self._drain()
-        return self._answer.ended()
+        return self._ended()
 
     @property
     def timeline(self) -> Timeline | None:
@@ -298,18 +303,17 @@ class Stream:
         >>> timeline and timeline.loaded_s
         2.5
         """
-        self._drain()
-        return replies.timeline_of(self._pieces.trailer())
+        return self._timeline()
 
     def cancel(self) -> None:
         """Ends the answer, from any thread; iterating then stops without an error. Idempotent.
 
         >>> stream = client.chat("talker", "Say hello.")
         >>> stream.cancel()
-        >>> list(stream)
+        >>> [text for text in stream]
         []
         """
-        self._answer.cancelled = True
+        self._cancelled = True
         self._pieces.cancel()
 
     def close(self) -> None:
@@ -322,26 +326,136 @@ class Stream:
         """
         self.cancel()
 
+    def _whole(self) -> str:
+        self._drain()
+        return self.received
+
+    def _ended(self) -> Finish:
+        self._drain()
+        return self._finish or Finish("CANCELLED", Usage(0, len(self._token_ids), 0.0, 0.0))
+
+    def _timeline(self) -> Timeline | None:
+        self._drain()
+        return read_timeline(self._pieces.trailer())
+
     def _drain(self) -> None:
         """Reads to the end. Raises VramdError, a second time too."""
         try:
-            while not self._answer.is_broken and self._advance() is not None:
+            while self._failure is None and self._advance() is not None:
                 pass
         except VramdError as failure:
-            self._answer.break_off(failure)  # and is raised from here, without the frames that it came through
+            self._failure = copy.copy(failure)  # and is raised from here, without the frames that it came through
         except BaseException:
             self.cancel()
             raise
-        if self._answer.is_broken:
-            raise self._answer.failure()
+        if self._failure is not None:
+            raise copy.copy(self._failure)
 
     def _advance(self) -> str | None:
-        """The text of the next message, which may be empty; None at the end."""
-        return self._answer.take(next(self._pieces, None))
+        """Adds the next message and gives its text, which may be empty; None at the end."""
+        try:
+            piece = self._pieces.__next__()
+        except StopIteration:
+            if self._finish is None and not self._cancelled and self._failure is None:
+                raise Internal("INTERNAL", "the answer ended without saying how") from None
+            return None
+        self._texts.append(piece.text)
+        self._token_ids.extend(piece.token_ids)
+        self._finish = piece.finish or self._finish
+        return piece.text
 
-    def _left(self, error: BaseException) -> None:
-        """Notes why nothing more is read."""
-        if isinstance(error, VramdError):
-            self._answer.break_off(error)
-        else:
+
+class Hold:
+    """A model that is kept warm until the block is left, or `cancel`; at the latest by the end of this process.
+
+    It is loaded if need be, and evicted neither for others nor for being idle. If its process is lost, it is loaded
+    again. Iterating gives what it is doing, as it changes, and waits. The hold lasts whether it is read or not.
+
+    When the supervisor ends the hold, iterating and `ready` raise VramdError, each time: `Unloaded` if the model was
+    unloaded.
+
+    >>> with client.hold("talker") as hold:
+    ...     hold.ready()
+    ...     hold.state
+    'READY'
+    """
+
+    def __init__(self, model: str, steps: Receiving[Held]) -> None:
+        self.model = model
+        """Its id; "task:NAME" until the supervisor has said which one was chosen."""
+        self.state: ModelState | str = "UNSPECIFIED"
+        """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
+        the hold is over, except that a model that was unloaded is UNLOADED."""
+        self._steps = steps
+        self._cancelled = False
+        self._failure: VramdError | None = None
+        """Why the hold is lost, without the frames that it came through: they would keep this alive."""
+
+    def __iter__(self) -> Iterator[Held]:
+        return self
+
+    def __next__(self) -> Held:
+        try:
+            step = self._steps.__next__()
+        except VramdError as failure:
+            self._failure = copy.copy(failure)
+            self.state = "UNLOADED" if isinstance(failure, Unloaded) else "UNSPECIFIED"
+            raise
+        self.state = step.state
+        self.model = step.model or self.model
+        return step
+
+    def __repr__(self) -> str:
+        return f"<vramd.Hold of {self.model}: {self.state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    def ready(self) -> None:
+        """Waits until the model is ready; returns at once if that is what was read last, and the hold lasts.
+
+        Raises:
+            Unloaded: The model was unloaded.
+            Cancelled: The hold was ended by `cancel`.
+            VramdError: The model cannot be loaded, as `Client.load` says; or the hold is over.
+
+        >>> with client.hold("talker") as hold:
+        ...     hold.ready()
+        """
+        lost = self.state == "READY" and self._steps.is_over
+        try:
+            while lost or self.state != "READY":
+                self.__next__()
+        except StopIteration:
+            raise self._end() from None
+        except VramdError:
+            raise
+        except BaseException:  # the wait is over, and so is the wish for the model
             self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Ends the hold, from any thread; iterating then stops without an error. Idempotent.
+
+        >>> hold = client.hold("talker")
+        >>> hold.cancel()
+        >>> [step for step in hold]
+        []
+        """
+        self._cancelled = True
+        self.state = "UNSPECIFIED"
+        self._steps.cancel()
+
+    def _end(self) -> VramdError:
+        """Why the model will not become ready any more."""
+        if self._failure is not None:
+            return copy.copy(self._failure)
+        self.state = "UNSPECIFIED"
+        if self._cancelled:
+            return Cancelled("CANCELLED", f"the hold on {self.model} was ended from here", code="CANCELLED")
+        return Internal("INTERNAL", f"the hold on {self.model} ended without saying why")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 from vramd import ChatTemplateUnusable, Client, InvalidRequest, LoadProgress, PromptTooLong, Stream, VramdError
-from vramd.requests import LOAD_FIELDS
+from vramd.settings import LOAD_FIELDS
 
 from . import show
 from .connection import with_started_client
@@ -21,7 +21,7 @@ from .settings import answer_flags, load_flags, reload_flag, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-    from vramd.requests import AnswerSettings, LoadSettings
+    from vramd import AnswerSettings, LoadSettings
 
 MOST_ROOM_TOKENS = 512
 """Kept free for an answer whose length is not limited; a quarter of the context if that is less."""

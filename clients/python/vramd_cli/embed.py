@@ -15,7 +15,7 @@ from .settings import ask_flags, json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-    from vramd.requests import AskSettings
+    from vramd import AskSettings
 
 
 @click.command("embed", cls=HeadedCommand, short_help="Print the embeddings of texts.")

@@ -20,7 +20,7 @@ from .settings import json_flag, load_flags
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-    from vramd.requests import LoadSettings
+    from vramd import LoadSettings
 
 _READ_BYTES = 4096
 

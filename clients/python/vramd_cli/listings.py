@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import click
-from vramd import Client
-from vramd.values import Device, ResidentModel
+from vramd import Client, Device, ResidentModel
 
 from . import show
 from .connection import with_client, with_started_client

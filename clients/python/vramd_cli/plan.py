@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 from google.protobuf.json_format import ParseDict
-from vramd import Client, NearestSettings, NotFound, Plan, Quote, SupervisorNotFound, Victim, plan_replies, requests
+from vramd import Client, NearestSettings, NotFound, Plan, Quote, SupervisorNotFound, Victim, requests
+from vramd.reading import read
 from vramd_common.sizes import parse_size
 from vramd_proto.v1.model_pb2 import PlanLoadResponse
 
@@ -22,7 +23,7 @@ from .settings import json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-    from vramd.requests import LoadSettings
+    from vramd import LoadSettings
 
 Command = Callable[..., None]
 
@@ -100,7 +101,7 @@ def _imagine(file: str, cards: Sequence[str], settings: LoadSettings) -> Plan:
     asked = ("--options", options.SerializeToString().hex()) if options else ()
     sizes = [text for size in cards for text in ("--card", size)]
     document = ask("plan", *sizes, *asked, "--", str(Path(file).absolute()))
-    return plan_replies.plan(ParseDict(document, PlanLoadResponse()))
+    return read(Plan, ParseDict(document, PlanLoadResponse()))
 
 
 @click.command("plan", cls=HeadedCommand, short_help="Say what a load would take, and whether it fits.")

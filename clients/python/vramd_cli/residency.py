@@ -15,7 +15,7 @@ from .settings import json_flag, load_flags, reload_flag, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-    from vramd.requests import LoadSettings
+    from vramd import LoadSettings
 
 
 @click.command("load", cls=HeadedCommand, short_help="Load a model.")

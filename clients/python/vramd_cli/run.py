@@ -21,7 +21,7 @@ from .settings import answer_flags, json_flag, load_flags, reload_flag, timeout_
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-    from vramd.requests import AnswerSettings
+    from vramd import AnswerSettings
 
 
 @click.command("run", cls=HeadedCommand, short_help="Ask a model, and print its answer as it comes.")

@@ -13,7 +13,7 @@ from .parameters import HeadedCommand
 from .settings import json_flag, prefer_flag, timeout_flag
 
 if TYPE_CHECKING:
-    from vramd.requests import AskSettings
+    from vramd import AskSettings
 
 Prefer = Literal["light_now"]
 

@@ -7,7 +7,7 @@ they are: the supervisor judges their values.
 from collections.abc import Callable
 
 import click
-from vramd.scheduling import PREFERENCES, PRIORITIES
+from vramd.settings import PREFERENCES, PRIORITIES
 
 from .parameters import Duration, Headed
 

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from vramd.scheduling_values import Waiting
-from vramd.values import Receipt
+from vramd import Receipt, Waiting
 from vramd_common.json_text import json_text
 from vramd_common.printable import printable, printable_answer
 

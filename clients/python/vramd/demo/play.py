@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vramd import Device, Evicted, Receipt, ResidentModel, Selection
 from vramd.client import Client
 from vramd.errors import VramdError
-from vramd.selection_values import Selection
 from vramd.supervisor import Supervisor
-from vramd.values import Device, Evicted, Receipt, ResidentModel
 
 MODEL_FILE = Path(__file__).with_name("companion.gguf")
 CONTEXTS: Mapping[str, int] = {"short": 2048, "medium": 8192, "long": 16384}

@@ -1,19 +1,8 @@
-"""What a load would come to: frozen values, as those of `vramd.values`. Sizes are bytes."""
+"""What a load would come to, and which model serves a task."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from vramd.scheduling_values import Awaited
-
-Verdict = Literal["unspecified", "begins", "evicts", "waits", "no_room", "too_large", "loaded", "loaded_differently"]
-"""What a load would come to now; no_room and too_large are refusals. A newer supervisor may know more."""
-
-Lowered = Literal["unspecified", "ubatch", "kv_type", "context", "gpu_layers"]
-"""A setting that is less than the usual one, or than the one asked for, so that a load fits."""
-
-QuoteSource = Literal["unspecified", "declared", "closed_form", "dry_run", "learned", "file_size"]
-
-QuoteConfidence = Literal["unspecified", "exact", "close", "rough"]
+from vramd.values.words import Awaited, Lowered, QuoteConfidence, QuoteSource, Verdict
 
 
 @dataclass(frozen=True)
@@ -188,3 +177,39 @@ class Plan:
     """What it would wait for; "unspecified" unless it would."""
     lowered: tuple[Lowered | str, ...]
     """The setting of each step of `degraded`."""
+
+
+@dataclass(frozen=True)
+class Considered:
+    """A model that came into question, and was not chosen.
+
+    >>> client.select("code_generation").considered[0]
+    Considered(model='talker', score=61.0, why_not='a general model, not made for code')
+    """
+
+    model: str
+    score: float
+    """The higher the better; comparable within one answer only."""
+    why_not: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The model for a task, and why.
+
+    >>> selection = client.select("code_generation", role="architect")
+    >>> selection.model, selection.loaded, selection.reasons[0]
+    ('coder', False, 'made for code: its name says so')
+    """
+
+    model: str
+    score: float
+    """The higher the better; comparable within one answer only."""
+    loaded: bool
+    """It answers at once."""
+    fits: bool
+    """It could be loaded now, after victims have gone."""
+    reasons: tuple[str, ...]
+    """What spoke for it, the weightiest first."""
+    considered: tuple[Considered, ...]
+    """The others, best first."""

@@ -1,12 +1,30 @@
-"""What an answer comes to: frozen values, as those of `vramd.values`."""
+"""What a model answers, and what a request waits for until then."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH", "CANCELLED"]
-"""STOP: the model was done, or a stop string came. LENGTH: max_tokens or the context was reached. CANCELLED: from here,
-before its end."""
+from vramd.values.words import Awaited, FinishReason, ModelState
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a request waits for.
+
+    >>> client.generate("talker", "Once upon a", on_waiting=lambda step: print(step.ahead, step.message)).text
+    3 reader is DRAINING
+    ' time.'
+    """
+
+    ahead: int
+    """Requests that the same model serves before it."""
+    message: str
+    """What the model is doing, and why, in words."""
+    progress: float | None
+    """Share of the weights that is read, 0 to 1; None while there is none."""
+    state: ModelState | str = "UNSPECIFIED"
+    """What the model is doing."""
+    awaited: Awaited | str = "unspecified"
+    """What is waited for."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +101,14 @@ class Embeddings:
 
     def __getitem__(self, index: int) -> tuple[float, ...]:
         return self.vectors[index]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one message of an answer brings."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish: Finish | None
+    waiting: Waiting | None
+    """Comes before the answer, and alone."""

@@ -1,0 +1,127 @@
+"""Makes the client for threads from that for event loops, and the stub of the package; `--check` compares only.
+
+Each file `vramd/async_X.py` gives `vramd/X.py`, except the transports: those are where the two differ, and are written
+by hand. What is made is formatted by ruff, and never edited.
+"""
+
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent / "vramd"
+WRITTEN_TWICE = {"async_transport.py"}
+
+SUBSTITUTIONS = (
+    # Whole definitions that only event loops need.
+    (r"(?m)^( *)[^\n]*# only async\n(?:\1 +[^\n]*\n)+", ""),
+    (r"\b(?:Awaitable|Coroutine)\[(?:None, None, )?([^\[\]]+)\]", r"\1"),
+    (r"\basync (?=(?:def|for|with)\b)|\bawait ", ""),
+    (r"\b__a(enter|exit|iter|next)__\b", r"__\1__"),
+    (r"\banext\b", "next"),
+    (r"\bStopAsyncIteration\b", "StopIteration"),
+    (r"\basync_|\bAsync(?=[A-Z])", ""),
+)
+
+PHRASES = {
+    "in an `with` block": "in a `with` block",
+    """It belongs to the event loop of its first call, and when that is closed, to that of the next call. Cancelling the
+    task that awaits ends the call. A forked""": "Any number of threads may share it. A forked",
+    "in this process or event loop": "in this process",
+    """    It belongs to one event loop, and to the next one that calls when that is closed.
+""": """    Any thread may use it.
+""",
+    """share one task, and what a coroutine function gives is awaited in it: a slow one keeps
+        the others waiting. One that raises""": """share one thread: a slow one keeps the others waiting.
+        One that raises""",
+    "from a task of its own": "from a thread of its own",
+    "Awaiting it gives the whole text. Leaving the block": "Leaving the block",
+    """cancelling the task that waits for it, and the end of this object.""": """an exception that comes while
+    it is waited for, Ctrl-C for one, and the end of this object.""",
+    "contextlib.aclosing": "contextlib.closing",
+    '"""Ends the call; the iteration': '"""Ends the call, from any thread; the iteration',
+    '"""Ends it; iterating': '"""Ends it, from any thread; iterating',
+    '"""Ends the answer; iterating': '"""Ends the answer, from any thread; iterating',
+    '"""Ends the hold; iterating': '"""Ends the hold, from any thread; iterating',
+    "None begins afterwards.": "None begins afterwards; one that takes very long may go on.",
+}
+"""Words about event loops, and those for threads; each is looked for after the substitutions."""
+
+
+def main() -> None:
+    check = "--check" in sys.argv[1:]
+    stale = [path for path, text in made() if not path.exists() or path.read_text("utf-8") != text]
+    if check and stale:
+        names = ", ".join(path.name for path in stale)
+        sys.exit(f"out of date: {names}; run: python clients/python/generate_sync.py")
+    for path, text in made() if stale else ():
+        path.write_text(text, "utf-8", newline="\n")
+
+
+def made() -> Iterator[tuple[Path, str]]:
+    """Every file that is made, and its text."""
+    unused = set(PHRASES)
+    for source in sorted(PACKAGE.glob("async_*.py")):
+        if source.name not in WRITTEN_TWICE:
+            text = source.read_text("utf-8")
+            for phrase in PHRASES:
+                unused -= {phrase} if phrase in substituted(text) else set()
+            made_of_it = in_order(header(source.name) + for_threads(text))
+            yield source.with_name(source.name.removeprefix("async_")), made_of_it
+    if unused:
+        sys.exit(f"nothing says: {unused}")
+    yield PACKAGE / "__init__.pyi", in_order(header("__init__.py") + stub())
+
+
+def header(source: str) -> str:
+    return f"# Made by clients/python/generate_sync.py from {source}: change that one.\n"
+
+
+def for_threads(text: str) -> str:
+    """What is written for event loops, in the words for threads."""
+    text = substituted(text)
+    for phrase, other in PHRASES.items():
+        text = text.replace(phrase, other)
+    return text
+
+
+def substituted(text: str) -> str:
+    text = without_brackets(text)
+    for pattern, other in SUBSTITUTIONS:
+        text = re.sub(pattern, other, text)
+    return text
+
+
+def without_brackets(text: str) -> str:
+    """Takes away the brackets in `(await x(…)).y` that only the `await` needs."""
+    while found := re.search(r"(?<![\w\])])\(await (?=[\w.]+\()", text):
+        depth, end = 0, found.start()
+        for end in range(found.start(), len(text)):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            if not depth:
+                break
+        text = text[: found.start()] + text[found.end() : end] + text[end + 1 :]
+    return text
+
+
+def stub() -> str:
+    """What a type checker sees of the package: the names of `_MODULES`, imported."""
+    modules = runpy.run_path(str(PACKAGE / "__init__.py"))["_MODULES"]
+    lines = [f"from vramd.{module} import {', '.join(names)}\n" for module, names in sorted(modules.items())]
+    every = sorted(name for names in modules.values() for name in names)
+    return f"{''.join(lines)}\n__all__ = {every!r}\n\n__version__: str\n"
+
+
+def in_order(text: str) -> str:
+    """Formatted, imports sorted, those that are not needed gone."""
+    for command in (("check", "--fix", "--quiet", "--select=I,F401"), ("format",)):
+        name = "made.pyi" if "__version__: str" in text else "made.py"
+        ruff = [sys.executable, "-m", "ruff", *command, f"--stdin-filename={PACKAGE / name}", "-"]
+        text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""What happens in the supervisor, and what it decides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vramd.values.models import Receipt
+from vramd.values.words import Cause, DecisionKind, EventKind, ModelState, Pressure
+
+
+@dataclass(frozen=True)
+class ModelChanged:
+    """A model went from one state to another.
+
+    >>> with client.watch(["MODEL"]) as events:
+    ...     change = next(events).detail
+    >>> isinstance(change, vramd.ModelChanged) and change.after
+    'READY'
+    """
+
+    model: str
+    incarnation: int
+    before: ModelState | str
+    after: ModelState | str
+    cause: Cause | str
+    message: str
+    """The cause in words."""
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One device's row of the ledger.
+
+    >>> with client.watch(["LEDGER"]) as events:
+    ...     change = next(events).detail
+    >>> isinstance(change, vramd.LedgerChanged) and change.devices
+    (LedgerRow(id='gpu0', reserved_bytes=3221225472, budget_bytes=7516192768),)
+    """
+
+    id: str
+    reserved_bytes: int
+    budget_bytes: int
+
+
+@dataclass(frozen=True)
+class LedgerChanged:
+    """What is promised after a change.
+
+    >>> with client.watch(["LEDGER"]) as events:
+    ...     change = next(events).detail
+    >>> isinstance(change, vramd.LedgerChanged) and change.message
+    'talker is loaded'
+    """
+
+    devices: tuple[LedgerRow, ...]
+    message: str
+    """What changed it, in words."""
+
+
+@dataclass(frozen=True)
+class Evicted:
+    """A model has to go: for another model, for a reservation, or for other programs.
+
+    >>> with client.watch(["EVICTION"]) as events:
+    ...     gone = next(events).detail
+    >>> isinstance(gone, vramd.Evicted) and (gone.model, gone.cause, gone.for_model)
+    ('reader', 'evicted_for_model', 'talker')
+    """
+
+    model: str
+    incarnation: int
+    cause: Cause | str
+    message: str
+    """The cause in words, with the numbers, and why it was this one."""
+    for_model: str | None
+    """The model that is to come."""
+    for_reservation: int | None
+    """Id of the reservation that it goes for."""
+
+
+@dataclass(frozen=True)
+class PressureChanged:
+    """The memory of a device became scarcer, or less so: one event for each crossing.
+
+    >>> with client.watch(["PRESSURE"]) as events:
+    ...     change = next(events).detail
+    >>> isinstance(change, vramd.PressureChanged) and (change.device, change.before, change.after)
+    ('gpu0', 'WARN', 'CLOSED')
+    """
+
+    device: str
+    before: Pressure | str
+    after: Pressure | str
+    free_bytes: int
+    """What nobody takes."""
+    external_bytes: int
+    """Taken by programs that are not vramd's."""
+    headroom_bytes: int
+    """Left to them."""
+    message: str
+    """Why, with the numbers."""
+
+
+@dataclass(frozen=True)
+class QueueChanged:
+    """The queue of a model became longer or shorter.
+
+    >>> with client.watch(["QUEUE"]) as events:
+    ...     next(events).detail
+    QueueChanged(model='talker', queued=3, queued_in_all=5)
+    """
+
+    model: str
+    queued: int
+    """Requests that wait for it."""
+    queued_in_all: int
+    """Requests that wait for any model."""
+
+
+@dataclass(frozen=True)
+class CoResident:
+    """Settings under which a model would take less.
+
+    >>> with client.watch(["THRASH"]) as events:
+    ...     found = next(events).detail
+    >>> isinstance(found, vramd.Thrashing) and found.together
+    (CoResident(model='talker', changes=('kv-type q8_0',), needed_bytes=2147483648, lowered=('kv_type',)),)
+    """
+
+    model: str
+    changes: tuple[str, ...]
+    """What would have to change, in words."""
+    needed_bytes: int
+    """Over all devices, then."""
+    lowered: tuple[str, ...] = ()
+    """The setting of each of these changes."""
+
+
+@dataclass(frozen=True)
+class Thrashing:
+    """Models drive each other out again and again.
+
+    >>> with client.watch(["THRASH"]) as events:
+    ...     found = next(events).detail
+    >>> isinstance(found, vramd.Thrashing) and (found.models, found.loads_per_minute, found.useful_share)
+    (('reader', 'talker'), 7.5, 0.25)
+    """
+
+    models: tuple[str, ...]
+    loads_per_minute: float
+    useful_share: float
+    """Share of the time that went into answers and not into loads, 0 to 1."""
+    together: tuple[CoResident, ...]
+    """Settings under which they would fit together; empty if there are none."""
+
+
+Detail = ModelChanged | LedgerChanged | Evicted | Receipt | PressureChanged | Thrashing | QueueChanged
+"""What an event tells, by its kind: MODEL, LEDGER, EVICTION, RELEASE, PRESSURE, THRASH, QUEUE."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in the supervisor.
+
+    >>> with client.watch() as events:
+    ...     next(events).kind
+    'EVICTION'
+    """
+
+    sequence: int
+    """Counts up from 1 without gaps as long as the supervisor lives."""
+    time_s: float
+    """Unix time."""
+    kind: EventKind | str
+    detail: Detail | None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What was weighed and not done.
+
+    >>> client.decisions("reader")[0].rejected
+    (Rejected(what='evict listener', why='it is pinned'),)
+    """
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing that the supervisor has decided, and why.
+
+    >>> decision = client.decisions("reader")[0]
+    >>> decision.kind, decision.for_whom, decision.cause
+    ('evict', 'talker', 'evicted_for_model')
+    >>> decision.message
+    'talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle'
+    """
+
+    id: int
+    """Counts up, over restarts of the supervisor too."""
+    time_s: float
+    """Unix time."""
+    kind: DecisionKind | str
+    model: str
+    incarnation: int
+    """Which life of the model it was about; 0 for none."""
+    for_whom: str
+    """For whose sake, in words: the id of a model, a reservation, "other programs", or empty."""
+    cause: Cause | str
+    """Of what happened to a model's process; "unspecified" for refusals and for what is only told."""
+    reason: str | None
+    """Of a refusal: that of the error, for example "QUEUE_FULL"."""
+    message: str
+    """In words, with the numbers."""
+    numbers: Mapping[str, float]
+    """By name: bytes end in _bytes, seconds in _s."""
+    rejected: tuple[Rejected, ...]
