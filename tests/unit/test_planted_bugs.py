@@ -74,15 +74,9 @@ BUGS = {
     ),
     "nobody is waked when a busy model had its time": Bug(
         "admission.py",
-        "        state.emit(SetTimer(PatienceEnded(when_s, waits.turn)))\n",
+        "            state.emit(SetTimer(PatienceEnded(when_s, waits.turn)))\n",
         "",
         "nobody looks after",
-    ),
-    "a room that has come free wakes nobody": Bug(
-        "world.py",
-        "        self.emit(LedgerChanged(rows, message))\n        self.room_changed = True\n",
-        "        self.emit(LedgerChanged(rows, message))\n",
-        "waits for what is there",
     ),
     "a victim admits while it drains": Bug(
         "scheduler.py",

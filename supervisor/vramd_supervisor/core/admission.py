@@ -45,9 +45,13 @@ SPARED_FOR = {
 """Why somebody else had to go, in the order in which these would have gone; empty: that is another thing for each."""
 
 
-def find_rooms(state: CoreState) -> None:
-    """Goes through all that wait for room, in their order; who waits for a device lets nobody overtake it there."""
+def find_rooms(state: CoreState) -> bool:
+    """Decides for all that wait for room, in order; a load that waits for a device is not overtaken there.
+
+    Returns whether the others have to be asked once more: what left the line has taken bytes for good, or given up.
+    """
     taken: set[str] = set()
+    again = False
     while waits := state.admission_queue.first(taken):
         if isinstance(waits, Reservation):
             wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
@@ -57,21 +61,22 @@ def find_rooms(state: CoreState) -> None:
         if isinstance(waits, PendingLoad) and waits.opportunistic and not isinstance(decision, Begin):
             state.stop_waiting(state.models[waits.model])
             state.move(state.models[waits.model], ModelState.UNLOADED, causes.NO_ROOM)
+            again = True
             continue
-        changed = state.room_changed
         if isinstance(decision, Evict | Wait):
             taken |= set(decision.missing_bytes) or {device for way in wish.ways for device in way}
         if isinstance(decision, Evict):
             whom = _beneficiary(waits)
             evict(state, whom, _lack(whom, decision), decision.worker_ids, decision.missing_bytes)
         elif isinstance(decision, Wait) and decision.drain:
-            _wait_or_drain(state, waits, wish, decision)
+            again = _drain_or_wait(state, waits, wish, decision) or again
         if isinstance(waits, Reservation):
             _answer(state, waits, decision)
         else:
             _go_on(state, waits, decision)
-        if isinstance(decision, Evict) or (isinstance(decision, Begin) and _may_go_again(state, waits)):
-            state.room_changed = changed  # it leaves no more to the others, who are asked in this round anyway
+        stays = isinstance(waits, Reservation) or is_kept(state.models[waits.model])
+        again = again or isinstance(decision, Refusal) or (isinstance(decision, Begin) and stays)
+    return again
 
 
 def decide_admission(state: CoreState, wish: Wish, anew: ModelRuntime | None = None) -> Decision:
@@ -122,11 +127,6 @@ def _until_steady(state: CoreState, wish: Wish, held: Holders, decision: Begin |
     return Wait(missing, Awaited.OTHER_PROGRAMS, words, decision.way) if missing else None
 
 
-def _may_go_again(state: CoreState, waits: PendingLoad | Reservation) -> bool:
-    """Whether others may hope for the bytes of this one that now has its room."""
-    return isinstance(waits, PendingLoad) and not is_kept(state.models[waits.model])
-
-
 def _beneficiary(waits: PendingLoad | Reservation) -> Beneficiary:
     if isinstance(waits, Reservation):
         return Beneficiary(waits.name, reservation=waits.id)
@@ -138,8 +138,8 @@ def _lack(whom: Beneficiary, decision: Evict) -> Because:
     return decision.because or whom.because(f"{whom.name} lacks {lacks}")
 
 
-def _wait_or_drain(state: CoreState, waits: PendingLoad | Reservation, wish: Wish, decision: Wait) -> None:
-    """Busy models are sent away for what has waited long enough, once each of them was there for its least time.
+def _drain_or_wait(state: CoreState, waits: PendingLoad | Reservation, wish: Wish, decision: Wait) -> bool:
+    """Drains busy models for what has waited long enough, once each has had its least time; else sets a timer for that.
 
     So that a load begins within the starvation bound, whatever the others do, the time to drain is taken off the wait,
     and the time after which a process is killed that does not end.
@@ -150,17 +150,20 @@ def _wait_or_drain(state: CoreState, waits: PendingLoad | Reservation, wish: Wis
     drain_s = min(scheduling.drain_s, bound_s - end_s)
     least_s = [(state.workers[one].ready_s or 0.0) + scheduling.minimum_residency_s for one in decision.drain]
     if isinstance(waits, PendingLoad) and not state.models[waits.model].queue:
-        return  # nobody is sent away for nobody
+        return False  # the callers have left: no busy model is drained for a load alone
     when_s = max(waits.since_s + bound_s - end_s - drain_s, *least_s)
     if when_s > state.now_s:
-        state.emit(SetTimer(PatienceEnded(when_s, waits.turn)))
-        return
+        if when_s != waits.patience_until_s:
+            waits.patience_until_s = when_s
+            state.emit(SetTimer(PatienceEnded(when_s, waits.turn)))
+        return False
     waited_s = state.now_s - waits.since_s
     whom = _beneficiary(waits)
     because = whom.because(f"{wish.name} has waited for {waited_s:.1f} s")
     if decision.because:
         because = replace(because, cause=decision.because.cause)
     evict(state, whom, because, decision.drain, decision.missing_bytes, drain_s)
+    return True
 
 
 def _answer(state: CoreState, reservation: Reservation, decision: Decision) -> None:
@@ -183,8 +186,8 @@ def _go_on(state: CoreState, pending: PendingLoad, decision: Decision) -> None:
     elif isinstance(decision, Evict):
         names = ", ".join(state.name_of(one) for one in decision.worker_ids[:MOST_NAMED])
         _tell(state, pending, Awaited.MEMORY, f"waits until the memory of {names} is back")
-    elif isinstance(decision, Wait):
-        _tell(state, pending, decision.awaited, decision.message)
+    elif not (decision.awaited is Awaited.MEMORY and pending.awaited is Awaited.MEMORY):
+        _tell(state, pending, decision.awaited, decision.message)  # else they were told whose memory it is
 
 
 def _tell(state: CoreState, pending: PendingLoad, awaited: Awaited, message: str) -> None:

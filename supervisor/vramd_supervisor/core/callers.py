@@ -257,7 +257,6 @@ def model_updated(state: CoreState, event: ModelUpdated) -> None:
         model.current.free_from_s = state.now_s
     if event.pinned is not None:
         model.pinned_now = event.pinned
-        state.room_changed = True
     if event.priority is not None:
         model.priority_now = event.priority
     if event.keep_alive_s is not None:
@@ -274,7 +273,6 @@ def drain(
     assert model.current is not None
     if model.state not in GOING:
         state.move(model, ModelState.DRAINING, because)
-        state.room_changed = True
         model.current.leaves = because
         drain_s = state.config.scheduling.drain_s if within_s is None else within_s
         state.emit(SetTimer(DrainEnded(state.now_s + drain_s, model.current.id)))

@@ -130,7 +130,7 @@ class Core:
             case LoadLimitReached():
                 lives.load_limit_reached(state, event)
             case PatienceEnded():
-                state.room_changed = True
+                pass  # what waits for room is asked after every event
             case TogetherFound():
                 scheduler.together_found(state, event)
             case ShutdownRequested():
@@ -143,7 +143,6 @@ class Core:
         """What others take, now and of late, and how scarce the device's memory is; one that is lost has none."""
         state, device, ledger = self.state, event.device, self.state.ledger
         ledger.observe(device, event.total_bytes, event.external_bytes)
-        state.room_changed = True
         if not event.total_bytes:
             return
         used_bytes = event.used_bytes

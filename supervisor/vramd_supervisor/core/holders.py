@@ -58,10 +58,8 @@ def sort_anew(state: CoreState) -> None:
             continue
         known.put(after)
         was_resident = before is not None and before.standing in RESIDENTS
-        if was_resident != (after.standing in RESIDENTS):
-            state.room_changed = state.room_changed or bool(state.pending_reservations)
-            if owner and was_resident:
-                state.touch(owner)
+        if owner and was_resident and after.standing not in RESIDENTS:
+            state.touch(owner)
 
 
 def place_of(state: CoreState, worker: WorkerProcess) -> Place:

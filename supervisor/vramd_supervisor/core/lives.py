@@ -103,7 +103,6 @@ def ready(state: CoreState, event: WorkerReady) -> None:
         return
     settle_load(state, model, model.current, event)
     state.move(model, ModelState.READY, causes.loaded(event.context_tokens))
-    state.room_changed = True
 
 
 def settle_load(state: CoreState, model: ModelRuntime, worker: WorkerProcess, event: WorkerReady) -> None:
@@ -178,9 +177,6 @@ def stop(state: CoreState, worker: WorkerProcess, because: Because | None = None
     if worker is state.spare:
         state.spare = None
     model = state.owners.get(worker.id)
-    draining = model is not None and model.current is worker and model.state is ModelState.DRAINING
-    if not draining:  # else it was on its way out before
-        state.room_changed = True
     if model:
         assert because
         worker.leaves = worker.leaves or because
@@ -199,8 +195,6 @@ def exited(state: CoreState, event: WorkerExited) -> None:
         return
     worker.exited = True
     state.sort_anew(worker)
-    if not worker.stopping:  # else it was on its way out before
-        state.room_changed = True
     model = state.owners.get(worker.id)
     if model is None:
         if worker is state.spare:

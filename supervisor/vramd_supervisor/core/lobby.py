@@ -36,8 +36,8 @@ class PendingLoad:
         """Why it is to be loaded."""
         self.opportunistic = False
         """Nobody asked for it: it goes without rather than that others have to leave."""
-        self.wanted = False
-        """Somebody waits for it at this moment, as far as those who look for room know."""
+        self.patience_until_s = -math.inf
+        """The moment for which the timer is set that has busy models leave for it."""
         self.awaited = Awaited.PLAN
         """What it waits for."""
         self.told = ""

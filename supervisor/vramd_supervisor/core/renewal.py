@@ -102,7 +102,6 @@ def told(state: CoreState, model: ModelRuntime, renewal: Renewal, news: News) ->
         case WorkerExited():
             worker.exited = True
             state.sort_anew(worker)
-            state.room_changed = True
             give_up_renewal(state, model, crashed(model, worker, news.exit, streaming=False))
         case WorkerReady() | LoadLimitReached():  # twice, or late
             pass
@@ -129,7 +128,6 @@ def succeed(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
     after = ModelState.LOADING if worker.pid else ModelState.STARTING
     because = renewal.because.after("its new process takes its place")
     state.move(model, ModelState.READY if renewal.ready else after, because)
-    state.room_changed = True
 
 
 def _ready(state: CoreState, model: ModelRuntime, renewal: Renewal, news: WorkerReady) -> None:

@@ -28,7 +28,6 @@ def requested(state: CoreState, event: ReservationRequested) -> None:
     state.pending_reservations[event.request] = reservation
     state.admission_queue.add(reservation, {event.device})
     state.emit(SetTimer(DeadlinePassed(event.at_s + event.limit_s, event.request)))
-    state.room_changed = True
 
 
 def ended(state: CoreState, event: ReservationReleased | ReservationExpired) -> None:
@@ -66,7 +65,6 @@ def leave_line(state: CoreState, request: int) -> None:
     if reservation := state.pending_reservations.pop(request, None):
         state.admission_queue.remove(reservation)
         state.emit(CancelDeadline(request))
-        state.room_changed = True
 
 
 def shutdown_requested(state: CoreState) -> None:

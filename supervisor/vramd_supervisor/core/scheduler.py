@@ -55,19 +55,21 @@ MOST_UNSORTED = 8
 def settle(state: CoreState) -> None:
     """Thinks until nothing is left to think about."""
     restore_headroom(state)
-    while state.touched or state.room_changed:
-        while state.touched:
-            model = next(iter(state.touched))
-            del state.touched[model]
-            _settle(state, state.models[model])
-            _sort(state)
-        if state.room_changed:
-            state.room_changed = False
-            find_rooms(state)
-            _sort(state)
+    _settle_touched(state)
+    while find_rooms(state):
+        _settle_touched(state)
+    _settle_touched(state)
     _keep_spare(state)
     if state.ending and not state.workers:
         state.emit(Exit())
+
+
+def _settle_touched(state: CoreState) -> None:
+    while state.touched:
+        model = next(iter(state.touched))
+        del state.touched[model]
+        _settle(state, state.models[model])
+        _sort(state)
 
 
 def _sort(state: CoreState) -> None:
@@ -107,7 +109,6 @@ def _settle(state: CoreState, model: ModelRuntime) -> None:
     elif model.state is ModelState.READY:  # 2
         _serve(state, model, model.current)
         if not model.current.in_flight:
-            state.room_changed = True
             _stay(state, model, model.current)
     elif model.state is ModelState.DRAINING and not model.current.in_flight:  # 3
         assert model.current.leaves
@@ -160,16 +161,12 @@ def _hurry(state: CoreState, model: ModelRuntime) -> None:
     pending = state.pending_loads[model.id]
     first = model.queue.first() if model.queue else None
     pending.opportunistic = pending.opportunistic and not first
-    if first and not pending.wanted:  # busy models are sent away for somebody only
-        state.room_changed = True
-    pending.wanted = bool(first)
     if first and first.priority < pending.priority:
         listed = pending in state.admission_queue
         state.admission_queue.remove(pending)
         pending.priority = first.priority
         if listed:
             state.admission_queue.add(pending, pending.devices)
-            state.room_changed = True
 
 
 def _serve(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
@@ -210,7 +207,6 @@ def _hold(state: CoreState, model: ModelRuntime, request: Request) -> None:
     model.holds[request.id] = request
     request.state = RequestState.STREAMING
     request.held_from_s = state.now_s
-    state.room_changed = True
     state.emit(CancelDeadline(request.id))
     state.emit(Report(request.id, model.state, None, "it is kept warm"))
 
@@ -264,7 +260,6 @@ def plans_found(state: CoreState, event: PlansFound) -> None:
         pending.plans = tuple(raised(plan, taken.get(plan.settings, {})) for plan in event.plans)
         pending.alternatives = tuple(event.alternatives)
         state.admission_queue.add(pending, pending.devices)
-        state.room_changed = True
 
 
 def plans_refused(state: CoreState, event: PlansRefused) -> None:

@@ -233,6 +233,8 @@ class Reservation:
     priority: Priority = Priority.INTERACTIVE
     until_s: float = 0.0
     """The moment it ends by itself, once it stands."""
+    patience_until_s: float = -math.inf
+    """The moment for which the timer is set that has busy models leave for it."""
 
     @property
     def order(self) -> int:

@@ -99,8 +99,6 @@ class CoreState:
         self.now_s = 0.0
         self.touched: dict[str, None] = {}
         """Models whose next step has to be thought about."""
-        self.room_changed = False
-        """Loads that wait have to be thought about."""
         self.actions: list[Action] = []
         self._generating: dict[int, int] = {}
         """Threads that each worker would use that generates now, if it were alone."""
@@ -168,7 +166,6 @@ class CoreState:
         """A load waits no longer, for its plans or for room."""
         if pending := self.pending_loads.pop(model.id, None):
             self.admission_queue.remove(pending)
-            self.room_changed = True
 
     def next_id(self) -> int:
         """An id for a row of the ledger: of a process, or of an announced reservation."""
@@ -233,7 +230,6 @@ class CoreState:
         ledger = self.ledger
         rows = {d: (ledger.reserved_bytes(d), account.budget_bytes) for d, account in ledger.accounts.items()}
         self.emit(LedgerChanged(rows, message))
-        self.room_changed = True
 
     def press(self, device: str, reading: Reading) -> None:
         """Takes in how scarce the memory of a device is now."""
@@ -310,7 +306,6 @@ class CoreState:
         if model.holds.pop(request.id, None):
             if model.current:
                 model.current.last_used_s = self.now_s
-            self.room_changed = True
             self.touch(model)
         if model.renewal:
             self.touch(model)

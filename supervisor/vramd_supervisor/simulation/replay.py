@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import click
 from vramd_common.json_text import json_text
 
+from ..core.actions import SetTimer
 from ..core.core import Core
 from ..core.events import Event
-from .codec import UnreadableValueError, decode, decode_event, encode_action
+from .codec import NAME, UnreadableValueError, decode, decode_event, encode_action
 from .recorder import FORMAT, LOST, Header
 
 
@@ -80,6 +82,8 @@ def _replay(documents: Iterator[tuple[int, dict[str, object]]]) -> Verdict:
     header = _header(documents)
     core = header.core()
     events = actions = 0
+    set_before: dict[str, object] = {}
+    set_now: dict[str, object] = {}
     for step in _steps(documents):
         events += 1
         try:
@@ -90,12 +94,24 @@ def _replay(documents: Iterator[tuple[int, dict[str, object]]]) -> Verdict:
             return Verdict(header.version, events, actions, Difference(events, _text(step.told), recorded, failure))
         if step.answers is None:
             return Verdict(header.version, events, actions, unanswered=True)
-        for before, after in zip_longest(step.answers, now):
+        for before, after in zip_longest(_effective(step.answers, set_before), _effective(now, set_now)):
             if before != after:
                 found = Difference(events, _text(step.told), _text(before), _text(after))
                 return Verdict(header.version, events, actions, found)
-            actions += 1
+        actions += len(step.answers)
     return Verdict(header.version, events, actions)
+
+
+def _effective(answers: Iterable[Any], timers: dict[str, object]) -> Iterator[object]:
+    """Leaves out each timer that is set already, for the same moment: to set it again changes nothing."""
+    for answer in answers:
+        if isinstance(answer, dict) and answer.get(NAME) == SetTimer.__name__:
+            timer = answer["timer"]
+            about = _text({key: value for key, value in timer.items() if key != "at_s"})
+            if timers.get(about) == timer["at_s"]:
+                continue
+            timers[about] = timer["at_s"]
+        yield answer
 
 
 def _answers(core: Core, event: Event) -> list[object]:
