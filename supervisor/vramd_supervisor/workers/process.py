@@ -40,15 +40,16 @@ class HelloError(Exception):
 
 @functools.cache
 def import_paths() -> tuple[str, ...]:
-    """Folders that this process imports from, our own first; not the current folder nor that of the script it runs.
+    """Folders that this process imports from, in its order; not the current folder nor that of the script it runs.
 
     A worker runs isolated (`-I`), so it would find neither an install in the user site nor an editable one. Taken once,
     at the start: the current folder may be gone later.
     """
     own = [Path(spec.origin).parents[1] for name in OWN_PACKAGES if (spec := _spec(name)) and spec.origin]
     strange = {Path.cwd(), Path(sys.argv[0]).absolute().parent} - set(own)
-    others = [Path(entry).absolute() for entry in sys.path if entry]
-    return tuple(dict.fromkeys(str(path) for path in (*own, *others) if path.is_dir() and path not in strange))
+    entries = [Path(entry).absolute() for entry in sys.path if entry]
+    hidden = [path for path in own if path not in entries]
+    return tuple(dict.fromkeys(str(path) for path in (*hidden, *entries) if path.is_dir() and path not in strange))
 
 
 def _spec(name: str) -> "importlib.machinery.ModuleSpec | None":
