@@ -36,7 +36,7 @@ PHRASES = {
     """share one task, and what a coroutine function gives is awaited in it: a slow one keeps
         the others waiting. One that raises""": """share one thread: a slow one keeps the others waiting.
         One that raises""",
-    "from a task of its own": "from a thread of its own",
+    "from one task": "from one thread",
     "Awaiting it gives the whole text. Leaving the block": "Leaving the block",
     """cancelling the task that waits for it, and the end of this object.""": """an exception that comes while
     it is waited for, Ctrl-C for one, and the end of this object.""",

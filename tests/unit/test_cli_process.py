@@ -107,6 +107,7 @@ def test_ctrl_c_ends_the_answer(fake: FakeSupervisor) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.read(3) == b"Hel"
+    assert wait.reached.wait(LIMIT_S)
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, rest, errors) == (130, b"\n", b"")

@@ -100,7 +100,7 @@ class AsyncClient:
 
     @property
     def address_file(self) -> Path | None:
-        """Lies there as long as the supervisor lives; None if it was found by an address of another place.
+        """Exists as long as the supervisor lives; None if it was found by the address of another place.
 
         >>> client.address_file and client.address_file.name
         'supervisor.json'
@@ -167,7 +167,7 @@ class AsyncClient:
         timeout_s: float | None = None,
         **settings: Unpack[AnswerSettings],
     ) -> AsyncStream:
-        """Goes on with a prompt as it stands: no chat template. Loads the model if need be; `on_waiting` as in `chat`.
+        """Continues a prompt, without a chat template. Loads the model if need be; `on_waiting` as in `chat`.
 
         Raises:
             VramdError: What `chat` raises, except ChatTemplateUnusable.
@@ -296,9 +296,9 @@ class AsyncClient:
     ) -> Selection:
         """The best model for a task, and why. Loads nothing.
 
-        What a model is good for is configured (`tasks`), else guessed from its file. `role` says who asks ("architect",
-        "npc"), `context` how many tokens of context are needed at least. With `prefer="light_now"` a loaded model that
-        suits goes before a better one that would have to be loaded.
+        What a model is good for is configured (`tasks`), else guessed from its file. `role` is that of the caller
+        ("architect", "npc"), `context` the tokens of context that are needed at least. With `prefer="light_now"` a
+        loaded model that suits is preferred to a better one that would have to be loaded.
 
         In a call, the model "task:code" is what `select("code")` says at that moment. An unknown task is for the
         general models.
@@ -315,7 +315,7 @@ class AsyncClient:
     # Loads: what one would come to, and models that are loaded, kept, replaced and unloaded.
 
     async def plan(self, model: str, *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]) -> Plan:
-        """Says what a load would take, whether it fits, and which models would have to go. Changes nothing.
+        """Says what a load would take, whether it fits, and what it would evict. Changes nothing.
 
         The need may have to be found out first, which can take seconds for a large file. What was true of the devices
         when it was asked may have changed when the load comes.
@@ -494,7 +494,7 @@ class AsyncClient:
         return await self._ask(calls.RELEASE_MEMORY(requests.release(reservation)), timeout_s)
 
     async def reservations(self, *, timeout_s: float | None = None) -> tuple[StandingReservation, ...]:
-        """Every reservation that stands, whoever made it.
+        """Every reservation that stands, of this program or another.
 
         Raises:
             VramdError: What any call raises: see `AsyncClient`.
@@ -511,8 +511,8 @@ class AsyncClient:
     ) -> AsyncFeed[Event]:
         """What happens from now on; no kinds means all, `after_sequence` begins behind a remembered event.
 
-        Behind 0 is the oldest that is remembered; None begins with the next that happens. Goes on for ever; only the
-        `timeout_s` given here limits it.
+        Behind 0 is the oldest that is remembered; None begins with the next that happens. The feed does not end by
+        itself; only the `timeout_s` given here limits it.
 
         Raises:
             VramdError: What any call raises, from reading the feed: see `AsyncClient`.

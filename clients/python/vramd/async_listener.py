@@ -17,7 +17,7 @@ Watch = Callable[[], AsyncFeed[Event]]
 
 
 class AsyncListener:
-    """Calls back from a task of its own, as long as its client lives: events of the next supervisor too."""
+    """Calls back from one task, as long as its client lives: events of the next supervisor too."""
 
     def __init__(self) -> None:
         self._callbacks: Callbacks[AsyncCallback[Any]] = Callbacks()

@@ -46,7 +46,7 @@ class AsyncLink:
         """Raises WrongContext in a forked child, in another loop, and in none."""
         require_own(self.pid)
         if _running_loop() is not self.loop:
-            words = "this belongs to another event loop: each loop has a client, and streams, of its own"
+            words = "this belongs to another event loop: make a client for each loop"
             raise WrongContext("OTHER_EVENT_LOOP", words)
 
     async def ask(self, path: str, request: bytes, left_s: float | None) -> bytes | VramdError:

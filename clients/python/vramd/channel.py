@@ -1,4 +1,4 @@
-"""The settings of a channel to a supervisor, the metadata of its calls, and whose it is. Shared by all clients."""
+"""The settings of a channel to a supervisor, the metadata of its calls, and its process. Shared by all clients."""
 
 import os
 
@@ -26,12 +26,12 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 def metadata(place: Place) -> Metadata:
-    """What every call carries."""
+    """The metadata of every call: the token."""
     return ((TOKEN_KEY, f"Bearer {place.token}"),) if place.token else ()
 
 
 def require_own(pid: int) -> None:
     """Raises WrongContext in a forked child of the process `pid`: gRPC's threads and sockets are not the child's."""
     if os.getpid() != pid:
-        words = f"this client belongs to process {pid}, and this is a forked child of it: make a client of its own here"
+        words = f"this client belongs to process {pid}, and this is a forked child of it: make a new client here"
         raise WrongContext("FORKED", words)

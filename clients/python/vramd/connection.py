@@ -23,7 +23,7 @@ class Connection:
     """Calls to the supervisor that a search finds.
 
     Any thread may use it.
-    A forked child can do nothing with it, and does nothing to it: what it closed would be its parent's.
+    A forked child cannot use it, and does not close it: the sockets are its parent's.
     """
 
     def __init__(self, search: Search, sleep: Sleep | None) -> None:
@@ -39,7 +39,7 @@ class Connection:
 
     @property
     def place(self) -> Place:
-        """Of the supervisor that was found last."""
+        """The place of the supervisor that was found last."""
         return self._place
 
     @property
@@ -59,7 +59,7 @@ class Connection:
             self._link.close()
 
     def ask(self, call: Call[Value], attempts: Attempts) -> Value | VramdError:
-        """Makes a call that has one answer. Gives why it failed, rather than raise it: the fewer frames it names."""
+        """Makes a call that has one answer. Returns the error instead of raising it: fewer frames in its traceback."""
         while True:
             link = self._open_link()
             answer = self.meant(link.ask(call.path, call.request, attempts.left_s()), link)
@@ -76,7 +76,7 @@ class Connection:
             return self._open_link().begin(call.path, call.request, attempts.left_s())
 
     def meant(self, answer: Answer | VramdError, link: Link) -> Answer | VramdError:
-        """What came over a link; gRPC calls every end of its channel a cancellation, whatever it was closed for."""
+        """Says why gRPC reports a cancellation: it does so for every call of a channel that is closed."""
         if isinstance(answer, Cancelled) and self._closed:
             return _closed()
         if isinstance(answer, Cancelled) and link is not self._link:
@@ -84,11 +84,11 @@ class Connection:
         return answer
 
     def next_in_s(self, failure: VramdError, link: Link, attempts: Attempts) -> float | None:
-        """Seconds until a call that failed on this link is made again; None: it is not."""
-        return attempts.next_in_s(failure, moved=failures.of_nobody(failure) and self._moved(link))
+        """Seconds until a call that failed on this link is retried; None: it is not."""
+        return attempts.next_in_s(failure, moved=failures.may_be_gone(failure) and self._moved(link))
 
     def pause(self, wait_s: float, nap: Nap) -> None:
-        """Waits; `close` ends it, and whoever sets the nap. Raises ClientClosed."""
+        """Waits until the time is over, or the nap is set, as `close` does. Raises ClientClosed."""
         with self._changing:
             if not self._closed:
                 self._naps.add(nap)
@@ -102,7 +102,7 @@ class Connection:
             raise _closed()
 
     def _open_link(self) -> Link:
-        """Opened by the first call."""
+        """The channel for the next call, which the first call opens."""
         require_own(self._pid)
         with self._changing:
             if self._closed:
@@ -113,7 +113,7 @@ class Connection:
             return self._link
 
     def _moved(self, link: Link) -> bool:
-        """Whether another supervisor than that of this link is there now; calls go to it from then on."""
+        """Looks whether another supervisor has taken the place of this link's; calls go to it from now on."""
         with self._changing:
             if self._closed:
                 return False

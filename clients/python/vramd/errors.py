@@ -1,4 +1,4 @@
-"""What a call can raise: one class per thing that a caller can act on.
+"""Exceptions of the calls: one class for each failure that a caller can act on.
 
 Every class is a `VramdError`; where Python has a name for the same thing, it is that too (`except LookupError` catches
 `NotFound`). Pure: no gRPC, no protobuf.
@@ -78,7 +78,7 @@ class NotFound(VramdError, LookupError):
     """No model has this id.
 
     >>> try:
-    ...     client.load("nobody")
+    ...     client.load("stranger")
     ... except vramd.NotFound:
     ...     client.rescan().added
     ('reader',)
@@ -197,7 +197,7 @@ class QueueFull(Exhausted):
 class MemoryExhausted(Exhausted, MemoryError):
     """What is free, or could be made free, is less than a model or a reservation needs.
 
-    `metadata["heldBy"]` says who has it.
+    `metadata["heldBy"]` names the holders.
 
     >>> try:
     ...     client.load("talker")
@@ -221,9 +221,9 @@ class Unavailable(VramdError):
 class SupervisorUnreachable(Unavailable, ConnectionError):
     """Nothing answers at the supervisor's address.
 
-    >>> with vramd.Client(address="127.0.0.1:1") as nobody:
+    >>> with vramd.Client(address="127.0.0.1:1") as lost:
     ...     try:
-    ...         nobody.status()
+    ...         lost.status()
     ...     except vramd.SupervisorUnreachable as error:
     ...         print(error.code)
     UNAVAILABLE
@@ -301,7 +301,7 @@ class DeadlinePassed(VramdError, TimeoutError):
 
 
 class Cancelled(VramdError):
-    """The call was ended from elsewhere: its client was closed, or the supervisor gave it up.
+    """The call was ended by something else: its client was closed, or the supervisor gave it up.
 
     >>> client.load("talker")
     Traceback (most recent call last):
@@ -322,7 +322,7 @@ class ClientClosed(Cancelled):
 class WrongContext(VramdError):
     """The client cannot be used here: in a forked child of its program, or in another event loop than its own.
 
-    `reason` is FORKED, OTHER_EVENT_LOOP or NO_EVENT_LOOP. The cure is a client that is made where it is used.
+    `reason` is FORKED, OTHER_EVENT_LOOP or NO_EVENT_LOOP. Make a client where it is used.
 
     >>> vramd.AsyncClient().chat("talker", "Hi")
     Traceback (most recent call last):

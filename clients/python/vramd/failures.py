@@ -1,4 +1,4 @@
-"""Reads what came over the wire instead of an answer: status code, text, details. The only place that does."""
+"""Makes exceptions of what comes over the wire instead of an answer: status code, text, details."""
 
 from collections.abc import Mapping
 
@@ -99,7 +99,7 @@ def failure(code: str, text: str, details: bytes) -> VramdError:
 
 
 def _without_reason(code: str, text: str) -> VramdError:
-    """What gRPC itself reports, or a server that is none of ours."""
+    """The error that gRPC itself reports, or a server that is not vramd."""
     if code == "UNAVAILABLE":
         return SupervisorUnreachable(code, f"no supervisor answers ({text}); {HOW_TO_START}", code=code)
     if code == "DEADLINE_EXCEEDED":
@@ -107,8 +107,8 @@ def _without_reason(code: str, text: str) -> VramdError:
     return _class_of("", code)(code, text, code=code)
 
 
-def of_nobody(error: VramdError) -> bool:
-    """Whether this may be no word of the supervisor that was looked for: it is gone, or another is in its place."""
+def may_be_gone(error: VramdError) -> bool:
+    """Whether the supervisor may be gone, or another in its place."""
     return isinstance(error, SupervisorUnreachable | TokenRefused | Unimplemented)
 
 

@@ -19,7 +19,7 @@ _ANY_HOST = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  never bound
 
 @dataclass(frozen=True)
 class Place:
-    """Where a supervisor listens, and what it wants to see."""
+    """Where a supervisor listens, and the token that it expects."""
 
     address: str
     """host:port."""
@@ -30,11 +30,11 @@ class Place:
 
 
 class Search:
-    """How a supervisor is found, now and again: one that was started anew has another port, and another token.
+    """Finds a supervisor, as often as needed: one that was restarted has another port and another token.
 
     The supervisor at `address`, else in `runtime_dir`, else at VRAMD_ADDRESS, else in the default runtime folder.
     The token is the one given, else that in `token_file`, else that of the runtime folder, else VRAMD_TOKEN; an address
-    that is not the runtime folder's own gets the folder's token never. Reads files only: nothing is called.
+    that is not the runtime folder's own never gets the folder's token. Reads files only: nothing is called.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Search:
         self._token_file = None if token_file is None else Path(token_file).absolute()
 
     def look(self) -> Place:
-        """Where it is at this moment.
+        """Looks where it is now.
 
         Raises SupervisorNotFound, TokenRefused for a token file that cannot be read, InvalidRequest for an address
         without a port.
@@ -85,7 +85,7 @@ def find(
     token: str | None = None,
     token_file: PathLike | None = None,
 ) -> Place:
-    """What `Search` finds now. Raises what it raises."""
+    """Looks once, as `Search` does. Raises what it raises."""
     return Search(runtime_dir, address, token, token_file).look()
 
 
@@ -93,7 +93,7 @@ def own_runtime_dir() -> Path:
     """The default runtime folder. Raises SupervisorNotFound where the system's place for it cannot be used."""
     try:
         return default_runtime_dir()
-    except OSError as error:  # the folder below /tmp that the system would take belongs to somebody else
+    except OSError as error:  # the folder below /tmp that the system would take belongs to another user
         words = f"there is no runtime folder: {error}; VRAMD_RUNTIME_DIR may name another one"
         raise SupervisorNotFound("SUPERVISOR_NOT_FOUND", words) from None
 
@@ -128,5 +128,5 @@ def _read_token(file: Path) -> str:
 
 def _checked(token: str) -> str:
     if not token.isascii() or (token and not token.isprintable()):
-        raise TokenRefused("TOKEN_INVALID", "the token has characters that none of vramd's tokens has")
+        raise TokenRefused("TOKEN_INVALID", "the token has characters that no token of vramd has")
     return token

@@ -17,14 +17,14 @@ from vramd.errors import StartFailed
 CONNECT_LIMIT_S = 1.0
 
 SERVE = (sys.executable, "-m", "vramd", "serve")
-"""`-m` imports from the current folder first; it is started in the runtime folder, which has nothing to import."""
+"""`-m` imports from the current folder first: it starts in the runtime folder, which has nothing to import."""
 
 _LOOK_EVERY_S = 0.05
 _TAIL_BYTES = 4096
 
 
 def listens(address: str) -> bool:
-    """Whether something takes connections at host:port; waits a second at most."""
+    """Whether a program takes connections at host:port; waits a second at most."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_LIMIT_S):
@@ -34,19 +34,19 @@ def listens(address: str) -> bool:
 
 
 def log_tail(folder: RuntimeDir) -> str:
-    """The end of what a supervisor printed that was started from here."""
+    """The last lines that a supervisor started by `launch` printed."""
     with folder.start_log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return file.read().decode("utf-8", "replace").strip()
 
 
 def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subprocess.Popen[bytes]":
-    """Starts a supervisor in a session of its own: neither Ctrl-C nor the end of the terminal reaches it.
+    """Starts a supervisor in a new session: neither Ctrl-C nor the end of the terminal reaches it.
 
     The folder is made (0700) if need be. Raises StartFailed if there is no such command.
     """
     if sys.platform == "win32":
-        # A console of its own that nobody sees; its workers share it.
+        # A new console, hidden; its workers share it.
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
     else:
         flags = 0
@@ -70,16 +70,16 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subproces
 
 
 def end(process: "subprocess.Popen[bytes]", rest_s: float) -> None:
-    """Ends what `launch` started, with its whole session, for the command may be a wrapper: by force after a rest.
+    """Ends a process of `launch` and its session, since the command may be a wrapper; after a rest by force.
 
-    On Windows no signal asks for it, and the end of its stdin has to do.
+    On Windows no signal asks for it; the end of its stdin does.
     """
     if sys.platform == "win32":
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rest_s)
         process.kill()
     else:
-        with contextlib.suppress(ProcessLookupError):  # nobody of the session is left
+        with contextlib.suppress(ProcessLookupError):  # the session is empty
             os.killpg(process.pid, signal.SIGTERM)
             end_s = time.monotonic() + rest_s
             while time.monotonic() < end_s:
@@ -91,7 +91,7 @@ def end(process: "subprocess.Popen[bytes]", rest_s: float) -> None:
 
 
 def _environment(own: Mapping[str, str], here: Path) -> dict[str, str]:
-    """The caller's, with its paths as the caller means them: the supervisor starts in a folder of its own."""
+    """The caller's environment, relative paths made absolute: the supervisor starts in another folder."""
     changed = dict(own)
     if folders := own.get("VRAMD_MODELS"):
         whole = [str(here / Path(folder).expanduser()) for folder in folders.split(os.pathsep) if folder]
@@ -111,8 +111,8 @@ def wait_until_listening(
 ) -> Address:
     """Waits until a supervisor listens for the folder, other than the `stale` one that was recorded there before.
 
-    Raises StartFailed with the end of its log if the process ends, but for `harmless_exits`, or none listens in time;
-    the process may live then.
+    Raises StartFailed, with the end of its log, if the process ends with any code but `harmless_exits`, or none listens
+    in time; then the process may still live.
     """
     end_s = time.monotonic() + limit_s
     while True:

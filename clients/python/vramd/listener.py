@@ -18,7 +18,7 @@ Watch = Callable[[], Feed[Event]]
 
 
 class Listener:
-    """Calls back from a thread of its own, as long as its client lives: events of the next supervisor too."""
+    """Calls back from one thread, as long as its client lives: events of the next supervisor too."""
 
     def __init__(self) -> None:
         self._callbacks: Callbacks[Callback[Any]] = Callbacks()

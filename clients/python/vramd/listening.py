@@ -45,7 +45,7 @@ class Subscription:
         self._close = close
 
     def close(self) -> None:
-        """Ends the calls; one that runs at this moment goes on. Idempotent, from any thread.
+        """Ends the calls; one that runs now is not interrupted. Idempotent, from any thread.
 
         >>> client.on("release", print).close()
         """
@@ -53,7 +53,7 @@ class Subscription:
 
 
 class Callbacks(Generic[Callback]):
-    """Who is to be called for which events. Any thread may add and take away while another one looks."""
+    """The callbacks of a client, by the kind of their events. Any thread may change them while another looks."""
 
     def __init__(self) -> None:
         self._changing = threading.Lock()

@@ -1,4 +1,4 @@
-"""When a failed call is made again: only if the supervisor says that waiting helps, and only in time."""
+"""When a failed call is retried: only if the supervisor says that waiting helps, and only in time."""
 
 import math
 import random
@@ -8,7 +8,7 @@ from vramd.errors import InvalidRequest, VramdError
 
 ATTEMPTS = 3
 JITTER = 0.25
-"""Share of the wait that is added at random, so that many clients do not come back at once."""
+"""Share of the wait that is added at random, so that clients do not return at the same moment."""
 
 _FOREVER_S = 1e9
 """Beyond this a timeout is none; gRPC's own clock overflows soon after."""
@@ -30,9 +30,9 @@ class Attempts:
         return None if self._timeout_s is None else max(0.0, self._began_s + self._timeout_s - time.monotonic())
 
     def next_in_s(self, failure: VramdError, *, moved: bool) -> float | None:
-        """Seconds until the next attempt; None: there is to be none, for whatever reason.
+        """Seconds until the next attempt; None: there is none.
 
-        `moved`: another supervisor has come in the place of the one that was asked.
+        `moved`: another supervisor has taken the place of the one that was asked.
         """
         self._failed += 1
         if self._failed >= ATTEMPTS:

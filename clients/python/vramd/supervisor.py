@@ -39,8 +39,8 @@ REST_S = 5.0
 class Supervisor:
     """A supervisor as a child of this program, with a client for it. Use it in a `with` block, or `stop` it.
 
-    It ends with this program, however that ends: its stdin is a pipe that the system closes. Ctrl-C in the terminal
-    does not reach it, and the end of a forked child neither. Needs the extra `server` in the same environment.
+    It ends with this program, however that ends: its stdin is a pipe that the system closes. Neither Ctrl-C in the
+    terminal nor the end of a forked child ends it. Needs the extra `server` in the same environment.
 
     >>> with vramd.Supervisor.start(config="vramd.toml", budgets={"card": "2GiB"}) as supervisor:
     ...     supervisor.client.chat("talker", "Say hello.", max_tokens=3).finish.usage.completion_tokens
@@ -80,16 +80,16 @@ class Supervisor:
         timeout_s: float = START_LIMIT_S,
         serve: Sequence[str] = launching.SERVE,
     ) -> Self:
-        """Starts one, and waits until it answers; it waits in this thread, an event loop calls it by `to_thread`.
+        """Starts one, and waits until it answers. It blocks: in an event loop, call it by `asyncio.to_thread`.
 
         `models` are folders with GGUF files; `config` is a TOML file; `budgets` are bytes, or sizes like "6GiB", by
-        device; port 0 picks a free one. Without a `runtime_dir` it gets a temporary one, which is removed
-        with it, unless this program is killed.
-        `serve` is the command that is called, for programs that come without a Python of their own. The environment
-        is this program's, VRAMD_* included.
+        device; port 0 picks a free one. Without a `runtime_dir` it gets a temporary one, which is removed with it,
+        unless this program is killed. `serve` is the command that is called, for programs that are shipped without
+        Python. The environment is this program's, VRAMD_* included.
 
-        Raises StartFailed if a folder of models is not there, and with the end of its log if it does not come to answer
-        within `timeout_s`.
+        Raises:
+            StartFailed: A folder of models does not exist; or no supervisor answers within `timeout_s`:
+                `metadata["log"]` has the end of its log.
 
         >>> supervisor = vramd.Supervisor.start(config="vramd.toml")
         >>> [model.id for model in supervisor.client.models()]
@@ -144,8 +144,8 @@ class Supervisor:
     def stop(self, *, force: bool = False) -> None:
         """Closes the client and ends the supervisor with its workers; returns when it is gone. Idempotent.
 
-        Requests of other programs may end first, unless `force`. One that does not agree to end within seconds is
-        killed, one that has agreed after a minute, and its workers with it. Does nothing in a forked child.
+        Requests of other programs may end first, unless `force`. A supervisor that does not agree to end within seconds
+        is killed with its workers; one that has agreed, after a minute. Does nothing in a forked child.
 
         >>> supervisor = vramd.Supervisor.start(config="vramd.toml")
         >>> supervisor.stop(force=True)
@@ -165,9 +165,9 @@ def _end(
     *,
     force: bool = False,
 ) -> None:
-    """Ends a supervisor in order, or else by force; then its folder goes. Called at the program's end, too.
+    """Ends a supervisor in order, or else by force, and removes its folder. Called at the program's end, too.
 
-    In a forked child nothing of this is its own: the child's end, and a block that it leaves, mean nothing.
+    Does nothing in a forked child, whether the child ends or leaves a block.
     """
     if os.getpid() != owner_pid:
         return

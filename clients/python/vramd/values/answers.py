@@ -55,7 +55,7 @@ class Timeline:
     queued_s: float | None
     """It waited for its turn."""
     drained_s: float | None
-    """It waited for room: others had to finish and leave."""
+    """It waited for memory, while busy models drained."""
     spawned_s: float | None
     """The process started."""
     loaded_s: float | None
@@ -64,7 +64,7 @@ class Timeline:
     decode_s: float | None
     """From the first token to the last."""
     model: str
-    """That answered."""
+    """The model that answered."""
     incarnation: int
 
 

@@ -30,7 +30,7 @@ class Device:
     utilisation_percent: int | None
     uuid: str | None
     unusable: str | None
-    """Why no model is placed here, and what to do about it; None if models are."""
+    """Why no model can be placed here, and what to do about it; None if models can."""
     pressure: Pressure | str
 
 
@@ -87,7 +87,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class StandingReservation:
-    """A reservation that stands at this moment, whoever made it.
+    """A reservation that stands now, made by any program.
 
     >>> client.reservations()
     (StandingReservation(id=8, device='gpu0', size_bytes=1610612736, taken_bytes=0, label='game', left_s=42.0),)
@@ -97,7 +97,7 @@ class StandingReservation:
     device: str
     size_bytes: int
     taken_bytes: int
-    """Of these, what other programs have taken since; reservations of one device may count the same bytes."""
+    """How much of it other programs have taken since; reservations of one device may count the same bytes."""
     label: str
     left_s: float
     """Seconds until it ends by itself."""

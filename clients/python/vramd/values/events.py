@@ -43,7 +43,7 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class LedgerChanged:
-    """What is promised after a change.
+    """What the ledger promises after a change.
 
     >>> with client.watch(["LEDGER"]) as events:
     ...     change = next(events).detail
@@ -58,7 +58,7 @@ class LedgerChanged:
 
 @dataclass(frozen=True)
 class Evicted:
-    """A model has to go: for another model, for a reservation, or for other programs.
+    """A model is evicted: for another model, for a reservation, or for other programs.
 
     >>> with client.watch(["EVICTION"]) as events:
     ...     gone = next(events).detail
@@ -72,9 +72,9 @@ class Evicted:
     message: str
     """The cause in words, with the numbers, and why it was this one."""
     for_model: str | None
-    """The model that is to come."""
+    """The model that it is evicted for."""
     for_reservation: int | None
-    """Id of the reservation that it goes for."""
+    """Id of the reservation that it is evicted for."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class PressureChanged:
     before: Pressure | str
     after: Pressure | str
     free_bytes: int
-    """What nobody takes."""
+    """Taken by no program."""
     external_bytes: int
     """Taken by programs that are not vramd's."""
     headroom_bytes: int
@@ -204,9 +204,9 @@ class Decision:
     kind: DecisionKind | str
     model: str
     incarnation: int
-    """Which life of the model it was about; 0 for none."""
+    """Which of the model's processes it was about; 0 for none."""
     for_whom: str
-    """For whose sake, in words: the id of a model, a reservation, "other programs", or empty."""
+    """The beneficiary, in words: the id of a model, a reservation, "other programs", or empty."""
     cause: Cause | str
     """Of what happened to a model's process; "unspecified" for refusals and for what is only told."""
     reason: str | None

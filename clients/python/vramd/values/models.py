@@ -18,7 +18,7 @@ class DeviceUse:
     reserved_bytes: int
     """Promised to the model in the ledger."""
     measured_bytes: int | None
-    """What its process really takes."""
+    """Measured in its process."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ResidentModel:
 
     model: str
     incarnation: int
-    """Which life of the model this is; 0 while it has no process yet."""
+    """Counts the processes of the model; 0 while it has none yet."""
     state: ModelState | str
     pid: int | None
     devices: tuple[DeviceUse, ...]
@@ -50,7 +50,7 @@ class ResidentModel:
     pinned: bool
     context_tokens: int | None
     degraded: tuple[str, ...]
-    """Where its settings are less than the usual ones, so that it fits, in words and in the order of the steps."""
+    """How its settings were lowered so that it fits, in words and in the order of the steps."""
     lowered: tuple[Lowered | str, ...]
     """The setting of each of these steps."""
     cautions: tuple[str, ...]
@@ -60,11 +60,11 @@ class ResidentModel:
     quote: Quote | None
     """What it was expected to need; None while it waits for room."""
     holders: tuple[str, ...]
-    """Who holds it: what each calls itself, else the address of its connection."""
+    """Its holders: the label of each, else the address of its connection."""
     keep_alive_s: float | None
     """Seconds that it stays after its last use; -1 stays. None while it has no process."""
     keep_alive_left_s: float | None
-    """Seconds until it leaves if nobody uses it; None while it works, is pinned or held, or stays."""
+    """Seconds until it is unloaded unless it is used; None while it works, is pinned or held, or stays."""
     priority: Priority | str
     """Of calls that do not give one."""
 
@@ -102,7 +102,7 @@ class Model:
     cautions: tuple[str, ...] = ()
     """What its settings, of its load or else of the configuration, may do to its answers, in words."""
     resident: ResidentModel | None = None
-    """Told by `Client.model` only."""
+    """Only in the answer of `Client.model`."""
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,11 @@ class PlanSettings:
     threads: int
     """CPU threads while it computes alone."""
     devices: tuple[str, ...]
-    """That compute; several share the layers."""
+    """Those that compute; several share the layers."""
     swa_full: bool
     """The whole context is kept in layers with a sliding window too."""
     kv_split: bool
-    """Each sequence has a cache of its own."""
+    """Each sequence has its own cache."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Quote:
     """"declared": by the configuration of a simulated model; "learned": by former loads."""
     confidence: QuoteConfidence | str
     seconds: float
-    """That it took to find out."""
+    """How long it took to find out."""
     devices: tuple[QuotedDevice, ...]
 
 
@@ -114,7 +114,7 @@ class GivenBack:
 
 @dataclass(frozen=True)
 class Victim:
-    """A process that would have to go.
+    """A process that would be evicted.
 
     >>> [victim.model for victim in client.plan("talker").victims]
     ['reader']
@@ -145,7 +145,7 @@ class NearestSettings(PlanSettings):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a load would take, whether it fits, and who would have to go.
+    """What a load would take, whether it fits, and what it would evict.
 
     >>> plan = client.plan("talker")
     >>> plan.fits, plan.message, plan.expected_load_s
@@ -154,13 +154,13 @@ class Plan:
 
     model: str
     fits: bool
-    """It could be loaded now, after the victims have gone."""
+    """It could be loaded now, after the evictions."""
     settings: PlanSettings
     quote: Quote
     devices: tuple[PlannedDevice, ...]
     """Those that the load would touch."""
     victims: tuple[Victim, ...]
-    """In the order in which they would go."""
+    """In the order of eviction."""
     expected_load_s: float | None
     """Seconds until it would be ready."""
     nearest: tuple[NearestSettings, ...]
@@ -181,7 +181,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Considered:
-    """A model that came into question, and was not chosen.
+    """A candidate that was not chosen.
 
     >>> client.select("code_generation").considered[0]
     Considered(model='talker', score=61.0, why_not='a general model, not made for code')
@@ -208,8 +208,8 @@ class Selection:
     loaded: bool
     """It answers at once."""
     fits: bool
-    """It could be loaded now, after victims have gone."""
+    """It could be loaded now, after evictions."""
     reasons: tuple[str, ...]
-    """What spoke for it, the weightiest first."""
+    """In its favour, the weightiest first."""
     considered: tuple[Considered, ...]
-    """The others, best first."""
+    """The other candidates, best first."""
