@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, known, resident
-from vramd_cli.commands import vramd
 from vramd_cli.conversation import Conversation, Turn
+from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2
 

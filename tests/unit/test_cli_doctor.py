@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from support.gguf_bytes import llama
-from vramd_cli.commands import vramd
+from vramd_cli.main import vramd
 from vramd_common.rendezvous import Address, RuntimeDir
 
 LIMIT_S = 60

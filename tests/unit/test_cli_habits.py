@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from support.fake_supervisor import FakeSupervisor, Refusal, answer, known, receipt, resident
-from vramd_cli.commands import vramd
+from vramd_cli.main import vramd
 from vramd_cli.parameters import Duration
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2

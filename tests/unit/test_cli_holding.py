@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from support.fake_scheduling import held, waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, known, resident
 from vramd import Waiting
-from vramd_cli import show
-from vramd_cli.commands import vramd
+from vramd_cli import output
+from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
@@ -134,7 +134,7 @@ def test_load_reload(fake: FakeSupervisor, shell: Shell) -> None:
     ],
 )
 def test_what_is_waited_for_in_words(step: Waiting, words: str) -> None:
-    assert show.waiting_words(step) == words
+    assert output.waiting_words(step) == words
 
 
 def test_in_a_pipe_nobody_asks_what_is_waited_for(fake: FakeSupervisor, shell: Shell) -> None:

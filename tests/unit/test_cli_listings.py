@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from support.fake_supervisor import FakeSupervisor, Refusal, device, known, receipt, resident, standing
-from vramd_cli import show
-from vramd_cli.commands import ROOMS, vramd
+from vramd_cli import output
+from vramd_cli.main import COMMANDS, vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
@@ -328,7 +328,7 @@ def test_wrong_usage_is_exit_2(shell: Shell, arguments: tuple[str, ...]) -> None
 
 def test_every_command_has_a_help(shell: Shell) -> None:
     overview = shell("--help").stdout
-    for command in ROOMS:
+    for command in COMMANDS:
         assert f"  {command} " in overview
         if command not in OWN_SUPERVISOR:
             done = shell(command, "--help")
@@ -360,11 +360,11 @@ def test_shutdown_waits_until_the_supervisor_is_gone(fake: FakeSupervisor, shell
     ],
 )
 def test_sizes_for_people(size_bytes: int | None, text: str) -> None:
-    assert show.size(size_bytes) == text
+    assert output.size(size_bytes) == text
 
 
 @pytest.mark.parametrize(
     ("duration_s", "text"), [(None, "-"), (0.4, "0 s"), (90, "90 s"), (3600, "60 min"), (90_000, "25 h"), (1e6, "12 d")]
 )
 def test_durations_for_people(duration_s: float | None, text: str) -> None:
-    assert show.duration(duration_s) == text
+    assert output.duration(duration_s) == text

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from google.protobuf.json_format import MessageToJson
 from support.fake_supervisor import FakeSupervisor, Refusal, plan, plan_that_does_not_fit, resident
-from vramd_cli import plan as plan_room
-from vramd_cli.commands import vramd
+from vramd_cli.commands import plan as plan_command
+from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2
 
@@ -328,8 +328,8 @@ def test_wrong_usage_of_cards(shell: Shell, arguments: tuple[str, ...], words: s
 
 
 def test_settings_that_may_change_can_be_typed() -> None:
-    flags = {option.name for option in plan_room.plan.params if isinstance(option, click.Option)}
-    assert set(plan_room.CHANGEABLE) | set(plan_room.CALLS_ONLY) <= flags
+    flags = {option.name for option in plan_command.plan.params if isinstance(option, click.Option)}
+    assert set(plan_command.CHANGEABLE) | set(plan_command.CALLS_ONLY) <= flags
 
 
 def test_a_load_tells_its_degradations(fake: FakeSupervisor, shell: Shell) -> None:

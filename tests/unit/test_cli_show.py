@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import vramd
-from vramd_cli import show
+from vramd_cli import output
 from vramd_cli.drawing import drawn_progress
 
 TEXT = "12 s ago  evicted for coder: coder lacks 1.2 GiB on gpu0; talker was least-recently used"
@@ -21,7 +21,7 @@ def test_on_a_terminal_no_line_is_wider_and_what_follows_is_set_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    show.line(TEXT, 10)
+    output.line(TEXT, 10)
     first, *further = capsys.readouterr().out.splitlines()
     assert first.startswith("12 s ago  evicted")
     assert max(map(len, [first, *further])) <= 40
@@ -30,7 +30,7 @@ def test_on_a_terminal_no_line_is_wider_and_what_follows_is_set_in(
 
 
 def test_in_a_pipe_it_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    show.line(TEXT, 10)
+    output.line(TEXT, 10)
     assert capsys.readouterr().out == TEXT + "\n"
 
 
@@ -39,7 +39,7 @@ def test_a_receipt_names_what_could_not_be_seen_apart() -> None:
     unseen = vramd.DeviceReceipt("card", 5 << 30, None, "a virtual device has no bytes")
     given = vramd.Receipt("a", 1, 7, "ended", 0.1, 0.0, (5 << 30) + (40 << 20), 25 << 20, "", (seen, unseen), "left")
     told = "25.0 MiB came back of 40.0 MiB reserved; 5.0 GiB on card: a virtual device has no bytes"
-    assert show.receipt(given).endswith(told)
+    assert output.receipt(given).endswith(told)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_receipt_names_what_could_not_be_seen_apart() -> None:
     ],
 )
 def test_nobody_waits_twice_in_a_sentence(ahead: int, message: str, words: str) -> None:
-    assert show.waiting_words(vramd.Waiting(ahead, message, None)) == words
+    assert output.waiting_words(vramd.Waiting(ahead, message, None)) == words
 
 
 HOSTILE = "two\n\x1b[31mforged\u202e\x9b1m"
@@ -69,10 +69,10 @@ def test_no_name_reaches_the_screen_raw(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "dumb")
-    show.table(("MODEL", "KIND"), [(HOSTILE, HOSTILE)], "")
-    show.line(HOSTILE)
-    show.say(HOSTILE)
-    show.failed(HOSTILE)
+    output.table(("MODEL", "KIND"), [(HOSTILE, HOSTILE)], "")
+    output.line(HOSTILE)
+    output.say(HOSTILE)
+    output.failed(HOSTILE)
     printed = capsys.readouterr()
     assert printed.out.count(SHOWN) == 4
     assert printed.err.splitlines() == ["vramd: two", "  \\x1b[31mforged\\u202e\\x9b1m"]
@@ -84,7 +84,7 @@ def test_an_answer_cannot_use_the_terminal_and_goes_through_a_pipe_as_it_is(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    answer = show.Answer()
+    answer = output.Answer()
     pieces = ["\x1b]0;x", "\x07a\r", "\nb\r", "c\td\u202e\x9b1m\x1b[1m", "e\r"]
     for piece in pieces:
         answer.add(piece)
@@ -111,11 +111,11 @@ def is_safe(call: ast.Call) -> bool:
 
 
 def test_commands_print_through_one_door() -> None:
-    folder = Path(show.__file__).parent
+    folder = Path(output.__file__).parent
     raw = {
         f"{file.name}: {ast.unparse(node)}"
-        for file in folder.glob("*.py")
+        for file in folder.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "print") and not is_safe(node)
     }
-    assert {call for call in raw if not call.startswith("show.py")} == set()
+    assert {call for call in raw if not call.startswith("output.py")} == set()

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.fake_scheduling import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, receipt, resident
-from vramd_cli.commands import vramd
+from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.explanations import decision, timeline
 from support.fake_supervisor import FakeSupervisor, Refusal, answer
-from vramd_cli.commands import vramd
+from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support import config_table
 from support.error_table import FILE, table
-from vramd_cli.commands import ROOMS
+from vramd_cli.main import COMMANDS
 from vramd_supervisor.settings.settings_file import Flags, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_the_example_of_a_program_compiles() -> None:
 
 
 def test_every_command_is_in_the_table() -> None:
-    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == list(ROOMS)
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == list(COMMANDS)
 
 
 def test_the_files_that_are_named_are_there() -> None:

@@ -27,4 +27,4 @@ def test_what_is_no_number_is_null(value: object, plain: object) -> None:
 
 def test_no_command_writes_json_in_another_way() -> None:
     folder = Path(vramd_cli.__file__).parent
-    assert [file.name for file in folder.glob("*.py") if "json.dump" in file.read_text("utf-8")] == []
+    assert [file.name for file in folder.rglob("*.py") if "json.dump" in file.read_text("utf-8")] == []

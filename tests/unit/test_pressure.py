@@ -9,7 +9,7 @@ import vramd
 from click.testing import CliRunner
 from support.fake_supervisor import FakeSupervisor
 from vramd.reading import read
-from vramd_cli import commands
+from vramd_cli.main import vramd as command_line
 from vramd_proto.v1 import supervisor_pb2
 from vramd_supervisor.core.actions import PressureChanged
 from vramd_supervisor.core.pressure import Lately, Level, Pressure, Reading, explain
@@ -250,7 +250,7 @@ def test_the_client_has_a_value_for_it() -> None:
 
 def test_the_command_line_tells_it(tmp_path: Path) -> None:
     def shell(*arguments: str) -> str:
-        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(commands.vramd, arguments).stdout
+        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(command_line, arguments).stdout
 
     with FakeSupervisor(tmp_path / "run") as fake:
         fake.script("WatchEvents", PRESSED)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from vramd_cli.commands import vramd
+from vramd_cli.main import vramd
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, Requested, Started
 from vramd_supervisor.core.ledger import Account

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from vramd import InvalidRequest, SupervisorNotFound, TokenRefused, finding
 from vramd.channel import metadata
 from vramd.finding import Search, find
-from vramd_cli.commands import vramd
+from vramd_cli.main import vramd
 from vramd_common.rendezvous import Address, RuntimeDir
 from vramd_supervisor.offline import doctor
 

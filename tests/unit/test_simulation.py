@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from support.gguf_bytes import llama
-from vramd_cli.commands import vramd
+from vramd_cli.main import vramd
 from vramd_supervisor.simulation.clock import VirtualClock
 from vramd_supervisor.simulation.figures import waits
 from vramd_supervisor.simulation.simulate import main

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from . import show
+from . import output
 from .console import NEEDS_SERVER
 
 _BOOT = "import sys; sys.path[:] = {path!r}; import runpy; runpy.run_module('vramd_supervisor', run_name='__main__')"
@@ -32,7 +32,7 @@ def ask(*arguments: str) -> dict[str, object]:
         check=False,
     )
     for line in done.stderr.splitlines():
-        show.say(line, err=True)
+        output.say(line, err=True)
     if done.returncode:
         raise click.exceptions.Exit(done.returncode if done.returncode > 0 else 1)
     document = json.loads(done.stdout)

@@ -4,13 +4,12 @@ import os
 import sys
 from pathlib import Path
 
+from . import INTERRUPTED
+
 NEEDS_SERVER = "this command needs: pip install 'vramd[server]'"
 
 SERVER_MODULES = frozenset({"cattrs", "click", "filelock", "grpc_health", "grpc_reflection", "psutil", "rich", "tomli"})
 """What the extra installs and a client alone does not have."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def leave_current_folder(path: list[str], current: Path) -> None:
@@ -36,7 +35,7 @@ def main() -> None:
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="replace")
     try:
-        from .commands import vramd  # noqa: PLC0415  not before the import path is clean
+        from .main import vramd  # noqa: PLC0415  not before the import path is clean
 
         vramd.main(prog_name="vramd")
     except ModuleNotFoundError as error:

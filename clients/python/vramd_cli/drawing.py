@@ -9,7 +9,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from vramd_common.printable import printable
 
-from .show import Progress
+from .output import Progress
 
 
 class Drawn(Progress):

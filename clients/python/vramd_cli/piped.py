@@ -8,7 +8,7 @@ import threading
 import click
 from vramd.errors import InvalidRequest
 
-from . import show
+from . import output
 
 GRACE_S = 2.0
 """How long the first byte of a pipe beside a prompt is waited for: what starts vramd may have handed it an open pipe
@@ -53,7 +53,7 @@ def _beside() -> bytes:
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     if not begun.wait(GRACE_S):
-        show.say(f"vramd: nothing came from stdin within {GRACE_S:g} s, so the prompt alone is asked", err=True)
+        output.say(f"vramd: nothing came from stdin within {GRACE_S:g} s, so the prompt alone is asked", err=True)
         return b""
     ended.wait()
     return b"".join(pieces)

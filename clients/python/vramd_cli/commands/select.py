@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 from vramd import Client
 
-from . import show
-from .connection import with_started_client
-from .parameters import HeadedCommand
-from .settings import json_flag, prefer_flag, timeout_flag
+from .. import output
+from ..connection import with_started_client
+from ..parameters import HeadedCommand
+from ..settings import json_flag, prefer_flag, timeout_flag
 
 if TYPE_CHECKING:
     from vramd import AskSettings
@@ -43,16 +43,16 @@ def select(
     """
     found = client.select(task, role=role, context=context, prefer=prefer, timeout_s=timeout_s)
     if as_json:
-        show.as_json(found)
+        output.as_json(found)
         return
     state = "loaded" if found.loaded else "not loaded" if found.fits else "does not fit"
-    show.say(f"{found.model} ({state}), score {found.score:.1f}")
+    output.say(f"{found.model} ({state}), score {found.score:.1f}")
     for reason in found.reasons:
-        show.say(f"  {reason}")
+        output.say(f"  {reason}")
     if found.considered:
-        show.say()
+        output.say()
         rows = [(other.model, f"{other.score:.1f}", other.why_not) for other in found.considered]
-        show.table(("OTHERS", "SCORE>", "WHY NOT"), rows, "")
+        output.table(("OTHERS", "SCORE>", "WHY NOT"), rows, "")
 
 
 def model_of(client: Client, model: str, settings: AskSettings, timeout_s: float | None) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 import click
 from vramd import Client, StandingReservation
 
-from . import show
-from .connection import with_client
-from .parameters import Duration
-from .settings import json_flag, timeout_flag
+from .. import output
+from ..connection import with_client
+from ..parameters import Duration
+from ..settings import json_flag, timeout_flag
 
 
 @click.command("reserve", short_help="Make room for another program's memory.")
@@ -37,9 +37,9 @@ def reserve(
     """
     reservation = client.reserve(size, device=device, ttl_s=ttl_s, label=label, timeout_s=timeout_s)
     if as_json:
-        show.as_json(reservation)
+        output.as_json(reservation)
         return
-    show.say(str(reservation.id))
+    output.say(str(reservation.id))
 
 
 @click.command("reservations", short_help="List the reservations that stand.")
@@ -49,7 +49,7 @@ def reservations(client: Client, as_json: bool) -> None:
     """The reservations that stand, whoever made them; `release ID` ends one."""
     standing = client.reservations()
     if as_json:
-        show.as_json(standing)
+        output.as_json(standing)
     else:
         show_reservations(standing)
 
@@ -60,14 +60,14 @@ def show_reservations(standing: Sequence[StandingReservation]) -> None:
         (
             str(one.id),
             one.device,
-            show.size(one.size_bytes),
-            show.size(one.taken_bytes),
-            show.duration(one.left_s),
+            output.size(one.size_bytes),
+            output.size(one.taken_bytes),
+            output.duration(one.left_s),
             one.label or "-",
         )
         for one in standing
     ]
-    show.table(("RESERVATION>", "DEVICE", "SIZE>", "TAKEN>", "ENDS IN>", "LABEL"), rows, "no reservation stands")
+    output.table(("RESERVATION>", "DEVICE", "SIZE>", "TAKEN>", "ENDS IN>", "LABEL"), rows, "no reservation stands")
 
 
 class ReservationId(click.ParamType):  # type: ignore[type-arg]
@@ -89,4 +89,4 @@ class ReservationId(click.ParamType):  # type: ignore[type-arg]
 def release(client: Client, reservation: int) -> None:
     """Ends the reservation ID; `reservations` lists them. It is no failure if it has ended already."""
     released = client.release(reservation)
-    show.say(f"reservation {reservation} {'is released' if released else 'had ended already'}")
+    output.say(f"reservation {reservation} {'is released' if released else 'had ended already'}")

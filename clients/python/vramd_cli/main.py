@@ -1,11 +1,12 @@
-"""The command line: one room per kind of command, opened when the command is called.
+"""The group `vramd`: finds a command by its name, and reports every failure in one place.
 
-Exit codes: 0 done, 1 the call failed, 2 wrong usage, 130 Ctrl-C; `serve` has its own.
+Exit codes: 0 done, 1 the call failed, 2 wrong usage, 130 Ctrl-C; `serve` has further ones.
 """
 
 import difflib
 import errno
 import importlib
+import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,94 +14,73 @@ from typing import Any
 import click
 from vramd.errors import InvalidRequest, LoadedDifferently, VramdError
 
-from . import show
-from .console import INTERRUPTED
+from . import INTERRUPTED, commands, output
 
-ROOMS: Mapping[str, str] = {
-    "serve": "serve",
-    "run": "run",
-    "chat": "chat",
-    "embed": "embed",
-    "models": "listings",
-    "show": "showing",
-    "ps": "listings",
-    "status": "listings",
-    "devices": "listings",
-    "plan": "plan",
-    "select": "select",
-    "load": "residency",
-    "unload": "residency",
-    "restart": "residency",
-    "pin": "staying",
-    "unpin": "staying",
-    "keep": "staying",
-    "hold": "holding",
-    "reserve": "reserving",
-    "release": "reserving",
-    "reservations": "reserving",
-    "logs": "logs",
-    "events": "events",
-    "why": "why",
-    "rescan": "residency",
-    "demo": "demo",
-    "bench": "bench",
-    "doctor": "doctor",
-    "estimate": "estimate",
-    "simulate": "simulate",
-    "replay": "replay",
-    "shutdown": "shutdown",
-}
-"""Command → the module that has it under the same name."""
+ORDER = (
+    *("serve", "run", "chat", "embed", "models", "show", "ps", "status", "devices", "plan", "select"),
+    *("load", "unload", "restart", "pin", "unpin", "keep", "hold", "reserve", "release", "reservations"),
+    *("logs", "events", "why", "rescan", "demo", "bench", "doctor", "estimate", "simulate", "replay", "shutdown"),
+)
+"""Of the help. A command that is missing here comes last."""
+
+
+def _modules() -> Mapping[str, str]:
+    files = [file.name for file in pkgutil.iter_modules(commands.__path__)]
+    found = {command: file for file in files for command in file.split("_")}
+    return {name: found[name] for name in sorted(found, key=lambda name: (*ORDER, name).index(name))}
+
+
+COMMANDS = _modules()
+"""Command → the file that has it."""
 
 HABITS: Mapping[str, str] = {"list": "models", "ls": "models", "stop": "unload"}
-"""What other tools call a command → what it is called here; both are understood."""
+"""Names of other tools → the command here; both work."""
 
 DOWNLOADS = ("pull", "get", "push", "create", "cp", "rm")
-"""Commands of other tools that manage files of models."""
-
+"""Commands of other tools that manage model files."""
 
 HELP: tuple[type[click.ClickException], ...] = (
     (click.exceptions.NoArgsIsHelpError,) if hasattr(click.exceptions, "NoArgsIsHelpError") else ()
 )
-"""The help in the shape of an error, which newer versions of click have."""
+"""The exception by which newer versions of click print the help."""
 
 
 class Vramd(click.Group):
-    """Opens the room of a command, and says in one place how calls fail."""
+    """Imports a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         """In the order of the help."""
-        return list(ROOMS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
-        """None for a name that is no command."""
+        """None if there is no such command."""
         name = HABITS.get(cmd_name, cmd_name)
-        if name not in ROOMS:
+        if name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"{__package__}.{ROOMS[name]}"), name)
+        command = getattr(importlib.import_module(f"{commands.__name__}.{COMMANDS[name]}"), name)
         assert isinstance(command, click.Command)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Names what is near a name that is no command."""
+        """Suggests similar names for an unknown command."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            ctx.fail(f"there is no command {name!r}{_near(name)}")
+            ctx.fail(f"there is no command {name!r}{_suggestion(name)}")
         return super().resolve_command(ctx, args)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Reads what stands before the command."""
-        with _telling():
+        """Parses the options before the command."""
+        with _failures_reported():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Runs the command; its failure becomes a line on stderr and an exit code."""
+        """Runs the command. A refusal is reported in terms of the command line: the option, or --reload."""
         reloads = "--reload" in ctx.args
-        with _telling():
+        with _failures_reported():
             try:
                 return super().invoke(ctx)
             except LoadedDifferently as error:
@@ -118,7 +98,7 @@ class Vramd(click.Group):
 
 
 def _parameter(command: click.Command | None, field: str) -> str | None:
-    """What of the command line a field of a request was made of: the same name, with or without its unit."""
+    """The option or argument that fills a field of a request: it has the same name, with or without its unit."""
     name = field.rpartition(".")[2]
     names = {name, *(name.removesuffix(unit) for unit in ("_tokens", "_bytes", "_s"))}
     for one in command.params if command else ():
@@ -127,33 +107,33 @@ def _parameter(command: click.Command | None, field: str) -> str | None:
     return None
 
 
-def _near(name: str) -> str:
+def _suggestion(name: str) -> str:
     if name in DOWNLOADS:
         return ": vramd leaves the files of models alone; put a .gguf file into a folder that it looks into"
-    near = difflib.get_close_matches(name, [*ROOMS, *HABITS], n=3)
+    near = difflib.get_close_matches(name, [*COMMANDS, *HABITS], n=3)
     return f"; did you mean {' or '.join(near)}?" if near else "; `vramd --help` lists all"
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Says in one place, and in one way, what failed."""
+def _failures_reported() -> Iterator[None]:
+    """Turns exceptions into a message on stderr and an exit code."""
     try:
         yield
     except VramdError as error:
-        show.failed(f"{error} ({error.reason})")
+        output.failed(f"{error} ({error.reason})")
         raise click.exceptions.Exit(1) from error
     except HELP:
         raise
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             for line in (*error.ctx.get_usage().splitlines(), f"Try '{error.ctx.command_path} --help'.", ""):
-                show.say(line, err=True)
-        show.failed(error.format_message())
+                output.say(line, err=True)
+        output.failed(error.format_message())
         raise click.exceptions.Exit(error.exit_code) from error
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        show.failed("there is no space left for what is to be written")
+        output.failed("there is no space left for what is to be written")
         raise click.exceptions.Exit(1) from error
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(INTERRUPTED) from error

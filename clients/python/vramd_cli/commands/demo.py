@@ -8,8 +8,8 @@ import click
 from vramd.demo.play import MODEL_FILE, Audience, Played, Step, play
 from vramd_common.json_text import json_text
 
-from . import show
-from .settings import json_flag
+from .. import output
+from ..settings import json_flag
 
 
 class Person(Audience):
@@ -17,7 +17,7 @@ class Person(Audience):
 
     def __init__(self) -> None:
         self._number = 0
-        self._answer = show.Answer()
+        self._answer = output.Answer()
 
     def begins(self, title: str) -> None:
         """A heading."""
@@ -26,15 +26,15 @@ class Person(Audience):
 
     def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
         """A table, and the budget."""
-        rows = [(model, show.size(size)) for model, size in needs_bytes.items()]
-        show.table(("MODEL", "NEEDS>"), rows, "")
-        show.say(f"The budget is {show.size(budget_bytes)}: two of them fit.")
+        rows = [(model, output.size(size)) for model, size in needs_bytes.items()]
+        output.table(("MODEL", "NEEDS>"), rows, "")
+        output.say(f"The budget is {output.size(budget_bytes)}: two of them fit.")
 
     def asks(self, model: str, prompt: str) -> None:
         """A line of the conversation, and the beginning of the next."""
-        show.say()
-        show.say(f"   you -> {model}: {prompt}")
-        self._answer = show.Answer(indent="   ")
+        output.say()
+        output.say(f"   you -> {model}: {prompt}")
+        self._answer = output.Answer(indent="   ")
         self._answer.add(f"   {model}: ")
 
     def hears(self, text: str) -> None:
@@ -50,26 +50,26 @@ class Person(Audience):
         self._answer.end()
         for answer in step.answers:
             if answer.error:
-                show.say(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
+                output.say(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
         for task, selection in step.chosen.items():
-            show.say(f"   {task}: {selection.model}, {selection.reasons[0]}")
+            output.say(f"   {task}: {selection.model}, {selection.reasons[0]}")
         if step.evicted:
-            show.say(f"   evicted: {step.evicted.model}, because {step.evicted.message}")
+            output.say(f"   evicted: {step.evicted.model}, because {step.evicted.message}")
         if step.receipt:
-            show.say(f"   receipt: {show.receipt(step.receipt)}")
+            output.say(f"   receipt: {output.receipt(step.receipt)}")
         rows: list[tuple[str, ...]] = [
             (
                 model.model,
                 model.state,
                 str(model.pid or "-"),
-                show.size(model.reserved_bytes),
-                show.size(model.measured_bytes),
+                output.size(model.reserved_bytes),
+                output.size(model.measured_bytes),
             )
             for model in step.models
         ]
         host = next(device for device in step.ledger if device.id == "host")
-        rows.append((host.id, "budget", "-", show.size(host.budget_bytes), f"{show.size(host.free_bytes)} free"))
-        show.table(("LEDGER", "STATE", "PID>", "RESERVED>", "MEASURED>"), rows, "")
+        rows.append((host.id, "budget", "-", output.size(host.budget_bytes), f"{output.size(host.free_bytes)} free"))
+        output.table(("LEDGER", "STATE", "PID>", "RESERVED>", "MEASURED>"), rows, "")
 
 
 @click.command("demo", short_help="Show what vramd does, with a model that ships with it.")
@@ -81,20 +81,20 @@ def demo(where: bool, as_json: bool) -> None:
     It starts a supervisor of its own and ends it again; one that runs already is not touched.
     """
     if where:
-        show.say(str(MODEL_FILE.parent))
+        output.say(str(MODEL_FILE.parent))
         return
     began_s = time.monotonic()
     if as_json:
         played = play(Audience())
         click.echo(json_text({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
         return
-    show.say(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
-    show.say("and two more models as tiny, one for code and one for sums.")
+    output.say(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
+    output.say("and two more models as tiny, one for code and one for sums.")
     played = play(Person())
-    show.say()
-    show.say(f"Done in {time.monotonic() - began_s:.0f} s. With models of yours: vramd serve --models DIR")
-    show.say()
-    show.table(("STEP", "MODEL", "ENGINE", "PID>", "TOKENS>", "EVICTED", "CAME BACK>", "ENDED"), _summary(played), "")
+    output.say()
+    output.say(f"Done in {time.monotonic() - began_s:.0f} s. With models of yours: vramd serve --models DIR")
+    output.say()
+    output.table(("STEP", "MODEL", "ENGINE", "PID>", "TOKENS>", "EVICTED", "CAME BACK>", "ENDED"), _summary(played), "")
 
 
 def _summary(played: Played) -> list[tuple[str, ...]]:
@@ -107,7 +107,7 @@ def _summary(played: Played) -> list[tuple[str, ...]]:
             str(answer.pid),
             "-" if answer.completion_tokens is None else str(answer.completion_tokens),
             step.evicted.model if step.evicted and answer is step.answers[-1] else "-",
-            show.size(step.receipt.observed_bytes) if step.receipt else "-",
+            output.size(step.receipt.observed_bytes) if step.receipt else "-",
             "killed" if answer.error else "well",
         )
         for number, step in enumerate(played.steps, start=1)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import click
 from vramd import Client, Device, ResidentModel
 
-from . import show
-from .connection import with_client, with_started_client
-from .parameters import STAYS_S
-from .reserving import show_reservations
-from .settings import json_flag
+from .. import output
+from ..connection import with_client, with_started_client
+from ..parameters import STAYS_S
+from ..settings import json_flag
+from .reserve_release_reservations import show_reservations
 
 NO_RESIDENT = "no model is loaded"
 
@@ -21,13 +21,13 @@ def models(client: Client, as_json: bool) -> None:
     """Every model that vramd knows, loaded or not."""
     listed = client.models()
     if as_json:
-        show.as_json(listed)
+        output.as_json(listed)
         return
     rows = [
         (
             model.id,
             model.state,
-            show.size(model.size_bytes),
+            output.size(model.size_bytes),
             model.architecture or model.engine,
             model.quantization or "-",
             str(model.trained_context_tokens or "-"),
@@ -35,7 +35,7 @@ def models(client: Client, as_json: bool) -> None:
         for model in listed
     ]
     columns = ("MODEL", "STATE", "SIZE>", "KIND", "TYPE", "CONTEXT>")
-    show.table(columns, rows, "no model is known: vramd serve --models DIR")
+    output.table(columns, rows, "no model is known: vramd serve --models DIR")
     _notes([(model.id, words) for model in listed for words in (model.problem, *model.cautions)])
 
 
@@ -50,11 +50,11 @@ def ps(client: Client, as_json: bool) -> None:
     """
     resident = client.resident()
     if as_json:
-        show.as_json(resident)
+        output.as_json(resident)
         return
     _show_resident(resident)
     if standing := client.reservations():
-        show.say()
+        output.say()
         show_reservations(standing)
 
 
@@ -65,7 +65,7 @@ def devices(client: Client, as_json: bool) -> None:
     """Every device, counted or not."""
     listed = client.devices()
     if as_json:
-        show.as_json(listed)
+        output.as_json(listed)
     else:
         _show_devices(listed)
 
@@ -77,16 +77,16 @@ def status(client: Client, as_json: bool) -> None:
     """The supervisor, its devices and the loaded models, at one moment."""
     now = client.status()
     if as_json:
-        show.as_json(now)
+        output.as_json(now)
         return
     info = now.supervisor
-    show.say(
-        f"vramd {info.version} at {info.address}, pid {info.pid}, up {show.duration(info.uptime_s)}, "
-        f"{show.size(info.rss_bytes)}, {info.usable_cores} cores"
+    output.say(
+        f"vramd {info.version} at {info.address}, pid {info.pid}, up {output.duration(info.uptime_s)}, "
+        f"{output.size(info.rss_bytes)}, {info.usable_cores} cores"
     )
-    show.say()
+    output.say()
     _show_devices(now.devices)
-    show.say()
+    output.say()
     _show_resident(now.models)
 
 
@@ -98,15 +98,15 @@ def _show_resident(resident: Sequence[ResidentModel]) -> None:
             str(model.pid or "-"),
             ",".join(use.id for use in model.devices) or "-",
             str(model.context_tokens or "-"),
-            show.size(model.reserved_bytes),
-            show.size(model.measured_bytes),
+            output.size(model.reserved_bytes),
+            output.size(model.measured_bytes),
             f"{model.in_flight}/{model.parallel}" + (f" +{model.queued}" if model.queued else ""),
             _leaves_in(model),
         )
         for model in resident
     ]
     columns = ("MODEL", "STATE", "PID>", "ON", "CONTEXT>", "RESERVED>", "MEASURED>", "BUSY>", "UNTIL>")
-    show.table(columns, rows, NO_RESIDENT)
+    output.table(columns, rows, NO_RESIDENT)
     _notes([(model.model, f"held by {', '.join(model.holders)}" if model.holders else None) for model in resident])
 
 
@@ -117,7 +117,7 @@ def _leaves_in(model: ResidentModel) -> str:
     if model.holders:
         return "held"
     if model.keep_alive_left_s is not None:
-        return show.duration(model.keep_alive_left_s)
+        return output.duration(model.keep_alive_left_s)
     return "stays" if model.keep_alive_s == STAYS_S else "-"
 
 
@@ -126,21 +126,21 @@ def _show_devices(listed: Sequence[Device]) -> None:
         (
             device.id,
             device.kind,
-            show.size(device.total_bytes),
-            show.size(device.budget_bytes),
-            show.size(device.reserved_bytes),
-            show.size(device.external_bytes),
-            show.size(device.free_bytes),
+            output.size(device.total_bytes),
+            output.size(device.budget_bytes),
+            output.size(device.reserved_bytes),
+            output.size(device.external_bytes),
+            output.size(device.free_bytes),
             device.pressure,
         )
         for device in listed
     ]
     columns = ("DEVICE", "KIND", "TOTAL>", "BUDGET>", "RESERVED>", "OTHERS>", "FREE>", "PRESSURE")
-    show.table(columns, rows, "there is no device")
+    output.table(columns, rows, "there is no device")
     _notes([(device.id, device.unusable) for device in listed])
 
 
 def _notes(rows: Sequence[tuple[str, str | None]]) -> None:
     for name, note in rows:
         if note:
-            show.say(f"{name}: {note}")
+            output.say(f"{name}: {note}")

@@ -9,9 +9,9 @@ import click
 from vramd_common.json_text import json_text
 from vramd_common.printable import printable
 
-from . import show
-from .asking import ask, option
-from .settings import json_flag
+from .. import output
+from ..asking import ask, option
+from ..settings import json_flag
 
 Line = dict[str, str]
 
@@ -45,10 +45,10 @@ def _show(topic: str, lines: Sequence[Line]) -> None:
     if sys.stdout.isatty():
         _draw(topic, lines)
         return
-    show.say(topic)
+    output.say(topic)
     width = max(len(line["what"]) for line in lines)
     for line in lines:
-        show.say(f"  {line['verdict']:<4}  {line['what']:<{width}}  {_words(line)}")
+        output.say(f"  {line['verdict']:<4}  {line['what']:<{width}}  {_words(line)}")
 
 
 def _words(line: Line) -> str:
@@ -72,10 +72,10 @@ def _draw(topic: str, lines: Sequence[Line]) -> None:
 def _summarise(lines: Iterable[Line]) -> None:
     """What can be done, each by a line that can be copied whole: it is not folded."""
     missing = [line for line in lines if line["get"]]
-    show.say()
+    output.say()
     if not missing:
-        show.say("nothing is missing")
+        output.say("nothing is missing")
         return
-    show.say("what is missing, and how to get it:")
+    output.say("what is missing, and how to get it:")
     for line in missing:
-        show.say(f"  {line['what']}: {line['get']}")
+        output.say(f"  {line['what']}: {line['get']}")

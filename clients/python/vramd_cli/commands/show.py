@@ -3,10 +3,10 @@
 import click
 from vramd import Client, Model
 
-from . import show as shown
-from .connection import with_started_client
-from .parameters import HeadedCommand, ModelId
-from .settings import json_flag
+from .. import output
+from ..connection import with_started_client
+from ..parameters import HeadedCommand, ModelId
+from ..settings import json_flag
 
 
 @click.command("show", cls=HeadedCommand, short_help="Show all that is known of a model.")
@@ -17,12 +17,12 @@ def show(client: Client, model: str, as_json: bool) -> None:
     """All that is known of MODEL, loaded or not. What a load would take: `vramd plan MODEL`."""
     found = client.model(model)
     if as_json:
-        shown.as_json(found)
+        output.as_json(found)
         return
     rows = [(name, words) for name, words in _facts(found) if words]
     width = max(len(name) for name, _ in rows)
     for name, words in rows:
-        shown.line(f"{name:<{width}}  {words}", width + 2)
+        output.line(f"{name:<{width}}  {words}", width + 2)
 
 
 def _facts(model: Model) -> list[tuple[str, str | None]]:
@@ -33,7 +33,7 @@ def _facts(model: Model) -> list[tuple[str, str | None]]:
         ("aliases", ", ".join(model.aliases)),
         ("problem", model.problem),
         ("file", model.path),
-        ("size", shown.size(model.size_bytes) if model.size_bytes else None),
+        ("size", output.size(model.size_bytes) if model.size_bytes else None),
         ("kind", model.architecture or model.engine),
         ("parameters", f"{parameters:,}" if parameters else None),
         ("type", model.quantization),
@@ -47,7 +47,7 @@ def _facts(model: Model) -> list[tuple[str, str | None]]:
     if resident := model.resident:
         facts += [
             ("process", f"pid {resident.pid}" if resident.pid else None),
-            ("memory", ", ".join(f"{shown.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)),
+            ("memory", ", ".join(f"{output.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)),
             ("context", f"{resident.context_tokens} tokens" if resident.context_tokens else None),
             ("at work", f"{resident.in_flight} of {resident.parallel}, {resident.queued} wait"),
             *(("less than usual", step) for step in resident.degraded),

@@ -13,10 +13,10 @@ import click
 from vramd import Client, Hold
 from vramd_common.json_text import json_text
 
-from . import show
-from .connection import with_started_client
-from .parameters import HeadedCommand, ModelId
-from .settings import json_flag, load_flags
+from .. import output
+from ..connection import with_started_client
+from ..parameters import HeadedCommand, ModelId
+from ..settings import json_flag, load_flags
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -43,7 +43,7 @@ def hold(client: Client, model: str, label: str, as_json: bool, **settings: Unpa
         for step in kept:
             if step != told:
                 words = json_text(dataclasses.asdict(step)) if as_json else f"{kept.model} {step.state}: {step.message}"
-                show.say(words)
+                output.say(words)
             told = step
 
 

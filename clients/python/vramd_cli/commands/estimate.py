@@ -6,9 +6,9 @@ from typing import Any
 import click
 from vramd_common.json_text import json_text
 
-from . import show
-from .asking import ask, option
-from .settings import json_flag
+from .. import output
+from ..asking import ask, option
+from ..settings import json_flag
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -32,20 +32,20 @@ def estimate(params: float | None, bits: float | None, context: int | None, mode
     if exact := found["exact"]:
         kinds = f"{exact['confidence']}, {exact['source']}"
         context_words = f"{found['context_tokens']} tokens on {exact['device']}"
-        rows.append((f"vramd: {context_words} ({kinds})", show.size(exact["total_bytes"]), "-"))
-    show.say(f"{found['parameters'] / 1e9:.4g} billion parameters of {found['bits']:g} bits")
-    show.say()
-    show.table(("RULE", "MEMORY>", "ERROR>"), rows, "there is no rule")
+        rows.append((f"vramd: {context_words} ({kinds})", output.size(exact["total_bytes"]), "-"))
+    output.say(f"{found['parameters'] / 1e9:.4g} billion parameters of {found['bits']:g} bits")
+    output.say()
+    output.table(("RULE", "MEMORY>", "ERROR>"), rows, "there is no rule")
     if not exact:
-        show.say()
-        show.say("No rule knows the context, nor what a computation takes: --model FILE gives vramd's own figure.")
+        output.say()
+        output.say("No rule knows the context, nor what a computation takes: --model FILE gives vramd's own figure.")
 
 
 def _bytes(rule: dict[str, Any]) -> str:
-    least, most = show.size(rule["least_bytes"]), rule["most_bytes"]
+    least, most = output.size(rule["least_bytes"]), rule["most_bytes"]
     if most is None:
         return f"{least} or more"
-    return least if most == rule["least_bytes"] else f"{least} to {show.size(most)}"
+    return least if most == rule["least_bytes"] else f"{least} to {output.size(most)}"
 
 
 def _error(share: float | None) -> str:

@@ -11,13 +11,12 @@ import click
 from vramd import ChatTemplateUnusable, Client, InvalidRequest, LoadProgress, PromptTooLong, Stream, VramdError
 from vramd.settings import LOAD_FIELDS
 
-from . import show
-from .connection import with_started_client
-from .console import INTERRUPTED
-from .conversation import Conversation, Turn
-from .parameters import HeadedCommand, ModelId
+from .. import INTERRUPTED, output
+from ..connection import with_started_client
+from ..conversation import Conversation, Turn
+from ..parameters import HeadedCommand, ModelId
+from ..settings import answer_flags, load_flags, reload_flag, timeout_flag
 from .select import model_of
-from .settings import answer_flags, load_flags, reload_flag, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -94,7 +93,7 @@ def converse(client: Client, model: str, system: str | None, timeout_s: float | 
         except VramdError as error:
             if not interactive:
                 raise
-            show.failed(f"{error} ({error.reason})")
+            output.failed(f"{error} ({error.reason})")
         except KeyboardInterrupt:  # before there was an answer to stop
             if not interactive:
                 raise
@@ -113,7 +112,7 @@ class Talk:
         self._timeout_s = timeout_s
         self._settings = settings
         self._load = _load_settings(settings)
-        with show.progress(model) as line:
+        with output.progress(model) as line:
 
             def on_progress(step: LoadProgress) -> None:
                 line.show(step.message or step.state.lower(), step.progress)
@@ -143,7 +142,7 @@ class Talk:
             self._conversation.take_back()
             raise
         with stream:
-            answer = show.Answer()
+            answer = output.Answer()
             try:
                 answer.add(first)
                 for piece in stream:
@@ -167,7 +166,7 @@ class Talk:
             dropped = self._conversation.fit(self._context_tokens - self._room_tokens())
         while True:
             messages = self._conversation.messages
-            with show.waiting(self._model) as on_waiting:
+            with output.waiting(self._model) as on_waiting:
                 stream = self._client.chat(
                     self._model, messages, on_waiting=on_waiting, timeout_s=self._timeout_s, **self._settings
                 )
@@ -186,7 +185,7 @@ class Talk:
                     break
         if dropped:
             fits = f"the context holds {self._context_tokens} tokens"
-            show.say(f"({dropped} of the oldest messages were dropped: {fits})", err=True)
+            output.say(f"({dropped} of the oldest messages were dropped: {fits})", err=True)
         return stream, first
 
     def _room_tokens(self) -> int:
@@ -198,7 +197,7 @@ class Talk:
         if finish.reason != "CANCELLED":
             self._conversation.learn(finish.usage.prompt_tokens)
             if finish.reason == "LENGTH":
-                show.say("(the answer was cut off: its limit, or the context, was reached)", err=True)
+                output.say("(the answer was cut off: its limit, or the context, was reached)", err=True)
         if stream.received:
             self._conversation.answered(stream.received, len(stream.token_ids))
         else:
@@ -217,9 +216,9 @@ def _obey(talk: Talk, text: str) -> bool:
         click.echo("(the model is told so)", err=True)
     elif text in ("/help", "/?"):
         for line in HELP.split("\n"):
-            show.say(line, err=True)
+            output.say(line, err=True)
     elif word[1:].isalpha() and word in (text, "/set"):
-        show.say(f"(there is no {word}; /help lists what there is)", err=True)
+        output.say(f"(there is no {word}; /help lists what there is)", err=True)
     else:
         return False
     return True

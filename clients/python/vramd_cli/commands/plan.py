@@ -15,11 +15,11 @@ from vramd.reading import read
 from vramd_common.sizes import parse_size
 from vramd_proto.v1.model_pb2 import PlanLoadResponse
 
-from . import show
-from .asking import ask
-from .connection import with_started_client
-from .parameters import HeadedCommand, ModelId
-from .settings import json_flag, load_flags, timeout_flag
+from .. import output
+from ..asking import ask
+from ..connection import with_started_client
+from ..parameters import HeadedCommand, ModelId
+from ..settings import json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -121,26 +121,26 @@ def plan(client: Client, model: str, timeout_s: float | None, as_json: bool, **s
 
 def _tell(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
     if as_json:
-        show.as_json(found)
+        output.as_json(found)
         return
-    show.say(_verdict(found))
+    output.say(_verdict(found))
     if found.fits and found.message:
-        show.say(found.message)
-    show.say(_with_settings(found))
-    show.say()
+        output.say(found.message)
+    output.say(_with_settings(found))
+    output.say()
     _show_quote(found)
-    show.say()
-    show.say(_known_how(found.quote))
+    output.say()
+    output.say(_known_how(found.quote))
     if (found.expected_load_s or 0) >= LEAST_TOLD_S:
-        show.say(f"a load would take about {found.expected_load_s:.1f} s")
+        output.say(f"a load would take about {found.expected_load_s:.1f} s")
     for victim in found.victims:
-        show.say(_leaving(victim))
+        output.say(_leaving(victim))
     for step in found.degraded:
-        show.say(f"less than usual: {step}")
+        output.say(f"less than usual: {step}")
     for caution in found.cautions:
-        show.say(f"beware: {caution}")
+        output.say(f"beware: {caution}")
     for nearest in found.nearest:
-        show.say(f"would fit, {show.size(nearest.needed_bytes)} in all: {_typed(found, nearest, asked)}")
+        output.say(f"would fit, {output.size(nearest.needed_bytes)} in all: {_typed(found, nearest, asked)}")
 
 
 def _verdict(found: Plan) -> str:
@@ -152,7 +152,7 @@ def _verdict(found: Plan) -> str:
             if back.id in free:
                 free[back.id] += back.bytes
     places = ", ".join(
-        f"{need.id}: {show.size(need.total_bytes)} of {show.size(free.get(need.id))} free"
+        f"{need.id}: {output.size(need.total_bytes)} of {output.size(free.get(need.id))} free"
         for need in found.quote.devices
     )
     gone = ", ".join(map(_name, found.victims))
@@ -176,14 +176,14 @@ def _show_quote(found: Plan) -> None:
     rows = [
         (
             need.id,
-            *map(show.size, (need.weights_bytes, need.context_bytes, need.compute_bytes, need.process_bytes)),
-            show.size(need.total_bytes),
-            show.size(free.get(need.id)),
+            *map(output.size, (need.weights_bytes, need.context_bytes, need.compute_bytes, need.process_bytes)),
+            output.size(need.total_bytes),
+            output.size(free.get(need.id)),
         )
         for need in found.quote.devices
     ]
     columns = ("DEVICE", "WEIGHTS>", "CONTEXT>", "COMPUTE>", "PROCESS>", "TOTAL>", "FREE>")
-    show.table(columns, rows, "it takes no memory")
+    output.table(columns, rows, "it takes no memory")
 
 
 def _known_how(quote: Quote) -> str:
@@ -192,7 +192,7 @@ def _known_how(quote: Quote) -> str:
 
 
 def _leaving(victim: Victim) -> str:
-    back = ", ".join(f"{show.size(back.bytes)} on {back.id}" for back in victim.gives_back)
+    back = ", ".join(f"{output.size(back.bytes)} on {back.id}" for back in victim.gives_back)
     return f"{_name(victim)} would go, and give back {back}"
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 from vramd import Client, LoadProgress, NotLoaded, ResidentModel
 
-from . import show
-from .connection import with_client, with_started_client
-from .parameters import HeadedCommand, ModelId
-from .settings import json_flag, load_flags, reload_flag, timeout_flag
+from .. import output
+from ..connection import with_client, with_started_client
+from ..parameters import HeadedCommand, ModelId
+from ..settings import json_flag, load_flags, reload_flag, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,7 +37,7 @@ def load(
 
     With --reload requests that run may end first, and those that wait keep their place.
     """
-    with show.progress(model) as line:
+    with output.progress(model) as line:
 
         def on_progress(step: LoadProgress) -> None:
             line.show(step.message or step.state.lower(), step.progress)
@@ -57,7 +57,7 @@ def restart(client: Client, model: str, force: bool, timeout_s: float | None, as
 
     Requests that wait for MODEL keep their place.
     """
-    with show.progress(model) as line:
+    with output.progress(model) as line:
         line.show("restarting", None)
         resident = client.restart(model, force=force, timeout_s=timeout_s)
     _tell(resident, as_json)
@@ -65,14 +65,14 @@ def restart(client: Client, model: str, force: bool, timeout_s: float | None, as
 
 def _tell(resident: ResidentModel, as_json: bool) -> None:
     if as_json:
-        show.as_json(resident)
+        output.as_json(resident)
         return
-    places = ", ".join(f"{show.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)
-    show.say(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
+    places = ", ".join(f"{output.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)
+    output.say(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
     for step in resident.degraded:
-        show.say(f"less than usual: {step}")
+        output.say(f"less than usual: {step}")
     for caution in resident.cautions:
-        show.say(f"beware: {caution}")
+        output.say(f"beware: {caution}")
 
 
 @click.command("unload", short_help="Unload a model, and say what came back.")
@@ -90,16 +90,16 @@ def unload(
         raise click.UsageError("give MODEL or --all.")
     if model is not None:
         receipt = client.unload(model, force=force, timeout_s=timeout_s)
-        show.as_json(receipt) if as_json else show.say(show.receipt(receipt))
+        output.as_json(receipt) if as_json else output.say(output.receipt(receipt))
         return
     receipts = []
     for resident in client.resident():
         with contextlib.suppress(NotLoaded):  # it has left meanwhile
             receipts.append(client.unload(resident.model, force=force, timeout_s=timeout_s))
             if not as_json:
-                show.say(show.receipt(receipts[-1]))
+                output.say(output.receipt(receipts[-1]))
     if as_json:
-        show.as_json(receipts)
+        output.as_json(receipts)
     elif not receipts:
         click.echo("no model is loaded", err=True)
 
@@ -111,9 +111,9 @@ def rescan(client: Client, as_json: bool) -> None:
     """Looks into the folders of models again, and says what changed."""
     found = client.rescan()
     if as_json:
-        show.as_json(found)
+        output.as_json(found)
         return
     for sign, names in (("+", found.added), ("-", found.removed)):
         for name in names:
-            show.say(f"{sign} {name}")
-    show.say(f"{found.known} models known")
+            output.say(f"{sign} {name}")
+    output.say(f"{found.known} models known")

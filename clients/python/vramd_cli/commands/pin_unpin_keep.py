@@ -5,10 +5,10 @@ from typing import Literal
 import click
 from vramd import Client, Model
 
-from . import show
-from .connection import with_client
-from .parameters import STAYS_S, Duration, ModelId
-from .settings import json_flag, priority_flag
+from .. import output
+from ..connection import with_client
+from ..parameters import STAYS_S, Duration, ModelId
+from ..settings import json_flag, priority_flag
 
 Urgency = Literal["interactive", "normal", "batch"]
 
@@ -57,11 +57,11 @@ def _staying(alive_s: float) -> str:
         return "stays"
     if alive_s == 0:
         return "leaves at once after its use"
-    return f"stays {show.duration(alive_s)} after its last use"
+    return f"stays {output.duration(alive_s)} after its last use"
 
 
 def _tell(model: Model, as_json: bool, words: str) -> None:
     if as_json:
-        show.as_json(model)
+        output.as_json(model)
     else:
-        show.say(f"{model.id} {words}")
+        output.say(f"{model.id} {words}")

@@ -11,8 +11,8 @@ from vramd_bench.figures import BenchError
 from vramd_bench.subject import Setup
 from vramd_common.json_text import json_text
 
-from . import show
-from .settings import json_flag
+from .. import output
+from ..settings import json_flag
 
 NEEDS_BENCH = "this command needs: pip install 'vramd[bench]'"
 BENCH_MODULES = frozenset({"gguf", "matplotlib", "numpy"})
@@ -66,7 +66,7 @@ def bench(
 def _say(what: str) -> None:
     """A person sees what is going on; a pipe gets the results alone."""
     if sys.stderr.isatty():
-        show.say(what, err=True)
+        output.say(what, err=True)
 
 
 def _made(quick: bool) -> Path:
@@ -86,16 +86,16 @@ def _print(found: report.Report, as_json: bool) -> None:
     if as_json:
         click.echo(json_text(report.as_json(found), indent=2))
         return
-    show.say(report.where(found))
+    output.say(report.where(found))
     for result in found.results:
-        show.say()
-        show.say(result.benchmark)
-        show.table(report.COLUMNS, report.rows(result), "nothing was measured")
+        output.say()
+        output.say(result.benchmark)
+        output.table(report.COLUMNS, report.rows(result), "nothing was measured")
         for note in result.notes:
-            show.say(f"  {note}")
+            output.say(f"  {note}")
     if missed := report.missed(found.results):
-        show.say()
-        show.say(f"missed: {'; '.join(missed)}")
+        output.say()
+        output.say(f"missed: {'; '.join(missed)}")
     elif any(figure.bar for result in found.results for figure in result.figures):
-        show.say()
-        show.say("every bar is met")
+        output.say()
+        output.say("every bar is met")

@@ -11,13 +11,12 @@ import click
 from vramd import Client, Stream
 from vramd_common.json_text import json_text
 
-from . import piped, show
+from .. import INTERRUPTED, output, piped
+from ..connection import with_started_client
+from ..parameters import HeadedCommand, ModelId
+from ..settings import answer_flags, json_flag, load_flags, reload_flag, timeout_flag
 from .chat import converse, load_anew
-from .connection import with_started_client
-from .console import INTERRUPTED
-from .parameters import HeadedCommand, ModelId
 from .select import model_of
-from .settings import answer_flags, json_flag, load_flags, reload_flag, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -67,7 +66,7 @@ def run(
     chats = not raw and client.model(model_of(client, model, settings, timeout_s)).has_chat_template
     ask = client.chat if chats else client.generate
     with contextlib.ExitStack() as moving:
-        on_waiting = None if as_json else moving.enter_context(show.waiting(model))
+        on_waiting = None if as_json else moving.enter_context(output.waiting(model))
         with ask(model, prompt, on_waiting=on_waiting, timeout_s=timeout_s, **settings) as stream:
             try:
                 if as_json:
@@ -84,7 +83,7 @@ def run(
 
 
 def _print_text(first: str, stream: Stream) -> None:
-    answer = show.Answer()
+    answer = output.Answer()
     try:
         answer.add(first)
         for text in stream:
@@ -112,18 +111,18 @@ def _print_json(stream: Stream) -> None:
 def _print_timings(stream: Stream) -> None:
     told = stream.timeline
     if told is None:
-        show.say("the supervisor does not say where the time went", err=True)
+        output.say("the supervisor does not say where the time went", err=True)
         return
     phases = {name: seconds for name, seconds in dataclasses.asdict(told).items() if name.endswith("_s")}
     times = (f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in phases.items() if seconds is not None)
-    show.say(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
+    output.say(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
     use = stream.finish.usage
     # The first token ends the prompt's time, so the answer's time has one token less.
     rates = (
         ("prompt", use.prompt_tokens, use.prompt_tokens, use.prompt_s),
         ("answer", use.completion_tokens, use.completion_tokens - 1, use.generation_s),
     )
-    show.say("; ".join(_rate(*rate) for rate in rates), err=True)
+    output.say("; ".join(_rate(*rate) for rate in rates), err=True)
 
 
 def _rate(name: str, tokens: int, timed: int, time_s: float | None) -> str:

@@ -8,10 +8,10 @@ import click
 from vramd import Client
 from vramd_common.json_text import json_text
 
-from . import show
-from .connection import with_started_client
-from .parameters import HeadedCommand, ModelId
-from .settings import ask_flags, json_flag, load_flags, timeout_flag
+from .. import output
+from ..connection import with_started_client
+from ..parameters import HeadedCommand, ModelId
+from ..settings import ask_flags, json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,7 +38,7 @@ def embed(
     embeddings = client.embed(model, texts, timeout_s=timeout_s, **settings)
     if not as_json:
         for vector in embeddings:
-            show.say(" ".join(f"{number:.4f}" for number in vector))
+            output.say(" ".join(f"{number:.4f}" for number in vector))
         return
     listed = [{"index": index, "embedding": vector} for index, vector in enumerate(embeddings)]
     click.echo(json_text({"model": embeddings.model, "dimensions": embeddings.dimensions, "embeddings": listed}))

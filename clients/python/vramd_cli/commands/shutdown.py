@@ -8,7 +8,7 @@ from vramd import Client
 from vramd.launching import listens
 from vramd_common.rendezvous import Address
 
-from .connection import with_client
+from ..connection import with_client
 
 END_LIMIT_S = 60.0
 """Running requests may take 30 s to end, and each worker some more."""

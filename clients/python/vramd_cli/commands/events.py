@@ -19,9 +19,9 @@ from vramd import (
 from vramd.listening import TOPICS
 from vramd_common.json_text import json_text
 
-from . import show
-from .connection import with_client
-from .settings import json_flag
+from .. import output
+from ..connection import with_client
+from ..settings import json_flag
 
 _NAMES: Mapping[str, str] = {kind: topic for topic, kind in TOPICS.items()}
 
@@ -49,7 +49,7 @@ def events(client: Client, topics: tuple[str, ...], after: int | None, as_json: 
 def _tell(event: Event) -> None:
     clock = time.strftime("%H:%M:%S", time.localtime(event.time_s))
     before = f"{event.sequence:>6}  {clock}  {_NAMES.get(event.kind, event.kind):<8}  "
-    show.line(f"{before}{_words(event)}", len(before))
+    output.line(f"{before}{_words(event)}", len(before))
 
 
 def _words(event: Event) -> str:
@@ -57,15 +57,15 @@ def _words(event: Event) -> str:
         case ModelChanged(model, incarnation, before, after, _, message):
             return f"{model} ({incarnation}) {before} -> {after}: {message}"
         case LedgerChanged(devices, message):
-            rows = (f"{row.id} {show.size(row.reserved_bytes)} of {show.size(row.budget_bytes)}" for row in devices)
+            rows = (f"{row.id} {output.size(row.reserved_bytes)} of {output.size(row.budget_bytes)}" for row in devices)
             return f"{', '.join(rows)}: {message}"
         case Evicted(model, incarnation, _, message, for_model, for_reservation):
             whom = for_model or (f"reservation {for_reservation}" if for_reservation else "other programs")
             return f"{model} ({incarnation}) leaves for {whom}: {message}"
         case Receipt() as receipt:
-            return show.receipt(receipt)
+            return output.receipt(receipt)
         case PressureChanged(device, before, after, free_bytes, external_bytes, _, message):
-            sizes = f"{show.size(free_bytes)} free, {show.size(external_bytes)} of others"
+            sizes = f"{output.size(free_bytes)} free, {output.size(external_bytes)} of others"
             return f"{device} {before} -> {after}, {sizes}: {message}"
         case QueueChanged(model, queued, queued_in_all):
             return f"requests that wait for {model}: {queued}, for all models: {queued_in_all}"
@@ -76,7 +76,7 @@ def _words(event: Event) -> str:
 
 
 def _thrashing(found: Thrashing) -> str:
-    fits = (f"{one.model} with {', '.join(one.changes)} ({show.size(one.needed_bytes)})" for one in found.together)
+    fits = (f"{one.model} with {', '.join(one.changes)} ({output.size(one.needed_bytes)})" for one in found.together)
     cure = f"would fit together: {'; '.join(fits)}" if found.together else "no settings are known under which they fit"
     rate = f"{found.loads_per_minute:.1f} loads per minute, {found.useful_share:.0%} of the time for answers"
     return f"{' and '.join(found.models)} drive each other out: {rate}; {cure}"

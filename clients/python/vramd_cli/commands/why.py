@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import click
 from vramd import Client, Decision
 
-from . import show
-from .connection import with_client
-from .parameters import ModelId
-from .settings import json_flag
+from .. import output
+from ..connection import with_client
+from ..parameters import ModelId
+from ..settings import json_flag
 
 _WORDS: Mapping[str, str] = {
     "load": "loaded",
@@ -36,31 +36,31 @@ def why(client: Client, model: str, limit: int, as_json: bool) -> None:
     """
     found = client.decisions(model, limit=limit)
     if as_json:
-        show.as_json(found)
+        output.as_json(found)
         return
     if not found:
-        show.say("nothing was decided", err=True)
+        output.say("nothing was decided", err=True)
     now_s = time.time()
     for decision in found:
         _tell(decision, now_s, named=not model)
 
 
 def _tell(decision: Decision, now_s: float, *, named: bool) -> None:
-    when = f"{show.duration(max(0.0, now_s - decision.time_s))} ago"
+    when = f"{output.duration(max(0.0, now_s - decision.time_s))} ago"
     word = _WORDS.get(decision.cause) or _WORDS.get(decision.kind, decision.kind)
     about = f"{decision.model} " if named and decision.model else ""
     whom = f" for {decision.for_whom}" if decision.for_whom else ""
-    show.line(f"{when:>10}  {about}{word}{whom}: {decision.message}", _INDENT)
+    output.line(f"{when:>10}  {about}{word}{whom}: {decision.message}", _INDENT)
     numbers = ", ".join(_number(name, amount) for name, amount in decision.numbers.items())
     for further in (numbers, *(f"not {one.what}: {one.why}" for one in decision.rejected)):
         if further:
-            show.line(f"{'':>{_INDENT}}{further}", _INDENT + 2)
+            output.line(f"{'':>{_INDENT}}{further}", _INDENT + 2)
 
 
 def _number(name: str, amount: float) -> str:
     """By the unit in which its name ends."""
     if name.endswith("_bytes"):
-        return f"{_words(name, '_bytes')} {show.size(round(amount))}"
+        return f"{_words(name, '_bytes')} {output.size(round(amount))}"
     if name.endswith("_s"):
         return f"{_words(name, '_s')} {amount:.3g} s"
     return f"{_words(name)} {amount:g}"

@@ -11,9 +11,9 @@ from vramd import Client, SupervisorUnreachable
 from vramd.finding import ADDRESS_VARIABLE, own_runtime_dir
 from vramd_common.rendezvous import RuntimeDir
 
-from . import show
-from .connection import with_client
-from .parameters import ModelId
+from .. import output
+from ..connection import with_client
+from ..parameters import ModelId
 
 Command = Callable[..., None]
 
@@ -29,10 +29,10 @@ def _or_from_files(command: Command) -> Command:
             file = RuntimeDir(runtime_dir or own_runtime_dir()).log_of(model)
             if address is not None or os.environ.get(ADDRESS_VARIABLE) or not file.is_file():
                 raise
-            show.failed(f"{error}\nits last words, from {file}:")
+            output.failed(f"{error}\nits last words, from {file}:")
             with file.open(encoding="utf-8", errors="replace") as text:
                 for line in deque(text, lines):
-                    show.say(line.removesuffix("\n"), keep="\t")
+                    output.say(line.removesuffix("\n"), keep="\t")
 
     return told
 
@@ -48,8 +48,8 @@ def logs(client: Client, model: str, lines: int, follow: bool) -> None:
     with client.logs(model, lines=lines, follow=follow) as feed:
         nothing = True
         for line in feed:
-            show.say(line, keep="\t")
+            output.say(line, keep="\t")
             nothing = False
     if nothing:
         what = f"the process of {model} has" if model else "the supervisor has"
-        show.say(f"{what} printed nothing", err=True)
+        output.say(f"{what} printed nothing", err=True)

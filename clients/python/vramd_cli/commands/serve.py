@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from .console import NEEDS_SERVER
+from ..console import NEEDS_SERVER
 
 
 class HandedOn(click.Command):

@@ -7,9 +7,9 @@ from typing import Any
 import click
 from vramd_common.json_text import json_text
 
-from . import show
-from .asking import ask, option
-from .settings import json_flag
+from .. import output
+from ..asking import ask, option
+from ..settings import json_flag
 
 
 @click.command("simulate", short_help="Say what a configuration would do with a traffic.")
@@ -41,33 +41,33 @@ def simulate(
         return
     requests, swaps = found["requests"], found["swaps"]
     refused = sum(requests["refused"].values())
-    show.say(f"{show.duration(found['duration_s'])} of traffic, seed {found['seed']}")
-    show.say(f"{requests['asked']} requests, {requests['answered']} answered, {refused} refused")
-    show.say()
+    output.say(f"{output.duration(found['duration_s'])} of traffic, seed {found['seed']}")
+    output.say(f"{requests['asked']} requests, {requests['answered']} answered, {refused} refused")
+    output.say()
     rows = [_row(model, one) for model, one in found["models"].items()]
-    show.table(("MODEL", *_COLUMNS), [*rows, _row("all", _all(found))], "nobody asked for anything")
-    show.line("WAIT for a place in a worker, FIRST token after the call: in seconds")
-    show.say()
+    output.table(("MODEL", *_COLUMNS), [*rows, _row("all", _all(found))], "nobody asked for anything")
+    output.line("WAIT for a place in a worker, FIRST token after the call: in seconds")
+    output.say()
     for reason, times in requests["refused"].items():
-        show.line(f"refused {times} times: {reason}", 2)
-    show.line(
+        output.line(f"refused {times} times: {reason}", 2)
+    output.line(
         f"{swaps['loads']} loads, {swaps['loads_per_minute']:.2f} per minute; "
         f"loading took {swaps['loading_share']:.0%} of the models' time, working {swaps['working_share']:.0%}",
         2,
     )
     for one in swaps["evicted_for"]:
-        show.line(f"{one['model']} had to go for {one['for']} {one['times']} times", 2)
+        output.line(f"{one['model']} had to go for {one['for']} {one['times']} times", 2)
     for device, book in found["devices"].items():
-        peak, budget, mean = (show.size(book[f"{name}_bytes"]) for name in ("peak", "budget", "mean"))
-        show.line(f"{device}: {peak} of {budget} promised at most, {mean} on average", 2)
+        peak, budget, mean = (output.size(book[f"{name}_bytes"]) for name in ("peak", "budget", "mean"))
+        output.line(f"{device}: {peak} of {budget} promised at most, {mean} on average", 2)
     if thrash := found["thrash"]:
         last = thrash[-1]
-        show.line(f"thrash was told {len(thrash)} times, last after {last['at_s']:.0f} s: {last['cause']}", 2)
-    show.say()
+        output.line(f"thrash was told {len(thrash)} times, last after {last['at_s']:.0f} s: {last['cause']}", 2)
+    output.say()
     signs, *drawn = _timeline(found["timeline"])
-    show.line(signs, 2)
+    output.line(signs, 2)
     for row in drawn:
-        show.say(row)
+        output.say(row)
 
 
 _COLUMNS = ("ASKED>", "OK>", "REFUSED>", "LOADS>", "WAIT P50/P99/MAX>", "FIRST P50/P99/MAX>")

@@ -6,9 +6,9 @@ from typing import Any
 import click
 from vramd_common.json_text import json_text
 
-from . import show
-from .asking import ask
-from .settings import json_flag
+from .. import output
+from ..asking import ask
+from ..settings import json_flag
 
 
 @click.command("replay", short_help="Check that a recording of `serve --record` happens again.")
@@ -26,14 +26,16 @@ def replay(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json_text(found, indent=2))
     elif difference:
-        show.say(f"event {difference['event_number']}: {difference['event']}")
-        show.say(f"recorded by vramd {found['version']}: {difference['recorded'] or 'nothing more'}")
-        show.say(f"now: {difference['now'] or 'nothing more'}")
+        output.say(f"event {difference['event_number']}: {difference['event']}")
+        output.say(f"recorded by vramd {found['version']}: {difference['recorded'] or 'nothing more'}")
+        output.say(f"now: {difference['now'] or 'nothing more'}")
     else:
-        show.say(f"the same: {found['actions']} actions of {found['events']} events")
+        output.say(f"the same: {found['actions']} actions of {found['events']} events")
     if found["unanswered"] and not as_json:
-        show.say("the recording ends with an event whose actions it has not: it was broken off, or its core failed")
+        output.say("the recording ends with an event whose actions it has not: it was broken off, or its core failed")
     if found["cut_off"] and not as_json:
-        show.say("the recording is not whole: its disk did not take all, or it was cut off; compared as far as it goes")
+        output.say(
+            "the recording is not whole: its disk did not take all, or it was cut off; compared as far as it goes"
+        )
     if difference:
         raise click.exceptions.Exit(1)
