@@ -13,8 +13,9 @@ import vramd
 from click.testing import CliRunner
 from support.gguf_bytes import llama
 from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
+from vramd_cli.main import vramd as command_line
 from vramd_common.reasons import Reason
-from vramd_supervisor import __main__ as serving
+from vramd_supervisor import main as serving
 
 OUTSIDE = Path(__file__).parents[1] / "support" / "outside"
 MODELS = "[server]\nspare = false\n" + simulated("a", card="", tokens_per_s=50) + simulated("b", card="")
@@ -184,7 +185,7 @@ def test_a_configuration_that_does_not_answer_is_named(tmp_path: Path, monkeypat
     if sys.platform != "win32":
         monkeypatch.setattr(serving, "START_S", 0.05)
         os.mkfifo(tmp_path / "vramd.toml")
-        done = CliRunner().invoke(serving.main, ["--config", str(tmp_path / "vramd.toml")])
+        done = CliRunner().invoke(command_line, ["serve", "--config", str(tmp_path / "vramd.toml")])
         assert done.exit_code == 2
         assert f"{tmp_path / 'vramd.toml'} gives no answer within 0.05 s; is its drive there?" in done.output
 

@@ -1,17 +1,15 @@
-"""`vramd doctor` and `vramd estimate`, with their real child on made-up machines."""
+"""`vramd doctor` and `vramd estimate`, each in a process of its own, on made-up machines."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
-from click.testing import CliRunner, Result
 from support.gguf_bytes import llama
-from vramd_cli.main import vramd
 from vramd_common.rendezvous import Address, RuntimeDir
 
 LIMIT_S = 60
@@ -40,36 +38,49 @@ def unsupported(*_): raise NVMLError
 nvmlDeviceGetMigMode = nvmlDeviceGetComputeRunningProcesses = nvmlDeviceGetGraphicsRunningProcesses = unsupported
 """
 
-Shell = Callable[..., Result]
+Done: TypeAlias = "subprocess.CompletedProcess[str]"
+Shell = Callable[..., Done]
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    """The command in this process, its child a real one. Neither a card of this machine nor its settings count."""
-    unset = {name: None for name in os.environ if name.startswith("VRAMD_")}
+def stand_ins(tmp_path: Path) -> Path:
+    """What lies here is imported before what is installed."""
+    return tmp_path / "stand-ins"
 
-    def call(*arguments: str, **more: str) -> Result:
-        environment = {**unset, "VRAMD_RUNTIME_DIR": str(tmp_path / "run"), **more}
-        return CliRunner(env=environment).invoke(vramd, arguments)
+
+@pytest.fixture
+def shell(tmp_path: Path, stand_ins: Path) -> Shell:
+    """The command as a process of its own. Neither a card of this machine nor its settings count."""
+
+    def call(*arguments: str, console: Sequence[str] = CONSOLE, cwd: Path | None = None, **more: str) -> Done:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("VRAMD_")}
+        own = {"VRAMD_RUNTIME_DIR": str(tmp_path / "run"), "PYTHONPATH": str(stand_ins)}
+        return subprocess.run(
+            [*console, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            cwd=cwd,
+            env={**kept, **own, **more},
+            check=False,
+        )
 
     return call
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def machine(stand_ins: Path) -> Callable[..., None]:
     """Stands in for the libraries that tell of cards and of llama.cpp."""
 
     def make(nvml: str, *backends: str) -> None:
         """Without backends there is no llama.cpp."""
-        folder = tmp_path / "stand-ins"
-        binding = folder / "llama_cpp"
+        binding = stand_ins / "llama_cpp"
         (binding / "lib").mkdir(parents=True)
-        (folder / "pynvml.py").write_text(nvml)
+        (stand_ins / "pynvml.py").write_text(nvml)
         (binding / "__init__.py").write_text('__version__ = "0.3.36"\n')
         (binding / "llama_cpp.py").write_text("" if backends else NO_LIBRARY)
         for backend in backends:
             (binding / "lib" / f"libggml-{backend}.so").touch()
-        monkeypatch.syspath_prepend(folder)
 
     return make
 
@@ -84,8 +95,8 @@ def models(tmp_path: Path) -> Path:
     return folder
 
 
-def told(done: Result) -> dict[str, Any]:
-    assert done.exit_code == 0, done.output
+def told(done: Done) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
@@ -168,7 +179,7 @@ def test_no_models_and_a_folder_that_is_not_there(shell: Shell, machine: Callabl
     machine(NO_LIBRARY, "cpu")
     (tmp_path / "vramd.toml").write_text('[server]\nmodels = ["nowhere"]\n')
     done = shell("doctor", VRAMD_CONFIG=str(tmp_path / "vramd.toml"))
-    assert done.exit_code == 0, done.output
+    assert done.returncode == 0, done.stderr
     assert "\n  warn  take first  none [none was found]\n" in done.stdout
     assert "  take first: vramd serve --models DIR\n" in done.stdout
     assert f"cannot look for models in {tmp_path / 'nowhere'}" in done.stdout
@@ -188,40 +199,25 @@ def test_a_configuration_that_cannot_stand(shell: Shell, tmp_path: Path) -> None
     file = tmp_path / "vramd.toml"
     file.write_text("[server]\nport = 'many'\n")
     done = shell("doctor", "--config", str(file))
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert f"{file}:2: server.port" in done.stderr
 
 
-def test_what_lies_in_the_current_folder_shadows_nothing(tmp_path: Path) -> None:
+def test_what_lies_in_the_current_folder_shadows_nothing(shell: Shell, tmp_path: Path) -> None:
     for name in ("grpc", "click", "json", "vramd_supervisor"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('shadowed')")
     (tmp_path / "here.gguf").write_bytes(llama())
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("VRAMD_")}
-    done = subprocess.run(
-        [*CONSOLE, "doctor", "--json"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        cwd=tmp_path,
-        env={**kept, "VRAMD_MODELS": ".", "PYTHONPATH": os.pathsep, "VRAMD_RUNTIME_DIR": str(tmp_path / "run")},
-        check=False,
-    )
+    done = shell("doctor", "--json", cwd=tmp_path, VRAMD_MODELS=".", PYTHONPATH=os.pathsep)
     assert (done.returncode, done.stderr) == (0, "")
     assert [model["path"] for model in json.loads(done.stdout)["facts"]["models"]] == [str(tmp_path / "here.gguf")]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
-def test_a_person_sees_colours(models: Path, tmp_path: Path) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("VRAMD_")}
-    done = subprocess.run(
-        [sys.executable, "-c", SPAWN, *CONSOLE, "doctor", "--models", str(models)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        env={**kept, "COLUMNS": "80", "LINES": "24", "TERM": "xterm", "VRAMD_RUNTIME_DIR": str(tmp_path / "run")},
-        check=False,
-    )
+def test_a_person_sees_colours(shell: Shell, models: Path) -> None:
+    terminal = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
+    console = (sys.executable, "-c", SPAWN, *CONSOLE)
+    done = shell("doctor", "--models", str(models), console=console, **terminal)
     assert done.returncode == 0, done.stdout
     assert "\x1b[31mbad\x1b[0m" in done.stdout
     assert "\x1b[32mok" in done.stdout
@@ -248,14 +244,14 @@ def test_an_estimate_beside_the_figure_of_a_file(shell: Shell, machine: Callable
 def test_an_estimate_on_a_card(shell: Shell, machine: Callable[..., None], models: Path) -> None:
     machine(ONE_CARD)
     done = shell("estimate", "--model", str(models / "large.gguf"), "--bits", "4")
-    assert done.exit_code == 0, done.output
+    assert done.returncode == 0, done.stderr
     assert "2048 tokens on gpu0 (close, closed_form)" in done.stdout
     assert "parameters of 4 bits" in done.stdout
 
 
 def test_an_estimate_without_a_file_has_no_errors(shell: Shell) -> None:
     done = shell("estimate", "--params", "8", "--bits", "4")
-    assert done.exit_code == 0, done.output
+    assert done.returncode == 0, done.stderr
     assert "4.5 GiB      -\n" in done.stdout
     assert "--model FILE" in done.stdout
     document = told(shell("estimate", "--params", "8", "--bits", "4", "--context", "4096", "--json"))
@@ -265,7 +261,7 @@ def test_an_estimate_without_a_file_has_no_errors(shell: Shell) -> None:
 
 def test_an_estimate_of_a_damaged_file(shell: Shell, models: Path) -> None:
     done = shell("estimate", "--model", str(models / "broken.gguf"))
-    assert (done.exit_code, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (1, "")
     assert str(models / "broken.gguf") in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -275,5 +271,5 @@ def test_an_estimate_of_a_damaged_file(shell: Shell, models: Path) -> None:
 )
 def test_an_estimate_of_nothing_is_wrong_usage(shell: Shell, arguments: tuple[str, ...]) -> None:
     done = shell("estimate", *arguments)
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "Usage" in done.stderr

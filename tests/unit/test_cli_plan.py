@@ -1,18 +1,22 @@
-"""`vramd plan`: against scripted answers, and for cards that are imagined against a stand-in of the supervisor."""
+"""`vramd plan`: against scripted answers, and for imagined cards in this process."""
 
+import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
-from google.protobuf.json_format import MessageToJson
 from support.fake_supervisor import FakeSupervisor, Refusal, plan, plan_that_does_not_fit, resident
+from support.gguf_models import random_llama
 from vramd_cli.commands import plan as plan_command
 from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
+from vramd_common.sizes import parse_size
 from vramd_proto.v1 import load_pb2, model_pb2
+from vramd_supervisor.offline.plan_cards import plan_for_cards
 
 Shell = Callable[..., Result]
 
@@ -238,73 +242,54 @@ def test_what_is_neither_model_nor_file_is_refused_as_ever(fake: FakeSupervisor,
     assert (done.exit_code, done.stderr) == (1, "vramd: no model is called so (MODEL_NOT_FOUND)\n")
 
 
-STAND_IN = """
-import json, sys
-from pathlib import Path
-Path(__file__).with_name("arguments.json").write_text(json.dumps(sys.argv[1:]))
-print({document!r})
-"""
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return random_llama(tmp_path / "new.gguf")
 
 
-def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Path:
-    """A package under the supervisor's name; the file where it writes what it was asked."""
-    package = folder / "stand-in" / "vramd_supervisor"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(program, "utf-8")
-    monkeypatch.syspath_prepend(str(package.parent))
-    return package / "arguments.json"
+def without_time(text: str) -> str:
+    """How long a quote took differs from run to run."""
+    return re.sub(r'(found in |"seconds": )[\d.e-]+', r"\1", text)
 
 
-def answering(message: model_pb2.PlanLoadResponse) -> str:
-    """Prints a plan as the supervisor's package does."""
-    document = MessageToJson(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-    return STAND_IN.format(document=document)
-
-
-def test_an_imagined_card_needs_no_supervisor(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = stand_in(tmp_path, monkeypatch, answering(plan()))
-    monkeypatch.chdir(tmp_path)
-    cards = ("--card", "8GiB", "--card", "600MB")
-    flags = ("--context", "8192", "--gpu-layers", "-1", "--gpu-only", "--no-degrade", "--outputs", "8")
-    done = shell("plan", "new.gguf", *cards, *flags, "--json")
+def test_an_imagined_card_needs_no_supervisor(shell: Shell, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    cards = ("--card", "8GiB", "--card", "2GB")
+    flags = ("--context", "1024", "--gpu-layers", "-1", "--device", "gpu1", "--no-degrade", "--outputs", "8")
+    done = shell("plan", file.name, *cards, *flags, "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout) == DOCUMENT
-    *arguments, options, border, file = json.loads(written.read_text("utf-8"))
-    assert arguments == ["plan", *cards, "--options"]
-    assert (border, file) == ("--", str(tmp_path / "new.gguf"))
-    assert load_pb2.LoadOptions.FromString(bytes.fromhex(options)) == load_pb2.LoadOptions(
-        context_tokens=8192, gpu_layers=-1, gpu_only=True, degrade=False, output_tokens=8
-    )
+    told = json.loads(done.stdout)
+    assert list(told) == list(DOCUMENT)
+    assert (told["model"], told["fits"]) == ("new", True)
+    asked = {"context": 1024, "gpu_layers": -1, "outputs": 8, "devices": ["gpu1"]}
+    assert {name: told["settings"][name] for name in asked} == asked
+    free = {device["id"]: device["free_bytes"] for device in told["devices"]}
+    assert 0 < free["gpu1"] <= 2_000_000_000
 
 
-def test_nothing_asked_for_is_nothing_handed_on(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = stand_in(tmp_path, monkeypatch, answering(plan()))
-    assert shell("plan", str(tmp_path / "new.gguf"), "--card", "8GiB").exit_code == 0
-    assert json.loads(written.read_text("utf-8")) == ["plan", "--card", "8GiB", "--", str(tmp_path / "new.gguf")]
+def test_nothing_asked_for_is_planned_with_the_defaults(shell: Shell, file: Path) -> None:
+    done = shell("plan", str(file), "--card", "8GiB", "--json")
+    assert done.exit_code == 0, done.output
+    settings = json.loads(done.stdout)["settings"]
+    assert (settings["parallel"], settings["gpu_layers"], settings["kv_type"]) == (4, -1, "f16")
 
 
-@pytest.mark.parametrize("answer", [plan(), plan_that_does_not_fit()], ids=["fits", "does not"])
-def test_a_plan_for_an_imagined_card_looks_the_same(
-    fake: FakeSupervisor,
-    shell: Shell,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    answer: model_pb2.PlanLoadResponse,
-) -> None:
-    stand_in(tmp_path, monkeypatch, answering(answer))
+@pytest.mark.parametrize("card", ["8GiB", "1MiB"], ids=["fits", "does not"])
+def test_a_plan_for_an_imagined_card_looks_the_same(fake: FakeSupervisor, shell: Shell, file: Path, card: str) -> None:
+    answer = asyncio.run(plan_for_cards(file, [parse_size(card)], load_pb2.LoadOptions()))
     fake.script("PlanLoad", answer)
     for flags in ((), ("--json",)):
-        assert shell("plan", "new.gguf", "--card", "8GiB", *flags).stdout == shell("plan", "talker", *flags).stdout
+        imagined = shell("plan", str(file), "--card", card, *flags)
+        assert imagined.exit_code == 0, imagined.output
+        assert without_time(imagined.stdout) == without_time(shell("plan", "new", *flags).stdout)
     assert len(fake.calls) == 2
 
 
-def test_why_an_imagined_card_cannot_be_planned_for(
-    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stand_in(tmp_path, monkeypatch, "import sys; sys.exit('vramd: it is damaged')")
-    done = shell("plan", "new.gguf", "--card", "8GiB")
-    assert (done.exit_code, done.stdout, done.stderr) == (1, "", "vramd: it is damaged\n")
+def test_why_an_imagined_card_cannot_be_planned_for(shell: Shell, file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+    done = shell("plan", str(file), "--card", "8GiB")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "vramd: new: its header ends early, at byte 100\n"
 
 
 def test_a_number_that_cannot_be_asked_for_on_a_card(shell: Shell) -> None:
@@ -317,6 +302,7 @@ def test_a_number_that_cannot_be_asked_for_on_a_card(shell: Shell) -> None:
     ("arguments", "words"),
     [
         (("--card", "large"), "expected a size"),
+        (("--card", "0"), "a card has more than 0 bytes"),
         (("--card", "8GiB", "--start", "--timeout", "3"), "--start, --timeout cannot go with it"),
         (("--card", "8GiB", "--address", "a:1"), "--address cannot go with it"),
     ],

@@ -10,13 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Wait, answer, device, known, resident
 from vramd.errors import StartFailed
 from vramd.launching import _environment
 from vramd_cli.console import leave_current_folder
+from vramd_cli.main import vramd
 from vramd_cli.starting import ensure_running
 from vramd_common.rendezvous import Address, RuntimeDir
 from vramd_proto.v1 import model_pb2, supervisor_pb2
+from vramd_supervisor.domain.config import Size
+from vramd_supervisor.settings.settings_file import Flags
 
 LIMIT_S = 60
 CONSOLE = (sys.executable, "-c", "from vramd_cli.console import main; main()")
@@ -83,16 +87,21 @@ def test_serve_names_its_missing_extra(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_serve_hands_its_arguments_on_untouched(tmp_path: Path) -> None:
-    """A stand-in under the supervisor's name shows what arrives."""
-    package = tmp_path / "stand-in" / "vramd_supervisor"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text("import json, sys; print(json.dumps([__name__, *sys.argv[1:]])); sys.exit(69)")
-    arguments = ["--help", "-h", "--port=0", "--", "-x", "--models", "a b"]
-    done = run(tmp_path, *CONSOLE, "serve", *arguments, PYTHONPATH=str(package.parent))
-    assert done.returncode == 69
-    assert json.loads(done.stdout) == ["__main__", *arguments]
+def test_serve_runs_the_supervisor_with_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[object, ...]] = []
+
+    def run(*given: object, **further: object) -> int:
+        seen.append((*given, further))
+        return 69
+
+    monkeypatch.setattr("vramd_supervisor.main.run", run)
+    folders = ("--models", "a b", "--models", "c", "--budget", "host=1GiB", "--port", "0")
+    files = ("--config", str(tmp_path / "v.toml"), "--runtime-dir", str(tmp_path), "--record", "r", "--owned")
+    done = CliRunner().invoke(vramd, ["serve", *folders, *files, "--log-level", "DEBUG"])
+    assert done.exit_code == 69, done.output
+    flags = Flags(("a b", "c"), {"host": Size(1 << 30)}, None, 0)
+    options = {"log_level": "debug", "record": Path("r"), "owned": True}
+    assert seen == [(tmp_path / "v.toml", flags, tmp_path, options)]
 
 
 @posix

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import vramd
 from vramd_cli import output
-from vramd_cli.drawing import drawn_progress
 
 TEXT = "12 s ago  evicted for coder: coder lacks 1.2 GiB on gpu0; talker was least-recently used"
 
@@ -97,7 +96,8 @@ def test_a_moving_line_is_printable(capsys: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
-    with drawn_progress(HOSTILE) as line:
+    monkeypatch.setattr(output, "is_watched", lambda: True)
+    with output.progress(HOSTILE) as line:
         line.show("waits\x1b]52;c;x\x07", 0.5)
     printed = capsys.readouterr().err
     assert "\x1b]52" not in printed

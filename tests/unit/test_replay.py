@@ -17,7 +17,6 @@ from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, SchedulingConfig
 from vramd_supervisor.simulation.recorder import LOST, Recorder, RecordingFile
 from vramd_supervisor.simulation.replay import UnreadableRecordingError, replay
-from vramd_supervisor.simulation.simulate import main as simulate
 from vramd_supervisor.threads.lane import NoAnswerError
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -28,7 +27,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Of half an hour in which models drive each other out."""
     file = tmp_path_factory.mktemp("recording") / "game.jsonl"
     files = [str(EXAMPLES / f"game-and-copilot{end}.toml") for end in ("", "-traffic")]
-    done = CliRunner().invoke(simulate, ["--record", str(file), *files], catch_exceptions=False)
+    done = CliRunner().invoke(vramd, ["simulate", "--record", str(file), *files], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return file.read_text("utf-8").splitlines(keepends=True)
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from vramd_supervisor import __main__ as serving
-from vramd_supervisor.__main__ import dispatch
+from vramd_cli.main import vramd
+from vramd_supervisor import main as serving
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
     with pytest.raises(SystemExit) as ended:
-        dispatch(list(arguments))
+        vramd.main(["serve", *arguments], prog_name="vramd")
     captured = capsys.readouterr()
     return ended.value.code, captured.out, captured.err
 

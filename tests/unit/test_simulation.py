@@ -15,7 +15,6 @@ from support.gguf_bytes import llama
 from vramd_cli.main import vramd
 from vramd_supervisor.simulation.clock import VirtualClock
 from vramd_supervisor.simulation.figures import waits
-from vramd_supervisor.simulation.simulate import main
 from vramd_supervisor.simulation.traffic import Machine, Program, Speed, Stream, Traffic
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -47,7 +46,7 @@ class Bench:
         files = (self.folder / "vramd.toml", self.folder / "traffic.toml")
         for file, text in zip(files, (config, traffic), strict=True):
             file.write_text(text, "utf-8")
-        return CliRunner().invoke(main, [*arguments, *map(str, files)], catch_exceptions=False)
+        return CliRunner().invoke(vramd, ["simulate", "--json", *arguments, *map(str, files)], catch_exceptions=False)
 
     def report(self, config: str, traffic: str, *arguments: str) -> dict[str, Any]:
         done = self.call(config, traffic, *arguments)
@@ -206,7 +205,7 @@ def test_a_smaller_card_than_the_configured_one_is_another_run(bench: Bench) -> 
 def test_the_same_seed_gives_the_same_report_and_another_one_another() -> None:
     def text(*more: str) -> str:
         files = (str(EXAMPLES / f"game-and-copilot{end}.toml") for end in ("", "-traffic"))
-        return CliRunner().invoke(main, [*more, *files], catch_exceptions=False).stdout
+        return CliRunner().invoke(vramd, ["simulate", "--json", *more, *files], catch_exceptions=False).stdout
 
     assert text() == text("--seed", "7")
     assert text() != text("--seed", "8")
@@ -229,7 +228,7 @@ def test_the_examples_run_and_are_told_in_words(example: str) -> None:
 def test_the_examples_swap_rarely_and_thrash() -> None:
     def figures(example: str) -> dict[str, Any]:
         files = (str(EXAMPLES / f"{example}{end}.toml") for end in ("", "-traffic"))
-        found = json.loads(CliRunner().invoke(main, list(files), catch_exceptions=False).stdout)
+        found = json.loads(CliRunner().invoke(vramd, ["simulate", "--json", *files], catch_exceptions=False).stdout)
         assert isinstance(found, dict)
         return found
 

@@ -35,7 +35,7 @@ def main() -> None:
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="replace")
     try:
-        from .main import vramd  # noqa: PLC0415  not before the import path is clean
+        from .main import vramd
 
         vramd.main(prog_name="vramd")
     except ModuleNotFoundError as error:

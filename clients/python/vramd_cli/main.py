@@ -84,17 +84,24 @@ class Vramd(click.Group):
             try:
                 return super().invoke(ctx)
             except LoadedDifferently as error:
-                if reloads or _parameter(self.get_command(ctx, ctx.invoked_subcommand or ""), "reload") is None:
+                if reloads or _parameter(self._invoked(ctx), "reload") is None:
                     raise
                 words = f"{error.message}\n--reload gives it a new process with these settings, for all callers"
                 raise LoadedDifferently(error.reason, words, error.metadata) from error
             except InvalidRequest as error:
-                command, field = self.get_command(ctx, ctx.invoked_subcommand or ""), error.metadata.get("field", "")
-                given = _parameter(command, field)
+                field = error.metadata.get("field", "")
+                given = _parameter(self._invoked(ctx), field)
                 if given is None:
                     raise
                 problem = error.message.removeprefix(f"{field}: ")
                 raise click.BadParameter(problem, param_hint=f"'{given}'") from error
+            except click.UsageError as error:
+                if error.ctx is None and (command := self._invoked(ctx)):  # an option that lacks its argument
+                    error.ctx = click.Context(command, ctx, ctx.invoked_subcommand)
+                raise
+
+    def _invoked(self, ctx: click.Context) -> click.Command | None:
+        return self.get_command(ctx, ctx.invoked_subcommand or "")
 
 
 def _parameter(command: click.Command | None, field: str) -> str | None:

@@ -1,23 +1,20 @@
-"""Puts values on the screen: tables, JSON, and units for people."""
+"""Prints values: tables, JSON, and units for people. On a terminal rich draws, which is imported only then."""
 
 import dataclasses
-import importlib
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import click
 from vramd import Receipt, Waiting
 from vramd_common.json_text import json_text
 from vramd_common.printable import printable, printable_answer
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Row = Sequence[str]
+Value = TypeVar("Value")
 
 _KIB = 1024
 
@@ -59,27 +56,48 @@ def receipt(given: Receipt) -> str:
     return f"{given.model} is unloaded: pid {given.pid} {given.message} after {given.exit_s:.2f} s; {back}"
 
 
-def as_json(value: "DataclassInstance | Sequence[DataclassInstance]") -> None:
-    """A value, or a list of them, with the names of its fields."""
-    plain = list(map(dataclasses.asdict, value)) if isinstance(value, Sequence) else dataclasses.asdict(value)
-    click.echo(json_text(plain, indent=2))
+def result(value: Value, as_json: bool, tell: Callable[[Value], None]) -> None:
+    """Prints what a command found: as JSON, or by `tell`, which puts it into words."""
+    if as_json:
+        json(value)
+    else:
+        tell(value)
+
+
+def json(value: object, indent: int | None = 2) -> None:
+    """A document, or a dataclass or a list of them with the names of their fields."""
+    click.echo(json_text(_plain(value), indent=indent))
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def say(text: str = "", *, err: bool = False, keep: str = "") -> None:
-    """One line, whatever names and messages are in it; `keep` are characters that may be as they are."""
+    """A line whose control characters are shown as escapes, but for those in `keep`."""
     click.echo(printable(text, keep), err=err)
 
 
 def failed(text: str) -> None:
-    """What went wrong, on stderr. Further lines stand further in, so that none looks like one of ours."""
+    """An error message on stderr. Its further lines are indented, so that none looks like a message of vramd's."""
     first, *further = f"vramd: {text}".split("\n")
     say(first, err=True)
     for part in further:
         say(f"  {part}", err=True, keep="\t")
 
 
+class Failed(click.ClickException):
+    """Ends a command with a message and this exit code."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click reads it from the exception
+
+
 class Answer:
-    """Prints what a model says as it comes: to a pipe as it is, to a terminal without what only a terminal obeys."""
+    """Prints a model's answer as it comes: unchanged into a pipe, without control characters on a terminal."""
 
     def __init__(self, indent: str = "") -> None:
         self._terminal = sys.stdout.isatty()
@@ -88,7 +106,7 @@ class Answer:
         """A carriage return whose line feed may be still to come."""
 
     def add(self, text: str) -> None:
-        """The next piece."""
+        """Prints the next piece."""
         text = self._held + text
         self._held = "\r" if text.endswith("\r") else ""
         text = text[: len(text) - len(self._held)]
@@ -96,13 +114,13 @@ class Answer:
         click.echo(shown.replace("\n", f"\n{self._indent}"), nl=False, color=True)
 
     def end(self) -> None:
-        """What comes next stands on a line of its own."""
+        """Ends the last line."""
         click.echo(printable_answer(self._held) if self._terminal else self._held, color=True)
         self._held = ""
 
 
 def line(text: str, indent: int = 0) -> None:
-    """A line; on a terminal it is broken between words, and goes on `indent` columns further in."""
+    """A line; a terminal wraps it between words and indents what follows by `indent` columns."""
     text = printable(text)
     if sys.stdout.isatty():
         columns = max(2 * indent, shutil.get_terminal_size().columns)
@@ -112,10 +130,7 @@ def line(text: str, indent: int = 0) -> None:
 
 
 def table(columns: Row, rows: Sequence[Row], nothing: str) -> None:
-    """Lines of text; drawn with rich on a terminal. `nothing` is said on stderr if there are no rows.
-
-    A column whose name ends in ">" is set to the right.
-    """
+    """Prints a table, or on stderr `nothing` if there are no rows. A column whose name ends in ">" is right-aligned."""
     if not rows:
         say(nothing, err=True)
         return
@@ -135,9 +150,9 @@ def table(columns: Row, rows: Sequence[Row], nothing: str) -> None:
 
 
 def _draw(names: Row, right: Sequence[bool], rows: Sequence[Row]) -> None:
-    from rich.console import Console  # noqa: PLC0415  only a terminal needs it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     drawing = Table(box=None, pad_edge=False, header_style="bold")
     for name, side in zip(names, right, strict=True):
@@ -148,35 +163,48 @@ def _draw(names: Row, right: Sequence[bool], rows: Sequence[Row]) -> None:
 
 
 class Progress:
-    """What a load is at."""
+    """Shows how far a load is. This one shows nothing: no person is watching."""
 
     def show(self, words: str, share: float | None) -> None:
-        """Words, and the share that is done, 0 to 1. Nothing is shown here: nobody looks."""
+        """Shows a state, and the share of the work that is done, 0 to 1; None if unknown."""
 
 
-def looked_on() -> bool:
+def is_watched() -> bool:
     """Whether a person sees what moves on stderr."""
     return sys.stderr.isatty() and sys.stdout.isatty()
 
 
 @contextmanager
 def progress(model: str) -> Iterator[Progress]:
-    """A moving line on stderr if a person looks on; quiet otherwise."""
-    if not looked_on():
+    """A progress bar on stderr if a person is watching; it is gone when the block ends."""
+    if not is_watched():
         yield Progress()
         return
-    drawn = importlib.import_module("vramd_cli.drawing").drawn_progress
-    with drawn(model) as line:
-        yield line
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(printable(model)), total=None)
+
+        class Drawn(Progress):
+            def show(self, words: str, share: float | None) -> None:
+                label = escape(printable(f"{model}: {words}"))
+                total = None if share is None else 1.0
+                bar.update(task, description=label, completed=share or 0.0, total=total, refresh=True)
+
+        yield Drawn()
 
 
 @contextmanager
 def waiting(model: str) -> Iterator[Callable[[Waiting], None] | None]:
-    """A moving line on stderr until an answer begins. Gives what to call back with what is waited for.
+    """A progress bar until an answer begins. Yields the callback that moves it.
 
-    None if nobody looks on: then the supervisor need not tell.
+    None if no person is watching: the supervisor then need not report progress.
     """
-    if not looked_on():
+    if not is_watched():
         yield None
         return
     with progress(model) as line:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 from vramd import Client, VramdError
+from vramd_common.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from vramd_supervisor.domain.config import Size
 
 Command = Callable[..., None]
 
@@ -46,6 +49,38 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # older versions of 
             examples = "90s, 10m, 2h, 0, forever" if self._stays else "90s, 10m, 2h"
             self.fail(f"{value!r} is no duration; for example {examples}", param, ctx)
         return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]
+    """A value that a function parses; the text of its ValueError says what is wrong."""
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Called by click."""
+        try:
+            return self._parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _card_size(text: str) -> int:
+    size_bytes = parse_size(text)
+    if not size_bytes:
+        raise ValueError("a card has more than 0 bytes")
+    return size_bytes
+
+
+def _device_size(text: str) -> tuple[str, Size]:
+    from vramd_supervisor.domain.sizes import parse_budget
+
+    return parse_budget(text)
+
+
+CARD_SIZE = Parsed("size", _card_size)
+DEVICE_SIZE = Parsed("device=size", _device_size)
 
 
 class ModelId(click.ParamType):  # type: ignore[type-arg]

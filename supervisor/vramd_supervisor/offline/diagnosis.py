@@ -27,7 +27,7 @@ GET_LLAMA = "pip install 'vramd[llama]'"
 GET_MODELS = "vramd serve --models DIR"
 
 
-class Verdict(Enum):
+class Verdict(str, Enum):
     """How good a line is."""
 
     OK = "ok"

@@ -1,4 +1,4 @@
-"""`vramd doctor`: looks at this machine and installation, and prints what it finds as one JSON document.
+"""`vramd doctor`: looks at this machine and installation.
 
 Looks only; `diagnosis` judges. Starts one worker, without a model, to hear what its llama.cpp is, and ends it again.
 """
@@ -10,14 +10,12 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import click
 import psutil
-from vramd_common.json_text import json_text
 from vramd_common.load_settings import AUTO
 from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
 
@@ -33,13 +31,25 @@ from ..files.discovery import Discovery
 from ..quoting.closed_form import embeds, quote
 from ..quoting.placement import decide
 from ..settings.listing import catalogue
-from ..settings.settings_file import ConfigError, Flags, load_config
+from ..settings.settings_file import Flags, load_config
 from ..threads.lane import NoAnswerError
 from ..workers import containment
 from ..workers.planning import NO_CUDA, UNKNOWN_FACTS, why_unusable
 from ..workers.process import HelloError, WorkerProcess
 from ..workers.spawner import Spawner
-from .diagnosis import CardFacts, EngineFacts, Facts, HostFacts, ModelFacts, NvidiaFacts, Way, diagnose, take_first
+from .diagnosis import (
+    CardFacts,
+    EngineFacts,
+    Facts,
+    First,
+    HostFacts,
+    Line,
+    ModelFacts,
+    NvidiaFacts,
+    Way,
+    diagnose,
+    take_first,
+)
 
 _NVIDIA_VENDOR = "0x10de"
 _DISPLAY_CLASS = "0x03"
@@ -68,24 +78,28 @@ class _Notes(logging.Handler):
         self.texts.append(record.getMessage())
 
 
-@click.command("doctor")
-@click.option("--config", type=click.Path(path_type=Path), envvar="VRAMD_CONFIG", help="Configuration file (TOML).")
-@click.option("--models", multiple=True, metavar="DIR", help="Folder with GGUF files; may be given several times.")
-@click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of the supervisor.")
-def main(config: Path | None, models: tuple[str, ...], runtime_dir: Path | None) -> None:
-    """Prints facts, verdicts and the model to take first; exit code 2 for a configuration that cannot stand."""
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything `vramd doctor` says."""
+
+    facts: Facts
+    first: First | None
+    """The model to take first."""
+    lines: Sequence[Line]
+
+
+def examine(file: Path | None, models: Sequence[str], runtime_dir: Path | None) -> Diagnosis:
+    """Looks with this configuration file and folders of models. Raises ConfigError. Called in the main thread."""
     notes = _Notes()
-    logging.getLogger().addHandler(notes)
+    logger = logging.getLogger()
+    logger.addHandler(notes)
     try:
-        settings = load_config(config, os.environ, Flags(tuple(str(Path(folder).absolute()) for folder in models)))
-    except ConfigError as error:
-        click.echo(f"vramd: {error}", err=True)
-        sys.exit(2)
-    base = config.absolute().parent if config else Path.cwd()
-    facts = replace(look(settings, base, runtime_dir or _own_runtime_dir()), notes=tuple(notes.texts))
-    lines = [{**asdict(line), "verdict": line.verdict.value} for line in diagnose(facts)]
-    first = take_first(facts.models, facts.free)
-    click.echo(json_text({"facts": asdict(facts), "first": first and asdict(first), "lines": lines}, indent=2))
+        config = load_config(file, os.environ, Flags(tuple(str(Path(folder).absolute()) for folder in models)))
+        base = file.absolute().parent if file else Path.cwd()
+        facts = replace(look(config, base, runtime_dir or _own_runtime_dir()), notes=tuple(notes.texts))
+    finally:
+        logger.removeHandler(notes)
+    return Diagnosis(facts, take_first(facts.models, facts.free), diagnose(facts))
 
 
 def _own_runtime_dir() -> Path | None:

@@ -1,13 +1,10 @@
-"""`vramd estimate`: the rules of thumb beside the figure that vramd itself goes by, as one JSON document."""
+"""`vramd estimate`: the rules of thumb beside the figure that vramd itself goes by."""
 
 import asyncio
-import sys
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-import click
-from vramd_common.json_text import json_text
 from vramd_common.load_settings import LoadOptions, Settings
 
 from ..devices.devices import find_devices
@@ -15,49 +12,82 @@ from ..devices.host_memory import usable_cores
 from ..domain.catalog import ModelFile, Problem
 from ..domain.config import Config
 from ..domain.device_view import HOST, DeviceKind
-from ..domain.quote import Answer, Quote
+from ..domain.quote import Answer, DeviceBytes
 from ..files.discovery import read_model
 from ..quoting.placement import decide
-from ..quoting.rough_rules import RoughFigure, nominal_bits, rough_figures
+from ..quoting.rough_rules import nominal_bits, rough_figures
 from ..workers.once import quotes_once
 from ..workers.planning import UNKNOWN_FACTS
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+
+class EstimateError(Exception):
+    """No estimate can be made; the text is for the user."""
 
 
-@click.command("estimate")
-@click.option("--params", "billions", type=_POSITIVE, help="Billions of parameters.")
-@click.option("--bits", type=_POSITIVE, help="Bits per parameter.")
-@click.option("--context", "context_tokens", type=click.IntRange(1), help="Tokens of the context.")
-@click.option("--model", "path", type=click.Path(path_type=Path), help="GGUF file.")
-def main(billions: float | None, bits: float | None, context_tokens: int | None, path: Path | None) -> None:
-    """Prints what the rules say, and how far off they are where a file is at hand.
+class UnknownSizeError(EstimateError):
+    """Parameters or bits are neither given nor in a file."""
 
-    Exit code 1 for a file that cannot be read, 2 if parameters or bits are neither given nor in a file.
+
+@dataclass(frozen=True)
+class Rule:
+    """What one rule says, and how far off it is."""
+
+    rule: str
+    """As people say it."""
+    least_bytes: int
+    most_bytes: int | None
+    """None if it is open upwards."""
+    error: float | None
+    """As a share of the truth; None if that is unknown."""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """vramd's own figure for a file."""
+
+    device: str
+    """The one that all of the model is on."""
+    confidence: str
+    source: str
+    total_bytes: int
+    """On that device."""
+    devices: Mapping[str, DeviceBytes]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The memory of a model."""
+
+    parameters: int
+    bits: float
+    context_tokens: int | None
+    rules: Sequence[Rule]
+    exact: Exact | None
+    """None without a file."""
+
+
+def estimate(billions: float | None, bits: float | None, context_tokens: int | None, path: Path | None) -> Estimate:
+    """The figures for these parameters, bits per parameter and context; a file supplies what is not given.
+
+    Raises EstimateError.
     """
     file = read_model(path.absolute()) if path else None
     if file and file.problem:
-        _fail(1, file.problem.text if str(file.path) in file.problem.text else f"{file.path}: {file.problem.text}")
+        named = str(file.path) in file.problem.text
+        raise EstimateError(file.problem.text if named else f"{file.path}: {file.problem.text}")
     parameters = billions * 1e9 if billions else file.parameters if file else 0
     bits = bits or (nominal_bits(file.quantization) if file else None)
     if not parameters or not bits:
-        _fail(2, "--params and --bits are needed where no --model tells them")
+        raise UnknownSizeError("--params and --bits are needed where no --model tells them")
     figures = rough_figures(parameters, bits)
     exact = _exact(file, context_tokens) if file else None
-    true_bytes = exact[1].devices[exact[0].device].total_bytes if exact else None
-    document = {
-        "parameters": round(parameters),
-        "bits": bits,
-        "context_tokens": exact[0].context_tokens if exact else context_tokens,
-        "rules": [_rule(figure, true_bytes) for figure in figures],
-        "exact": _shown(*exact) if exact else None,
-    }
-    click.echo(json_text(document, indent=2))
-
-
-def _fail(code: int, text: str) -> NoReturn:
-    click.echo(f"vramd: {text}", err=True)
-    sys.exit(code)
+    rules = [
+        Rule(one.rule, one.least_bytes, one.most_bytes, one.error(exact.total_bytes) if exact else None)
+        for one in figures
+    ]
+    context_tokens = exact.settings.context_tokens if exact else context_tokens
+    return Estimate(round(parameters), bits, context_tokens, rules, exact)
 
 
 async def _quote(path: Path, settings: Settings) -> Answer:
@@ -66,27 +96,13 @@ async def _quote(path: Path, settings: Settings) -> Answer:
         return subject.file.problem or await quotes.quote(subject, settings, UNKNOWN_FACTS)
 
 
-def _exact(file: ModelFile, context_tokens: int | None) -> tuple[Settings, Quote]:
+def _exact(file: ModelFile, context_tokens: int | None) -> Exact:
     """All of it on the first card, as the rules mean it; without a card on the host."""
     cards = [device.id for device in find_devices(Config()) if device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)]
-    options = LoadOptions(context_tokens=context_tokens)
-    settings = decide(file, options, usable_cores(0), cards[0] if cards else HOST)
-    answer = asyncio.run(_quote(Path(file.path), settings))
-    if isinstance(answer, Problem):
-        _fail(1, f"{file.path}: {answer.text}")
-    return settings, answer
-
-
-def _rule(figure: RoughFigure, true_bytes: int | None) -> dict[str, object]:
-    return {**asdict(figure), "error": None if true_bytes is None else figure.error(true_bytes)}
-
-
-def _shown(settings: Settings, found: Quote) -> dict[str, object]:
-    return {
-        "device": settings.device,
-        "confidence": found.confidence.value,
-        "source": found.source.value,
-        "total_bytes": found.devices[settings.device].total_bytes,
-        "devices": {device: asdict(need) for device, need in found.devices.items()},
-        "settings": asdict(settings),
-    }
+    device = cards[0] if cards else HOST
+    settings = decide(file, LoadOptions(context_tokens=context_tokens), usable_cores(0), device)
+    found = asyncio.run(_quote(Path(file.path), settings))
+    if isinstance(found, Problem):
+        raise EstimateError(f"{file.path}: {found.text}")
+    needs = found.devices
+    return Exact(device, found.confidence.value, found.source.value, needs[device].total_bytes, needs, settings)

@@ -1,19 +1,13 @@
-"""`vramd plan FILE --card SIZE`: what a load would come to on cards that are not there, as one JSON document.
+"""`vramd plan FILE --card SIZE`: what a load would come to on cards that are not there.
 
-The document is the message `PlanLoadResponse` as protobuf writes it in JSON. Needs no supervisor, and starts nothing
-but the helper that asks llama.cpp.
+Needs no supervisor, and starts nothing but the helper that asks llama.cpp.
 """
 
-import asyncio
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import click
 import psutil
-from google.protobuf.json_format import MessageToJson
-from vramd_common.load_settings import LoadOptions
 from vramd_proto.v1.load_pb2 import LoadOptions as LoadOptionsMessage
 from vramd_proto.v1.model_pb2 import PlanLoadResponse
 
@@ -25,43 +19,18 @@ from ..domain.config import Config
 from ..domain.device_view import HOST, DeviceKind, DeviceView, limits
 from ..domain.errors import Refusal, RefusedError, in_words
 from ..domain.host_profile import default_threads
-from ..domain.sizes import parse_size
 from ..quoting.placement import Ways, placements
 from ..services import plan_messages, validation
 from ..workers.once import quotes_once
 from ..workers.planning import UNKNOWN_FACTS
 
 
-def _read_sizes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> list[int]:
-    try:
-        sizes: list[int] = [parse_size(text) for text in given]
-        if not all(sizes):
-            raise ValueError("a card has more than 0 bytes")
-        return sizes
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-@click.command("plan")
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--card", "cards", multiple=True, required=True, callback=_read_sizes, help="Size of an empty card.")
-@click.option("--options", default="", help="What is asked of the load: LoadOptions as bytes in hexadecimal.")
-def main(path: Path, cards: list[int], options: str) -> None:
-    """Prints the plan. Exit code 1, with a line on stderr, for a file that cannot be planned for."""
-    try:
-        asked = validation.load_options(LoadOptionsMessage.FromString(bytes.fromhex(options)))
-        planned = asyncio.run(plan_for_cards(path.absolute(), cards, asked))
-    except RefusedError as error:
-        click.echo(f"vramd: {error}", err=True)
-        sys.exit(1)
-    click.echo(MessageToJson(planned, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
-
-
-async def plan_for_cards(path: Path, cards: list[int], asked: LoadOptions) -> PlanLoadResponse:
+async def plan_for_cards(path: Path, cards: Sequence[int], options: LoadOptionsMessage) -> PlanLoadResponse:
     """What loading this file would come to on empty NVIDIA cards of these sizes, beside this machine's RAM.
 
     Raises RefusedError.
     """
+    asked = validation.load_options(options)
     views = [DeviceView(f"gpu{index}", DeviceKind.NVIDIA, "", size) for index, size in enumerate(cards)]
     views.append(DeviceView(HOST, DeviceKind.HOST, "", HostProbe().sample().total_bytes))
     if len(cards) == 1 and asked.device is None:

@@ -6,15 +6,10 @@ With the same code every action is the same: the core is deterministic. A record
 """
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
-
-import click
-from vramd_common.json_text import json_text
 
 from ..core.actions import SetTimer
 from ..core.core import Core
@@ -166,19 +161,3 @@ def _steps(documents: Iterator[tuple[int, dict[str, object]]]) -> Iterator[_Step
         if answers is not None and not isinstance(answers, list):
             raise UnreadableRecordingError(f"line {answered}: no actions")
         yield _Step(document["event"], event, answers)
-
-
-@click.command("replay")
-@click.argument("file", type=click.Path(path_type=Path))
-def main(file: Path) -> None:
-    """Prints the verdict; the exit code tells only whether there was one: 1 for a file that cannot be read."""
-    try:
-        with file.open(encoding="utf-8", newline="\n") as lines:
-            verdict = replay(lines)
-    except (UnreadableRecordingError, UnicodeDecodeError) as error:
-        click.echo(f"vramd: {file}: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        click.echo(f"vramd: {file}: {error.strerror}", err=True)
-        sys.exit(1)
-    click.echo(json_text(asdict(verdict), indent=2))

@@ -1,28 +1,21 @@
-"""`vramd simulate CONFIG TRAFFIC`: what a configuration would do with a traffic, as one JSON document.
+"""`vramd simulate CONFIG TRAFFIC`: what a configuration would do with a traffic.
 
 Needs no supervisor, no card and no model but those files that the configuration names. The same files and the same seed
-give the same document.
+give the same report.
 """
 
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
-
-import click
-from vramd_common.json_text import json_text
 
 from ..core.core import Core
 from ..domain.catalog import Model
 from ..domain.config import Config, Size
-from ..domain.sizes import parse_budget
 from ..files.discovery import Discovery
 from ..settings.listing import catalogue
-from ..settings.settings_file import ConfigError, Flags, load_config
+from ..settings.settings_file import Flags, load_config
 from .figures import Figures
 from .machine import IDLE_WORKER_BYTES, VirtualMachine, build
 from .recorder import Recorder
@@ -31,46 +24,33 @@ from .traffic import Traffic, TrafficError, read_traffic
 from .world import VirtualWorld
 
 
-def _read_sizes(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Size]:
-    try:
-        return dict(map(parse_budget, given))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+def simulate_files(
+    config_file: Path,
+    traffic_file: Path,
+    sizes: Mapping[str, Size],
+    *,
+    seed: int | None = None,
+    png: Path | None = None,
+    record: Path | None = None,
+) -> dict[str, object]:
+    """Runs the traffic and reports; `sizes` are those of devices, `png` receives the timeline, `record` all events.
 
+    Raises ConfigError and TrafficError, and OSError if a picture or a recording cannot be written.
+    """
+    config = load_config(config_file, {}, Flags())
+    traffic = read_traffic(traffic_file)
+    folder = config_file.absolute().parent
+    models = catalogue(config, *Discovery(config, folder, os.environ, Path.home()).look({}))
+    machine = build(config, sizes, traffic.machine, traffic.models)
+    _check(traffic, machine, models)
+    traffic = traffic if seed is None else replace(traffic, seed=seed)
+    figures = simulate(config, traffic, machine, models, record)
+    if png:
+        from .picture import draw  # noqa: PLC0415  matplotlib is in another extra
 
-@click.command("simulate")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("traffic", type=click.Path(path_type=Path))
-@click.option("--seed", type=int, help="Other dice than the file's.")
-@click.option("--device", "devices", multiple=True, metavar="DEVICE=SIZE", callback=_read_sizes, help="gpu0=8GiB")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw the timeline here.")
-@click.option("--record", type=click.Path(path_type=Path), help="Write events and actions here.")
-def main(
-    config: Path, traffic: Path, seed: int | None, devices: dict[str, Size], png: Path | None, record: Path | None
-) -> None:
-    """Prints the report. Exit code 1 if a picture or a recording cannot be made, 2 for files that cannot stand."""
-    if png and find_spec("matplotlib") is None:
-        _fail(1, "--png needs: pip install 'vramd[bench]'")
-    try:
-        settings = load_config(config, {}, Flags())
-        asked = read_traffic(traffic)
-        models = catalogue(settings, *Discovery(settings, config.absolute().parent, os.environ, Path.home()).look({}))
-        machine = build(settings, devices, asked.machine, asked.models)
-        _check(asked, machine, models)
-    except (ConfigError, TrafficError) as error:
-        _fail(2, str(error))
-    asked = asked if seed is None else replace(asked, seed=seed)
-    try:
-        figures = simulate(settings, asked, machine, models, record)
-        if png:
-            from .picture import draw  # noqa: PLC0415  matplotlib is in another extra
-
-            title = f"{config.name}, {traffic.name}, seed {asked.seed}"
-            draw(figures, asked.duration_s, title, png)
-    except OSError as error:
-        _fail(1, f"{error.filename}: {error.strerror}")
-    found = {"config": str(config), "traffic": str(traffic), "seed": asked.seed, **report(figures, asked.duration_s)}
-    click.echo(json_text(found, indent=2))
+        draw(figures, traffic.duration_s, f"{config_file.name}, {traffic_file.name}, seed {traffic.seed}", png)
+    files = {"config": str(config_file), "traffic": str(traffic_file)}
+    return {**files, "seed": traffic.seed, **report(figures, traffic.duration_s)}
 
 
 def simulate(
@@ -85,11 +65,6 @@ def simulate(
             handle = Recorder(core, stack.enter_context(record.open("w", encoding="utf-8", newline="\n"))).handle
         VirtualWorld(traffic, machine, models, core, handle, figures.take_in).run()
     return figures
-
-
-def _fail(code: int, text: str) -> NoReturn:
-    click.echo(f"vramd: {text}", err=True)
-    sys.exit(code)
 
 
 def _check(traffic: Traffic, machine: VirtualMachine, models: Mapping[str, Model]) -> None:

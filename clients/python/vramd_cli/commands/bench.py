@@ -9,7 +9,6 @@ import grpc
 from vramd_bench import report, suite
 from vramd_bench.figures import BenchError
 from vramd_bench.subject import Setup
-from vramd_common.json_text import json_text
 
 from .. import output
 from ..settings import json_flag
@@ -70,13 +69,13 @@ def _say(what: str) -> None:
 
 
 def _made(quick: bool) -> Path:
-    from vramd_bench import random_model  # noqa: PLC0415  only who has no model needs the extra
+    from vramd_bench import random_model
 
     return random_model.cached(random_model.QUICK if quick else random_model.USUAL, _say)
 
 
 def _draw(found: report.Report, folder: Path) -> None:
-    from vramd_bench import plots  # noqa: PLC0415  only who wants pictures needs the extra
+    from vramd_bench import plots
 
     for result in found.results:
         _say(f"draws {plots.draw(result, folder, report.where(found))}")
@@ -84,7 +83,7 @@ def _draw(found: report.Report, folder: Path) -> None:
 
 def _print(found: report.Report, as_json: bool) -> None:
     if as_json:
-        click.echo(json_text(report.as_json(found), indent=2))
+        output.json(report.as_json(found))
         return
     output.say(report.where(found))
     for result in found.results:

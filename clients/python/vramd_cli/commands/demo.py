@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 import click
 from vramd.demo.play import MODEL_FILE, Audience, Played, Step, play
-from vramd_common.json_text import json_text
 
 from .. import output
 from ..settings import json_flag
@@ -86,7 +85,7 @@ def demo(where: bool, as_json: bool) -> None:
     began_s = time.monotonic()
     if as_json:
         played = play(Audience())
-        click.echo(json_text({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)}, indent=2))
+        output.json({**asdict(played), "seconds": round(time.monotonic() - began_s, 1)})
         return
     output.say(f"Three entries over one tiny model, {MODEL_FILE.name}, with contexts of different size;")
     output.say("and two more models as tiny, one for code and one for sums.")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 from vramd import Client
-from vramd_common.json_text import json_text
 
 from .. import output
 from ..connection import with_started_client
@@ -41,4 +40,4 @@ def embed(
             output.say(" ".join(f"{number:.4f}" for number in vector))
         return
     listed = [{"index": index, "embedding": vector} for index, vector in enumerate(embeddings)]
-    click.echo(json_text({"model": embeddings.model, "dimensions": embeddings.dimensions, "embeddings": listed}))
+    output.json({"model": embeddings.model, "dimensions": embeddings.dimensions, "embeddings": listed}, indent=None)

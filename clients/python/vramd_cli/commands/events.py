@@ -1,6 +1,5 @@
 """`vramd events`: what happens, as it happens."""
 
-import dataclasses
 import time
 from collections.abc import Mapping
 
@@ -17,7 +16,6 @@ from vramd import (
     Thrashing,
 )
 from vramd.listening import TOPICS
-from vramd_common.json_text import json_text
 
 from .. import output
 from ..connection import with_client
@@ -41,7 +39,7 @@ def events(client: Client, topics: tuple[str, ...], after: int | None, as_json: 
     with client.watch([TOPICS[topic] for topic in topics], after_sequence=after) as feed:
         for event in feed:
             if as_json:
-                click.echo(json_text(dataclasses.asdict(event)))
+                output.json(event, indent=None)
             else:
                 _tell(event)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 import sys
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 from vramd import Client, Hold
-from vramd_common.json_text import json_text
 
 from .. import output
 from ..connection import with_started_client
@@ -42,8 +40,10 @@ def hold(client: Client, model: str, label: str, as_json: bool, **settings: Unpa
         told = None
         for step in kept:
             if step != told:
-                words = json_text(dataclasses.asdict(step)) if as_json else f"{kept.model} {step.state}: {step.message}"
-                output.say(words)
+                if as_json:
+                    output.json(step, indent=None)
+                else:
+                    output.say(f"{kept.model} {step.state}: {step.message}")
             told = step
 
 

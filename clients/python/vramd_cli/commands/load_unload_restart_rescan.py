@@ -65,7 +65,7 @@ def restart(client: Client, model: str, force: bool, timeout_s: float | None, as
 
 def _tell(resident: ResidentModel, as_json: bool) -> None:
     if as_json:
-        output.as_json(resident)
+        output.json(resident)
         return
     places = ", ".join(f"{output.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)
     output.say(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
@@ -90,7 +90,7 @@ def unload(
         raise click.UsageError("give MODEL or --all.")
     if model is not None:
         receipt = client.unload(model, force=force, timeout_s=timeout_s)
-        output.as_json(receipt) if as_json else output.say(output.receipt(receipt))
+        output.json(receipt) if as_json else output.say(output.receipt(receipt))
         return
     receipts = []
     for resident in client.resident():
@@ -99,7 +99,7 @@ def unload(
             if not as_json:
                 output.say(output.receipt(receipts[-1]))
     if as_json:
-        output.as_json(receipts)
+        output.json(receipts)
     elif not receipts:
         click.echo("no model is loaded", err=True)
 
@@ -111,7 +111,7 @@ def rescan(client: Client, as_json: bool) -> None:
     """Looks into the folders of models again, and says what changed."""
     found = client.rescan()
     if as_json:
-        output.as_json(found)
+        output.json(found)
         return
     for sign, names in (("+", found.added), ("-", found.removed)):
         for name in names:

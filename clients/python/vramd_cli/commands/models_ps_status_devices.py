@@ -21,7 +21,7 @@ def models(client: Client, as_json: bool) -> None:
     """Every model that vramd knows, loaded or not."""
     listed = client.models()
     if as_json:
-        output.as_json(listed)
+        output.json(listed)
         return
     rows = [
         (
@@ -50,7 +50,7 @@ def ps(client: Client, as_json: bool) -> None:
     """
     resident = client.resident()
     if as_json:
-        output.as_json(resident)
+        output.json(resident)
         return
     _show_resident(resident)
     if standing := client.reservations():
@@ -65,7 +65,7 @@ def devices(client: Client, as_json: bool) -> None:
     """Every device, counted or not."""
     listed = client.devices()
     if as_json:
-        output.as_json(listed)
+        output.json(listed)
     else:
         _show_devices(listed)
 
@@ -77,7 +77,7 @@ def status(client: Client, as_json: bool) -> None:
     """The supervisor, its devices and the loaded models, at one moment."""
     now = client.status()
     if as_json:
-        output.as_json(now)
+        output.json(now)
         return
     info = now.supervisor
     output.say(

@@ -62,6 +62,6 @@ def _staying(alive_s: float) -> str:
 
 def _tell(model: Model, as_json: bool, words: str) -> None:
     if as_json:
-        output.as_json(model)
+        output.json(model)
     else:
         output.say(f"{model.id} {words}")

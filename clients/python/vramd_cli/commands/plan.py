@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,16 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
-from google.protobuf.json_format import ParseDict
 from vramd import Client, NearestSettings, NotFound, Plan, Quote, SupervisorNotFound, Victim, requests
 from vramd.reading import read
-from vramd_common.sizes import parse_size
-from vramd_proto.v1.model_pb2 import PlanLoadResponse
+from vramd_proto.v1.load_pb2 import LoadOptions
 
 from .. import output
-from ..asking import ask
 from ..connection import with_started_client
-from ..parameters import HeadedCommand, ModelId
+from ..parameters import CARD_SIZE, HeadedCommand, ModelId
 from ..settings import json_flag, load_flags, timeout_flag
 
 if TYPE_CHECKING:
@@ -57,15 +55,6 @@ CHANGEABLE = ("ubatch", "kv_type", "context", "gpu_layers", "batch", "outputs")
 """Settings that may be less in what would fit, in the order of the steps."""
 
 
-def _read_cards(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        for size in given:
-            parse_size(size)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    return given
-
-
 def _or_on_cards(command: Command) -> Command:
     """Adds --card, with which no supervisor is called; says what to do where MODEL is a file and no model."""
 
@@ -74,15 +63,15 @@ def _or_on_cards(command: Command) -> Command:
         "cards",
         metavar="SIZE",
         multiple=True,
-        callback=_read_cards,
+        type=CARD_SIZE,
         help="Plan the file MODEL for an empty NVIDIA card of this size; may be given several times.",
     )
     @functools.wraps(command)
-    def planned(model: str, cards: tuple[str, ...], as_json: bool, **arguments: object) -> None:
+    def planned(model: str, cards: tuple[int, ...], as_json: bool, **arguments: object) -> None:
         if cards:
             if useless := [flag for name, flag in CALLS_ONLY.items() if arguments.pop(name)]:
                 raise click.UsageError(f"--card asks no supervisor: {', '.join(useless)} cannot go with it.")
-            _tell(_imagine(model, cards, cast("LoadSettings", arguments)), arguments, as_json)
+            _print(_imagine(model, cards, cast("LoadSettings", arguments)), arguments, as_json)
             return
         try:
             command(model=model, as_json=as_json, **arguments)
@@ -95,13 +84,16 @@ def _or_on_cards(command: Command) -> Command:
     return planned
 
 
-def _imagine(file: str, cards: Sequence[str], settings: LoadSettings) -> Plan:
-    """The supervisor's answer for empty cards, given by a process of its package: no supervisor need run."""
-    options = requests.load_options(settings)
-    asked = ("--options", options.SerializeToString().hex()) if options else ()
-    sizes = [text for size in cards for text in ("--card", size)]
-    document = ask("plan", *sizes, *asked, "--", str(Path(file).absolute()))
-    return read(Plan, ParseDict(document, PlanLoadResponse()))
+def _imagine(file: str, cards: Sequence[int], settings: LoadSettings) -> Plan:
+    """The plan for empty cards of these sizes, made in this process: no supervisor need run."""
+    from vramd_supervisor.domain.errors import RefusedError
+    from vramd_supervisor.offline.plan_cards import plan_for_cards
+
+    options = requests.load_options(settings) or LoadOptions()
+    try:
+        return read(Plan, asyncio.run(plan_for_cards(Path(file).absolute(), cards, options)))
+    except RefusedError as error:
+        raise output.Failed(str(error)) from error
 
 
 @click.command("plan", cls=HeadedCommand, short_help="Say what a load would take, and whether it fits.")
@@ -116,13 +108,14 @@ def plan(client: Client, model: str, timeout_s: float | None, as_json: bool, **s
 
     With --card MODEL is a GGUF file, and no supervisor is needed. It is no failure if the model does not fit.
     """
-    _tell(client.plan(model, timeout_s=timeout_s, **settings), settings, as_json)
+    _print(client.plan(model, timeout_s=timeout_s, **settings), settings, as_json)
 
 
-def _tell(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
-    if as_json:
-        output.as_json(found)
-        return
+def _print(found: Plan, asked: Mapping[str, object], as_json: bool) -> None:
+    output.result(found, as_json, lambda found: _tell(found, asked))
+
+
+def _tell(found: Plan, asked: Mapping[str, object]) -> None:
     output.say(_verdict(found))
     if found.fits and found.message:
         output.say(found.message)

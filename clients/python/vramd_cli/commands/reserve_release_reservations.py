@@ -37,7 +37,7 @@ def reserve(
     """
     reservation = client.reserve(size, device=device, ttl_s=ttl_s, label=label, timeout_s=timeout_s)
     if as_json:
-        output.as_json(reservation)
+        output.json(reservation)
         return
     output.say(str(reservation.id))
 
@@ -49,7 +49,7 @@ def reservations(client: Client, as_json: bool) -> None:
     """The reservations that stand, whoever made them; `release ID` ends one."""
     standing = client.reservations()
     if as_json:
-        output.as_json(standing)
+        output.json(standing)
     else:
         show_reservations(standing)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 from vramd import Client, Stream
-from vramd_common.json_text import json_text
 
 from .. import INTERRUPTED, output, piped
 from ..connection import with_started_client
@@ -94,17 +93,14 @@ def _print_text(first: str, stream: Stream) -> None:
 
 def _print_json(stream: Stream) -> None:
     finish = stream.finish
-    click.echo(
-        json_text(
-            {
-                "model": stream.model,
-                "text": stream.text,
-                "token_ids": stream.token_ids,
-                "finish": finish.reason,
-                "usage": dataclasses.asdict(finish.usage),
-            },
-            indent=2,
-        )
+    output.json(
+        {
+            "model": stream.model,
+            "text": stream.text,
+            "token_ids": stream.token_ids,
+            "finish": finish.reason,
+            "usage": dataclasses.asdict(finish.usage),
+        }
     )
 
 

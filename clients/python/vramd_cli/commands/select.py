@@ -43,7 +43,7 @@ def select(
     """
     found = client.select(task, role=role, context=context, prefer=prefer, timeout_s=timeout_s)
     if as_json:
-        output.as_json(found)
+        output.json(found)
         return
     state = "loaded" if found.loaded else "not loaded" if found.fits else "does not fit"
     output.say(f"{found.model} ({state}), score {found.score:.1f}")

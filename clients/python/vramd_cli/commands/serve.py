@@ -1,27 +1,65 @@
-"""`vramd serve`: the supervisor itself, in this process. Its arguments are its own business."""
+"""`vramd serve`: the supervisor itself, in this process."""
 
-import importlib.util
-import runpy
+from __future__ import annotations
+
 import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..console import NEEDS_SERVER
+from ..parameters import DEVICE_SIZE
+
+if TYPE_CHECKING:
+    from vramd_supervisor.domain.config import Size
+
+LEVELS = ("debug", "info", "warning", "error")
 
 
-class HandedOn(click.Command):
-    """A command whose arguments, --help too, go on as they are."""
+@click.command("serve", context_settings={"show_default": True}, short_help="Start the supervisor.")
+@click.option("--config", type=click.Path(path_type=Path), envvar="VRAMD_CONFIG", help="Configuration file (TOML).")
+@click.option("--models", multiple=True, metavar="DIR", help="Folder with GGUF files; may be given several times.")
+@click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    type=DEVICE_SIZE,
+    metavar="DEVICE=SIZE",
+    help="Most that may be promised on a device: host=600MiB.",
+)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one.  [default: 50151]")
+@click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
+@click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    default="info",
+    envvar="VRAMD_LOG_LEVEL",
+    help="The least that is logged.",
+)
+@click.option("--record", type=click.Path(path_type=Path), help="Write all events and actions here, for `replay`.")
+@click.option("--owned", is_flag=True, help="End when stdin ends: the program that started this one is gone.")
+@click.version_option(version("vramd"), prog_name="vramd")
+def serve(
+    config: Path | None,
+    models: tuple[str, ...],
+    budgets: tuple[tuple[str, Size], ...],
+    host: str | None,
+    port: int | None,
+    runtime_dir: Path | None,
+    untested_engine: bool,
+    log_level: str,
+    record: Path | None,
+    owned: bool,
+) -> None:
+    """Starts the supervisor and stays with it until it ends.
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Reads nothing."""
-        ctx.params["arguments"] = tuple(args)
-        return []
+    Ctrl-C ends it in order, twice at once.
+    """
+    from vramd_supervisor.main import run
+    from vramd_supervisor.settings.settings_file import Flags
 
-
-@click.command("serve", cls=HandedOn, short_help="Start the supervisor.")
-def serve(arguments: tuple[str, ...]) -> None:
-    """Starts the supervisor and stays with it until it ends."""
-    if any(importlib.util.find_spec(module) is None for module in ("psutil", "grpc_health")):
-        raise click.ClickException(NEEDS_SERVER)
-    sys.argv = ["vramd serve", *arguments]
-    runpy.run_module("vramd_supervisor", run_name="__main__", alter_sys=True)
+    flags = Flags(models, dict(budgets), host, port, untested_engine)
+    sys.exit(run(config, flags, runtime_dir, log_level=log_level, record=record, owned=owned))

@@ -17,7 +17,7 @@ def show(client: Client, model: str, as_json: bool) -> None:
     """All that is known of MODEL, loaded or not. What a load would take: `vramd plan MODEL`."""
     found = client.model(model)
     if as_json:
-        output.as_json(found)
+        output.json(found)
         return
     rows = [(name, words) for name, words in _facts(found) if words]
     width = max(len(name) for name, _ in rows)

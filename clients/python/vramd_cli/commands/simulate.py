@@ -1,22 +1,29 @@
 """`vramd simulate`: what a configuration would do with a traffic, on a virtual clock."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from vramd_common.json_text import json_text
 
 from .. import output
-from ..asking import ask, option
+from ..parameters import DEVICE_SIZE
 from ..settings import json_flag
+
+if TYPE_CHECKING:
+    from vramd_supervisor.domain.config import Size
 
 
 @click.command("simulate", short_help="Say what a configuration would do with a traffic.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("traffic", type=click.Path(path_type=Path))
 @click.option("--seed", type=int, help="Other dice than the traffic's.")
-@click.option("--device", "devices", multiple=True, metavar="DEVICE=SIZE", help="Size of a device: gpu0=8GiB.")
+@click.option(
+    "--device", "sizes", multiple=True, type=DEVICE_SIZE, metavar="DEVICE=SIZE", help="Size of a device: gpu0=8GiB."
+)
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the timeline here.")
 @click.option("--record", type=click.Path(path_type=Path), help="Write events and actions here, for replay.")
 @json_flag
@@ -24,7 +31,7 @@ def simulate(
     config: Path,
     traffic: Path,
     seed: int | None,
-    devices: tuple[str, ...],
+    sizes: tuple[tuple[str, Size], ...],
     png: Path | None,
     record: Path | None,
     as_json: bool,
@@ -33,12 +40,22 @@ def simulate(
 
     Needs no supervisor and loads nothing. Both files are TOML; docs/simulation.md describes them.
     """
-    sizes = [text for device in devices for text in option("device", device)]
-    files = (*option("png", png and png.absolute()), *option("record", record and record.absolute()))
-    found: dict[str, Any] = ask("simulate", *option("seed", seed), *sizes, *files, "--", str(config), str(traffic))
-    if as_json:
-        click.echo(json_text(found, indent=2))
-        return
+    from vramd_supervisor.settings.settings_file import ConfigError
+    from vramd_supervisor.simulation.simulate import simulate_files
+    from vramd_supervisor.simulation.traffic import TrafficError
+
+    if png and find_spec("matplotlib") is None:
+        raise output.Failed("--png needs: pip install 'vramd[bench]'")
+    try:
+        found = simulate_files(config, traffic, dict(sizes), seed=seed, png=png, record=record)
+    except (ConfigError, TrafficError) as error:
+        raise output.Failed(str(error), 2) from error
+    except OSError as error:
+        raise output.Failed(f"{error.filename}: {error.strerror}") from error
+    output.result(found, as_json, _tell)
+
+
+def _tell(found: Mapping[str, Any]) -> None:
     requests, swaps = found["requests"], found["swaps"]
     refused = sum(requests["refused"].values())
     output.say(f"{output.duration(found['duration_s'])} of traffic, seed {found['seed']}")
@@ -89,7 +106,7 @@ def _seconds(given: float | None) -> str:
 
 
 def _timeline(drawn: Mapping[str, Any]) -> Iterator[str]:
-    """A line of signs for each model and its loads below, all beside the longest queue."""
+    """A legend, then a line of signs for each model with its loads below, and one for the longest queue."""
     width = max(len(name) for name in ("waiting", *drawn["models"]))
     signs = ", ".join(f"{sign} {meaning}" for sign, meaning in drawn["signs"].items())
     yield f"each column is {drawn['column_s']:.3g} s: {signs}; below, loads and the most that waited (+: 10 or more)"

@@ -36,7 +36,7 @@ def why(client: Client, model: str, limit: int, as_json: bool) -> None:
     """
     found = client.decisions(model, limit=limit)
     if as_json:
-        output.as_json(found)
+        output.json(found)
         return
     if not found:
         output.say("nothing was decided", err=True)

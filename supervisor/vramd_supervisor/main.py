@@ -1,0 +1,179 @@
+"""The supervisor's own process, from its start to its exit code.
+
+Exit codes: 0 ended in order, 1 could not listen or use its runtime folder, 2 wrong configuration, 69 already running,
+70 internal; Ctrl-C before the start is over raises KeyboardInterrupt.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TextIO
+
+from vramd_common import heap
+from vramd_common.printable import printable
+from vramd_common.rendezvous import default_runtime_dir
+
+from . import signals
+from .domain.config import Config
+from .files.reading import PATIENCE_S
+from .instance import AlreadyRunningError, Instance
+from .listening import AddressError, Listening
+from .server import serve
+from .settings.settings_file import ConfigError, Flags, load_config
+from .simulation.recorder import RecordingFile
+from .threads.lane import Lane, NoAnswerError, NoThreadError
+from .threads.outlet import FLUSH_S, output_aside
+from .workers.log_book import LineFormatter
+
+ALREADY_RUNNING = 69
+INTERNAL = 70
+START_S = 10.0
+"""For the configuration, and for the runtime folder."""
+LEAVE_S = 5.0
+STDERR = 2
+"""Its descriptor, whatever stands for it in Python."""
+
+log = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """The supervisor cannot start; the text is for the user, each line a reason."""
+
+    def __init__(self, exit_code: int, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+def run(
+    file: Path | None,
+    flags: Flags,
+    runtime_dir: Path | None,
+    *,
+    log_level: str = "info",
+    record: Path | None = None,
+    owned: bool = False,
+) -> int:
+    """Serves until it is asked to end; returns the exit code.
+
+    `file` is the configuration, `record` receives all events and actions. With `owned` it ends when stdin does.
+    """
+    heap.share_one()
+    with output_aside():
+        try:
+            return _run(file, flags, runtime_dir, log_level, record, owned)
+        except StartError as error:
+            for line in str(error).splitlines():
+                _print(sys.stderr, f"vramd: {line}")
+            return error.exit_code
+
+
+def _run(
+    file: Path | None, flags: Flags, runtime_dir: Path | None, log_level: str, record: Path | None, owned: bool
+) -> int:
+    printer = logging.StreamHandler(sys.stderr)
+    printer.setFormatter(LineFormatter())
+    logging.basicConfig(level=log_level.upper(), handlers=[printer])
+    here = start_folder()
+    file = here / file if file else None
+    config = configuration(file, replace(flags, models=tuple(str(here / folder) for folder in flags.models)))
+    instance = take(here / (runtime_dir or default_runtime_dir()))
+    base = file.parent if file else here
+
+    def ready(at: Listening) -> None:
+        here = "" if at.real == at.address else f" (for this machine {at.address})"
+        text = f"vramd {version('vramd')} listens on {at.real}{here}; runtime folder {instance.folder.path}"
+        _print(sys.stdout, text)
+        if prints_into(instance.folder.start_log):
+            # It would grow without bound, and has nothing that the supervisor's own log has not.
+            log.info("from here on in %s", instance.folder.logs / "supervisor.log")
+            logging.getLogger().removeHandler(printer)
+
+    try:
+        recording = open_recording(record)
+        ended_well = asyncio.run(serve(config, file, base, instance, ready, owned=owned, record=recording))
+        if recording and not recording.settle(FLUSH_S):
+            _print(sys.stderr, f"vramd: {record}: the recording is not whole, its disk did not take all")
+    except AddressError as error:
+        raise StartError(1, str(error)) from error
+    finally:
+        leave(instance)
+    return 0 if ended_well else INTERNAL
+
+
+def start_folder() -> Path:
+    """The current folder. Raises StartError if it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        text = "the folder that this is started in is gone; start it in one that is there"
+        raise StartError(1, text) from error
+
+
+def configuration(file: Path | None, flags: Flags) -> Config:
+    """The configuration of file, environment and flags. Raises StartError for mistakes and a drive without answer."""
+    try:
+        config = Lane(str(file), START_S).ask(lambda: load_config(file, os.environ, flags))
+    except NoAnswerError as error:
+        raise StartError(2, f"{error}; is its drive there?") from error
+    except ConfigError as error:
+        raise StartError(2, str(error)) from error
+    for folder in filter(is_file, config.server.models):
+        text = f"{folder} is a file; --models takes the folder that it is in, and finds it there"
+        raise StartError(2, text)
+    return config
+
+
+def take(folder: Path) -> Instance:
+    """Claims the runtime folder for this process. Raises StartError."""
+    signals.leave_orderly()
+    try:
+        return Lane(str(folder), START_S).ask(lambda: Instance(folder))
+    except AlreadyRunningError as error:
+        raise StartError(ALREADY_RUNNING, str(error)) from error
+    except (OSError, NoAnswerError) as error:
+        raise StartError(1, f"the runtime folder cannot be used: {error}") from error
+
+
+def leave(instance: Instance) -> None:
+    """Releases the runtime folder within a bound; the next supervisor cleans up what is left."""
+    try:
+        Lane("the runtime folder", LEAVE_S).ask(instance.leave)
+    except NoThreadError:
+        instance.leave()
+    except NoAnswerError as error:
+        _print(sys.stderr, f"vramd: {error}")
+
+
+def prints_into(file: Path) -> bool:
+    """Whether stderr is written to this file."""
+    try:
+        return os.path.samestat(os.fstat(STDERR), file.stat())
+    except OSError:  # there is no such file, or nothing to write to
+        return False
+
+
+def is_file(path: str) -> bool:
+    """Whether a path is a file; False also if the drive does not answer in time."""
+    try:
+        return Lane(path, PATIENCE_S).ask(Path(path).is_file)
+    except NoAnswerError:
+        return False
+
+
+def open_recording(path: Path | None) -> RecordingFile | None:
+    """A new recording, or none. Raises StartError if it cannot be written."""
+    try:
+        return RecordingFile(path) if path else None
+    except (OSError, NoAnswerError) as error:
+        raise StartError(1, f"{path}: {getattr(error, 'strerror', error)}") from error
+
+
+def _print(stream: TextIO | None, text: str) -> None:
+    """A line; there is no stream under pythonw."""
+    if stream:
+        stream.write(f"{printable(text)}\n")
+        stream.flush()
