@@ -47,31 +47,27 @@ PHRASES = {
     '"""Ends the hold; iterating': '"""Ends the hold, from any thread; iterating',
     "None begins afterwards.": "None begins afterwards; one that takes very long may go on.",
 }
-"""Words about event loops, and those for threads; each is looked for after the substitutions."""
+"""What docstrings say of event loops, once the substitutions are made, and what they say of threads instead."""
 
 
 def main() -> None:
-    check = "--check" in sys.argv[1:]
-    stale = [path for path, text in made() if not path.exists() or path.read_text("utf-8") != text]
-    if check and stale:
+    stale = {path: text for path, text in made() if not path.exists() or path.read_text("utf-8") != text}
+    if "--check" not in sys.argv[1:]:
+        for path, text in stale.items():
+            path.write_text(text, "utf-8", newline="\n")
+    elif stale:
         names = ", ".join(path.name for path in stale)
         sys.exit(f"out of date: {names}; run: python clients/python/generate_sync.py")
-    for path, text in made() if stale else ():
-        path.write_text(text, "utf-8", newline="\n")
 
 
 def made() -> Iterator[tuple[Path, str]]:
     """Every file that is made, and its text."""
-    unused = set(PHRASES)
-    for source in sorted(PACKAGE.glob("async_*.py")):
-        if source.name not in WRITTEN_TWICE:
-            text = source.read_text("utf-8")
-            for phrase in PHRASES:
-                unused -= {phrase} if phrase in substituted(text) else set()
-            made_of_it = in_order(header(source.name) + for_threads(text))
-            yield source.with_name(source.name.removeprefix("async_")), made_of_it
-    if unused:
+    sources = sorted(path for path in PACKAGE.glob("async_*.py") if path.name not in WRITTEN_TWICE)
+    texts = {path: substituted(path.read_text("utf-8")) for path in sources}
+    if unused := [phrase for phrase in PHRASES if not any(phrase in text for text in texts.values())]:
         sys.exit(f"nothing says: {unused}")
+    for path, text in texts.items():
+        yield path.with_name(path.name.removeprefix("async_")), in_order(header(path.name) + in_words_of_threads(text))
     yield PACKAGE / "__init__.pyi", in_order(header("__init__.py") + stub())
 
 
@@ -79,18 +75,17 @@ def header(source: str) -> str:
     return f"# Made by clients/python/generate_sync.py from {source}: change that one.\n"
 
 
-def for_threads(text: str) -> str:
-    """What is written for event loops, in the words for threads."""
-    text = substituted(text)
-    for phrase, other in PHRASES.items():
-        text = text.replace(phrase, other)
-    return text
-
-
 def substituted(text: str) -> str:
+    """What is written for event loops, for threads: code, and examples in docstrings."""
     text = without_brackets(text)
     for pattern, other in SUBSTITUTIONS:
         text = re.sub(pattern, other, text)
+    return text
+
+
+def in_words_of_threads(text: str) -> str:
+    for phrase, other in PHRASES.items():
+        text = text.replace(phrase, other)
     return text
 
 
@@ -115,7 +110,7 @@ def stub() -> str:
 
 
 def in_order(text: str) -> str:
-    """Formatted, imports sorted, those that are not needed gone."""
+    """Formatted by ruff, imports sorted, those that are not needed gone."""
     for command in (("check", "--fix", "--quiet", "--select=I,F401"), ("format",)):
         name = "made.pyi" if "__version__: str" in text else "made.py"
         ruff = [sys.executable, "-m", "ruff", *command, f"--stdin-filename={PACKAGE / name}", "-"]

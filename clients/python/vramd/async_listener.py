@@ -63,8 +63,7 @@ class AsyncListener:
         again = listening.may_come_back(error)
         if not self._closing.is_set():
             listening.tell_of_end(error, again=again)
-        while again and not self._closing.is_set():
-            await self._background.pause(listening.AGAIN_S)
+        while again and not self._closing.is_set() and await self._background.pause(listening.AGAIN_S):
             try:
                 following = await self._begin(watch)
             except VramdError as failure:

@@ -169,9 +169,10 @@ class AsyncBackground:
             if self._task is None or self._task.done() or self._loop is not loop:  # of two loops, one is refused
                 self._task = asyncio.ensure_future(work(await prepare()))
 
-    async def pause(self, wait_s: float) -> None:
-        """Waits, for the work; `stop` ends it."""
+    async def pause(self, wait_s: float) -> bool:
+        """Waits, for the work; says whether to go on: not after `stop`."""
         await asyncio.sleep(wait_s)
+        return True
 
     async def stop(self) -> None:
         """Ends the work, and waits for its end, unless it is the work that calls."""

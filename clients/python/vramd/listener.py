@@ -64,8 +64,7 @@ class Listener:
         again = listening.may_come_back(error)
         if not self._closing.is_set():
             listening.tell_of_end(error, again=again)
-        while again and not self._closing.is_set():
-            self._background.pause(listening.AGAIN_S)
+        while again and not self._closing.is_set() and self._background.pause(listening.AGAIN_S):
             try:
                 following = self._begin(watch)
             except VramdError as failure:

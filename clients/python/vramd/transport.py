@@ -145,9 +145,9 @@ class Background:
                 self._thread = threading.Thread(target=work, args=(prepare(),), name="vramd", daemon=True)
                 self._thread.start()
 
-    def pause(self, wait_s: float) -> None:
-        """Waits, for the work; `stop` ends it."""
-        self._stopping.wait(wait_s)
+    def pause(self, wait_s: float) -> bool:
+        """Waits, for the work; says whether to go on: not after `stop`."""
+        return not self._stopping.wait(wait_s)
 
     def stop(self) -> None:
         """Waits for the end of the work, but not for long, and not if it is the work that calls."""
