@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -89,7 +89,8 @@ class Ticket:
         self.request = request
         self.outcome: asyncio.Future[Granted | Reserved | Receipt | None] = asyncio.get_running_loop().create_future()
         """The grant, the reservation, or how a load or unload ended; RefusedError if it was refused while it waited."""
-        self.reports: asyncio.Queue[Report] = asyncio.Queue()
+        self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
+        self.outcome.add_done_callback(lambda _: self._reports.put_nowait(None))
         self.lost: Refusal | None = None
         """Why a granted request was ended."""
         self.on_lost: Callable[[], object] = lambda: None
@@ -101,6 +102,15 @@ class Ticket:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._gone.wait(), within_s)
         return self.lost
+
+    async def reports(self) -> AsyncGenerator[Report, None]:
+        """Yields what the caller waits for, as it changes, until there is an outcome."""
+        while report := await self._reports.get():
+            yield report
+
+    def report(self, news: Report) -> None:
+        """Tells the caller what it waits for."""
+        self._reports.put_nowait(news)
 
     def refuse(self, why: Refusal) -> None:
         """The request has ended with an error, waiting or running."""
@@ -259,7 +269,7 @@ class Loop:
                     ticket.refuse(why)
             case Report(request):
                 if ticket := self._tickets.get(request):
-                    ticket.reports.put_nowait(action)
+                    ticket.report(action)
             case SetTimer(timer):
                 self._set_timer(timer)
             case CancelDeadline(request):

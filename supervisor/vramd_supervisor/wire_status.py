@@ -19,6 +19,12 @@ async def abort(context: Context, refusal: Refusal) -> NoReturn:
     raise AssertionError("abort returned")
 
 
+def time_left_s(context: Context, most_s: float) -> float:
+    """Seconds that a call may still take: by its own deadline, `most_s` at most."""
+    left_s: float | None = context.time_remaining()
+    return most_s if left_s is None else min(left_s, most_s)
+
+
 def incident(what: str) -> tuple[str, Refusal]:
     """An id for the log, and what a caller hears of a fault of ours: the id and nothing else."""
     incident_id = uuid.uuid4().hex[:12]

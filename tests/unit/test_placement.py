@@ -9,9 +9,10 @@ from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import Model, ModelFile, Problem, Shape, Simulation
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
-from vramd_supervisor.domain.quote import Confidence, Lowered, Plan, Source
+from vramd_supervisor.domain.quote import Answer, Confidence, Lowered, Plan, Source
 from vramd_supervisor.quoting.closed_form import quote
 from vramd_supervisor.quoting.degradation import fits
+from vramd_supervisor.quoting.drive import drive
 from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
 
 MIB = 1 << 20
@@ -47,16 +48,13 @@ def answered(
     attainable: Mapping[str, int],
     refuses: Callable[[Settings], bool] = lambda _: False,
 ) -> Ways | Refusal:
-    placing = placements(model, options, devices, 4, attainable)
-    try:
-        settings = next(placing)
-        while True:
-            assert isinstance(model.source, ModelFile)
-            no = Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp says no to {settings.kv_type}")
-            settings = placing.send(no if refuses(settings) else quote(model.source, settings, IDLE))
-    except StopIteration as end:
-        found: Ways | Refusal = end.value
-        return found
+    def answer(settings: Settings) -> Answer:
+        if refuses(settings):
+            return Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp says no to {settings.kv_type}")
+        assert isinstance(model.source, ModelFile)
+        return quote(model.source, settings, IDLE)
+
+    return drive(placements(model, options, devices, 4, attainable), answer)
 
 
 def plans(

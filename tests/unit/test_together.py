@@ -2,10 +2,12 @@
 
 from vramd_supervisor.domain.catalog import Model, ModelFile, Shape
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
+from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Plan
 from vramd_supervisor.quoting.closed_form import quote
-from vramd_supervisor.quoting.placement import placements
-from vramd_supervisor.quoting.together import together
+from vramd_supervisor.quoting.drive import drive
+from vramd_supervisor.quoting.placement import Ways, placements
+from vramd_supervisor.quoting.together import Wanted, together
 
 MIB = 1 << 20
 SHAPE = Shape(
@@ -26,21 +28,16 @@ DEVICES = (DeviceView("host", DeviceKind.HOST), DeviceView("gpu0", DeviceKind.NV
 
 def found(gpu_mib: int, host_mib: int = 65536) -> tuple[Plan, ...]:
     models = [Model(name, ModelFile(f"/{name}.gguf", 760 * MIB, "llama", shape=SHAPE)) for name in ("a", "b")]
-    asking = together(models, {"host": host_mib * MIB, "gpu0": gpu_mib * MIB})
-    try:
-        model, options, attainable = next(asking)
-        while True:
-            placing = placements(model, options, DEVICES, 1, attainable)
-            try:
-                settings = next(placing)
-                while True:
-                    assert isinstance(model.source, ModelFile)
-                    settings = placing.send(quote(model.source, settings, 50 * MIB))
-            except StopIteration as end:
-                model, options, attainable = asking.send(end.value)
-    except StopIteration as end:
-        plans: tuple[Plan, ...] = end.value
-        return plans
+
+    def placed(wanted: Wanted) -> Ways | Refusal:
+        model, options, attainable = wanted
+        file = model.source
+        assert isinstance(file, ModelFile)
+        return drive(
+            placements(model, options, DEVICES, 1, attainable), lambda settings: quote(file, settings, 50 * MIB)
+        )
+
+    return drive(together(models, {"host": host_mib * MIB, "gpu0": gpu_mib * MIB}), placed)
 
 
 def test_where_there_is_room_nothing_is_given_up() -> None:

@@ -18,6 +18,7 @@ from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import DeviceBytes, Plan
 from vramd_supervisor.quoting.closed_form import quote
+from vramd_supervisor.quoting.drive import drive
 from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -97,15 +98,9 @@ WISHES = tuple(wishes())
 
 def ways(model: Model, options: LoadOptions, machine: str) -> Ways | Refusal:
     devices, attainable = MACHINES[machine]
-    placing = placements(model, options, devices, 2, attainable)
-    try:
-        settings = next(placing)
-        while True:
-            assert isinstance(model.source, ModelFile)
-            settings = placing.send(quote(model.source, settings, 50 * MIB))
-    except StopIteration as end:
-        found: Ways | Refusal = end.value
-        return found
+    file = model.source
+    assert isinstance(file, ModelFile)
+    return drive(placements(model, options, devices, 2, attainable), lambda settings: quote(file, settings, 50 * MIB))
 
 
 class OneModel(CoreWorld):

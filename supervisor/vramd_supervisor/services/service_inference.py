@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
 from ..loop import Granted, Loop, Ticket
 from ..quoting.abilities import Ability
-from ..wire_status import Context, from_worker, incident
+from ..wire_status import Context, from_worker, incident, time_left_s
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
 from . import enums, timeline, validation
@@ -151,7 +150,7 @@ class InferenceService:
         priority = validation.priority("scheduling.priority", scheduling.priority)
         vectors = method.needs is Ability.VECTORS
         request.model = await self._router.resolve(request.model, options, scheduling, vectors=vectors)
-        limit_s = min(context.time_remaining() or math.inf, self._request_deadline_s)
+        limit_s = time_left_s(context, self._request_deadline_s)
         progress = scheduling.progress and method.streams
         wish = self._loop.asked(
             request.model, RequestKind.RUN, limit_s, options, priority, progress=progress, needs=method.needs
@@ -178,25 +177,18 @@ class InferenceService:
 
 async def _tell_progress(ticket: Ticket, context: Context) -> None:
     """Writes what is waited for, until it has come one way or the other."""
-    while not ticket.outcome.done():
-        news = asyncio.ensure_future(ticket.reports.get())
-        either: set[asyncio.Future[Any]] = {news, ticket.outcome}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not news.done():
-                news.cancel()
-        if news.done() and not ticket.outcome.done():
-            report = news.result()
-            waiting = model_pb2.Waiting(
-                ahead=report.ahead,
-                message=report.message,
-                progress=report.share,
-                state=enums.STATES[report.state],
-                awaited=enums.AWAITED[report.awaited],
-            )
-            # The field has one number in the messages of both streams.
-            await context.write(public.ChatResponse(waiting=waiting).SerializeToString())
+    async for report in ticket.reports():
+        if ticket.outcome.done():
+            return
+        waiting = model_pb2.Waiting(
+            ahead=report.ahead,
+            message=report.message,
+            progress=report.share,
+            state=enums.STATES[report.state],
+            awaited=enums.AWAITED[report.awaited],
+        )
+        # The field has one number in the messages of both streams.
+        await context.write(public.ChatResponse(waiting=waiting).SerializeToString())
 
 
 @asynccontextmanager

@@ -1,11 +1,8 @@
 """ModelService: translates and waits. Decides nothing."""
 
 import asyncio
-import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from vramd_common.load_settings import LoadOptions
 from vramd_proto.v1 import model_pb2
@@ -19,9 +16,9 @@ from ..core.state import ModelRuntime, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, gone, resident, residents
 from ..domain.errors import Refusal, RefusedError
 from ..domain.receipt import Receipt
-from ..loop import Loop, Ticket
+from ..loop import Loop
 from ..quoting.placement import Ways
-from ..wire_status import Context
+from ..wire_status import Context, time_left_s
 from ..workers.planning import Planning
 from ..workers.workers import Workers
 from . import enums, messages, plan_messages, task_messages, validation
@@ -109,11 +106,16 @@ class ModelService(ModelServiceServicer):
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         model = await self._router.resolve(asked, options)
-        limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
+        limit_s = time_left_s(context, self._load_deadline_s)
         async with self._loop.asked(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
-            async with aclosing(_progress(ticket)) as news:
-                async for message in news:
-                    yield message
+            async for report in ticket.reports():
+                if report.state is not ModelState.READY:  # the last message of the call says so, with the details
+                    yield model_pb2.LoadModelResponse(
+                        state=enums.STATES[report.state],
+                        progress=report.share,
+                        message=report.message,
+                        awaited=enums.AWAITED[report.awaited],
+                    )
             await ticket.outcome
         yield model_pb2.LoadModelResponse(state=enums.STATES[ModelState.READY], resident=await self._loaded(model))
 
@@ -143,7 +145,7 @@ class ModelService(ModelServiceServicer):
         self, request: model_pb2.UnloadModelRequest, context: Context
     ) -> model_pb2.UnloadModelResponse:
         model = self._known(request.model).id
-        limit_s = min(context.time_remaining() or math.inf, self._unload_deadline_s)
+        limit_s = time_left_s(context, self._unload_deadline_s)
         async with self._loop.unload(model, limit_s, force=request.force) as ticket:
             receipt = await ticket.outcome
         assert isinstance(receipt, Receipt)
@@ -168,29 +170,7 @@ class ModelService(ModelServiceServicer):
         self, request: model_pb2.RestartModelRequest, context: Context
     ) -> model_pb2.RestartModelResponse:
         model = self._known(request.model).id
-        limit_s = min(context.time_remaining() or math.inf, self._load_deadline_s)
+        limit_s = time_left_s(context, self._load_deadline_s)
         async with self._loop.restart(model, limit_s, force=request.force) as ticket:
             await ticket.outcome
         return model_pb2.RestartModelResponse(resident=await self._loaded(model))
-
-
-async def _progress(ticket: Ticket) -> AsyncGenerator[model_pb2.LoadModelResponse, None]:
-    """What is told while a load goes on; ends when it has ended, one way or the other."""
-    news = asyncio.ensure_future(ticket.reports.get())
-    try:
-        while True:
-            either: set[asyncio.Future[Any]] = {news, ticket.outcome}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not news.done():
-                return
-            report = news.result()
-            news = asyncio.ensure_future(ticket.reports.get())
-            # The last message of the call says READY, with the details.
-            if report.state is not ModelState.READY:
-                state = enums.STATES[report.state]
-                awaited = enums.AWAITED[report.awaited]
-                yield model_pb2.LoadModelResponse(
-                    state=state, progress=report.share, message=report.message, awaited=awaited
-                )
-    finally:
-        news.cancel()

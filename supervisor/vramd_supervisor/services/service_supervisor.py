@@ -1,12 +1,10 @@
 """SupervisorService: translates and waits. Decides nothing."""
 
 import asyncio
-import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 from vramd_common.rendezvous import API
@@ -21,7 +19,7 @@ from ..devices.devices import Device
 from ..domain.device_view import Sample
 from ..domain.errors import Refusal, RefusedError
 from ..loop import Loop, Reserved
-from ..wire_status import Context
+from ..wire_status import Context, time_left_s
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
 from . import decision_messages, enums, messages, validation
@@ -139,7 +137,7 @@ class SupervisorService(SupervisorServiceServicer):
         self, request: supervisor_pb2.ReserveMemoryRequest, context: Context
     ) -> supervisor_pb2.ReserveMemoryResponse:
         validation.reservation(request, self._loop.core.state.ledger.accounts)
-        limit_s = min(context.time_remaining() or math.inf, self._room_deadline_s)
+        limit_s = time_left_s(context, self._room_deadline_s)
         began_s = self._loop.now_s()
         wish = self._loop.announce(request.device, request.size_bytes, request.ttl_s, request.label, limit_s)
         async with wish as ticket:
@@ -179,17 +177,7 @@ class SupervisorService(SupervisorServiceServicer):
         model = await self._router.resolve(asked, options)
         wish = self._loop.asked(model, RequestKind.HOLD, self._room_deadline_s, options, caller=caller)
         async with wish as ticket:
-            while True:
-                news = asyncio.ensure_future(ticket.reports.get())
-                either: set[asyncio.Future[Any]] = {news, ticket.outcome}
-                try:
-                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not news.done():
-                        news.cancel()
-                if not news.done():
-                    await ticket.outcome
-                report = news.result()
+            async for report in ticket.reports():
                 yield supervisor_pb2.HoldModelResponse(
                     state=enums.STATES[report.state],
                     message=report.message,
@@ -197,6 +185,7 @@ class SupervisorService(SupervisorServiceServicer):
                     cause=enums.CAUSES[report.cause],
                     awaited=enums.AWAITED[report.awaited],
                 )
+            await ticket.outcome
 
     async def Shutdown(
         self, request: supervisor_pb2.ShutdownRequest, context: Context

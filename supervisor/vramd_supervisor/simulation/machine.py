@@ -14,8 +14,9 @@ from ..domain.catalog import Model, ModelFile, Simulation
 from ..domain.config import Config, DeviceConfig, Headroom
 from ..domain.device_view import HOST, DeviceKind, DeviceView, limits
 from ..domain.errors import Refusal
-from ..domain.quote import Plan
+from ..domain.quote import Plan, Quote
 from ..quoting.closed_form import quote
+from ..quoting.drive import drive
 from ..quoting.placement import Ways, placements
 from ..quoting.together import together
 from .traffic import Machine, Speed, TrafficError
@@ -45,26 +46,16 @@ class VirtualMachine:
 
     def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
         """Every quote by closed form: llama.cpp itself is not asked."""
-        placing = placements(model, options, self.views, self.cores, attainable)
-        try:
-            settings = next(placing)
-            while True:
-                assert isinstance(model.source, ModelFile)
-                settings = placing.send(quote(model.source, settings, IDLE_WORKER_BYTES))
-        except StopIteration as end:
-            found: Ways | Refusal = end.value
-            return found
+
+        def answer(settings: Settings) -> Quote:
+            assert isinstance(model.source, ModelFile)
+            return quote(model.source, settings, IDLE_WORKER_BYTES)
+
+        return drive(placements(model, options, self.views, self.cores, attainable), answer)
 
     def together(self, models: Sequence[Model], attainable: Mapping[str, int]) -> tuple[Plan, ...]:
         """Settings under which models would fit beside each other; none if they would not."""
-        asking = together(models, attainable)
-        try:
-            wanted = next(asking)
-            while True:
-                wanted = asking.send(self.ways(*wanted))
-        except StopIteration as end:
-            found: tuple[Plan, ...] = end.value
-            return found
+        return drive(together(models, attainable), lambda wanted: self.ways(*wanted))
 
     def pace(self, model: Model) -> Pace:
         """As the traffic says, else as configured, else as the machine is."""

@@ -18,6 +18,7 @@ from ..domain.device_view import DeviceKind, DeviceView
 from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import Plan
 from ..loop import Loop
+from ..quoting.drive import drive_async
 from ..quoting.placement import Ways, placements
 from ..quoting.together import together
 from ..wire_status import incident
@@ -170,13 +171,10 @@ class Planning:
 
     async def _find_together(self, action: FindTogether) -> None:
         plans: tuple[Plan, ...] = ()
-        asking = together(action.models, action.available_if_evicted)
         try:
-            wanted = next(asking)
-            while True:
-                wanted = asking.send(await self.ways(*wanted))
-        except StopIteration as end:
-            plans = end.value
+            plans = await drive_async(
+                together(action.models, action.available_if_evicted), lambda wanted: self.ways(*wanted)
+            )
         except Exception:  # only a hint is lost
             log.exception("no settings could be found under which models fit together")
         models = tuple(model.id for model in action.models)

@@ -29,6 +29,7 @@ from ..files.skeleton import skeleton_key, write_skeleton
 from ..files.walk import stamp
 from ..quoting.closed_form import host_process_bytes, known, pool_bytes, problem_of
 from ..quoting.closed_form import quote as closed_form
+from ..quoting.drive import drive_async
 from ..quoting.learning import Lessons, Place, adjust, load_key, prior_bytes
 from ..quoting.placement import Placing, Ways
 from ..threads.lane import Lanes, NoAnswerError
@@ -184,13 +185,7 @@ class Quotes:
 
     async def answer(self, placing: Placing, subject: Subject, facts: EngineFacts) -> Ways | Refusal:
         """Gives a placement the quotes that it asks for, to its end."""
-        try:
-            settings = next(placing)
-            while True:
-                settings = placing.send(await self.quote(subject, settings, facts))
-        except StopIteration as end:
-            found: Ways | Refusal = end.value
-            return found
+        return await drive_async(placing, lambda settings: self.quote(subject, settings, facts))
 
     def key(self, digest: str, settings: Settings, facts: EngineFacts) -> str:
         """What a load is remembered under; empty if it cannot be."""
