@@ -103,7 +103,7 @@ def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
     monkeypatch.setattr("vramd_supervisor.devices.sampler.LOOK_S", SHORT_S)
     monkeypatch.setattr("vramd_supervisor.devices.sampler.ready_pids", lambda _: [])
     seen: list[DeviceSampled] = []
-    loop = SimpleNamespace(core=SimpleNamespace(world=None), submit=seen.append, now_s=lambda: 0.0)
+    loop = SimpleNamespace(core=SimpleNamespace(state=None), submit=seen.append, now_s=lambda: 0.0)
 
     async def main() -> None:
         devices = [
