@@ -89,7 +89,7 @@ def test_calls_that_a_close_ends(fake: FakeSupervisor, asleep: bool) -> None:
     for thread in threads:
         thread.start()
     if asleep:
-        while len(client._connection._naps) < len(methods):
+        while len(client._connection._delays) < len(methods):
             threading.Event().wait(0.005)
     else:
         assert all(wait.reached.wait(BOUND_S) for wait in waits)
@@ -109,7 +109,7 @@ def test_tasks_that_a_close_ends(fake: FakeSupervisor) -> None:
         client = vramd.AsyncClient(fake.folder.path)
         calls = (client.chat("talker", "Hi").text, client.status(), client.embed("talker", "Hi"))
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(call) for call in calls]
-        while len(client._connection._naps) < 2:
+        while len(client._connection._delays) < 2:
             await asyncio.sleep(0)
         assert await asyncio.to_thread(wait.reached.wait, BOUND_S)
         await client.close()

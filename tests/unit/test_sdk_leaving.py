@@ -341,7 +341,7 @@ def test_cancel_wins_over_the_next_attempt(fake: FakeSupervisor) -> None:
         texts: list[str] = []
         reader = threading.Thread(target=lambda: texts.append(stream.text))
         reader.start()
-        until(lambda: client._connection._naps)
+        until(lambda: client._connection._delays)
         stream.cancel()
         reader.join(BOUND_S)
     assert texts == [""]
@@ -365,7 +365,7 @@ def test_cancel_wins_in_an_event_loop(fake: FakeSupervisor) -> None:
         async with vramd.AsyncClient(fake.folder.path) as client:
             stream, hold = client.chat("talker", "Hi"), client.hold("talker")
             tasks = [asyncio.ensure_future(stream.text), asyncio.ensure_future(hold.ready())]
-            while len(client._connection._naps) < 2:
+            while len(client._connection._delays) < 2:
                 await asyncio.sleep(0)
             stream.cancel()
             hold.cancel()

@@ -10,7 +10,7 @@ import pytest
 import vramd
 from support.fake_scheduling import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Part, Wait, receipt
-from vramd import listening
+from vramd import callbacks
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
 
@@ -113,7 +113,7 @@ def test_a_callback_that_raises_does_not_end_the_others(fake: FakeSupervisor, ca
 def test_a_feed_that_ends_is_told_and_watched_again(
     fake: FakeSupervisor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "AGAIN_S", 0.01)
+    monkeypatch.setattr(callbacks, "LOOK_EVERY_S", 0.01)
     told = Told()
     fake.script("WatchEvents", changed("a"))
     held(fake, changed("enough"))[0].go()
@@ -183,7 +183,7 @@ def test_coroutines_are_awaited_in_turn(fake: FakeSupervisor, caplog: pytest.Log
 def test_an_async_feed_that_ends_is_told_and_watched_again(
     fake: FakeSupervisor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "AGAIN_S", 0.01)
+    monkeypatch.setattr(callbacks, "LOOK_EVERY_S", 0.01)
     fake.script("WatchEvents", changed("a"))
     held(fake, changed("enough"))[0].go()
 

@@ -10,7 +10,7 @@ import pytest
 import vramd
 from support.fake_scheduling import held
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
-from vramd import listening
+from vramd import callbacks
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
@@ -200,7 +200,7 @@ def changed(model: str) -> supervisor_pb2.WatchEventsResponse:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listening, "AGAIN_S", 0.01)
+    monkeypatch.setattr(callbacks, "LOOK_EVERY_S", 0.01)
 
 
 @pytest.mark.usefixtures("soon")

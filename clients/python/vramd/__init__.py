@@ -46,7 +46,7 @@ _MODULES = {
         "WorkerCrashed",
         "WrongContext",
     ),
-    "listening": ("Subscription",),
+    "callbacks": ("Subscription",),
     "settings": ("AnswerSettings", "AskSettings", "LoadSettings"),
     "stream": ("Feed", "Hold", "Stream"),
     "supervisor": ("Supervisor",),

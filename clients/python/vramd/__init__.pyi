@@ -1,6 +1,7 @@
 # Made by clients/python/generate_sync.py from __init__.py: change that one.
 from vramd.async_client import AsyncClient
 from vramd.async_stream import AsyncFeed, AsyncHold, AsyncStream
+from vramd.callbacks import Subscription
 from vramd.client import Client
 from vramd.errors import (
     Cancelled,
@@ -35,7 +36,6 @@ from vramd.errors import (
     WorkerCrashed,
     WrongContext,
 )
-from vramd.listening import Subscription
 from vramd.settings import AnswerSettings, AskSettings, LoadSettings
 from vramd.stream import Feed, Hold, Stream
 from vramd.supervisor import Supervisor

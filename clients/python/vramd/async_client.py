@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from vramd import calls, requests
 from vramd.async_connection import AsyncConnection
 from vramd.async_listener import AsyncListener
-from vramd.async_stream import AsyncFeed, AsyncHold, AsyncReceiving, AsyncStream
+from vramd.async_stream import AsyncFeed, AsyncHold, AsyncReplies, AsyncStream
 from vramd.async_transport import AsyncCallback, AsyncSleep
+from vramd.callbacks import Subscription, Topic
 from vramd.calls import Call
 from vramd.errors import VramdError
 from vramd.finding import PathLike, Search
-from vramd.listening import Subscription, Topic
 from vramd.requests import Messages
 from vramd.retry import Attempts
 from vramd.settings import AnswerSettings, AskSettings, LoadSettings
@@ -315,9 +315,9 @@ class AsyncClient:
     # Loads: what one would come to, and models that are loaded, kept, replaced and unloaded.
 
     async def plan(self, model: str, *, timeout_s: float | None = None, **settings: Unpack[LoadSettings]) -> Plan:
-        """Says what a load would take, whether it fits, and what it would evict. Changes nothing.
+        """Says what a load would get, whether it fits, and what it would evict. Changes nothing.
 
-        The need may have to be found out first, which can take seconds for a large file. What was true of the devices
+        The need may have to be found out first, which can get seconds for a large file. What was true of the devices
         when it was asked may have changed when the load comes.
 
         Raises:
@@ -453,7 +453,7 @@ class AsyncClient:
         """
         return await self._ask(calls.UPDATE_MODEL(requests.update(model, pinned, keep_alive_s, priority)), timeout_s)
 
-    # Memory that other programs are about to take.
+    # Memory that other programs are about to get.
 
     async def reserve(
         self,
@@ -464,7 +464,7 @@ class AsyncClient:
         label: str = "",
         timeout_s: float | None = None,
     ) -> Reservation:
-        """Makes room for bytes that vramd's models do not take; returns when they are free.
+        """Makes room for bytes that vramd's models do not get; returns when they are free.
 
         Idle models are evicted, least recently used first; busy ones are waited for. `size` is "1.5GiB" or a number of
         bytes. It ends by `release`, and after `ttl_s` by itself; at the latest with the supervisor.
@@ -641,14 +641,14 @@ class AsyncClient:
     def _answer(
         self, model: str, call: Call[Piece], on_waiting: Callable[[Waiting], None] | None, timeout_s: float | None
     ) -> AsyncStream:
-        def is_before(piece: Piece) -> bool:
+        def is_preliminary(piece: Piece) -> bool:
             if piece.waiting is not None and on_waiting is not None:
                 on_waiting(piece.waiting)
             return piece.waiting is not None
 
-        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s), is_before))
+        return AsyncStream(model, self._receive(call, self._limit_s(timeout_s), is_preliminary))
 
     def _receive(
-        self, call: Call[Value], timeout_s: float | None, is_before: Callable[[Value], bool] | None = None
-    ) -> AsyncReceiving[Value]:
-        return AsyncReceiving(self._connection, call, Attempts(timeout_s), is_before)
+        self, call: Call[Value], timeout_s: float | None, is_preliminary: Callable[[Value], bool] | None = None
+    ) -> AsyncReplies[Value]:
+        return AsyncReplies(self._connection, call, Attempts(timeout_s), is_preliminary)

@@ -7,7 +7,7 @@ import threading
 from typing import TypeVar
 
 from vramd import failures
-from vramd.async_transport import AsyncIncoming, AsyncLink, AsyncNap, AsyncSleep
+from vramd.async_transport import AsyncDelay, AsyncLink, AsyncSleep, AsyncStreamCall
 from vramd.calls import Call
 from vramd.channel import require_own
 from vramd.errors import Cancelled, ClientClosed, VramdError
@@ -32,7 +32,7 @@ class AsyncConnection:
         self._pid = os.getpid()
         self._changing = threading.RLock()  # held for moments only, and never while something is awaited
         self._closed = False
-        self._naps: set[AsyncNap] = set()
+        self._delays: set[AsyncDelay] = set()
         self._place = search.look()
         self._link: AsyncLink | None = None
 
@@ -52,8 +52,8 @@ class AsyncConnection:
             return
         with self._changing:
             self._closed = True
-            for nap in self._naps:
-                nap.set()
+            for delay in self._delays:
+                delay.set()
         if self._link is not None:
             await self._link.close()
 
@@ -61,20 +61,20 @@ class AsyncConnection:
         """Makes a call that has one answer. Returns the error instead of raising it: fewer frames in its traceback."""
         while True:
             link = self._open_link()
-            answer = self.meant(await link.ask(call.path, call.request, attempts.left_s()), link)
+            answer = self.explained(await link.ask(call.path, call.request, attempts.left_s()), link)
             if isinstance(answer, bytes):
                 return call.read(answer)
             wait_s = await self.next_in_s(answer, link, attempts)
             if wait_s is None:
                 return answer
-            await self.pause(wait_s, AsyncNap())
+            await self.pause(wait_s, AsyncDelay())
 
-    def begin(self, call: Call[Value], attempts: Attempts) -> AsyncIncoming:
+    def begin(self, call: Call[Value], attempts: Attempts) -> AsyncStreamCall:
         """Begins a streaming call. Raises ClientClosed, WrongContext."""
         with self._changing:
             return self._open_link().begin(call.path, call.request, attempts.left_s())
 
-    def meant(self, answer: Answer | VramdError, link: AsyncLink) -> Answer | VramdError:
+    def explained(self, answer: Answer | VramdError, link: AsyncLink) -> Answer | VramdError:
         """Says why gRPC reports a cancellation: it does so for every call of a channel that is closed."""
         if isinstance(answer, Cancelled) and self._closed:
             return _closed()
@@ -86,17 +86,17 @@ class AsyncConnection:
         """Seconds until a call that failed on this link is retried; None: it is not."""
         return attempts.next_in_s(failure, moved=failures.may_be_gone(failure) and await self._moved(link))
 
-    async def pause(self, wait_s: float, nap: AsyncNap) -> None:
-        """Waits until the time is over, or the nap is set, as `close` does. Raises ClientClosed."""
+    async def pause(self, wait_s: float, delay: AsyncDelay) -> None:
+        """Waits until the time is over, or the delay is ended, as `close` does. Raises ClientClosed."""
         with self._changing:
             if not self._closed:
-                self._naps.add(nap)
+                self._delays.add(delay)
         try:
             if wait_s > 0 and not self._closed:
-                await nap.take(wait_s, self._sleep)
+                await delay.sleep(wait_s, self._sleep)
         finally:
             with self._changing:
-                self._naps.discard(nap)
+                self._delays.discard(delay)
         if self._closed:
             raise _closed()
 
@@ -106,7 +106,7 @@ class AsyncConnection:
         with self._changing:
             if self._closed:
                 raise _closed()
-            if self._link is None or self._link.is_outlived:
+            if self._link is None or self._link.is_stale:
                 self._link = AsyncLink(self._place)
             self._link.require_here()
             return self._link

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from vramd.async_connection import AsyncConnection
-from vramd.async_transport import AsyncNap
+from vramd.async_transport import AsyncDelay
 from vramd.errors import Cancelled, Internal, Unloaded, VramdError
 from vramd.reading import read_timeline
 from vramd.values.answers import Finish, Piece, Timeline, Usage
@@ -26,8 +26,8 @@ Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 
-class AsyncReceiving(Generic[Value_co]):
-    """The messages of one streaming call. It is made again, as the supervisor advises, until a first message is there.
+class AsyncReplies(Generic[Value_co]):
+    """The replies of one streaming call. It is retried, as the supervisor advises, until a first message is there.
 
     Iterating waits for the next message and raises VramdError. Whatever exception leaves it ends the call; so does the
     end of this object, which for that reason is in no circle of references: no failure is kept with its traceback.
@@ -38,24 +38,24 @@ class AsyncReceiving(Generic[Value_co]):
         connection: AsyncConnection,
         call: Call[Value_co],
         attempts: Attempts,
-        before: Callable[[Value_co], bool] | None = None,
+        is_preliminary: Callable[[Value_co], bool] | None = None,
     ) -> None:
-        """`before(message)` returns True for messages that come before the answer: they are not yielded."""
+        """`is_preliminary(reply)` returns True for replies before the answer, which are not yielded."""
         self._over = True
         self._connection = connection
-        self._what = call
-        self._before = before
+        self._call = call
+        self._is_preliminary = is_preliminary
         self._attempts = attempts
         self._changing = threading.RLock()
-        self._nap = AsyncNap()
+        self._delay = AsyncDelay()
         self._cancelled = threading.Event()
         self._begun = False
-        self._incoming = connection.begin(call, attempts)
+        self._stream = connection.begin(call, attempts)
         self._over = False
 
     def __del__(self) -> None:
         if not self._over:
-            self._incoming.cancel()
+            self._stream.cancel()
 
     def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
@@ -63,13 +63,13 @@ class AsyncReceiving(Generic[Value_co]):
     async def __anext__(self) -> Value_co:
         if self._over:
             raise StopAsyncIteration
-        self._incoming.link.require_here()
+        self._stream.link.require_here()
         try:
-            got = await (self._read() if self._begun else self._persist(self._first))
+            got = await (self._read() if self._begun else self._retrying(self._first))
         except BaseException:
             self._end()
             raise
-        self._begun, self._before = True, None  # what a program gives to be called may know this stream
+        self._begun, self._is_preliminary = True, None  # what a program gives to be called may know this stream
         if got is None or isinstance(got, VramdError):
             self._over = True
             if got is None or self._cancelled.is_set():
@@ -83,14 +83,14 @@ class AsyncReceiving(Generic[Value_co]):
     @property
     def is_over(self) -> bool:
         """Whether the call has ended, though perhaps it is not yet read why."""
-        return self._over or self._incoming.is_over
+        return self._over or self._stream.is_over
 
     async def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
         if self._begun:
             return
         try:
-            got = await self._persist(self._header)
+            got = await self._retrying(self._header)
         except BaseException:
             self._end()
             raise
@@ -105,47 +105,52 @@ class AsyncReceiving(Generic[Value_co]):
 
     async def trailer(self) -> dict[str, str | bytes]:
         """Waits for the end, and gives what the supervisor said with it. Raises VramdError."""
-        return await self._incoming.trailer()
+        return await self._stream.trailer()
 
     def cancel(self) -> None:
         """Ends the call; the iteration ends without an error. Idempotent."""
         self._cancelled.set()
-        self._nap.set()
+        self._delay.set()
         with self._changing:
-            incoming = self._incoming
-        incoming.cancel()
+            stream = self._stream
+        stream.cancel()
 
     def _end(self) -> None:
         self._over = True
-        self._incoming.cancel()
+        self._stream.cancel()
 
-    async def _persist(self, step: Callable[[], Awaitable[Value | VramdError]]) -> Value | VramdError:
+    async def _retrying(self, step: Callable[[], Awaitable[Value | VramdError]]) -> Value | VramdError:
         """Does a step of a call that has not begun, and again on a new call as long as that may help."""
         while True:
             got = await step()
             if not isinstance(got, VramdError) or self._cancelled.is_set():
                 return got
-            wait_s = await self._connection.next_in_s(got, self._incoming.link, self._attempts)
+            wait_s = await self._connection.next_in_s(got, self._stream.link, self._attempts)
             if wait_s is None:
                 return got
-            await self._connection.pause(wait_s, self._nap)
+            await self._connection.pause(wait_s, self._delay)
             with self._changing:  # a cancel before this ends the old call, one behind it the new call
                 if self._cancelled.is_set():
                     return got
-                self._incoming = self._connection.begin(self._what, self._attempts)
+                self._stream = self._connection.begin(self._call, self._attempts)
 
     async def _header(self) -> VramdError | None:
-        return self._connection.meant(await self._incoming.header(), self._incoming.link)
+        return self._connection.explained(await self._stream.header(), self._stream.link)
 
     async def _first(self) -> Value_co | VramdError | None:
         while True:
             got = await self._read()
-            if got is None or isinstance(got, VramdError) or self._before is None or not self._before(got):
+            if (
+                got is None
+                or isinstance(got, VramdError)
+                or self._is_preliminary is None
+                or not self._is_preliminary(got)
+            ):
                 return got
 
     async def _read(self) -> Value_co | VramdError | None:
-        raw = self._connection.meant(await self._incoming.read(), self._incoming.link)
-        return self._what.read(raw) if isinstance(raw, bytes) else raw
+        raw = self._connection.explained(await self._stream.read(), self._stream.link)
+        return self._call.read(raw) if isinstance(raw, bytes) else raw
 
 
 class AsyncFeed(Generic[Value_co]):
@@ -161,20 +166,20 @@ class AsyncFeed(Generic[Value_co]):
     2 tokens in 0.1 s
     """
 
-    def __init__(self, values: AsyncReceiving[Value_co], *, headed: bool = False) -> None:
+    def __init__(self, replies: AsyncReplies[Value_co], *, headed: bool = False) -> None:
         """`headed`: the supervisor says when it begins to look."""
-        self._values = values
+        self._replies = replies
         self._headed = headed
 
     def __aiter__(self) -> AsyncIterator[Value_co]:
         return self
 
     async def __anext__(self) -> Value_co:
-        return await self._values.__anext__()
+        return await self._replies.__anext__()
 
     async def __aenter__(self) -> Self:
         if self._headed:
-            await self._values.begun()
+            await self._replies.begun()
         return self
 
     async def __aexit__(
@@ -190,7 +195,7 @@ class AsyncFeed(Generic[Value_co]):
         'the model is ready'
         >>> lines.cancel()
         """
-        self._values.cancel()
+        self._replies.cancel()
 
 
 class AsyncStream:
@@ -210,9 +215,9 @@ class AsyncStream:
     ', you.'
     """
 
-    def __init__(self, model: str, pieces: AsyncReceiving[Piece]) -> None:
+    def __init__(self, model: str, replies: AsyncReplies[Piece]) -> None:
         self.model = model
-        self._pieces = pieces
+        self._replies = replies
         self._texts: list[str] = []
         self._token_ids: list[int] = []
         self._finish: Finish | None = None
@@ -315,7 +320,7 @@ class AsyncStream:
         []
         """
         self._cancelled = True
-        self._pieces.cancel()
+        self._replies.cancel()
 
     async def close(self) -> None:
         """The same as `cancel`, for `contextlib.aclosing`.
@@ -337,7 +342,7 @@ class AsyncStream:
 
     async def _timeline(self) -> Timeline | None:
         await self._drain()
-        return read_timeline(await self._pieces.trailer())
+        return read_timeline(await self._replies.trailer())
 
     async def _drain(self) -> None:
         """Reads to the end. Raises VramdError, a second time too."""
@@ -355,7 +360,7 @@ class AsyncStream:
     async def _advance(self) -> str | None:
         """Adds the next message and gives its text, which may be empty; None at the end."""
         try:
-            piece = await self._pieces.__anext__()
+            piece = await self._replies.__anext__()
         except StopAsyncIteration:
             if self._finish is None and not self._cancelled and self._failure is None:
                 raise Internal("INTERNAL", "the answer ended without saying how") from None
@@ -381,7 +386,7 @@ class AsyncHold:
     'READY'
     """
 
-    def __init__(self, model: str, steps: AsyncReceiving[Held]) -> None:
+    def __init__(self, model: str, steps: AsyncReplies[Held]) -> None:
         self.model = model
         """Its id; "task:NAME" until the supervisor has said which one was chosen."""
         self.state: ModelState | str = "UNSPECIFIED"

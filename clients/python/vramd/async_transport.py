@@ -38,7 +38,7 @@ class AsyncLink:
         self._metadata = metadata(place)
 
     @property
-    def is_outlived(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether its loop has ended."""
         return self.loop.is_closed()
 
@@ -54,10 +54,10 @@ class AsyncLink:
         method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(path)
         return await _outcome(method(request, timeout=left_s, metadata=self._metadata))
 
-    def begin(self, path: str, request: bytes, left_s: float | None) -> AsyncIncoming:
+    def begin(self, path: str, request: bytes, left_s: float | None) -> AsyncStreamCall:
         """Begins a call that has many."""
         method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(path)
-        return AsyncIncoming(self, method(request, timeout=left_s, metadata=self._metadata))
+        return AsyncStreamCall(self, method(request, timeout=left_s, metadata=self._metadata))
 
     async def close(self) -> None:
         """Ends its calls; does nothing in another loop."""
@@ -65,7 +65,7 @@ class AsyncLink:
             await self._channel.close()
 
 
-class _StreamCall(Protocol):
+class _GrpcCall(Protocol):
     """The part of gRPC's call that is used here."""
 
     def read(self) -> Awaitable[object]:
@@ -87,10 +87,10 @@ class _StreamCall(Protocol):
         """Comes with the end."""
 
 
-class AsyncIncoming:
+class AsyncStreamCall:
     """The messages of one streaming call, as bytes."""
 
-    def __init__(self, link: AsyncLink, call: _StreamCall) -> None:
+    def __init__(self, link: AsyncLink, call: _GrpcCall) -> None:
         self.link = link
         self._call = call
 
@@ -137,10 +137,10 @@ class AsyncIncoming:
                 loop.call_soon_threadsafe(self._call.cancel)
 
 
-class AsyncNap(asyncio.Event):
+class AsyncDelay(asyncio.Event):
     """A wait that `set` ends."""
 
-    async def take(self, wait_s: float, sleep: AsyncSleep | None) -> None:
+    async def sleep(self, wait_s: float, sleep: AsyncSleep | None) -> None:
         """Waits; `sleep` is the program's own."""
         either = {asyncio.ensure_future((sleep or asyncio.sleep)(wait_s)), asyncio.ensure_future(self.wait())}
         try:

@@ -63,12 +63,12 @@ class LoadStep:
     """In the last one."""
 
 
-def _to(kind: type[Value], field: str = "") -> Callable[[Any], Value]:
+def _read_as(kind: type[Value], field: str = "") -> Callable[[Any], Value]:
     """Reads the message, or one of its fields."""
     return lambda reply: read(kind, getattr(reply, field) if field else reply)
 
 
-def _each(kind: type[Value], field: str) -> Callable[[Any], tuple[Value, ...]]:
+def _read_each(kind: type[Value], field: str) -> Callable[[Any], tuple[Value, ...]]:
     """Reads each message of a field."""
     return lambda reply: tuple(read(kind, one) for one in getattr(reply, field))
 
@@ -83,9 +83,9 @@ def _load_step(reply: model_pb2.LoadModelResponse) -> LoadStep:
     return LoadStep(read(LoadProgress, reply), resident)
 
 
-CHAT = Method("InferenceService/Chat", inference_pb2.ChatResponse, _to(Piece))
-GENERATE = Method("InferenceService/Generate", inference_pb2.GenerateResponse, _to(Piece))
-EMBED = Method("InferenceService/Embed", inference_pb2.EmbedResponse, _to(Embeddings))
+CHAT = Method("InferenceService/Chat", inference_pb2.ChatResponse, _read_as(Piece))
+GENERATE = Method("InferenceService/Generate", inference_pb2.GenerateResponse, _read_as(Piece))
+EMBED = Method("InferenceService/Embed", inference_pb2.EmbedResponse, _read_as(Embeddings))
 TOKENIZE: Method[tuple[int, ...]] = Method(
     "InferenceService/Tokenize", inference_pb2.TokenizeResponse, lambda reply: tuple(reply.token_ids)
 )
@@ -93,31 +93,33 @@ DETOKENIZE: Method[str] = Method(
     "InferenceService/Detokenize", inference_pb2.DetokenizeResponse, lambda reply: reply.text
 )
 
-LIST_MODELS = Method("ModelService/ListModels", model_pb2.ListModelsResponse, _each(Model, "models"))
+LIST_MODELS = Method("ModelService/ListModels", model_pb2.ListModelsResponse, _read_each(Model, "models"))
 GET_MODEL = Method("ModelService/GetModel", model_pb2.GetModelResponse, _model)
-RESCAN_MODELS = Method("ModelService/RescanModels", model_pb2.RescanModelsResponse, _to(Rescan))
+RESCAN_MODELS = Method("ModelService/RescanModels", model_pb2.RescanModelsResponse, _read_as(Rescan))
 LOAD_MODEL = Method("ModelService/LoadModel", model_pb2.LoadModelResponse, _load_step)
-PLAN_LOAD = Method("ModelService/PlanLoad", model_pb2.PlanLoadResponse, _to(Plan))
-SELECT_MODEL = Method("ModelService/SelectModel", model_pb2.SelectModelResponse, _to(Selection))
-UNLOAD_MODEL = Method("ModelService/UnloadModel", model_pb2.UnloadModelResponse, _to(Receipt, "receipt"))
-UPDATE_MODEL = Method("ModelService/UpdateModel", model_pb2.UpdateModelResponse, _to(Model, "model"))
-RESTART_MODEL = Method("ModelService/RestartModel", model_pb2.RestartModelResponse, _to(ResidentModel, "resident"))
+PLAN_LOAD = Method("ModelService/PlanLoad", model_pb2.PlanLoadResponse, _read_as(Plan))
+SELECT_MODEL = Method("ModelService/SelectModel", model_pb2.SelectModelResponse, _read_as(Selection))
+UNLOAD_MODEL = Method("ModelService/UnloadModel", model_pb2.UnloadModelResponse, _read_as(Receipt, "receipt"))
+UPDATE_MODEL = Method("ModelService/UpdateModel", model_pb2.UpdateModelResponse, _read_as(Model, "model"))
+RESTART_MODEL = Method("ModelService/RestartModel", model_pb2.RestartModelResponse, _read_as(ResidentModel, "resident"))
 
-GET_STATUS = Method("SupervisorService/GetStatus", supervisor_pb2.GetStatusResponse, _to(Status))
-LIST_DEVICES = Method("SupervisorService/ListDevices", supervisor_pb2.ListDevicesResponse, _each(Device, "devices"))
-WATCH_EVENTS = Method("SupervisorService/WatchEvents", supervisor_pb2.WatchEventsResponse, _to(Event))
-HOLD_MODEL = Method("SupervisorService/HoldModel", supervisor_pb2.HoldModelResponse, _to(Held))
+GET_STATUS = Method("SupervisorService/GetStatus", supervisor_pb2.GetStatusResponse, _read_as(Status))
+LIST_DEVICES = Method(
+    "SupervisorService/ListDevices", supervisor_pb2.ListDevicesResponse, _read_each(Device, "devices")
+)
+WATCH_EVENTS = Method("SupervisorService/WatchEvents", supervisor_pb2.WatchEventsResponse, _read_as(Event))
+HOLD_MODEL = Method("SupervisorService/HoldModel", supervisor_pb2.HoldModelResponse, _read_as(Held))
 TAIL_LOGS: Method[str] = Method("SupervisorService/TailLogs", supervisor_pb2.TailLogsResponse, lambda reply: reply.line)
 LIST_RESERVATIONS = Method(
     "SupervisorService/ListReservations",
     supervisor_pb2.ListReservationsResponse,
-    _each(StandingReservation, "reservations"),
+    _read_each(StandingReservation, "reservations"),
 )
 RELEASE_MEMORY: Method[bool] = Method(
     "SupervisorService/ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse, lambda reply: reply.released
 )
 LIST_DECISIONS = Method(
-    "SupervisorService/ListDecisions", supervisor_pb2.ListDecisionsResponse, _each(Decision, "decisions")
+    "SupervisorService/ListDecisions", supervisor_pb2.ListDecisionsResponse, _read_each(Decision, "decisions")
 )
 SHUTDOWN = Method("SupervisorService/Shutdown", supervisor_pb2.ShutdownResponse, lambda _: None)
 

@@ -13,7 +13,7 @@ from vramd.channel import require_own
 from vramd.errors import Cancelled, ClientClosed, VramdError
 from vramd.finding import Place, Search
 from vramd.retry import Attempts
-from vramd.transport import Incoming, Link, Nap, Sleep
+from vramd.transport import Delay, Link, Sleep, StreamCall
 
 Value = TypeVar("Value")
 Answer = TypeVar("Answer")
@@ -33,7 +33,7 @@ class Connection:
         self._pid = os.getpid()
         self._changing = threading.RLock()  # held for moments only, and never while something is awaited
         self._closed = False
-        self._naps: set[Nap] = set()
+        self._delays: set[Delay] = set()
         self._place = search.look()
         self._link: Link | None = None
 
@@ -53,8 +53,8 @@ class Connection:
             return
         with self._changing:
             self._closed = True
-            for nap in self._naps:
-                nap.set()
+            for delay in self._delays:
+                delay.set()
         if self._link is not None:
             self._link.close()
 
@@ -62,20 +62,20 @@ class Connection:
         """Makes a call that has one answer. Returns the error instead of raising it: fewer frames in its traceback."""
         while True:
             link = self._open_link()
-            answer = self.meant(link.ask(call.path, call.request, attempts.left_s()), link)
+            answer = self.explained(link.ask(call.path, call.request, attempts.left_s()), link)
             if isinstance(answer, bytes):
                 return call.read(answer)
             wait_s = self.next_in_s(answer, link, attempts)
             if wait_s is None:
                 return answer
-            self.pause(wait_s, Nap())
+            self.pause(wait_s, Delay())
 
-    def begin(self, call: Call[Value], attempts: Attempts) -> Incoming:
+    def begin(self, call: Call[Value], attempts: Attempts) -> StreamCall:
         """Begins a streaming call. Raises ClientClosed, WrongContext."""
         with self._changing:
             return self._open_link().begin(call.path, call.request, attempts.left_s())
 
-    def meant(self, answer: Answer | VramdError, link: Link) -> Answer | VramdError:
+    def explained(self, answer: Answer | VramdError, link: Link) -> Answer | VramdError:
         """Says why gRPC reports a cancellation: it does so for every call of a channel that is closed."""
         if isinstance(answer, Cancelled) and self._closed:
             return _closed()
@@ -87,17 +87,17 @@ class Connection:
         """Seconds until a call that failed on this link is retried; None: it is not."""
         return attempts.next_in_s(failure, moved=failures.may_be_gone(failure) and self._moved(link))
 
-    def pause(self, wait_s: float, nap: Nap) -> None:
-        """Waits until the time is over, or the nap is set, as `close` does. Raises ClientClosed."""
+    def pause(self, wait_s: float, delay: Delay) -> None:
+        """Waits until the time is over, or the delay is ended, as `close` does. Raises ClientClosed."""
         with self._changing:
             if not self._closed:
-                self._naps.add(nap)
+                self._delays.add(delay)
         try:
             if wait_s > 0 and not self._closed:
-                nap.take(wait_s, self._sleep)
+                delay.sleep(wait_s, self._sleep)
         finally:
             with self._changing:
-                self._naps.discard(nap)
+                self._delays.discard(delay)
         if self._closed:
             raise _closed()
 
@@ -107,7 +107,7 @@ class Connection:
         with self._changing:
             if self._closed:
                 raise _closed()
-            if self._link is None or self._link.is_outlived:
+            if self._link is None or self._link.is_stale:
                 self._link = Link(self._place)
             self._link.require_here()
             return self._link

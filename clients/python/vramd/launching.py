@@ -69,19 +69,19 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subproces
         raise StartFailed("START_FAILED", f"the supervisor cannot be started: {error}") from error
 
 
-def end(process: "subprocess.Popen[bytes]", rest_s: float) -> None:
+def end(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
     """Ends a process of `launch` and its session, since the command may be a wrapper; after a rest by force.
 
     On Windows no signal asks for it; the end of its stdin does.
     """
     if sys.platform == "win32":
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rest_s)
+            process.wait(grace_s)
         process.kill()
     else:
         with contextlib.suppress(ProcessLookupError):  # the session is empty
             os.killpg(process.pid, signal.SIGTERM)
-            end_s = time.monotonic() + rest_s
+            end_s = time.monotonic() + grace_s
             while time.monotonic() < end_s:
                 process.poll()  # else it stays in the session, as a zombie
                 os.killpg(process.pid, 0)

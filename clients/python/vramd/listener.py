@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from vramd import listening
+from vramd import callbacks
+from vramd.callbacks import Callbacks, Subscription
 from vramd.errors import VramdError
-from vramd.listening import Callbacks, Subscription
 from vramd.stream import Feed
 from vramd.transport import Background, Callback, call_back
 from vramd.values.events import Event
@@ -61,18 +61,18 @@ class Listener:
                 self._call_back(event)
         except VramdError as raised:
             error = raised.with_traceback(None)
-        again = listening.may_come_back(error)
+        again = callbacks.may_come_back(error)
         if not self._closing.is_set():
-            listening.tell_of_end(error, again=again)
-        while again and not self._closing.is_set() and self._background.pause(listening.AGAIN_S):
+            callbacks.log_end_of_events(error, again=again)
+        while again and not self._closing.is_set() and self._background.pause(callbacks.LOOK_EVERY_S):
             try:
                 following = self._begin(watch)
             except VramdError as failure:
-                again = listening.may_come_back(failure)
+                again = callbacks.may_come_back(failure)
                 if not again and not self._closing.is_set():
-                    listening.tell_of_end(failure, again=False)
+                    callbacks.log_end_of_events(failure, again=False)
             else:
-                listening.log.info("events are watched again")
+                callbacks.log.info("events are watched again")
                 return following
         return None
 
@@ -82,4 +82,4 @@ class Listener:
                 try:
                     call_back(callback, event.detail)
                 except Exception:  # whatever it is, it is the callback's, and the others go on
-                    listening.tell_of_fault(event)
+                    callbacks.log_failed_callback(event)

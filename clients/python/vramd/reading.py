@@ -14,8 +14,8 @@ from vramd.values.answers import Embeddings, Timeline, Usage
 from vramd.values.plans import NearestSettings, PlanSettings
 
 Value = TypeVar("Value")
-Take = Callable[[Any], Any]
-"""Takes a field's value from a message."""
+Get = Callable[[Any], Any]
+"""Gets the value of a field from a message."""
 
 
 def read(kind: type[Value], message: Message) -> Value:
@@ -50,39 +50,39 @@ def _nearest(message: Any) -> NearestSettings:
     return NearestSettings(**_read_fields(PlanSettings, message.settings), **_read_fields(NearestSettings, message))
 
 
-_EXCEPTIONS: Mapping[type, Take] = {Embeddings: _embeddings, NearestSettings: _nearest}
+_EXCEPTIONS: Mapping[type, Get] = {Embeddings: _embeddings, NearestSettings: _nearest}
 
 
 def _read_fields(kind: type, message: Message) -> dict[str, Any]:
-    return {name: take(message) for name, take in _takers(kind, message.DESCRIPTOR)}
+    return {name: get(message) for name, get in _getters(kind, message.DESCRIPTOR)}
 
 
 @cache
-def _takers(kind: Any, message: Descriptor) -> list[tuple[str, Take]]:
-    """How each field of a value is taken; those that the message has not are left out."""
+def _getters(kind: Any, message: Descriptor) -> list[tuple[str, Get]]:
+    """How to get each field of a value; fields that the message does not have are left out."""
     hints = get_type_hints(kind)
-    takers = []
+    getters = []
     for name in (field.name for field in fields(kind)):
         if name in message.oneofs_by_name:
-            takers.append((name, _oneof(name, hints[name])))
+            getters.append((name, _oneof(name, hints[name])))
         # Counts of tokens have that in their name on the wire.
         elif field := message.fields_by_name.get(name) or message.fields_by_name.get(f"{name}_tokens"):
-            takers.append((name, _taker(field, hints[name])))
-    return takers
+            getters.append((name, _getter(field, hints[name])))
+    return getters
 
 
-def _oneof(name: str, hint: Any) -> Take:
+def _oneof(name: str, hint: Any) -> Get:
     kinds = {kind.__name__: kind for kind in _kinds(hint)}
 
-    def take(message: Any) -> Any:
+    def get(message: Any) -> Any:
         which = message.WhichOneof(name)
         part = getattr(message, which) if which else None
         return None if part is None else read(kinds[part.DESCRIPTOR.name], part)
 
-    return take
+    return get
 
 
-def _taker(field: FieldDescriptor, hint: Any) -> Take:
+def _getter(field: FieldDescriptor, hint: Any) -> Get:
     name, convert = field.name, _converter(field, hint)
     if field.message_type and field.message_type.GetOptions().map_entry:
         return lambda message: dict(sorted(getattr(message, name).items()))  # the wire keeps no order
@@ -95,7 +95,7 @@ def _taker(field: FieldDescriptor, hint: Any) -> Take:
     return lambda message: convert(getattr(message, name)) or None
 
 
-def _converter(field: FieldDescriptor, hint: Any) -> Take:
+def _converter(field: FieldDescriptor, hint: Any) -> Get:
     """Makes the value of one element."""
     kinds = list(_kinds(hint))
     if field.message_type and kinds:

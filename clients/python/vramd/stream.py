@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from vramd.connection import Connection
 from vramd.errors import Cancelled, Internal, Unloaded, VramdError
 from vramd.reading import read_timeline
-from vramd.transport import Nap
+from vramd.transport import Delay
 from vramd.values.answers import Finish, Piece, Timeline, Usage
 from vramd.values.models import Held
 
@@ -27,8 +27,8 @@ Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 
-class Receiving(Generic[Value_co]):
-    """The messages of one streaming call. It is made again, as the supervisor advises, until a first message is there.
+class Replies(Generic[Value_co]):
+    """The replies of one streaming call. It is retried, as the supervisor advises, until a first message is there.
 
     Iterating waits for the next message and raises VramdError. Whatever exception leaves it ends the call; so does the
     end of this object, which for that reason is in no circle of references: no failure is kept with its traceback.
@@ -39,24 +39,24 @@ class Receiving(Generic[Value_co]):
         connection: Connection,
         call: Call[Value_co],
         attempts: Attempts,
-        before: Callable[[Value_co], bool] | None = None,
+        is_preliminary: Callable[[Value_co], bool] | None = None,
     ) -> None:
-        """`before(message)` returns True for messages that come before the answer: they are not yielded."""
+        """`is_preliminary(reply)` returns True for replies before the answer, which are not yielded."""
         self._over = True
         self._connection = connection
-        self._what = call
-        self._before = before
+        self._call = call
+        self._is_preliminary = is_preliminary
         self._attempts = attempts
         self._changing = threading.RLock()
-        self._nap = Nap()
+        self._delay = Delay()
         self._cancelled = threading.Event()
         self._begun = False
-        self._incoming = connection.begin(call, attempts)
+        self._stream = connection.begin(call, attempts)
         self._over = False
 
     def __del__(self) -> None:
         if not self._over:
-            self._incoming.cancel()
+            self._stream.cancel()
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
@@ -64,13 +64,13 @@ class Receiving(Generic[Value_co]):
     def __next__(self) -> Value_co:
         if self._over:
             raise StopIteration
-        self._incoming.link.require_here()
+        self._stream.link.require_here()
         try:
-            got = self._read() if self._begun else self._persist(self._first)
+            got = self._read() if self._begun else self._retrying(self._first)
         except BaseException:
             self._end()
             raise
-        self._begun, self._before = True, None  # what a program gives to be called may know this stream
+        self._begun, self._is_preliminary = True, None  # what a program gives to be called may know this stream
         if got is None or isinstance(got, VramdError):
             self._over = True
             if got is None or self._cancelled.is_set():
@@ -84,14 +84,14 @@ class Receiving(Generic[Value_co]):
     @property
     def is_over(self) -> bool:
         """Whether the call has ended, though perhaps it is not yet read why."""
-        return self._over or self._incoming.is_over
+        return self._over or self._stream.is_over
 
     def begun(self) -> None:
         """Waits until the supervisor has taken the call up. Raises what it was refused with, if it was."""
         if self._begun:
             return
         try:
-            got = self._persist(self._header)
+            got = self._retrying(self._header)
         except BaseException:
             self._end()
             raise
@@ -106,47 +106,52 @@ class Receiving(Generic[Value_co]):
 
     def trailer(self) -> dict[str, str | bytes]:
         """Waits for the end, and gives what the supervisor said with it. Raises VramdError."""
-        return self._incoming.trailer()
+        return self._stream.trailer()
 
     def cancel(self) -> None:
         """Ends the call, from any thread; the iteration ends without an error. Idempotent."""
         self._cancelled.set()
-        self._nap.set()
+        self._delay.set()
         with self._changing:
-            incoming = self._incoming
-        incoming.cancel()
+            stream = self._stream
+        stream.cancel()
 
     def _end(self) -> None:
         self._over = True
-        self._incoming.cancel()
+        self._stream.cancel()
 
-    def _persist(self, step: Callable[[], Value | VramdError]) -> Value | VramdError:
+    def _retrying(self, step: Callable[[], Value | VramdError]) -> Value | VramdError:
         """Does a step of a call that has not begun, and again on a new call as long as that may help."""
         while True:
             got = step()
             if not isinstance(got, VramdError) or self._cancelled.is_set():
                 return got
-            wait_s = self._connection.next_in_s(got, self._incoming.link, self._attempts)
+            wait_s = self._connection.next_in_s(got, self._stream.link, self._attempts)
             if wait_s is None:
                 return got
-            self._connection.pause(wait_s, self._nap)
+            self._connection.pause(wait_s, self._delay)
             with self._changing:  # a cancel before this ends the old call, one behind it the new call
                 if self._cancelled.is_set():
                     return got
-                self._incoming = self._connection.begin(self._what, self._attempts)
+                self._stream = self._connection.begin(self._call, self._attempts)
 
     def _header(self) -> VramdError | None:
-        return self._connection.meant(self._incoming.header(), self._incoming.link)
+        return self._connection.explained(self._stream.header(), self._stream.link)
 
     def _first(self) -> Value_co | VramdError | None:
         while True:
             got = self._read()
-            if got is None or isinstance(got, VramdError) or self._before is None or not self._before(got):
+            if (
+                got is None
+                or isinstance(got, VramdError)
+                or self._is_preliminary is None
+                or not self._is_preliminary(got)
+            ):
                 return got
 
     def _read(self) -> Value_co | VramdError | None:
-        raw = self._connection.meant(self._incoming.read(), self._incoming.link)
-        return self._what.read(raw) if isinstance(raw, bytes) else raw
+        raw = self._connection.explained(self._stream.read(), self._stream.link)
+        return self._call.read(raw) if isinstance(raw, bytes) else raw
 
 
 class Feed(Generic[Value_co]):
@@ -162,20 +167,20 @@ class Feed(Generic[Value_co]):
     2 tokens in 0.1 s
     """
 
-    def __init__(self, values: Receiving[Value_co], *, headed: bool = False) -> None:
+    def __init__(self, replies: Replies[Value_co], *, headed: bool = False) -> None:
         """`headed`: the supervisor says when it begins to look."""
-        self._values = values
+        self._replies = replies
         self._headed = headed
 
     def __iter__(self) -> Iterator[Value_co]:
         return self
 
     def __next__(self) -> Value_co:
-        return self._values.__next__()
+        return self._replies.__next__()
 
     def __enter__(self) -> Self:
         if self._headed:
-            self._values.begun()
+            self._replies.begun()
         return self
 
     def __exit__(
@@ -191,7 +196,7 @@ class Feed(Generic[Value_co]):
         'the model is ready'
         >>> lines.cancel()
         """
-        self._values.cancel()
+        self._replies.cancel()
 
 
 class Stream:
@@ -212,9 +217,9 @@ class Stream:
     ', you.'
     """
 
-    def __init__(self, model: str, pieces: Receiving[Piece]) -> None:
+    def __init__(self, model: str, replies: Replies[Piece]) -> None:
         self.model = model
-        self._pieces = pieces
+        self._replies = replies
         self._texts: list[str] = []
         self._token_ids: list[int] = []
         self._finish: Finish | None = None
@@ -314,7 +319,7 @@ class Stream:
         []
         """
         self._cancelled = True
-        self._pieces.cancel()
+        self._replies.cancel()
 
     def close(self) -> None:
         """The same as `cancel`, for `contextlib.closing`.
@@ -336,7 +341,7 @@ class Stream:
 
     def _timeline(self) -> Timeline | None:
         self._drain()
-        return read_timeline(self._pieces.trailer())
+        return read_timeline(self._replies.trailer())
 
     def _drain(self) -> None:
         """Reads to the end. Raises VramdError, a second time too."""
@@ -354,7 +359,7 @@ class Stream:
     def _advance(self) -> str | None:
         """Adds the next message and gives its text, which may be empty; None at the end."""
         try:
-            piece = self._pieces.__next__()
+            piece = self._replies.__next__()
         except StopIteration:
             if self._finish is None and not self._cancelled and self._failure is None:
                 raise Internal("INTERNAL", "the answer ended without saying how") from None
@@ -380,7 +385,7 @@ class Hold:
     'READY'
     """
 
-    def __init__(self, model: str, steps: Receiving[Held]) -> None:
+    def __init__(self, model: str, steps: Replies[Held]) -> None:
         self.model = model
         """Its id; "task:NAME" until the supervisor has said which one was chosen."""
         self.state: ModelState | str = "UNSPECIFIED"

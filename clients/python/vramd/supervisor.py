@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 60.0
 END_LIMIT_S = 60.0
-"""Of a supervisor that has agreed to end: requests of other programs may take 30 s, and each worker some more."""
+"""Of a supervisor that has agreed to end: requests of other programs may get 30 s, and each worker some more."""
 
 ASK_S = 5.0
 """For a supervisor to agree."""
 
-REST_S = 5.0
+GRACE_S = 5.0
 """For one that does not agree, until it is killed."""
 
 
@@ -194,7 +194,7 @@ def _end_process(process: subprocess.Popen[bytes], client: Client | None, force:
         pass
     finally:  # of a Ctrl-C, too: the program does not wait any longer
         if not agreed or process.poll() is None:
-            launching.end(process, REST_S)
+            launching.end(process, GRACE_S)
 
 
 def _agrees(process: subprocess.Popen[bytes], client: Client, force: bool) -> bool:

@@ -27,7 +27,7 @@ END_LIMIT_S = 5.0
 class Link:
     """A channel, and the supervisor that it leads to. Any thread may use it."""
 
-    is_outlived = False
+    is_stale = False
     """No loop is needed that could end."""
 
     def __init__(self, place: Place) -> None:
@@ -56,17 +56,17 @@ class Link:
             under_way.cancel()
             raise
 
-    def begin(self, path: str, request: bytes, left_s: float | None) -> Incoming:
+    def begin(self, path: str, request: bytes, left_s: float | None) -> StreamCall:
         """Begins a call that has many."""
         method: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(path)
-        return Incoming(self, method(request, timeout=left_s, metadata=self._metadata))
+        return StreamCall(self, method(request, timeout=left_s, metadata=self._metadata))
 
     def close(self) -> None:
         """Ends its calls."""
         self._channel.close()
 
 
-class _StreamCall(Protocol):
+class _GrpcCall(Protocol):
     """The part of gRPC's call that is used here."""
 
     def __next__(self) -> bytes: ...
@@ -83,10 +83,10 @@ class _StreamCall(Protocol):
         """Pairs, or None; waits for the end. Untyped: gRPC's calls and its errors, which are one, differ in it."""
 
 
-class Incoming:
+class StreamCall:
     """The messages of one streaming call, as bytes."""
 
-    def __init__(self, link: Link, call: _StreamCall) -> None:
+    def __init__(self, link: Link, call: _GrpcCall) -> None:
         self.link = link
         self._call = call
 
@@ -122,10 +122,10 @@ class Incoming:
             self._call.cancel()
 
 
-class Nap(threading.Event):
+class Delay(threading.Event):
     """A wait that `set` ends."""
 
-    def take(self, wait_s: float, sleep: Sleep | None) -> None:
+    def sleep(self, wait_s: float, sleep: Sleep | None) -> None:
         """Waits; `sleep` is the program's own, which nothing can end."""
         (sleep or self.wait)(wait_s)
 

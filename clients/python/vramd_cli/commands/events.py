@@ -15,7 +15,7 @@ from vramd import (
     Receipt,
     Thrashing,
 )
-from vramd.listening import TOPICS
+from vramd.callbacks import TOPICS
 
 from .. import output
 from ..connection import with_client

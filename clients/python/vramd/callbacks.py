@@ -27,7 +27,7 @@ TOPICS: Mapping[str, EventKind] = {
 }
 """Topic → kind of its events."""
 
-AGAIN_S = 1.0
+LOOK_EVERY_S = 1.0
 """How often another supervisor is looked for when one has ended: a file is read, or a connection refused."""
 
 Callback = TypeVar("Callback")
@@ -77,17 +77,17 @@ class Callbacks(Generic[Callback]):
         return [callback for wanted, callback in self._wanted.values() if wanted == kind]
 
 
-def tell_of_fault(event: Event) -> None:
+def log_failed_callback(event: Event) -> None:
     """Logs that a callback raised, with the exception at hand."""
     log.exception("a callback for %s failed; it is called again for the next event", event.kind)
 
 
-def tell_of_end(error: VramdError | None, *, again: bool) -> None:
+def log_end_of_events(error: VramdError | None, *, again: bool) -> None:
     """Logs that no more events come, and whether another supervisor is looked for."""
-    hope = f"a supervisor is looked for every {AGAIN_S:g} s" if again else "callbacks are not called any more"
+    hope = f"a supervisor is looked for every {LOOK_EVERY_S:g} s" if again else "callbacks are not called any more"
     log.warning("no more events, %s: %s", hope, error or "the supervisor ended the feed")
 
 
 def may_come_back(error: VramdError | None) -> bool:
-    """Whether another supervisor may take the place of the one that is gone."""
+    """Whether another supervisor may get the place of the one that is gone."""
     return error is None or isinstance(error, Unavailable)
