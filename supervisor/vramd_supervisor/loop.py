@@ -91,17 +91,17 @@ class Ticket:
         """The grant, the reservation, or how a load or unload ended; RefusedError if it was refused while it waited."""
         self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
         self.outcome.add_done_callback(lambda _: self._reports.put_nowait(None))
-        self.lost: Refusal | None = None
+        self.aborted: Refusal | None = None
         """Why a granted request was ended."""
-        self.on_lost: Callable[[], object] = lambda: None
+        self.on_abort: Callable[[], object] = lambda: None
         """Called when a granted request was ended, to break off what it is doing."""
         self._gone = asyncio.Event()
 
-    async def loss(self, within_s: float) -> Refusal | None:
+    async def wait_aborted(self, within_s: float) -> Refusal | None:
         """Waits until a granted request was ended; None if it was not."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._gone.wait(), within_s)
-        return self.lost
+        return self.aborted
 
     async def reports(self) -> AsyncGenerator[Report, None]:
         """Yields what the caller waits for, as it changes, until there is an outcome."""
@@ -115,9 +115,9 @@ class Ticket:
     def refuse(self, why: Refusal) -> None:
         """The request has ended with an error, waiting or running."""
         if self.outcome.done():
-            self.lost = why
+            self.aborted = why
             self._gone.set()
-            self.on_lost()
+            self.on_abort()
         else:
             self.outcome.set_exception(RefusedError(why))
             # A caller that has left does not fetch it.
@@ -186,7 +186,7 @@ class Loop:
         self.ending.set()
         self.exited.set()
 
-    def asked(
+    def request(
         self,
         model: str,
         kind: RequestKind,
@@ -214,7 +214,7 @@ class Loop:
         """The wish that a model gets a new process."""
         return self._ticket(lambda request: RestartRequested(self.now_s(), request, model, limit_s, force))
 
-    def announce(
+    def reserve(
         self, device: str, size_bytes: int, ttl_s: float, label: str, limit_s: float
     ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
         """The wish that bytes are made free, and kept so; what was reserved stays when the block is left well."""

@@ -55,9 +55,9 @@ from .keeper import keep
 from .listening import Listening, listen
 from .loop import Loop
 from .model_folders import Folders
-from .services.decision_notes import DecisionNotes
-from .services.door import Door
-from .services.feed import Feed
+from .services.auth_interceptor import AuthInterceptor
+from .services.decision_writer import DecisionWriter
+from .services.event_log import EventLog
 from .services.service_inference import InferenceService
 from .services.service_models import ModelService, ResidentReader
 from .services.service_supervisor import Identity, SupervisorService
@@ -66,13 +66,13 @@ from .services.task_router import TaskRouter
 from .simulation.recorder import LineFile, Recorder
 from .threads.lane import Lane, NoAnswerError
 from .workers import containment
-from .workers.lessons import Teacher
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
 from .workers.process import WORKING_FOLDER, import_paths
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
 from .workers.spawner import Spawner
+from .workers.usage_recorder import UsageRecorder
 from .workers.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -133,8 +133,8 @@ class Parts:
     planning: Planning
     quoter: Quoter
     workers: Workers
-    feed: Feed
-    notes: DecisionNotes
+    feed: EventLog
+    notes: DecisionWriter
     logs: LogBook
     folders: Folders
 
@@ -164,7 +164,9 @@ async def serve(
     loop = parts.loop
     # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
     connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
-    server = steady_server((Door(instance.token),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop))
+    server = steady_server(
+        (AuthInterceptor(instance.token),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop)
+    )
     listening = listen(server, config.server.host, config.server.port)
     healthy = _add_services(server, config, parts, listening.address)
     sampler = Sampler(loop, parts.devices, parts.samples, parts.workers.pids)
@@ -226,21 +228,21 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
     quotes = Quotes(quoter, instance.folder.path / "skeletons", devices, reading_lanes())
     threads = default_threads(psutil.cpu_count(logical=False), cores)
     planning = Planning(loop, devices, threads, quotes)
-    teacher = Teacher(MemoryBook(state_folder() / "memory.sqlite3"), quotes)
-    await teacher.begin()
+    recorder = UsageRecorder(MemoryBook(state_folder() / "memory.sqlite3"), quotes)
+    await recorder.begin()
     workers = Workers(
         loop,
         devices,
         logs,
         planning,
-        teacher,
+        recorder,
         spawner,
         instance.socket_dir,
         config.scheduling.stop_s,
         config.server.untested_engine,
     )
-    feed = Feed()
-    notes = DecisionNotes(Journal(journal_folder(instance.folder.path) / "decisions.sqlite3"))
+    feed = EventLog()
+    notes = DecisionWriter(Journal(journal_folder(instance.folder.path) / "decisions.sqlite3"))
 
     def publish(notice: Notice) -> None:
         feed.publish(notice)

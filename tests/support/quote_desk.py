@@ -11,7 +11,7 @@ from vramd_supervisor.domain.quote import DeviceBytes, Quote, Source
 from vramd_supervisor.files.reading import reading_lanes
 from vramd_supervisor.quoting.placement import decide
 from vramd_supervisor.workers.quoter import Quoter
-from vramd_supervisor.workers.quotes import EngineFacts, Quotes, Subject
+from vramd_supervisor.workers.quotes import EngineFacts, QuotedFile, Quotes
 from vramd_supervisor.workers.spawner import Spawner
 
 FACTS = EngineFacts(llama_problem="", backends=("CPU",), idle_bytes=0, version="0.3.36")
@@ -26,7 +26,7 @@ class Desk:
         self._loop = loop
         self._quoter = quoter
         self._quotes = quotes
-        self._subjects: dict[Path, Subject] = {}
+        self._subjects: dict[Path, QuotedFile] = {}
 
     def file(self, path: Path) -> ModelFile:
         """What the supervisor knows of a model."""
@@ -60,9 +60,9 @@ class Desk:
         assert self._quoter.pid
         return self._quoter.pid
 
-    def _subject(self, path: Path) -> Subject:
+    def _subject(self, path: Path) -> QuotedFile:
         if path not in self._subjects:
-            self._subjects[path] = self._loop.run_until_complete(self._quotes.subject(path))
+            self._subjects[path] = self._loop.run_until_complete(self._quotes.quoted(path))
         return self._subjects[path]
 
 

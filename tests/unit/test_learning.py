@@ -12,7 +12,7 @@ from vramd_supervisor.quoting.closed_form import CUDA_CONTEXT_BYTES
 from vramd_supervisor.quoting.learning import (
     LOADS_KEPT,
     MARGIN_BYTES,
-    Lessons,
+    LearnedUsage,
     Observation,
     Place,
     adjust,
@@ -51,12 +51,12 @@ def on_host(measured: int = 390) -> Observation:
     return Observation(RAM, 300 * MIB, measured * MIB)
 
 
-def after(*seen: Observation, key: str = KEY) -> Lessons:
+def after(*seen: Observation, key: str = KEY) -> LearnedUsage:
     return learn((key, one) for one in seen)
 
 
 def test_nothing_learned_changes_nothing() -> None:
-    assert adjust(QUOTE, KEY, PLACES, Lessons()) == QUOTE
+    assert adjust(QUOTE, KEY, PLACES, LearnedUsage()) == QUOTE
 
 
 def test_the_residual_of_other_models_takes_the_place_of_the_prior_after_three_loads() -> None:

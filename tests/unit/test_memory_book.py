@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from vramd_supervisor.files import memory_book
 from vramd_supervisor.files.memory_book import LAYOUT, MemoryBook
-from vramd_supervisor.quoting.learning import LOADS_KEPT, Lessons, Observation, Place, load_bytes, residual_bytes
+from vramd_supervisor.quoting.learning import LOADS_KEPT, LearnedUsage, Observation, Place, load_bytes, residual_bytes
 
 MIB = 1 << 20
 CARD = Place("GPU-1f3e", "550.54.14", "0.3.36 cuda")
@@ -54,7 +54,7 @@ def on_host(measured: int = 390) -> Observation:
     return Observation(RAM, 300 * MIB, measured * MIB)
 
 
-def fill(path: Path, loads: int = 3) -> Lessons:
+def fill(path: Path, loads: int = 3) -> LearnedUsage:
     book = MemoryBook(path)
     for number in range(loads):
         book.record(f"load {number}", "key", [on_card(5400 + number), on_host()])
@@ -89,14 +89,14 @@ def test_what_was_recorded_is_there_for_the_next_supervisor(path: Path, caplog: 
 
 
 def test_a_new_book_has_no_lessons(path: Path) -> None:
-    assert MemoryBook(path).lessons() == Lessons()
+    assert MemoryBook(path).lessons() == LearnedUsage()
 
 
 def test_a_load_that_is_recorded_again_stays_as_it_was(path: Path) -> None:
     book = MemoryBook(path)
     for size in (5400, 9900, 5300):
         book.record("one load", "key", [on_card(size)])
-        assert book.lessons() == Lessons({CARD: (100 * MIB,)}, {("key", CARD): (5400 * MIB,)})
+        assert book.lessons() == LearnedUsage({CARD: (100 * MIB,)}, {("key", CARD): (5400 * MIB,)})
 
 
 def test_a_useless_observation_is_not_recorded(path: Path) -> None:
@@ -250,11 +250,11 @@ def test_a_file_that_cannot_be_used_is_set_aside(
     path.parent.mkdir()
     book = MemoryBook(path)
     if in_use:
-        assert book.lessons() == Lessons()
+        assert book.lessons() == LearnedUsage()
         path.unlink()
     damage(path)
     content = path.read_bytes()
-    assert book.lessons() == Lessons()
+    assert book.lessons() == LearnedUsage()
     [warning] = warnings(caplog)
     aside = path.with_name("memory.sqlite3.unusable-1")
     assert re.search(why, warning)
@@ -269,7 +269,7 @@ def test_a_file_that_cannot_be_used_is_set_aside(
 
 def test_wrong_types_are_found_at_the_start(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with_text_for_a_number(path)
-    assert MemoryBook(path).lessons() == Lessons()
+    assert MemoryBook(path).lessons() == LearnedUsage()
     assert "CHECK constraint failed" in warnings(caplog)[0]
     assert path.with_name("memory.sqlite3.unusable-1").exists()
 
@@ -297,7 +297,7 @@ def test_where_nothing_can_be_written_vramd_goes_on_without_memory(
     (tmp_path / "state").write_text("a file where a folder is wanted")
     book = MemoryBook(tmp_path / "state" / "memory.sqlite3")
     for _ in range(2):
-        assert book.lessons() == Lessons()
+        assert book.lessons() == LearnedUsage()
         book.record("load", "key", [on_card()])
         book.bump("key", "host")
     [warning] = warnings(caplog)
@@ -343,7 +343,7 @@ if sys.platform != "win32":
                 for _ in range(2):
                     assert book.lessons() == lessons
                     book.record("load", "key", [on_card()])
-                    assert missing.lessons() == Lessons()
+                    assert missing.lessons() == LearnedUsage()
                     missing.record("load", "key", [on_card()])
             Path(folder).chmod(0o755)
         about_book, about_missing = warnings(caplog)

@@ -36,15 +36,15 @@ from vramd_supervisor.files.journal import Journal
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import unanswered
 from vramd_supervisor.loop import Loop
-from vramd_supervisor.quoting.learning import Lessons
-from vramd_supervisor.services import decision_notes
-from vramd_supervisor.services.decision_notes import DecisionNotes
+from vramd_supervisor.quoting.learning import LearnedUsage
+from vramd_supervisor.services import decision_writer
+from vramd_supervisor.services.decision_writer import DecisionWriter
 from vramd_supervisor.threads.lane import Lane, Lanes, NoAnswerError
-from vramd_supervisor.workers import containment, lessons, quotes
-from vramd_supervisor.workers.lessons import Teacher
+from vramd_supervisor.workers import containment, quotes, usage_recorder
 from vramd_supervisor.workers.quoter import Quoter, QuoterError
 from vramd_supervisor.workers.quotes import Quotes
 from vramd_supervisor.workers.spawner import Spawner
+from vramd_supervisor.workers.usage_recorder import UsageRecorder
 from vramd_supervisor.workers.workers import Workers
 
 BOUND_S = 30.0
@@ -122,7 +122,7 @@ class HangingBook(MemoryBook):
         super().__init__(path)
         self._goes_on = goes_on
 
-    def lessons(self) -> Lessons:
+    def lessons(self) -> LearnedUsage:
         assert self._goes_on.wait(BOUND_S)
         return super().lessons()
 
@@ -130,16 +130,16 @@ class HangingBook(MemoryBook):
 def test_a_book_that_does_not_answer_teaches_nothing(
     goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lessons, "BOOK_S", SHORT_S)
+    monkeypatch.setattr(usage_recorder, "BOOK_S", SHORT_S)
 
-    desk = SimpleNamespace(lessons=Lessons())
-    teacher = Teacher(HangingBook(tmp_path / "memory.sqlite3", goes_on), cast(Quotes, desk))
+    desk = SimpleNamespace(lessons=LearnedUsage())
+    recorder = UsageRecorder(HangingBook(tmp_path / "memory.sqlite3", goes_on), cast(Quotes, desk))
 
     async def main() -> None:
-        await asyncio.wait_for(teacher.begin(), BOUND_S)
+        await asyncio.wait_for(recorder.begin(), BOUND_S)
         with monkeypatch.context() as patched:
-            patched.setattr(lessons, "BEGIN_S", SHORT_S)
-            await asyncio.wait_for(teacher.begin(), BOUND_S)
+            patched.setattr(usage_recorder, "BEGIN_S", SHORT_S)
+            await asyncio.wait_for(recorder.begin(), BOUND_S)
 
     asyncio.run(main())
     assert "nothing is learned from loads" in caplog.text
@@ -159,11 +159,11 @@ class HangingJournal(Journal):
 def test_a_journal_that_does_not_answer_is_refused_and_gets_all_later(
     goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(decision_notes, "JOURNAL_S", SHORT_S)
+    monkeypatch.setattr(decision_writer, "JOURNAL_S", SHORT_S)
     journal = HangingJournal(tmp_path / "decisions.sqlite3", goes_on)
 
     async def main() -> None:
-        notes = DecisionNotes(journal)
+        notes = DecisionWriter(journal)
         notes.note(Decision(DecisionKind.LOAD, "one", "because"))
         with pytest.raises(RefusedError) as refused:
             await notes.newest("", 10)
@@ -173,7 +173,7 @@ def test_a_journal_that_does_not_answer_is_refused_and_gets_all_later(
         assert "the last decisions are not written down" in caplog.text
         goes_on.set()
         monkeypatch.undo()
-        later = DecisionNotes(journal)
+        later = DecisionWriter(journal)
         later._pending = notes._pending
         await later.close()
 
@@ -192,11 +192,11 @@ def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
 
     async def main() -> None:
         desk = Quotes(cast(Any, None), tmp_path, (), Lanes(SHORT_S, 1, 10))
-        dead = await desk.subject(tmp_path / "dead.gguf")
+        dead = await desk.quoted(tmp_path / "dead.gguf")
         assert dead.file.problem
         assert dead.file.problem.reason is Reason.FILE_UNANSWERED
         assert "dead.gguf gives no answer within 0.02 s; is its drive there?" in dead.file.problem.text
-        other = await desk.subject(tmp_path / "other.gguf")
+        other = await desk.quoted(tmp_path / "other.gguf")
         assert other.file.problem
         assert "read" in other.file.problem.text
 
@@ -319,7 +319,7 @@ def test_what_fails_while_it_is_carried_out_is_no_fault_of_the_books(
         model = Model("a", Simulation({"host": 1 << 60}, 1.0, 1.0, (), False))
         loop.submit(CatalogueRead(loop.now_s(), {"a": model}))
         loop.submit(Started(loop.now_s()))
-        async with loop.asked("a", RequestKind.LOAD, BOUND_S, LoadOptions()):
+        async with loop.request("a", RequestKind.LOAD, BOUND_S, LoadOptions()):
             gone = refusal(Reason.MODEL_NOT_FOUND, "gone", model="a")
             loop.submit(PlansRefused(loop.now_s(), "a", 1, gone))
         assert loop.failed is None

@@ -11,7 +11,7 @@ from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.quoting.placement import Ways
 from vramd_supervisor.workers.planning import UNKNOWN_FACTS, Planning
-from vramd_supervisor.workers.quotes import EngineFacts, Subject
+from vramd_supervisor.workers.quotes import EngineFacts, QuotedFile
 from vramd_supervisor.workers.verdicts import Verdicts
 
 LOOP: Any = SimpleNamespace(core=SimpleNamespace(state=SimpleNamespace(ledger=SimpleNamespace(accounts={}))))
@@ -25,11 +25,11 @@ class Disk:
         self.verdicts = Verdicts()
         self._file = file
 
-    async def subject(self, _: Path) -> Subject:
-        return Subject(self._file, "", None)
+    async def quoted(self, _: Path) -> QuotedFile:
+        return QuotedFile(self._file, "", None)
 
-    async def tried(self, subject: Subject, _: EngineFacts) -> Subject:
-        return subject
+    async def tried(self, quoted: QuotedFile, _: EngineFacts) -> QuotedFile:
+        return quoted
 
     async def answer(self, *_: object) -> Ways:
         return Ways(())

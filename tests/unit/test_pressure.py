@@ -14,7 +14,7 @@ from vramd_proto.v1 import supervisor_pb2
 from vramd_supervisor.core.actions import PressureChanged
 from vramd_supervisor.core.pressure import Lately, Level, Pressure, Reading, explain
 from vramd_supervisor.services import enums, messages
-from vramd_supervisor.services.feed import Published
+from vramd_supervisor.services.event_log import Published
 from vramd_supervisor.settings.settings_file import ConfigError, Flags, load_config
 
 MIB = 1 << 20

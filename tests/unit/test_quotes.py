@@ -24,7 +24,7 @@ from vramd_supervisor.quoting.placement import Ways, placements
 from vramd_supervisor.workers import quotes
 from vramd_supervisor.workers.helper import Death
 from vramd_supervisor.workers.quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
-from vramd_supervisor.workers.quotes import MOST_ASKED_TOKENS, EngineFacts, Quotes, Subject
+from vramd_supervisor.workers.quotes import MOST_ASKED_TOKENS, EngineFacts, QuotedFile, Quotes
 from vramd_supervisor.workers.verdicts import Verdicts, way_of
 
 MIB = 1 << 20
@@ -77,8 +77,8 @@ class Bench:
         self.path.write_bytes(self.content)
         self.quotes = Quotes(self.helper, self.folder / "skeletons", (), reading_lanes())
 
-    def subject(self) -> Subject:
-        return asyncio.run(self.quotes.subject(self.path))
+    def quoted(self) -> QuotedFile:
+        return asyncio.run(self.quotes.quoted(self.path))
 
     def quote(self, settings: Settings = ON_CARD) -> Quote:
         found = self.answer(settings)
@@ -86,17 +86,17 @@ class Bench:
         return found
 
     def tried(self, facts: EngineFacts = FACTS) -> Problem | None:
-        return asyncio.run(self.quotes.tried(self.subject(), facts)).file.problem
+        return asyncio.run(self.quotes.tried(self.quoted(), facts)).file.problem
 
     def answer(self, settings: Settings = ON_CARD) -> Answer:
-        return asyncio.run(self.quotes.quote(self.subject(), settings, FACTS))
+        return asyncio.run(self.quotes.quote(self.quoted(), settings, FACTS))
 
 
 def fallen_back(bench: Bench, settings: Settings = ON_CARD) -> Quote:
     """The quote, which is that of the formulas."""
     found = bench.quote(settings)
     assert (found.source, found.confidence) == (Source.CLOSED_FORM, Confidence.CLOSE)
-    assert found.devices == closed_form(bench.subject().file, settings, IDLE).devices
+    assert found.devices == closed_form(bench.quoted().file, settings, IDLE).devices
     return found
 
 
@@ -217,7 +217,7 @@ def test_a_model_without_a_skeleton_is_not_asked_about(tmp_path: Path, caplog: p
     bench = Bench(tmp_path, gguf_without_tokens())
     fallen_back(bench)
     assert bench.helper.asked == []
-    assert bench.subject().digest == ""
+    assert bench.quoted().digest == ""
     assert bench.quote().key == ""
     assert any("it has no skeleton: its vocabulary has" in line for line in warnings(caplog))
 
@@ -253,18 +253,18 @@ def test_skeletons_that_another_thread_removes_meanwhile_are_not_missed(
 
     monkeypatch.setattr(Path, "glob", stale)
     monkeypatch.setattr(quotes, "_MOST_SKELETONS", 1)
-    first = bench.subject().skeleton
+    first = bench.quoted().skeleton
     assert first
     bench.path.write_bytes(llama(layers=3))
-    second = bench.subject().skeleton
+    second = bench.quoted().skeleton
     assert second
     assert [file.name for file in listed(first.parent, "*.gguf")] == [second.name]
 
 
 def test_what_is_no_model_has_a_problem_and_no_skeleton(tmp_path: Path) -> None:
-    subject = Bench(tmp_path, b"GGUF").subject()
-    assert subject.file.problem
-    assert subject.skeleton is None
+    quoted = Bench(tmp_path, b"GGUF").quoted()
+    assert quoted.file.problem
+    assert quoted.skeleton is None
 
 
 def test_three_loads_teach_what_a_load_takes(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_another_build_learns_anew(tmp_path: Path) -> None:
         book.record(str(load), found.key, [Observation(place, 1, 900 * MIB) for place in places.values()])
     bench.quotes.lessons = book.lessons()
     assert bench.quote().source is Source.LEARNED
-    newer = asyncio.run(bench.quotes.quote(bench.subject(), ON_CARD, replace(FACTS, version="2")))
+    newer = asyncio.run(bench.quotes.quote(bench.quoted(), ON_CARD, replace(FACTS, version="2")))
     assert isinstance(newer, Quote)
     assert (newer.source, newer.needs) == (Source.DRY_RUN, found.needs)
 
@@ -411,7 +411,7 @@ def test_where_nobody_can_be_asked_a_file_counts_as_good_and_is_asked_about_late
 
 def test_a_refused_load_is_remembered_for_loads_like_it(tmp_path: Path) -> None:
     bench, why = Bench(tmp_path), Problem(Reason.MODEL_UNSUPPORTED, "it cannot")
-    verdicts, file = bench.quotes.verdicts, bench.subject().file
+    verdicts, file = bench.quotes.verdicts, bench.quoted().file
     verdicts.refused(way_of(file, ON_CARD, FACTS.build), why)
     assert bench.answer(replace(ON_CARD, context_tokens=256)) == why
     assert isinstance(bench.answer(replace(ON_CARD, kv_type="q8_0")), Quote)
@@ -446,10 +446,10 @@ def test_a_giant_context_is_computed_and_what_would_fit_is_found_with_few_questi
     attainable = {HOST: 2000 * MIB, "gpu0": 1000 * MIB}
 
     async def ways() -> Ways | Refusal:
-        subject = await bench.quotes.subject(bench.path)
+        quoted = await bench.quotes.quoted(bench.path)
         options = LoadOptions(context_tokens=context, device=device)
-        placing = placements(Model("m", subject.file), options, devices, 1, attainable)
-        return await bench.quotes.answer(placing, subject, FACTS)
+        placing = placements(Model("m", quoted.file), options, devices, 1, attainable)
+        return await bench.quotes.answer(placing, quoted, FACTS)
 
     if device == HOST:
         bench.helper.answer = {**GOOD, "gpus": []}

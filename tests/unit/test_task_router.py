@@ -85,7 +85,7 @@ class Desk:
         return self.problems.get(model.id) if known else None
 
     @asynccontextmanager
-    async def asked(
+    async def request(
         self, model: str, kind: RequestKind, limit_s: float, options: LoadOptions, priority: Priority | None = None
     ) -> AsyncIterator[SimpleNamespace]:
         self.loaded.append((model, kind, priority))

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..quoting.learning import LOADS_KEPT, Lessons, Observation, Place, learn
+from ..quoting.learning import LOADS_KEPT, LearnedUsage, Observation, Place, learn
 from .book import BUSY_S, Book, Layout
 
 LAYOUT = 2
@@ -64,9 +64,9 @@ class MemoryBook:
         layout = Layout(LAYOUT, _TABLES, "what loads take is not remembered", "so loads have to be learned again")
         self._book = Book(path, layout, busy_s)
 
-    def lessons(self) -> Lessons:
+    def lessons(self) -> LearnedUsage:
         """All that was learned so far; nothing, where nothing can be read."""
-        return self._book.use("read", _read, Lessons())
+        return self._book.use("read", _read, LearnedUsage())
 
     def record(self, load: str, key: str, seen: Iterable[Observation]) -> None:
         """Adds what a load took on its devices: all of it or nothing. Useless observations are left out.
@@ -82,7 +82,7 @@ class MemoryBook:
         self._book.use("written", lambda book: _write_bump(book, key, device), None)
 
 
-def _read(book: sqlite3.Connection) -> Lessons:
+def _read(book: sqlite3.Connection) -> LearnedUsage:
     with book:
         book.execute("BEGIN")
         rows = book.execute(_READ_OBSERVATIONS).fetchall()

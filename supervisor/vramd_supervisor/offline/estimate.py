@@ -16,8 +16,8 @@ from ..domain.quote import Answer, DeviceBytes
 from ..files.discovery import read_model
 from ..quoting.placement import decide
 from ..quoting.rough_rules import nominal_bits, rough_figures
-from ..workers.once import quotes_once
 from ..workers.planning import UNKNOWN_FACTS
+from ..workers.quotes import standalone_quotes
 
 
 class EstimateError(Exception):
@@ -91,9 +91,9 @@ def estimate(billions: float | None, bits: float | None, context_tokens: int | N
 
 
 async def _quote(path: Path, settings: Settings) -> Answer:
-    async with quotes_once() as quotes:
-        subject = await quotes.tried(await quotes.subject(path), UNKNOWN_FACTS)
-        return subject.file.problem or await quotes.quote(subject, settings, UNKNOWN_FACTS)
+    async with standalone_quotes() as quotes:
+        quoted = await quotes.tried(await quotes.quoted(path), UNKNOWN_FACTS)
+        return quoted.file.problem or await quotes.quote(quoted, settings, UNKNOWN_FACTS)
 
 
 def _exact(file: ModelFile, context_tokens: int | None) -> Exact:

@@ -21,8 +21,8 @@ from ..domain.errors import Refusal, RefusedError, in_words
 from ..domain.host_profile import default_threads
 from ..quoting.placement import Ways, placements
 from ..services import plan_messages, validation
-from ..workers.once import quotes_once
 from ..workers.planning import UNKNOWN_FACTS
+from ..workers.quotes import standalone_quotes
 
 
 async def plan_for_cards(path: Path, cards: Sequence[int], options: LoadOptionsMessage) -> PlanLoadResponse:
@@ -39,10 +39,10 @@ async def plan_for_cards(path: Path, cards: Sequence[int], options: LoadOptionsM
     books = {view.id: _empty(view) for view in views}
     attainable = {id_: book.free_bytes for id_, book in books.items()}
     threads = default_threads(psutil.cpu_count(logical=False), usable_cores(0))
-    async with quotes_once() as quotes:
-        subject = await quotes.tried(await quotes.subject(path), UNKNOWN_FACTS)
-        placing = placements(Model(path.stem, subject.file), asked, views, threads, attainable)
-        ways = await quotes.answer(placing, subject, UNKNOWN_FACTS)
+    async with standalone_quotes() as quotes:
+        quoted = await quotes.tried(await quotes.quoted(path), UNKNOWN_FACTS)
+        placing = placements(Model(path.stem, quoted.file), asked, views, threads, attainable)
+        ways = await quotes.answer(placing, quoted, UNKNOWN_FACTS)
     if isinstance(ways, Refusal):
         raise RefusedError(ways)
     return plan_messages.plan(path.stem, _foresight(ways, attainable), books)

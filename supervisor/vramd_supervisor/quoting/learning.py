@@ -68,7 +68,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class LearnedUsage:
     """All that was learned."""
 
     residuals_bytes: Mapping[Place, tuple[int, ...]] = field(default_factory=dict)
@@ -95,7 +95,7 @@ def load_key(file_digest: str, settings: Settings, places: Mapping[str, Place]) 
     return "\n".join(f"{name}={value!r}" for name, value in sorted(parts.items()))
 
 
-def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, str]] = ()) -> Lessons:
+def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, str]] = ()) -> LearnedUsage:
     """The lessons of these loads, oldest first, each with its key; `bumped` goes into them as it is."""
     residuals_bytes: dict[Place, deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
     loads_bytes: dict[tuple[str, Place], deque[int]] = defaultdict(lambda: deque(maxlen=LOADS_KEPT))
@@ -103,7 +103,7 @@ def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, s
         if not one.useless:
             residuals_bytes[one.place].append(one.residual_bytes)
             loads_bytes[key, one.place].append(one.measured_bytes or 0)
-    return Lessons(
+    return LearnedUsage(
         {place: tuple(sizes) for place, sizes in residuals_bytes.items()},
         {filed: tuple(sizes) for filed, sizes in loads_bytes.items()},
         frozenset(bumped),
@@ -117,12 +117,12 @@ def prior_bytes(kind: DeviceKind, idle_worker_bytes: int) -> int:
     return CUDA_CONTEXT_BYTES if kind is DeviceKind.NVIDIA else 0
 
 
-def residual_bytes(lessons: Lessons, place: Place) -> int | None:
+def residual_bytes(lessons: LearnedUsage, place: Place) -> int | None:
     """What they hardly ever exceed there; None before enough loads."""
     return _believed(lessons.residuals_bytes.get(place, ()))
 
 
-def load_bytes(lessons: Lessons, key: str, place: Place) -> int | None:
+def load_bytes(lessons: LearnedUsage, key: str, place: Place) -> int | None:
     """What loads with this key hardly ever exceed there; None before enough loads."""
     return _believed(lessons.loads_bytes.get((key, place), ()))
 
@@ -133,7 +133,7 @@ def _believed(sizes: Sequence[int]) -> int | None:
     return sorted(sizes)[min(count - 1, -(-95 * count // 100)) - 1] if count >= FEWEST_LOADS else None
 
 
-def adjust(quote: Quote, key: str, places: Mapping[str, Place], lessons: Lessons) -> Quote:
+def adjust(quote: Quote, key: str, places: Mapping[str, Place], lessons: LearnedUsage) -> Quote:
     """The quote as past loads correct it. Only `process_bytes` change, so no device falls below the engine's own bytes.
 
     `places` has every device of the quote. What the quote has as `process_bytes` holds until something was learned.

@@ -42,7 +42,7 @@ _PLAYED: Mapping[Role, str] = {
     Role(REASONING, thorough=True): "architect planner strategist reviewer critic judge analyst expert researcher"
     " scientist",
     Role(CODE): "coder developer programmer engineer tester",
-    Role(DIALOGUE): "npc companion avatar character friend assistant receptionist tutor teacher",
+    Role(DIALOGUE): "npc companion avatar character friend assistant receptionist tutor recorder",
     Role(WRITING): "narrator storyteller writer author poet",
     Role(MATH): "mathematician calculator accountant",
     Role(TRANSLATION): "translator interpreter",

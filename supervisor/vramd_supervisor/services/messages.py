@@ -17,7 +17,7 @@ from ..domain.receipt import Receipt
 from ..quoting.placement import cautions, decide
 from . import plan_messages
 from .enums import CAUSES, DEVICE_KINDS, EXITS, LEVELS, PRIORITIES, STATES
-from .feed import Published
+from .event_log import Published
 
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
 

@@ -152,7 +152,7 @@ class InferenceService:
         request.model = await self._router.resolve(request.model, options, scheduling, vectors=vectors)
         limit_s = time_left_s(context, self._request_deadline_s)
         progress = scheduling.progress and method.streams
-        wish = self._loop.asked(
+        wish = self._loop.request(
             request.model, RequestKind.RUN, limit_s, options, priority, progress=progress, needs=method.needs
         )
         async with wish as ticket:
@@ -197,14 +197,14 @@ async def _broken_off(
     call: "grpc.aio.UnaryStreamCall[Message, bytes] | grpc.aio.UnaryUnaryCall[Message, bytes]",
 ) -> AsyncIterator[None]:
     """A call to a worker, ended when the request is ended, with the reason the core gives. Raises RefusedError."""
-    ticket.on_lost = call.cancel
-    if ticket.lost:
+    ticket.on_abort = call.cancel
+    if ticket.aborted:
         call.cancel()
     try:
         yield
     except asyncio.CancelledError:
-        if ticket.lost:
-            raise RefusedError(ticket.lost) from None
+        if ticket.aborted:
+            raise RefusedError(ticket.aborted) from None
         raise
     except grpc.aio.AioRpcError as error:
         raise RefusedError(await _why(ticket, error)) from error
@@ -216,8 +216,8 @@ async def _why(ticket: Ticket, error: grpc.aio.AioRpcError) -> Refusal:
     """What the worker said, else how its process ended, which the core tells once the exit is seen."""
     if said := from_worker(error):
         return said
-    if lost := await ticket.loss(EXIT_SEEN_S):
-        return lost
+    if aborted := await ticket.wait_aborted(EXIT_SEEN_S):
+        return aborted
     incident_id, why = incident("the connection to a worker broke, and the worker lives")
     log.error("incident %s: %s", incident_id, error)
     return why

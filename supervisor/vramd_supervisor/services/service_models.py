@@ -107,7 +107,7 @@ class ModelService(ModelServiceServicer):
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         model = await self._router.resolve(asked, options)
         limit_s = time_left_s(context, self._load_deadline_s)
-        async with self._loop.asked(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
+        async with self._loop.request(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
             async for report in ticket.reports():
                 if report.state is not ModelState.READY:  # the last message of the call says so, with the details
                     yield model_pb2.LoadModelResponse(

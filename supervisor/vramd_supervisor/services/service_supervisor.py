@@ -23,8 +23,8 @@ from ..wire_status import Context, time_left_s
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
 from . import decision_messages, enums, messages, validation
-from .decision_notes import DecisionNotes
-from .feed import Feed
+from .decision_writer import DecisionWriter
+from .event_log import EventLog
 from .service_models import ResidentReader
 from .task_router import TaskRouter
 
@@ -54,8 +54,8 @@ class SupervisorService(SupervisorServiceServicer):
         devices: Sequence[Device],
         samples: dict[str, Sample],
         planning: Planning,
-        feed: Feed,
-        notes: DecisionNotes,
+        feed: EventLog,
+        notes: DecisionWriter,
         logs: LogBook,
         room_deadline_s: float,
     ) -> None:
@@ -139,7 +139,7 @@ class SupervisorService(SupervisorServiceServicer):
         validation.reservation(request, self._loop.core.state.ledger.accounts)
         limit_s = time_left_s(context, self._room_deadline_s)
         began_s = self._loop.now_s()
-        wish = self._loop.announce(request.device, request.size_bytes, request.ttl_s, request.label, limit_s)
+        wish = self._loop.reserve(request.device, request.size_bytes, request.ttl_s, request.label, limit_s)
         async with wish as ticket:
             reserved = await ticket.outcome
             assert isinstance(reserved, Reserved)
@@ -175,7 +175,7 @@ class SupervisorService(SupervisorServiceServicer):
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         caller = validation.name("label", request.label) or context.peer()
         model = await self._router.resolve(asked, options)
-        wish = self._loop.asked(model, RequestKind.HOLD, self._room_deadline_s, options, caller=caller)
+        wish = self._loop.request(model, RequestKind.HOLD, self._room_deadline_s, options, caller=caller)
         async with wish as ticket:
             async for report in ticket.reports():
                 yield supervisor_pb2.HoldModelResponse(

@@ -165,7 +165,7 @@ class TaskRouter:
                 return
             log.info("%s is loaded for the task %s, while a lighter model answers", choice.model, wish.task)
             limit_s = self._load_deadline_s
-            async with self._loop.asked(choice.model, RequestKind.LOAD, limit_s, options, Priority.NORMAL) as ticket:
+            async with self._loop.request(choice.model, RequestKind.LOAD, limit_s, options, Priority.NORMAL) as ticket:
                 await ticket.outcome
         except RefusedError as error:
             log.warning("no better model is loaded for the task %s: %s", wish.task, error)

@@ -21,7 +21,7 @@ from .machine import IDLE_WORKER_BYTES, VirtualMachine, build
 from .recorder import Recorder
 from .report import report
 from .traffic import Traffic, TrafficError, read_traffic
-from .world import VirtualWorld
+from .virtual_world import VirtualWorld
 
 
 def simulate_files(

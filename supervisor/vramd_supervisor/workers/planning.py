@@ -23,7 +23,7 @@ from ..quoting.placement import Ways, placements
 from ..quoting.together import together
 from ..wire_status import incident
 from .last_words import blames_the_machine, telling
-from .quotes import EngineFacts, Quotes, Subject
+from .quotes import EngineFacts, QuotedFile, Quotes
 from .verdicts import Way, way_of
 
 log = logging.getLogger(__name__)
@@ -182,18 +182,18 @@ class Planning:
 
     async def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
         """The ways to load a model; `attainable` has the bytes of each device that it could have."""
-        subject = Subject(ModelFile("", 0), "", None)
+        quoted = QuotedFile(ModelFile("", 0), "", None)
         if isinstance(model.source, ModelFile):
-            subject = await self._quotes.subject(Path(model.source.path))
+            quoted = await self._quotes.quoted(Path(model.source.path))
         facts = await self._await_facts()
         if isinstance(model.source, ModelFile):
             if facts.llama_problem:
                 return refusal(Reason.ENGINE_MISSING, facts.llama_problem, model=model.id, engine="llama")
-            subject = await self._quotes.tried(subject, facts)
-            self._planned[model.id] = model.source, subject.file
-            model = replace(model, source=subject.file)
+            quoted = await self._quotes.tried(quoted, facts)
+            self._planned[model.id] = model.source, quoted.file
+            model = replace(model, source=quoted.file)
         placing = placements(model, options, self.views(), self._threads, attainable)
-        return await self._quotes.answer(placing, subject, facts)
+        return await self._quotes.answer(placing, quoted, facts)
 
     async def _await_facts(self) -> EngineFacts:
         if self._facts is None and self._coming:

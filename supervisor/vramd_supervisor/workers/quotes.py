@@ -8,8 +8,10 @@ is the answer.
 import asyncio
 import logging
 import os
+import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,16 +26,17 @@ from ..domain.errors import Refusal
 from ..domain.quote import Answer, Confidence, DeviceBytes, Quote, Source
 from ..files.discovery import read_with_headers
 from ..files.gguf_values import UnreadableModelError
-from ..files.reading import unanswered
+from ..files.reading import reading_lanes, unanswered
 from ..files.skeleton import skeleton_key, write_skeleton
 from ..files.walk import stamp
 from ..quoting.closed_form import host_process_bytes, known, pool_bytes, problem_of
 from ..quoting.closed_form import quote as closed_form
 from ..quoting.drive import drive_async
-from ..quoting.learning import Lessons, Place, adjust, load_key, prior_bytes
+from ..quoting.learning import LearnedUsage, Place, adjust, load_key, prior_bytes
 from ..quoting.placement import Placing, Ways
 from ..threads.lane import Lanes, NoAnswerError
 from .quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
+from .spawner import Spawner
 from .verdicts import Verdicts
 
 log = logging.getLogger(__name__)
@@ -67,7 +70,7 @@ class EngineFacts:
 
 
 @dataclass(frozen=True)
-class Subject:
+class QuotedFile:
     """A model that quotes are wanted for, as its files are now."""
 
     file: ModelFile
@@ -88,20 +91,20 @@ class Quotes:
         self._cache: OrderedDict[tuple[object, ...], Mapping[str, DeviceBytes] | Problem] = OrderedDict()
         self._said = ""
         self.verdicts = Verdicts()
-        self.lessons = Lessons()
+        self.lessons = LearnedUsage()
         """What past loads have taught; kept current by the one who records them."""
 
-    async def subject(self, path: Path) -> Subject:
+    async def quoted(self, path: Path) -> QuotedFile:
         """Reads a model's header and writes its skeleton, in a thread. One that does not answer has a problem."""
         try:
             return await self._reading.run(str(path), lambda: self._subject(path))
         except NoAnswerError as error:
-            return Subject(unanswered(path, error), "", None)
+            return QuotedFile(unanswered(path, error), "", None)
 
-    def _subject(self, path: Path) -> Subject:
+    def _subject(self, path: Path) -> QuotedFile:
         file, headers = read_with_headers(path)
         if file.problem:
-            return Subject(file, "", None)
+            return QuotedFile(file, "", None)
         try:
             digest = skeleton_key(headers)
             skeleton = self._folder / f"{digest[:32]}.gguf"
@@ -114,29 +117,29 @@ class Quotes:
                 write_skeleton(headers, skeleton)
         except (UnreadableModelError, OSError) as error:
             log.warning("%s: its memory is estimated, it has no skeleton: %s", path, error)
-            return Subject(file, "", None)
-        return Subject(file, digest, skeleton)
+            return QuotedFile(file, "", None)
+        return QuotedFile(file, digest, skeleton)
 
     def _forget_skeletons(self) -> None:
         kept = sorted(self._folder.glob("*.gguf"), key=_modified_ns)
         for file in kept[: max(0, len(kept) - _MOST_SKELETONS + 1)]:
             file.unlink(missing_ok=True)
 
-    async def tried(self, subject: Subject, facts: EngineFacts) -> Subject:
+    async def tried(self, quoted: QuotedFile, facts: EngineFacts) -> QuotedFile:
         """The same model, with its problem if llama.cpp refuses the file itself, or gives itself up over it.
 
         It is read whole but for its weights, its tokenizer too, in the helper: what a load would find out with others
         evicted for it. Once for each file as it is.
         """
-        if subject.file.problem or self.verdicts.is_tried(subject.file, facts.build):
-            return self._judged(subject, facts)
+        if quoted.file.problem or self.verdicts.is_tried(quoted.file, facts.build):
+            return self._judged(quoted, facts)
         try:
-            problem = await self._objection(subject.file.path)
+            problem = await self._objection(quoted.file.path)
         except QuoterError as error:
-            log.info("%s: whether llama.cpp takes it is not known, for %s", subject.file.path, error)
+            log.info("%s: whether llama.cpp takes it is not known, for %s", quoted.file.path, error)
         else:
-            self.verdicts.tried(subject.file, facts.build, problem)
-        return self._judged(subject, facts)
+            self.verdicts.tried(quoted.file, facts.build, problem)
+        return self._judged(quoted, facts)
 
     async def _objection(self, path: str) -> Problem | None:
         """What llama.cpp has against a file; None if nothing. Raises QuoterError where it cannot be asked."""
@@ -154,38 +157,38 @@ class Quotes:
             return Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp gives itself up over it: {error.why}")
         return None
 
-    def _judged(self, subject: Subject, facts: EngineFacts) -> Subject:
-        problem = subject.file.problem or self.verdicts.of(subject.file, facts.build)
-        return replace(subject, file=replace(subject.file, problem=problem))
+    def _judged(self, quoted: QuotedFile, facts: EngineFacts) -> QuotedFile:
+        problem = quoted.file.problem or self.verdicts.of(quoted.file, facts.build)
+        return replace(quoted, file=replace(quoted.file, problem=problem))
 
-    async def quote(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Answer:
+    async def quote(self, quoted: QuotedFile, settings: Settings, facts: EngineFacts) -> Answer:
         """What a load with these settings needs, or why llama.cpp refuses them; a worse source where a better fails."""
         begun_s = asyncio.get_running_loop().time()
-        if problem := self.verdicts.about(subject.file, settings, facts.build):
+        if problem := self.verdicts.about(quoted.file, settings, facts.build):
             return problem
-        found = await self._uncorrected(subject, settings, facts)
+        found = await self._uncorrected(quoted, settings, facts)
         if isinstance(found, Problem):
             return found
-        key = self.key(subject.digest, settings, facts)
+        key = self.key(quoted.digest, settings, facts)
         corrected = adjust(found, key, self.places(found.devices, facts), self.lessons) if key else found
         return replace(corrected, key=key, seconds=asyncio.get_running_loop().time() - begun_s)
 
-    async def _uncorrected(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Answer:
-        if known(subject.file.shape) and settings.context_tokens > MOST_ASKED_TOKENS:
-            return _computed(subject.file, settings, facts)
+    async def _uncorrected(self, quoted: QuotedFile, settings: Settings, facts: EngineFacts) -> Answer:
+        if known(quoted.file.shape) and settings.context_tokens > MOST_ASKED_TOKENS:
+            return _computed(quoted.file, settings, facts)
         try:
-            return await self._dry_run(subject, settings, facts)
+            return await self._dry_run(quoted, settings, facts)
         except EngineRefusedError as refused:
             return refused.problem
         except QuoterError as error:
             if str(error) != self._said:
-                log.warning("%s: memory is computed by formulas, for %s", subject.file.path, error)
+                log.warning("%s: memory is computed by formulas, for %s", quoted.file.path, error)
                 self._said = str(error)
-            return _computed(subject.file, settings, facts)
+            return _computed(quoted.file, settings, facts)
 
-    async def answer(self, placing: Placing, subject: Subject, facts: EngineFacts) -> Ways | Refusal:
+    async def answer(self, placing: Placing, quoted: QuotedFile, facts: EngineFacts) -> Ways | Refusal:
         """Gives a placement the quotes that it asks for, to its end."""
-        return await drive_async(placing, lambda settings: self.quote(subject, settings, facts))
+        return await drive_async(placing, lambda settings: self.quote(quoted, settings, facts))
 
     def key(self, digest: str, settings: Settings, facts: EngineFacts) -> str:
         """What a load is remembered under; empty if it cannot be."""
@@ -200,39 +203,39 @@ class Quotes:
         device = self._devices.get(id_)
         return Place(device.uuid or id_, device.driver, build) if device else Place(id_, "", build)
 
-    async def _dry_run(self, subject: Subject, settings: Settings, facts: EngineFacts) -> Quote:
-        if subject.skeleton is None:
+    async def _dry_run(self, quoted: QuotedFile, settings: Settings, facts: EngineFacts) -> Quote:
+        if quoted.skeleton is None:
             raise QuoterError("there is no skeleton")
-        engine = await self._engine_bytes(subject, settings)
-        some_on_host = settings.device != HOST and 0 <= settings.gpu_layers <= subject.file.shape.layers
-        if any(subject.file.shape.state_bytes) and some_on_host and settings.parallel > 1:
+        engine = await self._engine_bytes(quoted, settings)
+        some_on_host = settings.device != HOST and 0 <= settings.gpu_layers <= quoted.file.shape.layers
+        if any(quoted.file.shape.state_bytes) and some_on_host and settings.parallel > 1:
             # Of a recurrent state that is partly on the host, one sequence alone may take more scratch than many do.
-            alone = await self._engine_bytes(subject, replace(settings, parallel=1, outputs=1))
+            alone = await self._engine_bytes(quoted, replace(settings, parallel=1, outputs=1))
             engine = {id_: _with_scratch(need, alone[id_].compute_bytes) for id_, need in engine.items()}
-        extra = {HOST: host_process_bytes(subject.file.shape, facts.idle_bytes)}
+        extra = {HOST: host_process_bytes(quoted.file.shape, facts.idle_bytes)}
         for id_ in settings.devices:
             if id_ != HOST:
                 device = self._devices.get(id_)
                 kind = device.kind if device else DeviceKind.NVIDIA
                 extra[id_] = prior_bytes(kind, facts.idle_bytes)
-                if kind is DeviceKind.NVIDIA and known(subject.file.shape):
-                    extra[id_] += pool_bytes(subject.file.shape, settings)
+                if kind is DeviceKind.NVIDIA and known(quoted.file.shape):
+                    extra[id_] += pool_bytes(quoted.file.shape, settings)
         needs = {id_: need.plus(DeviceBytes(process_bytes=extra[id_])) for id_, need in engine.items()}
         return Quote(needs, Confidence.EXACT, Source.DRY_RUN)
 
-    async def _engine_bytes(self, subject: Subject, settings: Settings) -> Mapping[str, DeviceBytes]:
+    async def _engine_bytes(self, quoted: QuotedFile, settings: Settings) -> Mapping[str, DeviceBytes]:
         """Raises QuoterError and EngineRefusedError.
 
         Where the skeleton is refused, or ends the helper, the file itself has the last word: a skeleton may lack what
         an architecture needs.
         """
-        question = self._question(str(subject.skeleton), settings)
+        question = self._question(str(quoted.skeleton), settings)
         key = (*map(str, question.values()), *settings.devices)
         if key not in self._cache:
             try:
                 self._cache[key] = await self._asked(question, settings)
             except (EngineRefusedError, HelperDiedError):
-                self._cache[key] = await self._last_word(question | {"path": subject.file.path}, settings)
+                self._cache[key] = await self._last_word(question | {"path": quoted.file.path}, settings)
             if len(self._cache) > _MOST_CACHED:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
@@ -281,6 +284,17 @@ class Quotes:
             "split": [share for _, share in settings.shares],
             **({"devices": others} if others else {"gpus": len(gpus)}),
         }
+
+
+@asynccontextmanager
+async def standalone_quotes() -> AsyncIterator[Quotes]:
+    """Quotes without a supervisor; knows no devices and remembers nothing. The helper process ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="vramd-") as folder:
+        quoter = Quoter(Spawner(), folder, untested_engine=False)
+        try:
+            yield Quotes(quoter, Path(folder), (), reading_lanes())
+        finally:
+            await quoter.end()
 
 
 def _modified_ns(file: Path) -> int:

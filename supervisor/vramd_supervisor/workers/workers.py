@@ -24,12 +24,12 @@ from ..domain.errors import Refusal
 from ..domain.receipt import Exit, Observed, Receipt
 from ..loop import Loop, WorkerAction
 from ..wire_status import from_worker, incident
-from .lessons import Teacher
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
 from .process import EXIT_SEEN_S, WORKING_FOLDER, HelloError, WorkerProcess
 from .quotes import EngineFacts
 from .spawner import Spawner
+from .usage_recorder import UsageRecorder
 from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Workers:
         devices: Sequence[Device],
         logs: LogBook,
         planning: Planning,
-        teacher: Teacher,
+        recorder: UsageRecorder,
         spawner: Spawner,
         socket_dir: Callable[[], str],
         patience_s: float,
@@ -97,7 +97,7 @@ class Workers:
         self._devices = {device.id: device for device in devices}
         self._logs = logs
         self._planning = planning
-        self._teacher = teacher
+        self._recorder = recorder
         self._spawner = spawner
         self._socket_dir = socket_dir
         self._patience_s = patience_s
@@ -264,7 +264,7 @@ class Workers:
                 self._planning.refused(action, why)
                 self._loop.submit(LoadRefused(self._loop.now_s(), worker.worker_id, why))
             if why and why.reason is Reason.MEMORY_EXHAUSTED:
-                await self._teacher.exhausted(action, self._planning.facts)
+                await self._recorder.exhausted(action, self._planning.facts)
 
     async def _take_stock(self, worker: Worker, action: Load, loaded: LoadedFacts) -> dict[str, int]:
         """What a process takes now that its model is there: as measured, at least as llama.cpp counts."""
@@ -275,8 +275,8 @@ class Workers:
         engine = {names[name]: need for name, need in loaded.memory if name in names}
         observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         measured = {device: seen.size_bytes for device, seen in observed.items()}
-        if lesson := self._teacher.lesson(action, self._planning.facts, engine):
-            self._run(self._teacher.observed(lesson, measured))
+        if lesson := self._recorder.lesson(action, self._planning.facts, engine):
+            self._run(self._recorder.observed(lesson, measured))
         counted = {device: need.engine_bytes for device, need in engine.items() if device != HOST}
         return counted | {device: size for device, size in measured.items() if size is not None}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..core.actions import Load
 from ..domain.quote import DeviceBytes
 from ..files.memory_book import MemoryBook
-from ..quoting.learning import Lessons, Observation, Place
+from ..quoting.learning import LearnedUsage, Observation, Place
 from ..threads.lane import Lane, NoAnswerError
 from .quotes import EngineFacts, Quotes
 
@@ -21,7 +21,7 @@ BEGIN_S = 2.0
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LoadObservation:
     """One load that is being remembered."""
 
     name: str
@@ -32,7 +32,7 @@ class Lesson:
     """By llama.cpp's own count."""
 
 
-class Teacher:
+class UsageRecorder:
     """Writes the book aside, and hands what it teaches to the quotes; one that does not answer teaches nothing."""
 
     def __init__(self, book: MemoryBook, quotes: Quotes) -> None:
@@ -47,7 +47,7 @@ class Teacher:
         await asyncio.wait([self._beginning], timeout=BEGIN_S)
 
     async def _learn(self, write: Callable[[], None]) -> None:
-        def work() -> Lessons:
+        def work() -> LearnedUsage:
             write()
             return self._book.lessons()
 
@@ -56,14 +56,14 @@ class Teacher:
         except NoAnswerError as error:
             log.warning("nothing is learned from loads: %s", error)
 
-    def lesson(self, action: Load, facts: EngineFacts, engine: Mapping[str, DeviceBytes]) -> Lesson | None:
+    def lesson(self, action: Load, facts: EngineFacts, engine: Mapping[str, DeviceBytes]) -> LoadObservation | None:
         """The start of remembering; None for a load that teaches nothing."""
         quote = action.plan.quote
         if not quote.key or not engine:
             return None
-        return Lesson(uuid.uuid4().hex, quote.key, self._quotes.places(engine, facts), engine)
+        return LoadObservation(uuid.uuid4().hex, quote.key, self._quotes.places(engine, facts), engine)
 
-    async def observed(self, lesson: Lesson, taken: Mapping[str, int | None]) -> None:
+    async def observed(self, lesson: LoadObservation, taken: Mapping[str, int | None]) -> None:
         """A load takes this, now that it is ready."""
         seen = [
             Observation(lesson.places[device], need.engine_bytes, taken.get(device))

@@ -11,7 +11,7 @@ from ..core.events import Ended, Event, Requested
 from ..core.state import RequestKind
 from .clock import VirtualClock
 from .traffic import Arrivals, Span, Stream, Traffic
-from .workers import VirtualWorkers, Work
+from .virtual_workers import VirtualWorkers, Work
 
 _RETRY_S = 1.0
 """Who waits for each answer and was refused asks again no sooner."""
@@ -34,7 +34,7 @@ class _Asked:
     work: Work
 
 
-class Callers:
+class Clients:
     """All of them."""
 
     def __init__(

@@ -12,7 +12,7 @@ from vramd_supervisor.domain.causes import Cause
 from vramd_supervisor.domain.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import Journal, Record
 from vramd_supervisor.services.decision_messages import decision
-from vramd_supervisor.services.decision_notes import DecisionNotes
+from vramd_supervisor.services.decision_writer import DecisionWriter
 
 BOUND_S = 10.0
 
@@ -40,7 +40,7 @@ class SlowJournal(Journal):
 def test_noting_does_not_wait_and_what_piles_up_is_written_together(tmp_path: Path) -> None:
     async def main() -> None:
         journal = SlowJournal(tmp_path / "decisions.sqlite3")
-        notes = DecisionNotes(journal)
+        notes = DecisionWriter(journal)
         notes.note(refused("first"))
         assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
         for cause in ("second", "third", "fourth"):
@@ -58,7 +58,7 @@ def test_noting_does_not_wait_and_what_piles_up_is_written_together(tmp_path: Pa
 def test_closing_waits_for_what_was_noted(tmp_path: Path) -> None:
     async def main() -> None:
         journal = SlowJournal(tmp_path / "decisions.sqlite3")
-        notes = DecisionNotes(journal)
+        notes = DecisionWriter(journal)
         notes.note(refused("first"))
         assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
         notes.note(refused("last"))
@@ -73,7 +73,7 @@ def test_closing_waits_for_what_was_noted(tmp_path: Path) -> None:
 def test_no_more_is_held_than_the_journal_keeps(tmp_path: Path) -> None:
     async def main() -> None:
         journal = SlowJournal(tmp_path / "decisions.sqlite3", rows_kept=3)
-        notes = DecisionNotes(journal)
+        notes = DecisionWriter(journal)
         notes.note(refused("first"))
         assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
         for number in range(10):
@@ -88,7 +88,7 @@ def test_no_more_is_held_than_the_journal_keeps(tmp_path: Path) -> None:
 def test_each_is_stamped_when_it_was_noted(tmp_path: Path) -> None:
     async def main() -> None:
         journal = SlowJournal(tmp_path / "decisions.sqlite3")
-        notes = DecisionNotes(journal)
+        notes = DecisionWriter(journal)
         before_s = time.time()
         notes.note(refused("first"))
         noted_s = time.time()
@@ -102,7 +102,7 @@ def test_each_is_stamped_when_it_was_noted(tmp_path: Path) -> None:
 
 def test_a_fault_is_told_and_later_decisions_are_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        notes = DecisionNotes(Journal(tmp_path / "decisions.sqlite3"))
+        notes = DecisionWriter(Journal(tmp_path / "decisions.sqlite3"))
         notes.note(Decision(DecisionKind.LOAD, "one", "because", numbers={"needed_bytes": object()}))  # type: ignore[dict-item]  # the fault
         await notes.close()
         notes.note(refused("later"))

@@ -12,8 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from support import raw_http2
 from vramd_proto.v1.model_pb2 import GetModelRequest
-from vramd_supervisor.services import strangers
-from vramd_supervisor.services.door import Door
+from vramd_supervisor.services import unauthenticated
+from vramd_supervisor.services.auth_interceptor import AuthInterceptor
 from vramd_supervisor.services.steady_server import steady_server
 
 BOUND_S = 20.0
@@ -57,7 +57,9 @@ class Echo(grpc.GenericRpcHandler):
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[Echo, grpc.aio.Channel, str]]:
     echo = Echo()
-    server = steady_server((Door("right"),), (("grpc.max_receive_message_length", 16 * 1024 * 1024),), lambda: None)
+    server = steady_server(
+        (AuthInterceptor("right"),), (("grpc.max_receive_message_length", 16 * 1024 * 1024),), lambda: None
+    )
     server.add_generic_rpc_handlers((echo,))
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     reflection.enable_server_reflection([health.SERVICE_NAME], server)
@@ -169,8 +171,8 @@ def test_forms_of_the_token(given: str, reason: str) -> None:
 
 @pytest.mark.parametrize("method", [CHECK, WATCH])
 def test_a_stranger_may_send_little_to_an_open_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "READING_S", BOUND_S)
-    name = health_pb2.HealthCheckRequest(service="x" * strangers.MOST_REQUEST_BYTES).SerializeToString()
+    monkeypatch.setattr(unauthenticated, "READING_S", BOUND_S)
+    name = health_pb2.HealthCheckRequest(service="x" * unauthenticated.MOST_REQUEST_BYTES).SerializeToString()
 
     async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
         answers = await asyncio.gather(*(outcome(channel, method, message) for message in (name, LARGE, b"") * 3))
@@ -182,7 +184,9 @@ def test_a_stranger_may_send_little_to_an_open_method(method: str, monkeypatch: 
 
 def test_strangers_who_never_finish_give_way_to_others() -> None:
     async def body(_: Echo, channel: grpc.aio.Channel, address: str) -> None:
-        heads = (raw_http2.head(CHECK.encode(), stream=1 + 2 * number) for number in range(2 * strangers.MOST_READING))
+        heads = (
+            raw_http2.head(CHECK.encode(), stream=1 + 2 * number) for number in range(2 * unauthenticated.MOST_READING)
+        )
 
         async def ask() -> None:
             assert await outcome(channel, CHECK, b"") == ("OK", "")
@@ -194,7 +198,7 @@ def test_strangers_who_never_finish_give_way_to_others() -> None:
 
 
 def test_watches_of_strangers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "MOST_CALLS", 2)
+    monkeypatch.setattr(unauthenticated, "MOST_CALLS", 2)
 
     async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
         watches = [begun(channel, WATCH, b"") for _ in range(2)]

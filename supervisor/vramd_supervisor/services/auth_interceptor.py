@@ -1,7 +1,7 @@
 """What stands before every public method: the token, the reading of the request, and the shield before the answer.
 
 The token is looked at when the head of a call has come. Nothing that a stranger sends after it is read, but for the
-methods that are open to all, and there as much as `Strangers` takes.
+methods that are open to all, and there as much as `UnauthenticatedCalls` takes.
 """
 
 import hmac
@@ -20,7 +20,7 @@ from vramd_common.rendezvous import TOKEN_KEY
 from ..domain.errors import Refusal, RefusedError, refusal
 from ..wire_status import Context, abort, incident
 from . import field_count
-from .strangers import Strangers
+from .unauthenticated import UnauthenticatedCalls
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Behavior: TypeAlias = Callable[[Any, Any], Any]
 
 
-class Door(grpc.aio.ServerInterceptor):
+class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Lets calls in that carry the token; ends those that fail with a status of the table, never with a text leak."""
 
     def __init__(self, token: str) -> None:
         self._token = token
         self._heap = Heap()
-        self._strangers = Strangers(self._heap)
+        self._unauthenticated = UnauthenticatedCalls(self._heap)
 
     async def intercept_service(
         self,
@@ -53,7 +53,7 @@ class Door(grpc.aio.ServerInterceptor):
         if stranger and not handler_call_details.method.startswith(OPEN_METHODS):
             return _refused(stranger)
         if stranger:
-            return _for_strangers(handler, self._strangers, stranger)
+            return _for_strangers(handler, self._unauthenticated, stranger)
         return self._for_caller(handler)
 
     def _lacks(self, call: grpc.HandlerCallDetails) -> Refusal | None:
@@ -110,7 +110,7 @@ def _refused(why: Refusal) -> Handler:
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-def _for_strangers(handler: Handler, strangers: Strangers, why: Refusal) -> Handler:
+def _for_strangers(handler: Handler, strangers: UnauthenticatedCalls, why: Refusal) -> Handler:
     """An open method for a caller without the token: its request is read here, within bounds."""
     behavior: Behavior | None = handler.unary_unary or handler.unary_stream
 

@@ -18,7 +18,7 @@ READING_S = 0.25
 MOST_REQUEST_BYTES = 64 * 1024
 
 
-class Strangers:
+class UnauthenticatedCalls:
     """Of one server."""
 
     def __init__(self, heap: Heap) -> None:

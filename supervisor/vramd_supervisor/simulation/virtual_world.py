@@ -39,11 +39,11 @@ from ..core.events import (
 )
 from ..domain.catalog import Model
 from ..domain.errors import Refusal
-from .callers import Callers
+from .clients import Clients
 from .clock import VirtualClock
 from .machine import VirtualMachine
 from .traffic import Traffic
-from .workers import VirtualWorkers
+from .virtual_workers import VirtualWorkers
 
 _SAMPLE_S = 1.0
 """A device that other programs use is looked at as often as a supervisor does."""
@@ -72,7 +72,7 @@ class VirtualWorld:
         self._handle = handle
         self._watch = watch
         self._workers = VirtualWorkers(self.clock, machine, core.state.config.scheduling.stop_s, self.submit)
-        self._callers = Callers(
+        self._clients = Clients(
             traffic, self.clock, self._workers, core.state.config.server.request_deadline_s, self.submit
         )
         self._events: deque[Event] = deque()
@@ -84,10 +84,10 @@ class VirtualWorld:
         """Until nobody asks any more and every request has ended."""
         self.submit(CatalogueRead(0.0, self._models))
         self.submit(Started(0.0))
-        self._callers.begin()
+        self._clients.begin()
         for device in dict.fromkeys(program.device for program in self._traffic.program):
             self._sample(device)
-        while (self.clock.now_s < self._traffic.duration_s or self._callers.waiting) and self.clock.step():
+        while (self.clock.now_s < self._traffic.duration_s or self._clients.waiting) and self.clock.step():
             pass
 
     def submit(self, event: Event) -> None:
@@ -114,9 +114,9 @@ class VirtualWorld:
                 plans = self._machine.together(models, attainable)
                 self.submit(TogetherFound(self.clock.now_s, tuple(model.id for model in models), plans))
             case Grant(request, worker_id, threads):
-                self._callers.granted(request, worker_id, threads)
+                self._clients.granted(request, worker_id, threads)
             case Refuse(request):
-                self._callers.refused(request)
+                self._clients.refused(request)
             case SetTimer(timer):
                 self._set_timer(timer)
             case CancelDeadline(request):

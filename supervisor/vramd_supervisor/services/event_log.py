@@ -25,7 +25,7 @@ class Published:
     notice: Notice
 
 
-class Feed:
+class EventLog:
     """The story of this supervisor. In the loop's thread."""
 
     def __init__(self) -> None:

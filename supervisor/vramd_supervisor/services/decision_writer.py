@@ -18,7 +18,7 @@ JOURNAL_S = 6.0
 """Reading and writing take milliseconds, and some seconds while another supervisor writes."""
 
 
-class DecisionNotes:
+class DecisionWriter:
     """The journal, for the loop's thread."""
 
     def __init__(self, journal: Journal) -> None:
