@@ -62,6 +62,7 @@ def test_a_card_for_one_model_swaps(tmp_path: Path, plug_ins: Path, models: Path
         for name in ("one", "two", "one"):
             assert world.client.generate(name, "hello", max_tokens=4).text
             assert world.resident() == [name]
+        story.reached("one", "READY", 2)
         evicted = [event.model for event in story.details(vramd.Evicted)]
         assert evicted == ["one", "two"]
         assert world.card.refused() == []
@@ -76,6 +77,7 @@ def test_an_under_quoted_load_is_given_back_and_planned_anew(tmp_path: Path, plu
         [before] = [use.reserved_bytes for use in first.devices if use.id == "gpu0"]
         assert before >= 600 * MIB, "what it was measured to take is booked"
         second = world.client.load("two")
+        story.reached("two", "READY")
         [stopped] = story.changes("two", "STOPPING")
         assert stopped.cause == "took_too_much"
         assert "than was quoted" in stopped.message

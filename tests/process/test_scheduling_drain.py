@@ -97,6 +97,7 @@ def test_a_victim_admits_nothing_new_and_who_asks_is_served_by_its_next_life(
         with pytest.raises(vramd.Unloaded):
             list(running)
         assert running.received
+        story.reached("victim", "READY", 2)
         assert story.began("victim", "next") == ["victim", "next", "victim"]
         assert story.evictions("victim", "next") == [("victim", "next"), ("next", "victim")]
 

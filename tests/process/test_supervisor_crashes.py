@@ -47,6 +47,7 @@ def test_a_load_that_crashed_is_asked_for_again_but_not_of_a_sacrificial_model(
         with pytest.raises(vramd.WorkerCrashed) as failed:
             shared.client().embed(model, "x")
         assert (failed.value.retry_after_s is None) == (model == "lamb")
+        story.reached(model, "UNLOADED", loads)
         assert len(story.changes(model, "LOADING")) == loads
 
 
@@ -86,6 +87,7 @@ def test_a_call_under_which_a_process_died_is_not_made_again_by_itself(
             with pytest.raises(vramd.WorkerCrashed) as failed:
                 list(call(model, "x"))
             assert (failed.value.reason, failed.value.retry_after_s) == (reason, None)
+        story.reached(model, "UNLOADED", 2)
         assert len(story.changes(model, "LOADING")) == 2
 
 

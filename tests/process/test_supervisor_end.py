@@ -167,7 +167,7 @@ def test_an_owner_that_is_gone_is_not_waited_for_long() -> None:
 
 def test_sigterm_ends_a_load_and_tells_who_waits() -> None:
     with SupervisorProcess(MODELS) as supervisor, supervisor.story() as story:
-        with supervisor.client().generate("loading", "x", timeout_s=1.9) as stream:
+        with supervisor.client().generate("loading", "x", timeout_s=BOUND_S) as stream:
             story.reached("loading", "LOADING")
             supervisor.process.terminate()
             with pytest.raises((vramd.ShuttingDown, vramd.SupervisorUnreachable)):

@@ -12,6 +12,7 @@ def test_twenty_requests_for_a_cold_model_start_one_process() -> None:
         clients = [supervisor.client() for _ in range(4)]
         streams = [clients[number % 4].generate("cold", f"{number}", max_tokens=2) for number in range(20)]
         assert [len(stream.token_ids) for stream in streams if stream.finish.reason == "LENGTH"] == [2] * 20
+        story.reached("cold", "READY")
         assert {change.incarnation for change in story.changes("cold", "LOADING")} == {1}
         assert len(story.changes("cold", "LOADING")) == 1
 
@@ -24,6 +25,7 @@ def test_a_client_that_leaves_does_not_abort_the_load() -> None:
             loading = client.model("cold").resident
         assert loading is not None
         assert client.load("cold").pid == loading.pid
+        story.reached("cold", "READY")
         assert len(story.changes("cold", "LOADING")) == 1
 
 
@@ -34,6 +36,7 @@ def test_two_impatient_callers_and_a_patient_one_see_one_process() -> None:
             with pytest.raises(vramd.DeadlinePassed):
                 client.embed("cold", "x", timeout_s=0.2)
         assert client.embed("cold", "x").dimensions == 8
+        story.reached("cold", "READY")
         assert len(story.changes("cold", "QUEUED")) == 1
         assert len(story.changes("cold", "LOADING")) == 1
 

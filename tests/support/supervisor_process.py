@@ -118,8 +118,10 @@ class Story:
         change = self.reached(model, state, times)
         return next(event.time_s for event in self.events if event.detail is change)
 
-    def began(self, *models: str) -> list[str]:
-        """Which of these were loaded, load by load."""
+    def began(self, *models: str, ready: str = "") -> list[str]:
+        """Which of these were loaded, load by load; waits until `ready` has come."""
+        if ready:
+            self.reached(ready, "READY")
         changes = self.details(vramd.ModelChanged)
         return [change.model for change in changes if change.model in models and change.after == "LOADING"]
 
