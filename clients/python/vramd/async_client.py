@@ -509,7 +509,7 @@ class AsyncClient:
     def watch(
         self, kinds: Iterable[EventKind] = (), *, after_sequence: int | None = None, timeout_s: float | None = None
     ) -> AsyncFeed[Event]:
-        """What happens from now on; no kinds means all, `after_sequence` begins behind a remembered event.
+        """Events from now on; no kinds means all, `after_sequence` begins behind a remembered event.
 
         Behind 0 is the oldest that is remembered; None begins with the next that happens. The feed does not end by
         itself; only the `timeout_s` given here limits it.

@@ -154,7 +154,7 @@ class AsyncReplies(Generic[Value_co]):
 
 
 class AsyncFeed(Generic[Value_co]):
-    """What happens, as it happens: iterate, and leave the block or `cancel` to end it.
+    """Events or lines as they come: iterate, and leave the block or `cancel` to end it.
 
     Iterating waits, and raises VramdError. Entering the block of an `AsyncClient.watch` waits until the supervisor
     watches: of what happens then nothing is missed.
@@ -294,7 +294,7 @@ class AsyncStream:
 
     @property
     def finish(self) -> Coroutine[None, None, Finish]:
-        """How the answer ended, and what it took; waits for the end. CANCELLED after `cancel`.
+        """The end of the answer, with its tokens and times; waits for it. CANCELLED after `cancel`.
 
         >>> (await client.chat("talker", "Say hello.").finish).reason
         'STOP'
@@ -303,7 +303,7 @@ class AsyncStream:
 
     @property
     def timeline(self) -> Coroutine[None, None, Timeline | None]:
-        """Where the time went; waits for the end. None after `cancel`, and if the supervisor does not say.
+        """The phases of the call; waits for the end. None after `cancel`, and if the supervisor does not say.
 
         >>> timeline = await client.chat("talker", "Say hello.").timeline
         >>> timeline and timeline.loaded_s
@@ -390,12 +390,12 @@ class AsyncHold:
         self.model = model
         """Its id; "task:NAME" until the supervisor has said which one was chosen."""
         self.state: ModelState | str = "UNSPECIFIED"
-        """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
+        """The state of the model when it was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
         the hold is over, except that a model that was unloaded is UNLOADED."""
         self._steps = steps
         self._cancelled = False
         self._failure: VramdError | None = None
-        """Why the hold is lost, without the frames that it came through: they would keep this alive."""
+        """The reason that the hold is lost, without the frames that it came through: they would keep this alive."""
 
     def __aiter__(self) -> AsyncIterator[Held]:
         return self
@@ -458,7 +458,7 @@ class AsyncHold:
         self._steps.cancel()
 
     def _end(self) -> VramdError:
-        """Why the model will not become ready any more."""
+        """The error for a model that will not become ready any more."""
         if self._failure is not None:
             return copy.copy(self._failure)
         self.state = "UNSPECIFIED"

@@ -191,7 +191,7 @@ async def async_call_back(callback: AsyncCallback[Any], detail: object) -> None:
 
 
 async def _outcome(work: Awaitable[Value]) -> Value | VramdError:
-    """What a call answers, or why it failed. Raises CancelledError only if this task is cancelled.
+    """The answer of a call, or the error. Raises CancelledError only if this task is cancelled.
 
     gRPC raises CancelledError for a call that was ended from elsewhere, too: a closed client must not look like a
     cancelled task.

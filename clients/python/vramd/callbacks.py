@@ -14,7 +14,7 @@ from vramd.values.words import EventKind
 log = logging.getLogger("vramd")
 
 Topic = Literal["memory", "model", "eviction", "release", "pressure", "queue", "thrash"]
-"""What can be listened to."""
+"""The topics of `on`."""
 
 TOPICS: Mapping[str, EventKind] = {
     "memory": "LEDGER",
@@ -28,14 +28,14 @@ TOPICS: Mapping[str, EventKind] = {
 """Topic → kind of its events."""
 
 LOOK_EVERY_S = 1.0
-"""How often another supervisor is looked for when one has ended: a file is read, or a connection refused."""
+"""Seconds between looks for another supervisor when one has ended: a file is read, or a connection refused."""
 
 Callback = TypeVar("Callback")
 """Takes the detail of its topic's events: `on` says so, to the type checker too."""
 
 
 class Subscription:
-    """What `on` returns: `close` it, and its callback is not called again.
+    """A callback that is wanted, as `on` returns it: after `close` it is not called again.
 
     >>> subscription = client.on("model", lambda change: print(change.model, change.after))
     >>> subscription.close()

@@ -56,7 +56,7 @@ class Method(Generic[Value_co]):
 
 @dataclass(frozen=True)
 class LoadStep:
-    """What one message of a load brings."""
+    """One message of a load."""
 
     progress: LoadProgress
     resident: ResidentModel | None

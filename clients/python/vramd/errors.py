@@ -195,7 +195,7 @@ class QueueFull(Exhausted):
 
 
 class MemoryExhausted(Exhausted, MemoryError):
-    """What is free, or could be made free, is less than a model or a reservation needs.
+    """A model or a reservation needs more memory than is free or can be freed now.
 
     `metadata["heldBy"]` names the holders.
 

@@ -19,7 +19,7 @@ _ANY_HOST = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  never bound
 
 @dataclass(frozen=True)
 class Place:
-    """Where a supervisor listens, and the token that it expects."""
+    """The address of a supervisor, and the token that it expects."""
 
     address: str
     """host:port."""

@@ -59,7 +59,7 @@ def _read_fields(kind: type, message: Message) -> dict[str, Any]:
 
 @cache
 def _getters(kind: Any, message: Descriptor) -> list[tuple[str, Get]]:
-    """How to get each field of a value; fields that the message does not have are left out."""
+    """Prepares to get each field of a value; fields that the message does not have are left out."""
     hints = get_type_hints(kind)
     getters = []
     for name in (field.name for field in fields(kind)):

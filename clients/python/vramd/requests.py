@@ -32,7 +32,7 @@ from vramd.values.devices import Reservation, StandingReservation
 from vramd.values.words import EventKind
 
 Content = str | Sequence[str | Mapping[str, object]]
-"""Of a message: a text, or texts in turn; {"type": "text", "text": …} is one, as other libraries write it."""
+"""The content of a message: a text, or texts in turn, each also as {"type": "text", "text": …}."""
 
 Messages = str | Sequence[Mapping[str, Content] | tuple[str, Content]]
 """A conversation, oldest first: {"role": …, "content": …} or (role, text); a plain text is one turn of the user."""
@@ -311,7 +311,7 @@ def _refuse_unknown(settings: Mapping[str, object], known: Collection[str]) -> N
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """What is known by a like name, or by this one elsewhere."""
+    """Suggests a known name that is like it, or means the same in another library."""
     elsewhere = ELSEWHERE.get(name)
     near = [elsewhere] if elsewhere in known else difflib.get_close_matches(name, [*known, "timeout_s"], 1)
     return "".join(f" (did you mean {one}?)" for one in near)

@@ -155,7 +155,7 @@ class Replies(Generic[Value_co]):
 
 
 class Feed(Generic[Value_co]):
-    """What happens, as it happens: iterate, and leave the block or `cancel` to end it.
+    """Events or lines as they come: iterate, and leave the block or `cancel` to end it.
 
     Iterating waits, and raises VramdError. Entering the block of an `Client.watch` waits until the supervisor
     watches: of what happens then nothing is missed.
@@ -293,7 +293,7 @@ class Stream:
 
     @property
     def finish(self) -> Finish:
-        """How the answer ended, and what it took; waits for the end. CANCELLED after `cancel`.
+        """The end of the answer, with its tokens and times; waits for it. CANCELLED after `cancel`.
 
         >>> client.chat("talker", "Say hello.").finish.reason
         'STOP'
@@ -302,7 +302,7 @@ class Stream:
 
     @property
     def timeline(self) -> Timeline | None:
-        """Where the time went; waits for the end. None after `cancel`, and if the supervisor does not say.
+        """The phases of the call; waits for the end. None after `cancel`, and if the supervisor does not say.
 
         >>> timeline = client.chat("talker", "Say hello.").timeline
         >>> timeline and timeline.loaded_s
@@ -389,12 +389,12 @@ class Hold:
         self.model = model
         """Its id; "task:NAME" until the supervisor has said which one was chosen."""
         self.state: ModelState | str = "UNSPECIFIED"
-        """What the model was doing when that was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
+        """The state of the model when it was last read: by `ready`, or by iterating. UNSPECIFIED before, and when
         the hold is over, except that a model that was unloaded is UNLOADED."""
         self._steps = steps
         self._cancelled = False
         self._failure: VramdError | None = None
-        """Why the hold is lost, without the frames that it came through: they would keep this alive."""
+        """The reason that the hold is lost, without the frames that it came through: they would keep this alive."""
 
     def __iter__(self) -> Iterator[Held]:
         return self
@@ -457,7 +457,7 @@ class Hold:
         self._steps.cancel()
 
     def _end(self) -> VramdError:
-        """Why the model will not become ready any more."""
+        """The error for a model that will not become ready any more."""
         if self._failure is not None:
             return copy.copy(self._failure)
         self.state = "UNSPECIFIED"

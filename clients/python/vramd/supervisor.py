@@ -53,7 +53,7 @@ class Supervisor:
     """host:port."""
     pid: int
     runtime_dir: Path
-    """Where other programs of this user find it: `vramd ps --runtime-dir …`."""
+    """The folder where other programs of this user find it: `vramd ps --runtime-dir …`."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: RuntimeDir, found: Address, temporary: bool) -> None:
         """For `start`."""

@@ -1,4 +1,4 @@
-"""What calls return: frozen values, no protobuf. Sizes are bytes, durations seconds; None is what is not known.
+"""The values that calls return: frozen, without protobuf. Sizes are bytes, durations seconds; None is unknown.
 
 Field names are the keys of the command line's JSON, and those of the messages: `vramd.reading` goes by them.
 """

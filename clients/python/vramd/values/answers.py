@@ -1,4 +1,4 @@
-"""What a model answers, and what a request waits for until then."""
+"""Answers of models, and the state of requests that still wait."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from vramd.values.words import Awaited, FinishReason, ModelState
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a request waits for.
+    """A request that waits: for what, and how far that is.
 
     >>> client.generate("talker", "Once upon a", on_waiting=lambda step: print(step.ahead, step.message)).text
     3 reader is DRAINING
@@ -18,18 +18,18 @@ class Waiting:
     ahead: int
     """Requests that the same model serves before it."""
     message: str
-    """What the model is doing, and why, in words."""
+    """The state of the model and its cause, in words."""
     progress: float | None
     """Share of the weights that is read, 0 to 1; None while there is none."""
     state: ModelState | str = "UNSPECIFIED"
-    """What the model is doing."""
+    """The state of the model."""
     awaited: Awaited | str = "unspecified"
-    """What is waited for."""
+    """The thing that it waits for."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What an answer took.
+    """The tokens and the time of an answer.
 
     >>> client.chat("talker", "Hi").finish.usage
     Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5)
@@ -38,14 +38,14 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     prompt_s: float
-    """From the worker's first step for this request to its first token."""
+    """Seconds from the worker's first step for this request to its first token."""
     generation_s: float
-    """From the first token to the last."""
+    """Seconds from the first token to the last."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Where the time of a call went, in seconds; None for what did not happen.
+    """The phases of a call, in seconds; None for one that did not happen.
 
     >>> timeline = client.chat("talker", "Hi").timeline
     >>> timeline and (timeline.drained_s, timeline.loaded_s, timeline.decode_s)
@@ -53,16 +53,16 @@ class Timeline:
     """
 
     queued_s: float | None
-    """It waited for its turn."""
+    """Waiting for its turn."""
     drained_s: float | None
-    """It waited for memory, while busy models drained."""
+    """Waiting for memory, while busy models drained."""
     spawned_s: float | None
-    """The process started."""
+    """Starting the process."""
     loaded_s: float | None
-    """The model was read."""
+    """Reading the model."""
     prompt_s: float | None
     decode_s: float | None
-    """From the first token to the last."""
+    """Seconds from the first token to the last."""
     model: str
     """The model that answered."""
     incarnation: int
@@ -70,7 +70,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Finish:
-    """How an answer ended.
+    """The end of an answer.
 
     >>> client.chat("talker", "Hi", max_tokens=2).finish.reason
     'STOP'
@@ -105,7 +105,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Piece:
-    """What one message of an answer brings."""
+    """One message of an answer."""
 
     text: str
     token_ids: tuple[int, ...]

@@ -19,18 +19,18 @@ class Device:
     name: str
     total_bytes: int
     budget_bytes: int
-    """What vramd may promise at most."""
+    """The most that vramd may promise."""
     reserved_bytes: int
     external_bytes: int
     """Taken by programs that are not vramd's."""
     headroom_bytes: int
     free_bytes: int
-    """What can be promised now."""
+    """The most that can be promised now."""
     temperature_c: int | None
     utilisation_percent: int | None
     uuid: str | None
     unusable: str | None
-    """Why no model can be placed here, and what to do about it; None if models can."""
+    """The reason that no model can be placed here, and the remedy; None if models can."""
     pressure: Pressure | str
 
 
@@ -82,7 +82,7 @@ class Reservation:
     """Seconds that it stands, from the grant on."""
     label: str
     waited_s: float
-    """How long it took to make room."""
+    """Seconds that it took to free the memory."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class StandingReservation:
     device: str
     size_bytes: int
     taken_bytes: int
-    """How much of it other programs have taken since; reservations of one device may count the same bytes."""
+    """The part that other programs have taken since; reservations of one device may count the same bytes."""
     label: str
     left_s: float
     """Seconds until it ends by itself."""

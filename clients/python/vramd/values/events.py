@@ -1,4 +1,4 @@
-"""What happens in the supervisor, and what it decides."""
+"""Events of the supervisor, and its decisions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class LedgerRow:
 
 @dataclass(frozen=True)
 class LedgerChanged:
-    """What the ledger promises after a change.
+    """The ledger after a change.
 
     >>> with client.watch(["LEDGER"]) as events:
     ...     change = next(events).detail
@@ -53,7 +53,7 @@ class LedgerChanged:
 
     devices: tuple[LedgerRow, ...]
     message: str
-    """What changed it, in words."""
+    """The cause of the change, in words."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class PressureChanged:
     headroom_bytes: int
     """Left to them."""
     message: str
-    """Why, with the numbers."""
+    """The reason, with the numbers."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class CoResident:
 
     model: str
     changes: tuple[str, ...]
-    """What would have to change, in words."""
+    """The changes that are needed, in words."""
     needed_bytes: int
     """Over all devices, then."""
     lowered: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ class Thrashing:
 
 
 Detail = ModelChanged | LedgerChanged | Evicted | Receipt | PressureChanged | Thrashing | QueueChanged
-"""What an event tells, by its kind: MODEL, LEDGER, EVICTION, RELEASE, PRESSURE, THRASH, QUEUE."""
+"""The detail of an event, by its kind: MODEL, LEDGER, EVICTION, RELEASE, PRESSURE, THRASH, QUEUE."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Rejected:
-    """What was weighed and not done.
+    """An alternative that was considered and rejected.
 
     >>> client.decisions("reader")[0].rejected
     (Rejected(what='evict listener', why='it is pinned'),)
@@ -208,9 +208,9 @@ class Decision:
     for_whom: str
     """The beneficiary, in words: the id of a model, a reservation, "other programs", or empty."""
     cause: Cause | str
-    """Of what happened to a model's process; "unspecified" for refusals and for what is only told."""
+    """The cause of a change of the process; "unspecified" for refusals and mere reports."""
     reason: str | None
-    """Of a refusal: that of the error, for example "QUEUE_FULL"."""
+    """The reason of the error, for refusals; for example "QUEUE_FULL"."""
     message: str
     """In words, with the numbers."""
     numbers: Mapping[str, float]

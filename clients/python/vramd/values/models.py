@@ -1,4 +1,4 @@
-"""Models, their loads, and what an unload gives back."""
+"""Models, their loads, and the receipts of unloads."""
 
 from dataclasses import dataclass
 
@@ -50,15 +50,15 @@ class ResidentModel:
     pinned: bool
     context_tokens: int | None
     degraded: tuple[str, ...]
-    """How its settings were lowered so that it fits, in words and in the order of the steps."""
+    """The settings that were lowered so that it fits, in words and in the order of the steps."""
     lowered: tuple[Lowered | str, ...]
     """The setting of each of these steps."""
     cautions: tuple[str, ...]
-    """What the settings may do to the answers, in words: a context beyond what it was trained for."""
+    """Risks of the settings for the answers, in words: a context longer than the model was trained for."""
     settings: PlanSettings | None
-    """What it is loaded with; None while it waits for room."""
+    """The settings that it is loaded with; None while it waits for memory."""
     quote: Quote | None
-    """What it was expected to need; None while it waits for room."""
+    """The memory that it was expected to need; None while it waits for memory."""
     holders: tuple[str, ...]
     """Its holders: the label of each, else the address of its connection."""
     keep_alive_s: float | None
@@ -66,7 +66,7 @@ class ResidentModel:
     keep_alive_left_s: float | None
     """Seconds until it is unloaded unless it is used; None while it works, is pinned or held, or stays."""
     priority: Priority | str
-    """Of calls that do not give one."""
+    """The priority of calls that do not give one."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Model:
     path: str | None
     """File, or the first of its shards; None for a simulated model."""
     size_bytes: int
-    """Of all its files."""
+    """The size of all its files."""
     architecture: str | None
     parameters: int | None
     quantization: str | None
@@ -92,15 +92,15 @@ class Model:
     pinned: bool
     state: ModelState | str
     problem: str | None
-    """Why it cannot be loaded."""
+    """The reason that it cannot be loaded."""
     keep_alive_s: float
     """Seconds that it stays after its last use where a load does not say; -1 stays."""
     priority: Priority | str
-    """Of calls that do not give one."""
+    """The priority of calls that do not give one."""
     aliases: tuple[str, ...] = ()
     """Other names for it, from the configuration: they may stand wherever its id may."""
     cautions: tuple[str, ...] = ()
-    """What its settings, of its load or else of the configuration, may do to its answers, in words."""
+    """Risks of its settings, those of its load or else of the configuration, for its answers, in words."""
     resident: ResidentModel | None = None
     """Only in the answer of `Client.model`."""
 
@@ -118,14 +118,14 @@ class LoadProgress:
     progress: float | None
     """Share of the weights that is read, 0 to 1; None while there is none."""
     message: str
-    """What it waits for, in words."""
+    """The thing that it waits for, in words."""
     awaited: Awaited | str
-    """What it waits for."""
+    """The thing that it waits for."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a model that is kept warm is doing.
+    """The state of a model that is kept warm.
 
     >>> with client.hold("talker") as hold:
     ...     step = next(hold)
@@ -135,18 +135,18 @@ class Held:
 
     state: ModelState | str
     message: str
-    """Why, in words."""
+    """The cause, in words."""
     model: str
     """Its id: of "task:NAME", the one that was chosen."""
     cause: Cause | str
-    """Why its state has changed; "unspecified" if it has not."""
+    """The cause of the change of state; "unspecified" if there was none."""
     awaited: Awaited | str
-    """What is waited for until it is ready."""
+    """The thing that it waits for until it is ready."""
 
 
 @dataclass(frozen=True)
 class DeviceReceipt:
-    """What an unload gave back on one device.
+    """The memory that an unload freed on one device.
 
     >>> for device in client.unload("talker").devices:
     ...     print(device.id, device.expected_bytes, device.observed_bytes, device.reason)
@@ -157,12 +157,12 @@ class DeviceReceipt:
     expected_bytes: int
     observed_bytes: int | None
     reason: str
-    """How they were observed, or why they could not be."""
+    """The way in which it was observed, or why it could not be."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an unload gave back.
+    """The memory that an unload freed, and the end of the process.
 
     >>> client.unload("talker").exit
     'ended'
@@ -172,22 +172,22 @@ class Receipt:
     incarnation: int
     pid: int | None
     exit: Exit | str
-    """How the process ended."""
+    """The way in which the process ended."""
     exit_s: float
-    """From the decision to stop until the process was gone."""
+    """Seconds from the decision to stop until the process was gone."""
     release_s: float
-    """From then until its memory was seen to be free."""
+    """Seconds from then until its memory was seen to be free."""
     expected_bytes: int
     observed_bytes: int | None
     reason: str
     devices: tuple[DeviceReceipt, ...]
     message: str
-    """How the process ended, in words."""
+    """The end of the process, in words."""
 
 
 @dataclass(frozen=True)
 class Rescan:
-    """What a new look into the folders found.
+    """The outcome of a new look into the folders.
 
     >>> client.rescan()
     Rescan(added=('reader',), removed=(), known=2)

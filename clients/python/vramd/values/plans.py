@@ -1,4 +1,4 @@
-"""What a load would come to, and which model serves a task."""
+"""Plans of loads, and the choice of a model for a task."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from vramd.values.words import Awaited, Lowered, QuoteConfidence, QuoteSource, V
 
 @dataclass(frozen=True)
 class PlanSettings:
-    """What a load is done with, everything decided.
+    """The settings of a load, all of them resolved.
 
     >>> settings = client.plan("talker", parallel=4).settings
     >>> settings.context, settings.kv_type, settings.devices
@@ -41,7 +41,7 @@ class PlanSettings:
 
 @dataclass(frozen=True)
 class QuotedDevice:
-    """What a load needs on one device.
+    """The memory that a load needs on one device.
 
     >>> [(device.id, device.weights_bytes) for device in client.plan("talker").quote.devices]
     [('gpu0', 2147483648), ('host', 0)]
@@ -54,7 +54,7 @@ class QuotedDevice:
     compute_bytes: int
     """Scratch of the graph, and the results."""
     process_bytes: int
-    """What a process takes beside the model: interpreter, driver context, workspaces."""
+    """The process itself: interpreter, driver context, workspaces."""
 
     @property
     def total_bytes(self) -> int:
@@ -68,7 +68,7 @@ class QuotedDevice:
 
 @dataclass(frozen=True)
 class Quote:
-    """What a load needs in all, and how that is known.
+    """The memory that a load needs, and the source of the figures.
 
     >>> quote = client.plan("talker").quote
     >>> quote.source, quote.confidence
@@ -79,7 +79,7 @@ class Quote:
     """"declared": by the configuration of a simulated model; "learned": by former loads."""
     confidence: QuoteConfidence | str
     seconds: float
-    """How long it took to find out."""
+    """The time that it took to find out."""
     devices: tuple[QuotedDevice, ...]
 
 
@@ -93,7 +93,7 @@ class PlannedDevice:
 
     id: str
     free_bytes: int
-    """What can be promised now."""
+    """The most that can be promised now."""
     reserved_bytes: int
     external_bytes: int
     """Taken by programs that are not vramd's."""
@@ -102,7 +102,7 @@ class PlannedDevice:
 
 @dataclass(frozen=True)
 class GivenBack:
-    """What one device would get back.
+    """The memory that an eviction would free on one device.
 
     >>> client.plan("talker").victims[0].gives_back[0]
     GivenBack(id='gpu0', bytes=1610612736)
@@ -145,7 +145,7 @@ class NearestSettings(PlanSettings):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a load would take, whether it fits, and what it would evict.
+    """The plan of a load: its memory, whether it fits, and what it would evict.
 
     >>> plan = client.plan("talker")
     >>> plan.fits, plan.message, plan.expected_load_s
@@ -166,15 +166,15 @@ class Plan:
     nearest: tuple[NearestSettings, ...]
     """Nearest first; empty if it fits."""
     degraded: tuple[str, ...]
-    """Where the settings are less than the usual ones, so that it fits, in words."""
+    """The settings that were lowered so that it fits, in words."""
     cautions: tuple[str, ...]
-    """What the settings may do to the answers, in words: a context beyond what it was trained for."""
+    """Risks of the settings for the answers, in words: a context longer than the model was trained for."""
     message: str
-    """What would be waited for, or why it does not fit; empty if it would begin at once."""
+    """The wait before it would begin, or the reason that it does not fit; empty if it would begin at once."""
     verdict: Verdict | str
-    """What a load would come to now; no_room and too_large are refusals. A newer supervisor may know more."""
+    """The outcome, were it asked for now; no_room and too_large are refusals."""
     awaited: Awaited | str
-    """What it would wait for; "unspecified" unless it would."""
+    """The thing that it would wait for; "unspecified" if it would not wait."""
     lowered: tuple[Lowered | str, ...]
     """The setting of each step of `degraded`."""
 

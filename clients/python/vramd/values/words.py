@@ -3,7 +3,7 @@
 from typing import Literal
 
 ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING", "READY", "DRAINING", "STOPPING"]
-"""What a model is doing."""
+"""The state of a model."""
 
 Awaited = Literal[
     "unspecified",
@@ -17,7 +17,7 @@ Awaited = Literal[
     "place",
     "former_process",
 ]
-"""What is waited for until a model answers; "unspecified": nothing."""
+"""The thing that a model, or a request for it, waits for; "unspecified": nothing."""
 
 Cause = Literal[
     "unspecified",
@@ -40,20 +40,20 @@ Cause = Literal[
     "evicted_for_others",
     "shutdown",
 ]
-"""Why a model changed its state, or why its process ended."""
+"""The cause of a change of state, or of the end of a process."""
 
 Engine = Literal["unspecified", "llama", "simulated"]
 
 Exit = Literal["unspecified", "ended", "forced", "died", "not_started"]
-"""How a process came to its end: as asked, killed, by itself, or it was never there."""
+"""The end of a process: as asked, killed, by itself, or it was never started."""
 
 Priority = Literal["unspecified", "interactive", "normal", "batch"]
 
 Lowered = Literal["unspecified", "ubatch", "kv_type", "context", "gpu_layers"]
-"""A setting that is less than the usual one, or than the one asked for, so that a load fits."""
+"""A setting that was lowered below the usual value, or the requested one, so that a load fits."""
 
 Verdict = Literal["unspecified", "begins", "evicts", "waits", "no_room", "too_large", "loaded", "loaded_differently"]
-"""What a load would come to now; no_room and too_large are refusals."""
+"""The outcome of a load, were it asked for now; no_room and too_large are refusals."""
 
 QuoteSource = Literal["unspecified", "declared", "closed_form", "dry_run", "learned", "file_size"]
 
@@ -62,12 +62,12 @@ QuoteConfidence = Literal["unspecified", "exact", "close", "rough"]
 DeviceKind = Literal["unspecified", "host", "nvidia", "virtual", "backend"]
 
 Pressure = Literal["UNSPECIFIED", "NONE", "WARN", "CLOSED", "EVICT", "CRITICAL"]
-"""From enough to next to nothing. CLOSED: nothing is loaded there. EVICT, CRITICAL: idle models go."""
+"""How scarce memory is, rising. CLOSED: nothing is loaded there. EVICT, CRITICAL: idle models are evicted."""
 
 EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE", "THRASH", "QUEUE"]
 
 DecisionKind = Literal["load", "evict", "refuse", "degrade", "give_back", "thrash", "unload"]
-"""What was decided."""
+"""The kind of a decision."""
 
 FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH", "CANCELLED"]
 """STOP: the model was done, or a stop string came. LENGTH: max_tokens or the context was reached. CANCELLED: from here,
