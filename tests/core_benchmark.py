@@ -1,8 +1,9 @@
 """What one event of the core costs, with many models and many that wait: `python tests/core_benchmark.py`.
 
-A script, not a test: figures of one machine are no proof. The bar: an event takes 100 µs at the median and in the mean,
-with 1,000 models and 10,000 queued requests too, and no kind of event grows faster than the logarithm of the models.
-Kinds that take more by themselves are listed: one that evicts, or gives its room to the next, decides several things.
+A script, not a test: figures of one machine are no proof. The bar: an event takes 100 µs in the mean with 8 resident
+models and 250 µs with 16, with 1,000 models known and 10,000 requests queued too, and no kind of event grows faster
+than the logarithm of the models known. Kinds that take more by themselves are listed: one that evicts, or gives its
+room to the next, decides several things.
 Where many callers want to hear their place, an event tells each of them: then a caller told takes no longer in a crowd.
 """
 
@@ -42,9 +43,10 @@ from vramd_supervisor.domain.config import Config, Priority, SchedulingConfig, S
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
 from vramd_supervisor.domain.receipt import Receipt
 
-SIZES = (10, 100, 1000)
+SIZES = (20, 100, 1000)
 EVENTS = 4000
-BAR_S = 100e-6
+BARS_S = {8: 100e-6, 16: 250e-6}
+"""Of the mean, by the models that are resident."""
 TOLD = (64, 256, 512)
 """Callers of one model that want to hear their place."""
 MOST_GROWTH = 2.0
@@ -58,20 +60,23 @@ class Mix:
     """One kind of crowd."""
 
     name: str
-    room: float
-    """Share of the models that the card has room for; more than 1 is a number of models."""
+    room: int
+    """Models that the card has room for."""
     waiting: int
     """Callers that wait for each model."""
-    residents: float = 0.0
-    """Share of the models that stay, those that were used last (`keep_resident`)."""
+    kept: int = 0
+    """Models that stay, those that were used last (`keep_resident`)."""
 
 
-MIXES = (
-    Mix("all wait, room for 8", 8, 10),
-    Mix("half resident, the others wait", 0.5, 10),
-    Mix("all resident and idle", 1.0, 0),
-    Mix("half resident, and they change all the time", 0.5, 1),
-    Mix("the same, and half of those resident are to be kept", 0.5, 1, 0.25),
+MIXES = tuple(
+    mix
+    for room in BARS_S
+    for mix in (
+        Mix(f"{room} resident, the others wait", room, 10),
+        Mix(f"{room} resident and idle", room, 0),
+        Mix(f"{room} resident, and they change all the time", room, 1),
+        Mix("the same, and half of those resident are to be kept", room, 1, room // 2),
+    )
 )
 
 
@@ -81,7 +86,7 @@ class Crowd:
     def __init__(self, mix: Mix, models: int) -> None:
         self.dice = random.Random(models)
         self.mix = mix
-        room = int(mix.room if mix.room > 1 else mix.room * models)
+        room = mix.room
         needs = {"card": 1, "host": 1}
         self.models = {
             f"m{place}": Model(f"m{place}", Simulation(needs, 0.0, 1.0, (), False), LoadOptions(keep_alive_s=300.0))
@@ -94,10 +99,12 @@ class Crowd:
             queue_per_model=1 << 20,
             queue_total=1 << 20,
             minimum_residency_s=0.0,
-            keep_resident=int(mix.residents * models),
+            keep_resident=mix.kept,
         )
         accounts = {"card": Account(room, room), "host": Account(2 * models, 2 * models)}
         self.core = Core(Config(ServerConfig(spare=False), scheduling), accounts, 4, 1)
+        self.called = list(self.models) if mix.waiting else list(self.models)[:room]
+        """Where nobody waits, only models that have room are called."""
         self.now_s = 0.0
         self.ids = count(1)
         self.running: dict[int, str] = {}
@@ -153,7 +160,7 @@ class Crowd:
     def gather(self) -> None:
         """Everybody comes: as many as have room are loaded, and where callers wait, all models have theirs."""
         if not self.mix.waiting:
-            for model in self.models:
+            for model in self.called:
                 self.call(model)
                 self.run_errands()
             for request in list(self.running):
@@ -170,7 +177,7 @@ class Crowd:
             self.now_s += 0.01
             what = self.dice.random()
             if what < 0.4:
-                self.call(f"m{self.dice.randrange(len(self.models))}")
+                self.call(self.dice.choice(self.called))
             elif what < 0.7 and self.running:
                 self.end(self.dice.choice(list(self.running)))
             elif what < 0.8 and self.queued:
@@ -235,7 +242,7 @@ def main() -> int:
         by_size = {models: measure(mix, models) for models in SIZES}
         for models, kinds in by_size.items():
             every = [cost_s for costs_s in kinds.values() for cost_s in costs_s]
-            if max(statistics.median(every), statistics.mean(every)) > BAR_S:
+            if statistics.mean(every) > BARS_S[mix.room]:
                 missed.append(f"{mix.name}: an event with {models} models takes {in_us(every)}")
         for kind in sorted(set().union(*by_size.values())):
             cells, medians_s = [], []
@@ -247,14 +254,14 @@ def main() -> int:
                 median_s = statistics.median(costs_s)
                 medians_s.append((models, median_s))
                 cells.append(f"{median_s * 1e6:9.1f} p99 {quantile(costs_s, 0.99) * 1e6:9.1f} ")
-                if median_s > BAR_S:
+                if median_s > BARS_S[mix.room]:
                     slow.append(f"{mix.name}: {kind} with {models} models takes {in_us(costs_s)}")
             grows = ""
             if len(medians_s) > 1:
                 (few, first_s), (many, last_s) = medians_s[0], medians_s[-1]
                 growth, most = last_s / first_s, math.log(many) / math.log(few)
                 grows = f"x {growth:.1f} over x {many // few}"
-                if growth > most and last_s > BAR_S / 10:
+                if growth > most and last_s > BARS_S[mix.room] / 10:
                     missed.append(f"{mix.name}: {kind} grows by {growth:.1f} from {few} to {many} models")
             print(f"    {kind:<28}{''.join(cells)}  {grows}")
     each_s = [measure_told(waiting) for waiting in TOLD]
@@ -264,11 +271,11 @@ def main() -> int:
         missed.append(
             f"each caller takes {each_s[-1] / each_s[0]:.1f} times as long among {TOLD[-1]} as among {TOLD[0]}"
         )
-    print("\n  ".join([f"take more than {BAR_S * 1e6:.0f} µs by themselves:", *slow]))
+    print("\n  ".join(["take more than the bar by themselves:", *slow]))
     print(
         "\n  ".join(["missed:", *missed])
         if missed
-        else f"holds: {BAR_S * 1e6:.0f} µs an event, and no faster than log n"
+        else "holds: 100 µs an event with 8 resident, 250 µs with 16, and no faster than log n"
     )
     return bool(missed)
 

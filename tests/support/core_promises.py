@@ -161,7 +161,8 @@ class Promises:
     def _failed(self, event: Event, actions: Sequence[Action]) -> None:
         """A process that was to take another's place, and did not load, has that one go on."""
         if isinstance(event, LoadRefused | LoadLimitReached):
-            owner = self.core.state.owners.get(event.worker_id)
+            worker = self.core.state.workers.get(event.worker_id)
+            owner = worker.owner if worker else None
             for change in actions:
                 if owner and isinstance(change, ModelChanged) and change.model == owner.id:
                     replaced = change.because.cause in {Cause.RESTART, Cause.RELOAD}
@@ -279,7 +280,7 @@ class Promises:
     def _check_limits(self) -> None:
         """At most so many are there at once, and one of a group."""
         state = self.core.state
-        there = {owner.id: owner for owner in state.owners.values()}
+        there = {worker.owner.id: worker.owner for worker in state.workers.values() if worker.owner}
         most = state.config.scheduling.at_most_resident
         assert not most or len(there) <= most, f"{len(there)} models are there, {most} may be"
         groups = [owner.spec.group for owner in there.values() if owner.spec.group]

@@ -33,9 +33,6 @@ BUGS = {
         "    state.emit(Stop(worker.id))\n    state.ledger.book(worker.id, {})\n",
         "really taken",
     ),
-    "a process is not sorted anew when its model changes": Bug(
-        "world.py", "        if model.current:\n            self.sort_anew(model.current)\n", "", "stands at"
-    ),
     "a release is dropped": Bug(
         "lives.py",
         '    held = state.free_row(worker, f"the memory of {name} (pid {worker.pid}) is back")\n',
@@ -44,8 +41,8 @@ BUGS = {
     ),
     "memory on its way back counts as free": Bug(
         "room.py",
-        " for device in devices}, holders.own)",
-        " for device in devices}, (*holders.own, *holders.going))",
+        " for device in devices}, index.reused)",
+        " for device in devices}, index.reused + index.going)",
         "would be promised of",
     ),
     "two loads share the room that one eviction has made": Bug(
@@ -55,7 +52,7 @@ BUGS = {
         "really taken",
     ),
     "a busy model is a victim": Bug(
-        "holders.py",
+        "state.py",
         "        and not current.in_flight\n        and not model.queue\n",
         "",
         "a busy model was made a victim",
@@ -110,13 +107,13 @@ BUGS = {
         "admission.py",
         "    if worker.pid:\n        load(",
         "    state.emit(Spawn(state.new_worker().id))\n    state.ledger.book(state._rows, {})\n"
-        "    state.owners[state._rows] = model\n    if worker.pid:\n        load(",
+        "    state.workers[state._rows].owner = model\n    if worker.pid:\n        load(",
         "has two processes",
     ),
     "news of a dead process are taken for those of the next": Bug(
         "lives.py",
-        "    return model if model and model.current and model.current.id == worker_id else None\n",
-        "    return model\n",
+        "    return worker.owner if worker and worker.owner and worker.owner.current is worker else None\n",
+        "    return worker.owner if worker else None\n",
         "before its",
     ),
     "a reservation is written over without room": Bug(
@@ -128,8 +125,8 @@ BUGS = {
     "a hold is forgotten": Bug("scheduler.py", "    model.holds[request.id] = request\n", "", "is in 0 places"),
     "a held model is a victim": Bug(
         "state.py",
-        "    return is_pinned(model) or bool(model.holds)\n",
-        "    return is_pinned(model)\n",
+        '    return "held by a client" if model.holds else "pinned" if is_pinned(model) else ""\n',
+        '    return "pinned" if is_pinned(model) else ""\n',
         "a pinned or held model was made a victim",
     ),
     "a rescan ends what the catalogue does not list": Bug(
@@ -149,15 +146,15 @@ BUGS = {
         "line.py", "return int(one.priority) * self", "return -int(one.priority) * self", "overtakes"
     ),
     "one more than may be there at once": Bug(
-        "exclusion.py",
-        "len(owners) - own + 1 - most",
-        "len(owners) - own - most",
+        "admission.py",
+        "len(there) - going + 1 - most",
+        "len(there) - going - most",
         "may be",
     ),
     "an eviction leaves no record": Bug(
-        "admission.py",
-        "        state.decide(Record.because(reason, DecisionKind.EVICT,",
-        "        _ = (Record.because(reason, DecisionKind.EVICT,",
+        "eviction.py",
+        "        state.decide(Decision.because(reason, DecisionKind.EVICT,",
+        "        _ = (Decision.because(reason, DecisionKind.EVICT,",
         "without its record",
     ),
 }

@@ -1,8 +1,6 @@
 """Gives room to those who wait for it: who begins, who has to go for whom, who is told that it never will. Pure."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from itertools import islice
 
 from vramd_common.load_settings import DEFAULT_KEEP_ALIVE_S, LoadOptions
 from vramd_common.reasons import Reason
@@ -12,37 +10,30 @@ from ..domain.causes import Awaited, Because, Beneficiary
 from ..domain.config import BOUND_FACTORS
 from ..domain.decisions import Decision as Record
 from ..domain.decisions import DecisionKind, Rejected
-from ..domain.errors import Refusal, in_words
+from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import Plan
 from . import reservations
-from .actions import Evicted, FindTogether, GrantReservation, SetTimer, Spawn
-from .callers import drain
+from .actions import GrantReservation, SetTimer, Spawn
 from .events import LoadLimitReached, PatienceEnded, ReservationExpired
-from .exclusion import enforce_exclusion
-from .holders import available_if_evicted, holders, standings
-from .lives import load, stop
+from .eviction import EvictionIndex, evict, freed
+from .lives import load
 from .lobby import PendingLoad
-from .policy import Candidate, freed, victims
 from .pressure import OTHERS, WINDOW_S
-from .room import MOST_NAMED, Begin, Decision, Evict, Holders, Wait, Wish, find_room, lacking, with_alternatives
-from .standings import Standing
-from .state import ModelRuntime, ModelState, Reservation, WorkerProcess, is_kept
+from .room import Begin, Decision, Evict, Wait, Wish, find_room, lacking, with_alternatives
+from .state import (
+    COMING,
+    GOING,
+    MOST_NAMED,
+    ModelRuntime,
+    ModelState,
+    Phase,
+    Reservation,
+    WorkerProcess,
+    is_idle,
+    is_kept,
+    why_kept,
+)
 from .world import CoreState
-
-MOST_SPARED = 8
-"""A record of an eviction names so many of those that were spared."""
-SPARED_FOR = {
-    Standing.IDLE: "",
-    Standing.IDLE_RESIDENT: "",
-    Standing.BUSY: "is busy",
-    Standing.BUSY_RESIDENT: "is busy",
-    Standing.COMING: "is being loaded",
-    Standing.DRAINING: "is on its way out",
-    Standing.ENDING: "is on its way out",
-    Standing.KEPT: "",
-    Standing.COMING_KEPT: "",
-}
-"""Why somebody else had to go, in the order in which these would have gone; empty: that is another thing for each."""
 
 
 def find_rooms(state: CoreState) -> bool:
@@ -56,7 +47,7 @@ def find_rooms(state: CoreState) -> bool:
         if isinstance(waits, Reservation):
             wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
         else:
-            wish = Wish(waits.model, [plan.quote.needs for plan in waits.plans])
+            wish = Wish(waits.model, waits.ways)
         decision = decide_admission(state, wish)
         if isinstance(waits, PendingLoad) and waits.opportunistic and not isinstance(decision, Begin):
             state.stop_waiting(state.models[waits.model])
@@ -79,7 +70,7 @@ def find_rooms(state: CoreState) -> bool:
     return again
 
 
-def decide_admission(state: CoreState, wish: Wish, anew: ModelRuntime | None = None) -> Decision:
+def decide_admission(state: CoreState, wish: Wish, replaced: ModelRuntime | None = None) -> Decision:
     """Finds room for a wish. Three things beside that make a load wait, and never have it refused for want of memory.
 
     1. A device whose headroom others need takes no load: there is another way, or it waits for the device to reopen.
@@ -87,10 +78,10 @@ def decide_admission(state: CoreState, wish: Wish, anew: ModelRuntime | None = N
     2. What fits beside what others take now, but not beside the most that they took within the last minute, waits.
     3. Models that may not be there beside it have to go first.
 
-    The process of `anew` may be ended for it, pinned or not.
+    `replaced`: see `may_go`.
     """
-    held = holders(state, for_load=wish.is_load, anew=anew)
-    decision = find_room(wish, state.ledger, held)
+    index = EvictionIndex(state, for_load=wish.is_load, replaced=replaced)
+    decision = find_room(state, wish, index)
     if not wish.is_load or (isinstance(decision, Refusal) and decision.reason is Reason.MODEL_TOO_LARGE):
         return decision
     closed = {device for device in state.pressures if state.is_closed(device)}
@@ -98,21 +89,60 @@ def decide_admission(state: CoreState, wish: Wish, anew: ModelRuntime | None = N
     if closed:  # 1
         ways = [place for place, way in enumerate(wish.ways) if not any(way.get(device) for device in closed)]
         detour = replace(wish, ways=[wish.ways[place] for place in ways])
-        around = find_room(detour, state.ledger, held) if ways else None
+        around = find_room(state, detour, index) if ways else None
         if around and not isinstance(around, Refusal):
             decision = replace(around, way=ways[around.way])
         elif isinstance(decision, Begin | Refusal):
             shut = next(place for place in range(len(wish.ways)) if place not in ways)
             words = f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}"
             return Wait({}, Awaited.OTHER_PROGRAMS, words, shut)
-    if not isinstance(decision, Refusal) and (wait := _until_steady(state, wish, held, decision)):  # 2
+    if not isinstance(decision, Refusal) and (wait := _until_steady(state, wish, index, decision)):  # 2
         return wait
     if isinstance(decision, Begin):
-        return enforce_exclusion(state, state.models[wish.name], decision.way) or decision  # 3
+        return enforce_exclusion(state, state.models[wish.name], decision.way, index) or decision  # 3
     return decision
 
 
-def _until_steady(state: CoreState, wish: Wish, held: Holders, decision: Begin | Evict | Wait) -> Wait | None:
+def enforce_exclusion(
+    state: CoreState, model: ModelRuntime, way: int, index: EvictionIndex
+) -> Evict | Wait | Refusal | None:
+    """Decides which models have to go before one may begin in this way, beside what its bytes need; None if none.
+
+    1. All others of its group.
+    2. As many as there are more than `at_most_resident`: those first that are going anyway, then in order of eviction.
+    """
+    there = [(worker, worker.owner) for worker in state.workers.values() if worker.owner]
+    group, most = model.spec.group, state.config.scheduling.at_most_resident
+    rivals = [
+        (worker, owner) for worker, owner in there if group and owner.spec.group == group and owner is not model
+    ]  # 1
+    because = causes.group_of(model.id, group)
+    if not rivals and most and len(there) >= most:  # 2
+        because = causes.limit_of(most)
+        going = sum(owner is model and worker.phase is Phase.ENDING for worker, owner in there)
+        in_turn = [*index.ending, *index.draining, *sorted(index.idle + index.busy), *index.loading, *index.protected]
+        others = [
+            (one.worker, one.worker.owner) for one in in_turn if one.worker.owner and one.worker.owner is not model
+        ]
+        rivals = others[: max(0, len(there) - going + 1 - most)]
+    if not rivals:
+        return None
+    leaving = {Phase.DRAINING, Phase.ENDING}
+    if kept := [owner for worker, owner in rivals if is_kept(owner) and worker.phase not in leaving]:
+        names = ", ".join(owner.id for owner in kept)
+        told = ", ".join(f"{owner.id} ({why_kept(owner)})" for owner in kept)
+        text = f"{because.words}, and {told} may not leave; unpin it, or end the hold"
+        return refusal(Reason.RESIDENCY_EXHAUSTED, text, model=model.id, heldBy=names)
+    # A further process of a rival, in the place of which another was to come, or the other way round, goes by itself.
+    serving = [(worker, owner) for worker, owner in rivals if owner.current is worker]
+    if idle := tuple(worker.id for worker, owner in serving if is_idle(owner) and not worker.exited):
+        return Evict(idle, {}, way, because)
+    drain = tuple(worker.id for worker, owner in serving if owner.state not in GOING | COMING)
+    names = ", ".join(dict.fromkeys(owner.id for _, owner in rivals))
+    return Wait({}, Awaited.EXCLUSION, f"{because.words}: waits until {names} is gone", way, because, drain)
+
+
+def _until_steady(state: CoreState, wish: Wish, index: EvictionIndex, decision: Begin | Evict | Wait) -> Wait | None:
     """A wait for others to leave what they took of late, unless the decision holds beside that as well."""
     ledger, way = state.ledger, wish.ways[decision.way]
     leaving = decision.worker_ids if isinstance(decision, Evict) else ()
@@ -120,7 +150,7 @@ def _until_steady(state: CoreState, wish: Wish, held: Holders, decision: Begin |
     if all(map(ledger.is_steady, way)) or not (leaving or isinstance(decision, Begin)):
         return None
     # Nobody is sent away for a room that would not be used yet.
-    gone = (*held.own, *held.going) if leaving else held.own
+    gone = index.reused + index.going if leaving else index.reused
     free = freed({d: ledger.steady_free_bytes(d) + ledger.held_bytes(leaving, d) for d in way}, gone)
     missing = lacking(way, free)
     words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
@@ -205,101 +235,6 @@ def give_up(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
     state.move(model, ModelState.UNLOADED, causes.refused(why.message))
 
 
-def restore_headroom(state: CoreState) -> None:
-    """Gives others back what they need of a headroom: idle models go, all of them if that is still too little."""
-    while state.headroom_deficit:
-        device, deficit_bytes = state.headroom_deficit.popitem()
-        idle = holders(state, for_load=False).idle
-        picked = victims(idle, {device: deficit_bytes})
-        if picked is None:
-            picked = tuple(candidate.worker_id for crowd in idle for candidate in crowd.in_order(device))
-        whom = Beneficiary(OTHERS)
-        because = whom.because(f"{device} lacks {in_words(deficit_bytes)} of its headroom")
-        evict(state, whom, because, picked, {device: deficit_bytes})
-
-
-def evict(
-    state: CoreState,
-    whom: Beneficiary,
-    because: Because,
-    worker_ids: Iterable[int],
-    missing_bytes: Mapping[str, int],
-    drain_s: float | None = None,
-) -> None:
-    """Has these go, each with a record of why it was this one and none of the others.
-
-    What runs may take `drain_s` to end, or as long as configured.
-    """
-    chosen = tuple(worker_ids)
-    if not chosen:
-        return
-    if pending := state.pending_loads.get(whom.model):
-        pending.room_from_s = min(pending.room_from_s, state.now_s)
-    lacking = {f"lacking_on_{device}_bytes": float(size) for device, size in missing_bytes.items()}
-    spared = _spared(state, whom.name, chosen, missing_bytes)
-    for victim in chosen:
-        owner = state.owners.get(victim)
-        if owner is None:
-            spare, state.spare = state.workers[victim], None
-            stop(state, spare)
-            continue
-        busy = bool(state.workers[victim].in_flight or owner.queue or owner.renewal)
-        chosen_for = "was there the longest among the busy" if busy else "was least recently used among the idle"
-        chosen_for = "is sacrificial: it goes before all others" if owner.spec.sacrificial else chosen_for
-        reason = replace(because, words=f"{because.words}; {owner.id} {chosen_for}")
-        state.emit(Evicted(owner.id, victim, whom, reason))
-        held = {f"held_on_{device}_bytes": float(size) for device, size in state.ledger.rows[victim].items()}
-        idle_s = {} if busy else {"idle_s": state.now_s - state.workers[victim].last_used_s}
-        numbers = {**lacking, **held, **idle_s}
-        state.decide(Record.because(reason, DecisionKind.EVICT, owner.id, victim, whom.name, numbers, spared))
-        state.loads.evicted(state.now_s, owner.id, whom.name)
-        drain(state, owner, causes.evicted(because.cause, whom), within_s=drain_s)
-    _look_for_ping_pong(state)
-
-
-def _look_for_ping_pong(state: CoreState) -> None:
-    if found := state.loads.ping_pong(state.now_s):
-        models = [state.models[name].spec for name in found.models if name in state.models]
-        state.ping_pongs[found.models] = found
-        state.emit(FindTogether(models, available_if_evicted(state)))
-
-
-def _spared(
-    state: CoreState, name: str, chosen: tuple[int, ...], missing_bytes: Mapping[str, int]
-) -> tuple[Rejected, ...]:
-    """The next that would have gone, and why they did not."""
-    crowds, owners = standings(state).crowds, state.owners
-    places = ((one, why) for standing, why in SPARED_FOR.items() for one in crowds[standing])
-    others = ((one, why) for one, why in places if one.worker_id in owners and one.worker_id not in chosen)
-    spared = [
-        Rejected(
-            f"evict {state.name_of(one.worker_id)}",
-            why or state.why_protected(one.worker_id) or _spared_idle(state, name, one, chosen, missing_bytes),
-        )
-        for one, why in islice(others, MOST_SPARED)
-    ]
-    left = len(owners) - sum(i in owners for i in chosen) - len(spared)
-    if left:
-        spared.append(Rejected(f"evict one of {left} more", "they would have gone later still"))
-    return tuple(spared)
-
-
-def _spared_idle(
-    state: CoreState, name: str, one: Candidate, chosen: tuple[int, ...], missing_bytes: Mapping[str, int]
-) -> str:
-    wanted, own = state.models.get(name), state.owners[one.worker_id].spec
-    if missing_bytes and not any(one.held_bytes.get(device) for device in missing_bytes):
-        return f"holds nothing on {', '.join(missing_bytes)}"
-    models = [state.owners[i] for i in chosen if i in state.owners]
-    group = wanted.spec.group if wanted else ""
-    if not missing_bytes and group and all(model.spec.group == group for model in models):
-        return f"is not of the group {group!r}"
-    if models and not own.sacrificial and all(model.spec.sacrificial for model in models):
-        return "is not sacrificial"
-    last = max(state.standings.places[i].candidate.rank for i in chosen)
-    return "was used later" if one.rank > last else "was not needed: what goes suffices without it"
-
-
 def _begin(state: CoreState, model: ModelRuntime, pending: PendingLoad, plan: Plan) -> None:
     """Begins a load that has its room."""
     state.stop_waiting(model)
@@ -322,7 +257,7 @@ def take_process(state: CoreState, model: ModelRuntime, pending: PendingLoad, pl
     worker.room_from_s = min(pending.room_from_s, state.now_s)
     keep_alive_s = pending.options.keep_alive_s
     worker.keep_alive_s = DEFAULT_KEEP_ALIVE_S if keep_alive_s is None else keep_alive_s
-    state.owners[worker.id] = model
+    worker.owner = model
     state.promise(worker, plan.quote.needs, f"{model.id} is to be loaded")
     _record(state, model.id, pending, plan, worker.id)
     state.emit(SetTimer(LoadLimitReached(state.now_s + state.config.server.load_deadline_s, worker.id)))

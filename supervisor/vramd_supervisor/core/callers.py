@@ -22,10 +22,10 @@ from .events import (
 )
 from .lives import give_up_renewal, stop
 from .names import find
-from .room import MOST_NAMED
 from .state import (
     COMING,
     GOING,
+    MOST_NAMED,
     ModelRuntime,
     ModelState,
     Renewal,
@@ -176,7 +176,6 @@ def streamed(state: CoreState, event: Streamed) -> None:
         request.state = RequestState.STREAMING
         if worker := state.workers.get(request.worker_id or 0):
             worker.answered = True
-            state.sort_anew(worker)
 
 
 def ended(state: CoreState, request_id: int) -> None:

@@ -5,7 +5,7 @@
 Facts are recorded by `callers` and `lives`; what follows from them is decided by `scheduler`, at the end of each event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from typing_extensions import assert_never
 
@@ -43,13 +43,10 @@ from .events import (
     WorkerReady,
     WorkerStarted,
 )
-from .holders import holders, place_of, standings
 from .ledger import Account
 from .line import PriorityQueue
-from .policy import held_bytes
 from .pressure import Reading
-from .standings import Standing
-from .state import COMING, ModelRuntime, ModelState, RequestKind, RequestState
+from .state import COMING, ModelRuntime, ModelState, Phase, RequestKind, RequestState
 from .world import CoreState
 
 
@@ -123,8 +120,9 @@ class Core:
             case MemoryReleased():
                 lives.released(state, event)
             case KeepAliveEnded():
-                if model := state.owners.get(event.worker_id):
-                    state.touch(model)
+                worker = state.workers.get(event.worker_id)
+                if worker and worker.owner:
+                    state.touch(worker.owner)
             case DrainEnded():
                 lives.drain_ended(state, event)
             case LoadLimitReached():
@@ -157,18 +155,19 @@ class Core:
             used_bytes,
             ledger.accounts[device].headroom_bytes,
             state.alarm_share(device),
-            held_bytes(holders(state, for_load=False).going, device),
+            self._held_bytes(device, {Phase.DRAINING, Phase.ENDING}),
             event.spilled_bytes,
         )
         state.press(device, reading)
 
     def _doubtful_bytes(self, event: DeviceSampled) -> int:
         """What a sample may count as others' that is of ours: of those that end, or of loads where nobody tells."""
-        doubtful = [Standing.ENDING]
-        if not event.attributed:
-            doubtful += [Standing.COMING, Standing.COMING_KEPT, Standing.SPARE]
-        crowds = standings(self.state).crowds
-        return held_bytes([crowds[standing] for standing in doubtful], event.device)
+        phases = {Phase.ENDING} if event.attributed else {Phase.ENDING, Phase.LOADING, Phase.SPARE}
+        return self._held_bytes(event.device, phases)
+
+    def _held_bytes(self, device: str, phases: Collection[Phase]) -> int:
+        state = self.state
+        return state.ledger.held_bytes((w.id for w in state.workers.values() if w.phase in phases), device)
 
     def _read_catalogue(self, event: CatalogueRead) -> None:
         state = self.state
@@ -177,8 +176,6 @@ class Core:
                 state.models[model_id] = ModelRuntime(spec, PriorityQueue(state.config.scheduling.starvation_bound_s))
             model = state.models[model_id]
             model.spec, model.listed = spec, True
-        for worker in state.workers.values():  # of which model they are, and so what may be done about them
-            state.sort_anew(worker)
         for model_id, model in state.models.items():
             if model_id not in event.models:
                 model.listed = False
@@ -201,25 +198,9 @@ class Core:
         for worker in state.workers.values():
             assert worker.in_flight <= state.requests.keys(), "a place is taken by nobody"
             assert not (worker.exited and worker.in_flight), "a dead process works"
-        self._check_standings()
-
-    def _check_standings(self) -> None:
-        """What was sorted step by step is what all at once would give."""
-        state, known = self.state, self.state.standings
-        assert known.places.keys() | known.stale.keys() == state.workers.keys(), "a process has no place"
-        for worker in state.workers.values():
-            if worker.id not in known.stale:
-                found, right = known.places[worker.id], place_of(state, worker)
-                assert found == right, f"process {worker.id} stands at {found}, not at {right}"
-        for standing, crowd in zip(Standing, known.crowds, strict=True):
-            members = {p.candidate.worker_id for p in known.places.values() if p.standing is standing}
-            assert members == {one.worker_id for one in crowd}, f"{standing.name}: {members}"
-            for device in state.ledger.accounts:
-                total_bytes = sum(one.held_bytes.get(device, 0) for one in crowd)
-                assert crowd.held_bytes.get(device, 0) == total_bytes, f"{standing.name} does not hold that on {device}"
 
     def _check_entry(self, model: ModelRuntime) -> None:
-        owned = [i for i in self.state.workers.values() if self.state.owners.get(i.id) is model and not i.exited]
+        owned = [i for i in self.state.workers.values() if i.owner is model and not i.exited]
         coming = model.renewal.worker if model.renewal else None
         alive = [i for i in owned if i is model.current or not (i is coming or i.stopping)]
         name = model.id

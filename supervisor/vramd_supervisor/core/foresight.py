@@ -70,7 +70,7 @@ class LoadForecast:
 def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast:
     """Asks the rules that a load would be put to. A model that is loaded already counts as one of the victims."""
     wish = Wish(model.id, [plan.quote.needs for plan in ways.plans])
-    decision = decide_admission(state, wish, anew=model)
+    decision = decide_admission(state, wish, replaced=model)
     victims: tuple[Victim, ...] = ()
     awaited: Awaited | None = None
     match decision:
@@ -100,7 +100,7 @@ def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast
 
 
 def _victim(state: CoreState, worker_id: int) -> Victim:
-    owner = state.owners.get(worker_id)
+    owner = state.workers[worker_id].owner
     return Victim(owner.id if owner else "", worker_id, dict(state.ledger.rows[worker_id]))
 
 

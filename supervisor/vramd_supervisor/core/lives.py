@@ -37,7 +37,7 @@ def started(state: CoreState, event: WorkerStarted) -> None:
     if worker is None or worker.exited:
         return
     learn(state, worker, event)
-    if model := state.owners.get(worker.id):
+    if model := worker.owner:
         if model.state is ModelState.STARTING:
             load(state, model, worker)
     elif not state.spare_wanted:
@@ -55,8 +55,8 @@ def learn(state: CoreState, worker: WorkerProcess, event: WorkerStarted) -> None
 
 def _living(state: CoreState, worker_id: int) -> ModelRuntime | None:
     """The model whose present process this is: news and timers of a former one, whose memory is not back, are late."""
-    model = state.owners.get(worker_id)
-    return model if model and model.current and model.current.id == worker_id else None
+    worker = state.workers.get(worker_id)
+    return worker.owner if worker and worker.owner and worker.owner.current is worker else None
 
 
 def load(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
@@ -173,10 +173,9 @@ def stop(state: CoreState, worker: WorkerProcess, because: Because | None = None
     if worker.stopping or worker.exited:
         return
     worker.stopping = True
-    state.sort_anew(worker)
     if worker is state.spare:
         state.spare = None
-    model = state.owners.get(worker.id)
+    model = worker.owner
     if model:
         assert because
         worker.leaves = worker.leaves or because
@@ -194,8 +193,7 @@ def exited(state: CoreState, event: WorkerExited) -> None:
     if worker is None or worker.exited:
         return
     worker.exited = True
-    state.sort_anew(worker)
-    model = state.owners.get(worker.id)
+    model = worker.owner
     if model is None:
         if worker is state.spare:
             state.spare = None
@@ -284,7 +282,7 @@ def released(state: CoreState, event: MemoryReleased) -> None:
     worker = state.workers.get(event.worker_id)
     if worker is None or not worker.exited:
         return
-    model = state.owners.get(worker.id)
+    model = worker.owner
     name = model.id if model else "the spare"
     held = state.free_row(worker, f"the memory of {name} (pid {worker.pid}) is back")
     receipt = replace(event.receipt, model=model.id if model else "", expected=held)

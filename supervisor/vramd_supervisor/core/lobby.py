@@ -5,7 +5,7 @@ the first can have its room next, and who waits for a device lets nobody overtak
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from vramd_common.load_settings import LoadOptions
 
@@ -28,6 +28,8 @@ class PendingLoad:
         self.since_s = since_s
         """The moment it was first asked for."""
         self.plans: tuple[Plan, ...] = ()
+        self.ways: Sequence[Mapping[str, int]] = ()
+        """Bytes per device of each plan."""
         self.alternatives: tuple[Plan, ...] = ()
         """What would fit, if none of the plans can."""
         self.room_from_s = math.inf
@@ -47,6 +49,11 @@ class PendingLoad:
     def order(self) -> int:
         """Its place in the line."""
         return self.turn
+
+    def found(self, plans: Sequence[Plan], alternatives: Sequence[Plan]) -> None:
+        """Takes in how it can be placed, and what would fit instead."""
+        self.plans, self.alternatives = tuple(plans), tuple(alternatives)
+        self.ways = [plan.quote.needs for plan in plans]
 
     @property
     def devices(self) -> frozenset[str]:

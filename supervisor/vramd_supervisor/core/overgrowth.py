@@ -22,7 +22,7 @@ SPARED_SHARE = 0.5
 def seen(state: CoreState, device: str, taken_bytes: Mapping[int, int]) -> None:
     """Takes in what processes take of a device now, by their pids: one far beyond its due has to go once it is idle."""
     for worker in list(state.workers.values()):
-        model = state.owners.get(worker.id)
+        model = worker.owner
         size_bytes = taken_bytes.get(worker.pid, 0)
         serves = model is not None and model.current is worker and model.state is ModelState.READY
         if size_bytes and model and serves and not worker.in_flight:

@@ -20,7 +20,7 @@ from .actions import Complete, FindPlans, Report
 from .admission import decide_admission, take_process
 from .callers import differently, drain, held
 from .events import LoadLimitReached, LoadProgressed, LoadRefused, WorkerExited, WorkerReady, WorkerStarted
-from .holders import available_if_evicted
+from .eviction import available_if_evicted
 from .lives import crashed, give_up_renewal, hand_over, learn, let_others_wait, settle_load, timed_out
 from .lobby import PendingLoad
 from .reconcile import raised, reconcile, too_much
@@ -52,7 +52,7 @@ def planned(
     """The ways to place the new process are known: it begins beside the old one, or the old one goes first."""
     renewal.turn = _ANSWERED
     plans = [raised(plan, model.taken.get(plan.settings, {})) for plan in found]
-    decision = decide_admission(state, Wish(model.id, [plan.quote.needs for plan in plans]), anew=model)
+    decision = decide_admission(state, Wish(model.id, [plan.quote.needs for plan in plans]), replaced=model)
     if isinstance(decision, Refusal):
         give_up_renewal(state, model, with_alternatives(decision, alternatives))
         return
@@ -64,7 +64,8 @@ def planned(
         _old_one_first(state, model, renewal, "there is no room for both")
         return
     pending = PendingLoad(model.id, renewal.options, 0, request.priority, request.since_s)
-    pending.plans, pending.because = tuple(plans), renewal.because
+    pending.found(plans, ())
+    pending.because = renewal.because
     renewal.worker = take_process(state, model, pending, plan)
     if renewal.worker.pid:
         hand_over(state, model, renewal.worker)
@@ -73,9 +74,10 @@ def planned(
 
 def successor_of(state: CoreState, worker_id: int) -> tuple[ModelRuntime, Renewal] | None:
     """The model whose next process this is."""
-    model = state.owners.get(worker_id)
+    worker = state.workers.get(worker_id)
+    model = worker.owner if worker else None
     renewal = model.renewal if model else None
-    if model and renewal and renewal.worker and renewal.worker.id == worker_id:
+    if model and renewal and renewal.worker is worker:
         return model, renewal
     return None
 
@@ -101,7 +103,6 @@ def told(state: CoreState, model: ModelRuntime, renewal: Renewal, news: News) ->
             give_up_renewal(state, model, timed_out(state, model))
         case WorkerExited():
             worker.exited = True
-            state.sort_anew(worker)
             give_up_renewal(state, model, crashed(model, worker, news.exit, streaming=False))
         case WorkerReady() | LoadLimitReached():  # twice, or late
             pass

@@ -1,18 +1,18 @@
 """Where there is room for a load or a reservation, or how it can be made. Pure; only decides."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
-from itertools import chain, islice
-from typing import NamedTuple
 
 from vramd_common.reasons import Reason
 
 from ..domain.causes import Awaited, Because
 from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import Plan
+from .eviction import Candidate, EvictionIndex, freed, victims
 from .ledger import Ledger
-from .policy import Candidate, Crowd, freed, victims
+from .state import MOST_NAMED
+from .world import CoreState
 
 
 @dataclass(frozen=True)
@@ -61,32 +61,8 @@ class Wait:
 
 Decision = Begin | Evict | Wait | Refusal
 
-MOST_NAMED = 8
-"""A sentence names no more processes than so many."""
 
-
-class Holders(NamedTuple):
-    """Who holds what in the ledger, seen from one wish."""
-
-    idle: Sequence[Crowd]
-    """May be ended now."""
-    busy: Sequence[Crowd]
-    """May be ended once they are idle, or sent away if something has waited too long for that."""
-    coming: Sequence[Crowd]
-    """Are being loaded; may be ended once they have served those who wait for them."""
-    going: Sequence[Crowd]
-    """Are on their way out; what they hold counts as taken until it is back."""
-    draining: Sequence[Crowd]
-    """Of those: still work for somebody."""
-    own: Sequence[Crowd]
-    """The spare that this load will use: its bytes are part of the load's need."""
-    name_of: Callable[[int], str]
-    """What to call a row."""
-    why_protected: Callable[[int], str]
-    """Why others may not end it, if they may not: "pinned", "held by a client"."""
-
-
-def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
+def find_room(state: CoreState, wish: Wish, index: EvictionIndex) -> Decision:
     """Decides for one wish.
 
     1. No way stays within the budgets: refuse, it can never fit.
@@ -98,35 +74,36 @@ def find_room(wish: Wish, ledger: Ledger, holders: Holders) -> Decision:
     4. Something is still on its way out: wait and look again, a device may show its bytes as others' meanwhile.
     5. Pinned models, reservations or other programs hold the rest: refuse, naming them.
     """
+    ledger = state.ledger
     budgets = {device: account.budget_bytes for device, account in ledger.accounts.items()}
     feasible = [(place, way) for place, way in enumerate(wish.ways) if not lacking(way, budgets)]
     if not feasible:  # 1
         return _too_large(wish, ledger)
     devices = {device for _, way in feasible for device in way}
-    free = freed({device: ledger.free_bytes(device) for device in devices}, holders.own)
-    soon = freed(free, holders.going)
+    free = freed({device: ledger.free_bytes(device) for device in devices}, index.reused)
+    soon = freed(free, index.going)
     for place, way in feasible:  # 2
         missing = lacking(way, free)
         if not missing:
             return Begin(place)  # 2a
         short = lacking(way, soon)
         if not short:
-            return Wait(missing, *_awaited(missing, holders), place)  # 2b
-        if (picked := victims(holders.idle, short)) is not None:
+            return Wait(missing, *_awaited(missing, index), place)  # 2b
+        if (picked := victims(index.idle, short)) is not None:
             return Evict(picked, missing, place)  # 2c
-    busy = (*holders.busy, *holders.coming)
-    at_most = freed(soon, (*holders.idle, *busy))
+    busy = index.busy + index.loading
+    at_most = freed(soon, index.idle, busy)
     for place, way in feasible:  # 3
         if not lacking(way, at_most):
-            drain = victims((*holders.idle, *holders.busy), lacking(way, soon)) or ()
-            names = _names(chain.from_iterable(busy), sum(map(len, busy)), holders)
+            drain = victims(sorted(index.idle + index.busy), lacking(way, soon)) or ()
+            names = _names(busy)
             message = f"waits until one of these is idle: {names}"
             return Wait(lacking(way, free), Awaited.BUSY_MODELS, message, place, drain=drain)
     place, way = feasible[0]
-    if any(holders.going):  # 4
+    if index.going:  # 4
         missing = lacking(way, free)
-        return Wait(missing, *_awaited(missing, holders), place)
-    return _exhausted(wish, way, ledger, holders, next(iter(lacking(way, free))))  # 5
+        return Wait(missing, *_awaited(missing, index), place)
+    return _exhausted(state, wish, way, index, next(iter(lacking(way, free))))  # 5
 
 
 def with_alternatives(why: Refusal, alternatives: Sequence[Plan]) -> Refusal:
@@ -158,27 +135,27 @@ def _too_large(wish: Wish, ledger: Ledger) -> Refusal:
     return refusal(Reason.MODEL_TOO_LARGE, text, model=wish.name, **numbers)
 
 
-def _awaited(missing: Mapping[str, int], holders: Holders) -> tuple[Awaited, str]:
+def _awaited(missing: Mapping[str, int], index: EvictionIndex) -> tuple[Awaited, str]:
     """What a wish waits for that needs nobody else to go."""
-    working = [one for crowd in holders.draining for device in missing for one in crowd.in_order(device)]
+    working = [one for device in missing for one in index.draining if one.held_bytes.get(device)]
     if working:
-        names = _names(working, len(working), holders)
-        return Awaited.BUSY_MODELS, f"waits until these have ended what they do: {names}"
+        return Awaited.BUSY_MODELS, f"waits until these have ended what they do: {_names(working)}"
     return Awaited.MEMORY, "waits until the memory of an ended process is back"
 
 
-def _names(some: Iterable[Candidate], count: int, holders: Holders) -> str:
-    """The first of so many."""
-    named = sorted({holders.name_of(one.worker_id) for one in islice(some, MOST_NAMED)})
-    return ", ".join(named) + (f" and {count - MOST_NAMED} more" if count > MOST_NAMED else "")
+def _names(some: Sequence[Candidate]) -> str:
+    """Names the first MOST_NAMED."""
+    named = sorted({one.worker.name for one in some[:MOST_NAMED]})
+    return ", ".join(named) + (f" and {len(some) - MOST_NAMED} more" if len(some) > MOST_NAMED else "")
 
 
-def _exhausted(wish: Wish, way: Mapping[str, int], ledger: Ledger, holders: Holders, device: str) -> Refusal:
+def _exhausted(state: CoreState, wish: Wish, way: Mapping[str, int], index: EvictionIndex, device: str) -> Refusal:
+    ledger = state.ledger
     free = max(0, ledger.free_bytes(device))
-    own = {one.worker_id for one in chain.from_iterable(holders.own)}
+    own = {one.worker.id for one in index.reused}
     held = {row: needs[device] for row, needs in ledger.rows.items() if needs.get(device) and row not in own}
     most = sorted(nlargest(MOST_NAMED, held, key=lambda row: held[row]))
-    named = [(holders.name_of(row), held[row], holders.why_protected(row)) for row in most]
+    named = [(state.name_of(row), held[row], state.why_protected(row)) for row in most]
     named.append((f"{len(held) - len(most)} more", sum(held.values()) - sum(held[row] for row in most), ""))
     budget = in_words(ledger.accounts[device].budget_bytes) if ledger.is_budget_the_limit(device) else ""
     if not budget:  # else what they take counts for nothing

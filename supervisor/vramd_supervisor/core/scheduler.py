@@ -23,10 +23,10 @@ from .actions import (
     Spawn,
     Thrashing,
 )
-from .admission import find_rooms, give_up, keep, restore_headroom
+from .admission import find_rooms, give_up, keep
 from .callers import differently, drain, replace_process
 from .events import KeepAliveEnded, PlansFound, PlansRefused, TogetherFound
-from .holders import available_if_evicted, sort_anew, standings
+from .eviction import available_if_evicted, residents, restore_headroom
 from .lives import HOST, give_up_renewal, stop
 from .lobby import PendingLoad
 from .reconcile import raised
@@ -34,6 +34,7 @@ from .renewal import go_on, planned, succeed
 from .state import (
     ModelRuntime,
     ModelState,
+    Phase,
     Request,
     RequestKind,
     RequestState,
@@ -48,8 +49,6 @@ from .world import CoreState
 
 SPARE_PATIENCE_S = 2.0
 """A process that starts takes a core for some 0.3 s: the next spare waits for a load and its first answer, so long."""
-MOST_UNSORTED = 8
-"""Processes whose standing has changed since somebody looked."""
 
 
 def settle(state: CoreState) -> None:
@@ -69,16 +68,16 @@ def _settle_touched(state: CoreState) -> None:
         model = next(iter(state.touched))
         del state.touched[model]
         _settle(state, state.models[model])
-        _sort(state)
+        _touch_former_residents(state)
 
 
-def _sort(state: CoreState) -> None:
-    """Who looks at processes has them sorted first; here that is done before so many have gathered that it takes long.
-
-    Where some are kept for being among the last used, at once: who is no longer may leave before somebody is evicted.
-    """
-    if state.config.scheduling.keep_resident or len(state.standings.stale) > MOST_UNSORTED:
-        sort_anew(state)
+def _touch_former_residents(state: CoreState) -> None:
+    """A model that has dropped out of the last `keep_resident` that were used may now have been idle for too long."""
+    before, state.residents = state.residents, residents(state)
+    for worker_id in sorted(before - state.residents):
+        worker = state.workers.get(worker_id)
+        if worker and worker.owner:
+            state.touch(worker.owner)
 
 
 def _settle(state: CoreState, model: ModelRuntime) -> None:
@@ -99,7 +98,7 @@ def _settle(state: CoreState, model: ModelRuntime) -> None:
             _want(state, model)
         elif model.again and model.listed and is_pinned(model) and not state.ending:
             _bring_back(state, model, model.again)
-        elif not (model.listed or is_changed(model) or any(owner is model for owner in state.owners.values())):
+        elif not (model.listed or is_changed(model) or any(one.owner is model for one in state.workers.values())):
             del state.models[model.id]
         model.again = None
     elif model.state is ModelState.QUEUED:
@@ -246,7 +245,7 @@ def _stay(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
         return
     if until_s > state.now_s:
         state.emit(SetTimer(KeepAliveEnded(until_s, worker.id)))
-    elif not standings(state).is_resident(worker.id):
+    elif worker.id not in residents(state):
         drain(state, model, causes.idle(worker.keep_alive_s))
 
 
@@ -257,8 +256,7 @@ def plans_found(state: CoreState, event: PlansFound) -> None:
         planned(state, model, model.renewal, event.plans, event.alternatives)
     elif pending and pending.turn == event.turn:
         taken = state.models[event.model].taken
-        pending.plans = tuple(raised(plan, taken.get(plan.settings, {})) for plan in event.plans)
-        pending.alternatives = tuple(event.alternatives)
+        pending.found([raised(plan, taken.get(plan.settings, {})) for plan in event.plans], event.alternatives)
         state.admission_queue.add(pending, pending.devices)
 
 
@@ -286,11 +284,16 @@ def together_found(state: CoreState, event: TogetherFound) -> None:
     state.emit(Thrashing(event.models, found.loads_per_minute, found.useful_share, tuple(event.plans)))
 
 
+def _is_awaited(worker: WorkerProcess) -> bool:
+    """Whether callers wait for its load, or for the first word of an answer."""
+    return worker.phase is Phase.LOADING or (bool(worker.in_flight) and not worker.answered)
+
+
 def _keep_spare(state: CoreState) -> None:
     """Has an idle process ready for the next load, unless it would keep a load out, or slow one down."""
     if state.spare or not state.spare_wanted or state.ending or state.pending_loads or state.pending_reservations:
         return
-    if state.now_s < state.last_begun_s + SPARE_PATIENCE_S and standings(state).awaited:
+    if state.now_s < state.last_begun_s + SPARE_PATIENCE_S and any(map(_is_awaited, state.workers.values())):
         return
     if state.ledger.steady_free_bytes(HOST) >= state.spare_bytes and not state.is_closed(HOST):
         state.spare = state.new_worker()

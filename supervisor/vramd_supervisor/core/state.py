@@ -17,6 +17,9 @@ from ..domain.config import Priority
 from ..domain.quote import Plan
 from .line import PriorityQueue
 
+MOST_NAMED = 8
+"""Models, processes or callers that one sentence names."""
+
 
 class ModelState(Enum):
     """What a model is doing."""
@@ -103,11 +106,27 @@ class Request:
         return self.id
 
 
+class Phase(Enum):
+    """Where a process is in its life."""
+
+    SPARE = auto()
+    """It waits for a model."""
+    LOADING = auto()
+    """It starts or loads its model."""
+    SERVING = auto()
+    DRAINING = auto()
+    """It admits no more requests, and ends with the last one."""
+    ENDING = auto()
+    """It was stopped, or is gone and its memory is not back yet."""
+
+
 @dataclass(eq=False)
 class WorkerProcess:
     """One process: of a model, or a spare that waits for one."""
 
     id: int
+    owner: "ModelRuntime | None" = field(default=None, repr=False)
+    """Whose it is; None: it is, or was, a spare."""
     pid: int = 0
     """0 until it said hello."""
     plan: Plan | None = None
@@ -138,6 +157,22 @@ class WorkerProcess:
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its model."""
+        return self.owner.spec.id if self.owner else "a spare worker"
+
+    @property
+    def phase(self) -> Phase:
+        """A further process of a model, which is to take the place of the one that serves, counts as loading."""
+        if self.stopping or self.exited:
+            return Phase.ENDING
+        if self.owner is None:
+            return Phase.SPARE
+        if self.owner.current is not self or self.owner.state in COMING:
+            return Phase.LOADING
+        return Phase.DRAINING if self.owner.state is ModelState.DRAINING else Phase.SERVING
 
     @property
     def stays_until_s(self) -> float:
@@ -268,9 +303,26 @@ def priority(model: ModelRuntime) -> Priority:
     return model.spec.priority if model.priority_now is None else model.priority_now
 
 
+def why_kept(model: ModelRuntime) -> str:
+    """Why nobody else may have a model unloaded; empty if they may."""
+    return "held by a client" if model.holds else "pinned" if is_pinned(model) else ""
+
+
 def is_kept(model: ModelRuntime) -> bool:
-    """Whether nobody else may have a model go: it is pinned, or callers hold it."""
-    return is_pinned(model) or bool(model.holds)
+    """Whether nobody else may have a model unloaded: it is pinned, or callers hold it."""
+    return bool(model.holds) or is_pinned(model)
+
+
+def is_idle(model: ModelRuntime) -> bool:
+    """Whether a model is ready, has no requests, and none wait for it."""
+    current = model.current
+    return (
+        model.state is ModelState.READY
+        and current is not None
+        and not current.in_flight
+        and not model.queue
+        and not model.renewal
+    )
 
 
 def is_changed(model: ModelRuntime) -> bool:

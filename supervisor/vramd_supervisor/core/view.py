@@ -10,9 +10,9 @@ from ..domain.causes import Cause
 from ..domain.config import Priority
 from ..domain.errors import Refusal, refusal
 from ..domain.quote import Plan
-from .holders import is_idle
+from .eviction import residents as resident_ids
 from .pressure import Level
-from .state import ModelRuntime, ModelState, is_kept, is_pinned, priority
+from .state import ModelRuntime, ModelState, is_idle, is_kept, is_pinned, priority
 from .world import CoreState
 
 
@@ -125,7 +125,7 @@ def _resident(state: CoreState, model: ModelRuntime, now_s: float) -> Resident:
 
 def _keep_alive_left_s(state: CoreState, model: ModelRuntime, now_s: float) -> float | None:
     current = model.current
-    if current is None or not is_idle(model) or is_kept(model) or state.standings.is_resident(current.id):
+    if current is None or not is_idle(model) or is_kept(model) or current.id in resident_ids(state):
         return None
     return None if current.stays_until_s == math.inf else max(0.0, current.stays_until_s - now_s)
 

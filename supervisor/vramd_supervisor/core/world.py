@@ -28,7 +28,6 @@ from .cores import shares
 from .ledger import Account, Ledger
 from .lobby import AdmissionQueue, PendingLoad
 from .pressure import Level, Pressure, Reading, explain
-from .standings import Standings
 from .state import (
     TRANSITIONS,
     ImpossibleTransitionError,
@@ -39,7 +38,7 @@ from .state import (
     RequestState,
     Reservation,
     WorkerProcess,
-    is_pinned,
+    why_kept,
 )
 from .thrash import Loads, PingPong
 
@@ -64,10 +63,8 @@ class CoreState:
         self.requests: dict[int, Request] = {}
         self.workers: dict[int, WorkerProcess] = {}
         """Every process that lives or whose memory is not back yet, by incarnation."""
-        self.standings = Standings(config.scheduling.keep_resident)
-        """What may be done about each of them."""
-        self.owners: dict[int, ModelRuntime] = {}
-        """Whose each process is; spares have none."""
+        self.residents: set[int] = set()
+        """The processes of the last `keep_resident` models that were used, as of the last look."""
         self.pending_loads: dict[str, PendingLoad] = {}
         """Loads without a process, first come first served."""
         self.admission_queue = AdmissionQueue(config.scheduling.starvation_bound_s)
@@ -121,14 +118,6 @@ class CoreState:
     def touch(self, model: ModelRuntime) -> None:
         """Has the scheduler think about this model before the event is over."""
         self.touched[model.id] = None
-        if model.current:
-            self.sort_anew(model.current)
-        if model.renewal and model.renewal.worker:
-            self.sort_anew(model.renewal.worker)
-
-    def sort_anew(self, worker: WorkerProcess) -> None:
-        """What may be done about a process has changed, or what it holds."""
-        self.standings.stale[worker.id] = None
 
     def move(self, model: ModelRuntime, after: ModelState, because: Because) -> None:
         """The one place where a model changes its state. Raises ImpossibleTransitionError."""
@@ -186,15 +175,12 @@ class CoreState:
     def promise(self, worker: WorkerProcess, needs: Mapping[str, int], cause: str) -> None:
         """Writes or rewrites a process's row."""
         self.ledger.book(worker.id, needs)
-        self.sort_anew(worker)
         self._ledger_changed(cause)
 
     def free_row(self, worker: WorkerProcess, cause: str) -> Mapping[str, int]:
         """Ends a process's row and returns what it held."""
         held = self.ledger.release(worker.id)
         del self.workers[worker.id]
-        self.owners.pop(worker.id, None)
-        self.standings.forget(worker.id)
         self._ledger_changed(cause)
         return held
 
@@ -202,15 +188,12 @@ class CoreState:
         """What to call a row of the ledger."""
         if reservation := self.reservations.get(row):
             return reservation.name
-        owner = self.owners.get(row)
-        return owner.id if owner else "a spare worker"
+        return self.workers[row].name
 
     def why_protected(self, row: int) -> str:
-        """Why others may not end a row's process, if they may not."""
-        owner = self.owners.get(row)
-        if owner and owner.holds:
-            return "held by a client"
-        return "pinned" if owner and is_pinned(owner) else ""
+        """Why the process of a row is protected from eviction ("pinned", "held by a client"), or ""."""
+        worker = self.workers.get(row)
+        return why_kept(worker.owner) if worker and worker.owner else ""
 
     def reserve(self, reservation: Reservation) -> None:
         """Writes the row of a reservation that a caller announced; its time begins."""

@@ -9,8 +9,8 @@ from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 
 from ..core.events import ModelUpdated
+from ..core.eviction import available_if_evicted
 from ..core.foresight import plan_load
-from ..core.holders import available_if_evicted
 from ..core.names import find
 from ..core.state import ModelRuntime, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, gone, resident, residents

@@ -9,8 +9,8 @@ from typing import TypeAlias
 from vramd_common.load_settings import DEFAULT_CONTEXT_TOKENS, LoadOptions
 from vramd_proto.v1 import load_pb2
 
+from ..core.eviction import available_if_evicted
 from ..core.foresight import LoadForecast, plan_load
-from ..core.holders import available_if_evicted
 from ..core.names import find
 from ..core.state import COMING, ModelRuntime, ModelState, RequestKind, has_place, is_known
 from ..domain.catalog import Model, ModelFile, Problem, Simulation

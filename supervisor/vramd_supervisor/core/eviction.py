@@ -1,0 +1,316 @@
+"""Decides which process may be ended, for what and in which order, and explains it: one policy for all. Pure.
+
+`may_go` decides for one process, `rank` puts those that may go in order, `evict` ends the chosen ones. The record of an
+eviction says of each process that was spared what `may_go` has answered for it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from itertools import islice
+from typing import NamedTuple
+
+from ..domain import causes
+from ..domain.causes import Because, Beneficiary
+from ..domain.decisions import Decision, DecisionKind, Rejected
+from ..domain.errors import in_words
+from .actions import Evicted, FindTogether
+from .callers import drain
+from .lives import stop
+from .pressure import OTHERS
+from .state import ModelRuntime, ModelState, Phase, WorkerProcess, is_idle, why_kept
+from .world import CoreState
+
+MOST_SPARED = 8
+"""Processes that the record of an eviction names as spared."""
+
+
+class Evictability(IntEnum):
+    """Whether and when a process may be ended for a beneficiary, in the order in which records name the spared ones."""
+
+    NOW = 0
+    BUSY = 1
+    """Once it is idle, or drained for what has waited too long."""
+    LOADING = 2
+    """Once it is loaded and has served the callers of its model."""
+    DRAINING = 3
+    """It ends as soon as its requests have ended."""
+    ENDING = 4
+    """It was stopped, or is gone and its memory is not back yet."""
+    NEVER = 5
+    """It is protected."""
+    REUSED = 6
+    """The spare, from which a load is made: its bytes are part of what the load needs."""
+
+
+class Answer(NamedTuple):
+    """What `may_go` says of a process."""
+
+    may: Evictability
+    why: str = ""
+    """Why it may not go now, as records say it."""
+
+
+_NOW = Answer(Evictability.NOW)
+_BUSY = Answer(Evictability.BUSY, "is busy")
+_LOADING = Answer(Evictability.LOADING, "is being loaded")
+_DRAINING = Answer(Evictability.DRAINING, "is on its way out")
+_ENDING = Answer(Evictability.ENDING, "is on its way out")
+_REUSED = Answer(Evictability.REUSED)
+
+
+class Rank(NamedTuple):
+    """The place of a process in the order of eviction: the lower, the sooner."""
+
+    busy: bool
+    """It has requests, or callers wait for its model."""
+    lasting: bool
+    """It is not sacrificial."""
+    since_s: float
+    """The moment it was last used; of a busy one the moment it was ready, as its last use changes all the time."""
+    reload_s: float
+    """What its last load took."""
+    worker_id: int
+
+
+class Candidate(NamedTuple):
+    """A process with its place in the order, and what ending it gives back."""
+
+    rank: Rank
+    worker: WorkerProcess
+    held_bytes: Mapping[str, int]
+    """Per device."""
+    why_not: str
+    """Why it may not go now."""
+
+
+def may_go(state: CoreState, worker: WorkerProcess, *, for_load: bool, replaced: ModelRuntime | None = None) -> Answer:
+    """Decides whether a process may be ended, for a load or for others: a reservation, or other programs' headroom.
+
+    `replaced` is the model whose process is to be replaced by a new one: that one may go, protected or not.
+
+    1. The spare is reused by a load, and ended for others.
+    2. What drains or ends goes anyway.
+    3. What is pinned or held by a client is protected.
+    4. What loads may go once it has served those who wait for it.
+    5. The last `keep_resident` models that were used stay whatever others need; a load puts a new one in their place.
+    6. What is busy may go once it is idle, or drained if something has waited too long for it.
+    7. What is idle may go now.
+    """
+    owner, phase = worker.owner, worker.phase
+    if phase is Phase.SPARE:  # 1
+        return _REUSED if for_load else _NOW
+    if owner is None or phase is Phase.ENDING:  # 2
+        return _ENDING
+    if phase is Phase.DRAINING:
+        return _DRAINING
+    if why := why_kept(owner):  # 3
+        return Answer(Evictability.NOW if owner is replaced and owner.current is worker else Evictability.NEVER, why)
+    if phase is Phase.LOADING:  # 4
+        return _LOADING
+    if not for_load and worker.id in residents(state):  # 5
+        most = state.config.scheduling.keep_resident
+        return Answer(Evictability.NEVER, f"is one of the last {most} that were used (keep_resident)")
+    if not is_idle(owner):  # 6
+        return _BUSY
+    return _NOW  # 7
+
+
+def rank(worker: WorkerProcess, answer: Answer) -> Rank:
+    """Idle ones go before busy ones, sacrificial ones before others, then those that were used the longest ago."""
+    owner = worker.owner
+    if owner is None:
+        return Rank(busy=False, lasting=False, since_s=-math.inf, reload_s=0.0, worker_id=worker.id)
+    idle = answer is _NOW
+    since_s = worker.last_used_s if idle else math.inf if worker.ready_s is None else worker.ready_s
+    return Rank(not idle, not owner.spec.sacrificial, since_s, owner.load_s or 0.0, worker.id)
+
+
+def chosen_for(owner: ModelRuntime, *, busy: bool) -> str:
+    """Says what put a victim before the others, as `rank` has it."""
+    if owner.spec.sacrificial:
+        return "is sacrificial: it goes before all others"
+    return "was there the longest among the busy" if busy else "was least recently used among the idle"
+
+
+def residents(state: CoreState) -> set[int]:
+    """The processes of the last `keep_resident` models that were used."""
+    most = state.config.scheduling.keep_resident
+    if not most:
+        return set()
+    there = [worker for worker in state.workers.values() if worker.owner and worker.owner.state is ModelState.READY]
+    used = sorted((worker.last_used_s, worker.id) for worker in there if not worker.exited)
+    return {worker_id for _, worker_id in used[-most:]}
+
+
+class EvictionIndex:
+    """All processes by what may be done about them for one beneficiary, each kind in the order of eviction."""
+
+    def __init__(self, state: CoreState, *, for_load: bool, replaced: ModelRuntime | None = None) -> None:
+        """See `may_go`."""
+        kinds: list[list[Candidate]] = [[] for _ in Evictability]
+        for worker in state.workers.values():
+            answer = may_go(state, worker, for_load=for_load, replaced=replaced)
+            kinds[answer.may].append(Candidate(rank(worker, answer), worker, state.ledger.rows[worker.id], answer.why))
+        for kind in kinds:
+            kind.sort()
+        self._kinds = kinds
+        self.idle = kinds[Evictability.NOW]
+        self.busy = kinds[Evictability.BUSY]
+        self.loading = kinds[Evictability.LOADING]
+        self.draining = kinds[Evictability.DRAINING]
+        self.ending = kinds[Evictability.ENDING]
+        self.protected = kinds[Evictability.NEVER]
+        self.reused = kinds[Evictability.REUSED]
+
+    @property
+    def going(self) -> list[Candidate]:
+        """Those that end anyway; what they hold counts as taken until it is back."""
+        return self.draining + self.ending
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """Every process, those first that would have gone next."""
+        return (one for kind in self._kinds for one in kind)
+
+
+def available_if_evicted(state: CoreState, replaced: ModelRuntime | None = None) -> dict[str, int]:
+    """Bytes of each device that a load could have once all that may be ended is gone."""
+    index = EvictionIndex(state, for_load=True, replaced=replaced)
+    free = {device: state.ledger.free_bytes(device) for device in state.ledger.accounts}
+    return freed(free, index.reused, index.going, index.loading, index.idle, index.busy)
+
+
+def held_bytes(some: Iterable[Candidate], device: str) -> int:
+    """What these hold on a device together."""
+    return sum([one.held_bytes.get(device, 0) for one in some])
+
+
+def freed(free_bytes: Mapping[str, int], *kinds: Sequence[Candidate]) -> dict[str, int]:
+    """What is free of the same devices once all of these have given back what they hold."""
+    after = dict(free_bytes)
+    for kind in kinds:
+        for one in kind:
+            for device, size in one.held_bytes.items():
+                if device in after:
+                    after[device] += size
+    return after
+
+
+def victims(candidates: Sequence[Candidate], missing_bytes: Mapping[str, int]) -> tuple[int, ...] | None:
+    """The processes to end so that `missing_bytes` come free; None if all candidates together do not suffice.
+
+    In the order of the candidates, but only such as hold bytes where some are missing; of those picked, the ones that
+    turn out not to be needed are spared again, the last first.
+    """
+    if any(held_bytes(candidates, device) < need for device, need in missing_bytes.items()):
+        return None
+    left = {device: need for device, need in missing_bytes.items() if need > 0}
+    picked: list[Candidate] = []
+    for one in candidates:
+        if not left or max(left.values()) <= 0:
+            break
+        if any(one.held_bytes.get(device) for device in left):
+            picked.append(one)
+            left = {device: need - one.held_bytes.get(device, 0) for device, need in left.items()}
+    for one in reversed(picked.copy()):
+        without = {device: need + one.held_bytes.get(device, 0) for device, need in left.items()}
+        if max(without.values()) <= 0:
+            left = without
+            picked.remove(one)
+    return tuple(one.worker.id for one in picked)
+
+
+def restore_headroom(state: CoreState) -> None:
+    """Gives others back what they need of a headroom: idle models go, all of them if that is still too little."""
+    while state.headroom_deficit:
+        device, deficit_bytes = state.headroom_deficit.popitem()
+        idle = EvictionIndex(state, for_load=False).idle
+        picked = victims(idle, {device: deficit_bytes})
+        if picked is None:
+            picked = tuple(one.worker.id for one in idle if one.held_bytes.get(device))
+        whom = Beneficiary(OTHERS)
+        because = whom.because(f"{device} lacks {in_words(deficit_bytes)} of its headroom")
+        evict(state, whom, because, picked, {device: deficit_bytes})
+
+
+def evict(
+    state: CoreState,
+    whom: Beneficiary,
+    because: Because,
+    worker_ids: Sequence[int],
+    missing_bytes: Mapping[str, int],
+    drain_s: float | None = None,
+) -> None:
+    """Drains or stops these processes and records, for each, why it was chosen and others were not.
+
+    What runs may take `drain_s` to end, or as long as configured.
+    """
+    if not worker_ids:
+        return
+    if pending := state.pending_loads.get(whom.model):
+        pending.room_from_s = min(pending.room_from_s, state.now_s)
+    lacking = {f"lacking_on_{device}_bytes": float(size) for device, size in missing_bytes.items()}
+    spared = _spared(state, whom, worker_ids, missing_bytes)
+    for victim in worker_ids:
+        worker = state.workers[victim]
+        owner = worker.owner
+        if owner is None:
+            state.spare = None
+            stop(state, worker)
+            continue
+        busy = not is_idle(owner)
+        reason = Because(because.cause, f"{because.words}; {owner.id} {chosen_for(owner, busy=busy)}")
+        state.emit(Evicted(owner.id, victim, whom, reason))
+        held = {f"held_on_{device}_bytes": float(size) for device, size in state.ledger.rows[victim].items()}
+        idle_s = {} if busy else {"idle_s": state.now_s - worker.last_used_s}
+        numbers = {**lacking, **held, **idle_s}
+        state.decide(Decision.because(reason, DecisionKind.EVICT, owner.id, victim, whom.name, numbers, spared))
+        state.loads.evicted(state.now_s, owner.id, whom.name)
+        drain(state, owner, causes.evicted(because.cause, whom), within_s=drain_s)
+    _look_for_ping_pong(state)
+
+
+def _look_for_ping_pong(state: CoreState) -> None:
+    if found := state.loads.ping_pong(state.now_s):
+        models = [state.models[name].spec for name in found.models if name in state.models]
+        state.ping_pongs[found.models] = found
+        state.emit(FindTogether(models, available_if_evicted(state)))
+
+
+def _spared(
+    state: CoreState, whom: Beneficiary, chosen: Sequence[int], missing_bytes: Mapping[str, int]
+) -> tuple[Rejected, ...]:
+    """The next that would have gone, and why they did not."""
+    index = EvictionIndex(state, for_load=bool(whom.model))
+    others = [one for one in index if one.worker.owner and one.worker.id not in chosen]
+    last = max(one.rank for one in index if one.worker.id in chosen)
+    spared = [
+        Rejected(
+            f"evict {one.worker.name}",
+            one.why_not or _why_others(state, whom, one, chosen, last, missing_bytes),
+        )
+        for one in islice(others, MOST_SPARED)
+    ]
+    if left := len(others) - len(spared):
+        spared.append(Rejected(f"evict one of {left} more", "they would have gone later still"))
+    return tuple(spared)
+
+
+def _why_others(
+    state: CoreState,
+    whom: Beneficiary,
+    one: Candidate,
+    chosen: Sequence[int],
+    last: Rank,
+    missing_bytes: Mapping[str, int],
+) -> str:
+    """Why others were chosen than one that could have gone as well."""
+    if missing_bytes and not any(one.held_bytes.get(device) for device in missing_bytes):
+        return f"holds nothing on {', '.join(missing_bytes)}"
+    models = [owner.spec for victim in chosen if (owner := state.workers[victim].owner)]
+    group = state.models[whom.model].spec.group if whom.model in state.models else ""
+    if not missing_bytes and group and all(model.group == group for model in models):
+        return f"is not of the group {group!r}"
+    if models and one.rank.lasting and all(model.sacrificial for model in models):
+        return "is not sacrificial"
+    return "was used later" if one.rank > last else "was not needed: what goes suffices without it"
