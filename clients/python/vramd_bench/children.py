@@ -1,6 +1,5 @@
 """The processes that vramd is compared with: a worker without a supervisor, and a relay before it."""
 
-import importlib.util
 import json
 import os
 import secrets
@@ -16,12 +15,14 @@ from pathlib import Path
 from types import TracebackType
 
 import grpc
+import vramd_worker
 from vramd_common.rendezvous import NONCE_KEY, PROTOCOL, Hello, Orders
 from vramd_proto.internal.v1 import worker_pb2
 
 from . import wire
 from .figures import BenchError
 
+WORKER_FOLDER = Path(vramd_worker.__file__).parent
 START_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
 BATCH_TOKENS = 512
@@ -37,14 +38,6 @@ class Load:
     threads: int
 
 
-def worker_folder() -> Path:
-    """Of the worker's package. Raises BenchError if it is not installed."""
-    spec = importlib.util.find_spec("vramd_worker")
-    if spec is None or spec.origin is None:
-        raise BenchError("there is no worker here: pip install 'vramd[all]'")
-    return Path(spec.origin).parent
-
-
 class BareWorker:
     """A worker that this process started; gone when its `with` ends. Start it from the main thread.
 
@@ -58,7 +51,7 @@ class BareWorker:
         self._nonce = secrets.token_hex(16)
         with self._printed.open("wb") as out:
             self._child = subprocess.Popen(
-                [sys.executable, "-I", str(worker_folder() / "boot.py"), "vramd_worker"],
+                [sys.executable, "-I", str(WORKER_FOLDER / "boot.py"), "vramd_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=out,
@@ -74,10 +67,11 @@ class BareWorker:
     def _greet(self) -> Hello:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        own = worker_folder().parent
         installed = [str(Path(entry).absolute()) for entry in sys.path if entry and Path(entry).is_dir()]
         sockets = "" if sys.platform == "win32" else self._folder.name
-        orders = Orders((str(own), *installed), os.getpid(), self._nonce, sockets, untested_engine=False)
+        orders = Orders(
+            (str(WORKER_FOLDER.parent), *installed), os.getpid(), self._nonce, sockets, untested_engine=False
+        )
         self._child.stdin.write(orders.line())
         self._child.stdin.flush()
         with _limited(self._child):

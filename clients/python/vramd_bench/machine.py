@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 PACKAGES = ("vramd", "llama-cpp-python", "grpcio", "protobuf")
-OWN_FOLDER = Path(__file__).parents[1]
+OWN_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def commit(package: Path) -> str | None:
     """Of the checkout in which the package lies where vramd's repository has it."""
     root = package.parents[2]
     git = shutil.which("git")
-    if git is None or package != root / "clients/python/vramd" or not (root / ".git").exists():
+    if git is None or package != root / "clients/python/vramd_bench" or not (root / ".git").exists():
         return None
     named = _said([git, "-C", str(root), "rev-parse", "--short=12", "HEAD"])
     changed = _said([git, "-C", str(root), "status", "--porcelain", "--untracked-files=no"])

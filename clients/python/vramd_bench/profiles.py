@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vramd import Client, VramdError
+from vramd_supervisor.domain.host_profile import Profile
 
 from .answering import Asking, prompt_tokens
 from .figures import BenchError, Figure, Result, Unit, figure
@@ -17,26 +18,13 @@ ANSWERS = 2
 """In each run, for each profile; they are counted as failed or not."""
 
 
-@dataclass(frozen=True)
-class Profile:
-    """Settings of a load."""
+def _words(profile: Profile) -> str:
+    layers = "all" if profile.gpu_layers < 0 else str(profile.gpu_layers)
+    return f"{profile.label}: {layers} layers on the GPU, batch {profile.batch_tokens}"
 
-    name: str
-    gpu_layers: int
-    """-1 is all."""
-    batch: int
-
-
-PROFILES = (
-    # Of the supervisor's domain/host_profile.py, which a client does not import; a test keeps them equal.
-    Profile("low_memory", 20, 256),
-    Profile("balanced", 32, 512),
-    Profile("performance", -1, 512),
-)
 
 NOTES = (
-    "low_memory: 20 layers on the GPU, batch 256; balanced: 32, 512; performance: all, 512. Nothing is lowered so that "
-    "it fits: what does not fit fails.",
+    f"{'; '.join(map(_words, Profile))}. Nothing is lowered so that it fits: what does not fit fails.",
     f"A prompt of about {PROMPT_TOKENS} tokens, an answer of {TOKENS}; the profiles take turns, and the model is "
     "loaded anew for each.",
     "RAM: of all of vramd's processes, as in the benchmark memory; the peak is that of load and first answer.",
@@ -76,15 +64,15 @@ _UNITS = {
 
 def measure(setup: Setup, say: Callable[[str], None]) -> Result:
     """A profile that fails is counted, not raised. Raises BenchError if none can be loaded, VramdError."""
-    turns: dict[str, list[Turn]] = {profile.name: [] for profile in PROFILES}
+    turns: dict[str, list[Turn]] = {profile.label: [] for profile in Profile}
     with running(setup, ["a"]) as subject:
         subject.wait_for_spare()  # from now on it is known which devices can be used
-        device = _device(subject.client)
+        device, profiles = _device(subject.client), list(Profile)
         for run in range(setup.runs):
             # No profile always comes first: what the first leaves behind meets all.
-            for profile in PROFILES[::-1] if run % 2 else PROFILES:
-                say(f"profiles: {profile.name}, run {run + 1} of {setup.runs}")
-                turns[profile.name].append(_one_turn(subject, profile, device, setup.quick))
+            for profile in profiles[::-1] if run % 2 else profiles:
+                say(f"profiles: {profile.label}, run {run + 1} of {setup.runs}")
+                turns[profile.label].append(_one_turn(subject, profile, device, setup.quick))
     return result(turns, device)
 
 
@@ -145,7 +133,7 @@ def _one_turn(subject: Subject, profile: Profile, device: str, quick: bool) -> T
 
 def _load(subject: Subject, profile: Profile, device: str, tokens: int, quick: bool, turn: Turn) -> Asking:
     layers = None if device == HOST else profile.gpu_layers
-    loaded = subject.client.load("a", device=device, gpu_layers=layers, batch=profile.batch, degrade=False)
+    loaded = subject.client.load("a", device=device, gpu_layers=layers, batch=profile.batch_tokens, degrade=False)
     subject.wait_for_spare()
     turn.add(_LOADED, bytes_of_all(subject.pid))
     _note_card(subject.client, _ON_CARD, turn)
