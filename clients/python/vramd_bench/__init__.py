@@ -1,1 +1,1 @@
-"""Benchmarks of vramd against the least that could be done in its place. `vramd bench` is their door."""
+"""Benchmarks of vramd against the least that could be done in its place. `vramd bench` runs them."""
