@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import click
-from vramd import Receipt, Waiting
+from vramd import LoadProgress, Receipt, Waiting
 from vramd_common.json_text import json_text
 from vramd_common.printable import printable, printable_answer
 
 Row = Sequence[str]
 Value = TypeVar("Value")
+
+NO_RESIDENT = "no model is loaded"
 
 _KIB = 1024
 
@@ -167,6 +169,10 @@ class Progress:
 
     def show(self, words: str, share: float | None) -> None:
         """Shows a state, and the share of the work that is done, 0 to 1; None if unknown."""
+
+    def step(self, progress: LoadProgress) -> None:
+        """Shows a step of a load."""
+        self.show(progress.message or progress.state.lower(), progress.progress)
 
 
 def is_watched() -> bool:

@@ -1,14 +1,22 @@
 """`vramd chat`: a conversation, turn by turn."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import click
-from vramd import ChatTemplateUnusable, Client, InvalidRequest, LoadProgress, PromptTooLong, Stream, VramdError
+from typing_extensions import Unpack
+from vramd import (
+    AnswerSettings,
+    ChatTemplateUnusable,
+    Client,
+    InvalidRequest,
+    LoadSettings,
+    PromptTooLong,
+    Stream,
+    VramdError,
+)
 from vramd.settings import LOAD_FIELDS
 
 from .. import INTERRUPTED, output
@@ -17,10 +25,6 @@ from ..conversation import Conversation, Turn
 from ..parameters import HeadedCommand, ModelId
 from ..settings import answer_flags, load_flags, reload_flag, timeout_flag
 from .select import model_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-    from vramd import AnswerSettings, LoadSettings
 
 MOST_ROOM_TOKENS = 512
 """Kept free for an answer whose length is not limited; a quarter of the context if that is less."""
@@ -113,11 +117,7 @@ class Talk:
         self._settings = settings
         self._load = _load_settings(settings)
         with output.progress(model) as line:
-
-            def on_progress(step: LoadProgress) -> None:
-                line.show(step.message or step.state.lower(), step.progress)
-
-            resident = client.load(model, on_progress=on_progress, timeout_s=timeout_s, **self._load)
+            resident = client.load(model, on_progress=line.step, timeout_s=timeout_s, **self._load)
         self._context_tokens = resident.context_tokens or 0
         self._conversation = Conversation(None)
         self.tell(system)

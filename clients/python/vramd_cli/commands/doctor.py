@@ -24,7 +24,10 @@ _COLOURS = {"ok": "green", "warn": "yellow", "bad": "red"}
 @click.option("--config", type=click.Path(path_type=Path), envvar="VRAMD_CONFIG", help="Configuration file (TOML).")
 @click.option("--models", multiple=True, metavar="DIR", help="Folder with GGUF files; may be given several times.")
 @click.option(
-    "--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of the supervisor to look for."
+    "--runtime-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="PATH",
+    help="Folder of the supervisor to look for.",
 )
 @json_flag
 def doctor(config: Path | None, models: tuple[str, ...], runtime_dir: Path | None, as_json: bool) -> None:

@@ -1,20 +1,13 @@
 """`vramd embed`: vectors of texts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import click
-from vramd import Client
+from typing_extensions import Unpack
+from vramd import AskSettings, Client
 
 from .. import output
 from ..connection import with_started_client
 from ..parameters import HeadedCommand, ModelId
 from ..settings import ask_flags, json_flag, load_flags, timeout_flag
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-    from vramd import AskSettings
 
 
 @click.command("embed", cls=HeadedCommand, short_help="Print the embeddings of texts.")

@@ -1,24 +1,18 @@
 """`vramd hold`: a model stays loaded as long as this process lives."""
 
-from __future__ import annotations
-
 import os
 import stat
 import sys
 import threading
-from typing import TYPE_CHECKING
 
 import click
-from vramd import Client, Hold
+from typing_extensions import Unpack
+from vramd import Client, Hold, LoadSettings
 
 from .. import output
 from ..connection import with_started_client
 from ..parameters import HeadedCommand, ModelId
 from ..settings import json_flag, load_flags
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-    from vramd import LoadSettings
 
 _READ_BYTES = 4096
 

@@ -1,21 +1,15 @@
 """`load`, `unload`, `restart`, `rescan`: which models are there, and which are loaded."""
 
-from __future__ import annotations
-
 import contextlib
-from typing import TYPE_CHECKING
 
 import click
-from vramd import Client, LoadProgress, NotLoaded, ResidentModel
+from typing_extensions import Unpack
+from vramd import Client, LoadSettings, NotLoaded, Receipt, Rescan, ResidentModel
 
 from .. import output
 from ..connection import with_client, with_started_client
 from ..parameters import HeadedCommand, ModelId
 from ..settings import json_flag, load_flags, reload_flag, timeout_flag
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-    from vramd import LoadSettings
 
 
 @click.command("load", cls=HeadedCommand, short_help="Load a model.")
@@ -38,12 +32,8 @@ def load(
     With --reload requests that run may end first, and those that wait keep their place.
     """
     with output.progress(model) as line:
-
-        def on_progress(step: LoadProgress) -> None:
-            line.show(step.message or step.state.lower(), step.progress)
-
-        resident = client.load(model, reload=reload, on_progress=on_progress, timeout_s=timeout_s, **settings)
-    _tell(resident, as_json)
+        resident = client.load(model, reload=reload, on_progress=line.step, timeout_s=timeout_s, **settings)
+    output.result(resident, as_json, _tell)
 
 
 @click.command("restart", short_help="Give a loaded model a new process.")
@@ -60,13 +50,10 @@ def restart(client: Client, model: str, force: bool, timeout_s: float | None, as
     with output.progress(model) as line:
         line.show("restarting", None)
         resident = client.restart(model, force=force, timeout_s=timeout_s)
-    _tell(resident, as_json)
+    output.result(resident, as_json, _tell)
 
 
-def _tell(resident: ResidentModel, as_json: bool) -> None:
-    if as_json:
-        output.json(resident)
-        return
+def _tell(resident: ResidentModel) -> None:
     places = ", ".join(f"{output.size(use.reserved_bytes)} on {use.id}" for use in resident.devices)
     output.say(f"{resident.model} is loaded: pid {resident.pid}, {places}, context {resident.context_tokens}")
     for step in resident.degraded:
@@ -89,19 +76,22 @@ def unload(
     if everything == (model is not None):
         raise click.UsageError("give MODEL or --all.")
     if model is not None:
-        receipt = client.unload(model, force=force, timeout_s=timeout_s)
-        output.json(receipt) if as_json else output.say(output.receipt(receipt))
+        output.result(client.unload(model, force=force, timeout_s=timeout_s), as_json, _show_receipt)
         return
     receipts = []
     for resident in client.resident():
         with contextlib.suppress(NotLoaded):  # it has left meanwhile
             receipts.append(client.unload(resident.model, force=force, timeout_s=timeout_s))
             if not as_json:
-                output.say(output.receipt(receipts[-1]))
+                _show_receipt(receipts[-1])
     if as_json:
         output.json(receipts)
     elif not receipts:
-        click.echo("no model is loaded", err=True)
+        output.say(output.NO_RESIDENT, err=True)
+
+
+def _show_receipt(given: Receipt) -> None:
+    output.say(output.receipt(given))
 
 
 @click.command("rescan", short_help="Look into the folders of models again.")
@@ -109,10 +99,10 @@ def unload(
 @with_client
 def rescan(client: Client, as_json: bool) -> None:
     """Looks into the folders of models again, and says what changed."""
-    found = client.rescan()
-    if as_json:
-        output.json(found)
-        return
+    output.result(client.rescan(), as_json, _show_changes)
+
+
+def _show_changes(found: Rescan) -> None:
     for sign, names in (("+", found.added), ("-", found.removed)):
         for name in names:
             output.say(f"{sign} {name}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import click
-from vramd import Client, Device, ResidentModel
+from vramd import Client, Device, Model, ResidentModel, Status
 
 from .. import output
 from ..connection import with_client, with_started_client
@@ -11,18 +11,16 @@ from ..parameters import STAYS_S
 from ..settings import json_flag
 from .reserve_release_reservations import show_reservations
 
-NO_RESIDENT = "no model is loaded"
-
 
 @click.command("models", short_help="List the models vramd knows.")
 @json_flag
 @with_started_client
 def models(client: Client, as_json: bool) -> None:
     """Every model that vramd knows, loaded or not."""
-    listed = client.models()
-    if as_json:
-        output.json(listed)
-        return
+    output.result(client.models(), as_json, _show_models)
+
+
+def _show_models(listed: Sequence[Model]) -> None:
     rows = [
         (
             model.id,
@@ -49,11 +47,8 @@ def ps(client: Client, as_json: bool) -> None:
     it, or what keeps it.
     """
     resident = client.resident()
-    if as_json:
-        output.json(resident)
-        return
-    _show_resident(resident)
-    if standing := client.reservations():
+    output.result(resident, as_json, _show_resident)
+    if not as_json and (standing := client.reservations()):
         output.say()
         show_reservations(standing)
 
@@ -63,11 +58,7 @@ def ps(client: Client, as_json: bool) -> None:
 @with_client
 def devices(client: Client, as_json: bool) -> None:
     """Every device, counted or not."""
-    listed = client.devices()
-    if as_json:
-        output.json(listed)
-    else:
-        _show_devices(listed)
+    output.result(client.devices(), as_json, _show_devices)
 
 
 @click.command("status", short_help="Show supervisor, devices and loaded models.")
@@ -75,10 +66,10 @@ def devices(client: Client, as_json: bool) -> None:
 @with_client
 def status(client: Client, as_json: bool) -> None:
     """The supervisor, its devices and the loaded models, at one moment."""
-    now = client.status()
-    if as_json:
-        output.json(now)
-        return
+    output.result(client.status(), as_json, _show_status)
+
+
+def _show_status(now: Status) -> None:
     info = now.supervisor
     output.say(
         f"vramd {info.version} at {info.address}, pid {info.pid}, up {output.duration(info.uptime_s)}, "
@@ -106,7 +97,7 @@ def _show_resident(resident: Sequence[ResidentModel]) -> None:
         for model in resident
     ]
     columns = ("MODEL", "STATE", "PID>", "ON", "CONTEXT>", "RESERVED>", "MEASURED>", "BUSY>", "UNTIL>")
-    output.table(columns, rows, NO_RESIDENT)
+    output.table(columns, rows, output.NO_RESIDENT)
     _notes([(model.model, f"held by {', '.join(model.holders)}" if model.holders else None) for model in resident])
 
 

@@ -61,7 +61,4 @@ def _staying(alive_s: float) -> str:
 
 
 def _tell(model: Model, as_json: bool, words: str) -> None:
-    if as_json:
-        output.json(model)
-    else:
-        output.say(f"{model.id} {words}")
+    output.result(model, as_json, lambda model: output.say(f"{model.id} {words}"))

@@ -1,16 +1,15 @@
 """`vramd plan`: what a load would take, whether it fits, and who would have to go."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import click
-from vramd import Client, NearestSettings, NotFound, Plan, Quote, SupervisorNotFound, Victim, requests
+from typing_extensions import Unpack
+from vramd import Client, LoadSettings, NearestSettings, NotFound, Plan, Quote, SupervisorNotFound, Victim, requests
 from vramd.reading import read
 from vramd_proto.v1.load_pb2 import LoadOptions
 
@@ -18,10 +17,6 @@ from .. import output
 from ..connection import with_started_client
 from ..parameters import CARD_SIZE, HeadedCommand, ModelId
 from ..settings import json_flag, load_flags, timeout_flag
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-    from vramd import LoadSettings
 
 Command = Callable[..., None]
 

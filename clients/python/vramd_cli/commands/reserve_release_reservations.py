@@ -36,10 +36,7 @@ def reserve(
     Returns when the room is made; models that are busy are waited for.
     """
     reservation = client.reserve(size, device=device, ttl_s=ttl_s, label=label, timeout_s=timeout_s)
-    if as_json:
-        output.json(reservation)
-        return
-    output.say(str(reservation.id))
+    output.result(reservation, as_json, lambda made: output.say(str(made.id)))
 
 
 @click.command("reservations", short_help="List the reservations that stand.")
@@ -47,11 +44,7 @@ def reserve(
 @with_client
 def reservations(client: Client, as_json: bool) -> None:
     """The reservations that stand, whoever made them; `release ID` ends one."""
-    standing = client.reservations()
-    if as_json:
-        output.json(standing)
-    else:
-        show_reservations(standing)
+    output.result(client.reservations(), as_json, show_reservations)
 
 
 def show_reservations(standing: Sequence[StandingReservation]) -> None:

@@ -1,14 +1,12 @@
 """`vramd run`: one answer, as it comes; without a prompt on a terminal a conversation."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import sys
-from typing import TYPE_CHECKING
 
 import click
-from vramd import Client, Stream
+from typing_extensions import Unpack
+from vramd import AnswerSettings, Client, Stream
 
 from .. import INTERRUPTED, output, piped
 from ..connection import with_started_client
@@ -16,10 +14,6 @@ from ..parameters import HeadedCommand, ModelId
 from ..settings import answer_flags, json_flag, load_flags, reload_flag, timeout_flag
 from .chat import converse, load_anew
 from .select import model_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-    from vramd import AnswerSettings
 
 
 @click.command("run", cls=HeadedCommand, short_help="Ask a model, and print its answer as it comes.")

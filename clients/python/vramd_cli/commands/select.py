@@ -1,19 +1,14 @@
 """`vramd select`: the best model for a task, and why; and what it is for models that are given as one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
-from vramd import Client
+from vramd import AskSettings, Client, Selection
 
 from .. import output
 from ..connection import with_started_client
 from ..parameters import HeadedCommand
 from ..settings import json_flag, prefer_flag, timeout_flag
-
-if TYPE_CHECKING:
-    from vramd import AskSettings
 
 Prefer = Literal["light_now"]
 
@@ -41,10 +36,10 @@ def select(
 
     The same is chosen where a call is given "task:NAME" instead of a model.
     """
-    found = client.select(task, role=role, context=context, prefer=prefer, timeout_s=timeout_s)
-    if as_json:
-        output.json(found)
-        return
+    output.result(client.select(task, role=role, context=context, prefer=prefer, timeout_s=timeout_s), as_json, _tell)
+
+
+def _tell(found: Selection) -> None:
     state = "loaded" if found.loaded else "not loaded" if found.fits else "does not fit"
     output.say(f"{found.model} ({state}), score {found.score:.1f}")
     for reason in found.reasons:

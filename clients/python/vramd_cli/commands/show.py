@@ -15,10 +15,10 @@ from ..settings import json_flag
 @with_started_client
 def show(client: Client, model: str, as_json: bool) -> None:
     """All that is known of MODEL, loaded or not. What a load would take: `vramd plan MODEL`."""
-    found = client.model(model)
-    if as_json:
-        output.json(found)
-        return
+    output.result(client.model(model), as_json, _tell)
+
+
+def _tell(found: Model) -> None:
     rows = [(name, words) for name, words in _facts(found) if words]
     width = max(len(name) for name, _ in rows)
     for name, words in rows:

@@ -1,7 +1,7 @@
 """`vramd why`: what was decided about a model, and for which reasons."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 from vramd import Client, Decision
@@ -35,17 +35,18 @@ def why(client: Client, model: str, limit: int, as_json: bool) -> None:
     done instead. It remembers earlier runs of the supervisor.
     """
     found = client.decisions(model, limit=limit)
-    if as_json:
-        output.json(found)
-        return
+    output.result(found, as_json, lambda found: _tell(found, named=not model))
+
+
+def _tell(found: Sequence[Decision], *, named: bool) -> None:
     if not found:
         output.say("nothing was decided", err=True)
     now_s = time.time()
     for decision in found:
-        _tell(decision, now_s, named=not model)
+        _tell_one(decision, now_s, named=named)
 
 
-def _tell(decision: Decision, now_s: float, *, named: bool) -> None:
+def _tell_one(decision: Decision, now_s: float, *, named: bool) -> None:
     when = f"{output.duration(max(0.0, now_s - decision.time_s))} ago"
     word = _WORDS.get(decision.cause) or _WORDS.get(decision.kind, decision.kind)
     about = f"{decision.model} " if named and decision.model else ""
