@@ -67,9 +67,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_plan_is_what_a_load_takes(quoter: Quoter, folder: Path, name: str, settings: str, parallel: int) -> None:
-    wanted = spec(shape_of(name, folder), context_tokens=2048, **SETTINGS[settings])
-    planned = quoter.plan(wanted, parallel)
-    engine = LlamaEngine(wanted, threads=1, parallel=parallel)
+    wanted = spec(shape_of(name, folder), context_tokens=2048, parallel=parallel, **SETTINGS[settings])
+    planned = quoter.plan(wanted)
+    engine = LlamaEngine(wanted, threads=1)
     loaded = engine.load(lambda _share: None)
     engine.close()
     assert planned["host"] == {kind: getattr(loaded.memory[0], kind) for kind in KINDS}
@@ -92,7 +92,7 @@ def test_the_settings_show_in_the_plan(quoter: Quoter, folder: Path) -> None:
     # The window, a computation's tokens, to the next 256; one sequence more would be another window.
     cells = {False: 2048 + 3 * 256, True: 4 * 2048}
     for whole, expected in cells.items():
-        planned = quoter.plan(replace(window, swa_full=whole), parallel=1)
+        planned = quoter.plan(replace(window, swa_full=whole, parallel=1))
         assert planned["host"]["context_bytes"] == expected * 2 * 64 * 2
 
 
@@ -121,7 +121,9 @@ def resident_bytes(pid: int) -> int:
 def test_what_is_refused_is_told_apart_from_what_cannot_be_told(
     quoter: Quoter, folder: Path, settings: dict[str, Any], refused: str | None, says: str
 ) -> None:
-    answer = quoter.ask(spec(random_llama(folder / "llama.gguf")), **settings)
+    path = random_llama(folder / "llama.gguf")
+    wanted = spec(Path(settings.get("path", path)), **{name: one for name, one in settings.items() if name != "path"})
+    answer = quoter.ask(wanted)
     assert answer
     assert answer.get("refused") == refused
     assert says in answer["message" if refused else "problem"]

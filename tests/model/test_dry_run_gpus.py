@@ -80,7 +80,9 @@ def test_no_layers_on_a_gpu_leave_nothing_there(quoter: Quoter, folder: Path) ->
 
 def test_two_gpus_share_as_they_are_told(quoter: Quoter, folder: Path) -> None:
     path = random_llama(folder / "headed.gguf", HEADED)
-    planned = quoter.plan(replace(spec(path, context_tokens=2048), gpu_layers=-1, split=(1.0, 3.0)), gpus=2)
+    planned = quoter.plan(
+        replace(spec(path, context_tokens=2048), gpu_layers=-1, shares=(("a", 1.0), ("b", 3.0))), gpus=2
+    )
     # A quarter of the seven layers and the output, which count as eight.
     first, second = range(2), range(2, HEADED.layers)
     assert [one["weights_bytes"] for one in planned["gpus"]] == [
@@ -93,7 +95,7 @@ def test_two_gpus_share_as_they_are_told(quoter: Quoter, folder: Path) -> None:
 
 def test_a_model_whole_on_two_gpus_is_computed_in_four_copies(quoter: Quoter, folder: Path) -> None:
     """As CUDA can: what goes from one to the other is kept four times, unless the host has a layer too."""
-    wanted = replace(spec(random_llama(folder / "headed.gguf", HEADED)), gpu_layers=-1, split=(1.0, 1.0))
+    wanted = replace(spec(random_llama(folder / "headed.gguf", HEADED)), gpu_layers=-1, shares=(("a", 1.0), ("b", 1.0)))
     whole = quoter.plan(wanted, gpus=2)["gpus"][1]["compute_bytes"]
     partly = quoter.plan(replace(wanted, gpu_layers=HEADED.layers), gpus=2)["gpus"][1]["compute_bytes"]
     assert whole - partly >= 3 * 64 * HEADED.embedding * 4
@@ -138,7 +140,7 @@ def test_an_8b_model_takes_what_is_published(
     """What llama.cpp logs of Llama 3.1 8B on CUDA with batches of 512, in MiB."""
     path = sparse_llama(folder / "8b.gguf", LLAMA_8B)
     wanted = replace(spec(path, batch_tokens=512), gpu_layers=-1, **settings)
-    (gpu,) = quoter.plan(wanted, parallel=1, gpus=1)["gpus"]
+    (gpu,) = quoter.plan(replace(wanted, parallel=1), gpus=1)["gpus"]
     assert gpu["compute_bytes"] / 2**20 == pytest.approx(compute_mib, abs=0.02)
     assert gpu["context_bytes"] == wanted.context_tokens * 32 * 2 * 1024 * 2
 
@@ -146,7 +148,9 @@ def test_an_8b_model_takes_what_is_published(
 def test_large_batches_are_computed_on_the_gpu_also_where_weights_are_not(quoter: Quoter, folder: Path) -> None:
     path = random_llama(folder / "headed.gguf", HEADED)
     small, large = (
-        quoter.plan(replace(spec(path, batch_tokens=tokens), gpu_layers=1), 1, gpus=1)["gpus"][0]["compute_bytes"]
+        quoter.plan(replace(spec(path, batch_tokens=tokens), gpu_layers=1, parallel=1), gpus=1)["gpus"][0][
+            "compute_bytes"
+        ]
         for tokens in (31, 32)
     )
     # The weights of a feed-forward, which come over for the time of a computation.
@@ -157,7 +161,7 @@ LOAD = """
 import json, sys
 from dataclasses import asdict
 from vramd_worker.llama import LlamaEngine, LlamaSpec
-engine = LlamaEngine(LlamaSpec(**json.loads(sys.argv[1])), threads=1, parallel=4)
+engine = LlamaEngine(LlamaSpec(**json.loads(sys.argv[1])), threads=1)
 print(json.dumps([asdict(one) for one in engine.load(lambda _share: None).memory]))
 """
 
@@ -175,7 +179,7 @@ def card(tmp_path: Path) -> Card:
 def planned_and_loaded(environment: Mapping[str, str], wanted: LlamaSpec) -> tuple[list[Answer], list[Answer]]:
     """Bytes of the host and of each device, in the order of their names."""
     one = Quoter(environment)
-    planned = one.plan(wanted, devices=wanted.backend_devices)
+    planned = one.plan(wanted, devices=wanted.device_names)
     one.end()
     done = subprocess.run(
         [sys.executable, "-c", LOAD, json.dumps(asdict(wanted))],
@@ -187,8 +191,8 @@ def planned_and_loaded(environment: Mapping[str, str], wanted: LlamaSpec) -> tup
     )
     assert done.returncode == 0, done.stderr
     loaded = {memory.pop("device"): memory for memory in json.loads(done.stdout)}
-    assert set(loaded) == {"", *wanted.backend_devices}
-    return [planned["host"], *planned["gpus"]], [loaded[name] for name in ("", *wanted.backend_devices)]
+    assert set(loaded) == {"", *wanted.device_names}
+    return [planned["host"], *planned["gpus"]], [loaded[name] for name in ("", *wanted.device_names)]
 
 
 def test_devices_of_a_plug_in_are_found(card: Card, plug_in: Path) -> None:
@@ -208,7 +212,7 @@ def test_the_plan_for_a_device_is_what_a_load_takes(
     folder: Path, card: Card, plug_in: Path, settings: dict[str, Any], gpu_layers: int
 ) -> None:
     path = random_llama(folder / "headed.gguf", HEADED)
-    wanted = replace(spec(path, **settings), gpu_layers=gpu_layers, backend_devices=("VGPU0",), warm_up_batch=True)
+    wanted = replace(spec(path, **settings), gpu_layers=gpu_layers, device_names=("VGPU0",), warm_up_batch=True)
     planned, loaded = planned_and_loaded(card.environment(plug_in), wanted)
     assert planned == loaded
     assert planned[1]["weights_bytes"] > 0
@@ -218,7 +222,7 @@ def test_the_plan_for_two_devices_is_never_below_what_a_load_takes(folder: Path,
     """Whole models on two devices are computed in four copies; llama.cpp plans one more input than it then makes."""
     path = random_llama(folder / "headed.gguf", HEADED)
     wanted = replace(
-        spec(path), gpu_layers=-1, backend_devices=("VGPU0", "VGPU1"), split=(1.0, 1.0), warm_up_batch=True
+        spec(path), gpu_layers=-1, device_names=("VGPU0", "VGPU1"), shares=(("a", 1.0), ("b", 1.0)), warm_up_batch=True
     )
     planned, loaded = planned_and_loaded(card.environment(plug_in), wanted)
     assert planned[1]["weights_bytes"] == on_gpu_bytes(path, range(4), output=False)
@@ -235,7 +239,7 @@ from vramd_worker.llama.parameters import LlamaSpec
 library = bind(untested=False)
 log = native_log(library)
 load_backends(library)
-opened = open_model(library, log, LlamaSpec(**json.loads(sys.argv[1])), 1, 4, lambda _share: None)
+opened = open_model(library, log, LlamaSpec(**json.loads(sys.argv[1])), 1, lambda _share: None)
 library.llama_synchronize(opened.context.handle)
 print(library.llama_perf_context(opened.context.handle).n_p_eval)
 """
@@ -244,9 +248,9 @@ print(library.llama_perf_context(opened.context.handle).n_p_eval)
 @pytest.mark.parametrize(
     ("changes", "tokens"),
     [
-        ({"backend_devices": ("VGPU0",), "warm_up_batch": True}, 64),
-        ({"backend_devices": ("VGPU0",), "warm_up_batch": True, "kv_split": True, "context_tokens": 1024}, 64),
-        ({"backend_devices": ("VGPU0",)}, 1),
+        ({"device_names": ("VGPU0",), "warm_up_batch": True}, 64),
+        ({"device_names": ("VGPU0",), "warm_up_batch": True, "kv_split": True, "context_tokens": 1024}, 64),
+        ({"device_names": ("VGPU0",)}, 1),
         ({"warm_up_batch": True}, 1),
     ],
 )

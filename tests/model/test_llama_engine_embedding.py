@@ -100,7 +100,7 @@ def test_a_batch_is_never_longer_than_the_context(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pooling", [RANK, 77])
 def test_a_pooling_that_gives_no_embeddings_is_refused(tmp_path: Path, pooling: int) -> None:
-    engine = LlamaEngine(spec(random_bert(tmp_path / "model.gguf", pooling=pooling)), threads=1, parallel=1)
+    engine = LlamaEngine(spec(random_bert(tmp_path / "model.gguf", pooling=pooling), parallel=1), threads=1)
     with pytest.raises(EngineError) as caught:
         engine.load(lambda _share: None)
     assert caught.value.reason is Reason.MODEL_UNSUPPORTED

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,13 +22,13 @@ pytest.importorskip("llama_cpp")
 
 def refusal(wanted: LlamaSpec) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        LlamaEngine(wanted, threads=1, parallel=1).load(lambda _share: None)
+        LlamaEngine(replace(wanted, parallel=1), threads=1).load(lambda _share: None)
     return caught.value
 
 
 def test_a_load_tells_what_came_of_it_and_shows_progress(tmp_path: Path) -> None:
     shares: list[float] = []
-    engine = LlamaEngine(spec(random_llama(tmp_path / "model.gguf"), context_tokens=1000), threads=1, parallel=2)
+    engine = LlamaEngine(spec(random_llama(tmp_path / "model.gguf"), context_tokens=1000, parallel=2), threads=1)
     result = engine.load(shares.append)
     engine.close()
     assert result.context_tokens == 1000
@@ -41,7 +42,7 @@ def test_a_load_tells_what_came_of_it_and_shows_progress(tmp_path: Path) -> None
 @pytest.mark.parametrize("stated", [2**31 - 1, 2**31, 2**32 - 1])
 def test_a_trained_context_of_billions_is_told_as_it_is(tmp_path: Path, stated: int) -> None:
     path = random_llama(tmp_path / "model.gguf", Shape(context=stated))
-    engine = LlamaEngine(spec(path), threads=1, parallel=1)
+    engine = LlamaEngine(spec(path, parallel=1), threads=1)
     assert engine.load(lambda _: None).trained_context_tokens == stated
     engine.close()
 
@@ -59,13 +60,13 @@ def test_what_cannot_read_or_complete_a_text_is_refused_before_anybody_asks(
 ) -> None:
     path = random_bert(tmp_path / "model.gguf", tokenizer=model, tokens=tokens)
     with pytest.raises(EngineError) as caught:
-        LlamaEngine(spec(path), threads=1, parallel=1).load(lambda _: None)
+        LlamaEngine(spec(path, parallel=1), threads=1).load(lambda _: None)
     assert caught.value.reason is Reason.MODEL_UNSUPPORTED
     assert says in str(caught.value)
 
 
 def test_an_encoder_has_no_more_context_than_it_was_trained_for(tmp_path: Path) -> None:
-    engine = LlamaEngine(spec(random_bert(tmp_path / "bert.gguf"), context_tokens=4096), threads=1, parallel=2)
+    engine = LlamaEngine(spec(random_bert(tmp_path / "bert.gguf"), context_tokens=4096, parallel=2), threads=1)
     result = engine.load(lambda _share: None)
     engine.close()
     assert result.context_tokens == 64
@@ -165,8 +166,8 @@ from vramd_worker.llama.load import open_model
 from vramd_worker.llama.parameters import LlamaSpec
 from vramd_worker.llama.native import bind, native_log
 library = bind(untested=False)
-spec = LlamaSpec({str(path)!r}, 256, 64, 64, 0, "f16")
-opened = open_model(library, native_log(library), spec, 1, 1, lambda share: None)
+spec = {spec(path, context_tokens=256)!r}
+opened = open_model(library, native_log(library), spec, 1, lambda share: None)
 opened.context.compute([Chunk(slot=0, tokens=[10**6], position=0, output=True)])
 print("still here")
 """

@@ -22,7 +22,7 @@ counted = pytest.mark.skipif(platform.system() != "Linux", reason="llama.cpp's o
 
 
 def result_of(wanted: LlamaSpec, parallel: int = 4) -> Loaded:
-    engine = LlamaEngine(wanted, threads=1, parallel=parallel)
+    engine = LlamaEngine(replace(wanted, parallel=parallel), threads=1)
     try:
         return engine.load(lambda _share: None)
     finally:
@@ -88,8 +88,8 @@ def test_settings_that_cannot_be_are_refused_by_name(tmp_path: Path, changes: di
 def test_a_device_that_is_not_there_is_no_reason_to_compute_on_the_host(tmp_path: Path) -> None:
     path = random_llama(tmp_path / "model.gguf")
     for wanted in (
-        replace(spec(path), gpu_layers=-1, backend_devices=("Nothing0",)),
-        replace(spec(path), gpu_layers=-1, gpu_uuids=("GPU-0",)),
+        replace(spec(path), gpu_layers=-1, device_names=("Nothing0",)),
+        replace(spec(path), gpu_layers=-1, device_names=("CUDA0",), environment={"CUDA_VISIBLE_DEVICES": "GPU-0"}),
     ):
         with pytest.raises(EngineError) as caught:
             result_of(wanted)
@@ -107,7 +107,7 @@ import json, sys
 from dataclasses import asdict
 from vramd_worker.llama import LlamaEngine, LlamaSpec, native
 native._LOG_WARN, native._LOG_ERROR = 2, 2
-engine = LlamaEngine(LlamaSpec({str(path)!r}, 1024, 64, 64, 0, "f16"), threads=1, parallel={parallel})
+engine = LlamaEngine({spec(path, parallel=parallel)!r}, threads=1)
 print(json.dumps([asdict(one) for one in engine.load(lambda _share: None).memory]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
@@ -137,7 +137,7 @@ def test_a_backend_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
 from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaEngine, LlamaSpec
 try:
-    LlamaEngine(LlamaSpec({str(path)!r}, 256, 64, 64, 0, "f16"), threads=1, parallel=1).load(lambda _share: None)
+    LlamaEngine({spec(path, context_tokens=256, parallel=1)!r}, threads=1).load(lambda _share: None)
 except EngineError as error:
     print(error.reason.name, error)
 """

@@ -7,7 +7,7 @@ what is taken of it. Each shape of a model is loaded with some of the settings, 
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,10 @@ from support.quote_desk import KINDS, MIB, Desk, desk
 from support.quoter_process import Quoter
 from support.virtual_gpu import Card, build
 from support.worker_process import WorkerProcess
+from vramd_common import wire_values
 from vramd_common.load_settings import LoadOptions, Settings
 from vramd_proto.internal.v1 import worker_pb2
+from vramd_proto.v1 import load_pb2
 from vramd_supervisor.domain.device_view import HOST
 from vramd_supervisor.domain.quote import DeviceBytes
 from vramd_worker.llama import LlamaSpec
@@ -117,20 +119,11 @@ def loaded(path: Path, settings: Settings, card: Card, plug_in: Path) -> tuple[d
     """What a worker says that it has taken, and what the card's books say that it has."""
     request = worker_pb2.WorkerLoadRequest(
         model="m",
-        parallel=settings.parallel,
         threads=1,
         llama=worker_pb2.LlamaModel(
             path=str(path),
-            context_tokens=settings.context_tokens,
-            batch_tokens=settings.batch_tokens,
-            ubatch_tokens=settings.ubatch_tokens,
-            gpu_layers=settings.gpu_layers,
-            kv_type=settings.kv_type,
-            outputs=settings.outputs,
-            flash_attention=settings.flash_attention,
-            swa_full=settings.swa_full,
-            kv_split=settings.kv_split,
-            backend_devices=() if settings.device == HOST else ("VGPU0",),
+            settings=wire_values.filled(load_pb2.Settings(), settings),
+            devices=() if settings.device == HOST else ("VGPU0",),
             warm_up_batch=settings.device != HOST,
         ),
     )
@@ -209,23 +202,12 @@ def test_the_skeleton_stands_for_the_file(quotes: Desk, full_files: Quoter, fold
 
 def same_answers(quotes: Desk, full_files: Quoter, path: Path, case: Case) -> None:
     settings = quotes.settings(path, case.device, case.options)
-    wanted = LlamaSpec(
-        path=str(path),
-        context_tokens=settings.context_tokens,
-        batch_tokens=settings.batch_tokens,
-        ubatch_tokens=settings.ubatch_tokens,
-        gpu_layers=settings.gpu_layers,
-        kv_type=settings.kv_type,
-        outputs=settings.outputs,
-        flash_attention=settings.flash_attention,
-        swa_full=settings.swa_full,
-        kv_split=settings.kv_split,
-    )
-    answer = full_files.plan(wanted, settings.parallel, gpus=int(case.device == GPU))
+    wanted = LlamaSpec(path=str(path), **asdict(settings))
+    answer = full_files.plan(wanted, gpus=int(case.device == GPU))
     shape = quotes.file(path).shape
     if any(shape.state_bytes) and case.device == GPU and 0 <= settings.gpu_layers <= shape.layers:
         # Of a recurrent state that is partly on the host a quote counts the larger scratch: of many, or of one alone.
-        alone = full_files.plan(replace(wanted, outputs=1), 1, gpus=1)
+        alone = full_files.plan(replace(wanted, outputs=1, parallel=1), gpus=1)
         for many, one in zip((answer["host"], *answer["gpus"]), (alone["host"], *alone["gpus"]), strict=True):
             many["compute_bytes"] = max(many["compute_bytes"], one["compute_bytes"])
     of_skeleton = quotes.dry_run(path, settings)

@@ -273,10 +273,12 @@ library = bind(untested=False)
 log = native_log(library)
 load_backends(library)
 names = ("VGPU0", "VGPU1")[:count]
-spec = LlamaSpec(path, 512, 64, 64, layers, kv_type, backend_devices=names, split=(1.0,) * count)
-devices = plan(library, log, spec, 2, virtual_gpus(library).handles[:count]).devices
+settings = (512, 1, "gpu0", layers, 64, kv_type, 2, 64)
+shares = tuple((name, 1.0) for name in names)
+spec = LlamaSpec(*settings, path=path, device_names=names, shares=shares, outputs=2)
+devices = plan(library, log, spec, virtual_gpus(library).handles[:count]).devices
 planned = [device.weights_bytes + device.context_bytes + device.compute_bytes for device in devices]
-opened = open_model(library, log, spec, 1, 2, lambda share: None)
+opened = open_model(library, log, spec, 1, lambda share: None)
 books = [f"{os.environ['GGML_VGPU_DIR']}/device{number}.{os.getpid()}" for number in range(count)]
 print(json.dumps([planned, [int(open(book).read().split()[1]) for book in books]]))
 """

@@ -12,7 +12,10 @@ import grpc
 import pytest
 from support import worker_parent
 from support.worker_process import BOUND_S, WorkerProcess, error_info
+from vramd_common import wire_values
+from vramd_common.load_settings import Settings
 from vramd_proto.internal.v1 import worker_pb2
+from vramd_proto.v1 import load_pb2
 
 WITHIN_S = 1.0
 """After its parent's death a worker may live so long."""
@@ -110,8 +113,10 @@ def test_without_llama_cpp_the_simulated_engine_works(tmp_path: Path, module: st
         hello = worker.meet()
         assert problem in hello.llama_problem
         assert (hello.llama_version, hello.backends) == ("", ())
+        settings = Settings(256, 1, "host", 0, 256, "f16", 1)
+        told = worker_pb2.LlamaModel(path=str(model), settings=wire_values.filled(load_pb2.Settings(), settings))
         refused = worker.stub.Load(
-            worker_pb2.WorkerLoadRequest(model="m", llama=worker_pb2.LlamaModel(path=str(model))),
+            worker_pb2.WorkerLoadRequest(model="m", llama=told),
             metadata=worker.metadata,
             timeout=BOUND_S,
         )

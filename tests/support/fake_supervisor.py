@@ -199,9 +199,9 @@ def status_bytes(refusal: Refusal) -> bytes:
     return Status(message=refusal.message, details=details).SerializeToString()
 
 
-def settings() -> model_pb2.Settings:
+def settings() -> load_pb2.Settings:
     """Everything decided, on a card."""
-    return model_pb2.Settings(
+    return load_pb2.Settings(
         context_tokens=4096,
         batch_tokens=512,
         ubatch_tokens=512,

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -120,9 +120,13 @@ def spec(
     swa_full: bool = False,
     kv_split: bool = False,
     untested: bool = False,
+    parallel: int = 4,
 ) -> LlamaSpec:
     return LlamaSpec(
         path=str(path),
+        threads=1,
+        device="host",
+        parallel=parallel,
         context_tokens=context_tokens,
         batch_tokens=batch_tokens,
         ubatch_tokens=batch_tokens,
@@ -138,7 +142,7 @@ def spec(
 
 @contextmanager
 def loaded(wanted: LlamaSpec, parallel: int = 4) -> Iterator[LlamaEngine]:
-    engine = LlamaEngine(wanted, threads=1, parallel=parallel)
+    engine = LlamaEngine(replace(wanted, parallel=parallel), threads=1)
     engine.load(lambda _share: None)
     try:
         yield engine

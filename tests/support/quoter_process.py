@@ -6,7 +6,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import gguf
 import numpy as np
 from support.gguf_models import Shape, add_vocabulary, vocabulary
 from support.worker_process import BOOT, BOUND_S, KEPT_VARIABLES, PACKAGES
+from vramd_common.load_settings import Settings
 from vramd_common.rendezvous import Orders
 from vramd_worker.llama import LlamaSpec
 
@@ -51,8 +52,8 @@ class Quoter:
         line = self.process.stdout.readline()
         return dict(json.loads(line)) if line else None
 
-    def ask(self, wanted: LlamaSpec, parallel: int = 4, **more: object) -> Answer | None:
-        self.write(json.dumps(question(wanted, parallel) | more).encode() + b"\n")
+    def ask(self, wanted: LlamaSpec, gpus: int = 0, **more: object) -> Answer | None:
+        self.write(json.dumps(question(wanted, gpus) | more).encode() + b"\n")
         return self.read()
 
     def end(self) -> int:
@@ -60,19 +61,17 @@ class Quoter:
         self.process.communicate(timeout=BOUND_S)
         return self.process.returncode
 
-    def plan(self, wanted: LlamaSpec, parallel: int = 4, **more: object) -> Answer:
-        answer = self.ask(wanted, parallel, **more)
+    def plan(self, wanted: LlamaSpec, gpus: int = 0, **more: object) -> Answer:
+        answer = self.ask(wanted, gpus, **more)
         assert answer
         assert not answer.keys() & {"problem", "refused"}, answer
         return answer
 
 
-def question(wanted: LlamaSpec, parallel: int) -> dict[str, object]:
-    names = (
-        *("path", "context_tokens", "batch_tokens", "ubatch_tokens", "outputs", "kv_type", "flash_attention"),
-        *("swa_full", "kv_split", "gpu_layers", "split"),
-    )
-    return {name: value for name, value in asdict(wanted).items() if name in names} | {"parallel": parallel, "gpus": 0}
+def question(wanted: LlamaSpec, gpus: int) -> dict[str, object]:
+    """`gpus`: how many of the helper's virtual ones."""
+    settings = {one.name: getattr(wanted, one.name) for one in fields(Settings)}
+    return {"path": wanted.path, "settings": settings, "devices": [f"VRAMD{at}" for at in range(gpus)]}
 
 
 def windowed(path: Path) -> Path:

@@ -112,7 +112,8 @@ class WorkerProcess:
 
     def load(self, model: worker_pb2.SimulatedModel, parallel: int = 4) -> Iterator[worker_pb2.WorkerLoadResponse]:
         """The stream of a load; nothing comes before it is iterated."""
-        request = worker_pb2.WorkerLoadRequest(model="tester", parallel=parallel, threads=1, simulated=model)
+        request = worker_pb2.WorkerLoadRequest(model="tester", threads=1, simulated=model)
+        request.simulated.parallel = parallel
         return self.stub.Load(request, metadata=self.metadata, timeout=BOUND_S)
 
     def ready(

@@ -115,7 +115,7 @@ def test_the_dry_run_is_believed(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert found.devices[HOST].engine_bytes == 3 * MIB
     assert found.devices[HOST].process_bytes > IDLE
     [question] = bench.helper.asked
-    assert question["gpus"] == 1
+    assert (question["settings"]["device"], question["devices"]) == ("gpu0", ["VRAMD0"])
     assert Path(question["path"]).parent == tmp_path / "skeletons"
     assert Path(question["path"]).stat().st_size > 0
     assert warnings(caplog) == []
@@ -458,4 +458,4 @@ def test_a_giant_context_is_computed_and_what_would_fit_is_found_with_few_questi
     assert found.plans[0].quote.source is Source.CLOSED_FORM
     assert found.nearest
     assert 0 < len(bench.helper.asked) < 40
-    assert max(question["context_tokens"] for question in bench.helper.asked) <= MOST_ASKED_TOKENS
+    assert max(question["settings"]["context_tokens"] for question in bench.helper.asked) <= MOST_ASKED_TOKENS

@@ -141,7 +141,7 @@ def test_a_load_of_unknown_length_is_none_and_one_of_no_length_is_zero() -> None
 
 def test_switches_and_degradations_arrive() -> None:
     message = model_pb2.PlanLoadResponse(
-        settings=model_pb2.Settings(swa_full=True, kv_split=True, gpu_layers=12), degraded=["KV cache as q8_0"]
+        settings=load_pb2.Settings(swa_full=True, kv_split=True, gpu_layers=12), degraded=["KV cache as q8_0"]
     )
     found = read(vramd.Plan, message)
     assert (found.settings.swa_full, found.settings.kv_split, found.settings.gpu_layers) == (True, True, 12)

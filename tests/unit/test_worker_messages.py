@@ -1,10 +1,14 @@
 """Requests become the engine's values, and errors become statuses within their bounds."""
 
+from dataclasses import fields
+
 import pytest
+from vramd_common import wire_values
+from vramd_common.load_settings import Settings
 from vramd_common.reasons import Reason
 from vramd_common.statuses import unpack
 from vramd_proto.internal.v1 import worker_pb2
-from vramd_proto.v1 import inference_pb2
+from vramd_proto.v1 import inference_pb2, load_pb2
 from vramd_worker import translate
 from vramd_worker.engine import (
     DeviceMemory,
@@ -73,48 +77,34 @@ def test_a_piece_becomes_a_message_of_either_kind() -> None:
 
 def test_each_engine_gets_what_it_is_loaded_with() -> None:
     simulated = worker_pb2.SimulatedModel(
-        allocate_bytes=1, load_s=2, tokens_per_s=3, manners=["oom", "bug"], context_tokens=4
+        allocate_bytes=1, load_s=2, tokens_per_s=3, manners=["oom", "bug"], context_tokens=4, parallel=5
     )
     assert translate.spec(worker_pb2.WorkerLoadRequest(simulated=simulated)) == SimulatedSpec(
-        1, 2, 3, frozenset({Manner.OOM, Manner.BUG}), 4
+        1, 2, 3, frozenset({Manner.OOM, Manner.BUG}), 4, 5
     )
+    settings = Settings(1, 2, "gpu0", -1, 3, "q8_0", 4, 5, "off", 6, True, True, (("gpu0", 0.25), ("gpu1", 0.75)))
     llama = worker_pb2.LlamaModel(
         path="p",
-        context_tokens=1,
-        batch_tokens=2,
-        ubatch_tokens=3,
-        gpu_layers=-1,
-        kv_type="f16",
-        gpu_uuids=["u", "v"],
-        outputs=4,
-        flash_attention="off",
-        swa_full=True,
-        kv_split=True,
-        backend_devices=["Vulkan0"],
+        settings=wire_values.filled(load_pb2.Settings(), settings),
+        devices=["CUDA0", "CUDA1"],
         split=[0.25, 0.75],
+        environment={"CUDA_VISIBLE_DEVICES": "u,v"},
         warm_up_batch=True,
     )
     assert translate.spec(worker_pb2.WorkerLoadRequest(llama=llama)) == LlamaSpec(
+        **{one.name: getattr(settings, one.name) for one in fields(settings)},
         path="p",
-        context_tokens=1,
-        batch_tokens=2,
-        ubatch_tokens=3,
-        gpu_layers=-1,
-        kv_type="f16",
-        gpu_uuids=("u", "v"),
-        backend_devices=("Vulkan0",),
-        split=(0.25, 0.75),
-        outputs=4,
-        flash_attention="off",
-        swa_full=True,
-        kv_split=True,
+        device_names=("CUDA0", "CUDA1"),
+        environment={"CUDA_VISIBLE_DEVICES": "u,v"},
         warm_up_batch=True,
     )
 
 
-def test_settings_that_are_not_sent_are_the_thrifty_ones() -> None:
-    sent = worker_pb2.LlamaModel(path="p", context_tokens=1, batch_tokens=2, ubatch_tokens=3, kv_type="f16")
-    assert translate.spec(worker_pb2.WorkerLoadRequest(llama=sent)) == LlamaSpec("p", 1, 2, 3, 0, "f16")
+def test_one_device_takes_all() -> None:
+    settings = Settings(1, 2, "host", 0, 3, "f16", 4)
+    sent = worker_pb2.LlamaModel(path="p", settings=wire_values.filled(load_pb2.Settings(), settings))
+    told = translate.spec(worker_pb2.WorkerLoadRequest(llama=sent))
+    assert told == LlamaSpec(**{one.name: getattr(settings, one.name) for one in fields(settings)}, path="p")
 
 
 def test_a_load_tells_what_its_engine_counted() -> None:

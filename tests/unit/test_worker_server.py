@@ -75,7 +75,7 @@ class ToldEngine:
 @asynccontextmanager
 async def served(engine: ToldEngine, folder: Path) -> AsyncIterator["WorkerServiceAsyncStub"]:
     server = grpc.aio.server()
-    add_WorkerServiceServicer_to_server(WorkerServicer("n", lambda _spec, _threads, _parallel: engine), server)
+    add_WorkerServiceServicer_to_server(WorkerServicer("n", lambda _spec, _threads: engine), server)
     server.add_insecure_port(f"unix:{folder}/s")
     await server.start()
     try:

@@ -1,8 +1,13 @@
 """What a worker does with its settings before anything native is there."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from types import MappingProxyType
+from typing import Any
 
 import pytest
+from vramd_common.load_settings import Settings
 from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaSpec
@@ -17,17 +22,19 @@ HIDDEN = {
     "ROCR_VISIBLE_DEVICES": "-1",
     "GGML_VK_VISIBLE_DEVICES": "",
 }
-CARDS = ("GPU-1", "GPU-2")
+CARDS = ("CUDA0", "CUDA1")
 
 
 def spec(
     gpu_layers: int = -1,
-    gpu_uuids: tuple[str, ...] = (),
-    backend_devices: tuple[str, ...] = (),
+    device_names: tuple[str, ...] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
     kv_type: str = "f16",
     flash_attention: str = "auto",
+    **more: Any,
 ) -> LlamaSpec:
-    return LlamaSpec("p", 1, 2, 3, gpu_layers, kv_type, gpu_uuids, backend_devices, flash_attention=flash_attention)
+    decided = Settings(1, 1, "host", gpu_layers, 2, kv_type, 1, 3, flash_attention, 0)
+    return replace(LlamaSpec(**asdict(decided), path="p", device_names=device_names, environment=environment), **more)
 
 
 @pytest.fixture(autouse=True)
@@ -40,16 +47,14 @@ def seen() -> dict[str, str]:
     return {variable: os.environ[variable] for variable in VARIABLES}
 
 
-@pytest.mark.parametrize(
-    "wanted", [spec(), spec(0), spec(0, CARDS), spec(0, backend_devices=("Vulkan0", "ROCm0", "CUDA0"))]
-)
-def test_a_worker_on_the_host_sees_no_card(wanted: LlamaSpec) -> None:
-    show_devices(wanted)
+@pytest.mark.parametrize("gpu_layers", [-1, 0])
+def test_a_worker_on_the_host_sees_no_card(gpu_layers: int) -> None:
+    show_devices(spec(gpu_layers))
     assert seen() == HIDDEN
 
 
 def test_a_worker_sees_its_cards_alone() -> None:
-    show_devices(spec(gpu_uuids=CARDS))
+    show_devices(spec(device_names=CARDS, environment={"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}))
     assert seen() == HIDDEN | {"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"}
 
 
@@ -62,19 +67,13 @@ def test_a_worker_sees_its_cards_alone() -> None:
     ],
 )
 def test_devices_of_another_backend_stay_as_the_user_numbered_them(name: str, left: set[str]) -> None:
-    show_devices(spec(backend_devices=(name,)))
+    show_devices(spec(device_names=(name,)))
     assert seen() == {variable: "users" if variable in left else HIDDEN[variable] for variable in VARIABLES}
 
 
 def test_all_can_be_hidden() -> None:
     hide_devices()
     assert seen() == HIDDEN
-
-
-def test_cards_are_numbered_in_their_order_and_others_follow() -> None:
-    assert spec(gpu_uuids=CARDS, backend_devices=("Vulkan0",)).device_names == ("CUDA0", "CUDA1", "Vulkan0")
-    assert spec(3, gpu_uuids=CARDS[:1]).device_names == ("CUDA0",)
-    assert spec(0, gpu_uuids=CARDS).device_names == ()
 
 
 @pytest.mark.parametrize("flash_attention", ["auto", "on", "off"])
@@ -109,15 +108,22 @@ LEAST = "p: context 1, batch 2, ubatch 3, KV cache f16"
     ("told", "words"),
     [
         (spec(), LEAST),
-        (spec(gpu_layers=0, gpu_uuids=CARDS), LEAST),
-        (spec(gpu_uuids=CARDS[:1]), f"{LEAST}, all layers on CUDA0"),
-        (spec(12, CARDS, ("Vulkan0",)), f"{LEAST}, 12 layers on CUDA0 and CUDA1 and Vulkan0"),
+        (spec(gpu_layers=0), LEAST),
+        (spec(device_names=CARDS[:1]), f"{LEAST}, all layers on CUDA0"),
+        (spec(12, ("Vulkan0", "Vulkan1")), f"{LEAST}, 12 layers on Vulkan0 and Vulkan1"),
         (
             spec(kv_type="q8_0", flash_attention="on"),
             "p: context 1, batch 2, ubatch 3, KV cache q8_0, flash attention on",
         ),
         (
-            LlamaSpec("/a\nb", 1, 2, 3, -1, "f16", CARDS, split=(0.25, 0.75), outputs=4, swa_full=True, kv_split=True),
+            spec(
+                device_names=CARDS,
+                path="/a\nb",
+                shares=(("gpu0", 0.25), ("gpu1", 0.75)),
+                outputs=4,
+                swa_full=True,
+                kv_split=True,
+            ),
             "/a\\nb: context 1, batch 2, ubatch 3, KV cache f16, all layers on CUDA0 and CUDA1, split 0.25 : 0.75, "
             "outputs 4, swa_full, kv_split",
         ),

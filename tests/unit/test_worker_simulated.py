@@ -17,7 +17,7 @@ BOUND_S = 10.0
 def loaded(
     *, tokens_per_s: float = 0, context_tokens: int = 1000, parallel: int = 4, manners: frozenset[Manner] = frozenset()
 ) -> Engine:
-    engine = SimulatedEngine(SimulatedSpec(0, 0.0, tokens_per_s, manners, context_tokens), parallel)
+    engine = SimulatedEngine(SimulatedSpec(0, 0.0, tokens_per_s, manners, context_tokens, parallel))
     engine.load(lambda _share: None)
     return engine
 
@@ -170,7 +170,7 @@ def test_an_id_that_is_no_token_is_refused(token: int) -> None:
 def test_a_load_takes_its_seconds_and_tells_its_progress() -> None:
     shares: list[float] = []
     began_s = time.monotonic()
-    SimulatedEngine(SimulatedSpec(0, 0.05, 0, frozenset(), 10), 1).load(shares.append)
+    SimulatedEngine(SimulatedSpec(0, 0.05, 0, frozenset(), 10, 1)).load(shares.append)
     assert time.monotonic() - began_s >= 0.05
     assert shares == sorted(shares)
     assert shares[-1] == 1

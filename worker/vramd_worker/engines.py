@@ -7,8 +7,8 @@ from vramd_worker import llama
 from vramd_worker.engine import Engine
 from vramd_worker.simulated import SimulatedEngine, SimulatedSpec
 
-BuildEngine = Callable[[SimulatedSpec | llama.LlamaSpec, int, int], Engine]
-"""Makes the engine of a load, from what is to be loaded, the CPU threads, and the sequences at the same time."""
+BuildEngine = Callable[[SimulatedSpec | llama.LlamaSpec, int], Engine]
+"""Makes the engine of a load, from what is to be loaded and the CPU threads."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Engines:
         problem = "" if untested and found.version else found.problem
         return cls(found.version, problem, found.backends, untested)
 
-    def build(self, spec: SimulatedSpec | llama.LlamaSpec, threads: int, parallel: int) -> Engine:
+    def build(self, spec: SimulatedSpec | llama.LlamaSpec, threads: int) -> Engine:
         """An engine that is still to be loaded. Called in the main thread."""
         if isinstance(spec, SimulatedSpec):
-            return SimulatedEngine(spec, parallel)
-        return llama.LlamaEngine(replace(spec, untested=self.untested), threads, parallel)
+            return SimulatedEngine(spec)
+        return llama.LlamaEngine(replace(spec, untested=self.untested), threads)

@@ -24,7 +24,7 @@ from vramd_worker.llama.load import hide_devices
 from vramd_worker.llama.native import NativeLog, bind, native_log, probe
 from vramd_worker.llama.parameters import LlamaSpec
 from vramd_worker.llama.self_check import problem_of
-from vramd_worker.llama.virtual_gpu import MOST_GPUS, virtual_gpus
+from vramd_worker.llama.virtual_gpu import virtual_gpus
 
 UNRELIABLE = 69
 """Exit code when dry runs cannot be relied on here; the first line has said why."""
@@ -81,30 +81,11 @@ def _answer(engine: _Engine, line: bytes) -> Answer:
 
 
 def _plan(engine: _Engine, request: dict[str, Any]) -> Answer:
-    names = tuple(map(str, request.get("devices") or ()))
-    spec = LlamaSpec(
-        path=str(request["path"]),
-        context_tokens=int(request["context_tokens"]),
-        batch_tokens=int(request["batch_tokens"]),
-        ubatch_tokens=int(request["ubatch_tokens"]),
-        gpu_layers=int(request["gpu_layers"]),
-        kv_type=str(request["kv_type"]),
-        backend_devices=names,
-        split=tuple(map(float, request["split"])),
-        outputs=int(request["outputs"]),
-        flash_attention=str(request["flash_attention"]) or "auto",
-        swa_full=bool(request["swa_full"]),
-        kv_split=bool(request["kv_split"]),
-    )
-    if names:
-        devices = [ggml_of(engine.library).device(name) for name in names]
-    else:
-        count = int(request["gpus"])
-        if not 0 <= count <= MOST_GPUS:
-            raise ValueError(f"{count} GPUs")
-        devices = virtual_gpus(engine.library).handles[:count]
-    whole = request.get("whole") is True
-    found = plan(engine.library, engine.log, spec, int(request["parallel"]), devices, whole=whole)
+    settings = dict(request["settings"])
+    shares = tuple((str(device), float(share)) for device, share in settings.pop("shares", ()))
+    spec = LlamaSpec(path=str(request["path"]), shares=shares, **settings)
+    devices = [ggml_of(engine.library).device(name) for name in request["devices"]]
+    found = plan(engine.library, engine.log, spec, devices, whole=request.get("whole") is True)
     return {
         "host": _sizes(found.host),
         "gpus": [_sizes(one) for one in found.devices],

@@ -59,8 +59,8 @@ class WorkerServicer(WorkerServiceServicer):
             self._load_began = True
             self._model = request.model
             spec = translate.spec(request)
-            sys.stderr.write(f"{request.model}: loads {spec.in_words}, {request.parallel} parallel\n")
-            engine = self._build(spec, request.threads, request.parallel)
+            sys.stderr.write(f"{request.model}: loads {spec.in_words}, {spec.parallel} parallel\n")
+            engine = self._build(spec, request.threads)
             async for step in _load(engine):
                 if isinstance(step, Loaded):
                     self._loaded = engine

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from vramd_common import wire_values
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
 
@@ -115,23 +116,19 @@ def _simulated_spec(model: worker_pb2.SimulatedModel) -> SimulatedSpec:
         tokens_per_s=model.tokens_per_s,
         manners=frozenset(map(Manner, model.manners)),
         context_tokens=model.context_tokens,
+        parallel=model.parallel,
     )
 
 
 def _llama_spec(model: worker_pb2.LlamaModel) -> LlamaSpec:
+    decided = {one.name: wire_values.get(model.settings, one.name) for one in model.settings.DESCRIPTOR.fields}
+    devices = tuple(decided.pop("devices"))
     return LlamaSpec(
+        **decided,
+        device=devices[0],
+        shares=tuple(zip(devices, model.split, strict=True)) if model.split else (),
         path=model.path,
-        context_tokens=model.context_tokens,
-        batch_tokens=model.batch_tokens,
-        ubatch_tokens=model.ubatch_tokens,
-        gpu_layers=model.gpu_layers,
-        kv_type=model.kv_type,
-        gpu_uuids=tuple(model.gpu_uuids),
-        backend_devices=tuple(model.backend_devices),
-        split=tuple(model.split),
-        outputs=model.outputs,
-        flash_attention=model.flash_attention or "auto",
-        swa_full=model.swa_full,
-        kv_split=model.kv_split,
+        device_names=tuple(model.devices),
+        environment=dict(model.environment),
         warm_up_batch=model.warm_up_batch,
     )

@@ -24,12 +24,15 @@ def ask(path: Path, prompts: Sequence[str], context_tokens: int = 512) -> list[s
     spec = LlamaSpec(
         path=str(path),
         context_tokens=context_tokens,
+        threads=2,
+        device="host",
+        parallel=1,
         batch_tokens=128,
         ubatch_tokens=128,
         gpu_layers=0,
         kv_type="f16",
     )
-    engine = LlamaEngine(spec, threads=2, parallel=1)
+    engine = LlamaEngine(spec, spec.threads)
     engine.load(lambda _share: None)
     try:
         return [

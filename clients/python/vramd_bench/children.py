@@ -18,6 +18,7 @@ import grpc
 import vramd_worker
 from vramd_common.rendezvous import NONCE_KEY, PROTOCOL, Hello, Orders
 from vramd_proto.internal.v1 import worker_pb2
+from vramd_proto.v1 import load_pb2
 
 from . import wire
 from .figures import BenchError
@@ -101,14 +102,18 @@ class BareWorker:
         """Reads the weights and makes the context; the seconds it took. Raises grpc.RpcError."""
         request = worker_pb2.WorkerLoadRequest(
             model="bench",
-            parallel=PARALLEL,
             threads=wanted.threads,
             llama=worker_pb2.LlamaModel(
                 path=str(wanted.path),
-                context_tokens=wanted.context_tokens,
-                batch_tokens=BATCH_TOKENS,
-                ubatch_tokens=BATCH_TOKENS,
-                kv_type="f16",
+                settings=load_pb2.Settings(
+                    context_tokens=wanted.context_tokens,
+                    batch_tokens=BATCH_TOKENS,
+                    ubatch_tokens=BATCH_TOKENS,
+                    kv_type=load_pb2.KV_TYPE_F16,
+                    flash_attention=load_pb2.FLASH_ATTENTION_AUTO,
+                    parallel=PARALLEL,
+                    devices=["host"],
+                ),
             ),
         )
         began_s = time.perf_counter()

@@ -3,8 +3,10 @@
 isort:skip_file
 Settings of a load, shared by the calls that may cause one."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -206,7 +208,7 @@ class LoadOptions(_message.Message):
     device: _builtins.str
     """Id of a device, see ListDevices; "auto" lets vramd choose. At most 64 printable characters."""
     gpu_layers: _builtins.int
-    """Layers on the GPU; -1 is all, 0 none."""
+    """Layers on the GPU; 0 is none, -1 all, -2 as many as fit, whatever the configuration says."""
     batch_tokens: _builtins.int
     """Tokens per decode step at most."""
     kv_type: Global___KvType.ValueType
@@ -319,3 +321,69 @@ class LoadOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outputs) -> _WhichOneofReturnType_outputs | None: ...
 
 Global___LoadOptions: _TypeAlias = LoadOptions  # noqa: Y015
+
+@_typing.final
+class Settings(_message.Message):
+    """What a load is done with, everything decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    BATCH_TOKENS_FIELD_NUMBER: _builtins.int
+    UBATCH_TOKENS_FIELD_NUMBER: _builtins.int
+    KV_TYPE_FIELD_NUMBER: _builtins.int
+    FLASH_ATTENTION_FIELD_NUMBER: _builtins.int
+    PARALLEL_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    GPU_LAYERS_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    SWA_FULL_FIELD_NUMBER: _builtins.int
+    KV_SPLIT_FIELD_NUMBER: _builtins.int
+    context_tokens: _builtins.int
+    """Tokens that all parallel sequences share."""
+    batch_tokens: _builtins.int
+    """Tokens per decode step at most."""
+    ubatch_tokens: _builtins.int
+    """Tokens of one computation at most."""
+    kv_type: Global___KvType.ValueType
+    flash_attention: Global___FlashAttention.ValueType
+    parallel: _builtins.int
+    """Sequences that may run at the same time."""
+    outputs: _builtins.int
+    """Tokens of one computation whose result may be wanted."""
+    gpu_layers: _builtins.int
+    """Layers on the GPU; -1 is all."""
+    threads: _builtins.int
+    """CPU threads while it computes alone."""
+    swa_full: _builtins.bool
+    """The whole context is kept in the layers with a sliding window too."""
+    kv_split: _builtins.bool
+    """Each sequence has a cache of its own."""
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Devices that compute, by id; several share the layers."""
+
+    def __init__(
+        self,
+        *,
+        context_tokens: _builtins.int = ...,
+        batch_tokens: _builtins.int = ...,
+        ubatch_tokens: _builtins.int = ...,
+        kv_type: Global___KvType.ValueType = ...,
+        flash_attention: Global___FlashAttention.ValueType = ...,
+        parallel: _builtins.int = ...,
+        outputs: _builtins.int = ...,
+        gpu_layers: _builtins.int = ...,
+        threads: _builtins.int = ...,
+        devices: _abc.Iterable[_builtins.str] | None = ...,
+        swa_full: _builtins.bool = ...,
+        kv_split: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_tokens", b"batch_tokens", "context_tokens", b"context_tokens", "devices", b"devices", "flash_attention", b"flash_attention", "gpu_layers", b"gpu_layers", "kv_split", b"kv_split", "kv_type", b"kv_type", "outputs", b"outputs", "parallel", b"parallel", "swa_full", b"swa_full", "threads", b"threads", "ubatch_tokens", b"ubatch_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Settings: _TypeAlias = Settings  # noqa: Y015

@@ -453,72 +453,6 @@ class DeviceUse(_message.Message):
 Global___DeviceUse: _TypeAlias = DeviceUse  # noqa: Y015
 
 @_typing.final
-class Settings(_message.Message):
-    """What a load is done with, everything decided."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
-    BATCH_TOKENS_FIELD_NUMBER: _builtins.int
-    UBATCH_TOKENS_FIELD_NUMBER: _builtins.int
-    KV_TYPE_FIELD_NUMBER: _builtins.int
-    FLASH_ATTENTION_FIELD_NUMBER: _builtins.int
-    PARALLEL_FIELD_NUMBER: _builtins.int
-    OUTPUTS_FIELD_NUMBER: _builtins.int
-    GPU_LAYERS_FIELD_NUMBER: _builtins.int
-    THREADS_FIELD_NUMBER: _builtins.int
-    DEVICES_FIELD_NUMBER: _builtins.int
-    SWA_FULL_FIELD_NUMBER: _builtins.int
-    KV_SPLIT_FIELD_NUMBER: _builtins.int
-    context_tokens: _builtins.int
-    """Tokens that all parallel sequences share."""
-    batch_tokens: _builtins.int
-    """Tokens per decode step at most."""
-    ubatch_tokens: _builtins.int
-    """Tokens of one computation at most."""
-    kv_type: _load_pb2.KvType.ValueType
-    flash_attention: _load_pb2.FlashAttention.ValueType
-    parallel: _builtins.int
-    """Sequences that may run at the same time."""
-    outputs: _builtins.int
-    """Tokens of one computation whose result may be wanted."""
-    gpu_layers: _builtins.int
-    """Layers on the GPU; -1 is all."""
-    threads: _builtins.int
-    """CPU threads while it computes alone."""
-    swa_full: _builtins.bool
-    """The whole context is kept in the layers with a sliding window too."""
-    kv_split: _builtins.bool
-    """Each sequence has a cache of its own."""
-    @_builtins.property
-    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Devices that compute, by id; several share the layers."""
-
-    def __init__(
-        self,
-        *,
-        context_tokens: _builtins.int = ...,
-        batch_tokens: _builtins.int = ...,
-        ubatch_tokens: _builtins.int = ...,
-        kv_type: _load_pb2.KvType.ValueType = ...,
-        flash_attention: _load_pb2.FlashAttention.ValueType = ...,
-        parallel: _builtins.int = ...,
-        outputs: _builtins.int = ...,
-        gpu_layers: _builtins.int = ...,
-        threads: _builtins.int = ...,
-        devices: _abc.Iterable[_builtins.str] | None = ...,
-        swa_full: _builtins.bool = ...,
-        kv_split: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_tokens", b"batch_tokens", "context_tokens", b"context_tokens", "devices", b"devices", "flash_attention", b"flash_attention", "gpu_layers", b"gpu_layers", "kv_split", b"kv_split", "kv_type", b"kv_type", "outputs", b"outputs", "parallel", b"parallel", "swa_full", b"swa_full", "threads", b"threads", "ubatch_tokens", b"ubatch_tokens"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Settings: _TypeAlias = Settings  # noqa: Y015
-
-@_typing.final
 class QuotedDevice(_message.Message):
     """What a load needs on one device."""
 
@@ -654,7 +588,7 @@ class ResidentModel(_message.Message):
         """Where its settings are less than the usual ones, so that it fits, in words and in the order of the steps."""
 
     @_builtins.property
-    def settings(self) -> Global___Settings:
+    def settings(self) -> _load_pb2.Settings:
         """Unset while it waits for room."""
 
     @_builtins.property
@@ -689,7 +623,7 @@ class ResidentModel(_message.Message):
         pinned: _builtins.bool = ...,
         context_tokens: _builtins.int = ...,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
-        settings: Global___Settings | None = ...,
+        settings: _load_pb2.Settings | None = ...,
         quote: Global___Quote | None = ...,
         holders: _abc.Iterable[_builtins.str] | None = ...,
         keep_alive_s: _builtins.float | None = ...,
@@ -1135,7 +1069,7 @@ class NearestSettings(_message.Message):
     needed_bytes: _builtins.int
     """Bytes over all devices."""
     @_builtins.property
-    def settings(self) -> Global___Settings: ...
+    def settings(self) -> _load_pb2.Settings: ...
     @_builtins.property
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was changed, in words."""
@@ -1147,7 +1081,7 @@ class NearestSettings(_message.Message):
     def __init__(
         self,
         *,
-        settings: Global___Settings | None = ...,
+        settings: _load_pb2.Settings | None = ...,
         needed_bytes: _builtins.int = ...,
         changes: _abc.Iterable[_builtins.str] | None = ...,
         lowered: _abc.Iterable[Global___Lowered.ValueType] | None = ...,
@@ -1189,7 +1123,7 @@ class PlanLoadResponse(_message.Message):
     awaited: Global___Awaited.ValueType
     """What it would wait for; unspecified unless it would."""
     @_builtins.property
-    def settings(self) -> Global___Settings: ...
+    def settings(self) -> _load_pb2.Settings: ...
     @_builtins.property
     def quote(self) -> Global___Quote: ...
     @_builtins.property
@@ -1221,7 +1155,7 @@ class PlanLoadResponse(_message.Message):
         *,
         model: _builtins.str = ...,
         fits: _builtins.bool = ...,
-        settings: Global___Settings | None = ...,
+        settings: _load_pb2.Settings | None = ...,
         quote: Global___Quote | None = ...,
         devices: _abc.Iterable[Global___PlannedDevice] | None = ...,
         victims: _abc.Iterable[Global___Victim] | None = ...,

@@ -1,8 +1,9 @@
 """Finds the devices of this machine and measures them: host RAM, cards, virtual ones. Decides nothing."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..domain.config import Config
 from ..domain.device_view import HOST, DeviceKind, DeviceView, Sample
@@ -85,6 +86,23 @@ def without_cards(config: Config, host: Probe | None = None) -> list[Device]:
             devices.append(Device(device, DeviceKind.VIRTUAL, f"virtual {device}", VirtualProbe(settings.total)))
     devices.append(Device(HOST, DeviceKind.HOST, "RAM of this machine", host or HostProbe()))
     return devices
+
+
+class InWorker(NamedTuple):
+    """Devices as a worker that uses them sees them."""
+
+    names: tuple[str, ...]
+    """As llama.cpp calls them there; none: the host."""
+    environment: Mapping[str, str]
+    """Variables that show it these and no others."""
+
+
+def in_worker(devices: Sequence[Device]) -> InWorker:
+    """How a worker sees the devices of one load, which are all of one kind."""
+    if devices[0].kind is DeviceKind.NVIDIA:
+        names = tuple(f"CUDA{at}" for at in range(len(devices)))
+        return InWorker(names, {"CUDA_VISIBLE_DEVICES": ",".join(device.uuid for device in devices)})
+    return InWorker(tuple(device.uuid for device in devices if device.kind is DeviceKind.BACKEND), {})
 
 
 def warn_of_absent(config: Config, devices: Iterable[Device]) -> None:

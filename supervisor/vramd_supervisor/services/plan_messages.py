@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from vramd_common import wire_values
 from vramd_common.load_settings import Settings
-from vramd_proto.v1 import model_pb2
+from vramd_proto.v1 import load_pb2, model_pb2
 
 from ..core.foresight import LoadForecast
 from ..core.view import DeviceBooks
@@ -12,9 +12,9 @@ from ..domain.quote import Plan, Quote
 from .enums import AWAITED, CONFIDENCES, LOWERED, SOURCES, VERDICTS
 
 
-def settings(decided: Settings) -> model_pb2.Settings:
+def settings(decided: Settings) -> load_pb2.Settings:
     """What a load is done with."""
-    return wire_values.filled(model_pb2.Settings(), decided)
+    return wire_values.filled(load_pb2.Settings(), decided)
 
 
 def quote(given: Quote) -> model_pb2.Quote:

@@ -12,7 +12,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,7 @@ class Quotes:
         an architecture needs.
         """
         question = self._question(str(quoted.skeleton), settings)
-        key = (*map(str, question.values()), *settings.devices)
+        key = question["path"], replace(settings, threads=1)
         if key not in self._cache:
             try:
                 self._cache[key] = await self._asked(question, settings)
@@ -269,21 +269,9 @@ class Quotes:
         others = [
             device.uuid for id_ in gpus if (device := self._devices.get(id_)) and device.kind is DeviceKind.BACKEND
         ]
-        return {
-            "path": path,
-            "context_tokens": settings.context_tokens,
-            "batch_tokens": settings.batch_tokens,
-            "ubatch_tokens": settings.ubatch_tokens,
-            "parallel": settings.parallel,
-            "outputs": settings.outputs,
-            "kv_type": settings.kv_type,
-            "flash_attention": settings.flash_attention,
-            "swa_full": settings.swa_full,
-            "kv_split": settings.kv_split,
-            "gpu_layers": settings.gpu_layers,
-            "split": [share for _, share in settings.shares],
-            **({"devices": others} if others else {"gpus": len(gpus)}),
-        }
+        # The helper sees no NVIDIA card, and has virtual ones in their stead.
+        names = others or [f"VRAMD{at}" for at in range(len(gpus))]
+        return {"path": path, "settings": asdict(replace(settings, threads=1)), "devices": names}
 
 
 @asynccontextmanager

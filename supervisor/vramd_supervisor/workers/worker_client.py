@@ -1,12 +1,13 @@
 """The gRPC channel to one worker process. Replies of a request come as bytes: they are handed through, not parsed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from vramd_common import wire_values
 from vramd_common.load_settings import Settings
 from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1.worker_pb2 import (
@@ -18,10 +19,11 @@ from vramd_proto.internal.v1.worker_pb2 import (
     WorkerSetThreadsRequest,
     WorkerSetThreadsResponse,
 )
+from vramd_proto.v1 import load_pb2
 
 from ..domain.catalog import Model, ModelFile
 from ..domain.device_view import HOST
-from ..domain.quote import DeviceBytes, Plan
+from ..domain.quote import DeviceBytes
 
 SERVICE = "/vramd.internal.v1.WorkerService/"
 CONNECT_S = 10.0
@@ -69,15 +71,25 @@ class WorkerClient:
         return True
 
     async def load(
-        self, model: Model, plan: Plan, threads: int, gpu_uuids: Sequence[str], backend_devices: Sequence[str]
+        self, model: Model, settings: Settings, threads: int, names: Sequence[str], environment: Mapping[str, str]
     ) -> AsyncIterator[float | LoadedFacts]:
-        """Shares of the weights read, then what was loaded. Raises grpc.aio.AioRpcError."""
-        settings = plan.settings
-        request = WorkerLoadRequest(model=model.id, parallel=settings.parallel, threads=threads)
+        """Shares of the weights read, then what was loaded. Raises grpc.aio.AioRpcError.
+
+        The devices have these `names` in a worker with this `environment`.
+        """
+        request = WorkerLoadRequest(model=model.id, threads=threads)
         if isinstance(model.source, ModelFile):
-            request.llama.CopyFrom(_llama(model.source, settings, gpu_uuids, backend_devices))
-            # Scratch of a card grows with the first large batch: not under somebody's request, and not unmeasured.
-            request.llama.warm_up_batch = settings.device != HOST
+            request.llama.CopyFrom(
+                LlamaModel(
+                    path=model.source.path,
+                    settings=wire_values.filled(load_pb2.Settings(), settings),
+                    devices=names,
+                    split=[share for _, share in settings.shares],
+                    environment=environment,
+                    # Scratch of a card grows with the first large batch: not under a request, and not unmeasured.
+                    warm_up_batch=settings.device != HOST,
+                )
+            )
         else:
             source = model.source
             request.simulated.CopyFrom(
@@ -87,6 +99,7 @@ class WorkerClient:
                     tokens_per_s=source.tokens_per_s,
                     manners=source.manners,
                     context_tokens=settings.context_tokens,
+                    parallel=settings.parallel,
                 )
             )
         call = self._streamed("Load", WorkerLoadResponse.FromString)(request, metadata=self._metadata)
@@ -130,21 +143,3 @@ def _serialized(message: Message) -> bytes:
 
 def _memory(told: WorkerMemory) -> tuple[str, DeviceBytes]:
     return told.device, DeviceBytes(told.weights_bytes, told.context_bytes, told.compute_bytes)
-
-
-def _llama(file: ModelFile, settings: Settings, gpu_uuids: Sequence[str], backend_devices: Sequence[str]) -> LlamaModel:
-    return LlamaModel(
-        path=file.path,
-        context_tokens=settings.context_tokens,
-        batch_tokens=settings.batch_tokens,
-        ubatch_tokens=settings.ubatch_tokens,
-        gpu_layers=settings.gpu_layers,
-        kv_type=settings.kv_type,
-        gpu_uuids=gpu_uuids,
-        outputs=settings.outputs,
-        flash_attention=settings.flash_attention,
-        swa_full=settings.swa_full,
-        kv_split=settings.kv_split,
-        backend_devices=backend_devices,
-        split=[share for _, share in settings.shares],
-    )

@@ -16,10 +16,10 @@ from vramd_common.reasons import Reason
 
 from ..core.actions import Load, SetThreads, Spawn, Stop
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
-from ..devices.devices import Device
+from ..devices.devices import Device, in_worker
 from ..devices.release import measure_soon, measuring_lane, settle
 from ..devices.sampler import LOOK_S
-from ..domain.device_view import HOST, DeviceKind
+from ..domain.device_view import HOST
 from ..domain.errors import Refusal
 from ..domain.receipt import Exit, Observed, Receipt
 from ..loop import Loop, WorkerAction
@@ -244,10 +244,9 @@ class Workers:
         settings, worker.loads = action.plan.settings, action
         worker.devices = tuple(action.plan.quote.devices)
         used = [self._devices[device] for device in settings.devices]
-        cards = [device.uuid for device in used if device.kind is DeviceKind.NVIDIA]
-        others = [device.uuid for device in used if device.kind is DeviceKind.BACKEND]
+        names, environment = in_worker(used)
         try:
-            async for step in worker.client.load(action.model, action.plan, action.threads, cards, others):
+            async for step in worker.client.load(action.model, settings, action.threads, names, environment):
                 if isinstance(step, LoadedFacts):
                     worker.loads = None
                     self._planning.loaded(action)
@@ -268,10 +267,8 @@ class Workers:
 
     async def _take_stock(self, worker: Worker, action: Load, loaded: LoadedFacts) -> dict[str, int]:
         """What a process takes now that its model is there: as measured, at least as llama.cpp counts."""
-        cards = [self._devices[device] for device in action.plan.settings.devices if device != HOST]
-        # An NVIDIA card is called by its place among those that the worker sees, another as its backend calls it.
-        names = {f"CUDA{at}" if card.kind is DeviceKind.NVIDIA else card.uuid: card.id for at, card in enumerate(cards)}
-        names[""] = HOST
+        used = [self._devices[device] for device in action.plan.settings.devices]
+        names = {"": HOST} | {name: card.id for name, card in zip(in_worker(used).names, used, strict=False)}
         engine = {names[name]: need for name, need in loaded.memory if name in names}
         observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         measured = {device: seen.size_bytes for device, seen in observed.items()}

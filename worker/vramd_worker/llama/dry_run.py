@@ -32,9 +32,7 @@ class Plan(NamedTuple):
     """Tokens that one sequence may have."""
 
 
-def plan(
-    library: ModuleType, log: NativeLog, spec: LlamaSpec, parallel: int, devices: Sequence[int], *, whole: bool = False
-) -> Plan:
+def plan(library: ModuleType, log: NativeLog, spec: LlamaSpec, devices: Sequence[int], *, whole: bool = False) -> Plan:
     """Plans a load on these devices, by their handles; none: on the host. Raises EngineError.
 
     `whole`: the file is the model itself and not its skeleton, so that it has to read texts.
@@ -56,7 +54,7 @@ def plan(
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
-        return _plan_context(library, log, model, spec, parallel, on_device, devices, whole=whole)
+        return _plan_context(library, log, model, spec, on_device, devices, whole=whole)
     finally:
         model.close()
 
@@ -66,13 +64,12 @@ def _plan_context(
     log: NativeLog,
     model: NativeModel,
     spec: LlamaSpec,
-    parallel: int,
     on_device: bool,
     devices: Sequence[int],
     *,
     whole: bool,
 ) -> Plan:
-    parameters = context_parameters(library, model, spec, parallel, _THREADS, on_device)
+    parameters = context_parameters(library, model, spec, _THREADS, on_device)
     if whole:
         reads_by(library, model, parameters.embeds)
     log.errors.clear()

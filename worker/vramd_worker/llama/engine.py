@@ -44,10 +44,9 @@ class LlamaEngine:
     Prompts are prepared in one thread and computed in another; `emit` and `done` are called from either.
     """
 
-    def __init__(self, spec: LlamaSpec, threads: int, parallel: int) -> None:
+    def __init__(self, spec: LlamaSpec, threads: int) -> None:
         self._spec = spec
         self._threads = threads
-        self._parallel = parallel
         self._ready: _Ready | None = None
 
     def load(self, progress: Callable[[float], None]) -> Loaded:
@@ -59,7 +58,7 @@ class LlamaEngine:
         log = native_log(library)
         load_backends(library)
         library.llama_backend_init()
-        opened = open_model(library, log, spec, self._threads, self._parallel, progress)
+        opened = open_model(library, log, spec, self._threads, progress)
         model, context = opened.model, opened.context
         interrupt = Interrupt(context, log)
         threads = clamp_threads(self._threads)
@@ -69,7 +68,7 @@ class LlamaEngine:
             embedding = Loop(context, interrupt, Embedding(context, interrupt), threads)
             embedding.start()
         else:
-            work = Generation(model, context, interrupt, opened.context_tokens, self._parallel)
+            work = Generation(model, context, interrupt, opened.context_tokens, spec.parallel)
             generation = Loop(context, interrupt, work, threads)
             generation.start()
         tokenizer = Tokenizer(library, model, opened.vocabulary)

@@ -84,8 +84,7 @@ def show_devices(spec: LlamaSpec) -> None:
     backend, so those of the same backend stay visible.
     """
     hide_devices(besides=spec.device_names)
-    if spec.gpu_layers != 0 and spec.gpu_uuids:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(spec.gpu_uuids)
+    os.environ.update(spec.environment)
 
 
 def hide_devices(besides: Sequence[str] = ()) -> None:
@@ -96,7 +95,7 @@ def hide_devices(besides: Sequence[str] = ()) -> None:
 
 
 def open_model(
-    library: ModuleType, log: NativeLog, spec: LlamaSpec, threads: int, parallel: int, progress: Callable[[float], None]
+    library: ModuleType, log: NativeLog, spec: LlamaSpec, threads: int, progress: Callable[[float], None]
 ) -> Opened:
     """Reads the weights, makes a context and computes a first batch. Blocks. Raises EngineError."""
     check(spec)
@@ -105,7 +104,7 @@ def open_model(
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
-        parameters = context_parameters(library, model, spec, parallel, threads, bool(devices))
+        parameters = context_parameters(library, model, spec, threads, bool(devices))
         return _open_context(library, log, model, spec, parameters)
     except EngineError:
         model.close()
@@ -195,7 +194,7 @@ def load_error(lines: Iterable[str], spec: LlamaSpec, otherwise: Reason, summary
         return EngineError(
             Reason.MEMORY_EXHAUSTED,
             message,
-            device=", ".join((*spec.gpu_uuids, *spec.backend_devices)) or "host",
+            device=", ".join(spec.devices),
             neededBytes=size[1] if size else 0,
             freeBytes=0,
             heldBy="",

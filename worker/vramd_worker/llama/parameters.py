@@ -4,11 +4,12 @@ A real load and a dry run both take them from here, so that what was computed is
 """
 
 import ctypes
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from vramd_common.load_settings import Settings
 from vramd_common.printable import printable
 from vramd_common.reasons import Reason
 
@@ -37,45 +38,19 @@ _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 """Numbers of llama.h."""
 
 
-@dataclass(frozen=True)
-class LlamaSpec:
-    """What a load is done with."""
+@dataclass(frozen=True, kw_only=True)
+class LlamaSpec(Settings):
+    """What a load is done with, and where in this process."""
 
     path: str
-    context_tokens: int
-    batch_tokens: int
-    ubatch_tokens: int
-    gpu_layers: int
-    """-1: all."""
-    kv_type: str
-    gpu_uuids: tuple[str, ...] = ()
-    """Of the NVIDIA cards to use, which are all that this process sees."""
-    backend_devices: tuple[str, ...] = ()
-    """Names of devices of other backends to use, as llama.cpp calls them."""
-    split: tuple[float, ...] = ()
-    """Share of the layers for each device; empty: by their free memory."""
-    outputs: int = 0
-    """Tokens of one computation whose result may be wanted; 0: one for each sequence."""
-    flash_attention: str = "auto"
-    """"auto", "on" or "off"."""
-    swa_full: bool = False
-    """Keep the whole context in the layers with a sliding window too."""
-    kv_split: bool = False
-    """A cache of its own for each sequence."""
+    device_names: tuple[str, ...] = ()
+    """Of the devices to use, as llama.cpp calls them here; none: the host."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that show this process its devices."""
     warm_up_batch: bool = False
     """Compute a whole batch before it is ready, where it computes on a device."""
     untested: bool = False
     """Take an untested build of llama-cpp-python too."""
-
-    @property
-    def device_names(self) -> tuple[str, ...]:
-        """Of the devices to use, as llama.cpp calls them: the cards in their order, then the others; none: the host.
-
-        CUDA numbers the cards that are left visible in the order of their UUIDs.
-        """
-        if self.gpu_layers == 0:
-            return ()
-        return (*(f"CUDA{number}" for number in range(len(self.gpu_uuids))), *self.backend_devices)
 
     @property
     def in_words(self) -> str:
@@ -87,7 +62,7 @@ class LlamaSpec:
             f"ubatch {self.ubatch_tokens}": True,
             f"KV cache {self.kv_type}": True,
             f"{layers} layers on {' and '.join(self.device_names)}": self.device_names,
-            f"split {' : '.join(f'{share:g}' for share in self.split)}": self.split,
+            f"split {' : '.join(f'{share:g}' for _, share in self.shares)}": self.shares,
             f"outputs {self.outputs}": self.outputs,
             f"flash attention {self.flash_attention}": self.flash_attention != "auto",
             "swa_full": self.swa_full,
@@ -141,13 +116,13 @@ def model_parameters(library: ModuleType, spec: LlamaSpec, devices: Sequence[int
     values.devices = ctypes.cast(handles, ctypes.c_void_p)
     # As long as llama.cpp reads it; shares of zero all over mean by free memory.
     most = int(library.llama_max_devices())
-    shares = (ctypes.c_float * most)(*spec.split[: min(most, len(devices))])
+    shares = (ctypes.c_float * most)(*(share for _, share in spec.shares[: min(most, len(devices))]))
     values.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))
     return ModelParameters(values, (handles, shares))
 
 
 def context_parameters(
-    library: ModuleType, model: NativeModel, spec: LlamaSpec, parallel: int, threads: int, on_device: bool
+    library: ModuleType, model: NativeModel, spec: LlamaSpec, threads: int, on_device: bool
 ) -> ContextParameters:
     """For a model that is read; `on_device`: part of it is on a device. Raises EngineError(MODEL_UNSUPPORTED).
 
@@ -163,15 +138,15 @@ def context_parameters(
     embeds = pooling != library.LLAMA_POOLING_TYPE_NONE
     values = library.llama_context_default_params()
     values.n_ctx = limit
-    values.n_seq_max = EMBEDDING_SLOTS if embeds else parallel
+    values.n_seq_max = EMBEDDING_SLOTS if embeds else spec.parallel
     # The slots of an embedding model are many, and a text may need the whole context.
     values.kv_unified = embeds or not spec.kv_split
     values.swa_full = spec.swa_full
-    values.n_batch = max(spec.batch_tokens, parallel)
+    values.n_batch = max(spec.batch_tokens, spec.parallel)
     values.n_ubatch = min(spec.ubatch_tokens, values.n_batch)
     values.embeddings = embeds
     if not embeds:
-        values.n_outputs_max = max(spec.outputs, parallel)
+        values.n_outputs_max = max(spec.outputs, spec.parallel)
     else:
         values.pooling_type = pooling
         values.n_outputs_max_per_seq = 0

@@ -44,7 +44,7 @@ def problem_of(library: ModuleType, log: NativeLog) -> str:
             for weights, devices, expected in ((_F16, (), ON_HOST), (_Q8_0, gpus[:1], ON_GPU)):
                 path = Path(folder) / "known.gguf"
                 write_model(path, weights)
-                found = _sizes(plan(library, log, _spec(path), 2, devices))
+                found = _sizes(plan(library, log, _spec(path), devices))
                 if found != expected:
                     return f"a known model takes {found} bytes (weights, context, compute), not {expected}"
     except (EngineError, AttributeError, OSError, RuntimeError) as error:
@@ -101,7 +101,18 @@ def write_model(path: Path, weights: int) -> None:
 
 def _spec(path: Path) -> LlamaSpec:
     # Batches so small that no library for matrices takes part, whichever the build has.
-    return LlamaSpec(str(path), CONTEXT, batch_tokens=16, ubatch_tokens=16, gpu_layers=-1, kv_type="f16")
+    return LlamaSpec(
+        path=str(path),
+        context_tokens=CONTEXT,
+        threads=1,
+        device="",
+        gpu_layers=-1,
+        batch_tokens=16,
+        kv_type="f16",
+        parallel=2,
+        ubatch_tokens=16,
+        outputs=2,
+    )
 
 
 def _sizes(found: Plan) -> dict[str, Sizes]:

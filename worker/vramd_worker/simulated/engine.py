@@ -31,6 +31,8 @@ class SimulatedSpec:
     """Of each sequence; 0 is as fast as it goes."""
     manners: Manners
     context_tokens: int
+    parallel: int = 4
+    """Sequences at the same time."""
 
     @property
     def in_words(self) -> str:
@@ -67,9 +69,8 @@ class _Answered:
 class SimulatedEngine:
     """An `Engine`. Built in the main thread, for the sake of its manners."""
 
-    def __init__(self, spec: SimulatedSpec, parallel: int) -> None:
+    def __init__(self, spec: SimulatedSpec) -> None:
         self._spec = spec
-        self._parallel = parallel
         self._threads = 0
         self._memory = TakenMemory()
         self._changed = threading.Condition()
@@ -153,7 +154,7 @@ class SimulatedEngine:
             if self._embeddings:
                 return self._embeddings.popleft()
             self._running = [sequence for sequence in self._running if not sequence.is_cancelled]
-            while self._waiting and len(self._running) < self._parallel:
+            while self._waiting and len(self._running) < self._spec.parallel:
                 self._admit(self._waiting.popleft())
             first = min(self._running, key=lambda sequence: sequence.due_s, default=None)
             wait_s = None if first is None else first.due_s - time.monotonic()

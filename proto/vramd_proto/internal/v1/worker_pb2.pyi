@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from vramd_proto.v1 import inference_pb2 as _inference_pb2
+from vramd_proto.v1 import load_pb2 as _load_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -25,75 +26,63 @@ class LlamaModel(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class EnvironmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATH_FIELD_NUMBER: _builtins.int
-    CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
-    BATCH_TOKENS_FIELD_NUMBER: _builtins.int
-    UBATCH_TOKENS_FIELD_NUMBER: _builtins.int
-    GPU_LAYERS_FIELD_NUMBER: _builtins.int
-    KV_TYPE_FIELD_NUMBER: _builtins.int
-    GPU_UUIDS_FIELD_NUMBER: _builtins.int
-    OUTPUTS_FIELD_NUMBER: _builtins.int
-    FLASH_ATTENTION_FIELD_NUMBER: _builtins.int
-    SWA_FULL_FIELD_NUMBER: _builtins.int
-    KV_SPLIT_FIELD_NUMBER: _builtins.int
-    BACKEND_DEVICES_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
     SPLIT_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
     WARM_UP_BATCH_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """File, or the first of its shards."""
-    context_tokens: _builtins.int
-    """Tokens that all sequences share."""
-    batch_tokens: _builtins.int
-    """Tokens per decode call at most (n_batch)."""
-    ubatch_tokens: _builtins.int
-    """Tokens per computation at most (n_ubatch)."""
-    gpu_layers: _builtins.int
-    """Layers on the GPU; -1 is all."""
-    kv_type: _builtins.str
-    """Type of the KV cache, for example "f16"."""
-    outputs: _builtins.int
-    """Tokens of one computation whose result may be wanted (n_outputs_max)."""
-    flash_attention: _builtins.str
-    """"auto", "on" or "off"."""
-    swa_full: _builtins.bool
-    """Keep the whole context in the layers with a sliding window too."""
-    kv_split: _builtins.bool
-    """A cache of its own for each sequence."""
     warm_up_batch: _builtins.bool
     """Compute a whole batch before it is ready, so that scratch memory has grown to its size."""
     @_builtins.property
-    def gpu_uuids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """UUIDs of the NVIDIA cards that this process may see; none: it sees none."""
-
+    def settings(self) -> _load_pb2.Settings: ...
     @_builtins.property
-    def backend_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the devices of other backends to use, as llama.cpp calls them, for example "Vulkan0"."""
+    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the devices to use, as llama.cpp calls them in this process; none: the host."""
 
     @_builtins.property
     def split(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Share of the layers for each device, in the order of the UUIDs or names; empty: one takes all."""
+        """Share of the layers for each of these devices; empty: one takes all."""
+
+    @_builtins.property
+    def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Variables of the environment that show this process its devices, set before the first backend starts."""
 
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
-        context_tokens: _builtins.int = ...,
-        batch_tokens: _builtins.int = ...,
-        ubatch_tokens: _builtins.int = ...,
-        gpu_layers: _builtins.int = ...,
-        kv_type: _builtins.str = ...,
-        gpu_uuids: _abc.Iterable[_builtins.str] | None = ...,
-        outputs: _builtins.int = ...,
-        flash_attention: _builtins.str = ...,
-        swa_full: _builtins.bool = ...,
-        kv_split: _builtins.bool = ...,
-        backend_devices: _abc.Iterable[_builtins.str] | None = ...,
+        settings: _load_pb2.Settings | None = ...,
+        devices: _abc.Iterable[_builtins.str] | None = ...,
         split: _abc.Iterable[_builtins.float] | None = ...,
+        environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         warm_up_batch: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend_devices", b"backend_devices", "batch_tokens", b"batch_tokens", "context_tokens", b"context_tokens", "flash_attention", b"flash_attention", "gpu_layers", b"gpu_layers", "gpu_uuids", b"gpu_uuids", "kv_split", b"kv_split", "kv_type", b"kv_type", "outputs", b"outputs", "path", b"path", "split", b"split", "swa_full", b"swa_full", "ubatch_tokens", b"ubatch_tokens", "warm_up_batch", b"warm_up_batch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "environment", b"environment", "path", b"path", "settings", b"settings", "split", b"split", "warm_up_batch", b"warm_up_batch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -110,6 +99,7 @@ class SimulatedModel(_message.Message):
     TOKENS_PER_S_FIELD_NUMBER: _builtins.int
     MANNERS_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    PARALLEL_FIELD_NUMBER: _builtins.int
     allocate_bytes: _builtins.int
     """Bytes of host memory that the whole process shall take; 0 takes none on purpose."""
     load_s: _builtins.float
@@ -118,9 +108,11 @@ class SimulatedModel(_message.Message):
     """Tokens per second and sequence."""
     context_tokens: _builtins.int
     """Tokens that all sequences share."""
+    parallel: _builtins.int
+    """Sequences that may run at the same time."""
     @_builtins.property
     def manners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Bad manners, by name."""
+        """Faults that it shows, by name."""
 
     def __init__(
         self,
@@ -130,10 +122,11 @@ class SimulatedModel(_message.Message):
         tokens_per_s: _builtins.float = ...,
         manners: _abc.Iterable[_builtins.str] | None = ...,
         context_tokens: _builtins.int = ...,
+        parallel: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate_bytes", b"allocate_bytes", "context_tokens", b"context_tokens", "load_s", b"load_s", "manners", b"manners", "tokens_per_s", b"tokens_per_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocate_bytes", b"allocate_bytes", "context_tokens", b"context_tokens", "load_s", b"load_s", "manners", b"manners", "parallel", b"parallel", "tokens_per_s", b"tokens_per_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,14 +137,11 @@ class WorkerLoadRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
-    PARALLEL_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
     LLAMA_FIELD_NUMBER: _builtins.int
     SIMULATED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of the model, for messages."""
-    parallel: _builtins.int
-    """Sequences that may run at the same time."""
     threads: _builtins.int
     """CPU threads while loading and until SetThreads."""
     @_builtins.property
@@ -162,14 +152,13 @@ class WorkerLoadRequest(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
-        parallel: _builtins.int = ...,
         threads: _builtins.int = ...,
         llama: Global___LlamaModel | None = ...,
         simulated: Global___SimulatedModel | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "llama", b"llama", "simulated", b"simulated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "llama", b"llama", "model", b"model", "parallel", b"parallel", "simulated", b"simulated", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "llama", b"llama", "model", b"model", "simulated", b"simulated", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_engine: _TypeAlias = _typing.Literal["llama", "simulated"]  # noqa: Y015
     _WhichOneofArgType_engine: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
