@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -89,7 +90,8 @@ def _getter(field: FieldDescriptor, hint: Any) -> Get:
     if get_origin(hint) is tuple:
         return lambda message: tuple(map(convert, getattr(message, name)))
     if type(None) not in get_args(hint):
-        return lambda message: convert(getattr(message, name))
+        plain = not field.message_type and not field.enum_type
+        return attrgetter(name) if plain else lambda message: convert(getattr(message, name))
     if field.has_presence:
         return lambda message: convert(getattr(message, name)) if message.HasField(name) else None
     return lambda message: convert(getattr(message, name)) or None
