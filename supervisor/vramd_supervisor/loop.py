@@ -7,79 +7,39 @@ follows from it at once is done; what takes longer comes back as an event of its
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from itertools import count
-
-from vramd_common.load_settings import LoadOptions
 
 from .core.actions import (
     Action,
-    CancelDeadline,
-    CancelExpiry,
     Complete,
     Decided,
+    Effect,
     Exit,
     FindPlans,
     FindTogether,
     Grant,
     GrantReservation,
-    Load,
     Notice,
     Refuse,
     Report,
-    SetThreads,
-    SetTimer,
-    Spawn,
-    Stop,
+    WorkerAction,
 )
 from .core.core import Core
 from .core.events import (
     Cancelled,
-    DeadlinePassed,
     Ended,
     Event,
-    PatienceEnded,
-    Requested,
-    ReservationExpired,
-    ReservationRequested,
-    RestartRequested,
     Streamed,
-    Timed,
-    UnloadRequested,
 )
-from .core.state import RequestKind
-from .domain.config import Priority
-from .domain.decisions import Decision
+from .core.pump import Pump
 from .domain.errors import Refusal, RefusedError
-from .domain.receipt import Receipt
-from .quoting.abilities import Ability
 
 log = logging.getLogger(__name__)
 
-WorkerAction = Spawn | Load | Stop | SetThreads
-
-
-@dataclass(frozen=True)
-class Granted:
-    """A place in a model."""
-
-    worker_id: int
-    threads: int
-    timeline: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that it waited, by phase."""
-
-
-@dataclass(frozen=True)
-class Reserved:
-    """Bytes that are kept free for another program."""
-
-    reservation: int
-
-
-def _nobody(_: object) -> None:
-    raise RuntimeError("the loop is not connected")
+OutsideAction = WorkerAction | FindPlans | FindTogether | Decided | Notice
+Outcome = Grant | GrantReservation | Complete
+"""How the wait of a request ends well."""
 
 
 class Ticket:
@@ -87,7 +47,7 @@ class Ticket:
 
     def __init__(self, request: int) -> None:
         self.request = request
-        self.outcome: asyncio.Future[Granted | Reserved | Receipt | None] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         """The grant, the reservation, or how a load or unload ended; RefusedError if it was refused while it waited."""
         self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
         self.outcome.add_done_callback(lambda _: self._reports.put_nowait(None))
@@ -127,58 +87,41 @@ class Ticket:
 class Loop:
     """Owns the core. All methods are for the event loop's thread."""
 
-    def __init__(self, core: Core, handle: Callable[[Event], list[Action]] | None = None) -> None:
-        """`handle` is what stands between the core and this, such as a recorder; None: nothing."""
+    def __init__(
+        self, core: Core, do: Callable[[OutsideAction], None], handle: Callable[[Event], list[Action]] | None = None
+    ) -> None:
+        """`do` carries out what concerns neither callers nor the loop. It never waits; what comes of it is an event.
+
+        `handle` is the core's, or that of a recorder before it.
+        """
         self.core = core
-        self._handle = handle or core.handle
         self.ending = asyncio.Event()
         """Set when the supervisor is to end."""
         self.exited = asyncio.Event()
-        """Set when everything is ended and the supervisor may leave."""
+        """Set when everything has ended and the supervisor may leave."""
         self.failed: Exception | None = None
         """Why it has to end: a fault of the core, whose books can no longer be trusted, or a port that is closed."""
-        self._loop = asyncio.get_running_loop()
-        self._events: deque[Event] = deque()
-        self._running = False
-        self._tickets: dict[int, Ticket] = {}
-        self._timers: dict[tuple[type, int], asyncio.TimerHandle] = {}
-        self._ids = count(1)
-        self._act: Callable[[WorkerAction], None] = _nobody
-        self._find_plans: Callable[[FindPlans | FindTogether], None] = _nobody
-        self._publish: Callable[[Notice], None] = _nobody
-        self._note: Callable[[Decision], None] = _nobody
-
-    def connect(
-        self,
-        act: Callable[[WorkerAction], None],
-        find_plans: Callable[[FindPlans | FindTogether], None],
-        publish: Callable[[Notice], None],
-        note: Callable[[Decision], None],
-    ) -> None:
-        """Who does what the core wants done. None of them waits; what comes of it they submit as an event."""
-        self._act, self._find_plans, self._publish, self._note = act, find_plans, publish, note
-
-    def now_s(self) -> float:
+        event_loop = asyncio.get_running_loop()
+        self.now_s: Callable[[], float] = event_loop.time
         """The only clock that decisions see: monotonic seconds."""
-        return self._loop.time()
+        self._do = do
+        self._pump = Pump(
+            handle or core.handle, self._carry_out, lambda at_s, ring: event_loop.call_at(at_s, ring).cancel
+        )
+        self._tickets: dict[int, Ticket] = {}
+        self._ids = count(1)
 
     def submit(self, event: Event) -> None:
         """Takes an event in. If one is being handled, this one comes behind it, before the outer call returns."""
-        self._events.append(event)
-        if self._running:
+        if self.failed:
             return
-        self._running = True
         try:
-            while self._events and not self.failed:
-                for action in self._handle(self._events.popleft()):
-                    self._carry_out(action)
-            if self.core.state.ending:
-                self.ending.set()
+            self._pump.submit(event)
         except Exception as error:  # the core's own faults: see `failed`
             log.exception("a fault in the core: the supervisor ends")
             self.fail(error)
-        finally:
-            self._running = False
+        if self.core.state.ending:
+            self.ending.set()
 
     def fail(self, error: Exception) -> None:
         """Nobody can rely on this process any more: it ends at once."""
@@ -186,47 +129,15 @@ class Loop:
         self.ending.set()
         self.exited.set()
 
-    def request(
-        self,
-        model: str,
-        kind: RequestKind,
-        limit_s: float,
-        options: LoadOptions,
-        priority: Priority | None = None,
-        *,
-        progress: bool = False,
-        reload: bool = False,
-        caller: str = "",
-        needs: Ability | None = None,
-    ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
-        """The wish for a place in a model, or for its load. Leaving the block ends it, whatever the reason."""
-        return self._ticket(
-            lambda request: Requested(
-                self.now_s(), request, model, kind, limit_s, options, priority, progress, reload, caller, needs
-            )
-        )
-
-    def unload(self, model: str, limit_s: float, *, force: bool) -> "contextlib.AbstractAsyncContextManager[Ticket]":
-        """The wish that a model goes."""
-        return self._ticket(lambda request: UnloadRequested(self.now_s(), request, model, limit_s, force))
-
-    def restart(self, model: str, limit_s: float, *, force: bool) -> "contextlib.AbstractAsyncContextManager[Ticket]":
-        """The wish that a model gets a new process."""
-        return self._ticket(lambda request: RestartRequested(self.now_s(), request, model, limit_s, force))
-
-    def reserve(
-        self, device: str, size_bytes: int, ttl_s: float, label: str, limit_s: float
-    ) -> "contextlib.AbstractAsyncContextManager[Ticket]":
-        """The wish that bytes are made free, and kept so; what was reserved stays when the block is left well."""
-        return self._ticket(
-            lambda request: ReservationRequested(self.now_s(), request, device, size_bytes, ttl_s, label, limit_s)
-        )
-
     @contextlib.asynccontextmanager
-    async def _ticket(self, event: Callable[[int], Event]) -> AsyncIterator[Ticket]:
+    async def request(self, event: Callable[[float, int], Event]) -> AsyncIterator[Ticket]:
+        """Submits what `event` makes of the present moment and the number of a new request.
+
+        Leaving the block ends the request, whatever the reason; a reservation that was granted outlives it.
+        """
         ticket = Ticket(next(self._ids))
         self._tickets[ticket.request] = ticket
-        self.submit(event(ticket.request))
+        self.submit(event(self.now_s(), ticket.request))
         try:
             yield ticket
         except BaseException:
@@ -242,64 +153,25 @@ class Loop:
         self._tickets.pop(ticket.request, None)
         self.submit(event)
 
-    def _carry_out(self, action: Action) -> None:
-        """What goes wrong here is no fault of the books."""
+    def _carry_out(self, action: Effect) -> None:
+        """A fault here leaves the core's books intact: it is logged."""
         try:
-            self._do(action)
+            match action:
+                case Grant(request=request) | Complete(request=request) | GrantReservation(request=request):
+                    self._resolve(request, action)
+                case Refuse(request=request, refusal=why):
+                    if ticket := self._tickets.get(request):
+                        ticket.refuse(why)
+                case Report(request=request):
+                    if ticket := self._tickets.get(request):
+                        ticket.report(action)
+                case Exit():
+                    self.exited.set()
+                case _:
+                    self._do(action)
         except Exception:
             log.exception("could not be carried out: %.200s", action)
 
-    def _do(self, action: Action) -> None:  # noqa: PLR0912  one line per action
-        match action:
-            case Spawn() | Load() | Stop() | SetThreads():
-                self._act(action)
-            case FindPlans() | FindTogether():
-                self._find_plans(action)
-            case Grant(request, worker_id, threads, timeline):
-                if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
-                    ticket.outcome.set_result(Granted(worker_id, threads, timeline))
-            case Complete(request, receipt):
-                if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
-                    ticket.outcome.set_result(receipt)
-            case GrantReservation(request, reservation):
-                if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
-                    ticket.outcome.set_result(Reserved(reservation))
-            case Refuse(request, why):
-                if ticket := self._tickets.get(request):
-                    ticket.refuse(why)
-            case Report(request):
-                if ticket := self._tickets.get(request):
-                    ticket.report(action)
-            case SetTimer(timer):
-                self._set_timer(timer)
-            case CancelDeadline(request):
-                if handle := self._timers.pop((DeadlinePassed, request), None):
-                    handle.cancel()
-            case CancelExpiry(reservation):
-                if handle := self._timers.pop((ReservationExpired, reservation), None):
-                    handle.cancel()
-            case Exit():
-                self.exited.set()
-            case Decided(decision):
-                self._note(decision)
-            case _:
-                self._publish(action)
-
-    def _set_timer(self, timer: Timed) -> None:
-        match timer:
-            case DeadlinePassed():
-                about = timer.request
-            case ReservationExpired():
-                about = timer.reservation
-            case PatienceEnded():
-                about = timer.turn
-            case _:
-                about = timer.worker_id
-        key = (type(timer), about)
-        if handle := self._timers.pop(key, None):
-            handle.cancel()
-        self._timers[key] = self._loop.call_at(timer.at_s, self._ring, key, timer)
-
-    def _ring(self, key: tuple[type, int], timer: Timed) -> None:
-        del self._timers[key]
-        self.submit(timer)
+    def _resolve(self, request: int, outcome: Outcome) -> None:
+        if (ticket := self._tickets.get(request)) and not ticket.outcome.done():
+            ticket.outcome.set_result(outcome)

@@ -26,16 +26,22 @@ from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_
 
 from . import opening, owner, signals
 from .core.actions import (
+    Decided,
     Evicted,
+    FindPlans,
+    FindTogether,
     LedgerChanged,
+    Load,
     ModelChanged,
     Notice,
     PressureChanged,
     QueueChanged,
     Released,
+    SetThreads,
+    Spawn,
+    Stop,
     Thrashing,
 )
-from .core.core import Core
 from .core.events import ShutdownRequested, Started
 from .descriptors import raise_limit
 from .devices.backend import has_further_backends, with_backends
@@ -43,7 +49,6 @@ from .devices.devices import Device, find_devices, warn_of_absent, without_cards
 from .devices.host_memory import usable_cores
 from .devices.sampler import LOOK_S, Sampler, first_account
 from .domain.config import Config
-from .domain.decisions import Decision
 from .domain.device_view import DeviceLostError, Sample, limits
 from .domain.host_profile import default_threads
 from .files.journal import Journal
@@ -53,7 +58,7 @@ from .files.state_folder import journal_folder, state_folder
 from .instance import Instance
 from .keeper import keep
 from .listening import Listening, listen
-from .loop import Loop
+from .loop import Loop, OutsideAction
 from .model_folders import Folders
 from .services.auth_interceptor import AuthInterceptor
 from .services.decision_writer import DecisionWriter
@@ -63,7 +68,7 @@ from .services.service_models import ModelService, ResidentReader
 from .services.service_supervisor import Identity, SupervisorService
 from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
 from .services.task_router import TaskRouter
-from .simulation.recorder import LineFile, Recorder
+from .simulation.recorder import Header, LineFile, Recorder
 from .threads.lane import Lane, NoAnswerError
 from .workers import containment
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
@@ -130,6 +135,7 @@ class Parts:
     loop: Loop
     devices: list[Device]
     samples: dict[str, Sample]
+    sampler: Sampler
     planning: Planning
     quoter: Quoter
     workers: Workers
@@ -169,12 +175,10 @@ async def serve(
     )
     listening = listen(server, config.server.host, config.server.port)
     healthy = _add_services(server, config, parts, listening.address)
-    sampler = Sampler(loop, parts.devices, parts.samples, parts.workers.pids)
-    parts.workers.connect(sampler.look)
     await parts.folders.begin()
     loop.submit(Started(loop.now_s()))
     await server.start()
-    async with _running(sampler.run()), _running(keep(instance, lambda: _leave_folder(loop))):
+    async with _running(parts.sampler.run()), _running(keep(instance, lambda: _leave_folder(loop))):
         with signals.heard(loop, config.scheduling.drain_s):
             if owned:
                 grace_s = config.server.owner_grace_s
@@ -223,13 +227,33 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         may = limits(config, device.id, device.kind, samples[device.id].total_bytes)
         accounts[device.id] = first_account(samples[device.id], may.budget_bytes, may.headroom_bytes)
     cores = usable_cores(config.server.reserved_cores)
-    core = Core(config, accounts, cores, UNKNOWN_FACTS.idle_bytes)
-    loop = Loop(core, Recorder(core, record).handle if record else None)
+    header = Header.of(config, accounts, cores, UNKNOWN_FACTS.idle_bytes)
+    core = header.core()
+    feed = EventLog()
+    notes = DecisionWriter(Journal(journal_folder(instance.folder.path) / "decisions.sqlite3"))
+
+    def do(action: OutsideAction) -> None:
+        match action:
+            case Spawn() | Load() | Stop() | SetThreads():
+                workers.perform(action)
+            case FindPlans() | FindTogether():
+                planning.find_plans(action)
+            case Decided(decision=decision):
+                notes.note(decision)
+                about = f"{decision.model} for {decision.for_whom}" if decision.for_whom else decision.model
+                log.info("%s %s: %s", decision.kind.value, about, decision.message)
+            case _:
+                feed.publish(action)
+                if words := _in_words(action):
+                    log.info("%s", words)
+
+    loop = Loop(core, do, Recorder(header, core.handle, record).handle if record else None)
     quotes = Quotes(quoter, instance.folder.path / "skeletons", devices, reading_lanes())
     threads = default_threads(psutil.cpu_count(logical=False), cores)
     planning = Planning(loop, devices, threads, quotes)
     recorder = UsageRecorder(MemoryBook(state_folder() / "memory.sqlite3"), quotes)
     await recorder.begin()
+    sampler = Sampler(loop, devices, samples, lambda: workers.pids())  # noqa: PLW0108  they come next
     workers = Workers(
         loop,
         devices,
@@ -238,24 +262,12 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         recorder,
         spawner,
         instance.socket_dir,
+        sampler.look,
         config.scheduling.stop_s,
         config.server.untested_engine,
     )
-    feed = EventLog()
-    notes = DecisionWriter(Journal(journal_folder(instance.folder.path) / "decisions.sqlite3"))
-
-    def publish(notice: Notice) -> None:
-        feed.publish(notice)
-        if words := _in_words(notice):
-            log.info("%s", words)
-
-    def note(decision: Decision) -> None:
-        notes.note(decision)
-        about = f"{decision.model} for {decision.for_whom}" if decision.for_whom else decision.model
-        log.info("%s %s: %s", decision.kind.value, about, decision.message)
-
-    loop.connect(workers.perform, planning.find_plans, publish, note)
-    return Parts(loop, devices, samples, planning, quoter, workers, feed, notes, logs, Folders(config, base, loop))
+    folders = Folders(config, base, loop)
+    return Parts(loop, devices, samples, sampler, planning, quoter, workers, feed, notes, logs, folders)
 
 
 async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:

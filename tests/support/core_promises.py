@@ -1,6 +1,6 @@
 """What the core must hold whatever happens, checked from outside after every event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vramd_common.reasons import Reason
@@ -28,10 +28,10 @@ from vramd_supervisor.core.events import (
     PatienceEnded,
     RestartRequested,
     ShutdownRequested,
-    Timed,
     UnloadRequested,
     WorkerReady,
 )
+from vramd_supervisor.core.pump import Pump
 from vramd_supervisor.core.room import Wait, Wish
 from vramd_supervisor.core.state import (
     COMING,
@@ -72,11 +72,11 @@ class Asked:
 class Promises:
     """Follows a core from outside and asserts what it has promised; raises AssertionError."""
 
-    def __init__(self, core: Core, most_wait_s: float, timers: Mapping[tuple[type[Timed], int], Timed]) -> None:
-        """`most_wait_s` is what others may take before a load, beside its bound; `timers` are those that are set."""
+    def __init__(self, core: Core, most_wait_s: float, pump: Pump) -> None:
+        """`most_wait_s` is what others may take before a load, beside its bound; `pump` has the timers."""
         self.core = core
         self.most_wait_s = most_wait_s
-        self.timers = timers
+        self.pump = pump
         self.open: dict[int, Asked] = {}
         """Calls that were not answered for good."""
         self.granted: dict[int, int] = {}
@@ -291,7 +291,7 @@ class Promises:
         known = set(state.requests) | set(state.pending_reservations)
         assert set(self.open) == known, f"somebody was never answered: {sorted(set(self.open) ^ known)}"
         for request in state.requests.values():
-            timed = (DeadlinePassed, request.id) in self.timers
+            timed = self.pump.is_set(DeadlinePassed(0.0, request.id))
             holding = request.kind is RequestKind.HOLD
             assert timed or holding, f"request {request.id} has no deadline"
             if request.kind is not RequestKind.HOLD:
@@ -318,7 +318,9 @@ class Promises:
             assert isinstance(decision, Wait), f"{wish.name} waits for what is there: {decision}"
             wanted = isinstance(first, Reservation) or bool(state.models[first.model].queue)
             if decision.drain and wanted:
-                assert (PatienceEnded, first.turn) in self.timers, f"nobody looks after {wish.name} when its time comes"
+                assert self.pump.is_set(PatienceEnded(0.0, first.turn)), (
+                    f"nobody looks after {wish.name} when its time comes"
+                )
             assert decision.drain or self._moves(), f"{wish.name} waits for nothing: {decision.message}"
 
     def _moves(self) -> bool:

@@ -1,78 +1,52 @@
 """A stage for the core: a virtual clock, timers as the loop keeps them, and workers that the dice make late or lost."""
 
 import hashlib
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from typing import TypeVar
 
 from support.core_promises import Promises
-from typing_extensions import assert_never
 from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
-    CancelDeadline,
-    CancelExpiry,
     Exit,
     FindPlans,
     FindTogether,
     Grant,
     GrantReservation,
     Load,
-    SetTimer,
     Spawn,
     Stop,
 )
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
-    DeadlinePassed,
-    DrainEnded,
     Event,
-    KeepAliveEnded,
-    LoadLimitReached,
     LoadProgressed,
     LoadRefused,
     MemoryReleased,
-    PatienceEnded,
     PlansFound,
     PlansRefused,
-    ReservationExpired,
     ReservationReleased,
-    Timed,
     TogetherFound,
     WorkerExited,
     WorkerReady,
     WorkerStarted,
 )
+from vramd_supervisor.core.pump import Pump
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.errors import refusal
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
 from vramd_supervisor.domain.receipt import Receipt
+from vramd_supervisor.simulation.clock import VirtualClock
 
 T = TypeVar("T")
 
 SPARE = 1
 EVENTS_TOLD = 40
-Timers = dict[tuple[type[Timed], int], Timed]
-
-
-def _key(timer: Timed) -> tuple[type[Timed], int]:
-    match timer:
-        case DeadlinePassed():
-            return DeadlinePassed, timer.request
-        case ReservationExpired():
-            return ReservationExpired, timer.reservation
-        case PatienceEnded():
-            return PatienceEnded, timer.turn
-        case KeepAliveEnded() | DrainEnded() | LoadLimitReached():
-            return type(timer), timer.worker_id
-        case _:
-            assert_never(timer)
 
 
 def _plan_of(model: Model, options: LoadOptions) -> Plan:
@@ -84,24 +58,21 @@ def _plan_of(model: Model, options: LoadOptions) -> Plan:
     return Plan(settings, Quote(devices, Confidence.EXACT, Source.DRY_RUN))
 
 
-class Stage:
+class Stage(Pump):
     """Does what the core asks for, in time, late, twice or wrongly, and has its promises checked after every event."""
 
     def __init__(self, dice: random.Random, faults: set[str], core: Core, most_wait_s: float) -> None:
         """`most_wait_s` is what others may take before a load, beside its bound."""
         self.dice, self.faults, self.core = dice, faults, core
-        self.now_s = 0.0
-        self.timers: Timers = {}
-        """Those that are set."""
-        self.promises = Promises(core, most_wait_s, self.timers)
+        self.clock = VirtualClock()
+        super().__init__(self._told_to_core, self._begin, self.clock.at)
+        self.promises = Promises(core, most_wait_s, self)
         self.memory = self.promises.memory
         self.alive: set[int] = set()
         self.exited = False
         self.events = 0
         self._told: deque[tuple[float, Event, list[Action]]] = deque(maxlen=EVENTS_TOLD)
         self._digest = hashlib.blake2b(digest_size=16)
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = count()
 
     def serve(self, request: int) -> None:
         """A call runs from now on."""
@@ -117,14 +88,20 @@ class Stage:
         """Stands for all that was told and answered, to the last number."""
         return self._digest.hexdigest()
 
-    def tell(self, event: Event) -> None:
-        """One event: what it brings is checked, then begun."""
+    @property
+    def now_s(self) -> float:
+        return self.clock.now_s
+
+    def submit(self, event: Event) -> None:
+        """One event: what it brings is begun, then checked."""
+        super().submit(event)
+        self.promises.follow(event, self._told[-1][2], self.now_s)
+
+    def _told_to_core(self, event: Event) -> list[Action]:
         actions = self.core.handle(event)
         self.events += 1
         self._told.append((self.now_s, event, actions))
-        for action in actions:
-            self._begin(action)
-        self.promises.follow(event, actions, self.now_s)
+        return actions
 
     def keep_trace(self) -> None:
         """Has `trace` stand for this run; costs as much as the run."""
@@ -143,47 +120,27 @@ class Stage:
     def _may(self, fault: str, share: float) -> bool:
         return fault in self.faults and self.dice.random() < share
 
-    def _at(self, at_s: float, what: Callable[[], None]) -> int:
-        order = next(self._order)
-        heapq.heappush(self._agenda, (at_s, order, what))
-        return order
-
     def _in(self, least_s: float, most_s: float, what: Callable[[float], Event], worker_id: int = 0) -> None:
         """News that come later; of a worker only while it lives, unless they may be late. Perhaps twice."""
         at_s = self.now_s + self.dice.uniform(least_s, most_s) + (3.0 if self._may("late", 0.1) else 0.0)
-        self._at(at_s, partial(self._arrive, what(at_s), worker_id))
+        self.clock.at(at_s, partial(self._arrive, what(at_s), worker_id))
         if self._may("twice", 0.2):
             again_s = at_s + self.dice.uniform(0.0, 2.0)
-            self._at(again_s, partial(self._arrive, what(again_s), worker_id))
+            self.clock.at(again_s, partial(self._arrive, what(again_s), worker_id))
 
     def _arrive(self, event: Event, worker_id: int) -> None:
         if worker_id and worker_id not in self.alive and "late" not in self.faults:
             return
-        self.tell(event)
+        self.submit(event)
         if isinstance(event, WorkerReady) and worker_id in self.alive:
             row = self.core.state.ledger.rows.get(worker_id, {})
             if all(row.get(device, 0) >= took for device, took in event.measured.items()):
                 self.memory[worker_id] = {**self.memory[worker_id], **event.measured}
 
-    def _go_on(self, until_s: float) -> None:
-        while self._agenda and self._agenda[0][0] <= until_s:
-            at_s, _, what = heapq.heappop(self._agenda)
-            self.now_s = max(self.now_s, at_s)
-            what()
-        self.now_s = until_s
-
     # What the core wants done.
 
     def _begin(self, action: Action) -> None:
         match action:
-            case SetTimer(timer):
-                key = _key(timer)
-                self.timers[key] = timer
-                self._at(timer.at_s, partial(self._ring, key, timer))
-            case CancelDeadline(request):
-                self.timers.pop((DeadlinePassed, request), None)
-            case CancelExpiry(reservation):
-                self.timers.pop((ReservationExpired, reservation), None)
             case FindPlans(model, options, turn):
                 self._find_plans(model, options, turn)
             case FindTogether(models):
@@ -194,7 +151,9 @@ class Stage:
                 self.memory[worker_id] = dict(plan.quote.needs)
                 self._load(worker_id, model, plan)
             case Stop(worker_id):
-                self._at(self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, worker_id, "ended by SIGTERM"))
+                self.clock.at(
+                    self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, worker_id, "ended by SIGTERM")
+                )
             case Grant(request):
                 self.serve(request)
             case GrantReservation(_, reservation):
@@ -206,12 +165,6 @@ class Stage:
             case _:
                 pass
 
-    def _ring(self, key: tuple[type[Timed], int], timer: Timed) -> None:
-        """As the loop does: a timer that was replaced or cancelled is none."""
-        if self.timers.get(key) is timer:
-            del self.timers[key]
-            self.tell(timer)
-
     def _find_together(self, models: Sequence[Model]) -> None:
         names = tuple(model.id for model in models)
         plans = tuple(_plan_of(model, LoadOptions()) for model in models)
@@ -222,7 +175,7 @@ class Stage:
         self.alive.add(worker_id)
         self.memory[worker_id] = {"host": SPARE}
         if self._may("crash", 0.05):
-            self._at(self.now_s + 0.1, partial(self._exit, worker_id, "killed by SIGSEGV"))
+            self.clock.at(self.now_s + 0.1, partial(self._exit, worker_id, "killed by SIGSEGV"))
         elif not self._may("hang", 0.05):
             started = partial(WorkerStarted, worker_id=worker_id, pid=1000 + worker_id, idle_bytes=SPARE)
             self._in(0.05, 0.4, started, worker_id)
@@ -243,7 +196,7 @@ class Stage:
             why = refusal(Reason.MODEL_FILE_INVALID, "damaged", model=model.id)
             self._in(0.0, seconds, partial(LoadRefused, worker_id=worker_id, refusal=why), worker_id)
         elif self._may("crash", 0.1):
-            self._at(self.now_s + seconds, partial(self._exit, worker_id, "killed by SIGSEGV"))
+            self.clock.at(self.now_s + seconds, partial(self._exit, worker_id, "killed by SIGSEGV"))
         elif not self._may("hang", 0.1):
             needs = plan.quote.needs
             device = self._pick(*needs)
@@ -256,14 +209,14 @@ class Stage:
         if worker_id not in self.alive:
             return
         self.alive.remove(worker_id)
-        self.tell(WorkerExited(self.now_s, worker_id, how))
+        self.submit(WorkerExited(self.now_s, worker_id, how))
         if self._may("twice", 0.2):
             self._in(0.0, 2.0, partial(WorkerExited, worker_id=worker_id, exit=how))
         slow_s = 4.0 if self._may("late", 0.2) else 0.6
-        self._at(self.now_s + self.dice.uniform(0.0, slow_s), partial(self._release, worker_id))
+        self.clock.at(self.now_s + self.dice.uniform(0.0, slow_s), partial(self._release, worker_id))
 
     def _release(self, worker_id: int) -> None:
         self.memory.pop(worker_id, None)
-        self.tell(MemoryReleased(self.now_s, worker_id, Receipt(worker_id, 1, "", 0.0, 0.0, {})))
+        self.submit(MemoryReleased(self.now_s, worker_id, Receipt(worker_id, 1, "", 0.0, 0.0, {})))
         if self._may("twice", 0.2):
-            self._at(self.now_s + 0.1, partial(self._release, worker_id))
+            self.clock.at(self.now_s + 0.1, partial(self._release, worker_id))

@@ -107,13 +107,13 @@ class Story(Stage):
         return self
 
     def _run(self) -> None:
-        self.tell(CatalogueRead(0.0, self.models))
-        self.tell(Started(0.0))
+        self.submit(CatalogueRead(0.0, self.models))
+        self.submit(Started(0.0))
         pace_s, at_s = self.dice.uniform(0.3, 1.5), 0.0
         while (at_s := at_s + self.dice.expovariate(1 / pace_s)) < self.ends_s:
-            self._at(at_s, self._call)
+            self.clock.at(at_s, self._call)
         for _ in range(self._pick(0, 0, 0, 2, 4)):
-            self._at(self.dice.uniform(0.0, 2.0), partial(self._call, next(iter(self.models))))
+            self.clock.at(self.dice.uniform(0.0, 2.0), partial(self._call, next(iter(self.models))))
         happens: dict[str, Callable[[], None]] = {
             "crash": self._crash,
             "unload": self._unload,
@@ -124,13 +124,13 @@ class Story(Stage):
         }
         for fault in sorted(self.faults & happens.keys()):
             for _ in range(self.dice.randint(1, 5)):
-                self._at(self.dice.uniform(0.0, self.ends_s), happens[fault])
-        self._go_on(self.ends_s)
+                self.clock.at(self.dice.uniform(0.0, self.ends_s), happens[fault])
+        self.clock.run_until(self.ends_s)
         self._be_quiet()
-        self._go_on(self.ends_s + QUIET_S)
+        self.clock.run_until(self.ends_s + QUIET_S)
         assert not self.promises.open, f"with all faults over these wait for ever: {self.promises.open}"
-        self.tell(ShutdownRequested(self.now_s, force=self._pick(True, False)))
-        self._go_on(self.now_s + WINDOW_S)
+        self.submit(ShutdownRequested(self.now_s, force=self._pick(True, False)))
+        self.clock.run_until(self.now_s + WINDOW_S)
         state = self.core.state
         left = (state.requests, state.workers, state.ledger.rows, state.pending_loads, state.reservations)
         assert self.exited, "the supervisor does not end"
@@ -160,13 +160,13 @@ class Story(Stage):
         asked = Asked(name, kind, urgent, self.now_s, self.now_s + limit_s, ahead=reload)
         self.promises.accept(request, asked)
         progress = self._pick(True, False)
-        self.tell(Requested(self.now_s, request, name, kind, limit_s, options, priority, progress, reload))
+        self.submit(Requested(self.now_s, request, name, kind, limit_s, options, priority, progress, reload))
         if kind is RequestKind.HOLD:
-            self._at(self.now_s + self.dice.uniform(1.0, 15.0), partial(self._leave, request))
+            self.clock.at(self.now_s + self.dice.uniform(1.0, 15.0), partial(self._leave, request))
         elif self._may("cancel", 0.2):
-            self._at(self.now_s + self.dice.uniform(0.0, 4.0), partial(self._leave, request))
+            self.clock.at(self.now_s + self.dice.uniform(0.0, 4.0), partial(self._leave, request))
         if request in self.relentless and request not in self.promises.open:
-            self._at(self.now_s + 0.5, partial(self._again, name))
+            self.clock.at(self.now_s + 0.5, partial(self._again, name))
 
     def _again(self, name: str) -> None:
         if self.now_s < self.ends_s:
@@ -176,27 +176,27 @@ class Story(Stage):
         if request not in self.relentless and self._may("stuck", 0.1):
             return
         seconds = self.dice.uniform(0.05, 2.0)
-        self._at(self.now_s + seconds / 2, partial(self._stream, request))
-        self._at(self.now_s + seconds, partial(self._end, request))
+        self.clock.at(self.now_s + seconds / 2, partial(self._stream, request))
+        self.clock.at(self.now_s + seconds, partial(self._end, request))
 
     def _stream(self, request: int) -> None:
         if request in self.promises.open:
-            self.tell(Streamed(self.now_s, request))
+            self.submit(Streamed(self.now_s, request))
 
     def _end(self, request: int) -> None:
         asked = self.promises.open.get(request)
         if asked:
             self.promises.close(request)
         if request in self.relentless:
-            self._at(self.now_s, partial(self._again, next(iter(self.models))))
-        self.tell(Ended(self.now_s, request))
+            self.clock.at(self.now_s, partial(self._again, next(iter(self.models))))
+        self.submit(Ended(self.now_s, request))
         if self._may("twice", 0.2):
             self._in(0.0, 1.0, partial(Ended, request=request))
 
     def _leave(self, request: int) -> None:
         if request in self.promises.open:
             self.promises.close(request)
-            self.tell(Cancelled(self.now_s, request))
+            self.submit(Cancelled(self.now_s, request))
 
     def _unload(self) -> None:
         request, name = next(self._ids), self._pick(*self.models)
@@ -205,9 +205,9 @@ class Story(Stage):
         priority = self.models[name].priority
         self.promises.accept(request, Asked(name, kind, priority, self.now_s, self.now_s + LIMIT_S, ahead=True))
         if restart:
-            self.tell(RestartRequested(self.now_s, request, name, LIMIT_S, force))
+            self.submit(RestartRequested(self.now_s, request, name, LIMIT_S, force))
         else:
-            self.tell(UnloadRequested(self.now_s, request, name, LIMIT_S, force))
+            self.submit(UnloadRequested(self.now_s, request, name, LIMIT_S, force))
 
     # What else happens.
 
@@ -217,10 +217,10 @@ class Story(Stage):
 
     def _rescan(self) -> None:
         missing = self._pick(None, *self.models)
-        self.tell(CatalogueRead(self.now_s, {name: known for name, known in self.models.items() if name != missing}))
+        self.submit(CatalogueRead(self.now_s, {name: known for name, known in self.models.items() if name != missing}))
 
     def _pin(self) -> None:
-        self.tell(ModelUpdated(self.now_s, self._pick(*self.models), pinned=self._pick(True, False)))
+        self.submit(ModelUpdated(self.now_s, self._pick(*self.models), pinned=self._pick(True, False)))
 
     def _others(self) -> None:
         self._sample("card", self.dice.randint(0, CARD))
@@ -228,24 +228,24 @@ class Story(Stage):
     def _sample(self, device: str, external: int) -> None:
         used = external + sum(held.get(device, 0) for held in self.memory.values())
         total = self.core.state.ledger.accounts[device].total_bytes
-        self.tell(DeviceSampled(self.now_s, device, total, external, used))
+        self.submit(DeviceSampled(self.now_s, device, total, external, used))
 
     def _announce(self) -> None:
         request, device, size = next(self._ids), self._pick("card", "host"), self.dice.randint(1, CARD)
         asked = Asked("", RequestKind.RUN, Priority.INTERACTIVE, self.now_s, self.now_s + LIMIT_S)
         self.promises.accept(request, asked)
-        self.tell(ReservationRequested(self.now_s, request, device, size, self.dice.uniform(1, 20), "game", LIMIT_S))
+        self.submit(ReservationRequested(self.now_s, request, device, size, self.dice.uniform(1, 20), "game", LIMIT_S))
 
     def _be_quiet(self) -> None:
         """All faults and obstacles are over; what is hung is ended by the core's own limits."""
         self.faults.clear()
-        self.tell(CatalogueRead(self.now_s, self.models))
+        self.submit(CatalogueRead(self.now_s, self.models))
         for name in self.models:
-            self.tell(ModelUpdated(self.now_s, name, pinned=False))
+            self.submit(ModelUpdated(self.now_s, name, pinned=False))
         for reservation in list(self.core.state.reservations):
-            self.tell(ReservationReleased(self.now_s, reservation))
+            self.submit(ReservationReleased(self.now_s, reservation))
         for request, asked in list(self.promises.open.items()):
             if request in self.promises.granted or asked.kind is RequestKind.HOLD:
                 self._leave(request)
         for step in range(int(2 * WINDOW_S / 5.0)):
-            self._at(self.now_s + 5.0 * step, partial(self._sample, "card", 0))
+            self.clock.at(self.now_s + 5.0 * step, partial(self._sample, "card", 0))

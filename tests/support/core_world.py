@@ -1,6 +1,5 @@
 """A world around the core without any I/O: what it asks for becomes errands that a test does in any order."""
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -10,7 +9,6 @@ from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
-    CancelDeadline,
     Complete,
     Evicted,
     Exit,
@@ -20,7 +18,6 @@ from vramd_supervisor.core.actions import (
     GrantReservation,
     Load,
     Refuse,
-    SetTimer,
     Spawn,
     Stop,
 )
@@ -28,7 +25,6 @@ from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     Cancelled,
     CatalogueRead,
-    DeadlinePassed,
     DeviceSampled,
     Ended,
     Event,
@@ -45,7 +41,6 @@ from vramd_supervisor.core.events import (
     ShutdownRequested,
     Started,
     Streamed,
-    Timed,
     TogetherFound,
     UnloadRequested,
     WorkerExited,
@@ -54,12 +49,14 @@ from vramd_supervisor.core.events import (
 )
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.pressure import WINDOW_S
+from vramd_supervisor.core.pump import Pump
 from vramd_supervisor.core.state import RequestKind, is_pinned
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, Priority, SchedulingConfig
 from vramd_supervisor.domain.errors import refusal
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
 from vramd_supervisor.domain.receipt import Receipt
+from vramd_supervisor.simulation.clock import VirtualClock
 
 BUDGETS = {"card": 8, "host": 12}
 NEEDS = {
@@ -103,7 +100,7 @@ class Release:
 Errand = Action | Release
 
 
-class CoreWorld:
+class CoreWorld(Pump):
     """Holds what a shell would hold, and checks the core's promises after every event."""
 
     def __init__(
@@ -112,7 +109,8 @@ class CoreWorld:
         self.config = config or Config(scheduling=SchedulingConfig(queue_per_model=6, queue_total=12))
         accounts = {device: Account(total_bytes=budget, budget_bytes=budget) for device, budget in BUDGETS.items()}
         self.core = Core(self.config, accounts, usable_cores=3, spare_bytes=SPARE)
-        self.now_s = 0.0
+        self.clock = VirtualClock()
+        super().__init__(self._told_to_core, self._take, self.clock.at)
         self.errands: list[Errand] = []
         self.alive: set[int] = set()
         """Incarnations whose process runs."""
@@ -125,10 +123,8 @@ class CoreWorld:
         self.accepted = 0
         self.answered = 0
         self.exited = False
-        self.timers: list[tuple[float, int, Timed]] = []
         self.actions: list[Action] = []
         """What the last event brought."""
-        self._order = count()
         self._ids = count(1)
         self.models = models
         self.ways: dict[str, Sequence[Plan]] = {}
@@ -139,22 +135,36 @@ class CoreWorld:
         if spare:
             self.tell(Started(self.now_s))
 
+    @property
+    def now_s(self) -> float:
+        return self.clock.now_s
+
+    @now_s.setter
+    def now_s(self, now_s: float) -> None:
+        self.clock.now_s = now_s
+
+    def submit(self, event: Event) -> None:
+        """What a timer calls."""
+        self.tell(event)
+
     def tell(self, event: Event) -> list[Action]:
         """One event, with all promises checked before and after."""
-        before = {i.id for i in self.core.state.workers.values() if not i.exited}
-        self.actions = self.core.handle(event)
-        for action in self.actions:
-            self._take(action, before)
+        super().submit(event)
         self.core.check()
         for device, budget in BUDGETS.items():
             held = sum(memory.get(device, 0) for memory in self.memory.values())
             assert held <= self.core.state.ledger.reserved_bytes(device) <= budget, f"{device}: {held} really taken"
         return self.actions
 
-    def _take(self, action: Action, before: set[int]) -> None:
+    def _told_to_core(self, event: Event) -> list[Action]:
+        self._alive_before = {i.id for i in self.core.state.workers.values() if not i.exited}
+        self.actions = self.core.handle(event)
+        return self.actions
+
+    def _take(self, action: Action) -> None:
         match action:
             case Spawn(worker_id):
-                assert worker_id not in before
+                assert worker_id not in self._alive_before
                 self.alive.add(worker_id)
                 self.memory[worker_id] = {"host": SPARE}
                 self.errands.append(action)
@@ -178,11 +188,6 @@ class CoreWorld:
                 self._close(request)
             case Refuse(request) | Complete(request):
                 self._close(request)
-            case SetTimer(timer):
-                heapq.heappush(self.timers, (timer.at_s, next(self._order), timer))
-            case CancelDeadline(request):
-                self.timers = [one for one in self.timers if one[2] != DeadlinePassed(one[0], request)]
-                heapq.heapify(self.timers)
             case Exit():
                 assert not self.alive
                 self.exited = True
@@ -304,20 +309,16 @@ class CoreWorld:
 
     def next_timer(self) -> None:
         """Moves the clock to the next timer, if there is one."""
-        if not self.timers:
-            return
-        at_s, _, timer = heapq.heappop(self.timers)
-        self.now_s = max(self.now_s, at_s)
-        self.tell(timer)
+        self.clock.step()
 
     def wait(self, seconds: float) -> list[Action]:
         """Lets time pass; what the core asks for meanwhile is done at once. Everything that it brought."""
         ends_s, brought = self.now_s + seconds, list[Action]()
-        while self.errands or (self.timers and self.timers[0][0] <= ends_s):
+        while True:
             if self.errands:
                 self.run_errand()
-            else:
-                self.next_timer()
+            elif not self.clock.step(ends_s):
+                break
             brought += self.actions
         self.now_s = ends_s
         return brought

@@ -64,14 +64,6 @@ class ScriptedWorld(CoreWorld):
         self._sampler = Sampler(cast(Loop, WorldLoop(self)), [device], {}, lambda: [*map(pid_of, self.alive)])
         self.tell(CatalogueRead(self.now_s, MODELS))
 
-    @property
-    def now_s(self) -> float:
-        return self._clock.now_s
-
-    @now_s.setter
-    def now_s(self, now_s: float) -> None:
-        self._clock.now_s = now_s
-
     def tell(self, event: Event) -> list[Action]:
         before = self._rows()
         actions = super().tell(event)
@@ -112,8 +104,8 @@ class ScriptedWorld(CoreWorld):
         """What a process has on the card once it is ready."""
         return max(0, self._rows()[worker_id] - self._spared)
 
-    def _take(self, action: Action, before: set[int]) -> None:
-        super()._take(action, before)
+    def _take(self, action: Action) -> None:
+        super()._take(action)
         if isinstance(action, Load):
             self._take_card(action.worker_id, ready=False)
 

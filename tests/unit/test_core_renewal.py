@@ -285,7 +285,7 @@ def test_a_model_that_is_about_to_have_a_new_process_is_not_unloaded_for_being_i
     until(world, Load)
     world.now_s += 120.0
     world.rescan()
-    while world.timers and world.timers[0][0] <= world.now_s:
+    while world.timers and world.timers[0].at_s <= world.now_s:
         world.next_timer()
     assert serving(world, "small") == first
     assert state(world, "small") is ModelState.READY

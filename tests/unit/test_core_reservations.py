@@ -50,7 +50,7 @@ def granted(world: CoreWorld) -> list[int]:
 
 def ring(world: CoreWorld, kind: type[ReservationExpired] | type[DeadlinePassed]) -> None:
     """Goes on to the last timer of a kind."""
-    timer = [timer for _, _, timer in sorted(world.timers) if isinstance(timer, kind)][-1]
+    timer = [timer for timer in world.timers if isinstance(timer, kind)][-1]
     world.now_s = timer.at_s
     world.tell(timer)
 
@@ -102,7 +102,8 @@ def test_it_ends_by_release_and_a_second_release_is_harmless() -> None:
     for _ in range(2):
         world.release(world.reserved[0])
         assert world.actions == []
-    ring(world, ReservationExpired)
+    assert not world.is_set(ReservationExpired(0.0, world.reserved[0]))
+    world.tell(ReservationExpired(60.0, world.reserved[0]))
     assert world.actions == []
 
 

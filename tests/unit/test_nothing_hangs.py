@@ -3,14 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
-from vramd_supervisor.core.actions import Action, Spawn, Stop
+from vramd_supervisor.core.actions import Action, Decided, FindPlans, QueueChanged, Spawn, Stop
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     CatalogueRead,
@@ -18,6 +18,7 @@ from vramd_supervisor.core.events import (
     Event,
     MemoryReleased,
     PlansRefused,
+    Requested,
     Started,
     WorkerExited,
 )
@@ -35,7 +36,7 @@ from vramd_supervisor.domain.errors import RefusedError, refusal
 from vramd_supervisor.files.journal import Journal
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.files.reading import unanswered
-from vramd_supervisor.loop import Loop
+from vramd_supervisor.loop import Loop, OutsideAction
 from vramd_supervisor.quoting.learning import LearnedUsage
 from vramd_supervisor.services import decision_writer
 from vramd_supervisor.services.decision_writer import DecisionWriter
@@ -287,7 +288,22 @@ def test_a_worker_whose_start_hangs_is_none(
         host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(starts.goes_on))
         planning = SimpleNamespace(expect=lambda _: None, learn=lambda *_: None)
         logs = SimpleNamespace(spare=None)
-        shell: tuple[Any, ...] = (loop, [host], logs, planning, None, Spawner(limit_s), socket_dir, SHORT_S, False)
+
+        async def no_look() -> None:
+            """There are no devices to look at."""
+
+        shell: tuple[Any, ...] = (
+            loop,
+            [host],
+            logs,
+            planning,
+            None,
+            Spawner(limit_s),
+            socket_dir,
+            no_look,
+            SHORT_S,
+            False,
+        )
         workers = Workers(*shell)
         workers.perform(Spawn(1))
         assert told == [], "it waits, and nobody else does"
@@ -305,21 +321,20 @@ def test_a_worker_whose_start_hangs_is_none(
     assert folder_hangs or starts.ended.acquire(timeout=BOUND_S)
 
 
-@pytest.mark.parametrize("who", ["act", "find_plans", "publish", "note"])
+@pytest.mark.parametrize("what", [Spawn, FindPlans, QueueChanged, Decided])
 def test_what_fails_while_it_is_carried_out_is_no_fault_of_the_books(
-    who: str, caplog: pytest.LogCaptureFixture
+    what: type, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(_: object) -> None:
-        raise RuntimeError("can't start new thread")
+    def fails(action: OutsideAction) -> None:
+        if isinstance(action, what):
+            raise RuntimeError("can't start new thread")
 
     async def main() -> None:
-        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20))
-        does: dict[str, Any] = dict.fromkeys(("act", "find_plans", "publish", "note"), lambda _: None) | {who: fails}
-        loop.connect(**does)
+        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), fails)
         model = Model("a", Simulation({"host": 1 << 60}, 1.0, 1.0, (), False))
         loop.submit(CatalogueRead(loop.now_s(), {"a": model}))
         loop.submit(Started(loop.now_s()))
-        async with loop.request("a", RequestKind.LOAD, BOUND_S, LoadOptions()):
+        async with loop.request(partial(Requested, model="a", kind=RequestKind.LOAD, limit_s=BOUND_S)):
             gone = refusal(Reason.MODEL_NOT_FOUND, "gone", model="a")
             loop.submit(PlansRefused(loop.now_s(), "a", 1, gone))
         assert loop.failed is None
@@ -334,7 +349,7 @@ def test_a_fault_of_the_core_ends_the_supervisor() -> None:
         raise KeyError("host")
 
     async def main() -> None:
-        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), fails)
+        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), lambda _: None, fails)
         loop.submit(Started(loop.now_s()))
         assert isinstance(loop.failed, KeyError)
         assert loop.exited.is_set()

@@ -4,18 +4,18 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from vramd_cli.main import vramd
-from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, DeviceSampled, Requested, Started
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, SchedulingConfig
-from vramd_supervisor.simulation.recorder import LOST, Recorder, RecordingFile
+from vramd_supervisor.simulation.recorder import LOST, Header, LineFile, Recorder, RecordingFile
 from vramd_supervisor.simulation.replay import UnreadableRecordingError, replay
 from vramd_supervisor.threads.lane import NoAnswerError
 
@@ -32,8 +32,11 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return file.read_text("utf-8").splitlines(keepends=True)
 
 
-def core(config: Config | None = None) -> Core:
-    return Core(config or Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20)
+HEADER = Header.of(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20)
+
+
+def recorder_to(file: LineFile, header: Header = HEADER) -> Recorder:
+    return Recorder(header, header.core().handle, file)
 
 
 def test_a_recording_happens_again(lines: list[str]) -> None:
@@ -75,7 +78,7 @@ def test_a_core_that_decides_otherwise_is_found(lines: list[str]) -> None:
 
 def test_a_fault_of_the_core_is_the_last_event_of_a_recording_and_happens_again() -> None:
     file = io.StringIO()
-    recorder = Recorder(core(), file)
+    recorder = recorder_to(file)
     recorder.handle(Started(1.0))
     with pytest.raises(KeyError):
         recorder.handle(DeviceSampled(2.0, "no such device", 1, 1))
@@ -89,7 +92,7 @@ def test_a_fault_of_the_core_is_the_last_event_of_a_recording_and_happens_again(
 
 def test_what_must_hold_of_a_core_is_checked_after_each_event() -> None:
     file = io.StringIO()
-    recorder = Recorder(core(), file)
+    recorder = recorder_to(file)
     recorder.handle(CatalogueRead(1.0, {"a": Model("a", Simulation({"host": 1 << 30}, 1.0, 1.0, (), False))}))
     for _ in range(2):  # one id for two requests: no loop does that
         recorder.handle(Requested(2.0, 7, "a", RequestKind.RUN, 60.0))
@@ -111,7 +114,7 @@ def test_a_recording_that_was_broken_off_is_compared_as_far_as_it_goes(lines: li
 
 def test_a_recording_has_all_that_the_core_was_made_of() -> None:
     file = io.StringIO()
-    Recorder(core(Config(scheduling=SchedulingConfig(queue_total=7))), file)
+    recorder_to(file, replace(HEADER, config=Config(scheduling=SchedulingConfig(queue_total=7))))
     header = json.loads(file.getvalue())
     assert header["config"] == {"scheduling": {"queue_total": 7}}
     assert header["accounts"] == {"host": {"total_bytes": 1 << 33, "budget_bytes": 1 << 33}}
@@ -134,7 +137,7 @@ class FullDisk(io.StringIO):
 
 def test_a_full_disk_ends_the_recording_and_not_the_supervisor(caplog: pytest.LogCaptureFixture) -> None:
     file = FullDisk(lines=2)
-    recorder, alone = Recorder(core(), file), core()
+    recorder, alone = recorder_to(file), HEADER.core()
     for at_s in (1.0, 2.0, 3.0):
         assert recorder.handle(Started(at_s)) == alone.handle(Started(at_s))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -150,7 +153,7 @@ def test_a_recording_whose_disk_does_not_keep_up_says_how_much_is_lost(
         os.mkfifo(tmp_path / "recording")
         opened = os.open(tmp_path / "recording", os.O_RDONLY | os.O_NONBLOCK)
         file = RecordingFile(tmp_path / "recording")
-        recorder, alone, at_s = Recorder(core(), file), core(), 0.0
+        recorder, alone, at_s = recorder_to(file), HEADER.core(), 0.0
         while not caplog.records:
             at_s += 1.0
             assert recorder.handle(Started(at_s)) == alone.handle(Started(at_s))

@@ -59,8 +59,7 @@ def test_what_is_used_or_changed_while_it_looks_keeps_its_id(
     right = Discovery.look
 
     async def main() -> dict[str, str]:
-        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20))
-        loop.connect(**dict.fromkeys(("act", "find_plans", "publish", "note"), lambda _: None))
+        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), lambda _: None)
         folders = Folders(Config(ServerConfig(models=(str(tmp_path),), watch=False)), tmp_path, loop)
         await folders.rescan()
         assert paths(loop) == {"m": str(old)}

@@ -1,7 +1,7 @@
 """How a task becomes a model: what is computed for it, how long that may take, and what is loaded meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from support.core_world import MODELS, NEEDS, CoreWorld, plan
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2
-from vramd_supervisor.core.events import CatalogueRead
+from vramd_supervisor.core.events import CatalogueRead, Requested
 from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.domain.config import Priority
@@ -85,10 +85,9 @@ class Desk:
         return self.problems.get(model.id) if known else None
 
     @asynccontextmanager
-    async def request(
-        self, model: str, kind: RequestKind, limit_s: float, options: LoadOptions, priority: Priority | None = None
-    ) -> AsyncIterator[SimpleNamespace]:
-        self.loaded.append((model, kind, priority))
+    async def request(self, make: Callable[[float, int], Requested]) -> AsyncIterator[SimpleNamespace]:
+        event = make(self.now_s(), 1)
+        self.loaded.append((event.model, event.kind, event.priority))
         self.load_begun.set()
         yield SimpleNamespace(outcome=self.load_may_end.wait())
 

@@ -227,22 +227,15 @@ class Decided:
 Notice = ModelChanged | LedgerChanged | Evicted | Released | PressureChanged | QueueChanged | Thrashing
 """What goes to those who watch."""
 
-Action = (
-    FindPlans
-    | FindTogether
-    | Spawn
-    | Load
-    | Stop
-    | Grant
-    | SetThreads
-    | Refuse
-    | Complete
-    | GrantReservation
-    | Report
-    | SetTimer
-    | CancelDeadline
-    | CancelExpiry
-    | Exit
-    | Decided
-    | Notice
-)
+WorkerAction = Spawn | Load | Stop | SetThreads
+"""What is done to a worker process."""
+
+Answer = Grant | Complete | GrantReservation | Refuse | Report
+"""What a caller is told."""
+
+TimerAction = SetTimer | CancelDeadline | CancelExpiry
+
+Effect = WorkerAction | FindPlans | FindTogether | Answer | Exit | Decided | Notice
+"""What is carried out outside; all but the timers, which `pump` keeps."""
+
+Action = Effect | TimerAction

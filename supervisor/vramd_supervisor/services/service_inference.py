@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -13,9 +14,11 @@ from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedReq
 from vramd_proto.v1 import inference_pb2 as public
 from vramd_proto.v1 import load_pb2, model_pb2
 
+from ..core.actions import Grant
+from ..core.events import Requested
 from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
-from ..loop import Granted, Loop, Ticket
+from ..loop import Loop, Ticket
 from ..quoting.abilities import Ability
 from ..wire_status import Context, from_worker, incident, time_left_s
 from ..workers.process import EXIT_SEEN_S
@@ -97,7 +100,7 @@ class Place:
     request: Message
     """As it goes to the worker."""
     model: str
-    grant: Granted
+    grant: Grant
 
     def timeline(self, worked: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
         """The trailing metadata of its answer; `worked` are the seconds of the worker's phases."""
@@ -152,14 +155,21 @@ class InferenceService:
         request.model = await self._router.resolve(request.model, options, scheduling, vectors=vectors)
         limit_s = time_left_s(context, self._request_deadline_s)
         progress = scheduling.progress and method.streams
-        wish = self._loop.request(
-            request.model, RequestKind.RUN, limit_s, options, priority, progress=progress, needs=method.needs
+        event = partial(
+            Requested,
+            model=request.model,
+            kind=RequestKind.RUN,
+            limit_s=limit_s,
+            options=options,
+            priority=priority,
+            progress=progress,
+            needs=method.needs,
         )
-        async with wish as ticket:
+        async with self._loop.request(event) as ticket:
             if progress:
                 await _tell_progress(ticket, context)
             grant = await ticket.outcome
-            assert isinstance(grant, Granted)
+            assert isinstance(grant, Grant)
             client = self._client_of(grant.worker_id)
             yield Place(ticket, client, method.wrap(request, grant.threads), request.model, grant)
 

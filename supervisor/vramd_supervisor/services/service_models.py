@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from vramd_common.load_settings import LoadOptions
 from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 
-from ..core.events import ModelUpdated
+from ..core.actions import Complete
+from ..core.events import ModelUpdated, Requested, RestartRequested, UnloadRequested
 from ..core.eviction import available_if_evicted
 from ..core.foresight import plan_load
 from ..core.names import find
 from ..core.state import ModelRuntime, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, gone, resident, residents
 from ..domain.errors import Refusal, RefusedError
-from ..domain.receipt import Receipt
 from ..loop import Loop
 from ..quoting.placement import Ways
 from ..wire_status import Context, time_left_s
@@ -107,7 +108,10 @@ class ModelService(ModelServiceServicer):
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         model = await self._router.resolve(asked, options)
         limit_s = time_left_s(context, self._load_deadline_s)
-        async with self._loop.request(model, RequestKind.LOAD, limit_s, options, reload=request.reload) as ticket:
+        event = partial(
+            Requested, model=model, kind=RequestKind.LOAD, limit_s=limit_s, options=options, reload=request.reload
+        )
+        async with self._loop.request(event) as ticket:
             async for report in ticket.reports():
                 if report.state is not ModelState.READY:  # the last message of the call says so, with the details
                     yield model_pb2.LoadModelResponse(
@@ -146,10 +150,12 @@ class ModelService(ModelServiceServicer):
     ) -> model_pb2.UnloadModelResponse:
         model = self._known(request.model).id
         limit_s = time_left_s(context, self._unload_deadline_s)
-        async with self._loop.unload(model, limit_s, force=request.force) as ticket:
-            receipt = await ticket.outcome
-        assert isinstance(receipt, Receipt)
-        return model_pb2.UnloadModelResponse(receipt=messages.receipt(receipt))
+        event = partial(UnloadRequested, model=model, limit_s=limit_s, force=request.force)
+        async with self._loop.request(event) as ticket:
+            outcome = await ticket.outcome
+        assert isinstance(outcome, Complete)
+        assert outcome.receipt
+        return model_pb2.UnloadModelResponse(receipt=messages.receipt(outcome.receipt))
 
     async def SelectModel(
         self, request: model_pb2.SelectModelRequest, context: Context
@@ -171,6 +177,7 @@ class ModelService(ModelServiceServicer):
     ) -> model_pb2.RestartModelResponse:
         model = self._known(request.model).id
         limit_s = time_left_s(context, self._load_deadline_s)
-        async with self._loop.restart(model, limit_s, force=request.force) as ticket:
+        event = partial(RestartRequested, model=model, limit_s=limit_s, force=request.force)
+        async with self._loop.request(event) as ticket:
             await ticket.outcome
         return model_pb2.RestartModelResponse(resident=await self._loaded(model))

@@ -5,20 +5,22 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 from vramd_common.rendezvous import API
 from vramd_proto.v1 import supervisor_pb2
 from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
-from ..core.events import ReservationReleased, ShutdownRequested
+from ..core.actions import GrantReservation
+from ..core.events import Requested, ReservationReleased, ReservationRequested, ShutdownRequested
 from ..core.names import find
 from ..core.state import RequestKind
 from ..core.view import books, reservations
 from ..devices.devices import Device
 from ..domain.device_view import Sample
 from ..domain.errors import Refusal, RefusedError
-from ..loop import Loop, Reserved
+from ..loop import Loop
 from ..wire_status import Context, time_left_s
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
@@ -139,10 +141,17 @@ class SupervisorService(SupervisorServiceServicer):
         validation.reservation(request, self._loop.core.state.ledger.accounts)
         limit_s = time_left_s(context, self._room_deadline_s)
         began_s = self._loop.now_s()
-        wish = self._loop.reserve(request.device, request.size_bytes, request.ttl_s, request.label, limit_s)
-        async with wish as ticket:
+        event = partial(
+            ReservationRequested,
+            device=request.device,
+            size_bytes=request.size_bytes,
+            ttl_s=request.ttl_s,
+            label=request.label,
+            limit_s=limit_s,
+        )
+        async with self._loop.request(event) as ticket:
             reserved = await ticket.outcome
-            assert isinstance(reserved, Reserved)
+            assert isinstance(reserved, GrantReservation)
         waited_s = self._loop.now_s() - began_s
         return supervisor_pb2.ReserveMemoryResponse(reservation=reserved.reservation, waited_s=waited_s)
 
@@ -175,8 +184,10 @@ class SupervisorService(SupervisorServiceServicer):
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         caller = validation.name("label", request.label) or context.peer()
         model = await self._router.resolve(asked, options)
-        wish = self._loop.request(model, RequestKind.HOLD, self._room_deadline_s, options, caller=caller)
-        async with wish as ticket:
+        event = partial(
+            Requested, model=model, kind=RequestKind.HOLD, limit_s=self._room_deadline_s, options=options, caller=caller
+        )
+        async with self._loop.request(event) as ticket:
             async for report in ticket.reports():
                 yield supervisor_pb2.HoldModelResponse(
                     state=enums.STATES[report.state],

@@ -4,11 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from vramd_common.load_settings import DEFAULT_CONTEXT_TOKENS, LoadOptions
 from vramd_proto.v1 import load_pb2
 
+from ..core.events import Requested
 from ..core.eviction import available_if_evicted
 from ..core.foresight import LoadForecast, plan_load
 from ..core.names import find
@@ -164,8 +166,15 @@ class TaskRouter:
             if choice.loaded or not choice.fits:
                 return
             log.info("%s is loaded for the task %s, while a lighter model answers", choice.model, wish.task)
-            limit_s = self._load_deadline_s
-            async with self._loop.request(choice.model, RequestKind.LOAD, limit_s, options, Priority.NORMAL) as ticket:
+            event = partial(
+                Requested,
+                model=choice.model,
+                kind=RequestKind.LOAD,
+                limit_s=self._load_deadline_s,
+                options=options,
+                priority=Priority.NORMAL,
+            )
+            async with self._loop.request(event) as ticket:
                 await ticket.outcome
         except RefusedError as error:
             log.warning("no better model is loaded for the task %s: %s", wish.task, error)

@@ -58,6 +58,11 @@ class Header:
     usable_cores: int
     spare_bytes: int
 
+    @classmethod
+    def of(cls, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> "Header":
+        """That of a core of this vramd."""
+        return cls(FORMAT, version("vramd"), config, accounts, usable_cores, spare_bytes)
+
     def core(self) -> Core:
         """A new one, as it was."""
         return Core(self.config, self.accounts, self.usable_cores, self.spare_bytes)
@@ -66,22 +71,18 @@ class Header:
 class Recorder:
     """Stands between a shell and its core. Writes and flushes every line."""
 
-    def __init__(self, core: Core, file: LineFile) -> None:
-        """Raises OSError. Made before the core has seen an event."""
-        self._core = core
+    def __init__(self, header: Header, handle: Callable[[Event], list[Action]], file: LineFile) -> None:
+        """Raises OSError. `handle` is that of a core which `header` has made, and which has seen no event yet."""
+        self._handle = handle
         self._file = file
         self._broken = False
-        world = core.state
-        header = Header(
-            FORMAT, version("vramd"), world.config, dict(world.ledger.accounts), world.usable_cores, world.spare_bytes
-        )
         self._put(encode(header, Header))
         file.flush()
 
     def handle(self, event: Event) -> list[Action]:
         """`Core.handle`, recorded. What goes wrong with the recording ends it, and not the supervisor."""
         self._write(lambda: {"event": encode_event(event)})
-        actions = self._core.handle(event)
+        actions = self._handle(event)
         self._write(lambda: {"actions": [encode_action(action) for action in actions]})
         return actions
 

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.core import Core
+from ..core.actions import Action
+from ..core.events import Event
 from ..domain.catalog import Model
 from ..domain.config import Config, Size
 from ..files.discovery import Discovery
@@ -18,7 +19,7 @@ from ..settings.listing import catalogue
 from ..settings.settings_file import Flags, load_config
 from .figures import Figures
 from .machine import IDLE_WORKER_BYTES, VirtualMachine, build
-from .recorder import Recorder
+from .recorder import Header, Recorder
 from .report import report
 from .traffic import Traffic, TrafficError, read_traffic
 from .virtual_world import VirtualWorld
@@ -57,13 +58,22 @@ def simulate(
     config: Config, traffic: Traffic, machine: VirtualMachine, models: Mapping[str, Model], record: Path | None = None
 ) -> Figures:
     """Runs it from start to end. Raises OSError if the recording cannot be begun."""
-    core = Core(config, machine.accounts, machine.cores, IDLE_WORKER_BYTES)
+    header = Header.of(config, machine.accounts, machine.cores, IDLE_WORKER_BYTES)
+    core = header.core()
     figures = Figures()
     with ExitStack() as stack:
         handle = core.handle
         if record:
-            handle = Recorder(core, stack.enter_context(record.open("w", encoding="utf-8", newline="\n"))).handle
-        VirtualWorld(traffic, machine, models, core, handle, figures.take_in).run()
+            handle = Recorder(
+                header, core.handle, stack.enter_context(record.open("w", encoding="utf-8", newline="\n"))
+            ).handle
+
+        def watched(event: Event) -> list[Action]:
+            actions = handle(event)
+            figures.take_in(event, actions)
+            return actions
+
+        VirtualWorld(traffic, machine, models, core, watched).run()
     return figures
 
 

@@ -43,8 +43,8 @@ class _Run:
     share: float = 1.0
     """Of the pace that it has alone."""
     since_s: float = 0.0
-    next: int | None = None
-    """The end of the present part, on the clock's agenda."""
+    cancel: Callable[[], object] | None = None
+    """Forgets the end of the present part."""
 
 
 @dataclass(eq=False)
@@ -55,8 +55,8 @@ class _Worker:
     holds: Mapping[str, int]
     """Bytes per device."""
     load: Load | None = None
-    next: int | None = None
-    """What it does next by itself, on the clock's agenda."""
+    cancel: Callable[[], object] | None = None
+    """Forgets what it is about to do by itself."""
     stop_s: float | None = None
     """The moment it was asked to stop."""
     gone: bool = False
@@ -96,7 +96,7 @@ class VirtualWorkers:
         match action:
             case Spawn(worker_id):
                 worker = self._workers[worker_id] = _Worker(worker_id, {HOST: IDLE_WORKER_BYTES})
-                worker.next = self._clock.after(self._machine.machine.start_s, lambda: self._greet(worker))
+                worker.cancel = self._clock.after(self._machine.machine.start_s, lambda: self._greet(worker))
             case Load(worker_id):
                 self._load(self._workers[worker_id], action)
             case Stop(worker_id):
@@ -145,28 +145,29 @@ class VirtualWorkers:
         """Ends an answer whose caller has gone."""
         for worker in self._workers.values():
             if run := worker.runs.pop(request, None):
-                self._forget(run.next)
+                self._forget(run.cancel)
 
     def _pace(self, run: _Run, share: float) -> None:
         """From now on a run has this share of the pace that it has alone."""
-        self._forget(run.next)
+        self._forget(run.cancel)
         run.left_s = max(0.0, run.left_s - (self._clock.now_s - run.since_s) * run.share)
         run.share, run.since_s = share, self._clock.now_s
-        run.next = self._clock.after(run.left_s / share, lambda: self._part_done(run)) if run.parts else None
+        run.cancel = self._clock.after(run.left_s / share, lambda: self._part_done(run)) if run.parts else None
 
     def _part_done(self, run: _Run) -> None:
         _, then = run.parts.pop(0)
-        run.next, run.since_s = None, self._clock.now_s
+        run.cancel, run.since_s = None, self._clock.now_s
         run.left_s = run.parts[0][0] if run.parts else 0.0
         self._pace(run, run.share)
         then()
 
-    def _forget(self, order: int | None) -> None:
-        if order is not None:
-            self._clock.drop(order)
+    @staticmethod
+    def _forget(cancel: Callable[[], object] | None) -> None:
+        if cancel:
+            cancel()
 
     def _greet(self, worker: _Worker) -> None:
-        worker.next = None
+        worker.cancel = None
         pid = _FIRST_PID + worker.worker_id
         self._submit(WorkerStarted(self._clock.now_s, worker.worker_id, pid, IDLE_WORKER_BYTES))
 
@@ -174,18 +175,18 @@ class VirtualWorkers:
         worker.load = action
         worker.holds = action.plan.quote.needs
         half_s = self._machine.pace(action.model).load_s / 2
-        worker.next = self._clock.after(half_s, lambda: self._half_loaded(worker, half_s))
+        worker.cancel = self._clock.after(half_s, lambda: self._half_loaded(worker, half_s))
 
     def _half_loaded(self, worker: _Worker, rest_s: float) -> None:
-        worker.next = None
+        worker.cancel = None
         if "exit-in-load" in worker.manners or "oom" in worker.manners:
             self._exit(worker, _EXIT)
         elif "hang-in-load" not in worker.manners:
-            worker.next = self._clock.after(rest_s, lambda: self._ready(worker))
+            worker.cancel = self._clock.after(rest_s, lambda: self._ready(worker))
             self._submit(LoadProgressed(self._clock.now_s, worker.worker_id, 0.5))
 
     def _ready(self, worker: _Worker) -> None:
-        worker.next = None
+        worker.cancel = None
         tokens = worker.settings.context_tokens
         self._submit(WorkerReady(self._clock.now_s, worker.worker_id, tokens, dict(worker.holds)))
 
@@ -193,12 +194,12 @@ class VirtualWorkers:
         if worker.gone or worker.stop_s is not None:
             return
         worker.stop_s = self._clock.now_s
-        self._forget(worker.next)
+        self._forget(worker.cancel)
         deaf = "ignore-sigterm" in worker.manners
         wait_s, words = (
             (self._patience_s, "killed by SIGKILL") if deaf else (self._machine.machine.stop_s, "ended by SIGTERM")
         )
-        worker.next = self._clock.after(wait_s, lambda: self._exit(worker, words))
+        worker.cancel = self._clock.after(wait_s, lambda: self._exit(worker, words))
 
     def _exit(self, worker: _Worker, words: str) -> None:
         if worker.gone:

@@ -6,37 +6,30 @@
 What `loop` is in a supervisor. Reads no clock and draws from its own seed: the same input gives the same events.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from ..core.actions import (
     Action,
-    CancelDeadline,
-    CancelExpiry,
     FindPlans,
     FindTogether,
     Grant,
     Load,
     Refuse,
     SetThreads,
-    SetTimer,
     Spawn,
     Stop,
 )
 from ..core.core import Core
 from ..core.events import (
     CatalogueRead,
-    DeadlinePassed,
     DeviceSampled,
     Event,
     PlansFound,
     PlansRefused,
-    ReservationExpired,
     Started,
-    Timed,
     TogetherFound,
 )
+from ..core.pump import Pump
 from ..domain.catalog import Model
 from ..domain.errors import Refusal
 from .clients import Clients
@@ -61,24 +54,18 @@ class VirtualWorld:
         models: Mapping[str, Model],
         core: Core,
         handle: Handle,
-        watch: Callable[[Event, Sequence[Action]], object],
     ) -> None:
-        """`handle` is the core's, or what stands between; `watch` sees every event with what it brought."""
+        """`handle` is the core's, or that of those who look on, before it."""
         self.clock = VirtualClock()
         self._traffic = traffic
         self._machine = machine
         self._models = models
         self._core = core
-        self._handle = handle
-        self._watch = watch
+        self.submit = Pump(handle, self._do, self.clock.at).submit
         self._workers = VirtualWorkers(self.clock, machine, core.state.config.scheduling.stop_s, self.submit)
         self._clients = Clients(
             traffic, self.clock, self._workers, core.state.config.server.request_deadline_s, self.submit
         )
-        self._events: deque[Event] = deque()
-        self._running = False
-        self._timers: dict[Timed, int] = {}
-        """On the clock's agenda, by what they are about: their moment is 0 in the key."""
 
     def run(self) -> None:
         """Until nobody asks any more and every request has ended."""
@@ -89,20 +76,6 @@ class VirtualWorld:
             self._sample(device)
         while (self.clock.now_s < self._traffic.duration_s or self._clients.waiting) and self.clock.step():
             pass
-
-    def submit(self, event: Event) -> None:
-        """Takes an event in, behind the one that is being handled."""
-        self._events.append(event)
-        if self._running:
-            return
-        self._running = True
-        while self._events:
-            told = self._events.popleft()
-            actions = self._handle(told)
-            self._watch(told, actions)
-            for action in actions:
-                self._do(action)
-        self._running = False
 
     def _do(self, action: Action) -> None:
         match action:
@@ -117,12 +90,6 @@ class VirtualWorld:
                 self._clients.granted(request, worker_id, threads)
             case Refuse(request):
                 self._clients.refused(request)
-            case SetTimer(timer):
-                self._set_timer(timer)
-            case CancelDeadline(request):
-                self._cancel_timer(DeadlinePassed(0.0, request))
-            case CancelExpiry(reservation):
-                self._cancel_timer(ReservationExpired(0.0, reservation))
             case _:
                 pass  # it is told to those who watch, or to callers that there are none of here
 
@@ -133,19 +100,6 @@ class VirtualWorld:
             self.submit(PlansRefused(now_s, model, action.turn, found))
         else:
             self.submit(PlansFound(now_s, model, action.turn, found.plans, found.nearest))
-
-    def _set_timer(self, timer: Timed) -> None:
-        key = replace(timer, at_s=0.0)
-        self._cancel_timer(key)
-        self._timers[key] = self.clock.at(timer.at_s, lambda: self._ring(key, timer))
-
-    def _cancel_timer(self, key: Timed) -> None:
-        if (order := self._timers.pop(key, None)) is not None:
-            self.clock.drop(order)
-
-    def _ring(self, key: Timed, timer: Timed) -> None:
-        del self._timers[key]
-        self.submit(timer)
 
     def _sample(self, device: str) -> None:
         """What a sampler would see, once a second."""

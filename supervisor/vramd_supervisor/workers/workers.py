@@ -14,7 +14,7 @@ import grpc
 from typing_extensions import assert_never
 from vramd_common.reasons import Reason
 
-from ..core.actions import Load, SetThreads, Spawn, Stop
+from ..core.actions import Load, SetThreads, Spawn, Stop, WorkerAction
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
 from ..devices.devices import Device, in_worker
 from ..devices.release import measure_soon, measuring_lane, settle
@@ -22,7 +22,7 @@ from ..devices.sampler import LOOK_S
 from ..domain.device_view import HOST
 from ..domain.errors import Refusal
 from ..domain.receipt import Exit, Observed, Receipt
-from ..loop import Loop, WorkerAction
+from ..loop import Loop
 from ..wire_status import from_worker, incident
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
@@ -36,10 +36,6 @@ log = logging.getLogger(__name__)
 
 LAST_WORDS_S = 0.5
 """A process whose stdout has ended without a hello is gone by then, or it will not go by itself."""
-
-
-async def _nowhere() -> None:
-    """Nobody samples yet."""
 
 
 class Worker:
@@ -87,11 +83,13 @@ class Workers:
         recorder: UsageRecorder,
         spawner: Spawner,
         socket_dir: Callable[[], str],
+        look: Callable[[], Awaitable[None]],
         patience_s: float,
         untested_engine: bool,
     ) -> None:
         """`socket_dir` gives the folder for the sockets of new processes; it may block, and raise OSError.
 
+        `look` samples the devices once.
         `patience_s` is how long a process that was asked to stop may take before it is killed."""
         self._loop = loop
         self._devices = {device.id: device for device in devices}
@@ -102,13 +100,9 @@ class Workers:
         self._socket_dir = socket_dir
         self._patience_s = patience_s
         self._untested_engine = untested_engine
-        self._look: Callable[[], Awaitable[None]] = _nowhere
+        self._look = look
         self._workers: dict[int, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def connect(self, look: Callable[[], Awaitable[None]]) -> None:
-        """`look` samples the devices once."""
-        self._look = look
 
     def client(self, worker_id: int) -> WorkerClient:
         """The channel to a worker that is ready."""
