@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.virtual_gpu import Card, build
-from vramd.demo.play import MODEL_FILE
+from vramd_cli.play import MODEL_FILE
 
 pytest.importorskip("llama_cpp")
 

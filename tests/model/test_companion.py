@@ -11,7 +11,7 @@ from demo_model.dialogues import held_out_prompts
 from demo_model.judge import judge
 from demo_model.report import ask
 
-FILE = Path(__file__).parents[2] / "clients/python/vramd/demo/companion.gguf"
+FILE = Path(__file__).parents[2] / "clients/python/vramd_cli/demo_models/companion.gguf"
 
 
 def test_it_is_small() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
-from vramd.demo.play import MODEL_FILE
+from vramd_cli.play import MODEL_FILE
 
 
 def demo(*arguments: str) -> str:

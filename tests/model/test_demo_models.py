@@ -12,8 +12,8 @@ from demo_model.judge import judge
 from demo_model.report import ask
 from gguf import GGUFReader
 
-CLIENT = Path(__file__).parents[2] / "clients/python"
-FILES = {name: CLIENT / f"vramd/demo/{name}.gguf" for name in DOMAINS}
+ROOT = Path(__file__).parents[2]
+FILES = {name: ROOT / f"clients/python/vramd_cli/demo_models/{name}.gguf" for name in DOMAINS}
 SPECIALISTS = ("coder", "mathematician")
 
 
@@ -46,4 +46,4 @@ def test_the_file_tells_what_it_is_for(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(DOMAINS))
 def test_the_readme_of_the_models_names_the_file(name: str) -> None:
     digest = hashlib.sha256(FILES[name].read_bytes()).hexdigest()
-    assert digest in (CLIENT / "demo_model/README.md").read_text("utf-8")
+    assert digest in (ROOT / "training/demo_model/README.md").read_text("utf-8")

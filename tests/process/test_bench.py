@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from vramd.demo.play import MODEL_FILE
+from vramd_cli.play import MODEL_FILE
 
 BOUND_S = 110.0
 

@@ -7,7 +7,7 @@ import pytest
 import vramd
 from support.gguf_bytes import llama
 from support.supervisor_process import SupervisorProcess, until
-from vramd.demo.play import MODEL_FILE
+from vramd_cli.play import MODEL_FILE
 
 
 def put(path: Path, content: bytes | None = None) -> Path:

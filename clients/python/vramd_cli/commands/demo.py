@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
-from vramd.demo.play import MODEL_FILE, Audience, Played, Step, play
 
 from .. import output
+from ..play import FOLDER, MODEL_FILE, Audience, Played, Step, play
 from ..settings import json_flag
 
 
@@ -80,7 +80,7 @@ def demo(where: bool, as_json: bool) -> None:
     It starts a supervisor of its own and ends it again; one that runs already is not touched.
     """
     if where:
-        output.say(str(MODEL_FILE.parent))
+        output.say(str(FOLDER))
         return
     began_s = time.monotonic()
     if as_json:

@@ -16,12 +16,11 @@ from vramd.client import Client
 from vramd.errors import VramdError
 from vramd.supervisor import Supervisor
 
-MODEL_FILE = Path(__file__).with_name("companion.gguf")
+FOLDER = Path(__file__).with_name("demo_models")
+MODEL_FILE = FOLDER / "companion.gguf"
 CONTEXTS: Mapping[str, int] = {"short": 2048, "medium": 8192, "long": 16384}
 """The three entries are one file with different contexts, so they need different numbers of bytes."""
-SPECIALIST_FILES: Mapping[str, Path] = {
-    name: Path(__file__).with_name(f"{name}.gguf") for name in ("coder", "mathematician")
-}
+SPECIALIST_FILES: Mapping[str, Path] = {name: FOLDER / f"{name}.gguf" for name in ("coder", "mathematician")}
 SPECIALIST_CONTEXT = 2048
 TASKS: Mapping[str, str] = {
     "code": "Write a loop from 1 to 5 in Python.",

@@ -1,1 +1,0 @@
-"""`vramd demo`: models that ship with vramd, loaded, swapped and killed for real, within a minute."""
