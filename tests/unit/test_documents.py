@@ -5,9 +5,9 @@ import re
 import stat
 from pathlib import Path
 
-from support import config_table
+import pytest
+from support import cli_page, config_table
 from support.error_table import FILE, table
-from vramd_cli.main import COMMANDS
 from vramd_supervisor.settings.settings_file import Flags, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -50,11 +50,46 @@ def test_the_example_of_a_program_compiles() -> None:
     compile(example, "README.md", "exec")
 
 
-def test_every_command_is_in_the_table() -> None:
-    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == list(COMMANDS)
+PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
+UNBOUNDED = {"CHANGELOG.md"}
+MOST_COLUMNS = 100
+
+
+def prose(text: str) -> list[str]:
+    """The lines of a page that are neither code, nor a table, nor made by `vramd bench`."""
+    text = re.sub(r"<!-- bench -->.*?<!-- /bench -->|```.*?```", "", text, flags=re.DOTALL)
+    return [line for line in text.splitlines() if not line.startswith("|")]
+
+
+def test_the_page_of_the_command_line_is_fresh() -> None:
+    assert cli_page.FILE.read_text("utf-8") == cli_page.page(), "run: python tests/support/cli_page.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_fits_a_hundred_columns(page: Path) -> None:
+    long = [line for line in prose(page.read_text("utf-8")) if len(line) > MOST_COLUMNS]
+    assert not long or page.name in UNBOUNDED
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    linked = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    for name, _, anchor in (link.partition("#") for link in linked):
+        target = page.parent / name if name else page
+        assert target.exists(), f"{page.name} links to {name}"
+        headings = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}, anchor
+
+
+def test_the_index_has_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index + "(index.md)"]
 
 
 def test_the_files_that_are_named_are_there() -> None:
-    named = re.findall(r"`((?:tests|proto|docs)/[\w./]+)`", README) + re.findall(r"\]\(([\w./]+)\)", README)
+    named = [
+        name for page in PAGES for name in re.findall(r"`((?:tests|proto|docs)/[\w./]+)`", page.read_text("utf-8"))
+    ]
     assert named
     assert not [name for name in named if not (ROOT / name).exists()]
