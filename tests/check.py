@@ -56,6 +56,8 @@ def chosen(arguments: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.exit(f"{__doc__}\nSteps: {', '.join(STEPS)}")
     failed = []
     for name, command in chosen(sys.argv[1:]).items():
         began = time.monotonic()

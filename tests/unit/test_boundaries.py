@@ -1,6 +1,8 @@
-"""Who may import what: the pure core nothing of the world, the packages not each other, protobuf and NVML few."""
+"""Who may import what: nobody upwards, the pure core nothing of the world, the packages not each other."""
 
 import ast
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,70 @@ def test_the_core_is_pure(file: Path) -> None:
             contract = {f"vramd_common.{name}" for name in ("load_settings", "printable", "reasons", "sizes")}
             allowed = module in contract or module.split(".")[0] in HARMLESS
             assert allowed, f"{file.stem} imports {module}"
+
+
+def parts_in_order() -> list[str]:
+    """The parts of the supervisor, as the table of docs/architecture.md has them."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    _, _, table = page.partition("## The supervisor: order of imports")
+    return re.findall(r"^\| `(\w+)` \|", table.partition("\n## ")[0], re.MULTILINE)
+
+
+def module_of(file: Path) -> tuple[str, ...]:
+    """Its name with that of its package, in parts; a package is named like its folder."""
+    parts = file.with_suffix("").parts
+    start = next(at for at, part in enumerate(parts) if part in PACKAGES)
+    return parts[start:-1] if parts[-1] == "__init__" else parts[start:]
+
+
+def imported(file: Path, modules: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """Those of the modules that a file imports when it is imported itself, or later; not for its types alone."""
+    here = module_of(file) if file.stem == "__init__" else module_of(file)[:-1]
+    tree = ast.parse(file.read_text("utf-8"))
+    typing_only = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    ]
+    skipped = {id(node) for branch in typing_only for child in branch.body for node in ast.walk(child)}
+    found: set[tuple[str, ...]] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and id(node) not in skipped:
+            base = here[: len(here) - node.level + 1] if node.level else ()
+            base = (*base, *(node.module.split(".") if node.module else ()))
+            names = {(*base, alias.name) for alias in node.names}
+            found |= names & modules | ({base} if names - modules else set())
+    return found & modules
+
+
+def graph() -> dict[tuple[str, ...], set[tuple[str, ...]]]:
+    """Each module of ours with those that it imports."""
+    files = {module_of(file): file for package in PACKAGES.values() for file in package.rglob("*.py")}
+    return {module: imported(file, set(files)) - {module} for module, file in files.items()}
+
+
+def test_nothing_is_imported_upwards() -> None:
+    order = parts_in_order()
+    for module, others in graph().items():
+        if module[0] != "vramd_supervisor" or len(module) == 1:
+            continue
+        assert module[1] in order, f"{module[1]} has no row in docs/architecture.md"
+        for other in others:
+            if other[0] == "vramd_supervisor" and len(other) > 1:
+                assert order.index(other[1]) <= order.index(module[1]), f"{'.'.join(module)} imports {'.'.join(other)}"
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    left = graph()
+    while leaves := {module for module, others in left.items() if not others & left.keys()}:
+        left = {module: others for module, others in left.items() if module not in leaves}
+    assert not left, f"a circle is among {sorted('.'.join(module) for module in left)}"
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES.keys() - {"vramd_worker"}))
+def test_no_two_modules_of_a_package_have_the_same_name(package: str) -> None:
+    names = Counter(file.stem for file in PACKAGES[package].rglob("*.py") if not file.stem.startswith("__"))
+    assert not [name for name, times in names.items() if times > 1]
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))
