@@ -7,18 +7,17 @@ import re
 from pathlib import Path
 
 import pytest
-import vramd
 from support.supervisor_process import SupervisorProcess
+from vramd_cli.play import FOLDER
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text("utf-8")
 NOT_RUN = "<!-- not run"
 EXAMPLE = re.compile(rf"({NOT_RUN}[^\n]*\n)?```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
-TOYS = Path(vramd.__path__[0]) / "demo"
 OPTIONS = doctest.ELLIPSIS
 
 
 def test_the_examples_print_what_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    configuration = f"[server]\nmodels = ['{TOYS}']\n[devices.host]\nbudget = '110MiB'\n"
+    configuration = f"[server]\nmodels = ['{FOLDER}']\n[devices.host]\nbudget = '110MiB'\n"
     with SupervisorProcess(configuration) as supervisor:
         supervisor.ready()
         monkeypatch.setenv("VRAMD_RUNTIME_DIR", str(supervisor.folder.path))
