@@ -11,7 +11,7 @@ from support.llama_engines import LIMIT_S, ask, detokenize, embed, loaded, spec,
 from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError, FinishReason, Job, Piece, Sampling
 from vramd_worker.llama import LlamaEngine
-from vramd_worker.llama.sequence import Sequence
+from vramd_worker.llama.generation import Generation
 
 pytest.importorskip("llama_cpp")
 
@@ -53,7 +53,7 @@ def test_the_first_piece_leaves_before_the_second_token_is_computed(reciter: Lla
 
     def look(_piece: Piece) -> None:
         assert started.wait(LIMIT_S)
-        assert isinstance(task, Sequence)
+        assert isinstance(task, Generation)
         computed.append(task.completion_tokens)
 
     answer, task = start(reciter, Job("a", GREEDY), look)

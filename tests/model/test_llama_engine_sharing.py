@@ -9,7 +9,7 @@ from support.gguf_models import Shape, random_llama, reciting_llama
 from support.llama_engines import LIMIT_S, ask, loaded, spec, start
 from vramd_worker.engine import FinishReason, Job, Sampling
 from vramd_worker.llama import LlamaEngine
-from vramd_worker.llama.sequence import Sequence
+from vramd_worker.llama.generation import Generation
 
 pytest.importorskip("llama_cpp")
 
@@ -98,7 +98,7 @@ def test_a_prompt_that_is_being_computed_can_be_cancelled(slow_engine: LlamaEngi
         began_s = time.monotonic()
         answer, task = start(slow_engine, Job("b" * 3000, GREEDY, max_tokens=1))
         if cancel:
-            assert isinstance(task, Sequence)
+            assert isinstance(task, Generation)
             while task.slot is None:
                 assert time.monotonic() - began_s < LIMIT_S
             # By the time another model has answered, this one computes; it answers again when its batch has ended.

@@ -20,7 +20,7 @@ from support.gguf_vocabularies import (
 )
 from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
-from vramd_worker.llama.desk import STACK_BYTES
+from vramd_worker.llama.prompt_thread import STACK_BYTES
 from vramd_worker.llama.tokenizing import PIECE_CHARACTERS, Segment, TooManyTokensError, at_once
 
 pytest.importorskip("llama_cpp")

@@ -189,11 +189,11 @@ def test_a_fault_is_told_as_an_incident_and_explained_in_the_models_log_only(sha
         list(client.generate("bug", "x"))
     incident = failed.value.metadata["incidentId"]
     assert incident in str(failed.value)
-    assert "manner" not in str(failed.value)
+    assert "simulated model" not in str(failed.value)
 
     def logged() -> bool:
         text = "\n".join(client.logs("bug", lines=1000))
-        return incident in text and "RuntimeError: a simulated model with the manner 'bug'" in text
+        return incident in text and "RuntimeError: a simulated model with the fault 'bug'" in text
 
     until("the incident and its cause are in the log", logged)
 

@@ -117,7 +117,7 @@ class WorkerProcess:
         return self.stub.Load(request, metadata=self.metadata, timeout=BOUND_S)
 
     def ready(
-        self, *manners: str, parallel: int = 4, tokens_per_s: float = 2000, allocate_bytes: int = 0
+        self, *faults: str, parallel: int = 4, tokens_per_s: float = 2000, allocate_bytes: int = 0
     ) -> "WorkerProcess":
         """Meets it and loads a model that takes no time."""
         self.meet()
@@ -126,7 +126,7 @@ class WorkerProcess:
                 worker_pb2.SimulatedModel(
                     allocate_bytes=allocate_bytes,
                     tokens_per_s=tokens_per_s,
-                    manners=manners,
+                    manners=faults,
                     context_tokens=100_000,
                 ),
                 parallel,

@@ -153,11 +153,11 @@ def test_a_load_that_was_ended_says_nothing_more(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "manner", ["exit-in-load", "oom", "hang-in-load", "exit-in-prompt", "exit-in-decode", "hang-in-decode"]
+    "fault", ["exit-in-load", "oom", "hang-in-load", "exit-in-prompt", "exit-in-decode", "hang-in-decode"]
 )
-def test_bad_manners_end_requests_and_nothing_hangs(bench: Bench, manner: str) -> None:
+def test_faults_end_requests_and_nothing_hangs(bench: Bench, fault: str) -> None:
     limit = "[server]\nspare = false\nload_deadline_s = 10\n"
-    config = DEVICES.replace("[server]\nspare = false\n", limit) + model("bad", manners=[manner])
+    config = DEVICES.replace("[server]\nspare = false\n", limit) + model("bad", manners=[fault])
     found = bench.report(config, "duration_s = 60\n" + stream("bad", deadline_s=30.0))
     assert found["requests"]["answered"] == 0
     assert sum(found["requests"]["refused"].values()) == 1

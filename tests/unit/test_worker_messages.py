@@ -23,7 +23,7 @@ from vramd_worker.engine import (
 )
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.refusals import incident, refusal
-from vramd_worker.simulated import Manner, SimulatedSpec
+from vramd_worker.simulated import Fault, SimulatedSpec
 
 
 def parts(*texts: str) -> list[inference_pb2.ContentPart]:
@@ -80,7 +80,7 @@ def test_each_engine_gets_what_it_is_loaded_with() -> None:
         allocate_bytes=1, load_s=2, tokens_per_s=3, manners=["oom", "bug"], context_tokens=4, parallel=5
     )
     assert translate.spec(worker_pb2.WorkerLoadRequest(simulated=simulated)) == SimulatedSpec(
-        1, 2, 3, frozenset({Manner.OOM, Manner.BUG}), 4, 5
+        1, 2, 3, frozenset({Fault.OOM, Fault.BUG}), 4, 5
     )
     settings = Settings(1, 2, "gpu0", -1, 3, "q8_0", 4, 5, "off", 6, True, True, (("gpu0", 0.25), ("gpu1", 0.75)))
     llama = worker_pb2.LlamaModel(

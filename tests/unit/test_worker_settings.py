@@ -13,7 +13,7 @@ from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.llama.load import hide_devices, show_devices
 from vramd_worker.llama.parameters import check
-from vramd_worker.simulated import Manner, SimulatedSpec
+from vramd_worker.simulated import Fault, SimulatedSpec
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
 HIDDEN = {
@@ -129,8 +129,8 @@ LEAST = "p: context 1, batch 2, ubatch 3, KV cache f16"
         ),
         (SimulatedSpec(0, 0, 0, frozenset(), 4), "a simulated model: context 4"),
         (
-            SimulatedSpec(5, 0.5, 20, frozenset({Manner.OOM, Manner.BUG}), 4),
-            "a simulated model: context 4, takes 5 bytes, loads for 0.5 s, 20 tokens per second, manners bug, oom",
+            SimulatedSpec(5, 0.5, 20, frozenset({Fault.OOM, Fault.BUG}), 4),
+            "a simulated model: context 4, takes 5 bytes, loads for 0.5 s, 20 tokens per second, faults bug, oom",
         ),
     ],
 )

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vramd_common.reasons import Reason
-from vramd_supervisor.domain.config import MANNERS
+from vramd_supervisor.domain.config import SIMULATED_FAULTS
 from vramd_worker.engine import Engine, EngineError, FinishReason, Job, Message, Piece, Sampling, Vectors
-from vramd_worker.simulated import Manner, SimulatedEngine, SimulatedSpec, vocabulary
+from vramd_worker.simulated import Fault, SimulatedEngine, SimulatedSpec, vocabulary
 
 BOUND_S = 10.0
 
 
 def loaded(
-    *, tokens_per_s: float = 0, context_tokens: int = 1000, parallel: int = 4, manners: frozenset[Manner] = frozenset()
+    *, tokens_per_s: float = 0, context_tokens: int = 1000, parallel: int = 4, faults: frozenset[Fault] = frozenset()
 ) -> Engine:
-    engine = SimulatedEngine(SimulatedSpec(0, 0.0, tokens_per_s, manners, context_tokens, parallel))
+    engine = SimulatedEngine(SimulatedSpec(0, 0.0, tokens_per_s, faults, context_tokens, parallel))
     engine.load(lambda _share: None)
     return engine
 
@@ -43,8 +43,8 @@ def ids(pieces: list[Piece]) -> tuple[int, ...]:
     return tuple(token for piece in pieces for token in piece.token_ids)
 
 
-def test_the_supervisor_knows_the_same_manners() -> None:
-    assert {manner.value for manner in Manner} == set(MANNERS)
+def test_the_supervisor_knows_the_same_faults() -> None:
+    assert {fault.value for fault in Fault} == set(SIMULATED_FAULTS)
 
 
 def test_the_same_seed_gives_the_same_words_and_another_seed_others() -> None:

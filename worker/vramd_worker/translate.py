@@ -9,7 +9,7 @@ from vramd_proto.v1 import inference_pb2
 
 from vramd_worker.engine import Finish, FinishReason, Job, Loaded, Message, Piece, Sampling, Vectors
 from vramd_worker.llama import LlamaSpec
-from vramd_worker.simulated import Manner, SimulatedSpec
+from vramd_worker.simulated import Fault, SimulatedSpec
 
 FINISH_REASONS = {
     FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
@@ -54,7 +54,7 @@ def embed_response(model: str, vectors: Vectors) -> inference_pb2.EmbedResponse:
 
 
 def spec(request: worker_pb2.WorkerLoadRequest) -> SimulatedSpec | LlamaSpec:
-    """What is to be loaded. Raises ValueError for manners that nobody has, or for no engine."""
+    """What is to be loaded. Raises ValueError for an unknown fault, or for no engine."""
     match request.WhichOneof("engine"):
         case "simulated":
             return _simulated_spec(request.simulated)
@@ -114,7 +114,7 @@ def _simulated_spec(model: worker_pb2.SimulatedModel) -> SimulatedSpec:
         allocate_bytes=model.allocate_bytes,
         load_s=model.load_s,
         tokens_per_s=model.tokens_per_s,
-        manners=frozenset(map(Manner, model.manners)),
+        faults=frozenset(map(Fault, model.manners)),
         context_tokens=model.context_tokens,
         parallel=model.parallel,
     )

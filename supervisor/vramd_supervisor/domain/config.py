@@ -27,7 +27,7 @@ class Headroom:
         return max(self.size_bytes, int(self.share * total_bytes))
 
 
-MANNERS = (
+SIMULATED_FAULTS = (
     "exit-in-load",
     "hang-in-load",
     "oom",
@@ -42,7 +42,7 @@ MANNERS = (
     "leak",
     "bug",
 )
-"""Bad manners that a simulated model may have; the worker's engine of that name has them."""
+"""What a simulated model can be made to do wrong; the worker's engine of that name does it."""
 
 
 class Priority(IntEnum):
@@ -166,7 +166,7 @@ class ModelConfig:
     tokens_per_s: float = 50.0
     """Simulated only: per sequence."""
     manners: tuple[str, ...] = ()
-    """Simulated only: bad manners, by name."""
+    """Simulated only: what it does wrong, by name."""
     allocate: bool = False
     """Simulated only: the process really takes its host bytes."""
 

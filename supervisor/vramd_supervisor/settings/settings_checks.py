@@ -8,7 +8,7 @@ from vramd_common.load_settings import AUTO, LOAD_SETTINGS, load_faults
 from vramd_common.printable import MOST_ID_CHARACTERS, MOST_NAME_CHARACTERS, is_name
 
 from ..core.pressure import EASE_SHARE
-from ..domain.config import MANNERS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
+from ..domain.config import SIMULATED_FAULTS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
 from ..domain.device_view import HOST
 from ..selection.specialties import TASK_PREFIX
 
@@ -174,6 +174,9 @@ def _simulated(settings: ModelConfig, devices: Mapping[str, DeviceConfig]) -> It
             yield ("memory", device), f"there is no device {device}{nearest(device, (HOST, *devices))}"
     yield from _least("load_s", settings.load_s, 0)
     yield from _positive("tokens_per_s", settings.tokens_per_s)
-    for manner in settings.manners:
-        if manner not in MANNERS:
-            yield ("manners",), f'knows no "{manner}"{nearest(manner, MANNERS)} (there are {", ".join(MANNERS)})'
+    for name in settings.manners:
+        if name not in SIMULATED_FAULTS:
+            yield (
+                ("manners",),
+                f'knows no "{name}"{nearest(name, SIMULATED_FAULTS)} (there are {", ".join(SIMULATED_FAULTS)})',
+            )

@@ -1,6 +1,6 @@
 """Worker processes without processes: what the core wants done to them takes its virtual time, then it is told.
 
-Simulated models keep their bad manners, as far as these take time or end something.
+Simulated models show their faults, as far as these take time or end something.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from .machine import IDLE_WORKER_BYTES, VirtualMachine, share_of_pace
 
 _FIRST_PID = 1000
 _EXIT = "exited with code 3"
-"""Of a simulated model that dies by its manners."""
+"""Of a simulated model that dies by a fault."""
 _TOKENS_BEFORE = {"exit-in-prompt": 0, "exit-in-decode": 3, "hang-in-decode": 3, "block-after-first-token": 1}
 """Of an answer, before the trouble."""
 
@@ -64,7 +64,7 @@ class _Worker:
     """By request."""
 
     @property
-    def manners(self) -> tuple[str, ...]:
+    def faults(self) -> tuple[str, ...]:
         source = self.load.model.source if self.load else None
         return source.manners if isinstance(source, Simulation) else ()
 
@@ -126,9 +126,7 @@ class VirtualWorkers:
                 (max(0, work.tokens - 1) * token_s, end),
             ]
         )
-        trouble = next(
-            (manner for manner in worker.manners if work.tokens > _TOKENS_BEFORE.get(manner, work.tokens)), ""
-        )
+        trouble = next((fault for fault in worker.faults if work.tokens > _TOKENS_BEFORE.get(fault, work.tokens)), "")
         if trouble:
             crash = (
                 (lambda: self._exit(worker, _EXIT))
@@ -179,9 +177,9 @@ class VirtualWorkers:
 
     def _half_loaded(self, worker: _Worker, rest_s: float) -> None:
         worker.cancel = None
-        if "exit-in-load" in worker.manners or "oom" in worker.manners:
+        if "exit-in-load" in worker.faults or "oom" in worker.faults:
             self._exit(worker, _EXIT)
-        elif "hang-in-load" not in worker.manners:
+        elif "hang-in-load" not in worker.faults:
             worker.cancel = self._clock.after(rest_s, lambda: self._ready(worker))
             self._submit(LoadProgressed(self._clock.now_s, worker.worker_id, 0.5))
 
@@ -195,7 +193,7 @@ class VirtualWorkers:
             return
         worker.stop_s = self._clock.now_s
         self._forget(worker.cancel)
-        deaf = "ignore-sigterm" in worker.manners
+        deaf = "ignore-sigterm" in worker.faults
         wait_s, words = (
             (self._patience_s, "killed by SIGKILL") if deaf else (self._machine.machine.stop_s, "ended by SIGTERM")
         )

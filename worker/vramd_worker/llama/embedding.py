@@ -10,7 +10,7 @@ from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError, Vectors
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
-from vramd_worker.llama.loop import Cancellable, Interrupt
+from vramd_worker.llama.decode_loop import Cancellable, Interrupt
 from vramd_worker.llama.parameters import EMBEDDING_SLOTS
 
 Vector = tuple[float, ...]
@@ -77,7 +77,7 @@ class _Input(NamedTuple):
     tokens: Sequence[int]
 
 
-class Embedding:
+class EmbeddingBatcher:
     """The texts that wait for their vectors. Used by the decode thread only.
 
     What is no number in the results of one text may come from another of its batch. So after such a batch each of its

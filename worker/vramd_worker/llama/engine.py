@@ -1,26 +1,25 @@
 """The engine for GGUF models as the worker sees it: it puts the rooms of this package together."""
 
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
-from vramd_worker.llama.desk import Desk
-from vramd_worker.llama.embedding import Embedding, EmbeddingTask
+from vramd_worker.llama.decode_loop import DecodeLoop, Interrupt
+from vramd_worker.llama.embedding import EmbeddingBatcher, EmbeddingTask
 from vramd_worker.llama.generation import Generation
+from vramd_worker.llama.generation_batcher import GenerationBatcher
 from vramd_worker.llama.ggml import load_backends
 from vramd_worker.llama.load import check_file, open_model, show_devices
-from vramd_worker.llama.loop import Interrupt, Loop
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import bind, native_log
 from vramd_worker.llama.parameters import LlamaSpec, clamp_threads
+from vramd_worker.llama.prompt_thread import PromptThread
 from vramd_worker.llama.prompts import Prompts
 from vramd_worker.llama.questions import Question
 from vramd_worker.llama.sampling import SamplerChain
-from vramd_worker.llama.sequence import Sequence
 from vramd_worker.llama.tokenizing import Tokenizer
 
 
@@ -32,9 +31,9 @@ class _Ready:
     model: NativeModel
     context_tokens: int
     prompts: Prompts
-    desk: Desk
-    generation: Loop[Sequence] | None
-    embedding: Loop[EmbeddingTask] | None
+    prompt_thread: PromptThread
+    generation: DecodeLoop[Generation] | None
+    embedding: DecodeLoop[EmbeddingTask] | None
     close_context: Callable[[], None]
 
 
@@ -62,19 +61,19 @@ class LlamaEngine:
         model, context = opened.model, opened.context
         interrupt = Interrupt(context, log)
         threads = clamp_threads(self._threads)
-        generation: Loop[Sequence] | None = None
-        embedding: Loop[EmbeddingTask] | None = None
+        generation: DecodeLoop[Generation] | None = None
+        embedding: DecodeLoop[EmbeddingTask] | None = None
         if opened.embeds:
-            embedding = Loop(context, interrupt, Embedding(context, interrupt), threads)
+            embedding = DecodeLoop(context, interrupt, EmbeddingBatcher(context, interrupt), threads)
             embedding.start()
         else:
-            work = Generation(model, context, interrupt, opened.context_tokens, spec.parallel)
-            generation = Loop(context, interrupt, work, threads)
+            work = GenerationBatcher(model, context, interrupt, opened.context_tokens, spec.parallel)
+            generation = DecodeLoop(context, interrupt, work, threads)
             generation.start()
         tokenizer = Tokenizer(library, model, opened.vocabulary)
         prompts = Prompts(model, tokenizer, opened.around, opened.vocabulary, opened.context_tokens)
         self._ready = _Ready(
-            library, model, opened.context_tokens, prompts, Desk(), generation, embedding, context.close
+            library, model, opened.context_tokens, prompts, PromptThread(), generation, embedding, context.close
         )
         return Loaded(
             context_tokens=opened.context_tokens,
@@ -87,25 +86,25 @@ class LlamaEngine:
     def generate(self, job: Job, emit: Emit) -> Task:
         """Takes the job in and returns at once."""
         ready = self._loaded
-        sequence = Sequence(job, emit)
+        generation = Generation(job, emit)
 
         def prepare() -> Iterator[None]:
             if ready.generation is None:
-                sequence.fail(EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only"))
+                generation.fail(EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only"))
                 return
             try:
-                tokens = yield from ready.prompts.of_job(job, lambda: sequence.cancelled)
+                tokens = yield from ready.prompts.of_job(job, lambda: generation.cancelled)
             except EngineError as error:
-                sequence.fail(error)
+                generation.fail(error)
                 return
             chain = SamplerChain(ready.library, ready.model, job.sampling, tokens, ready.context_tokens)
-            sequence.ready(tokens, chain)
-            ready.generation.add(sequence)
+            generation.ready(tokens, chain)
+            ready.generation.add(generation)
 
-        ready.desk.add(sequence, prepare())
-        return sequence
+        ready.prompt_thread.add(generation, prepare())
+        return generation
 
-    def embed(self, texts: SequenceOf[str], done: Callable[[Vectors | EngineError], None]) -> Task:
+    def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
         """Takes the texts in and returns at once."""
         ready = self._loaded
         task = EmbeddingTask(done)
@@ -114,7 +113,7 @@ class LlamaEngine:
             if ready.embedding is None:
                 task.fail(EngineError(Reason.EMBEDDING_UNSUPPORTED, "the model gives no embeddings"))
                 return
-            inputs: list[SequenceOf[int]] = []
+            inputs: list[Sequence[int]] = []
             try:
                 for text in texts:
                     inputs.append((yield from ready.prompts.of_text(text)))
@@ -127,23 +126,25 @@ class LlamaEngine:
             task.ready(inputs)
             ready.embedding.add(task)
 
-        ready.desk.add(task, prepare())
+        ready.prompt_thread.add(task, prepare())
         return task
 
     def tokenize(
-        self, text: str, add_special: bool, parse_special: bool, done: Callable[[SequenceOf[int] | EngineError], None]
+        self, text: str, add_special: bool, parse_special: bool, done: Callable[[Sequence[int] | EngineError], None]
     ) -> Task:
         """Takes the text in and returns at once."""
         ready = self._loaded
-        question: Question[SequenceOf[int]] = Question(done)
-        ready.desk.add(question, question.answered(ready.prompts.of_question(text, add_special, parse_special)))
+        question: Question[Sequence[int]] = Question(done)
+        ready.prompt_thread.add(
+            question, question.answered(ready.prompts.of_question(text, add_special, parse_special))
+        )
         return question
 
-    def detokenize(self, token_ids: SequenceOf[int], done: Callable[[bytes | EngineError], None]) -> Task:
+    def detokenize(self, token_ids: Sequence[int], done: Callable[[bytes | EngineError], None]) -> Task:
         """Takes the tokens in and returns at once; control tokens are given by name."""
         ready = self._loaded
         question: Question[bytes] = Question(done)
-        ready.desk.add(question, question.answered(ready.prompts.of_tokens(token_ids)))
+        ready.prompt_thread.add(question, question.answered(ready.prompts.of_tokens(token_ids)))
         return question
 
     def set_threads(self, threads: int) -> None:
@@ -159,7 +160,7 @@ class LlamaEngine:
         ready, self._ready = self._ready, None
         if ready is None:
             return
-        ready.desk.close()
+        ready.prompt_thread.close()
         for loop in (ready.generation, ready.embedding):
             if loop is not None:
                 loop.stop()

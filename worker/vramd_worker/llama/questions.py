@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from vramd_worker.engine import EngineError
-from vramd_worker.llama.loop import Cancellable
+from vramd_worker.llama.decode_loop import Cancellable
 from vramd_worker.llama.tokenizing import Steps
 
 Answer = TypeVar("Answer")

@@ -1,9 +1,9 @@
-"""An engine without weights: declared bytes, seconds and rates, and bad manners by name.
+"""An engine without weights: declared bytes, seconds and rates, and faults by name.
 
 It serves tests, and users who want to try a configuration on a card that they do not have.
 """
 
 from vramd_worker.simulated.engine import SimulatedEngine, SimulatedSpec
-from vramd_worker.simulated.manners import Manner
+from vramd_worker.simulated.faults import Fault
 
-__all__ = ["Manner", "SimulatedEngine", "SimulatedSpec"]
+__all__ = ["Fault", "SimulatedEngine", "SimulatedSpec"]

@@ -1,4 +1,4 @@
-"""The engine: sequences that take turns in one thread, each at the declared pace."""
+"""The engine: generations that take turns in one thread, each at the declared pace."""
 
 import sys
 import threading
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
-from vramd_worker.simulated import manners, vocabulary
-from vramd_worker.simulated.manners import Manner, Manners
+from vramd_worker.simulated import faults, vocabulary
+from vramd_worker.simulated.faults import Fault, Faults
+from vramd_worker.simulated.generation import SimulatedGeneration
 from vramd_worker.simulated.memory import TakenMemory
-from vramd_worker.simulated.sequence import SimulatedSequence
 
 LOAD_STEPS = 20
 LONGEST_WAIT_S = 3600.0
@@ -28,8 +28,8 @@ class SimulatedSpec:
     """Host memory that the whole process shall take; 0 takes none on purpose."""
     load_s: float
     tokens_per_s: float
-    """Of each sequence; 0 is as fast as it goes."""
-    manners: Manners
+    """Of each generation; 0 is as fast as it goes."""
+    faults: Faults
     context_tokens: int
     parallel: int = 4
     """Sequences at the same time."""
@@ -42,7 +42,7 @@ class SimulatedSpec:
             f"takes {self.allocate_bytes} bytes": self.allocate_bytes,
             f"loads for {self.load_s:g} s": self.load_s,
             f"{self.tokens_per_s:g} tokens per second": self.tokens_per_s,
-            f"manners {', '.join(sorted(manner.value for manner in self.manners))}": self.manners,
+            f"faults {', '.join(sorted(fault.value for fault in self.faults))}": self.faults,
         }
         return f"a simulated model: {', '.join(word for word, is_set in words.items() if is_set)}"
 
@@ -67,17 +67,17 @@ class _Answered:
 
 
 class SimulatedEngine:
-    """An `Engine`. Built in the main thread, for the sake of its manners."""
+    """An `Engine`. Built in the main thread, for the sake of its faults."""
 
     def __init__(self, spec: SimulatedSpec) -> None:
         self._spec = spec
         self._threads = 0
         self._memory = TakenMemory()
         self._changed = threading.Condition()
-        self._waiting: deque[SimulatedSequence] = deque()
+        self._waiting: deque[SimulatedGeneration] = deque()
         self._embeddings: deque[_Embedding] = deque()
-        self._running: list[SimulatedSequence] = []
-        manners.move_in(spec.manners)
+        self._running: list[SimulatedGeneration] = []
+        faults.move_in(spec.faults)
 
     def load(self, progress: Callable[[float], None]) -> Loaded:
         """See `Engine`. Takes the declared seconds, and the declared memory bit by bit."""
@@ -87,19 +87,19 @@ class SimulatedEngine:
             time.sleep(max(0.0, began_s + self._spec.load_s * step / LOAD_STEPS - time.monotonic()))
             progress(step / LOAD_STEPS)
             if step == LOAD_STEPS // 2:
-                manners.in_load(self._spec.manners)
+                faults.in_load(self._spec.faults)
         threading.Thread(target=self._run, name="engine", daemon=True).start()
         return Loaded(self._spec.context_tokens, self._spec.context_tokens, vocabulary.DIMENSIONS, True)
 
     def generate(self, job: Job, emit: Emit) -> Task:
         """See `Engine`."""
-        if Manner.BUG in self._spec.manners:
-            raise RuntimeError("a simulated model with the manner 'bug' was asked to generate")
-        sequence = SimulatedSequence(job, emit, self._spec.context_tokens, self._wake)
+        if Fault.BUG in self._spec.faults:
+            raise RuntimeError("a simulated model with the fault 'bug' was asked to generate")
+        generation = SimulatedGeneration(job, emit, self._spec.context_tokens, self._wake)
         with self._changed:
-            self._waiting.append(sequence)
+            self._waiting.append(generation)
             self._changed.notify()
-        return sequence
+        return generation
 
     def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
         """See `Engine`."""
@@ -139,7 +139,7 @@ class SimulatedEngine:
             self._changed.notify()
 
     def _run(self) -> None:
-        """The engine's thread: embeddings at once, then the sequence whose token is due first."""
+        """The engine's thread: embeddings at once, then the generation whose token is due first."""
         while True:
             with self._changed:
                 due = self._next()
@@ -148,34 +148,34 @@ class SimulatedEngine:
             else:
                 self._step(due)
 
-    def _next(self) -> _Embedding | SimulatedSequence:
+    def _next(self) -> _Embedding | SimulatedGeneration:
         """Waits, with the lock given up, until there is something to do."""
         while True:
             if self._embeddings:
                 return self._embeddings.popleft()
-            self._running = [sequence for sequence in self._running if not sequence.is_cancelled]
+            self._running = [generation for generation in self._running if not generation.is_cancelled]
             while self._waiting and len(self._running) < self._spec.parallel:
                 self._admit(self._waiting.popleft())
-            first = min(self._running, key=lambda sequence: sequence.due_s, default=None)
+            first = min(self._running, key=lambda generation: generation.due_s, default=None)
             wait_s = None if first is None else first.due_s - time.monotonic()
             if first is not None and wait_s is not None and wait_s <= 0:
                 return first
             self._changed.wait(None if wait_s is None else min(wait_s, LONGEST_WAIT_S))
 
-    def _admit(self, sequence: SimulatedSequence) -> None:
+    def _admit(self, generation: SimulatedGeneration) -> None:
         try:
-            sequence.begin(time.monotonic(), sequence.period_s(self._spec.tokens_per_s))
+            generation.begin(time.monotonic(), generation.period_s(self._spec.tokens_per_s))
         except EngineError as refused:
-            sequence.emit(refused)
+            generation.emit(refused)
         else:
-            self._running.append(sequence)
+            self._running.append(generation)
 
-    def _step(self, sequence: SimulatedSequence) -> None:
-        manners.before_token(self._spec.manners, sequence.given)
-        piece = sequence.step(time.monotonic(), sequence.period_s(self._spec.tokens_per_s))
+    def _step(self, generation: SimulatedGeneration) -> None:
+        faults.before_token(self._spec.faults, generation.given)
+        piece = generation.step(time.monotonic(), generation.period_s(self._spec.tokens_per_s))
         if piece.finish is not None:
-            self._running.remove(sequence)
-        sequence.emit(piece)
+            self._running.remove(generation)
+        generation.emit(piece)
 
     def _embed(self, embedding: _Embedding) -> None:
         if embedding.is_cancelled:

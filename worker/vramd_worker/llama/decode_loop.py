@@ -81,7 +81,7 @@ class Interrupt:
         self._context.set_abort(wanted)
 
 
-class Loop(Generic[Item]):
+class DecodeLoop(Generic[Item]):
     """Runs one kind of work in a thread of its own, from `start` to `stop`."""
 
     def __init__(self, context: NativeContext, interrupt: Interrupt, work: Work[Item], threads: int) -> None:

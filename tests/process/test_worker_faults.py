@@ -1,4 +1,4 @@
-"""Each bad manner of the simulated engine shows its failure, and only that."""
+"""Each fault of the simulated engine shows its failure, and only that."""
 
 import signal
 
@@ -8,7 +8,7 @@ import pytest
 from support.worker_process import BOUND_S, WorkerProcess, error_info
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
-from vramd_worker.simulated import Manner
+from vramd_worker.simulated import Fault
 
 GONE = grpc.StatusCode.UNAVAILABLE
 
@@ -19,13 +19,13 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 
 
 @pytest.mark.parametrize(
-    ("manner", "exit_code", "words"),
-    [(Manner.EXIT_IN_LOAD, 3, b""), (Manner.OOM, -signal.SIGABRT, b"out of memory")],
+    ("fault", "exit_code", "words"),
+    [(Fault.EXIT_IN_LOAD, 3, b""), (Fault.OOM, -signal.SIGABRT, b"out of memory")],
 )
-def test_dies_in_the_load(manner: Manner, exit_code: int, words: bytes) -> None:
+def test_dies_in_the_load(fault: Fault, exit_code: int, words: bytes) -> None:
     with WorkerProcess() as worker:
         worker.meet()
-        steps = worker.load(worker_pb2.SimulatedModel(manners=[manner.value], load_s=0.2, context_tokens=128))
+        steps = worker.load(worker_pb2.SimulatedModel(manners=[fault.value], load_s=0.2, context_tokens=128))
         with pytest.raises(grpc.RpcError) as failed:
             list(steps)
         assert code_of(failed.value) == GONE
@@ -36,14 +36,14 @@ def test_dies_in_the_load(manner: Manner, exit_code: int, words: bytes) -> None:
 def test_hangs_in_the_load() -> None:
     with WorkerProcess() as worker:
         worker.meet()
-        steps = worker.load(worker_pb2.SimulatedModel(manners=[Manner.HANG_IN_LOAD.value], context_tokens=128))
+        steps = worker.load(worker_pb2.SimulatedModel(manners=[Fault.HANG_IN_LOAD.value], context_tokens=128))
         assert [next(steps).progress for _ in range(10)][-1] == pytest.approx(0.5)
         assert worker.process.poll() is None
 
 
 def test_dies_in_decode() -> None:
     with WorkerProcess() as worker:
-        worker.ready(Manner.EXIT_IN_DECODE.value, tokens_per_s=50)
+        worker.ready(Fault.EXIT_IN_DECODE.value, tokens_per_s=50)
         stream = worker.generate(max_tokens=50)
         assert sum(len(next(stream).token_ids) for _ in range(3)) == 3
         with pytest.raises(grpc.RpcError) as failed:
@@ -54,7 +54,7 @@ def test_dies_in_decode() -> None:
 
 def test_hangs_in_decode() -> None:
     with WorkerProcess() as worker:
-        worker.ready(Manner.HANG_IN_DECODE.value)
+        worker.ready(Fault.HANG_IN_DECODE.value)
         stream = worker.generate(max_tokens=50)
         for _ in range(3):
             next(stream)
@@ -68,7 +68,7 @@ def test_hangs_in_decode() -> None:
 def test_sigterm_ends_a_worker_unless_it_ignores_it() -> None:
     with WorkerProcess() as polite, WorkerProcess() as rude:
         polite.ready()
-        rude.ready(Manner.IGNORE_SIGTERM.value)
+        rude.ready(Fault.IGNORE_SIGTERM.value)
         for worker in (polite, rude):
             worker.process.send_signal(signal.SIGINT)
             worker.process.terminate()
@@ -78,7 +78,7 @@ def test_sigterm_ends_a_worker_unless_it_ignores_it() -> None:
 
 def test_floods_stderr_and_still_answers() -> None:
     with WorkerProcess() as worker:
-        worker.ready(Manner.FLOOD_STDERR.value)
+        worker.ready(Fault.FLOOD_STDERR.value)
         assert len(list(worker.generate(max_tokens=8))) == 8
         assert worker.heard(b"flood ")
         assert len(worker.printed) > 4 * 1024 * 1024
@@ -86,14 +86,14 @@ def test_floods_stderr_and_still_answers() -> None:
 
 def test_garbage_on_stdout_ends_up_on_stderr() -> None:
     with WorkerProcess() as worker:
-        worker.ready(Manner.GARBAGE_ON_STDOUT.value)
+        worker.ready(Fault.GARBAGE_ON_STDOUT.value)
         assert worker.heard(bytes(range(256)))
         assert worker.stdout.read() == b""
 
 
 def test_a_grandchild_holds_stderr_open() -> None:
     with WorkerProcess() as worker:
-        worker.ready(Manner.GRANDCHILD.value)
+        worker.ready(Fault.GRANDCHILD.value)
         (grandchild,) = psutil.Process(worker.pid).children()
         worker.process.kill()
         worker.exit_code()
@@ -102,12 +102,12 @@ def test_a_grandchild_holds_stderr_open() -> None:
 
 def test_a_bug_is_an_incident_and_the_worker_goes_on() -> None:
     with WorkerProcess() as worker:
-        worker.ready(Manner.BUG.value)
+        worker.ready(Fault.BUG.value)
         with pytest.raises(grpc.RpcError) as failed:
             list(worker.generate())
         info = error_info(failed.value)
         assert info.reason == "INTERNAL"
         assert worker.heard(info.metadata["incidentId"].encode())
-        assert worker.heard(b"RuntimeError: a simulated model with the manner 'bug'")
+        assert worker.heard(b"RuntimeError: a simulated model with the fault 'bug'")
         assert "RuntimeError" not in str(failed.value)
         worker.stub.SetThreads(worker_pb2.WorkerSetThreadsRequest(threads=1), metadata=worker.metadata, timeout=BOUND_S)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vramd_worker.llama.loop import Cancellable
+from vramd_worker.llama.decode_loop import Cancellable
 
 STACK_BYTES = 64 * 1024 * 1024
 """Of the thread: room for a recursion once for each character of a piece, several times over. Taken as it is used."""
@@ -22,7 +22,7 @@ class _Work(NamedTuple):
     steps: Iterator[None]
 
 
-class Desk:
+class PromptThread:
     """Works on all that it was handed at once, a step of each in turn, so that what is short never waits for long."""
 
     def __init__(self) -> None:

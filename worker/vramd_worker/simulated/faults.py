@@ -1,4 +1,4 @@
-"""The bad manners of simulated models: each is named by the failure it shows."""
+"""The bad faults of simulated models: each is named by the failure it shows."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ GRANDCHILD_S = 60
 LEAK_BYTES = 300 * 1024 * 1024
 
 
-class Manner(Enum):
+class Fault(Enum):
     """What a simulated model does wrong. The values are the names in the configuration."""
 
     EXIT_IN_LOAD = "exit-in-load"
@@ -54,17 +54,17 @@ class Manner(Enum):
     """Every generation raises an exception that nobody foresaw."""
 
 
-Manners = frozenset[Manner]
+Faults = frozenset[Fault]
 
 TOKENS_BEFORE_TROUBLE = 3
 
 
-def move_in(manners: Manners) -> None:
+def move_in(faults: Faults) -> None:
     """Before the load. In the main thread, where alone Python sets the handling of signals."""
-    if Manner.IGNORE_SIGTERM in manners:
+    if Fault.IGNORE_SIGTERM in faults:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if Manner.GRANDCHILD in manners:
-        # Nobody waits for it: that is the manner. A reference would only warn when it is collected.
+    if Fault.GRANDCHILD in faults:
+        # Nobody waits for it: that is the fault. A reference would only warn when it is collected.
         _orphans.append(
             subprocess.Popen(
                 [sys.executable, "-I", "-c", f"import time; time.sleep({GRANDCHILD_S})"],
@@ -72,37 +72,37 @@ def move_in(manners: Manners) -> None:
                 stdout=subprocess.DEVNULL,
             )
         )
-    if Manner.GARBAGE_ON_STDOUT in manners:
+    if Fault.GARBAGE_ON_STDOUT in faults:
         os.write(1, GARBAGE)
-    if Manner.FLOOD_STDERR in manners:
+    if Fault.FLOOD_STDERR in faults:
         _flood(FLOOD_AT_LOAD_BYTES)
 
 
-def in_load(manners: Manners) -> None:
+def in_load(faults: Faults) -> None:
     """Half-way through the load. May never return."""
-    if Manner.OOM in manners:
+    if Fault.OOM in faults:
         os.write(2, b"simulated: failed to allocate buffer: out of memory\n")
         os.abort()
-    if Manner.EXIT_IN_LOAD in manners:
+    if Fault.EXIT_IN_LOAD in faults:
         os._exit(DIED)
-    if Manner.HANG_IN_LOAD in manners:
+    if Fault.HANG_IN_LOAD in faults:
         stand_still()
 
 
-def before_token(manners: Manners, given: int) -> None:
+def before_token(faults: Faults, given: int) -> None:
     """Before a job's next token; it has been given so many. May never return."""
-    if Manner.FLOOD_STDERR in manners:
+    if Fault.FLOOD_STDERR in faults:
         _flood(FLOOD_PER_TOKEN_BYTES)
-    if given == 0 and Manner.LEAK in manners:
+    if given == 0 and Fault.LEAK in faults:
         _leaked.append(b"\xa5" * LEAK_BYTES)
-    if given == 0 and Manner.EXIT_IN_PROMPT in manners:
+    if given == 0 and Fault.EXIT_IN_PROMPT in faults:
         os._exit(DIED)
-    if given == 1 and Manner.BLOCK_AFTER_FIRST_TOKEN in manners:
+    if given == 1 and Fault.BLOCK_AFTER_FIRST_TOKEN in faults:
         stand_still()
     if given == TOKENS_BEFORE_TROUBLE:
-        if Manner.EXIT_IN_DECODE in manners:
+        if Fault.EXIT_IN_DECODE in faults:
             os._exit(DIED)
-        if Manner.HANG_IN_DECODE in manners:
+        if Fault.HANG_IN_DECODE in faults:
             stand_still()
 
 

@@ -1,23 +1,23 @@
-"""The desk takes turns, ends what is cancelled, and has room for recursion."""
+"""The prompt thread takes turns, ends what is cancelled, and has room for recursion."""
 
 import threading
 from collections.abc import Iterator
 
 import pytest
-from vramd_worker.llama.desk import STACK_BYTES, Desk
-from vramd_worker.llama.loop import Cancellable
+from vramd_worker.llama.decode_loop import Cancellable
+from vramd_worker.llama.prompt_thread import STACK_BYTES, PromptThread
 
 LIMIT_S = 30.0
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    desk.close()
+def prompts() -> Iterator[PromptThread]:
+    prompts = PromptThread()
+    yield prompts
+    prompts.close()
 
 
-def test_what_is_short_does_not_wait_for_what_is_long(desk: Desk) -> None:
+def test_what_is_short_does_not_wait_for_what_is_long(prompts: PromptThread) -> None:
     ended, busy = threading.Event(), threading.Event()
     long = Cancellable()
 
@@ -30,14 +30,14 @@ def test_what_is_short_does_not_wait_for_what_is_long(desk: Desk) -> None:
         yield
         ended.set()
 
-    desk.add(long, without_end())
+    prompts.add(long, without_end())
     assert busy.wait(LIMIT_S)
-    desk.add(Cancellable(), short())
+    prompts.add(Cancellable(), short())
     assert ended.wait(LIMIT_S)
     long.cancel()
 
 
-def test_they_take_turns_in_the_order_in_which_they_came(desk: Desk) -> None:
+def test_they_take_turns_in_the_order_in_which_they_came(prompts: PromptThread) -> None:
     told: list[str] = []
     began, ended = threading.Event(), threading.Event()
 
@@ -52,16 +52,16 @@ def test_they_take_turns_in_the_order_in_which_they_came(desk: Desk) -> None:
         if name == "a":
             ended.set()
 
-    desk.add(Cancellable(), first())
-    desk.add(Cancellable(), work("a", 3))
-    desk.add(Cancellable(), work("b", 2))
+    prompts.add(Cancellable(), first())
+    prompts.add(Cancellable(), work("a", 3))
+    prompts.add(Cancellable(), work("b", 2))
     began.set()
     assert ended.wait(LIMIT_S)
     assert told == ["a0", "b0", "a1", "b1", "a2"]
 
 
 def test_what_is_cancelled_does_no_further_step() -> None:
-    desk, task, steps = Desk(), Cancellable(), []
+    prompts, task, steps = PromptThread(), Cancellable(), []
 
     def work() -> Iterator[None]:
         while True:
@@ -69,12 +69,12 @@ def test_what_is_cancelled_does_no_further_step() -> None:
             task.cancel()
             yield
 
-    desk.add(task, work())
-    desk.close()
+    prompts.add(task, work())
+    prompts.close()
     assert steps == [1]
 
 
 def test_other_threads_have_the_stack_that_they_had() -> None:
     before = threading.stack_size()
-    Desk().close()
+    PromptThread().close()
     assert threading.stack_size() == before < STACK_BYTES

@@ -12,7 +12,7 @@ ANSWER_TOKENS = 64
 """Where an answer ends by itself, unless max_tokens says otherwise."""
 
 
-class SimulatedSequence:
+class SimulatedGeneration:
     """A `Task`: what a job has been given, and when the next token is due."""
 
     def __init__(self, job: Job, emit: Emit, context_tokens: int, cancelled: Callable[[], None]) -> None:
