@@ -16,7 +16,7 @@ from vramd_supervisor.core.actions import (
     Refuse,
     Report,
 )
-from vramd_supervisor.core.admission import decide_admission
+from vramd_supervisor.core.admission import claim_of
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     CatalogueRead,
@@ -32,7 +32,7 @@ from vramd_supervisor.core.events import (
     WorkerReady,
 )
 from vramd_supervisor.core.pump import Pump
-from vramd_supervisor.core.room import Wait, Wish
+from vramd_supervisor.core.room import Wait, decide_admission
 from vramd_supervisor.core.state import (
     COMING,
     GOING,
@@ -309,19 +309,16 @@ class Promises:
             draining = model.state is ModelState.DRAINING and current is not None
             assert not (draining and current and not current.in_flight), f"{name} drains for nobody"
         first = state.admission_queue.first(())
-        if isinstance(first, Reservation):
-            wish = Wish(first.name, [{first.device: first.size_bytes}], is_load=False)
-        elif first:
-            wish = Wish(first.model, [plan.quote.needs for plan in first.plans])
         if first:
-            decision = decide_admission(state, wish)
-            assert isinstance(decision, Wait), f"{wish.name} waits for what is there: {decision}"
+            claim = claim_of(first)
+            decision = decide_admission(state, claim)
+            assert isinstance(decision, Wait), f"{claim.name} waits for what is there: {decision}"
             wanted = isinstance(first, Reservation) or bool(state.models[first.model].queue)
             if decision.drain and wanted:
                 assert self.pump.is_set(PatienceEnded(0.0, first.turn)), (
-                    f"nobody looks after {wish.name} when its time comes"
+                    f"nobody looks after {claim.name} when its time comes"
                 )
-            assert decision.drain or self._moves(), f"{wish.name} waits for nothing: {decision.message}"
+            assert decision.drain or self._moves(), f"{claim.name} waits for nothing: {decision.message}"
 
     def _moves(self) -> bool:
         """Whether something is on its way that changes what there is room for, or others may."""

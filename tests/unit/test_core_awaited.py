@@ -3,7 +3,7 @@
 from support.core_scenes import Memory, three, use, world_of
 from support.core_world import CoreWorld, plan
 from vramd_supervisor.core.actions import Report
-from vramd_supervisor.core.foresight import Verdict, plan_load
+from vramd_supervisor.core.forecast import Verdict, plan_load
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.causes import Awaited, Cause
 from vramd_supervisor.quoting.placement import Ways

@@ -15,7 +15,7 @@ from vramd_supervisor.core.actions import (
 )
 from vramd_supervisor.core.events import LoadLimitReached
 from vramd_supervisor.core.eviction import available_if_evicted
-from vramd_supervisor.core.foresight import plan_load
+from vramd_supervisor.core.forecast import plan_load
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.decisions import DecisionKind

@@ -6,7 +6,7 @@ import pytest
 from support.core_scenes import world_of
 from vramd_supervisor.core.actions import Load, Report
 from vramd_supervisor.core.events import LoadProgressed
-from vramd_supervisor.core.line import PriorityQueue
+from vramd_supervisor.core.queues import PriorityQueue
 from vramd_supervisor.core.state import Request
 
 

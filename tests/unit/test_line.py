@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_supervisor.core.line import PriorityQueue
+from vramd_supervisor.core.queues import PriorityQueue
 from vramd_supervisor.domain.config import Priority
 
 

@@ -1,8 +1,8 @@
 """Which model a caller means: an id as it is, or what stands for one model only; else ids that are near."""
 
 import pytest
-from vramd_supervisor.core.line import PriorityQueue
 from vramd_supervisor.core.names import find
+from vramd_supervisor.core.queues import PriorityQueue
 from vramd_supervisor.core.state import ModelRuntime, ModelState
 from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.domain.errors import Refusal

@@ -6,7 +6,7 @@ import pytest
 from support.core_world import NEEDS, CoreWorld
 from vramd_supervisor.core.actions import Decided, ModelChanged
 from vramd_supervisor.core.events import DeviceSampled, ShutdownRequested
-from vramd_supervisor.core.overgrowth import SPARED_BYTES, SPARED_SHARE
+from vramd_supervisor.core.samples import SPARED_BYTES, SPARED_SHARE
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.causes import Cause
 from vramd_supervisor.domain.decisions import DecisionKind

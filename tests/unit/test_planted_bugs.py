@@ -28,13 +28,13 @@ class Bug:
 
 BUGS = {
     "memory is given back on stop instead of on exit": Bug(
-        "lives.py",
-        "    state.emit(Stop(worker.id))\n",
-        "    state.emit(Stop(worker.id))\n    state.ledger.book(worker.id, {})\n",
+        "model.py",
+        "    state.emit(Stop(model.current.id))\n",
+        "    state.emit(Stop(model.current.id))\n    state.ledger.book(model.current.id, {})\n",
         "really taken",
     ),
     "a release is dropped": Bug(
-        "lives.py",
+        "model.py",
         '    held = state.free_row(worker, f"the memory of {name} (pid {worker.pid}) is back")\n',
         "    held = state.ledger.rows[worker.id]\n",
         "are back, and promised",
@@ -59,8 +59,8 @@ BUGS = {
     ),
     "a busy model is sent away before its time": Bug(
         "admission.py",
-        "waits.since_s + bound_s - end_s - drain_s",
-        "waits.since_s + bound_s - end_s - 2 * drain_s",
+        "waiting.since_s + bound_s - end_s - drain_s",
+        "waiting.since_s + bound_s - end_s - 2 * drain_s",
         "a busy model was made a victim before its time",
     ),
     "the least time of a model is not looked at": Bug(
@@ -71,7 +71,7 @@ BUGS = {
     ),
     "nobody is waked when a busy model had its time": Bug(
         "admission.py",
-        "            state.emit(SetTimer(PatienceEnded(when_s, waits.turn)))\n",
+        "            state.emit(SetTimer(PatienceEnded(when_s, waiting.turn)))\n",
         "",
         "nobody looks after",
     ),
@@ -84,42 +84,42 @@ BUGS = {
         "admits while ModelState.DRAINING",
     ),
     "a cancel of one who waits is forgotten": Bug(
-        "callers.py",
-        "    if request := state.requests.get(request_id):\n        state.end(request)\n",
-        "    if (request := state.requests.get(request_id)) and request.state is not RequestState.QUEUED:\n"
-        "        state.end(request)\n",
+        "requests.py",
+        "    if request := state.requests.get(event.request):\n        end(state, request)\n",
+        "    if (request := state.requests.get(event.request)) and request.state is not RequestState.QUEUED:\n"
+        "        end(state, request)\n",
         "somebody was never answered",
     ),
     "a crash forgets those who were being served": Bug(
-        "lives.py",
-        "        state.refuse(request, replace(crashed(model, worker, event.exit, streaming=streaming),"
+        "model.py",
+        "        refuse(state, request, replace(crashed(model, worker, event.exit, streaming=streaming),"
         " retry=False))\n",
         "        worker.in_flight.discard(request.id)\n",
         "is in 0 places",
     ),
     "an unload that waits for the exit is never answered": Bug(
-        "lives.py",
+        "model.py",
         "        state.emit(Complete(request_id, receipt))\n",
         "        pass\n",
         "somebody was never answered",
     ),
     "one cold model gets two processes": Bug(
         "admission.py",
-        "    if worker.pid:\n        load(",
-        "    state.emit(Spawn(state.new_worker().id))\n    state.ledger.book(state._rows, {})\n"
-        "    state.workers[state._rows].owner = model\n    if worker.pid:\n        load(",
+        "    if worker.pid:\n        move(",
+        "    state.emit(Spawn(state.new_worker().id))\n    state.ledger.book(state._ids, {})\n"
+        "    state.workers[state._ids].owner = model\n    if worker.pid:\n        move(",
         "has two processes",
     ),
     "news of a dead process are taken for those of the next": Bug(
-        "lives.py",
-        "    return worker.owner if worker and worker.owner and worker.owner.current is worker else None\n",
-        "    return worker.owner if worker else None\n",
+        "model.py",
+        "if worker and worker.owner and worker.owner.current is worker else (None, None)\n",
+        "if worker and worker.owner else (None, None)\n",
         "before its",
     ),
     "a reservation is written over without room": Bug(
-        "admission.py",
-        "        state.reserve(reservation)\n",
-        "        state.reservations[reservation.id] = reservation\n",
+        "reservations.py",
+        "    state.ledger.reserve(reservation.id, {reservation.device: reservation.size_bytes})\n",
+        "",
         "the rows are not",
     ),
     "a hold is forgotten": Bug("scheduler.py", "    model.holds[request.id] = request\n", "", "is in 0 places"),
@@ -143,16 +143,16 @@ BUGS = {
         "a new process that failed has ended",
     ),
     "batch is served before interactive": Bug(
-        "line.py", "return int(one.priority) * self", "return -int(one.priority) * self", "overtakes"
+        "queues.py", "return int(one.priority) * self", "return -int(one.priority) * self", "overtakes"
     ),
     "one more than may be there at once": Bug(
-        "admission.py",
+        "room.py",
         "len(there) - going + 1 - most",
         "len(there) - going - most",
         "may be",
     ),
     "an eviction leaves no record": Bug(
-        "eviction.py",
+        "admission.py",
         "        state.decide(Decision.because(reason, DecisionKind.EVICT,",
         "        _ = (Decision.because(reason, DecisionKind.EVICT,",
         "without its record",

@@ -1,166 +1,72 @@
-"""Gives room to those who wait for it: who begins, who has to go for whom, who is told that it never will. Pure."""
+"""Admits what waits for room: begins loads, grants reservations, evicts for them, and says what is waited for. Pure.
 
+`room` decides, `eviction` says who goes.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vramd_common.load_settings import DEFAULT_KEEP_ALIVE_S, LoadOptions
-from vramd_common.reasons import Reason
 
 from ..domain import causes
 from ..domain.causes import Awaited, Because, Beneficiary
 from ..domain.config import BOUND_FACTORS
-from ..domain.decisions import Decision as Record
-from ..domain.decisions import DecisionKind, Rejected
-from ..domain.errors import Refusal, in_words, refusal
+from ..domain.decisions import Decision, DecisionKind, Rejected
+from ..domain.errors import Refusal, in_words
 from ..domain.quote import Plan
 from . import reservations
-from .actions import GrantReservation, SetTimer, Spawn
-from .events import LoadLimitReached, PatienceEnded, ReservationExpired
-from .eviction import EvictionIndex, evict, freed
-from .lives import load
-from .lobby import PendingLoad
-from .pressure import OTHERS, WINDOW_S
-from .room import Begin, Decision, Evict, Wait, Wish, find_room, lacking, with_alternatives
-from .state import (
-    COMING,
-    GOING,
-    MOST_NAMED,
-    ModelRuntime,
-    ModelState,
-    Phase,
-    Reservation,
-    WorkerProcess,
-    is_idle,
-    is_kept,
-    why_kept,
-)
-from .world import CoreState
+from .actions import Evicted, FindTogether, SetTimer, Spawn
+from .core_state import CoreState, Waiting
+from .events import LoadLimitReached, PatienceEnded
+from .eviction import EvictionIndex, available_if_evicted, chosen_for, spared, victims
+from .model import drain, give_up_queue, move, stop
+from .pressure import OTHERS
+from .requests import report
+from .room import Admission, Begin, Claim, Evict, Wait, decide_admission, with_alternatives
+from .state import MOST_NAMED, ModelRuntime, ModelState, PendingLoad, Reservation, WorkerProcess, is_idle, is_kept
 
 
-def find_rooms(state: CoreState) -> bool:
-    """Decides for all that wait for room, in order; a load that waits for a device is not overtaken there.
+def admit(state: CoreState) -> bool:
+    """Decides for all that wait for room, in order; what waits for a device is not overtaken there.
 
-    Returns whether the others have to be asked once more: what left the line has taken bytes for good, or given up.
+    Returns whether the others have to be asked once more: what left the queue has taken bytes for good, or given up.
     """
     taken: set[str] = set()
     again = False
-    while waits := state.admission_queue.first(taken):
-        if isinstance(waits, Reservation):
-            wish = Wish(waits.name, [{waits.device: waits.size_bytes}], is_load=False)
-        else:
-            wish = Wish(waits.model, waits.ways)
-        decision = decide_admission(state, wish)
-        if isinstance(waits, PendingLoad) and waits.opportunistic and not isinstance(decision, Begin):
-            state.stop_waiting(state.models[waits.model])
-            state.move(state.models[waits.model], ModelState.UNLOADED, causes.NO_ROOM)
+    while waiting := state.admission_queue.first(taken):
+        claim = claim_of(waiting)
+        decision = decide_admission(state, claim)
+        if isinstance(waiting, PendingLoad) and waiting.opportunistic and not isinstance(decision, Begin):
+            move(state, state.models[waiting.model], ModelState.UNLOADED, causes.NO_ROOM)
             again = True
             continue
         if isinstance(decision, Evict | Wait):
-            taken |= set(decision.missing_bytes) or {device for way in wish.ways for device in way}
+            taken |= set(decision.missing_bytes) or {device for way in claim.ways for device in way}
         if isinstance(decision, Evict):
-            whom = _beneficiary(waits)
+            whom = _beneficiary(waiting)
             evict(state, whom, _lack(whom, decision), decision.worker_ids, decision.missing_bytes)
         elif isinstance(decision, Wait) and decision.drain:
-            again = _drain_or_wait(state, waits, wish, decision) or again
-        if isinstance(waits, Reservation):
-            _answer(state, waits, decision)
+            again = _drain_or_wait(state, waiting, decision) or again
+        if isinstance(waiting, Reservation):
+            _answer(state, waiting, decision)
         else:
-            _go_on(state, waits, decision)
-        stays = isinstance(waits, Reservation) or is_kept(state.models[waits.model])
+            _go_on(state, waiting, decision)
+        stays = isinstance(waiting, Reservation) or is_kept(state.models[waiting.model])
         again = again or isinstance(decision, Refusal) or (isinstance(decision, Begin) and stays)
     return again
 
 
-def decide_admission(state: CoreState, wish: Wish, replaced: ModelRuntime | None = None) -> Decision:
-    """Finds room for a wish. Three things beside that make a load wait, and never have it refused for want of memory.
-
-    1. A device whose headroom others need takes no load: there is another way, or it waits for the device to reopen.
-       Idle models go for it meanwhile, so that this comes sooner.
-    2. What fits beside what others take now, but not beside the most that they took within the last minute, waits.
-    3. Models that may not be there beside it have to go first.
-
-    `replaced`: see `may_go`.
-    """
-    index = EvictionIndex(state, for_load=wish.is_load, replaced=replaced)
-    decision = find_room(state, wish, index)
-    if not wish.is_load or (isinstance(decision, Refusal) and decision.reason is Reason.MODEL_TOO_LARGE):
-        return decision
-    closed = {device for device in state.pressures if state.is_closed(device)}
-    closed = closed and {device for way in wish.ways for device, need in way.items() if need and device in closed}
-    if closed:  # 1
-        ways = [place for place, way in enumerate(wish.ways) if not any(way.get(device) for device in closed)]
-        detour = replace(wish, ways=[wish.ways[place] for place in ways])
-        around = find_room(state, detour, index) if ways else None
-        if around and not isinstance(around, Refusal):
-            decision = replace(around, way=ways[around.way])
-        elif isinstance(decision, Begin | Refusal):
-            shut = next(place for place in range(len(wish.ways)) if place not in ways)
-            words = f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}"
-            return Wait({}, Awaited.OTHER_PROGRAMS, words, shut)
-    if not isinstance(decision, Refusal) and (wait := _until_steady(state, wish, index, decision)):  # 2
-        return wait
-    if isinstance(decision, Begin):
-        return enforce_exclusion(state, state.models[wish.name], decision.way, index) or decision  # 3
-    return decision
+def claim_of(waiting: Waiting) -> Claim:
+    """What a load or a reservation needs."""
+    if isinstance(waiting, Reservation):
+        return Claim(waiting.name, [{waiting.device: waiting.size_bytes}], is_load=False)
+    return Claim(waiting.model, waiting.ways)
 
 
-def enforce_exclusion(
-    state: CoreState, model: ModelRuntime, way: int, index: EvictionIndex
-) -> Evict | Wait | Refusal | None:
-    """Decides which models have to go before one may begin in this way, beside what its bytes need; None if none.
-
-    1. All others of its group.
-    2. As many as there are more than `at_most_resident`: those first that are going anyway, then in order of eviction.
-    """
-    there = [(worker, worker.owner) for worker in state.workers.values() if worker.owner]
-    group, most = model.spec.group, state.config.scheduling.at_most_resident
-    rivals = [
-        (worker, owner) for worker, owner in there if group and owner.spec.group == group and owner is not model
-    ]  # 1
-    because = causes.group_of(model.id, group)
-    if not rivals and most and len(there) >= most:  # 2
-        because = causes.limit_of(most)
-        going = sum(owner is model and worker.phase is Phase.ENDING for worker, owner in there)
-        in_turn = [*index.ending, *index.draining, *sorted(index.idle + index.busy), *index.loading, *index.protected]
-        others = [
-            (one.worker, one.worker.owner) for one in in_turn if one.worker.owner and one.worker.owner is not model
-        ]
-        rivals = others[: max(0, len(there) - going + 1 - most)]
-    if not rivals:
-        return None
-    leaving = {Phase.DRAINING, Phase.ENDING}
-    if kept := [owner for worker, owner in rivals if is_kept(owner) and worker.phase not in leaving]:
-        names = ", ".join(owner.id for owner in kept)
-        told = ", ".join(f"{owner.id} ({why_kept(owner)})" for owner in kept)
-        text = f"{because.words}, and {told} may not leave; unpin it, or end the hold"
-        return refusal(Reason.RESIDENCY_EXHAUSTED, text, model=model.id, heldBy=names)
-    # A further process of a rival, in the place of which another was to come, or the other way round, goes by itself.
-    serving = [(worker, owner) for worker, owner in rivals if owner.current is worker]
-    if idle := tuple(worker.id for worker, owner in serving if is_idle(owner) and not worker.exited):
-        return Evict(idle, {}, way, because)
-    drain = tuple(worker.id for worker, owner in serving if owner.state not in GOING | COMING)
-    names = ", ".join(dict.fromkeys(owner.id for _, owner in rivals))
-    return Wait({}, Awaited.EXCLUSION, f"{because.words}: waits until {names} is gone", way, because, drain)
-
-
-def _until_steady(state: CoreState, wish: Wish, index: EvictionIndex, decision: Begin | Evict | Wait) -> Wait | None:
-    """A wait for others to leave what they took of late, unless the decision holds beside that as well."""
-    ledger, way = state.ledger, wish.ways[decision.way]
-    leaving = decision.worker_ids if isinstance(decision, Evict) else ()
-    leaving = decision.drain if isinstance(decision, Wait) else leaving
-    if all(map(ledger.is_steady, way)) or not (leaving or isinstance(decision, Begin)):
-        return None
-    # Nobody is sent away for a room that would not be used yet.
-    gone = index.reused + index.going if leaving else index.reused
-    free = freed({d: ledger.steady_free_bytes(d) + ledger.held_bytes(leaving, d) for d in way}, gone)
-    missing = lacking(way, free)
-    words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
-    return Wait(missing, Awaited.OTHER_PROGRAMS, words, decision.way) if missing else None
-
-
-def _beneficiary(waits: PendingLoad | Reservation) -> Beneficiary:
-    if isinstance(waits, Reservation):
-        return Beneficiary(waits.name, reservation=waits.id)
-    return Beneficiary(waits.model, model=waits.model)
+def _beneficiary(waiting: Waiting) -> Beneficiary:
+    if isinstance(waiting, Reservation):
+        return Beneficiary(waiting.name, reservation=waiting.id)
+    return Beneficiary(waiting.model, model=waiting.model)
 
 
 def _lack(whom: Beneficiary, decision: Evict) -> Because:
@@ -168,46 +74,42 @@ def _lack(whom: Beneficiary, decision: Evict) -> Because:
     return decision.because or whom.because(f"{whom.name} lacks {lacks}")
 
 
-def _drain_or_wait(state: CoreState, waits: PendingLoad | Reservation, wish: Wish, decision: Wait) -> bool:
+def _drain_or_wait(state: CoreState, waiting: Waiting, decision: Wait) -> bool:
     """Drains busy models for what has waited long enough, once each has had its least time; else sets a timer for that.
 
     So that a load begins within the starvation bound, whatever the others do, the time to drain is taken off the wait,
     and the time after which a process is killed that does not end.
     """
     scheduling = state.config.scheduling
-    bound_s = scheduling.starvation_bound_s * BOUND_FACTORS[waits.priority]
+    bound_s = scheduling.starvation_bound_s * BOUND_FACTORS[waiting.priority]
     end_s = min(scheduling.stop_s, bound_s / 2)
     drain_s = min(scheduling.drain_s, bound_s - end_s)
     least_s = [(state.workers[one].ready_s or 0.0) + scheduling.minimum_residency_s for one in decision.drain]
-    if isinstance(waits, PendingLoad) and not state.models[waits.model].queue:
+    if isinstance(waiting, PendingLoad) and not state.models[waiting.model].queue:
         return False  # the callers have left: no busy model is drained for a load alone
-    when_s = max(waits.since_s + bound_s - end_s - drain_s, *least_s)
+    when_s = max(waiting.since_s + bound_s - end_s - drain_s, *least_s)
     if when_s > state.now_s:
-        if when_s != waits.patience_until_s:
-            waits.patience_until_s = when_s
-            state.emit(SetTimer(PatienceEnded(when_s, waits.turn)))
+        if when_s != waiting.patience_until_s:
+            waiting.patience_until_s = when_s
+            state.emit(SetTimer(PatienceEnded(when_s, waiting.turn)))
         return False
-    waited_s = state.now_s - waits.since_s
-    whom = _beneficiary(waits)
-    because = whom.because(f"{wish.name} has waited for {waited_s:.1f} s")
+    waited_s = state.now_s - waiting.since_s
+    whom = _beneficiary(waiting)
+    because = whom.because(f"{whom.name} has waited for {waited_s:.1f} s")
     if decision.because:
         because = replace(because, cause=decision.because.cause)
     evict(state, whom, because, decision.drain, decision.missing_bytes, drain_s)
     return True
 
 
-def _answer(state: CoreState, reservation: Reservation, decision: Decision) -> None:
-    """Writes the row of a reservation that has its room, or tells its caller that it never will."""
+def _answer(state: CoreState, reservation: Reservation, decision: Admission) -> None:
     if isinstance(decision, Begin):
-        reservations.leave_line(state, reservation.request)
-        state.reserve(reservation)
-        state.emit(SetTimer(ReservationExpired(reservation.until_s, reservation.id)))
-        state.emit(GrantReservation(reservation.request, reservation.id))
+        reservations.grant(state, reservation)
     elif isinstance(decision, Refusal):
         reservations.refuse(state, reservation, decision)
 
 
-def _go_on(state: CoreState, pending: PendingLoad, decision: Decision) -> None:
+def _go_on(state: CoreState, pending: PendingLoad, decision: Admission) -> None:
     model = state.models[pending.model]
     if isinstance(decision, Begin):
         _begin(state, model, pending, pending.plans[decision.way])
@@ -215,34 +117,31 @@ def _go_on(state: CoreState, pending: PendingLoad, decision: Decision) -> None:
         give_up(state, model, with_alternatives(decision, pending.alternatives))
     elif isinstance(decision, Evict):
         names = ", ".join(state.name_of(one) for one in decision.worker_ids[:MOST_NAMED])
-        _tell(state, pending, Awaited.MEMORY, f"waits until the memory of {names} is back")
+        _tell(state, pending, Awaited.MEMORY, f"waiting until the memory of {names} is back")
     elif not (decision.awaited is Awaited.MEMORY and pending.awaited is Awaited.MEMORY):
         _tell(state, pending, decision.awaited, decision.message)  # else they were told whose memory it is
 
 
 def _tell(state: CoreState, pending: PendingLoad, awaited: Awaited, message: str) -> None:
-    """Those who wait for a load hear what it waits for, once."""
+    """Tells the callers of a load what it waits for, once."""
     if pending.told != message:
         pending.awaited, pending.told = awaited, message
-        state.report(state.models[pending.model], None, message)
+        report(state, state.models[pending.model], None, message)
 
 
 def give_up(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
-    """A load that waits will not come: everybody who waits for it hears why."""
-    state.stop_waiting(model)
-    state.record_refusal(model.id, why)
-    state.refuse_queue(model, why)
-    state.move(model, ModelState.UNLOADED, causes.refused(why.message))
+    """A load that waits for room or plans will not come: its callers hear why."""
+    give_up_queue(state, model, why)
+    move(state, model, ModelState.UNLOADED, causes.refused(why.message))
 
 
 def _begin(state: CoreState, model: ModelRuntime, pending: PendingLoad, plan: Plan) -> None:
     """Begins a load that has its room."""
-    state.stop_waiting(model)
     worker = model.current = take_process(state, model, pending, plan)
     if worker.pid:
-        load(state, model, worker)
+        move(state, model, ModelState.LOADING, causes.STARTED)
     else:
-        state.move(model, ModelState.STARTING, causes.HAS_ROOM)
+        move(state, model, ModelState.STARTING, causes.HAS_ROOM)
 
 
 def take_process(state: CoreState, model: ModelRuntime, pending: PendingLoad, plan: Plan) -> WorkerProcess:
@@ -279,9 +178,66 @@ def _record(state: CoreState, model: str, pending: PendingLoad, plan: Plan, work
     beware = "".join(f"; {caution}" for caution in plan.cautions)
     words = f"{wanted} and has its room: {places} ({plan.quote.source.value}){beware}"
     because = replace(pending.because, words=words)
-    state.decide(Record.because(because, DecisionKind.LOAD, model, worker_id, "", numbers, rejected))
+    state.decide(Decision.because(because, DecisionKind.LOAD, model, worker_id, "", numbers, rejected))
     if plan.degraded:
-        state.decide(Record(DecisionKind.DEGRADE, model, "; ".join(plan.degraded), worker_id, "", numbers))
+        state.decide(Decision(DecisionKind.DEGRADE, model, "; ".join(plan.degraded), worker_id, "", numbers))
+
+
+def restore_headroom(state: CoreState) -> None:
+    """Gives others back what they need of a headroom: idle models go, all of them if that is still too little."""
+    while state.headroom_deficit:
+        device, deficit_bytes = state.headroom_deficit.popitem()
+        idle = EvictionIndex(state, for_load=False).idle
+        picked = victims(idle, {device: deficit_bytes})
+        if picked is None:
+            picked = tuple(one.worker.id for one in idle if one.held_bytes.get(device))
+        whom = Beneficiary(OTHERS)
+        because = whom.because(f"{device} lacks {in_words(deficit_bytes)} of its headroom")
+        evict(state, whom, because, picked, {device: deficit_bytes})
+
+
+def evict(
+    state: CoreState,
+    whom: Beneficiary,
+    because: Because,
+    worker_ids: Sequence[int],
+    missing_bytes: Mapping[str, int],
+    drain_s: float | None = None,
+) -> None:
+    """Drains or stops these processes and records, for each, why it was chosen and others were not.
+
+    What runs may take `drain_s` to end, or as long as configured.
+    """
+    if not worker_ids:
+        return
+    if pending := state.pending_loads.get(whom.model):
+        pending.room_from_s = min(pending.room_from_s, state.now_s)
+    lacking = {f"lacking_on_{device}_bytes": float(size) for device, size in missing_bytes.items()}
+    others = spared(state, whom, worker_ids, missing_bytes)
+    for victim in worker_ids:
+        worker = state.workers[victim]
+        owner = worker.owner
+        if owner is None:
+            state.spare = None
+            stop(state, worker)
+            continue
+        busy = not is_idle(owner)
+        reason = Because(because.cause, f"{because.words}; {owner.id} {chosen_for(owner, busy=busy)}")
+        state.emit(Evicted(owner.id, victim, whom, reason))
+        held = {f"held_on_{device}_bytes": float(size) for device, size in state.ledger.rows[victim].items()}
+        idle_s = {} if busy else {"idle_s": state.now_s - worker.last_used_s}
+        numbers = {**lacking, **held, **idle_s}
+        state.decide(Decision.because(reason, DecisionKind.EVICT, owner.id, victim, whom.name, numbers, others))
+        state.loads.evicted(state.now_s, owner.id, whom.name)
+        drain(state, owner, causes.evicted(because.cause, whom), within_s=drain_s)
+    _look_for_ping_pong(state)
+
+
+def _look_for_ping_pong(state: CoreState) -> None:
+    if found := state.loads.ping_pong(state.now_s):
+        models = [state.models[name].spec for name in found.models if name in state.models]
+        state.ping_pongs[found.models] = found
+        state.emit(FindTogether(models, available_if_evicted(state)))
 
 
 def keep(model: ModelRuntime, options: LoadOptions) -> None:

@@ -1,7 +1,7 @@
 """Decides which process may be ended, for what and in which order, and explains it: one policy for all. Pure.
 
-`may_go` decides for one process, `rank` puts those that may go in order, `evict` ends the chosen ones. The record of an
-eviction says of each process that was spared what `may_go` has answered for it.
+`may_go` decides for one process, `rank` puts those that may go in order, `victims` picks of them as many as are needed.
+The record of an eviction says of each process that was spared what `may_go` has answered for it.
 """
 
 import math
@@ -10,16 +10,10 @@ from enum import IntEnum
 from itertools import islice
 from typing import NamedTuple
 
-from ..domain import causes
-from ..domain.causes import Because, Beneficiary
-from ..domain.decisions import Decision, DecisionKind, Rejected
-from ..domain.errors import in_words
-from .actions import Evicted, FindTogether
-from .callers import drain
-from .lives import stop
-from .pressure import OTHERS
+from ..domain.causes import Beneficiary
+from ..domain.decisions import Rejected
+from .core_state import CoreState
 from .state import ModelRuntime, ModelState, Phase, WorkerProcess, is_idle, why_kept
-from .world import CoreState
 
 MOST_SPARED = 8
 """Processes that the record of an eviction names as spared."""
@@ -220,80 +214,23 @@ def victims(candidates: Sequence[Candidate], missing_bytes: Mapping[str, int]) -
     return tuple(one.worker.id for one in picked)
 
 
-def restore_headroom(state: CoreState) -> None:
-    """Gives others back what they need of a headroom: idle models go, all of them if that is still too little."""
-    while state.headroom_deficit:
-        device, deficit_bytes = state.headroom_deficit.popitem()
-        idle = EvictionIndex(state, for_load=False).idle
-        picked = victims(idle, {device: deficit_bytes})
-        if picked is None:
-            picked = tuple(one.worker.id for one in idle if one.held_bytes.get(device))
-        whom = Beneficiary(OTHERS)
-        because = whom.because(f"{device} lacks {in_words(deficit_bytes)} of its headroom")
-        evict(state, whom, because, picked, {device: deficit_bytes})
-
-
-def evict(
-    state: CoreState,
-    whom: Beneficiary,
-    because: Because,
-    worker_ids: Sequence[int],
-    missing_bytes: Mapping[str, int],
-    drain_s: float | None = None,
-) -> None:
-    """Drains or stops these processes and records, for each, why it was chosen and others were not.
-
-    What runs may take `drain_s` to end, or as long as configured.
-    """
-    if not worker_ids:
-        return
-    if pending := state.pending_loads.get(whom.model):
-        pending.room_from_s = min(pending.room_from_s, state.now_s)
-    lacking = {f"lacking_on_{device}_bytes": float(size) for device, size in missing_bytes.items()}
-    spared = _spared(state, whom, worker_ids, missing_bytes)
-    for victim in worker_ids:
-        worker = state.workers[victim]
-        owner = worker.owner
-        if owner is None:
-            state.spare = None
-            stop(state, worker)
-            continue
-        busy = not is_idle(owner)
-        reason = Because(because.cause, f"{because.words}; {owner.id} {chosen_for(owner, busy=busy)}")
-        state.emit(Evicted(owner.id, victim, whom, reason))
-        held = {f"held_on_{device}_bytes": float(size) for device, size in state.ledger.rows[victim].items()}
-        idle_s = {} if busy else {"idle_s": state.now_s - worker.last_used_s}
-        numbers = {**lacking, **held, **idle_s}
-        state.decide(Decision.because(reason, DecisionKind.EVICT, owner.id, victim, whom.name, numbers, spared))
-        state.loads.evicted(state.now_s, owner.id, whom.name)
-        drain(state, owner, causes.evicted(because.cause, whom), within_s=drain_s)
-    _look_for_ping_pong(state)
-
-
-def _look_for_ping_pong(state: CoreState) -> None:
-    if found := state.loads.ping_pong(state.now_s):
-        models = [state.models[name].spec for name in found.models if name in state.models]
-        state.ping_pongs[found.models] = found
-        state.emit(FindTogether(models, available_if_evicted(state)))
-
-
-def _spared(
+def spared(
     state: CoreState, whom: Beneficiary, chosen: Sequence[int], missing_bytes: Mapping[str, int]
 ) -> tuple[Rejected, ...]:
-    """The next that would have gone, and why they did not."""
+    """The next that would have gone, and why they did not, for the record of an eviction."""
     index = EvictionIndex(state, for_load=bool(whom.model))
     others = [one for one in index if one.worker.owner and one.worker.id not in chosen]
     last = max(one.rank for one in index if one.worker.id in chosen)
-    spared = [
+    told = [
         Rejected(
             f"evict {one.worker.name}",
             one.why_not or _why_others(state, whom, one, chosen, last, missing_bytes),
         )
         for one in islice(others, MOST_SPARED)
     ]
-    if left := len(others) - len(spared):
-        spared.append(Rejected(f"evict one of {left} more", "they would have gone later still"))
-    return tuple(spared)
+    if left := len(others) - len(told):
+        told.append(Rejected(f"evict one of {left} more", "they would have gone later still"))
+    return tuple(told)
 
 
 def _why_others(

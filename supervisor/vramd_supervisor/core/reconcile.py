@@ -7,8 +7,8 @@ from vramd_common.reasons import Reason
 
 from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import DeviceBytes, Plan, Source
+from .core_state import CoreState
 from .state import ModelRuntime, WorkerProcess
-from .world import CoreState
 
 
 @dataclass(frozen=True)

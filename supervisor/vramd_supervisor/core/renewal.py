@@ -1,4 +1,4 @@
-"""A new process in the place of one that serves: proven before that one goes. Pure.
+"""Replaces the process of a model that serves by a new one, proven before the old one goes. Pure.
 
 1. It is planned: a file that is damaged or gone, or settings that cannot be, are refused, and the old process goes on.
 2. Where there is room for both it is loaded beside the old one, which goes on until the new one is ready; a load that
@@ -6,31 +6,77 @@
 3. Where there is not, the old one goes first: that the new one loads is then known of its plan only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from typing_extensions import assert_never
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 
-from ..domain.causes import Awaited
-from ..domain.errors import Refusal
+from ..domain import causes
+from ..domain.causes import Awaited, Because
+from ..domain.errors import Refusal, refusal
 from ..domain.quote import Plan
 from ..quoting.placement import differences
-from .actions import Complete, FindPlans, Report
-from .admission import decide_admission, take_process
-from .callers import differently, drain, held
-from .events import LoadLimitReached, LoadProgressed, LoadRefused, WorkerExited, WorkerReady, WorkerStarted
+from .actions import Complete, FindPlans, Refuse, Report
+from .admission import take_process
+from .core_state import CoreState, Handlers
+from .events import (
+    LoadLimitReached,
+    LoadProgressed,
+    LoadRefused,
+    RestartRequested,
+    WorkerExited,
+    WorkerReady,
+    WorkerStarted,
+)
 from .eviction import available_if_evicted
-from .lives import crashed, give_up_renewal, hand_over, learn, let_others_wait, settle_load, timed_out
-from .lobby import PendingLoad
+from .model import HANDLERS as MODEL_HANDLERS
+from .model import crashed, drain, hand_over, learn_of_load, learn_of_start, move, stop, timed_out
 from .reconcile import raised, reconcile, too_much
-from .room import Begin, Wish, with_alternatives
-from .state import ModelRuntime, ModelState, Renewal
-from .world import CoreState
+from .requests import accept, addressed, end, enqueue_ahead, held, leave_queue, loaded_differently, move_ahead, refuse
+from .room import Begin, Claim, decide_admission, with_alternatives
+from .state import GOING, ModelRuntime, ModelState, PendingLoad, Renewal, Request, RequestKind
 
 News = WorkerStarted | LoadProgressed | WorkerReady | LoadRefused | LoadLimitReached | WorkerExited
 
 _ANSWERED = -1
+
+
+def restart_requested(state: CoreState, event: RestartRequested) -> None:
+    """Gives a model a new process with the same settings; the caller is answered when that one serves."""
+    model = addressed(state, event.request, event.model)
+    if model is None:
+        return
+    if model.current is None or model.current.plan is None or model.state in GOING:
+        text = f"{event.model} is {model.state.name}: there is no process that could be replaced"
+        state.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=event.model)))
+        return
+    same = model.current.plan.settings.again(model.current.keep_alive_s)
+    request = accept(state, model, event, RequestKind.LOAD, same)
+    replace_process(state, model, request, causes.RESTART, force=event.force)
+
+
+def replace_process(
+    state: CoreState, model: ModelRuntime, first: Request, because: Because, *, force: bool = False
+) -> None:
+    """Replaces a process once a new one is proven; one that is still loading is stopped, and its caller goes ahead.
+
+    A caller that wants other settings is refused while another one holds the model with those that it has.
+    """
+    if first.reload and model.holds:
+        refuse(state, first, held(state, model, first))
+    elif model.state is not ModelState.READY:
+        move_ahead(model, first)
+        assert model.current is not None
+        stop(state, model.current, because)
+    else:
+        leave_queue(state, first)
+        if model.renewal:
+            first.planned = False
+            model.renewal.behind.append(first.id)
+        else:
+            model.renewal = Renewal(first.id, because, force)
+            state.touch(model)
 
 
 def go_on(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
@@ -49,10 +95,10 @@ def go_on(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
 def planned(
     state: CoreState, model: ModelRuntime, renewal: Renewal, found: Sequence[Plan], alternatives: Sequence[Plan]
 ) -> None:
-    """The ways to place the new process are known: it begins beside the old one, or the old one goes first."""
+    """The plans of the new process are known: it begins beside the old one, or the old one goes first."""
     renewal.turn = _ANSWERED
     plans = [raised(plan, model.taken.get(plan.settings, {})) for plan in found]
-    decision = decide_admission(state, Wish(model.id, [plan.quote.needs for plan in plans]), replaced=model)
+    decision = decide_admission(state, Claim(model.id, [plan.quote.needs for plan in plans]), replaced=model)
     if isinstance(decision, Refusal):
         give_up_renewal(state, model, with_alternatives(decision, alternatives))
         return
@@ -60,35 +106,67 @@ def planned(
     if why := _why_given_up(state, model, renewal, plan):
         give_up_renewal(state, model, why)
         return
-    if not isinstance(decide_admission(state, Wish(model.id, [plan.quote.needs])), Begin):
+    if not isinstance(decide_admission(state, Claim(model.id, [plan.quote.needs])), Begin):
         _old_one_first(state, model, renewal, "there is no room for both")
         return
-    pending = PendingLoad(model.id, renewal.options, 0, request.priority, request.since_s)
+    pending = PendingLoad(model.id, renewal.options, 0, request.priority, request.since_s, renewal.because)
     pending.found(plans, ())
-    pending.because = renewal.because
     renewal.worker = take_process(state, model, pending, plan)
     if renewal.worker.pid:
         hand_over(state, model, renewal.worker)
     state.touch(model)
 
 
-def successor_of(state: CoreState, worker_id: int) -> tuple[ModelRuntime, Renewal] | None:
-    """The model whose next process this is."""
-    worker = state.workers.get(worker_id)
-    model = worker.owner if worker else None
-    renewal = model.renewal if model else None
-    if model and renewal and renewal.worker is worker:
-        return model, renewal
-    return None
+def succeed(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
+    """The old process is gone: the new one takes its place, loading or ready.
+
+    Its caller waits for it in the queue, unless all that was asked for is that it is another one.
+    """
+    model.renewal = None
+    request = state.requests.get(renewal.request)
+    if request and renewal.ready and not request.reload:
+        end(state, request)
+        state.emit(Complete(request.id))
+    elif request:
+        enqueue_ahead(state, model, request)
+    _let_others_wait(state, model, renewal)
+    worker = model.current = renewal.worker
+    if worker is None:
+        return
+    after = ModelState.LOADING if worker.pid else ModelState.STARTING
+    because = renewal.because.after("its new process takes its place")
+    move(state, model, ModelState.READY if renewal.ready else after, because)
 
 
-def told(state: CoreState, model: ModelRuntime, renewal: Renewal, news: News) -> None:
-    """News of the new process."""
+def give_up_renewal(state: CoreState, model: ModelRuntime, why: Refusal | None) -> None:
+    """Gives the new process up; its caller hears why, unless it goes another way or has left."""
+    renewal, model.renewal = model.renewal, None
+    if renewal is None:
+        return
+    request = state.requests.get(renewal.request)
+    if renewal.worker:
+        stop(state, renewal.worker, causes.refused(why.message) if why else renewal.because)
+    if request and why:
+        state.record_refusal(model.id, why)
+        refuse(state, request, why)
+    _let_others_wait(state, model, renewal)
+
+
+def _let_others_wait(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
+    """Further requests for a new process wait in the queue, where it is seen whether that is still needed."""
+    for behind in renewal.behind:
+        if request := state.requests.get(behind):
+            enqueue_ahead(state, model, request)
+    state.touch(model)
+
+
+def _told(state: CoreState, model: ModelRuntime, renewal: Renewal, news: News) -> None:
+    """Takes in news of the new process."""
     worker = renewal.worker
     assert worker is not None and worker.plan is not None
     match news:
         case WorkerStarted():
-            learn(state, worker, news)
+            learn_of_start(state, worker, news)
             hand_over(state, model, worker)
         case LoadProgressed():
             _report(state, renewal, Awaited.WEIGHTS, "reads the weights", news.share)
@@ -110,25 +188,25 @@ def told(state: CoreState, model: ModelRuntime, renewal: Renewal, news: News) ->
             assert_never(news)
 
 
-def succeed(state: CoreState, model: ModelRuntime, renewal: Renewal) -> None:
-    """The old process is gone: the new one takes its place, loading or ready.
+def _or_of_new_one(handler: Callable[[CoreState, News], None]) -> Callable[[CoreState, News], None]:
+    """Lets `handler` have only those events that are not of a process that is to take another's place."""
 
-    Its caller waits for it in the queue, unless all that was asked for is that it is another one.
-    """
-    model.renewal = None
-    request = state.requests.get(renewal.request)
-    if request and renewal.ready and not request.reload:
-        state.end(request)
-        state.emit(Complete(request.id))
-    elif request:
-        state.enqueue_ahead(model, request)
-    let_others_wait(state, model, renewal)
-    worker = model.current = renewal.worker
-    if worker is None:
-        return
-    after = ModelState.LOADING if worker.pid else ModelState.STARTING
-    because = renewal.because.after("its new process takes its place")
-    state.move(model, ModelState.READY if renewal.ready else after, because)
+    def handle(state: CoreState, event: News) -> None:
+        worker = state.workers.get(event.worker_id)
+        model = worker.owner if worker else None
+        if model and model.renewal and model.renewal.worker is worker:
+            _told(state, model, model.renewal, event)
+        else:
+            handler(state, event)
+
+    return handle
+
+
+_NEWS = (WorkerStarted, LoadProgressed, WorkerReady, LoadRefused, LoadLimitReached, WorkerExited)
+HANDLERS: Handlers = {
+    RestartRequested: restart_requested,
+    **{kind: _or_of_new_one(MODEL_HANDLERS[kind]) for kind in _NEWS},
+}
 
 
 def _ready(state: CoreState, model: ModelRuntime, renewal: Renewal, news: WorkerReady) -> None:
@@ -146,7 +224,8 @@ def _ready(state: CoreState, model: ModelRuntime, renewal: Renewal, news: Worker
         give_up_renewal(state, model, why)
     else:
         renewal.ready = True
-        settle_load(state, model, worker, news)
+        worker.context_tokens, worker.measured = news.context_tokens, news.measured
+        learn_of_load(state, model, worker)
         state.touch(model)
         _report(state, renewal, Awaited.FORMER_PROCESS, "waits until what runs on the old process has ended")
         if model.state is ModelState.READY:
@@ -161,14 +240,14 @@ def _why_given_up(state: CoreState, model: ModelRuntime, renewal: Renewal, plan:
     if model.holds:
         return held(state, model, request)
     differs = differences(model.spec, plan.settings, request.options)
-    return differently(model, differs) if differs else None
+    return loaded_differently(model, differs) if differs else None
 
 
 def _old_one_first(state: CoreState, model: ModelRuntime, renewal: Renewal, why: str) -> None:
-    """What could not be shown beside the old process has to do without."""
+    """The new process could not be proven beside the old one: it is loaded once that one is gone."""
     _report(state, renewal, Awaited.FORMER_PROCESS, f"{why}: the old process goes first")
     if request := state.requests.get(renewal.request):
-        state.enqueue_ahead(model, request)
+        enqueue_ahead(state, model, request)
     give_up_renewal(state, model, None)
     if model.state is ModelState.READY:
         drain(state, model, renewal.because, force=renewal.force)

@@ -1,16 +1,20 @@
-"""What callers bring about that announce memory for other programs. Pure; records facts, the scheduler concludes."""
+"""A reservation's life: bytes that a caller has kept free for another program. Pure.
+
+`admission` decides when there is room for one.
+"""
 
 from vramd_common.reasons import Reason
 
 from ..domain.errors import Refusal, in_words, refusal, shutting_down
-from .actions import CancelDeadline, Refuse, SetTimer
-from .events import DeadlinePassed, ReservationExpired, ReservationReleased, ReservationRequested
+from . import requests
+from .actions import CancelDeadline, CancelExpiry, GrantReservation, Refuse, SetTimer
+from .core_state import CoreState, Handlers
+from .events import Cancelled, DeadlinePassed, ReservationExpired, ReservationReleased, ReservationRequested
 from .state import Reservation
-from .world import CoreState
 
 
 def requested(state: CoreState, event: ReservationRequested) -> None:
-    """Puts a reservation into the line of those who wait for room, or refuses it at once."""
+    """Lets a reservation wait for room, or refuses it at once."""
     if state.ending:
         state.emit(Refuse(event.request, shutting_down()))
         return
@@ -30,46 +34,72 @@ def requested(state: CoreState, event: ReservationRequested) -> None:
     state.emit(SetTimer(DeadlinePassed(event.at_s + event.limit_s, event.request)))
 
 
+def grant(state: CoreState, reservation: Reservation) -> None:
+    """Promises the bytes, for which there is room; the time of the reservation begins."""
+    _leave_queue(state, reservation.request)
+    reservation.until_s = state.now_s + reservation.ttl_s
+    state.ledger.reserve(reservation.id, {reservation.device: reservation.size_bytes})
+    state.reservations[reservation.id] = reservation
+    state.ledger_changed(f"{reservation.name} stands for {reservation.ttl_s:g} s")
+    state.emit(SetTimer(ReservationExpired(reservation.until_s, reservation.id)))
+    state.emit(GrantReservation(reservation.request, reservation.id))
+
+
+def refuse(state: CoreState, reservation: Reservation, why: Refusal) -> None:
+    """Ends a reservation that waits, with an error."""
+    _leave_queue(state, reservation.request)
+    state.record_refusal(reservation.name, why)
+    state.emit(Refuse(reservation.request, why))
+
+
 def ended(state: CoreState, event: ReservationReleased | ReservationExpired) -> None:
-    """A reservation is given back, or has stood for its time; one that has ended already is no longer known."""
+    """A reservation is given back, or has had its time; one that has ended already is no longer known."""
     if reservation := state.reservations.get(event.reservation):
-        cause = "has had its time" if isinstance(event, ReservationExpired) else "was released"
-        state.end_reservation(reservation, cause)
+        _end(state, reservation, "has had its time" if isinstance(event, ReservationExpired) else "was released")
 
 
-def caller_left(state: CoreState, request: int) -> None:
-    """Nobody learns the id of a reservation whose caller has left: it ends, waiting or standing."""
-    leave_line(state, request)
-    for reservation in list(state.reservations.values()):
-        if reservation.request == request:
-            state.end_reservation(reservation, "was released: its caller left before the answer")
+def cancelled(state: CoreState, event: Cancelled) -> None:
+    """A caller has left: its request ends, or its reservation, whose id it has not learnt."""
+    requests.ended(state, event)
+    _leave_queue(state, event.request)
+    for reservation in [one for one in state.reservations.values() if one.request == event.request]:
+        _end(state, reservation, "was released: its caller left before the answer")
 
 
-def deadline_passed(state: CoreState, request: int) -> None:
-    """Refuses a reservation for which there was no room in time."""
-    if reservation := state.pending_reservations.get(request):
+def deadline_passed(state: CoreState, event: DeadlinePassed) -> None:
+    """Ends a request, or refuses a reservation for which there was no room in time."""
+    requests.deadline_passed(state, event)
+    if reservation := state.pending_reservations.get(event.request):
         size, device, limit_s = in_words(reservation.size_bytes), reservation.device, f"{reservation.limit_s:g}"
         text = f"{reservation.name} waited for {size} on {device}; its {limit_s} s are over"
         refuse(state, reservation, refusal(Reason.DEADLINE_PASSED, text, limitS=limit_s))
 
 
-def refuse(state: CoreState, reservation: Reservation, why: Refusal) -> None:
-    """Ends a reservation that waits, with an error."""
-    leave_line(state, reservation.request)
-    state.record_refusal(reservation.name, why)
-    state.emit(Refuse(reservation.request, why))
+def end_all(state: CoreState) -> None:
+    """The supervisor ends, and so does every reservation."""
+    for pending in list(state.pending_reservations.values()):
+        refuse(state, pending, shutting_down())
+    for reservation in list(state.reservations.values()):
+        _end(state, reservation, "ends with the supervisor")
 
 
-def leave_line(state: CoreState, request: int) -> None:
-    """Takes a reservation out of the line, if it is in there."""
+HANDLERS: Handlers = {
+    ReservationRequested: requested,
+    ReservationReleased: ended,
+    ReservationExpired: ended,
+    Cancelled: cancelled,
+    DeadlinePassed: deadline_passed,
+}
+
+
+def _leave_queue(state: CoreState, request: int) -> None:
     if reservation := state.pending_reservations.pop(request, None):
         state.admission_queue.remove(reservation)
         state.emit(CancelDeadline(request))
 
 
-def shutdown_requested(state: CoreState) -> None:
-    """The supervisor ends, and so does every reservation."""
-    for waits in list(state.pending_reservations.values()):
-        refuse(state, waits, shutting_down())
-    for stands in list(state.reservations.values()):
-        state.end_reservation(stands, "ends with the supervisor")
+def _end(state: CoreState, reservation: Reservation, cause: str) -> None:
+    del state.reservations[reservation.id]
+    state.ledger.release(reservation.id)
+    state.emit(CancelExpiry(reservation.id))
+    state.ledger_changed(f"{reservation.name} {cause}")

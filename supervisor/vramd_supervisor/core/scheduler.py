@@ -1,4 +1,4 @@
-"""Draws the conclusions of an event: who is served, what is loaded, who has to go for it. Pure.
+"""Draws the conclusions of an event: what is served, what is loaded, what is unloaded. Pure.
 
 Runs at the end of every event, over the models that the event has touched, then over what waits for room.
 """
@@ -10,30 +10,22 @@ from vramd_common.load_settings import LoadOptions
 from ..domain import causes
 from ..domain.config import Priority
 from ..domain.decisions import Decision, DecisionKind
+from ..domain.device_view import HOST
 from ..quoting.placement import differences
-from .actions import (
-    CancelDeadline,
-    Complete,
-    Exit,
-    FindPlans,
-    Grant,
-    QueueChanged,
-    Report,
-    SetTimer,
-    Spawn,
-    Thrashing,
-)
-from .admission import find_rooms, give_up, keep
-from .callers import differently, drain, replace_process
-from .events import KeepAliveEnded, PlansFound, PlansRefused, TogetherFound
-from .eviction import available_if_evicted, residents, restore_headroom
-from .lives import HOST, give_up_renewal, stop
-from .lobby import PendingLoad
+from .actions import CancelDeadline, Complete, Exit, Grant, QueueChanged, Report, SetTimer, Spawn, Thrashing
+from .admission import admit, give_up, keep, restore_headroom
+from .core_state import CoreState, Handlers
+from .cpu_threads import share_threads
+from .events import KeepAliveEnded, PatienceEnded, PlansFound, PlansRefused, Started, TogetherFound
+from .eviction import residents
+from .model import drain, move, stop
 from .reconcile import raised
-from .renewal import go_on, planned, succeed
+from .renewal import give_up_renewal, go_on, planned, replace_process, succeed
+from .requests import end, leave_queue, loaded_differently, refuse, report_places
 from .state import (
     ModelRuntime,
     ModelState,
+    PendingLoad,
     Phase,
     Request,
     RequestKind,
@@ -45,17 +37,16 @@ from .state import (
     is_pinned,
     priority,
 )
-from .world import CoreState
 
 SPARE_PATIENCE_S = 2.0
-"""A process that starts takes a core for some 0.3 s: the next spare waits for a load and its first answer, so long."""
+"""A process that starts takes a core for some 0.3 s: the next spare waits for a load and its first answer that long."""
 
 
 def settle(state: CoreState) -> None:
-    """Thinks until nothing is left to think about."""
+    """Decides until nothing is left to decide."""
     restore_headroom(state)
     _settle_touched(state)
-    while find_rooms(state):
+    while admit(state):
         _settle_touched(state)
     _settle_touched(state)
     _keep_spare(state)
@@ -119,18 +110,25 @@ def _tell_queue(state: CoreState, model: ModelRuntime) -> None:
     if model.told_queued != len(model.queue):
         model.told_queued = len(model.queue)
         state.emit(QueueChanged(model.id, model.told_queued, state.queued))
-        state.tell_place(model, None, f"{model.id} is {model.state.name}")
+        report_places(state, model, None, f"{model.id} is {model.state.name}")
 
 
-def preload(state: CoreState) -> None:
-    """What the configuration wants to be there from the start: it is loaded as far as there is room for it."""
+def started(state: CoreState, _: Started) -> None:
+    """Loads what the configuration wants from the start, as far as there is room for it."""
+    state.spare_wanted = True
     listed = [state.models[name] for name in state.config.models if name in state.models]
     wanted = [model for model in listed if model.spec.preload and model.state is ModelState.UNLOADED]
     count = {"first": 1, "all": len(wanted), "none": 0}[state.config.scheduling.preload]
     for model in wanted[:count]:
-        pending = PendingLoad(model.id, model.spec.options, state.next_turn(), Priority.BATCH, state.now_s)
-        pending.opportunistic = True
-        pending.because = causes.PRELOAD
+        pending = PendingLoad(
+            model.id,
+            model.spec.options,
+            state.next_turn(),
+            Priority.BATCH,
+            state.now_s,
+            causes.PRELOAD,
+            opportunistic=True,
+        )
         _begin_waiting(state, model, pending)
 
 
@@ -144,15 +142,13 @@ def _want(state: CoreState, model: ModelRuntime) -> None:
 
 
 def _bring_back(state: CoreState, model: ModelRuntime, options: LoadOptions) -> None:
-    pending = PendingLoad(model.id, options, state.next_turn(), priority(model), state.now_s)
-    pending.because = causes.PINNED
-    _begin_waiting(state, model, pending)
+    turn = state.next_turn()
+    _begin_waiting(state, model, PendingLoad(model.id, options, turn, priority(model), state.now_s, causes.PINNED))
 
 
 def _begin_waiting(state: CoreState, model: ModelRuntime, pending: PendingLoad) -> None:
     state.pending_loads[model.id] = pending
-    state.move(model, ModelState.QUEUED, pending.because)
-    state.emit(FindPlans(model.spec, pending.options, pending.turn, available_if_evicted(state)))
+    move(state, model, ModelState.QUEUED, pending.because)
 
 
 def _hurry(state: CoreState, model: ModelRuntime) -> None:
@@ -176,13 +172,13 @@ def _serve(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None
         if differs := differences(model.spec, settings, request.options):
             if request.reload:
                 continue  # its turn comes in the queue, behind those who were before it
-            state.refuse(request, differently(model, differs))
+            refuse(state, request, loaded_differently(model, differs))
         elif request.kind is RequestKind.HOLD:
             _hold(state, model, request)
         else:
             keep(model, request.options)
             worker.last_used_s = state.now_s
-            state.end(request)
+            end(state, request)
             state.emit(Complete(request.id))
     while model.queue:
         request = model.queue.first()
@@ -192,7 +188,7 @@ def _serve(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None
             replace_process(state, model, request, causes.reload(differs))
             return
         if differs:
-            state.refuse(request, differently(model, differs))
+            refuse(state, request, loaded_differently(model, differs))
         elif has_place(model):
             _grant(state, model, worker, request)
         else:
@@ -202,7 +198,7 @@ def _serve(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None
 def _hold(state: CoreState, model: ModelRuntime, request: Request) -> None:
     """From here on the caller keeps it, as long as the caller lives."""
     keep(model, request.options)
-    state.leave_queue(request)
+    leave_queue(state, request)
     model.holds[request.id] = request
     request.state = RequestState.STREAMING
     request.held_from_s = state.now_s
@@ -212,14 +208,14 @@ def _hold(state: CoreState, model: ModelRuntime, request: Request) -> None:
 
 def _grant(state: CoreState, model: ModelRuntime, worker: WorkerProcess, request: Request) -> None:
     """Takes the place in the same step."""
-    state.leave_queue(request)
+    leave_queue(state, request)
     request.state = RequestState.DISPATCHED
     request.worker_id = worker.id
     worker.in_flight.add(request.id)
     worker.last_used_s = state.now_s
     worker.used = True
     keep(model, request.options)
-    state.share_threads(worker)
+    share_threads(state, worker)
     timeline = _timeline(state.now_s, worker, request)
     state.emit(Grant(request.id, worker.id, state.threads[worker.id], timeline))
 
@@ -282,6 +278,19 @@ def together_found(state: CoreState, event: TogetherFound) -> None:
     numbers = {"loads_per_minute": found.loads_per_minute, "useful_share": found.useful_share}
     state.decide(Decision(DecisionKind.THRASH, event.models[0], message, for_whom=event.models[1], numbers=numbers))
     state.emit(Thrashing(event.models, found.loads_per_minute, found.useful_share, tuple(event.plans)))
+
+
+def patience_ended(_: CoreState, __: PatienceEnded) -> None:
+    """Something has waited long enough to have busy models drained: `admit` asks it after every event."""
+
+
+HANDLERS: Handlers = {
+    Started: started,
+    PlansFound: plans_found,
+    PlansRefused: plans_refused,
+    TogetherFound: together_found,
+    PatienceEnded: patience_ended,
+}
 
 
 def _is_awaited(worker: WorkerProcess) -> bool:

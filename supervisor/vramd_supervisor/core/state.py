@@ -1,21 +1,21 @@
-"""What the core remembers: models, processes, requests, and the changes of state that are possible. Pure.
+"""What the core works with: models, their processes, requests, loads and reservations, as data. Pure.
 
-Only the core changes these; everybody else reads them within one turn of the loop.
+Only the core changes these.
 """
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from vramd_common.load_settings import DEFAULT_KEEP_ALIVE_S, LoadOptions, Settings
 
 from ..domain.catalog import Model
-from ..domain.causes import Because
+from ..domain.causes import ASKED_FOR, Awaited, Because
 from ..domain.config import Priority
 from ..domain.quote import Plan
-from .line import PriorityQueue
+from .queues import PriorityQueue
 
 MOST_NAMED = 8
 """Models, processes or callers that one sentence names."""
@@ -35,17 +35,6 @@ class ModelState(Enum):
 
 COMING = frozenset({ModelState.STARTING, ModelState.LOADING})
 GOING = frozenset({ModelState.DRAINING, ModelState.STOPPING})
-
-TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = {
-    ModelState.UNLOADED: frozenset({ModelState.QUEUED, ModelState.STARTING, ModelState.LOADING, ModelState.READY}),
-    ModelState.QUEUED: frozenset({ModelState.STARTING, ModelState.LOADING, ModelState.UNLOADED}),
-    ModelState.STARTING: frozenset({ModelState.LOADING, ModelState.STOPPING, ModelState.UNLOADED}),
-    ModelState.LOADING: frozenset({ModelState.READY, ModelState.STOPPING, ModelState.UNLOADED}),
-    ModelState.READY: frozenset({ModelState.DRAINING, ModelState.UNLOADED}),
-    ModelState.DRAINING: frozenset({ModelState.STOPPING, ModelState.UNLOADED}),
-    ModelState.STOPPING: frozenset({ModelState.UNLOADED}),
-}
-"""UNLOADED is reachable from everywhere: a process can die at any time; a new one may stand ready by then."""
 
 
 class RequestKind(Enum):
@@ -154,6 +143,8 @@ class WorkerProcess:
     """Whether a request has had something of it."""
     leaves: Because | None = None
     """Why it drains, or was stopped."""
+    drained_by_s: float = 0.0
+    """The moment by which what runs on it has to end, once it drains."""
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
@@ -247,29 +238,74 @@ class ModelRuntime:
 
 
 @dataclass(eq=False)
+class PendingLoad:
+    """A load that has no process yet: it waits for its plans, then for room."""
+
+    model: str
+    options: LoadOptions
+    turn: int
+    """Its place among all that wait for room."""
+    priority: Priority
+    since_s: float
+    """The moment it was first asked for."""
+    because: Because = ASKED_FOR
+    """Why it is to be loaded."""
+    opportunistic: bool = False
+    """A preload: it is loaded only if it fits without evicting anything."""
+    plans: Sequence[Plan] = ()
+    ways: Sequence[Mapping[str, int]] = ()
+    """Bytes per device of each plan."""
+    alternatives: Sequence[Plan] = ()
+    """What would fit, if none of the plans can."""
+    room_from_s: float = math.inf
+    """The moment from which others were evicted for it."""
+    patience_until_s: float = -math.inf
+    """The moment for which the timer is set that has busy models drained for it."""
+    awaited: Awaited = Awaited.PLAN
+    """What it waits for."""
+    told: str = ""
+    """What its callers were last told."""
+
+    @property
+    def order(self) -> int:
+        """Its place in the queue."""
+        return self.turn
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """All that one of its plans would touch."""
+        return frozenset(device for plan in self.plans for device in plan.quote.devices)
+
+    def found(self, plans: Sequence[Plan], alternatives: Sequence[Plan]) -> None:
+        """Takes in how it can be placed, and what would fit instead."""
+        self.plans, self.alternatives = plans, alternatives
+        self.ways = [plan.quote.needs for plan in plans]
+
+
+@dataclass(eq=False)
 class Reservation:
-    """Bytes that another program is about to take: a caller waits for them, or they stand in the ledger."""
+    """Bytes that another program is about to take: a caller waits for them, or they are kept free in the ledger."""
 
     id: int
-    """Its row in the ledger, once it stands."""
+    """Its row in the ledger, once it is granted."""
     request: int
-    """The call that announced it."""
+    """The call that asked for it."""
     device: str
     size_bytes: int
     ttl_s: float
-    """How long it stands."""
+    """How long it lasts, once it is granted."""
     label: str
     limit_s: float
     """How long its caller waits at most."""
     since_s: float
-    """The moment it was announced."""
+    """The moment it was asked for."""
     turn: int
     """Its place among all that wait for room."""
     priority: Priority = Priority.INTERACTIVE
     until_s: float = 0.0
-    """The moment it ends by itself, once it stands."""
+    """The moment it ends by itself, once it is granted."""
     patience_until_s: float = -math.inf
-    """The moment for which the timer is set that has busy models leave for it."""
+    """As of a load."""
 
     @property
     def order(self) -> int:
@@ -336,11 +372,3 @@ def has_place(model: ModelRuntime) -> bool:
     if model.state is not ModelState.READY or current is None or current.plan is None:
         return False
     return len(current.in_flight) < current.plan.settings.parallel
-
-
-class ImpossibleTransitionError(Exception):
-    """A change of state that must not happen: a fault of the core. Tells how it came about."""
-
-    def __init__(self, model: ModelRuntime, after: ModelState, words: str) -> None:
-        story = "\n  ".join(model.story)
-        super().__init__(f"{model.id}: {model.state.name} -> {after.name} ({words}); before:\n  {story}")

@@ -10,10 +10,10 @@ from ..domain.causes import Cause
 from ..domain.config import Priority
 from ..domain.errors import Refusal, refusal
 from ..domain.quote import Plan
+from .core_state import CoreState
 from .eviction import residents as resident_ids
 from .pressure import Level
 from .state import ModelRuntime, ModelState, is_idle, is_kept, is_pinned, priority
-from .world import CoreState
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import psutil
 from vramd_proto.v1.load_pb2 import LoadOptions as LoadOptionsMessage
 from vramd_proto.v1.model_pb2 import PlanLoadResponse
 
-from ..core.foresight import LoadForecast, Verdict
+from ..core.forecast import LoadForecast, Verdict
 from ..core.view import DeviceBooks
 from ..devices.host_memory import HostProbe, usable_cores
 from ..domain.catalog import Model

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
-from ..core.foresight import Verdict
+from ..core.forecast import Verdict
 from ..core.pressure import Level
 from ..core.state import ModelState
 from ..domain.causes import Awaited, Cause

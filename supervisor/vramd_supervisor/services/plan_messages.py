@@ -6,7 +6,7 @@ from vramd_common import wire_values
 from vramd_common.load_settings import Settings
 from vramd_proto.v1 import load_pb2, model_pb2
 
-from ..core.foresight import LoadForecast
+from ..core.forecast import LoadForecast
 from ..core.view import DeviceBooks
 from ..domain.quote import Plan, Quote
 from .enums import AWAITED, CONFIDENCES, LOWERED, SOURCES, VERDICTS

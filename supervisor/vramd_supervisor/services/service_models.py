@@ -12,7 +12,7 @@ from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 from ..core.actions import Complete
 from ..core.events import ModelUpdated, Requested, RestartRequested, UnloadRequested
 from ..core.eviction import available_if_evicted
-from ..core.foresight import plan_load
+from ..core.forecast import plan_load
 from ..core.names import find
 from ..core.state import ModelRuntime, ModelState, RequestKind, is_known
 from ..core.view import Resident, books, gone, resident, residents

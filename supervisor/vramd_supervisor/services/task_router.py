@@ -12,7 +12,7 @@ from vramd_proto.v1 import load_pb2
 
 from ..core.events import Requested
 from ..core.eviction import available_if_evicted
-from ..core.foresight import LoadForecast, plan_load
+from ..core.forecast import LoadForecast, plan_load
 from ..core.names import find
 from ..core.state import COMING, ModelRuntime, ModelState, RequestKind, has_place, is_known
 from ..domain.catalog import Model, ModelFile, Problem, Simulation

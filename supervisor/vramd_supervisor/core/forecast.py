@@ -12,10 +12,9 @@ from ..domain.causes import Awaited
 from ..domain.errors import Refusal, in_words
 from ..domain.quote import Plan
 from ..quoting.placement import Ways, differences
-from .admission import decide_admission
-from .room import Begin, Evict, Wait, Wish
+from .core_state import CoreState
+from .room import Begin, Claim, Evict, Wait, decide_admission
 from .state import ModelRuntime, ModelState
-from .world import CoreState
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class LoadForecast:
 
 def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast:
     """Asks the rules that a load would be put to. A model that is loaded already counts as one of the victims."""
-    wish = Wish(model.id, [plan.quote.needs for plan in ways.plans])
-    decision = decide_admission(state, wish, replaced=model)
+    claim = Claim(model.id, [plan.quote.needs for plan in ways.plans])
+    decision = decide_admission(state, claim, replaced=model)
     victims: tuple[Victim, ...] = ()
     awaited: Awaited | None = None
     match decision:

@@ -1,0 +1,290 @@
+"""A request's life: it is accepted or refused, waits in its model's queue, and ends. Pure.
+
+`scheduler` grants and completes those that wait.
+"""
+
+from vramd_common.load_settings import LoadOptions
+from vramd_common.reasons import Reason
+
+from ..domain.catalog import ModelFile
+from ..domain.causes import Awaited, Because, Cause
+from ..domain.errors import Refusal, refusal, shutting_down
+from ..quoting.abilities import lack
+from ..quoting.placement import differences
+from .actions import CancelDeadline, Refuse, Report, SetTimer
+from .core_state import CoreState, Handlers
+from .cpu_threads import share_threads
+from .events import Cancelled, DeadlinePassed, Ended, Requested, RestartRequested, Streamed, UnloadRequested
+from .names import find
+from .state import (
+    MOST_NAMED,
+    ModelRuntime,
+    ModelState,
+    Request,
+    RequestKind,
+    RequestState,
+    WorkerProcess,
+    has_place,
+    priority,
+)
+
+_AWAITED = {
+    ModelState.STARTING: Awaited.PROCESS,
+    ModelState.LOADING: Awaited.WEIGHTS,
+    ModelState.READY: Awaited.PLACE,
+    ModelState.DRAINING: Awaited.FORMER_PROCESS,
+    ModelState.STOPPING: Awaited.FORMER_PROCESS,
+}
+"""What is waited for in most states; a load that waits for room says it itself."""
+
+
+def requested(state: CoreState, event: Requested) -> None:
+    """Accepts a request, or refuses it at once."""
+    model = addressed(state, event.request, event.model)
+    if model is None:
+        return
+    source = model.spec.source
+    problem = source.problem if isinstance(source, ModelFile) and model.current is None else None
+    if problem and isinstance(source, ModelFile):  # what is loaded needs no file
+        text = f"{event.model}: {problem.text}"
+        state.emit(Refuse(event.request, refusal(problem.reason, text, model=event.model, path=source.path)))
+        return
+    # What is loaded says itself what it cannot do; for what is not, nothing is evicted.
+    why = lack(model.spec, event.needs) if event.needs and model.current is None else None
+    if why := why or _queue_full(state, model, event.kind):
+        state.record_refusal(event.model, why)
+        state.emit(Refuse(event.request, why))
+    else:
+        accept(state, model, event, event.kind, event.options)
+
+
+def addressed(state: CoreState, request: int, name: str) -> ModelRuntime | None:
+    """The model that a call is about; None if the call was refused."""
+    found = shutting_down() if state.ending else find(state.models, name)
+    if isinstance(found, Refusal):
+        state.emit(Refuse(request, found))
+        return None
+    return found
+
+
+def _queue_full(state: CoreState, model: ModelRuntime, kind: RequestKind) -> Refusal | None:
+    limits, queued = state.config.scheduling, len(model.queue)
+    if (has_place(model) and not queued) or (kind is RequestKind.LOAD and model.state is ModelState.READY):
+        return None
+    if queued < limits.queue_per_model and state.queued < limits.queue_total:
+        return None
+    return refusal(
+        Reason.QUEUE_FULL,
+        f"{queued} requests wait for {model.id} (at most {limits.queue_per_model}), "
+        f"{state.queued} in all (at most {limits.queue_total}); try again later",
+        model=model.id,
+        queued=queued,
+        limit=limits.queue_per_model,
+    )
+
+
+def accept(
+    state: CoreState,
+    model: ModelRuntime,
+    event: Requested | UnloadRequested | RestartRequested,
+    kind: RequestKind,
+    options: LoadOptions,
+) -> Request:
+    """Makes a request of a call, with its deadline; all but an unload wait in the model's queue."""
+    deadline_s = event.at_s + event.limit_s
+    request = Request(
+        event.request, model.id, kind, options, deadline_s, event.limit_s, priority(model), since_s=event.at_s
+    )
+    if isinstance(event, Requested):
+        request.priority = request.priority if event.priority is None else event.priority
+        request.progress, request.reload, request.caller = event.progress, event.reload, event.caller
+    state.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
+    if kind is RequestKind.UNLOAD:
+        state.requests[request.id] = request
+    else:
+        enqueue(state, model, request)
+    return request
+
+
+def streamed(state: CoreState, event: Streamed) -> None:
+    """The caller has had something of the answer: from here on the request cannot be begun once more."""
+    request = state.requests.get(event.request)
+    if request and request.state is RequestState.DISPATCHED:
+        request.state = RequestState.STREAMING
+        if worker := state.workers.get(request.worker_id or 0):
+            worker.answered = True
+
+
+def ended(state: CoreState, event: Ended | Cancelled) -> None:
+    """A caller is done or has left; a request that was refused meanwhile is no longer known."""
+    if request := state.requests.get(event.request):
+        end(state, request)
+
+
+def deadline_passed(state: CoreState, event: DeadlinePassed) -> None:
+    """Ends a request that has had its time, waiting or running."""
+    request = state.requests.get(event.request)
+    if request is None:
+        return
+    doing = f"waited for {request.model}, which is {state.models[request.model].state.name}"
+    if request.worker_id is not None and request.kind is RequestKind.RUN:
+        doing = f"ran on {request.model}"
+    text = f"the request {doing}; its {request.limit_s:g} s are over"
+    why = refusal(Reason.DEADLINE_PASSED, text, limitS=f"{request.limit_s:g}")
+    state.record_refusal(request.model, why)
+    refuse(state, request, why)
+
+
+HANDLERS: Handlers = {Requested: requested, Streamed: streamed, Ended: ended}
+"""`reservations` handles Cancelled and DeadlinePassed, which may be about either."""
+
+
+def enqueue(state: CoreState, model: ModelRuntime, request: Request) -> None:
+    """Puts a request at the end of its model's queue."""
+    state.requests[request.id] = request
+    model.queue.add(request)
+    if request.kind is not RequestKind.RUN:
+        model.loads[request.id] = request
+    elif request.progress:
+        model.progress_watchers[request.id] = request
+    state.queued += 1
+    state.touch(model)
+
+
+def enqueue_ahead(state: CoreState, model: ModelRuntime, request: Request) -> None:
+    """Puts a request before all of its model's queue, behind those that were put there before."""
+    enqueue(state, model, request)
+    move_ahead(model, request)
+
+
+def move_ahead(model: ModelRuntime, request: Request) -> None:
+    """Puts a request of the queue before all others."""
+    model.queue.remove(request.id)
+    model.queue.add_ahead(request)
+
+
+def leave_queue(state: CoreState, request: Request) -> None:
+    """Takes a request out of its queue, if it is in there."""
+    model = state.models[request.model]
+    model.loads.pop(request.id, None)
+    model.progress_watchers.pop(request.id, None)
+    if model.queue.remove(request.id):
+        state.queued -= 1
+        state.touch(model)
+
+
+def hold_again(state: CoreState, model: ModelRuntime, because: Because) -> None:
+    """Puts callers that held a model, whose process is gone against their wish, before all others in its queue.
+
+    So it comes back with the settings that they have it with.
+    """
+    holds, model.holds = model.holds, {}
+    for request in holds.values():
+        request.state = RequestState.QUEUED
+        state.emit(Report(request.id, model.state, None, because.words, cause=because.cause))
+        enqueue_ahead(state, model, request)
+
+
+def end(state: CoreState, request: Request) -> None:
+    """Forgets a request, wherever it is; its place is free."""
+    del state.requests[request.id]
+    state.emit(CancelDeadline(request.id))
+    leave_queue(state, request)
+    model = state.models[request.model]
+    if model.holds.pop(request.id, None):
+        if model.current:
+            model.current.last_used_s = state.now_s
+        state.touch(model)
+    if model.renewal:
+        state.touch(model)
+    worker = state.workers.get(request.worker_id or 0)
+    if worker is None:
+        return
+    if request.kind is RequestKind.UNLOAD:
+        worker.unload_waiters.remove(request.id)
+        return
+    worker.in_flight.remove(request.id)
+    worker.answered = True
+    worker.last_used_s = state.now_s
+    state.touch(model)
+    if not worker.in_flight:
+        share_threads(state, worker)
+
+
+def refuse(state: CoreState, request: Request, why: Refusal) -> None:
+    """Ends a request with an error."""
+    end(state, request)
+    state.emit(Refuse(request.id, why))
+
+
+def refuse_queue(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
+    """Ends everything that waits for a model with an error."""
+    for request in list(model.queue):
+        refuse(state, request, why)
+
+
+def refuse_holds(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
+    """Ends every hold of a model with an error."""
+    for hold in list(model.holds.values()):
+        refuse(state, hold, why)
+
+
+def abort(state: CoreState, worker: WorkerProcess, why: Refusal) -> None:
+    """Ends everything that runs on a process with an error."""
+    for request_id in sorted(worker.in_flight):
+        refuse(state, state.requests[request_id], why)
+
+
+def report(
+    state: CoreState, model: ModelRuntime, share: float | None, message: str, cause: Cause | None = None
+) -> None:
+    """Tells those who wait for a model's load how it goes on; one who holds it hears of its states only."""
+    awaited = _awaited(state, model)
+    for request in model.loads.values():
+        if request.kind is not RequestKind.HOLD or (share is None and model.state is not ModelState.READY):
+            state.emit(Report(request.id, model.state, share, message, awaited, cause=cause))
+    report_places(state, model, share, message)
+
+
+def report_places(state: CoreState, model: ModelRuntime, share: float | None, message: str) -> None:
+    """Tells those who want progress what they wait for, and their place: one walk numbers them all."""
+    awaited = _awaited(state, model)
+    for ahead, request in enumerate(model.queue if model.progress_watchers else ()):
+        if request.id in model.progress_watchers:
+            state.emit(Report(request.id, model.state, share, message, awaited, ahead))
+
+
+def _awaited(state: CoreState, model: ModelRuntime) -> Awaited | None:
+    """What callers of a model wait for."""
+    return state.pending_loads[model.id].awaited if model.state is ModelState.QUEUED else _AWAITED.get(model.state)
+
+
+def unloaded(state: CoreState, model: ModelRuntime, cause: str = "") -> Refusal:
+    """Why calls end of a model that is unloaded under them; with the supervisor all else ends too."""
+    if state.ending:
+        return shutting_down()
+    why = f": {cause}" if cause else ""
+    text = f"{model.id} was unloaded{why}; call again to load it anew"
+    return refusal(Reason.MODEL_UNLOADED, text, model=model.id)
+
+
+def loaded_differently(model: ModelRuntime, differs: str) -> Refusal:
+    """Why a call that wants other settings than a model has is not served."""
+    text = (
+        f"{model.id} is loaded with other settings: {differs}; unload it first, reload it, or leave those settings out"
+    )
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model.id, differences=differs)
+
+
+def held(state: CoreState, model: ModelRuntime, request: Request) -> Refusal:
+    """Why a reload that would break a hold is not done."""
+    assert model.current is not None and model.current.plan is not None
+    held_s = state.now_s - min(hold.held_from_s for hold in model.holds.values())
+    differs = differences(model.spec, model.current.plan.settings, request.options)
+    callers = sorted({hold.caller or "a client" for hold in model.holds.values()})
+    by = ", ".join(callers[:MOST_NAMED]) + (
+        f" and {len(callers) - MOST_NAMED} more" if len(callers) > MOST_NAMED else ""
+    )
+    text = f"{model.id} is loaded with other settings: {differs}; held like this for {held_s:.0f} s by {by}: reload it"
+    text += " once the hold has ended"
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model.id, differences=differs)

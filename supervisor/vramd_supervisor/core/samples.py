@@ -1,0 +1,83 @@
+"""What a look at a device brings: how scarce its memory is, and which process has grown too large. Pure."""
+
+from collections.abc import Collection
+
+from ..domain import causes
+from ..domain.decisions import Decision, DecisionKind
+from ..domain.errors import in_words
+from .actions import PressureChanged
+from .core_state import CoreState, Handlers
+from .events import DeviceSampled
+from .model import drain
+from .pressure import Reading, explain
+from .state import ModelRuntime, Phase, WorkerProcess, is_pinned
+
+SPARED_BYTES = 256 * (1 << 20)
+SPARED_SHARE = 0.5
+"""Of what it may take; the larger of the two is left to a process beyond it."""
+
+
+def sampled(state: CoreState, event: DeviceSampled) -> None:
+    """Takes in what others take, now and of late, and how scarce the memory is; a device that is lost has none."""
+    state.ledger.observe(event.device, event.total_bytes, event.external_bytes)
+    if event.total_bytes:
+        _press(state, event)
+    for worker in list(state.workers.values()):
+        model, size_bytes = worker.owner, event.taken_bytes.get(worker.pid, 0)
+        if size_bytes and model and worker.phase is Phase.SERVING and not worker.in_flight:
+            _end_if_grown(state, model, worker, event.device, size_bytes)
+
+
+HANDLERS: Handlers = {DeviceSampled: sampled}
+
+
+def _press(state: CoreState, event: DeviceSampled) -> None:
+    device, ledger, used_bytes = event.device, state.ledger, event.used_bytes
+    if used_bytes is None:
+        ours_bytes = ledger.reserved_bytes(device) - ledger.held_bytes(state.reservations, device)
+        used_bytes = min(event.total_bytes, event.external_bytes + ours_bytes)
+    else:
+        # What a sample may count as others' that is ours: of what ends, or of loads where the driver does not tell.
+        doubtful = {Phase.ENDING} if event.attributed else {Phase.ENDING, Phase.LOADING, Phase.SPARE}
+        ledger.remember(device, event.at_s, _held_bytes(state, device, doubtful))
+    account, before = ledger.accounts[device], state.pressures[device]
+    reading = Reading(
+        event.at_s,
+        event.total_bytes,
+        used_bytes,
+        account.headroom_bytes,
+        state.alarm_share(device),
+        _held_bytes(state, device, {Phase.DRAINING, Phase.ENDING}),
+        event.spilled_bytes,
+    )
+    after = state.pressures[device] = before.after(reading)
+    if deficit_bytes := after.deficit_bytes(reading):
+        state.headroom_deficit[device] = deficit_bytes
+    if after.level is not before.level:
+        free_bytes, words = max(0, reading.free_bytes), explain(after.level, reading)
+        external_bytes, headroom_bytes = account.external_bytes, account.headroom_bytes
+        state.emit(
+            PressureChanged(device, before.level, after.level, free_bytes, external_bytes, headroom_bytes, words)
+        )
+
+
+def _held_bytes(state: CoreState, device: str, phases: Collection[Phase]) -> int:
+    return state.ledger.held_bytes((one.id for one in state.workers.values() if one.phase in phases), device)
+
+
+def _end_if_grown(state: CoreState, model: ModelRuntime, worker: WorkerProcess, device: str, size_bytes: int) -> None:
+    """Ends an idle process that takes far more than when it was loaded.
+
+    Its growth was promised to no load, and what made it grow may go on. A pinned model comes back by itself, as a held
+    one does.
+    """
+    due_bytes = max(state.ledger.rows[worker.id].get(device, 0), worker.measured.get(device, 0))
+    if not due_bytes or size_bytes <= due_bytes + max(SPARED_BYTES, int(due_bytes * SPARED_SHARE)):
+        return
+    words = f"its process has grown to {in_words(size_bytes)} on {device}, of {in_words(due_bytes)} when it was loaded"
+    because = causes.took_too_much(f"{words}; nobody uses it now, so it is ended")
+    numbers = {f"{device}_bytes": float(size_bytes), "promised_bytes": float(due_bytes)}
+    state.decide(Decision.because(because, DecisionKind.GIVE_BACK, model.id, worker.id, numbers=numbers))
+    drain(state, model, because)
+    if is_pinned(model) and worker.plan:
+        model.again = worker.plan.settings.again(worker.keep_alive_s)
