@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 # A shell that runs its children in the background has them ignore Ctrl-C, and their children after them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -15,6 +16,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What this user's supervisor has learned is not for tests to use, and what they load is not for it to learn from.
 os.environ["VRAMD_STATE_DIR"] = tempfile.mkdtemp(prefix="vramd-tests-")
 atexit.register(shutil.rmtree, os.environ["VRAMD_STATE_DIR"], ignore_errors=True)
+
+# How long an example takes is a matter of the machine, and of what else runs on it.
+settings.register_profile("vramd", deadline=None)
+settings.load_profile("vramd")
 
 
 @pytest.hookimpl(wrapper=True)
