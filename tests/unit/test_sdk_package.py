@@ -26,6 +26,11 @@ def test_the_client_needs_no_command_line() -> None:
     assert not imported_by("from vramd import Client").intersection(("click", "rich", "psutil"))
 
 
+def test_a_command_imports_what_it_needs() -> None:
+    serve = imported_by("import vramd_cli.main, vramd_cli.commands.serve")
+    assert not serve.intersection(("grpc", "google.protobuf", "rich", "psutil", "vramd_supervisor"))
+
+
 def test_every_name_is_there() -> None:
     names = [name for name in dir(vramd) if name[0].isupper() and name != "TYPE_CHECKING"]
     assert {"Client", "Stream", "NotFound", "Receipt"} <= set(names)

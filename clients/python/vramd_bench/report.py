@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from . import MARKS
 from .figures import Bar, BenchError, Figure, Result, Unit
 from .machine import Machine
 
 COLUMNS = ("FIGURE", "MIN>", "MEDIAN>", "MAX>", "BAR>", "")
-MARKS = ("<!-- bench -->", "<!-- /bench -->")
-"""Between these lines the README has the table."""
-
 _MET = {True: "met", False: "missed", None: ""}
 
 

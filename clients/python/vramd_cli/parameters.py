@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
-from vramd import Client, VramdError
+from vramd import VramdError
 from vramd_common.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ class ModelId(click.ParamType):  # type: ignore[type-arg]
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click's signature
         """The ids that begin so; none if no supervisor answers at once."""
+        from vramd import Client
+
         try:
             with Client(ctx.params.get("runtime_dir"), address=ctx.params.get("address")) as client:
                 found: Sequence[str] = [model.id for model in client.models(timeout_s=2)]

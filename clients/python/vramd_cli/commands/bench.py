@@ -1,17 +1,20 @@
 """`vramd bench`: how fast, how small; each figure beside the least that could be done in vramd's place."""
 
+from __future__ import annotations
+
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import grpc
-from vramd_bench import report, suite
-from vramd_bench.figures import BenchError
-from vramd_bench.subject import Setup
+from vramd_bench import BENCHMARKS, MARKS
 
 from .. import output
 from ..settings import json_flag
+
+if TYPE_CHECKING:
+    from vramd_bench.report import Report
 
 NEEDS_BENCH = "this command needs: pip install 'vramd[bench]'"
 BENCH_MODULES = frozenset({"gguf", "matplotlib", "numpy"})
@@ -21,12 +24,12 @@ File = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("bench", short_help="Measure vramd on this machine.")
-@click.argument("benchmark", type=click.Choice([*suite.BENCHMARKS, "all"]), default="all")
+@click.argument("benchmark", type=click.Choice([*BENCHMARKS, "all"]), default="all")
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions.")
 @click.option("--model", "model", type=File, help="GGUF file; else one of random weights is made, once.")
 @click.option("--quick", is_flag=True, help="A tiny model and few measurements, to see that it works.")
 @click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for a PNG of each benchmark.")
-@click.option("--readme", type=File, help=f"File that gets the tables, between {' and '.join(report.MARKS)}.")
+@click.option("--readme", type=File, help=f"File that gets the tables, between {' and '.join(MARKS)}.")
 @json_flag
 def bench(
     benchmark: str, runs: int, model: Path | None, quick: bool, plots: Path | None, readme: Path | None, as_json: bool
@@ -36,6 +39,11 @@ def bench(
     A bar that is missed is said to be missed; the exit code tells only whether the measurements could be made. Nothing
     else should run on the machine meanwhile.
     """
+    import grpc
+    from vramd_bench import report, suite
+    from vramd_bench.figures import BenchError
+    from vramd_bench.subject import Setup
+
     for name in [name for name in os.environ if name.startswith("VRAMD_")]:
         # The supervisors that are measured are set up by the benchmark alone.
         del os.environ[name]
@@ -43,7 +51,7 @@ def bench(
         if readme is not None:
             report.put_into(readme.read_text("utf-8"), "")  # what cannot be written is not measured for minutes first
         setup = Setup(model.absolute() if model else _made(quick), runs, quick)
-        names = tuple(suite.BENCHMARKS) if benchmark == "all" else (benchmark,)
+        names = BENCHMARKS if benchmark == "all" else (benchmark,)
         found = suite.run(names, setup, _say)
         _print(found, as_json)
         if plots is not None:
@@ -51,19 +59,19 @@ def bench(
         if readme is not None:
             report.write_readme(readme, found)
     except BenchError as error:
-        raise click.ClickException(str(error)) from error
+        raise output.Failed(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{error.filename or 'the system'}: {error.strerror or error}") from error
+        raise output.Failed(f"{error.filename or 'the system'}: {error.strerror or error}") from error
     except grpc.RpcError as error:
-        raise click.ClickException(f"a call that was to be measured failed: {error}") from error
+        raise output.Failed(f"a call that was to be measured failed: {error}") from error
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in BENCH_MODULES:
             raise
-        raise click.ClickException(NEEDS_BENCH) from error
+        raise output.Failed(NEEDS_BENCH) from error
 
 
 def _say(what: str) -> None:
-    """A person sees what is going on; a pipe gets the results alone."""
+    """Shows what is going on to a person; a pipe gets the results alone."""
     if sys.stderr.isatty():
         output.say(what, err=True)
 
@@ -74,14 +82,16 @@ def _made(quick: bool) -> Path:
     return random_model.cached(random_model.QUICK if quick else random_model.USUAL, _say)
 
 
-def _draw(found: report.Report, folder: Path) -> None:
-    from vramd_bench import plots
+def _draw(found: Report, folder: Path) -> None:
+    from vramd_bench import plots, report
 
     for result in found.results:
         _say(f"draws {plots.draw(result, folder, report.where(found))}")
 
 
-def _print(found: report.Report, as_json: bool) -> None:
+def _print(found: Report, as_json: bool) -> None:
+    from vramd_bench import report
+
     if as_json:
         output.json(report.as_json(found))
         return

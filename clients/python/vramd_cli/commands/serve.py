@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ LEVELS = ("debug", "info", "warning", "error")
 )
 @click.option("--record", type=click.Path(path_type=Path), help="Write all events and actions here, for `replay`.")
 @click.option("--owned", is_flag=True, help="End when stdin ends: the program that started this one is gone.")
-@click.version_option(version("vramd"), prog_name="vramd")
+@click.version_option(package_name="vramd", prog_name="vramd")
 def serve(
     config: Path | None,
     models: tuple[str, ...],
