@@ -1,4 +1,4 @@
-"""Answers to prompts of a wanted length, timed."""
+"""Times answers to prompts of a given length."""
 
 import itertools
 import time
@@ -14,7 +14,7 @@ WISH = " Tell me a long story"
 
 @dataclass(frozen=True)
 class Timed:
-    """An answer, as long as it took."""
+    """How long an answer took."""
 
     first_token_s: float
     """From the request until its first text had come."""
@@ -24,18 +24,18 @@ class Timed:
     """From its first token to its last, as the worker counts."""
 
     def seconds_for(self, tokens: int) -> float:
-        """From the request until so many tokens had come; of an answer that ended before, had it gone on like this."""
+        """Seconds from the request until this many tokens; extrapolated if the answer ended before."""
         return self.first_token_s + (tokens - 1) / self.tokens_per_s
 
 
 class Asking:
-    """Asks a loaded model. No two prompts begin alike: nothing that was computed for one serves the next.
+    """Asks a loaded model. No two prompts share a beginning, so that no cache serves the next one.
 
-    A model with a chat template is talked to: many of those have nothing to add to a plain text.
+    Uses the chat template if there is one: many such models do not continue a plain text.
     """
 
     def __init__(self, client: Client, model: str, prompt_tokens: int) -> None:
-        """`prompt_tokens` are met up to some per cent. Raises VramdError."""
+        """The prompt has about `prompt_tokens`. Raises VramdError."""
         self._model = model
         self._begin = client.chat if client.model(model).has_chat_template else client.generate
         text = f" {TEXT}"
@@ -43,7 +43,7 @@ class Asking:
         self._numbers = itertools.count(1)
 
     def answer(self, most_tokens: int) -> Timed:
-        """Raises VramdError; BenchError for an answer of less than two tokens, of which no speed can be told."""
+        """Asks once. Raises VramdError, and BenchError for an answer of fewer than two tokens, which has no speed."""
         prompt = f"{next(self._numbers)}{self._text}{WISH}"
         began_s = time.perf_counter()
         with self._begin(self._model, prompt, temperature=0, max_tokens=most_tokens) as stream:
@@ -59,5 +59,5 @@ class Asking:
 
 
 def prompt_tokens(wanted: int, context_tokens: int, answer_tokens: int) -> int:
-    """As many as wanted, or as a small context holds beside the answer, with some left."""
+    """As many as wanted, or as fit into a small context beside the answer."""
     return max(1, min(wanted, (context_tokens - answer_tokens) * 3 // 4))

@@ -1,4 +1,4 @@
-"""The processes that vramd is compared with: a worker without a supervisor, and a relay before it."""
+"""Starts what vramd is compared with: a worker without a supervisor, and a relay before it."""
 
 import json
 import os
@@ -32,7 +32,7 @@ PARALLEL = 4
 
 @dataclass(frozen=True)
 class Load:
-    """What is loaded, with the settings that vramd's defaults come to."""
+    """A model to load, with the settings of vramd's defaults."""
 
     path: Path
     context_tokens: int
@@ -40,9 +40,9 @@ class Load:
 
 
 class BareWorker:
-    """A worker that this process started; gone when its `with` ends. Start it from the main thread.
+    """A worker without a supervisor; it ends with the `with` block.
 
-    On Linux a worker ends with the thread that started it.
+    Start it from the main thread: on Linux a worker ends with the thread that started it.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class BareWorker:
 
     @property
     def nonce(self) -> str:
-        """What its calls carry."""
+        """The secret that its calls carry."""
         return self._nonce
 
     def load(self, wanted: Load) -> float:
@@ -174,7 +174,7 @@ def relayed(worker: BareWorker, threads: int) -> Iterator[wire.Way]:
 
 @contextmanager
 def _limited(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """A child that says nothing for too long is ended, so that reading what it says ends."""
+    """Kills a child that stays silent for too long, so that reading its output ends."""
     timer = threading.Timer(START_LIMIT_S, child.kill)
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""What a benchmark found, as values. Pure. Units are seconds, bytes, tokens per second, and ratios of two of a kind."""
+"""The findings of a benchmark. Pure. Units are seconds, bytes, tokens per second, and ratios of two of a kind."""
 
 import statistics
 from collections.abc import Sequence

@@ -13,9 +13,9 @@ MOST_OF_RELAY = at_most(1.25)
 LEAST_OF_DIRECT = at_least(0.97)
 
 ROUNDS, CALLS = 40, 20
-"""In each run every way has so many turns of so many short calls."""
+"""Per run and target: turns, and short calls in each."""
 PAIRS, TOKENS = 2, 128
-"""In each half of a run both ways have so many streams of so many tokens."""
+"""Per half of a run and target: streams, and tokens of each."""
 
 Rates = tuple[list[float], list[float]]
 """Tokens per second through vramd, and directly from a worker, pair by pair."""

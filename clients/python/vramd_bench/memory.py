@@ -1,4 +1,4 @@
-"""`memory`: what vramd's processes take, and how fast it comes back; beside the budgets of a desktop writing tool."""
+"""`memory`: the bytes of vramd's processes, and how fast they are freed, beside the budgets of a writing tool."""
 
 import threading
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def _unload(subject: Subject) -> dict[str, float]:
 
 
 def process_bytes(process: psutil.Process) -> int:
-    """What one process takes; 0 if it is gone."""
+    """The bytes of one process; 0 if it is gone."""
     try:
         memory = process.memory_full_info()
         return int(getattr(memory, "pss", memory.rss))
@@ -114,13 +114,13 @@ def process_bytes(process: psutil.Process) -> int:
 
 
 def bytes_of_all(supervisor_pid: int) -> int:
-    """What a supervisor and its workers take together."""
+    """The bytes of a supervisor and its workers together."""
     supervisor = psutil.Process(supervisor_pid)
     return sum(map(process_bytes, (supervisor, *supervisor.children())))
 
 
 class Peak:
-    """Watches vramd's processes while its block runs, from a thread."""
+    """Samples the bytes of vramd's processes on a thread while its block runs."""
 
     def __init__(self, supervisor_pid: int) -> None:
         self.most_bytes = 0

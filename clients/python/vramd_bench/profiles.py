@@ -1,4 +1,4 @@
-"""`profiles`: one model with the settings that vramd takes for small, middling and large cards."""
+"""`profiles`: one model with vramd's settings for small, medium and large cards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ TOKENS = 64
 PROMPT_TOKENS = 768
 """Several batches of any profile."""
 ANSWERS = 2
-"""In each run, for each profile; they are counted as failed or not."""
+"""Per run and profile; each succeeds or fails."""
 
 
 def _words(profile: Profile) -> str:
@@ -63,7 +63,7 @@ _UNITS = {
 
 
 def measure(setup: Setup, say: Callable[[str], None]) -> Result:
-    """A profile that fails is counted, not raised. Raises BenchError if none can be loaded, VramdError."""
+    """Counts the profiles that fail. Raises BenchError if none can be loaded, and VramdError."""
     turns: dict[str, list[Turn]] = {profile.label: [] for profile in Profile}
     with running(setup, ["a"]) as subject:
         subject.wait_for_spare()  # from now on it is known which devices can be used

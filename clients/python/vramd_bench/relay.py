@@ -1,4 +1,4 @@
-"""The least that can stand between a client and a worker: bytes in, bytes out. A process of its own, for comparison.
+"""The cheapest relay between a client and a worker, as a separate process: bytes in, bytes out, for comparison.
 
 Run as `python -m vramd_bench.relay`. Its orders are one line of JSON on stdin, `target` and `nonce`; it answers with
 its port in one line, and leaves when its stdin ends.

@@ -1,4 +1,4 @@
-"""The vramd that is measured: a supervisor of its own for each benchmark, with models of one file, on host RAM."""
+"""Runs the supervisor that is measured: a new one for each benchmark, with models of one file, on host RAM."""
 
 import json
 import os
@@ -24,25 +24,25 @@ HOST = "host"
 
 @dataclass(frozen=True)
 class Setup:
-    """What every benchmark is told."""
+    """The settings that all benchmarks share."""
 
     path: Path
     """The model's file."""
     runs: int
     quick: bool
-    """Few and short measurements: figures of no worth, to see that everything works."""
+    """Few and short measurements: they show that everything works, their figures mean nothing."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What the ledger holds for one loaded model, and for the spare worker beside it."""
+    """The bytes that the ledger books for a loaded model, and for the spare worker beside it."""
 
     model_bytes: int
     spare_bytes: int
 
     @property
     def budget_for_one(self) -> int:
-        """Holds one model and the spare, and not two models."""
+        """Enough for one model and the spare, too little for two models."""
         return self.model_bytes + self.spare_bytes + (self.model_bytes - self.spare_bytes) // 2
 
 
@@ -55,7 +55,7 @@ class Subject:
 
     @property
     def client(self) -> Client:
-        """For what is not measured."""
+        """A client for everything that is not measured."""
         return self._supervisor.client
 
     @property
@@ -64,16 +64,16 @@ class Subject:
         return self._supervisor.pid
 
     def way(self, model: str) -> wire.Way:
-        """Calls through it, as plain as those to the others."""
+        """Opens a raw channel to it, like those to the other targets."""
         place = find(self._supervisor.runtime_dir)
         return wire.to_supervisor(place.address, metadata(place), model)
 
     def threads(self) -> int:
-        """CPU threads that a model alone has: all that there are; one if it is to be quick on a busy machine."""
+        """CPU threads of a model that computes alone: all of them, or one in a quick run."""
         return 1 if self._quick else self.client.status().supervisor.usable_cores
 
     def wait_for_spare(self) -> int:
-        """Waits until an idle worker listens beside those with a model; its process id. Raises BenchError."""
+        """Waits until the spare worker listens; returns its process id. Raises BenchError."""
         end_s = time.monotonic() + SPARE_LIMIT_S
         while time.monotonic() < end_s:
             busy = {model.pid for model in self.client.resident()}
@@ -85,7 +85,7 @@ class Subject:
 
 
 def _listens(process: psutil.Process) -> bool:
-    """A worker has a name on a socket, of the file system or of a port, from the moment it can be called."""
+    """Whether a worker can be called: it has bound its socket by then."""
     try:
         return any(connection.laddr for connection in process.net_connections("all"))
     except psutil.NoSuchProcess:
@@ -94,7 +94,7 @@ def _listens(process: psutil.Process) -> bool:
 
 @contextmanager
 def running(setup: Setup, models: Sequence[str], budget_bytes: int | None = None) -> Iterator[Subject]:
-    """A supervisor that knows the file under these names; without a budget it has the whole RAM. Raises VramdError."""
+    """Runs a supervisor that knows the file under these names; without a budget it has all RAM. Raises VramdError."""
     lines = [] if budget_bytes is None else [f"[devices.{HOST}]", f"budget = {budget_bytes}"]
     for name in models:
         # A string of JSON is one of TOML as well.
@@ -108,7 +108,7 @@ def running(setup: Setup, models: Sequence[str], budget_bytes: int | None = None
     with tempfile.TemporaryDirectory(prefix="vb") as folder:
         config = Path(folder, "vramd.toml")
         config.write_text("\n".join(lines) + "\n", "utf-8")
-        # Each run begins without what earlier ones have taught, and teaches the user's supervisor nothing.
+        # Neither earlier runs nor the user's supervisor share learned figures with this one.
         os.environ["VRAMD_STATE_DIR"] = folder
         supervisor = Supervisor.start(config=config)
         try:
@@ -118,13 +118,13 @@ def running(setup: Setup, models: Sequence[str], budget_bytes: int | None = None
 
 
 def context_of(model: ResidentModel) -> int:
-    """Tokens of context that a loaded model has."""
+    """Tokens of a loaded model's context."""
     assert model.context_tokens is not None
     return model.context_tokens
 
 
 def look_up_need(setup: Setup) -> Need:
-    """Loads the model once, to see what it is booked with."""
+    """Loads the model once and reads its bookings."""
     with running(setup, ["a"]) as subject:
         model = subject.client.load("a")
         subject.wait_for_spare()

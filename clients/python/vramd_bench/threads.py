@@ -13,10 +13,10 @@ COUNTS = (1, 2, 4, 6, 8, 12)
 TOKENS = 100
 PROMPT_TOKENS = 256
 ANSWERS = 2
-"""In each run, for each number of threads."""
+"""Per run and number of threads."""
 
 Seen = Mapping[int, Mapping[str, Sequence[float]]]
-"""What was measured with so many threads, by name."""
+"""Number of threads → measure → values."""
 
 NOTES = (
     f"A prompt of about {PROMPT_TOKENS} tokens, an answer of {TOKENS}; the numbers of threads take turns, and the "
@@ -33,7 +33,7 @@ def measure(setup: Setup, say: Callable[[str], None]) -> Result:
         counts = counts[:2] if setup.quick else counts
         seen: dict[int, dict[str, list[float]]] = {threads: {} for threads in counts}
         for run in range(setup.runs):
-            # No number always comes first: what the first leaves behind meets all.
+            # The order alternates: every number of threads is measured first as often as last.
             for threads in counts[::-1] if run % 2 else counts:
                 say(f"threads: {threads}, run {run + 1} of {setup.runs}")
                 for name, values in _one_turn(subject, threads, setup.quick).items():
@@ -42,7 +42,7 @@ def measure(setup: Setup, say: Callable[[str], None]) -> Result:
 
 
 def counts_for(cores: int) -> tuple[int, ...]:
-    """The numbers of threads that so many usable cores can run at once."""
+    """The numbers of threads that these cores can run at once."""
     return tuple(threads for threads in COUNTS if threads <= cores)
 
 

@@ -1,4 +1,4 @@
-"""Calls as plain as gRPC has them, the same for every way to a model, so that only the ways differ."""
+"""Raw gRPC calls, the same for every target, so that only the targets differ."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from vramd_proto.v1 import inference_pb2
 
 TEXT = "One two three."
 LIMIT_S = 120.0
-"""No call takes this long, unless it hangs."""
+"""A call that takes longer hangs."""
 
 PUBLIC_SERVICE = "/vramd.v1.InferenceService/"
 WORKER_SERVICE = "/vramd.internal.v1.WorkerService/"
@@ -24,7 +24,7 @@ Wrap = Callable[[inference_pb2.GenerateRequest], bytes]
 
 @dataclass(frozen=True)
 class Streamed:
-    """A stream, as its messages came."""
+    """When the messages of a stream came."""
 
     began_s: float
     """When the request was sent; like all times here, of the clock of `time.perf_counter`."""
@@ -68,7 +68,7 @@ class Way:
         return time.perf_counter() - began_s
 
     def stream(self, max_tokens: int) -> Streamed:
-        """One answer of so many tokens; messages are parsed when all have come. Raises grpc.RpcError."""
+        """Streams an answer of `max_tokens`; parses the messages when all have come. Raises grpc.RpcError."""
         wanted = inference_pb2.GenerateRequest(
             model=self._model,
             prompt=[inference_pb2.ContentPart(text=TEXT)],

@@ -1,4 +1,4 @@
-"""The door of the command line. Small on purpose: what it imports must be there in the barest installation."""
+"""The entry point `vramd`. It imports only what the barest installation has, so that it can name a missing extra."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from . import INTERRUPTED
 NEEDS_SERVER = "this command needs: pip install 'vramd[server]'"
 
 SERVER_MODULES = frozenset({"cattrs", "click", "filelock", "grpc_health", "grpc_reflection", "psutil", "rich", "tomli"})
-"""What the extra installs and a client alone does not have."""
+"""Modules of the extra `server`, which a client alone does not have."""
 
 
 def leave_current_folder(path: list[str], current: Path) -> None:
-    """Takes the current folder out of the import path, so that what lies in it shadows nothing.
+    """Removes the current folder from the import path, so that files in it shadow no module.
 
-    It gets there by `python -m`, or by an empty entry of PYTHONPATH: before the standard library. What stands behind
-    the standard library was installed there, even if the user happens to be in that folder now.
+    `python -m` and an empty entry of PYTHONPATH put it before the standard library. Entries behind the standard library
+    are installations, even if one of them happens to be the current folder.
     """
     standard = str(Path(os.__file__).parent)
     border = path.index(standard) if standard in path else len(path)
@@ -24,7 +24,7 @@ def leave_current_folder(path: list[str], current: Path) -> None:
 
 
 def main() -> None:
-    """Runs the command that the arguments name; ends the process. Called by the console script `vramd`."""
+    """Runs the command and ends the process. Called by the console script `vramd` and by `python -m vramd`."""
     try:
         current = Path.cwd()
     except FileNotFoundError:  # the folder was deleted under the shell: nothing can be imported from it

@@ -1,17 +1,17 @@
-"""A conversation that has to fit into a context: what is kept of it, by token counts. Pure."""
+"""Keeps a conversation within a context by dropping its oldest turns. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIRST_GUESS_TOKENS = 8
-"""What a chat template puts around a turn, until an answer tells."""
+"""Tokens that a chat template adds to a turn, until an answer shows the real number."""
 
 USER = "user"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side said."""
+    """One message."""
 
     role: str
     text: str
@@ -20,55 +20,55 @@ class Turn:
 
 
 class Conversation:
-    """The system's message, which stays, and the turns since."""
+    """The system message, which is always kept, and the turns since."""
 
     def __init__(self, system: Turn | None) -> None:
         self._system = [system] if system else []
         self._turns: list[Turn] = []
         self._around_tokens = FIRST_GUESS_TOKENS
-        """Per turn, for what the template adds."""
+        """Added to each turn by the template."""
 
     @property
     def messages(self) -> list[tuple[str, str]]:
-        """As `Client.chat` takes them."""
+        """Role and text of each message, as `Client.chat` takes them."""
         return [(turn.role, turn.text) for turn in self._kept()]
 
     def tell(self, system: Turn | None) -> None:
-        """Puts another message of the system in the place of the one there was."""
+        """Replaces the system message."""
         self._system = [system] if system else []
 
     def clear(self) -> None:
-        """Forgets all turns; the system's message stays."""
+        """Removes all turns but not the system message."""
         self._turns.clear()
 
     def say(self, text: str, tokens: int) -> None:
-        """The user's turn."""
+        """Adds a turn of the user."""
         self._turns.append(Turn(USER, text, tokens))
 
     def answered(self, text: str, tokens: int) -> None:
-        """The model's turn."""
+        """Adds a turn of the model."""
         self._turns.append(Turn("assistant", text, tokens))
 
     def learn(self, prompt_tokens: int) -> None:
-        """What the prompt of these messages really took: the template's share is known from then on."""
+        """Learns the template's overhead from what the prompt of these messages took."""
         kept = self._kept()
         around_tokens = prompt_tokens - sum(turn.tokens for turn in kept)
         self._around_tokens = max(0, -(-around_tokens // len(kept)))
 
     def take_back(self) -> None:
-        """Forgets the user's last turn: it has no answer."""
+        """Removes the user's last turn if it has no answer."""
         if self._turns and self._turns[-1].role == USER:
             self._turns.pop()
 
     def fit(self, most_tokens: int) -> int:
-        """Drops the oldest turns until the rest takes no more than this; how many. The last question stays anyway."""
+        """Drops the oldest turns until the rest fits; returns how many. The last question is always kept."""
         dropped = 0
         while self._tokens() > most_tokens and (gone := self.drop_oldest()):
             dropped += gone
         return dropped
 
     def drop_oldest(self) -> int:
-        """Drops the oldest question with its answer; how many turns went: 0 if only the last question is left."""
+        """Drops the oldest question with its answer; returns how many turns, 0 if only the last question is left."""
         later = next((index for index, turn in enumerate(self._turns) if index and turn.role == USER), 0)
         del self._turns[:later]
         return later

@@ -1,4 +1,4 @@
-"""Kinds of values on the command line that several commands take, and options under headings."""
+"""Parameter types that several commands share, and options grouped under headings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 STAYS_S = -1.0
-"""What the supervisor reads as for ever."""
+"""Means for ever, to the supervisor."""
 
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _PARTS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|min|m|h|d)", re.ASCII)
@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"\d{1,9}(?:\.\d{1,3})?", re.ASCII)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # older versions of click take no argument
-    """Seconds of 90, 90s, 10m, 1h30m, 1.5h, 2d."""
+    """A duration in seconds: 90, 90s, 10m, 1h30m, 1.5h, 2d."""
 
     name = "time"
 
@@ -36,7 +36,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # older versions of 
         self._stays = stays
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds; what is a number already stays as it is. Called by click."""
+        """Called by click, with the text or with a default that is a number already."""
         if isinstance(value, int | float):
             return float(value)
         text = str(value).strip()
@@ -52,7 +52,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # older versions of 
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]
-    """A value that a function parses; the text of its ValueError says what is wrong."""
+    """A value that a function parses; the text of its ValueError is the error message."""
 
     def __init__(self, name: str, parse: Callable[[str], object]) -> None:
         self.name = name
@@ -84,12 +84,12 @@ DEVICE_SIZE = Parsed("device=size", _device_size)
 
 
 class ModelId(click.ParamType):  # type: ignore[type-arg]
-    """The id of a model, or a task; shells complete it with what the supervisor knows."""
+    """The id of a model, or a task; shells complete the ids that the supervisor knows."""
 
     name = "model"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  click's signature
-        """The ids that begin so; none if no supervisor answers at once."""
+        """Completes ids; none if no supervisor answers at once."""
         from vramd import Client
 
         try:
@@ -101,7 +101,7 @@ class ModelId(click.ParamType):  # type: ignore[type-arg]
 
 
 class Headed(click.Option):
-    """An option that stands under a heading of the help."""
+    """An option with a heading in the help."""
 
     def __init__(self, *names: Any, heading: str, **settings: Any) -> None:
         super().__init__(*names, **settings)
@@ -114,7 +114,7 @@ class Headed(click.Option):
 
 
 class HeadedCommand(click.Command):
-    """A command whose help has its options under headings: its own first, then the others as they come."""
+    """A command whose help groups the options by heading, those without one first."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Called by click."""

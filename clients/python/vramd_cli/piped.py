@@ -1,4 +1,4 @@
-"""What is piped into a command."""
+"""Reads a prompt from stdin."""
 
 import contextlib
 import os
@@ -11,17 +11,16 @@ from vramd.errors import InvalidRequest
 from . import output
 
 GRACE_S = 2.0
-"""How long the first byte of a pipe beside a prompt is waited for: what starts vramd may have handed it an open pipe
-that nobody will write to."""
+"""Limit for the first byte of a pipe beside a prompt: a parent process may pass an open pipe and never write to it."""
 
 _READ_BYTES = 1 << 16
 
 
 def prompt(given: str | None) -> str:
-    """The whole prompt: what was given, and what is piped in. Raises InvalidRequest for what is no text, and UsageError
-    where there is neither.
+    """Returns the given prompt, followed by what is piped in.
 
-    Waits for the end of stdin; for its beginning only where nothing was given, or "-".
+    Reads stdin to its end. Beside a given prompt, other than "-", it waits only a moment for stdin to begin. Raises
+    InvalidRequest if stdin is no text, UsageError if there is no prompt at all.
     """
     if given is None or given == "-":
         text = _text(sys.stdin.buffer.read())
@@ -33,7 +32,7 @@ def prompt(given: str | None) -> str:
 
 
 def _beside() -> bytes:
-    """All of stdin, if it is no terminal and begins soon; else nothing, and that is said."""
+    """Reads all of stdin unless it is a terminal; empty, with a message, if nothing comes within the limit."""
     try:
         if sys.stdin.isatty():
             return b""

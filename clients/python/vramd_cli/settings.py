@@ -68,7 +68,7 @@ def reload_flag(command: Command) -> Command:
 
 
 def ask_flags(command: Command) -> Command:
-    """Adds how a call waits: the further keys of `AskSettings`."""
+    """Adds --priority and --prefer: the further keys of `AskSettings`."""
     return priority_flag("How urgent it is; default: as configured for the model.", LOADING)(prefer_flag(command))
 
 

@@ -26,7 +26,7 @@ def ensure_running(runtime_dir: Path, serve: Sequence[str] = SERVE) -> "subproce
     if recorded is not None and listens(recorded.address):
         return None
     process = launch(folder, serve, subprocess.DEVNULL)
-    # Somebody has to wait for it, or it stays as a zombie if it ends before this program does.
+    # Without a wait it would stay a zombie if it ends before this program does.
     threading.Thread(target=process.wait, name="started", daemon=True).start()
     try:
         wait_until_listening(process, folder, START_LIMIT_S, harmless_exits=(ALREADY_RUNNING,))
@@ -37,7 +37,7 @@ def ensure_running(runtime_dir: Path, serve: Sequence[str] = SERVE) -> "subproce
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a supervisor that was started in vain; returns when it is gone."""
+    """Ends a started supervisor and waits for its exit."""
     process.terminate()
     try:
         process.wait(END_LIMIT_S)

@@ -26,8 +26,8 @@ from ..parameters import HeadedCommand, ModelId
 from ..settings import answer_flags, load_flags, reload_flag, timeout_flag
 from .select import model_of
 
-MOST_ROOM_TOKENS = 512
-"""Kept free for an answer whose length is not limited; a quarter of the context if that is less."""
+MOST_RESERVED_TOKENS = 512
+"""Context reserved for an answer without a length limit; a quarter of the context if that is less."""
 
 EXIT = "/exit"
 LEAVE = ("/bye", EXIT, "/quit")
@@ -64,12 +64,12 @@ def chat(
     The oldest messages are dropped when the context is full, and it is said how many; that of --system stays.
     """
     if reload:
-        load_anew(client, model, timeout_s, settings)
+        reload_model(client, model, timeout_s, settings)
     converse(client, model, system, timeout_s, settings)
 
 
-def load_anew(client: Client, model: str, timeout_s: float | None, settings: AnswerSettings) -> None:
-    """Gives the model a new process if it is loaded with other settings. Raises VramdError."""
+def reload_model(client: Client, model: str, timeout_s: float | None, settings: AnswerSettings) -> None:
+    """Restarts the model with these settings if it is loaded with others. Raises VramdError."""
     client.load(model, reload=True, timeout_s=timeout_s, **_load_settings(settings))
 
 
@@ -78,7 +78,7 @@ def _load_settings(settings: AnswerSettings) -> LoadSettings:
 
 
 def converse(client: Client, model: str, system: str | None, timeout_s: float | None, settings: AnswerSettings) -> None:
-    """The conversation, until the user ends it. Raises VramdError."""
+    """Runs a conversation until the user ends it. Raises VramdError."""
     model = model_of(client, model, settings, timeout_s)
     if not client.model(model).has_chat_template:
         words = f"{model} has no chat template; a text can be gone on with: vramd run {model} TEXT"
@@ -105,12 +105,12 @@ def converse(client: Client, model: str, system: str | None, timeout_s: float | 
 
 
 class Talk:
-    """The conversation of one call of the command."""
+    """One conversation with one model."""
 
     def __init__(
         self, client: Client, model: str, system: str | None, timeout_s: float | None, settings: AnswerSettings
     ) -> None:
-        """Loads the model, to know its context."""
+        """Loads the model; its context is known then."""
         self._client = client
         self._model = model
         self._timeout_s = timeout_s
@@ -123,17 +123,17 @@ class Talk:
         self.tell(system)
 
     def tell(self, system: str | None) -> None:
-        """Says what the model is told first; None or nothing: nothing. Raises VramdError."""
+        """Sets the system message, or removes it. Raises VramdError."""
         self._conversation.tell(Turn("system", system, self._count(system)) if system else None)
 
     def clear(self) -> None:
-        """Forgets what was said, but for what the model is told first."""
+        """Forgets everything but the system message."""
         self._conversation.clear()
 
     def turn(self, text: str) -> bool:
-        """Prints the answer as it comes. False if Ctrl-C stopped it; what had come by then is part of the talk.
+        """Prints the answer as it comes; False if Ctrl-C stopped it. A partial answer stays in the conversation.
 
-        Raises VramdError; the conversation is then as it was before.
+        Raises VramdError and leaves the conversation unchanged.
         """
         self._conversation.say(text, self._count(text))
         try:
@@ -160,10 +160,10 @@ class Talk:
         return len(self._client.tokenize(self._model, text, timeout_s=self._timeout_s, **self._load))
 
     def _ask(self) -> tuple[Stream, str]:
-        """The stream of an answer, and its first text. Drops turns until the supervisor takes the prompt."""
+        """Starts an answer and returns its stream and first text. Drops old turns until the prompt fits."""
         dropped = 0
         if self._context_tokens:
-            dropped = self._conversation.fit(self._context_tokens - self._room_tokens())
+            dropped = self._conversation.fit(self._context_tokens - self._reserved_tokens())
         while True:
             messages = self._conversation.messages
             with output.waiting(self._model) as on_waiting:
@@ -188,11 +188,11 @@ class Talk:
             output.say(f"({dropped} of the oldest messages were dropped: {fits})", err=True)
         return stream, first
 
-    def _room_tokens(self) -> int:
-        return self._settings.get("max_tokens") or min(MOST_ROOM_TOKENS, self._context_tokens // 4)
+    def _reserved_tokens(self) -> int:
+        return self._settings.get("max_tokens") or min(MOST_RESERVED_TOKENS, self._context_tokens // 4)
 
     def _note(self, stream: Stream) -> bool:
-        """Makes the answer a part of the talk; False if it was stopped."""
+        """Adds the answer to the conversation; False if it was stopped."""
         finish = stream.finish
         if finish.reason != "CANCELLED":
             self._conversation.learn(finish.usage.prompt_tokens)
@@ -206,7 +206,7 @@ class Talk:
 
 
 def _obey(talk: Talk, text: str) -> bool:
-    """Does what a line that begins with a slash says; False if it is a message like any other. Raises VramdError."""
+    """Executes a line that begins with a slash; False if it is an ordinary message. Raises VramdError."""
     word = text.split(maxsplit=1)[0]
     if text == "/clear":
         talk.clear()
@@ -225,7 +225,7 @@ def _obey(talk: Talk, text: str) -> bool:
 
 
 def _read(interactive: bool) -> str | None:
-    """The next message, without the blanks around it; None at the end."""
+    """Reads the next message and strips it; None at the end of input."""
     while True:
         try:
             text = input("> " if interactive and sys.stdout.isatty() else "").strip()
@@ -243,7 +243,7 @@ def _read(interactive: bool) -> str | None:
 
 
 def _read_on(text: str) -> str:
-    """The rest of a message of several lines."""
+    """Reads the rest of a message of several lines."""
     lines = [text]
     while not lines[-1].rstrip().endswith(MANY_LINES):
         lines.append(input("... " if sys.stdout.isatty() else ""))

@@ -12,40 +12,40 @@ from ..settings import json_flag
 
 
 class Person(Audience):
-    """Reads along, on a terminal or in a file."""
+    """Prints the demo for a person."""
 
     def __init__(self) -> None:
         self._number = 0
         self._answer = output.Answer()
 
     def begins(self, title: str) -> None:
-        """A heading."""
+        """Prints a heading."""
         click.secho(f"\n{self._number}. {title}", bold=True)
         self._number += 1
 
     def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
-        """A table, and the budget."""
+        """Prints what each model needs, and the budget."""
         rows = [(model, output.size(size)) for model, size in needs_bytes.items()]
         output.table(("MODEL", "NEEDS>"), rows, "")
         output.say(f"The budget is {output.size(budget_bytes)}: two of them fit.")
 
     def asks(self, model: str, prompt: str) -> None:
-        """A line of the conversation, and the beginning of the next."""
+        """Prints the question and the beginning of the answer."""
         output.say()
         output.say(f"   you -> {model}: {prompt}")
         self._answer = output.Answer(indent="   ")
         self._answer.add(f"   {model}: ")
 
     def hears(self, text: str) -> None:
-        """As it comes."""
+        """Prints a piece of the answer."""
         self._answer.add(text)
 
     def killed(self, model: str, pid: int) -> None:
-        """What was done to whom."""
+        """Prints which process was killed."""
         self._answer.add(f"\n(meanwhile the process of {model}, pid {pid}, was killed in the middle of its answer)")
 
     def ends(self, step: Step) -> None:
-        """What came of it, and the books."""
+        """Prints the outcome, and the ledger."""
         self._answer.end()
         for answer in step.answers:
             if answer.error:
@@ -97,7 +97,7 @@ def demo(where: bool, as_json: bool) -> None:
 
 
 def _summary(played: Played) -> list[tuple[str, ...]]:
-    """One row for each answer."""
+    """A row for each answer."""
     return [
         (
             str(number),

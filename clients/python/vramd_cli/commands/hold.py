@@ -42,9 +42,9 @@ def hold(client: Client, model: str, label: str, as_json: bool, **settings: Unpa
 
 
 def _end_with_stdin(kept: Hold) -> None:
-    """Ends the hold when nobody can write to stdin any more.
+    """Ends the hold when the writing end of stdin is closed.
 
-    Only a pipe says so: what a shell starts in the background has /dev/null there, or may not read the terminal.
+    Only if stdin is a pipe: a background job of a shell has /dev/null there, or may not read the terminal.
     """
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode

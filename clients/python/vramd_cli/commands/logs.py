@@ -19,7 +19,7 @@ Command = Callable[..., None]
 
 
 def _or_from_files(command: Command) -> Command:
-    """Reads the files that a supervisor has left, where none answers: that is when its log is wanted most."""
+    """Falls back to the log files of a supervisor that no longer runs."""
 
     @functools.wraps(command)
     def told(runtime_dir: Path | None, address: str | None, model: str, lines: int, **arguments: object) -> None:

@@ -43,8 +43,8 @@ def _show_models(listed: Sequence[Model]) -> None:
 def ps(client: Client, as_json: bool) -> None:
     """The models that have a process, or wait for one, and the reservations; --json has the models only.
 
-    BUSY: requests that run, of those that may run at once, and how many wait. UNTIL: how long it stays if nobody uses
-    it, or what keeps it.
+    BUSY: requests that run, of those that may run at once, and how many wait. UNTIL: how long it stays loaded while
+    idle, or what keeps it.
     """
     resident = client.resident()
     output.result(resident, as_json, _show_resident)
@@ -102,7 +102,7 @@ def _show_resident(resident: Sequence[ResidentModel]) -> None:
 
 
 def _leaves_in(model: ResidentModel) -> str:
-    """How long it stays if nobody uses it, or what keeps it."""
+    """The time until it is unloaded if it stays idle, or what keeps it."""
     if model.pinned:
         return "pinned"
     if model.holders:

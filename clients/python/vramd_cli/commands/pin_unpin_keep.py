@@ -27,7 +27,7 @@ def pin(client: Client, model: str, as_json: bool) -> None:
 @json_flag
 @with_client
 def unpin(client: Client, model: str, as_json: bool) -> None:
-    """MODEL may be evicted to make room, and leaves when it was idle for too long."""
+    """MODEL may be evicted to make room again, and is unloaded when it was idle for too long."""
     _tell(client.update(model, pinned=False), as_json, "is not pinned")
 
 
@@ -43,7 +43,7 @@ def unpin(client: Client, model: str, as_json: bool) -> None:
 @json_flag
 @with_client
 def keep(client: Client, model: str, alive: float | None, priority: Urgency | None, as_json: bool) -> None:
-    """MODEL stays for so long after its last use, or its requests are so urgent, until the supervisor ends."""
+    """Sets how long MODEL stays after its last use, and how urgent its requests are, until the supervisor ends."""
     words = [] if alive is None else [_staying(alive)]
     if priority is not None:
         words.append(f"has requests of priority {priority}")

@@ -41,17 +41,17 @@ CALLS_ONLY: Mapping[str, str] = {
     "folders": "--models",
     "timeout_s": "--timeout",
 }
-"""Options that only a call to a supervisor has a use for."""
+"""Options that --card excludes: only a call to a supervisor uses them."""
 
 LEAST_TOLD_S = 0.1
-"""A load that takes less is as good as none."""
+"""A shorter expected load is not mentioned."""
 
 CHANGEABLE = ("ubatch", "kv_type", "context", "gpu_layers", "batch", "outputs")
-"""Settings that may be less in what would fit, in the order of the steps."""
+"""Settings that the alternatives may lower, in the order of the steps."""
 
 
 def _or_on_cards(command: Command) -> Command:
-    """Adds --card, with which no supervisor is called; says what to do where MODEL is a file and no model."""
+    """Adds --card, which plans without a supervisor, and suggests it for a file that the supervisor does not know."""
 
     @click.option(
         "--card",
@@ -80,7 +80,7 @@ def _or_on_cards(command: Command) -> Command:
 
 
 def _imagine(file: str, cards: Sequence[int], settings: LoadSettings) -> Plan:
-    """The plan for empty cards of these sizes, made in this process: no supervisor need run."""
+    """Plans for empty cards of these sizes in this process; no supervisor need run."""
     from vramd_supervisor.domain.errors import RefusedError
     from vramd_supervisor.offline.plan_cards import plan_for_cards
 
@@ -189,7 +189,7 @@ def _name(victim: Victim) -> str:
 
 
 def _typed(found: Plan, nearest: NearestSettings, asked: Mapping[str, object]) -> str:
-    """What to type for settings that would fit: the flags that were given, with what has to change."""
+    """The command line for settings that would fit: the given flags, with the necessary changes."""
     changed = {
         name: getattr(nearest, name) for name in CHANGEABLE if getattr(nearest, name) != getattr(found.settings, name)
     }
@@ -198,7 +198,7 @@ def _typed(found: Plan, nearest: NearestSettings, asked: Mapping[str, object]) -
 
 
 def _flags(settings: Mapping[str, object]) -> Iterator[tuple[str, ...]]:
-    """Settings as this command reads them: a flag and its value each."""
+    """Each setting as a flag and its value."""
     options = {option.name: option for option in plan.params if isinstance(option, click.Option)}
     for name, value in settings.items():
         option = options[name]

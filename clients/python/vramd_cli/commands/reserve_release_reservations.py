@@ -22,7 +22,7 @@ from ..settings import json_flag, timeout_flag
     type=Duration(),
     default="60s",
     show_default=True,
-    help="How long it stands: 90s, 10m, 2h.",
+    help="How long it lasts: 90s, 10m, 2h.",
 )
 @click.option("--label", default="", help="Who it is for, in messages.")
 @timeout_flag
@@ -48,7 +48,7 @@ def reservations(client: Client, as_json: bool) -> None:
 
 
 def show_reservations(standing: Sequence[StandingReservation]) -> None:
-    """A row for each."""
+    """Prints a row for each reservation."""
     rows = [
         (
             str(one.id),
@@ -64,7 +64,7 @@ def show_reservations(standing: Sequence[StandingReservation]) -> None:
 
 
 class ReservationId(click.ParamType):  # type: ignore[type-arg]
-    """The number of a reservation."""
+    """The id of a reservation, a positive number."""
 
     name = "id"
 

@@ -12,7 +12,7 @@ from .. import INTERRUPTED, output, piped
 from ..connection import with_started_client
 from ..parameters import HeadedCommand, ModelId
 from ..settings import answer_flags, json_flag, load_flags, reload_flag, timeout_flag
-from .chat import converse, load_anew
+from .chat import converse, reload_model
 from .select import model_of
 
 
@@ -49,7 +49,7 @@ def run(
     MODEL is an id, a file, or a task such as task:code: the best model for that answers.
     """
     if reload:
-        load_anew(client, model, timeout_s, settings)
+        reload_model(client, model, timeout_s, settings)
     if prompt is None and sys.stdin.isatty():
         if raw or as_json or timings:
             raise click.UsageError("there is no PROMPT: --raw, --json and --timings are for a single answer.")
@@ -82,7 +82,7 @@ def _print_text(first: str, stream: Stream) -> None:
         for text in stream:
             answer.add(text)
     finally:
-        answer.end()  # an error stands on a line of its own
+        answer.end()  # so that an error begins a line
 
 
 def _print_json(stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""`vramd select`: the best model for a task, and why; and what it is for models that are given as one."""
+"""`vramd select`: the best model for a task, and why. Other commands resolve "task:NAME" here."""
 
 from typing import Literal
 
@@ -51,7 +51,7 @@ def _tell(found: Selection) -> None:
 
 
 def model_of(client: Client, model: str, settings: AskSettings, timeout_s: float | None) -> str:
-    """The model that a call with these settings would go to: "task:NAME" is looked up, an id stays as it is."""
+    """The model that answers a call with these settings: resolves "task:NAME", returns an id unchanged."""
     if not model.startswith(PREFIX):
         return model
     context, prefer = settings.get("context") or 0, settings.get("prefer")

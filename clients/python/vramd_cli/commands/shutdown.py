@@ -11,7 +11,7 @@ from vramd_common.rendezvous import Address
 from ..connection import with_client
 
 END_LIMIT_S = 60.0
-"""Running requests may take 30 s to end, and each worker some more."""
+"""Running requests may take 30 s to end, and workers a few seconds more."""
 
 _LOOK_EVERY_S = 0.05
 
@@ -32,7 +32,7 @@ def shutdown(client: Client, force: bool) -> None:
 
 
 def _lives(recorded: Address | None, client: Client) -> bool:
-    """A supervisor on this machine lives longer than its port: it ends its workers, then takes its file away."""
+    """Whether the supervisor still runs; one on this machine removes its file last, after its port is closed."""
     if recorded is None or client.address_file is None:
         return listens(client.address)
     return Address.read(client.address_file) == recorded and psutil.pid_exists(recorded.pid)

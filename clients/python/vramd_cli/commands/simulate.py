@@ -62,7 +62,7 @@ def _tell(found: Mapping[str, Any]) -> None:
     output.say(f"{requests['asked']} requests, {requests['answered']} answered, {refused} refused")
     output.say()
     rows = [_row(model, one) for model, one in found["models"].items()]
-    output.table(("MODEL", *_COLUMNS), [*rows, _row("all", _all(found))], "nobody asked for anything")
+    output.table(("MODEL", *_COLUMNS), [*rows, _row("all", _all(found))], "there were no requests")
     output.line("WAIT for a place in a worker, FIRST token after the call: in seconds")
     output.say()
     for reason, times in requests["refused"].items():

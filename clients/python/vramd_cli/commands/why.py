@@ -21,13 +21,13 @@ _WORDS: Mapping[str, str] = {
     "unload": "unloaded",
     "crashed": "crashed",
 }
-"""Kind of a decision, or its cause where that says more → how its line begins."""
+"""Cause or kind of a decision → how its line begins."""
 _INDENT = 12
 
 
 @click.command("why", short_help="Say why a model was loaded, unloaded, evicted, refused or degraded.")
 @click.argument("model", default="", type=ModelId())
-@click.option("-n", "--lines", "limit", type=click.IntRange(min=1), default=20, help="So many decisions at most.")
+@click.option("-n", "--lines", "limit", type=click.IntRange(min=1), default=20, help="The most decisions to print.")
 @json_flag
 @with_client
 def why(client: Client, model: str, limit: int, as_json: bool) -> None:
@@ -59,7 +59,7 @@ def _tell_one(decision: Decision, now_s: float, *, named: bool) -> None:
 
 
 def _number(name: str, amount: float) -> str:
-    """By the unit in which its name ends."""
+    """Formats a number by the unit at the end of its name."""
     if name.endswith("_bytes"):
         return f"{_words(name, '_bytes')} {output.size(round(amount))}"
     if name.endswith("_s"):
