@@ -48,7 +48,8 @@ def _command(name: str) -> click.Command:
 
 
 def _context(name: str, command: click.Command) -> click.Context:
-    return click.Context(command, info_name=f"vramd {name}")
+    # Click keeps the help option that it makes first with the command: it has to be the one that users get.
+    return click.Context(command, click.Context(vramd, info_name="vramd", **vramd.context_settings), name)
 
 
 def _first_sentence(command: click.Command) -> str:
