@@ -196,6 +196,13 @@ def test_a_file_that_is_no_recording_is_refused_with_the_line(text: str, why: st
         replay(text.splitlines(keepends=True))
 
 
+def test_a_recording_made_before_names_were_changed_happens_again() -> None:
+    with (Path(__file__).parents[1] / "support" / "recordings" / "first-format.jsonl").open(encoding="utf-8") as lines:
+        verdict = replay(lines)
+    assert verdict.difference is None
+    assert verdict.events == 30
+
+
 def test_a_damaged_line_is_named(lines: list[str]) -> None:
     with pytest.raises(UnreadableRecordingError, match="line 4: 'Begun' is not one of"):
         replay([*lines[:3], '{"event": {"is": "Begun"}}\n', *lines[4:]])

@@ -7,9 +7,13 @@ With the same code every action is the same: the core is deterministic. A record
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Any
+from typing import Any, cast
+
+from vramd_common.load_settings import LoadOptions
+from vramd_common.settings_table import rows
 
 from ..core.actions import SetTimer
 from ..core.core import Core
@@ -144,10 +148,19 @@ def _header(documents: Iterator[tuple[int, dict[str, object]]]) -> Header:
     if first.get("format") != FORMAT:
         recorder = f" (of vramd {first['version']})" if "version" in first else ""
         raise UnreadableRecordingError(f"line 1: no recording of format {FORMAT}{recorder}")
+    with suppress(KeyError, TypeError, AttributeError):  # a header without this shape is told what it lacks
+        _nest_load_settings(cast(Any, first)["config"]["models"])
     try:
         return decode(first, Header)
     except UnreadableValueError as error:
         raise UnreadableRecordingError(f"line 1: {error}") from error
+
+
+def _nest_load_settings(models: dict[str, dict[str, object]]) -> None:
+    """Older recordings have the settings of a load beside the others of their model, by their configured names."""
+    for table in models.values():
+        if load := {row.field: table.pop(row.name) for row in rows(LoadOptions) if row.name in table}:
+            table["load"] = load
 
 
 def _steps(documents: Iterator[tuple[int, dict[str, object]]]) -> Iterator[_Step]:
