@@ -120,7 +120,7 @@ class Loop:
         except Exception as error:  # the core's own faults: see `failed`
             log.exception("a fault in the core: the supervisor ends")
             self.fail(error)
-        if self.core.state.ending:
+        if self.core.ending:
             self.ending.set()
 
     def fail(self, error: Exception) -> None:

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import os
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from vramd_common.reasons import Reason
 
 from .core.events import CatalogueRead
-from .core.state import ModelState, is_changed
+from .core.state import ModelState
 from .domain.catalog import ModelFile
 from .domain.config import Config
 from .domain.errors import RefusedError, refusal
@@ -18,7 +19,6 @@ from .files.discovery import Discovery, caches_of_others
 from .files.walk import absolute
 from .files.watch import END_S, Watch
 from .loop import Loop
-from .services.service_models import Rescanned
 from .settings.listing import Held, catalogue
 from .threads.lane import Lane, NoAnswerError
 
@@ -30,6 +30,15 @@ LOOK_S = 600.0
 """Thousands of files take minutes over a network."""
 AGAIN_S = 2.0
 """For a few files, while somebody waits."""
+
+
+@dataclass(frozen=True)
+class Rescanned:
+    """What a new look into the folders has changed."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    known: int
 
 
 class Folders:
@@ -77,7 +86,7 @@ class Folders:
         while self._to_look:
             self._to_look = False
             try:
-                began = bool(self._loop.core.state.models)
+                began = bool(self._loop.core.all_models())
                 changes = await self.rescan()
                 if began and (changes.added or changes.removed):
                     names = [*(f"+ {model}" for model in changes.added), *(f"- {model}" for model in changes.removed)]
@@ -100,19 +109,19 @@ class Folders:
     async def rescan(self) -> Rescanned:
         """Looks into them again. Raises RefusedError where that does not come to an end."""
         async with self._one_at_a_time:
-            entries = self._loop.core.state.models
-            files = {id_: file for id_, one in entries.items() if isinstance(file := one.spec.source, ModelFile)}
+            known = self._loop.core.all_models()
+            files = {model.id: file for model in known if isinstance(file := model.spec.source, ModelFile)}
             try:
                 looked = await self._looking.run(partial(self._discovery.look, files))
             except NoAnswerError as error:
                 raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
             # Who is in use may have changed while that took its time, and may not change before the core is told.
+            known = self._loop.core.all_models()
             before = {
-                id_: Held(entry.spec, entry.state is not ModelState.UNLOADED or is_changed(entry))
-                for id_, entry in entries.items()
+                model.id: Held(model.spec, model.state is not ModelState.UNLOADED or model.changed) for model in known
             }
             models = catalogue(self._config, *looked, before)
-            listed = {id_ for id_, entry in entries.items() if entry.listed}
+            listed = {model.id for model in known if model.listed}
             self._loop.submit(CatalogueRead(self._loop.now_s(), models))
         added, removed = sorted(models.keys() - listed), sorted(listed - models.keys())
         return Rescanned(tuple(added), tuple(removed), len(models))

@@ -60,6 +60,7 @@ from .keeper import keep
 from .listening import Listening, listen
 from .loop import Loop, OutsideAction
 from .model_folders import Folders
+from .model_selector import ModelSelector
 from .services.auth_interceptor import AuthInterceptor
 from .services.decision_writer import DecisionWriter
 from .services.event_log import EventLog
@@ -67,7 +68,6 @@ from .services.service_inference import InferenceService
 from .services.service_models import ModelService, ResidentReader
 from .services.service_supervisor import Identity, SupervisorService
 from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
-from .services.task_router import TaskRouter
 from .simulation.recorder import Header, LineFile, Recorder
 from .threads.lane import Lane, NoAnswerError
 from .workers import containment
@@ -202,9 +202,9 @@ async def serve(
 
 def _open(config: Config, file: Path | None, parts: Parts, listening: Listening, instance: Instance) -> None:
     """Says what there is."""
-    state = parts.loop.core.state
-    models = [entry.spec for entry in state.models.values() if entry.listed]
-    for level, text in opening.lines(version("vramd"), file, config, os.environ, models, state.ledger.accounts):
+    core = parts.loop.core
+    models = [model.spec for model in core.all_models() if model.listed]
+    for level, text in opening.lines(version("vramd"), file, config, os.environ, models, core.accounts()):
         log.log(level, "%s", text)
     if listening.is_open:
         log.warning(
@@ -312,18 +312,18 @@ def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address
     reader = ResidentReader(loop, parts.workers)
     # A load waits for room as long as a request may, and then takes its time.
     load_s = config.server.request_deadline_s + config.server.load_deadline_s
-    router = TaskRouter(loop, parts.planning, parts.folders.look_again, load_s)
-    inference = InferenceService(loop, parts.workers.client, router, config.server.request_deadline_s)
+    selector = ModelSelector(loop, parts.planning, parts.folders.look_again, load_s)
+    inference = InferenceService(loop, parts.workers.client, selector, config.server.request_deadline_s)
     server.add_generic_rpc_handlers((inference.handlers(),))
     unload_s = config.scheduling.drain_s + RELEASE_S
-    models = ModelService(loop, reader, parts.planning, router, parts.folders.rescan, load_s, unload_s)
+    models = ModelService(loop, reader, parts.planning, selector, parts.folders.rescan, load_s, unload_s)
     add_ModelServiceServicer_to_server(models, server)
     identity = Identity(version("vramd"), address, loop.now_s())
     supervisor = SupervisorService(
         identity,
         loop,
         reader,
-        router,
+        selector,
         parts.devices,
         parts.samples,
         parts.planning,

@@ -1,6 +1,8 @@
 """Who may import what: nobody upwards, the pure core nothing of the world, the packages not each other."""
 
 import ast
+import importlib
+import inspect
 import re
 from collections import Counter
 from pathlib import Path
@@ -168,6 +170,28 @@ def test_protobuf_is_seen_by_the_services_and_the_worker_client_only() -> None:
     for room, modules in rooms().items():
         wire = {module for module in modules if "_pb2" in module or module.startswith(("google.", "grpc"))}
         assert not wire or room in SEES_PROTOBUF or room.startswith("services/"), f"{room} imports {wire}"
+
+
+def test_services_decide_nothing() -> None:
+    """They import values from where decisions are made, and no function: what they want to know they ask the core."""
+    for file in (SUPERVISOR / "services").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in {"core", "quoting", "selection"}:
+                module = importlib.import_module(f"vramd_supervisor.{node.module}")
+                rules = [alias.name for alias in node.names if inspect.isfunction(getattr(module, alias.name))]
+                assert not rules, f"{file.stem} imports {rules}"
+
+
+def test_the_state_of_the_core_is_its_own() -> None:
+    for file in SUPERVISOR.rglob("*.py"):
+        if file.parent.name != "core":
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                inside = isinstance(node, ast.Attribute) and node.attr == "state" and _is_core(node.value)
+                assert not inside, f"{file}:{getattr(node, 'lineno', 0)} looks into the core"
+
+
+def _is_core(node: ast.expr) -> bool:
+    return (node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")) in {"core", "_core"}
 
 
 def test_only_the_command_line_reads_options() -> None:

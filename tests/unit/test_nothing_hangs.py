@@ -102,9 +102,9 @@ def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
             return Sample(8, 2)
 
     monkeypatch.setattr("vramd_supervisor.devices.sampler.LOOK_S", SHORT_S)
-    monkeypatch.setattr("vramd_supervisor.devices.sampler.ready_pids", lambda _: [])
     seen: list[DeviceSampled] = []
-    loop = SimpleNamespace(core=SimpleNamespace(state=None), submit=seen.append, now_s=lambda: 0.0)
+    core = SimpleNamespace(ready_pids=list)
+    loop = SimpleNamespace(core=core, submit=seen.append, now_s=lambda: 0.0)
 
     async def main() -> None:
         devices = [

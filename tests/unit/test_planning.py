@@ -14,7 +14,7 @@ from vramd_supervisor.workers.planning import UNKNOWN_FACTS, Planning
 from vramd_supervisor.workers.quotes import EngineFacts, QuotedFile
 from vramd_supervisor.workers.verdicts import Verdicts
 
-LOOP: Any = SimpleNamespace(core=SimpleNamespace(state=SimpleNamespace(ledger=SimpleNamespace(accounts={}))))
+LOOP: Any = SimpleNamespace(core=SimpleNamespace(accounts=dict))
 NO = Problem(Reason.MODEL_UNSUPPORTED, "llama.cpp says no")
 
 

@@ -8,13 +8,18 @@ Each file that handles events has a table of them; what follows is decided by `s
 from collections.abc import Mapping
 
 from ..domain.config import Config
-from . import commands, renewal, requests, reservations, samples, scheduler
+from ..domain.errors import Refusal
+from ..quoting.placement import Ways
+from . import commands, names, renewal, requests, reservations, samples, scheduler, view
 from .actions import Action
 from .core_state import CoreState, Handlers
 from .events import Event
+from .eviction import available_if_evicted
+from .forecast import LoadForecast, plan_load
 from .ledger import Account
 from .model import HANDLERS as MODEL_HANDLERS
 from .state import COMING, ModelRuntime, ModelState, RequestKind, RequestState
+from .view import DeviceBooks, ModelView, ReservationView, Resident
 
 HANDLERS: Handlers = {
     **requests.HANDLERS,
@@ -33,6 +38,7 @@ class Core:
     def __init__(self, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> None:
         """`spare_bytes` is what an idle worker takes, until one was measured."""
         self.state = CoreState(config, accounts, usable_cores, spare_bytes)
+        """For this package and its tests; others ask by the methods below."""
 
     def handle(self, event: Event) -> list[Action]:
         """Takes in what has happened and returns what is to be done, in order. Raises only for faults of its own."""
@@ -42,6 +48,79 @@ class Core:
         scheduler.settle(state)
         actions, state.actions = state.actions, []
         return actions
+
+    # What others may know of it, as values that do not change.
+
+    @property
+    def ending(self) -> bool:
+        """Whether the supervisor is to end."""
+        return self.state.ending
+
+    @property
+    def usable_cores(self) -> int:
+        """CPU threads that generating workers share."""
+        return self.state.usable_cores
+
+    def models(self) -> list[ModelView]:
+        """Every model that callers find, by id."""
+        return [model for model in self.all_models() if model.known]
+
+    def all_models(self) -> list[ModelView]:
+        """Those too that are no longer listed, of which something is remembered; by id."""
+        return [view.model_view(model) for _, model in sorted(self.state.models.items())]
+
+    def model(self, id_: str) -> ModelView | None:
+        """The model of this id, listed or not."""
+        found = self.state.models.get(id_)
+        return view.model_view(found) if found else None
+
+    def find(self, name: str) -> ModelView | Refusal:
+        """The model that a caller means by a name; see `names.find`."""
+        found = names.find(self.state.models, name)
+        return found if isinstance(found, Refusal) else view.model_view(found)
+
+    def residents(self, now_s: float) -> list[Resident]:
+        """Every model that has a process or waits for one, by id."""
+        return view.residents(self.state, now_s)
+
+    def resident(self, id_: str, now_s: float) -> Resident | None:
+        """One of them; None for a model that is not."""
+        return view.resident(self.state, id_, now_s)
+
+    def why_gone(self, id_: str) -> Refusal | None:
+        """Why a model that was ready a moment ago has no process; None while it has one."""
+        return view.gone(self.state, id_)
+
+    def available_if_evicted(self, id_: str = "") -> dict[str, int]:
+        """Bytes of each device that a load could have once all that may be evicted is gone.
+
+        With an id, the present process of this model counts as such, pinned or not.
+        """
+        return available_if_evicted(self.state, self.state.models.get(id_))
+
+    def plan_load(self, id_: str, ways: Ways) -> LoadForecast:
+        """What would happen if this load came now."""
+        return plan_load(self.state, self.state.models[id_], ways)
+
+    def accounts(self) -> Mapping[str, Account]:
+        """Each device: what it has, and what of that may be promised."""
+        return dict(self.state.ledger.accounts)
+
+    def devices(self) -> dict[str, DeviceBooks]:
+        """What the ledger says of each device."""
+        return view.books(self.state)
+
+    def reservations(self, now_s: float) -> list[ReservationView]:
+        """Every reservation that stands, by id."""
+        return view.reservations(self.state, now_s)
+
+    def ready_pids(self) -> list[int]:
+        """Process ids of all that have loaded their model."""
+        return view.ready_pids(self.state)
+
+    def taken_bytes(self, device: str) -> int:
+        """What living processes that were ready once hold on a device, by the ledger."""
+        return view.taken_bytes(self.state, device)
 
     def check(self) -> None:
         """Asserts what must hold between two events."""

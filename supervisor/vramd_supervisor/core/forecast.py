@@ -11,7 +11,7 @@ from ..domain.catalog import Simulation
 from ..domain.causes import Awaited
 from ..domain.errors import Refusal, in_words
 from ..domain.quote import Plan
-from ..quoting.placement import Ways, differences
+from ..quoting.placement import Ways, differences, with_other_settings
 from .core_state import CoreState
 from .room import Begin, Claim, Evict, Wait, decide_admission
 from .state import ModelRuntime, ModelState
@@ -90,7 +90,7 @@ def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast
     if model.state is ModelState.READY and model.current and model.current.plan:
         differs = differences(model.spec, model.current.plan.settings, plan.settings.again(0.0))
         verdict = Verdict.LOADED_DIFFERENTLY
-        message = f"it is loaded with other settings: {differs}; `vramd load --reload` gives it these"
+        message = f"{with_other_settings('it', differs)}; `vramd load --reload` gives it these"
         if not differs:
             verdict, fits, message = Verdict.LOADED, True, "it is loaded like this: a load answers at once"
     alternatives = () if fits else ways.nearest

@@ -10,7 +10,7 @@ from ..domain.catalog import ModelFile
 from ..domain.causes import Awaited, Because, Cause
 from ..domain.errors import Refusal, refusal, shutting_down
 from ..quoting.abilities import lack
-from ..quoting.placement import differences
+from ..quoting.placement import differences, with_other_settings
 from .actions import CancelDeadline, Refuse, Report, SetTimer
 from .core_state import CoreState, Handlers
 from .cpu_threads import share_threads
@@ -270,9 +270,7 @@ def unloaded(state: CoreState, model: ModelRuntime, cause: str = "") -> Refusal:
 
 def loaded_differently(model: ModelRuntime, differs: str) -> Refusal:
     """Why a call that wants other settings than a model has is not served."""
-    text = (
-        f"{model.id} is loaded with other settings: {differs}; unload it first, reload it, or leave those settings out"
-    )
+    text = f"{with_other_settings(model.id, differs)}; unload it first, reload it, or leave those settings out"
     return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model.id, differences=differs)
 
 
@@ -285,6 +283,6 @@ def held(state: CoreState, model: ModelRuntime, request: Request) -> Refusal:
     by = ", ".join(callers[:MOST_NAMED]) + (
         f" and {len(callers) - MOST_NAMED} more" if len(callers) > MOST_NAMED else ""
     )
-    text = f"{model.id} is loaded with other settings: {differs}; held like this for {held_s:.0f} s by {by}: reload it"
+    text = f"{with_other_settings(model.id, differs)}; held like this for {held_s:.0f} s by {by}: reload it"
     text += " once the hold has ended"
     return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model.id, differences=differs)

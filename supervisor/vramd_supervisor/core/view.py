@@ -6,14 +6,72 @@ from dataclasses import dataclass
 
 from vramd_common.reasons import Reason
 
+from ..domain.catalog import Model, ModelFile
 from ..domain.causes import Cause
 from ..domain.config import Priority
+from ..domain.device_view import HOST
 from ..domain.errors import Refusal, refusal
 from ..domain.quote import Plan
+from ..quoting.placement import cautions, decide
 from .core_state import CoreState
 from .eviction import residents as resident_ids
 from .pressure import Level
-from .state import ModelRuntime, ModelState, is_idle, is_kept, is_pinned, priority
+from .state import (
+    ModelRuntime,
+    ModelState,
+    has_place,
+    is_changed,
+    is_idle,
+    is_kept,
+    is_pinned,
+    keep_alive_s,
+    priority,
+)
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model, as it is at this moment."""
+
+    spec: Model
+    state: ModelState
+    listed: bool
+    """The catalogue has it."""
+    changed: bool
+    """A caller has changed how long it stays or how urgent it is."""
+    pinned: bool
+    keep_alive_s: float
+    """Seconds that it stays after its last use, where a load does not say."""
+    priority: Priority
+    """Of requests that do not say."""
+    worker_id: int
+    """0 without a process."""
+    plan: Plan | None
+    """How its process was placed."""
+    context_tokens: int
+    """Of a process that is ready."""
+    has_place: bool
+    """It can take one more request."""
+
+    @property
+    def id(self) -> str:
+        """As callers name it."""
+        return self.spec.id
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What its settings may do to its answers; those that it would be loaded with, if it is not."""
+        if self.plan:
+            return self.plan.cautions
+        file = self.spec.source
+        if not isinstance(file, ModelFile) or file.problem:
+            return ()
+        return cautions(file, decide(file, self.spec.options, 1, HOST))
+
+    @property
+    def known(self) -> bool:
+        """Whether callers find it: it is listed, or still there although its file is gone."""
+        return self.listed or self.state is not ModelState.UNLOADED
 
 
 @dataclass(frozen=True)
@@ -72,6 +130,24 @@ class DeviceBooks:
     headroom_bytes: int
     free_bytes: int
     pressure: Level = Level.NONE
+
+
+def model_view(model: ModelRuntime) -> ModelView:
+    """A model, frozen."""
+    current = model.current
+    return ModelView(
+        spec=model.spec,
+        state=model.state,
+        listed=model.listed,
+        changed=is_changed(model),
+        pinned=is_pinned(model),
+        keep_alive_s=keep_alive_s(model),
+        priority=priority(model),
+        worker_id=current.id if current else 0,
+        plan=current.plan if current else None,
+        context_tokens=current.context_tokens if current else 0,
+        has_place=has_place(model),
+    )
 
 
 def residents(state: CoreState, now_s: float) -> list[Resident]:

@@ -13,7 +13,6 @@ from typing_extensions import assert_never
 
 from ..core.events import DeviceSampled
 from ..core.ledger import Account
-from ..core.view import ready_pids, taken_bytes
 from ..domain.device_view import DeviceKind, Sample
 from ..loop import Loop
 from ..threads.lane import Lane, NoThreadError
@@ -50,7 +49,7 @@ class Sampler:
     async def look(self) -> None:
         """Once, at every device."""
         pids = self._pids()
-        ready = ready_pids(self._loop.core.state)
+        ready = self._loop.core.ready_pids()
         for device in self._devices:
             try:
                 look = partial(_sample, device, pids, ready)
@@ -73,7 +72,7 @@ class Sampler:
 
     def _told(self, device: Device, seen: "_Seen") -> DeviceSampled:
         sample, ours = seen.sample, seen.ours_bytes
-        taken = taken_bytes(self._loop.core.state, device.id) if ours is None else ours
+        taken = self._loop.core.taken_bytes(device.id) if ours is None else ours
         return DeviceSampled(
             self._loop.now_s(),
             device.id,

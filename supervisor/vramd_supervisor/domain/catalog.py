@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vramd_common.load_settings import LoadOptions
+from vramd_common.printable import MOST_NAME_CHARACTERS, printable
 from vramd_common.reasons import Reason
 
 from .config import Priority
@@ -114,3 +115,12 @@ def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:
     if asked == "all":
         return ubatch_tokens
     return min(ubatch_tokens, max(parallel, 0 if asked in (None, "auto") else int(asked)))
+
+
+def why_no_task(name: str) -> str:
+    """Why a text cannot name a task; empty if it can."""
+    if not any(character.isalnum() for character in name):
+        return "names no task, such as code_generation, dialogue or math"
+    if len(name) > MOST_NAME_CHARACTERS or printable(name) != name:
+        return f"is not at most {MOST_NAME_CHARACTERS} printable characters"
+    return ""

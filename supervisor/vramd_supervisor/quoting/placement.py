@@ -116,6 +116,11 @@ def decide(
     )
 
 
+def with_other_settings(model: str, differs: str) -> str:
+    """Says that a model is there with other settings than those asked for."""
+    return f"{model} is loaded with other settings: {differs}"
+
+
 def differences(model: Model, settings: Settings, wanted: LoadOptions) -> str:
     """Where a call asks for something else than a model is loaded with, as text; empty where it does not.
 

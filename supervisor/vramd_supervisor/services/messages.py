@@ -8,13 +8,10 @@ from vramd_common.statuses import MOST_MESSAGE_BYTES
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
-from ..core.state import ModelRuntime, is_pinned, keep_alive_s, priority
-from ..core.view import DeviceBooks, ReservationView, Resident
+from ..core.view import DeviceBooks, ModelView, ReservationView, Resident
 from ..devices.devices import Device
 from ..domain.catalog import ModelFile, Problem
-from ..domain.device_view import HOST
 from ..domain.receipt import Receipt
-from ..quoting.placement import cautions, decide
 from . import plan_messages
 from .enums import CAUSES, DEVICE_KINDS, EXITS, LEVELS, PRIORITIES, STATES
 from .event_log import Published
@@ -22,15 +19,15 @@ from .event_log import Published
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
 
 
-def model(entry: ModelRuntime, problem: Problem | None) -> model_pb2.Model:
+def model(entry: ModelView, problem: Problem | None) -> model_pb2.Model:
     """A model that vramd knows, and why it cannot be loaded."""
     known = entry.spec
     message = model_pb2.Model(
         id=known.id,
-        pinned=is_pinned(entry),
+        pinned=entry.pinned,
         state=STATES[entry.state],
-        keep_alive_s=keep_alive_s(entry),
-        priority=PRIORITIES[priority(entry)],
+        keep_alive_s=entry.keep_alive_s,
+        priority=PRIORITIES[entry.priority],
         aliases=known.aliases,
     )
     if isinstance(known.source, ModelFile):
@@ -46,18 +43,12 @@ def model(entry: ModelRuntime, problem: Problem | None) -> model_pb2.Model:
         message.projector_path = file.projector_path
         words = problem.text if problem else "" if entry.listed else GONE
         message.problem = one_line(words, MOST_MESSAGE_BYTES)
-        message.cautions.extend(_cautions(entry, file))
+        message.cautions.extend(entry.cautions)
     else:
         message.engine = model_pb2.ENGINE_SIMULATED
         message.size_bytes = sum(known.source.memory.values())
         message.has_chat_template = True
     return message
-
-
-def _cautions(entry: ModelRuntime, file: ModelFile) -> tuple[str, ...]:
-    if entry.current and entry.current.plan:
-        return entry.current.plan.cautions
-    return () if file.problem else cautions(file, decide(file, entry.spec.options, 1, HOST))
 
 
 def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.ResidentModel:

@@ -19,12 +19,12 @@ from ..core.events import Requested
 from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
 from ..loop import Loop, Ticket
+from ..model_selector import ModelSelector
 from ..quoting.abilities import Ability
 from ..wire_status import Context, from_worker, incident, time_left_s
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
 from . import enums, timeline, validation
-from .task_router import TaskRouter
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +111,10 @@ class InferenceService:
     """Made by the composition root; `handlers` is what the server serves."""
 
     def __init__(
-        self, loop: Loop, client_of: Callable[[int], WorkerClient], router: TaskRouter, request_deadline_s: float
+        self, loop: Loop, client_of: Callable[[int], WorkerClient], selector: ModelSelector, request_deadline_s: float
     ) -> None:
         self._loop = loop
-        self._router = router
+        self._selector = selector
         self._client_of = client_of
         self._request_deadline_s = request_deadline_s
 
@@ -151,8 +151,8 @@ class InferenceService:
         options = validation.load_options(request.load)
         scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
         priority = validation.priority("scheduling.priority", scheduling.priority)
-        vectors = method.needs is Ability.VECTORS
-        request.model = await self._router.resolve(request.model, options, scheduling, vectors=vectors)
+        vectors, light_now = method.needs is Ability.VECTORS, scheduling.prefer == load_pb2.PREFER_LIGHT_NOW
+        request.model = await self._selector.resolve(request.model, options, light_now=light_now, vectors=vectors)
         limit_s = time_left_s(context, self._request_deadline_s)
         progress = scheduling.progress and method.streams
         event = partial(

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from vramd_common.load_settings import LoadOptions
@@ -11,28 +10,17 @@ from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 
 from ..core.actions import Complete
 from ..core.events import ModelUpdated, Requested, RestartRequested, UnloadRequested
-from ..core.eviction import available_if_evicted
-from ..core.forecast import plan_load
-from ..core.names import find
-from ..core.state import ModelRuntime, ModelState, RequestKind, is_known
-from ..core.view import Resident, books, gone, resident, residents
+from ..core.state import ModelState, RequestKind
+from ..core.view import ModelView, Resident
 from ..domain.errors import Refusal, RefusedError
 from ..loop import Loop
+from ..model_folders import Rescanned
+from ..model_selector import ModelSelector
 from ..quoting.placement import Ways
 from ..wire_status import Context, time_left_s
 from ..workers.planning import Planning
 from ..workers.workers import Workers
 from . import enums, messages, plan_messages, task_messages, validation
-from .task_router import TaskRouter
-
-
-@dataclass(frozen=True)
-class Rescanned:
-    """What a new look into the folders has changed."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    known: int
 
 
 class ResidentReader:
@@ -44,12 +32,12 @@ class ResidentReader:
 
     async def one(self, model: str) -> model_pb2.ResidentModel | None:
         """None if it has no process and waits for none."""
-        seen = resident(self._loop.core.state, model, self._loop.now_s())
+        seen = self._loop.core.resident(model, self._loop.now_s())
         return (await self._measured([seen]))[0] if seen else None
 
     async def all(self) -> list[model_pb2.ResidentModel]:
         """By id."""
-        return await self._measured(residents(self._loop.core.state, self._loop.now_s()))
+        return await self._measured(self._loop.core.residents(self._loop.now_s()))
 
     async def _measured(self, seen: Iterable[Resident]) -> list[model_pb2.ResidentModel]:
         found = list(seen)
@@ -65,7 +53,7 @@ class ModelService(ModelServiceServicer):
         loop: Loop,
         reader: ResidentReader,
         planning: Planning,
-        router: TaskRouter,
+        selector: ModelSelector,
         rescan: Callable[[], Awaitable[Rescanned]],
         load_deadline_s: float,
         unload_deadline_s: float,
@@ -76,22 +64,21 @@ class ModelService(ModelServiceServicer):
         self._rescan = rescan
         self._load_deadline_s = load_deadline_s
         self._unload_deadline_s = unload_deadline_s
-        self._router = router
+        self._selector = selector
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
-        entries = sorted(self._loop.core.state.models.items())
-        return model_pb2.ListModelsResponse(models=[self._message(entry) for _, entry in entries if is_known(entry)])
+        return model_pb2.ListModelsResponse(models=map(self._message, self._loop.core.models()))
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         entry = self._known(request.model)
         return model_pb2.GetModelResponse(model=self._message(entry), resident=await self._reader.one(entry.id))
 
-    def _message(self, entry: ModelRuntime) -> model_pb2.Model:
+    def _message(self, entry: ModelView) -> model_pb2.Model:
         return messages.model(entry, self._planning.problem(entry.spec))
 
-    def _known(self, model: str) -> ModelRuntime:
+    def _known(self, model: str) -> ModelView:
         """The model that is called so. Raises RefusedError."""
-        found = find(self._loop.core.state.models, validation.model_id(model))
+        found = self._loop.core.find(validation.model_id(model))
         if isinstance(found, Refusal):
             raise RefusedError(found)
         return found
@@ -106,7 +93,7 @@ class ModelService(ModelServiceServicer):
         self, request: model_pb2.LoadModelRequest, context: Context
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        model = await self._router.resolve(asked, options)
+        model = await self._selector.resolve(asked, options)
         limit_s = time_left_s(context, self._load_deadline_s)
         event = partial(
             Requested, model=model, kind=RequestKind.LOAD, limit_s=limit_s, options=options, reload=request.reload
@@ -126,24 +113,23 @@ class ModelService(ModelServiceServicer):
     async def _loaded(self, model: str) -> model_pb2.ResidentModel | None:
         """A model whose load has ended well. Raises RefusedError if it is gone before its caller is told."""
         found = await self._reader.one(model)
-        if why := gone(self._loop.core.state, model):
+        if why := self._loop.core.why_gone(model):
             raise RefusedError(why)
         return found
 
-    async def _ways(self, entry: ModelRuntime, options: LoadOptions) -> Ways:
+    async def _ways(self, entry: ModelView, options: LoadOptions) -> Ways:
         """How a model could be loaded. Raises RefusedError."""
-        ways = await self._planning.ways(entry.spec, options, available_if_evicted(self._loop.core.state, entry))
+        ways = await self._planning.ways(entry.spec, options, self._loop.core.available_if_evicted(entry.id))
         if isinstance(ways, Refusal):
             raise RefusedError(ways)
         return ways
 
     async def PlanLoad(self, request: model_pb2.PlanLoadRequest, context: Context) -> model_pb2.PlanLoadResponse:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        model = await self._router.resolve(asked, options)
+        model = await self._selector.resolve(asked, options)
         ways = await self._ways(self._known(model), options)
-        entry = self._known(model)  # the catalogue may have been read anew meanwhile
-        state = self._loop.core.state
-        return plan_messages.plan(model, plan_load(state, entry, ways), books(state))
+        model, core = self._known(model).id, self._loop.core  # the catalogue may have been read meanwhile
+        return plan_messages.plan(model, core.plan_load(model, ways), core.devices())
 
     async def UnloadModel(
         self, request: model_pb2.UnloadModelRequest, context: Context
@@ -160,7 +146,7 @@ class ModelService(ModelServiceServicer):
     async def SelectModel(
         self, request: model_pb2.SelectModelRequest, context: Context
     ) -> model_pb2.SelectModelResponse:
-        return task_messages.choice(await self._router.select(task_messages.wish(request), LoadOptions()))
+        return task_messages.choice(await self._selector.select(task_messages.wish(request), LoadOptions()))
 
     async def UpdateModel(
         self, request: model_pb2.UpdateModelRequest, context: Context
@@ -170,7 +156,7 @@ class ModelService(ModelServiceServicer):
         keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
         priority = validation.priority("priority", request.priority)
         self._loop.submit(ModelUpdated(self._loop.now_s(), entry.id, pinned, keep_alive_s, priority))
-        return model_pb2.UpdateModelResponse(model=self._message(entry))
+        return model_pb2.UpdateModelResponse(model=self._message(self._known(entry.id)))
 
     async def RestartModel(
         self, request: model_pb2.RestartModelRequest, context: Context

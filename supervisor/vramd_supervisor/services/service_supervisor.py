@@ -14,13 +14,12 @@ from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
 from ..core.actions import GrantReservation
 from ..core.events import Requested, ReservationReleased, ReservationRequested, ShutdownRequested
-from ..core.names import find
 from ..core.state import RequestKind
-from ..core.view import books, reservations
 from ..devices.devices import Device
 from ..domain.device_view import Sample
 from ..domain.errors import Refusal, RefusedError
 from ..loop import Loop
+from ..model_selector import ModelSelector
 from ..wire_status import Context, time_left_s
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
@@ -28,7 +27,6 @@ from . import decision_messages, enums, messages, validation
 from .decision_writer import DecisionWriter
 from .event_log import EventLog
 from .service_models import ResidentReader
-from .task_router import TaskRouter
 
 USUALLY_LISTED = 100
 """Decisions, where a call does not say how many."""
@@ -52,7 +50,7 @@ class SupervisorService(SupervisorServiceServicer):
         identity: Identity,
         loop: Loop,
         reader: ResidentReader,
-        router: TaskRouter,
+        selector: ModelSelector,
         devices: Sequence[Device],
         samples: dict[str, Sample],
         planning: Planning,
@@ -65,7 +63,7 @@ class SupervisorService(SupervisorServiceServicer):
         self._identity = identity
         self._loop = loop
         self._reader = reader
-        self._router = router
+        self._selector = selector
         self._devices = devices
         self._samples = samples
         self._planning = planning
@@ -84,7 +82,7 @@ class SupervisorService(SupervisorServiceServicer):
                 uptime_s=self._loop.now_s() - self._identity.started_s,
                 rss_bytes=psutil.Process().memory_info().rss,
                 address=self._identity.address,
-                usable_cores=self._loop.core.state.usable_cores,
+                usable_cores=self._loop.core.usable_cores,
                 api=API,
             ),
             devices=self._device_messages(),
@@ -97,7 +95,7 @@ class SupervisorService(SupervisorServiceServicer):
         return supervisor_pb2.ListDevicesResponse(devices=self._device_messages())
 
     def _device_messages(self) -> list[supervisor_pb2.Device]:
-        ledger = books(self._loop.core.state)
+        ledger = self._loop.core.devices()
         return [
             messages.device(
                 device,
@@ -130,7 +128,7 @@ class SupervisorService(SupervisorServiceServicer):
 
     def _known(self, model: str) -> str:
         """The id of the model that is called so. Raises RefusedError."""
-        found = find(self._loop.core.state.models, model)
+        found = self._loop.core.find(model)
         if isinstance(found, Refusal):
             raise RefusedError(found)
         return found.id
@@ -138,7 +136,7 @@ class SupervisorService(SupervisorServiceServicer):
     async def ReserveMemory(
         self, request: supervisor_pb2.ReserveMemoryRequest, context: Context
     ) -> supervisor_pb2.ReserveMemoryResponse:
-        validation.reservation(request, self._loop.core.state.ledger.accounts)
+        validation.reservation(request, self._loop.core.accounts())
         limit_s = time_left_s(context, self._room_deadline_s)
         began_s = self._loop.now_s()
         event = partial(
@@ -158,14 +156,14 @@ class SupervisorService(SupervisorServiceServicer):
     async def ReleaseMemory(
         self, request: supervisor_pb2.ReleaseMemoryRequest, context: Context
     ) -> supervisor_pb2.ReleaseMemoryResponse:
-        stood = request.reservation in self._loop.core.state.reservations
+        stood = request.reservation in {one.id for one in self._loop.core.reservations(self._loop.now_s())}
         self._loop.submit(ReservationReleased(self._loop.now_s(), request.reservation))
         return supervisor_pb2.ReleaseMemoryResponse(released=stood)
 
     async def ListReservations(
         self, request: supervisor_pb2.ListReservationsRequest, context: Context
     ) -> supervisor_pb2.ListReservationsResponse:
-        standing = reservations(self._loop.core.state, self._loop.now_s())
+        standing = self._loop.core.reservations(self._loop.now_s())
         return supervisor_pb2.ListReservationsResponse(reservations=map(messages.reservation, standing))
 
     async def ListDecisions(
@@ -183,7 +181,7 @@ class SupervisorService(SupervisorServiceServicer):
     ) -> AsyncIterator[supervisor_pb2.HoldModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         caller = validation.name("label", request.label) or context.peer()
-        model = await self._router.resolve(asked, options)
+        model = await self._selector.resolve(asked, options)
         event = partial(
             Requested, model=model, kind=RequestKind.HOLD, limit_s=self._room_deadline_s, options=options, caller=caller
         )

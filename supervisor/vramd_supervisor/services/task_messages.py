@@ -3,6 +3,7 @@
 from vramd_common.load_settings import MOST_TOKENS
 from vramd_proto.v1 import load_pb2, model_pb2
 
+from ..domain.catalog import why_no_task
 from ..selection.tasks import Choice, Wish
 from .validation import bad, name
 
@@ -21,9 +22,9 @@ def wish(request: model_pb2.SelectModelRequest) -> Wish:
 
 def named(field: str, task: str) -> str:
     """The name of a task, if it can be one. Raises RefusedError."""
-    if not any(character.isalnum() for character in task):
-        bad(field, "names no task, such as code_generation, dialogue or math")
-    return name(field, task)
+    if why := why_no_task(task):
+        bad(field, why)
+    return task
 
 
 def choice(chosen: Choice) -> model_pb2.SelectModelResponse:

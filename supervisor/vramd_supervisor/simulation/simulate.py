@@ -73,7 +73,7 @@ def simulate(
             figures.take_in(event, actions)
             return actions
 
-        VirtualWorld(traffic, machine, models, core, watched).run()
+        VirtualWorld(traffic, machine, models, config, watched).run()
     return figures
 
 

@@ -1,6 +1,6 @@
 """The shell of a simulation: the same core, on a virtual clock, with virtual devices, workers and callers.
 
-    world = VirtualWorld(traffic, machine, models, core, core.handle)
+    world = VirtualWorld(traffic, machine, models, config, core.handle)
     world.run()
 
 What `loop` is in a supervisor. Reads no clock and draws from its own seed: the same input gives the same events.
@@ -19,7 +19,6 @@ from ..core.actions import (
     Spawn,
     Stop,
 )
-from ..core.core import Core
 from ..core.events import (
     CatalogueRead,
     DeviceSampled,
@@ -31,6 +30,7 @@ from ..core.events import (
 )
 from ..core.pump import Pump
 from ..domain.catalog import Model
+from ..domain.config import Config
 from ..domain.errors import Refusal
 from .clients import Clients
 from .clock import VirtualClock
@@ -52,7 +52,7 @@ class VirtualWorld:
         traffic: Traffic,
         machine: VirtualMachine,
         models: Mapping[str, Model],
-        core: Core,
+        config: Config,
         handle: Handle,
     ) -> None:
         """`handle` is the core's, or that of those who look on, before it."""
@@ -60,12 +60,9 @@ class VirtualWorld:
         self._traffic = traffic
         self._machine = machine
         self._models = models
-        self._core = core
         self.submit = Pump(handle, self._do, self.clock.at).submit
-        self._workers = VirtualWorkers(self.clock, machine, core.state.config.scheduling.stop_s, self.submit)
-        self._clients = Clients(
-            traffic, self.clock, self._workers, core.state.config.server.request_deadline_s, self.submit
-        )
+        self._workers = VirtualWorkers(self.clock, machine, config.scheduling.stop_s, self.submit)
+        self._clients = Clients(traffic, self.clock, self._workers, config.server.request_deadline_s, self.submit)
 
     def run(self) -> None:
         """Until nobody asks any more and every request has ended."""
@@ -103,7 +100,7 @@ class VirtualWorld:
 
     def _sample(self, device: str) -> None:
         """What a sampler would see, once a second."""
-        now_s, account = self.clock.now_s, self._core.state.ledger.accounts[device]
+        now_s, account = self.clock.now_s, self._machine.accounts[device]
         others_bytes = sum(
             program.size
             for program in self._traffic.program

@@ -140,7 +140,7 @@ class Planning:
 
     def views(self) -> list[DeviceView]:
         """The devices, as a placement sees them."""
-        accounts = self._loop.core.state.ledger.accounts
+        accounts = self._loop.core.accounts()
         return [
             replace(device.view, unusable=self.unusable(device), total_bytes=accounts[device.id].total_bytes)
             for device in self._devices

@@ -11,21 +11,19 @@ import pytest
 from support.core_world import MODELS, NEEDS, CoreWorld, plan
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
-from vramd_proto.v1 import load_pb2
+from vramd_supervisor import model_selector
 from vramd_supervisor.core.events import CatalogueRead, Requested
 from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.domain.config import Priority
 from vramd_supervisor.domain.errors import Refusal, RefusedError, refusal
 from vramd_supervisor.loop import Loop
+from vramd_supervisor.model_selector import MOST_PLANNED, ModelSelector
 from vramd_supervisor.quoting.placement import Ways
 from vramd_supervisor.selection.tasks import Wish
-from vramd_supervisor.services import task_router
-from vramd_supervisor.services.task_router import MOST_PLANNED, TaskRouter
 from vramd_supervisor.workers.planning import Planning
 
 BOUND_S = 10.0
-LIGHT = load_pb2.Scheduling(prefer=load_pb2.PREFER_LIGHT_NOW)
 CODE = Wish("code")
 REFUSED = refusal(Reason.DEVICE_UNUSABLE, "there is no such device", model="x", device="x")
 
@@ -50,7 +48,7 @@ class Desk:
         self.looked_again = 0
         self.found: dict[str, Model] = {}
         """What a second look finds."""
-        self.router = TaskRouter(cast("Loop", self), cast("Planning", self), self.look_again, 60.0)
+        self.selector = ModelSelector(cast("Loop", self), cast("Planning", self), self.look_again, 60.0)
 
     async def look_again(self) -> None:
         self.looked_again += 1
@@ -91,8 +89,8 @@ class Desk:
         self.load_begun.set()
         yield SimpleNamespace(outcome=self.load_may_end.wait())
 
-    async def resolve(self, model: str, scheduling: load_pb2.Scheduling | None = None) -> str:
-        return await self.router.resolve(model, None, scheduling)
+    async def resolve(self, model: str, light_now: bool = False) -> str:
+        return await self.selector.resolve(model, None, light_now=light_now)
 
 
 def run(work: Coroutine[object, object, Value]) -> Value:
@@ -106,7 +104,7 @@ def coder(name: str) -> Model:
 def test_a_model_stays_as_it_is() -> None:
     async def main() -> list[str]:
         desk = Desk(MODELS["small"], replace(MODELS["small"], id="task:mine"))
-        named = [await desk.resolve(model, LIGHT) for model in ("small", "nobody", "task:mine")]
+        named = [await desk.resolve(model, light_now=True) for model in ("small", "nobody", "task:mine")]
         assert desk.planned == []
         return named
 
@@ -115,7 +113,7 @@ def test_a_model_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["Small", "small.gguf", "SMALL.GGUF"])
 def test_a_model_is_found_by_another_spelling(name: str) -> None:
-    assert run(Desk(MODELS["small"]).resolve(name, LIGHT)) == "small"
+    assert run(Desk(MODELS["small"]).resolve(name, light_now=True)) == "small"
 
 
 BROKEN = Model("broken", ModelFile("/b.gguf", 1, problem=Problem(Reason.MODEL_FILE_INVALID, "cut off")))
@@ -124,10 +122,10 @@ BROKEN = Model("broken", ModelFile("/b.gguf", 1, problem=Problem(Reason.MODEL_FI
 def test_a_problem_is_looked_at_anew_when_the_model_is_asked_for() -> None:
     async def main() -> None:
         desk = Desk(BROKEN, MODELS["small"])
-        assert await desk.resolve("small", LIGHT) == "small"
-        assert await desk.resolve("broken", LIGHT) == "broken"
+        assert await desk.resolve("small", light_now=True) == "small"
+        assert await desk.resolve("broken", light_now=True) == "broken"
         desk.found = {"later": replace(MODELS["large"], id="later"), "small": MODELS["small"]}
-        assert await desk.resolve("later.gguf", LIGHT) == "later"
+        assert await desk.resolve("later.gguf", light_now=True) == "later"
         assert desk.looked_again == 2
 
     run(main())
@@ -137,7 +135,7 @@ def test_a_choice_looks_at_problems_anew() -> None:
     async def main() -> str:
         desk = Desk(BROKEN)
         desk.found = {"broken": replace(coder("small"), id="broken")}
-        return (await desk.router.select(CODE, LoadOptions())).model
+        return (await desk.selector.select(CODE, LoadOptions())).model
 
     assert run(main()) == "broken"
 
@@ -148,7 +146,7 @@ def test_only_the_best_candidates_are_computed() -> None:
         assert await desk.resolve("task:code") == "middle"
         assert desk.planned == [("middle", LoadOptions())]
         desk.answers["middle"] = REFUSED
-        choice = await desk.router.select(CODE, LoadOptions())
+        choice = await desk.selector.select(CODE, LoadOptions())
         assert (choice.model, [model for model, _ in desk.planned]) == ("small", ["middle", "middle", "small"])
         refused = next(other for other in choice.considered if other.model == "middle")
         assert refused.why_not == "it does not fit: there is no such device"
@@ -160,11 +158,11 @@ def test_a_loaded_one_is_not_computed() -> None:
     async def main() -> None:
         desk = Desk(coder("small"), coder("middle"))
         desk.load("small")
-        choice = await desk.router.select(CODE, LoadOptions())
+        choice = await desk.selector.select(CODE, LoadOptions())
         assert (choice.model, choice.loaded, desk.planned) == ("small", True, [])
         assert "loaded, with a free place" in choice.reasons
         desk.load("small")
-        assert "loaded, but all its places are taken" in (await desk.router.select(CODE, LoadOptions())).reasons
+        assert "loaded, but all its places are taken" in (await desk.selector.select(CODE, LoadOptions())).reasons
 
     run(main())
 
@@ -173,10 +171,10 @@ def test_who_would_have_to_go_is_told() -> None:
     async def main() -> None:
         desk = Desk(coder("middle"), MODELS["large"], MODELS["giant"])
         desk.world.caller(desk.load("large"), "end")
-        choice = await desk.router.select(CODE, LoadOptions())
+        choice = await desk.selector.select(CODE, LoadOptions())
         assert (choice.model, choice.fits) == ("middle", True)
         assert "there is room once large has gone" in choice.reasons
-        giant = await Desk(coder("giant")).router.select(CODE, LoadOptions())
+        giant = await Desk(coder("giant")).selector.select(CODE, LoadOptions())
         assert (giant.model, giant.fits) == ("giant", False)
 
     run(main())
@@ -186,11 +184,11 @@ def test_a_load_that_has_begun_counts() -> None:
     async def main() -> None:
         desk = Desk(coder("middle"), coder("small"))
         desk.world.request("small")
-        assert "being loaded" in (await desk.router.select(CODE, LoadOptions())).reasons
+        assert "being loaded" in (await desk.selector.select(CODE, LoadOptions())).reasons
         assert [model for model, _ in desk.planned] == ["small"]
         while not desk.core.state.workers:
             desk.world.run_errand()
-        choice = await desk.router.select(CODE, LoadOptions())
+        choice = await desk.selector.select(CODE, LoadOptions())
         assert (choice.model, choice.loaded, len(desk.planned)) == ("small", False, 1)
         assert "its load has begun" in choice.reasons
 
@@ -198,11 +196,11 @@ def test_a_load_that_has_begun_counts() -> None:
 
 
 def test_a_plan_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_router, "PLAN_S", 0.01)
+    monkeypatch.setattr(model_selector, "PLAN_S", 0.01)
 
     async def main() -> None:
         desk = Desk(coder("small"), MODELS["middle"], never=("small",))
-        choice = await desk.router.select(CODE, LoadOptions())
+        choice = await desk.selector.select(CODE, LoadOptions())
         assert (choice.model, choice.fits) == ("small", True)
         assert "there may be room for it" in choice.reasons
         assert [model for model, _ in desk.planned] == ["small"]
@@ -211,12 +209,12 @@ def test_a_plan_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.Monkey
 
 
 def test_so_many_plans_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_router, "MOST_PLANNED", 1)
+    monkeypatch.setattr(model_selector, "MOST_PLANNED", 1)
 
     async def main() -> None:
         desk = Desk(coder("small"), coder("middle"))
         desk.answers["middle"] = REFUSED
-        assert (await desk.router.select(CODE, LoadOptions())).model == "small"
+        assert (await desk.selector.select(CODE, LoadOptions())).model == "small"
         assert [model for model, _ in desk.planned] == ["middle"]
 
     run(main())
@@ -226,7 +224,7 @@ def test_a_fault_while_a_plan_is_made_costs_its_candidate_only(caplog: pytest.Lo
     async def main() -> str:
         desk = Desk(coder("small"), coder("middle"))
         desk.answers["middle"] = RuntimeError("a fault")
-        return (await desk.router.select(CODE, LoadOptions())).model
+        return (await desk.selector.select(CODE, LoadOptions())).model
 
     assert run(main()) == "small"
     assert "a fault" in caplog.text
@@ -236,10 +234,10 @@ def test_the_light_one_answers_and_the_best_one_is_loaded_once() -> None:
     async def main() -> None:
         desk = Desk(coder("middle"), MODELS["small"])
         desk.load("small")
-        assert [await desk.resolve("task:code", LIGHT) for _ in range(3)] == ["small"] * 3
+        assert [await desk.resolve("task:code", light_now=True) for _ in range(3)] == ["small"] * 3
         assert (desk.planned, desk.loaded) == ([], []), "nobody waits for the best one"
         await asyncio.wait_for(desk.load_begun.wait(), BOUND_S)
-        assert await desk.resolve("task:code_generation", LIGHT) == "small"
+        assert await desk.resolve("task:code_generation", light_now=True) == "small"
         desk.load_may_end.set()
         await asyncio.sleep(0)
         assert desk.loaded == [("middle", RequestKind.LOAD, Priority.NORMAL)]
@@ -251,7 +249,7 @@ def test_without_the_wish_the_best_one_is_waited_for() -> None:
     async def main() -> None:
         desk = Desk(coder("middle"), MODELS["small"])
         desk.load("small")
-        assert [await desk.resolve("task:code", how) for how in (None, load_pb2.Scheduling())] == ["middle"] * 2
+        assert await desk.resolve("task:code") == "middle"
         assert desk.loaded == []
 
     run(main())
@@ -262,7 +260,7 @@ def test_a_better_one_that_does_not_fit_is_not_loaded() -> None:
         desk = Desk(coder("large"), MODELS["small"])
         desk.answers["large"] = REFUSED
         desk.load("small")
-        assert await desk.resolve("task:code", LIGHT) == "small"
+        assert await desk.resolve("task:code", light_now=True) == "small"
         (load,) = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.wait_for(load, BOUND_S)
         assert (desk.loaded, [model for model, _ in desk.planned]) == ([], ["large"])
@@ -273,7 +271,7 @@ def test_a_better_one_that_does_not_fit_is_not_loaded() -> None:
 def test_one_that_is_too_large_for_its_device_is_not_planned_for() -> None:
     async def main() -> None:
         desk = Desk(coder("giant"), MODELS["small"])
-        choice = await desk.router.select(CODE, LoadOptions())
+        choice = await desk.selector.select(CODE, LoadOptions())
         assert choice.model == "small"
         (giant,) = choice.considered
         assert giant.why_not == "it does not fit: it needs 0.0 MiB on card, which may give 0.0 MiB in all"
@@ -286,9 +284,9 @@ def test_a_call_for_embeddings_goes_to_a_model_that_gives_them() -> None:
     async def main() -> None:
         talks = Model("talks", ModelFile("/talks.gguf", 1), tasks=("code",))
         desk = Desk(talks, MODELS["small"])
-        assert await desk.router.resolve("task:code", None, vectors=True) == "small", "a simulated one does"
+        assert await desk.selector.resolve("task:code", None, vectors=True) == "small", "a simulated one does"
         with pytest.raises(RefusedError, match="it gives text, and no embeddings"):
-            await Desk(talks).router.resolve("task:code", None, vectors=True)
+            await Desk(talks).selector.resolve("task:code", None, vectors=True)
 
     run(main())
 
@@ -298,9 +296,9 @@ def test_settings_of_the_call_count() -> None:
         desk = Desk(coder("small"), coder("middle"))
         desk.load("small")
         asked = LoadOptions(context_tokens=1024)
-        assert await desk.router.resolve("task:code", asked, LIGHT) == "middle"
+        assert await desk.selector.resolve("task:code", asked, light_now=True) == "middle"
         assert desk.planned == [("middle", asked)]
-        assert await desk.router.resolve("task:code", LoadOptions(context_tokens=2048)) == "small"
+        assert await desk.selector.resolve("task:code", LoadOptions(context_tokens=2048)) == "small"
 
     run(main())
 
@@ -308,8 +306,8 @@ def test_settings_of_the_call_count() -> None:
 def test_a_context_that_is_needed_is_planned_with() -> None:
     async def main() -> None:
         desk = Desk(coder("small"))
-        await desk.router.select(replace(CODE, context_tokens=4096), LoadOptions())
-        await desk.router.select(replace(CODE, context_tokens=4097), LoadOptions())
+        await desk.selector.select(replace(CODE, context_tokens=4096), LoadOptions())
+        await desk.selector.select(replace(CODE, context_tokens=4097), LoadOptions())
         assert [options.context_tokens for _, options in desk.planned] == [None, 4097]
 
     run(main())
@@ -320,7 +318,7 @@ def test_files_that_cannot_serve() -> None:
         damaged = ModelFile("/m/coder.gguf", 1, problem=Problem(Reason.MODEL_FILE_INVALID, "it is damaged"))
         huge = ModelFile("/m/large-coder.gguf", 1 << 40, parameters=10**12, has_chat_template=True)
         desk = Desk(Model("damaged", damaged), Model("huge", huge), MODELS["small"])
-        choice = await desk.router.select(CODE, LoadOptions())
+        choice = await desk.selector.select(CODE, LoadOptions())
         assert choice.model == "small"
         why = {other.model: other.why_not for other in choice.considered}
         assert why["damaged"] == "it is damaged"
@@ -330,10 +328,10 @@ def test_files_that_cannot_serve() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("how", [LIGHT, None])
-def test_where_no_model_serves_that_is_refused(how: load_pb2.Scheduling | None) -> None:
+@pytest.mark.parametrize("light_now", [True, False])
+def test_where_no_model_serves_that_is_refused(light_now: bool) -> None:
     async def main() -> None:
-        await Desk().resolve("task:code", how)
+        await Desk().resolve("task:code", light_now)
 
     with pytest.raises(RefusedError) as caught:
         run(main())
@@ -359,7 +357,7 @@ def test_what_the_engine_refuses_is_never_chosen_however_many_they_are() -> None
         for model in refused:
             desk.problems[model.id] = Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp does not know {model.id}")
         for again in range(2):
-            choice = await desk.router.select(CODE, LoadOptions())
+            choice = await desk.selector.select(CODE, LoadOptions())
             assert choice.model == "middle"
             assert len(desk.planned) == len(refused) + 1 + again, "it is not asked about twice what is known"
             told = {other.model: other.why_not for other in choice.considered}
@@ -374,7 +372,7 @@ def test_if_the_engine_refuses_all_of_them_that_is_the_answer() -> None:
         for name in ("small", "middle"):
             desk.problems[name] = Problem(Reason.MODEL_UNSUPPORTED, "the file has no tokenizer")
         with pytest.raises(RefusedError) as caught:
-            await desk.router.select(CODE, LoadOptions())
+            await desk.selector.select(CODE, LoadOptions())
         assert caught.value.refusal.reason is Reason.MODEL_NOT_FOUND
         assert "the file has no tokenizer" in caught.value.refusal.message
 

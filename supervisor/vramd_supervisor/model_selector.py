@@ -8,23 +8,21 @@ from functools import partial
 from typing import TypeAlias
 
 from vramd_common.load_settings import DEFAULT_CONTEXT_TOKENS, LoadOptions
-from vramd_proto.v1 import load_pb2
+from vramd_common.reasons import Reason
 
-from ..core.events import Requested
-from ..core.eviction import available_if_evicted
-from ..core.forecast import LoadForecast, plan_load
-from ..core.names import find
-from ..core.state import COMING, ModelRuntime, ModelState, RequestKind, has_place, is_known
-from ..domain.catalog import Model, ModelFile, Problem, Simulation
-from ..domain.config import Priority
-from ..domain.errors import Refusal, RefusedError, in_words
-from ..loop import Loop
-from ..quoting.placement import UNKNOWN_CONTEXT_TOKENS, differences
-from ..selection.specialties import TASK_PREFIX, task_of
-from ..selection.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
-from ..wire_status import incident
-from ..workers.planning import Planning
-from . import task_messages
+from .core.events import Requested
+from .core.forecast import LoadForecast
+from .core.state import COMING, ModelState, RequestKind
+from .core.view import ModelView
+from .domain.catalog import Model, ModelFile, Problem, Simulation, why_no_task
+from .domain.config import Priority
+from .domain.errors import Refusal, RefusedError, in_words, refusal
+from .loop import Loop
+from .quoting.placement import UNKNOWN_CONTEXT_TOKENS, differences, with_other_settings
+from .selection.specialties import TASK_PREFIX, task_of
+from .selection.tasks import Candidate, Choice, Fit, Readiness, Wish, choose
+from .wire_status import incident
+from .workers.planning import Planning
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ _Found: TypeAlias = tuple[Fit, str]
 """A fit, and the words for it."""
 
 
-class TaskRouter:
+class ModelSelector:
     """For the event loop's thread."""
 
     def __init__(
@@ -56,24 +54,26 @@ class TaskRouter:
         self,
         model: str,
         options: LoadOptions | None,
-        scheduling: load_pb2.Scheduling | None = None,
         *,
+        light_now: bool = False,
         vectors: bool = False,
     ) -> str:
-        """The id of the model that a call is for: of "task:NAME" the one that is chosen, else the one that is meant.
+        """Returns the id of the model that a call is for: for "task:NAME" the best one, else the one that is meant.
 
-        A file that had a problem is looked at anew. A name that no model has is returned as it is: the core refuses it.
+        A file that had a problem is looked at again. A name that no model has comes back: the core refuses it.
 
-        `vectors`: the call is for embeddings. With PREFER_LIGHT_NOW it does not wait where a loaded model suits: the
-        better one is loaded in the background. That begins when the caller next waits, so who asks for his place at
-        once has it before. Raises RefusedError.
+        `vectors`: the call is for embeddings. With `light_now` it does not wait where a loaded model suits, and the
+        better one is loaded in the background: from the caller's next await on, after its own request was submitted.
+        Raises RefusedError.
         """
-        if not model.startswith(TASK_PREFIX) or model in self._loop.core.state.models:
+        if not model.startswith(TASK_PREFIX) or self._loop.core.model(model):
             return await self._meant(model)
         asked = options or LoadOptions()
-        task = task_messages.named("model", model.removeprefix(TASK_PREFIX))
+        task = model.removeprefix(TASK_PREFIX)
+        if why := why_no_task(task):
+            raise RefusedError(refusal(Reason.FIELD_INVALID, f"model: {why}", field="model"))
         wish = Wish(task, context_tokens=asked.context_tokens or 0, vectors=vectors)
-        if scheduling is not None and scheduling.prefer == load_pb2.PREFER_LIGHT_NOW:
+        if light_now:
             quick = _accepted(choose(list(self._candidates(asked).values()), replace(wish, light_now=True)))
             if quick.better:
                 self._begin_load(wish, asked)
@@ -81,11 +81,10 @@ class TaskRouter:
         return (await self.select(wish, asked)).model
 
     async def _meant(self, name: str) -> str:
-        entries = self._loop.core.state.models
-        found = find(entries, name)
-        if isinstance(found, Refusal) or (found.current is None and _problem(found.spec)):
+        found = self._loop.core.find(name)
+        if isinstance(found, Refusal) or (not found.worker_id and _problem(found.spec)):
             await self._look_again()
-            found = find(entries, name)
+            found = self._loop.core.find(name)
         return name if isinstance(found, Refusal) else found.id
 
     async def select(self, wish: Wish, options: LoadOptions) -> Choice:
@@ -95,7 +94,7 @@ class TaskRouter:
         """
         end_s = self._loop.now_s() + PLAN_S
         known: dict[str, _Found] = {}
-        if any(_problem(entry.spec) for entry in self._loop.core.state.models.values()):
+        if any(_problem(model.spec) for model in self._loop.core.all_models()):
             await self._look_again()
         while True:
             candidates = self._candidates(options)
@@ -106,7 +105,7 @@ class TaskRouter:
             left_s = end_s - self._loop.now_s()
             if candidates[choice.model].fit is not Fit.LIKELY or len(known) == MOST_PLANNED or left_s <= 0:
                 return choice
-            planned = await self._planned(choice.model, wish, options, left_s)
+            planned = await self._planned(candidates[choice.model].model, wish, options, left_s)
             if planned is None:
                 return choice
             if self._refused(choice.model):
@@ -117,36 +116,34 @@ class TaskRouter:
 
     def _candidates(self, options: LoadOptions) -> dict[str, Candidate]:
         """Every model that is known, as it is at this moment."""
-        state = self._loop.core.state
-        room = available_if_evicted(state)
-        budgets = {device: account.budget_bytes for device, account in state.ledger.accounts.items()}
-        known = ((id_, entry) for id_, entry in sorted(state.models.items()) if is_known(entry))
-        problem = self._planning.problem
-        return {id_: _candidate(entry, problem(entry.spec), options, room, budgets) for id_, entry in known}
+        core, problem = self._loop.core, self._planning.problem
+        room = core.available_if_evicted()
+        budgets = {device: account.budget_bytes for device, account in core.accounts().items()}
+        return {one.id: _candidate(one, problem(one.spec), options, room, budgets) for one in core.models()}
 
     def _refused(self, model: str) -> bool:
         """Whether the engine has something against it."""
-        entry = self._loop.core.state.models.get(model)
-        return entry is not None and self._planning.problem(entry.spec) is not None
+        found = self._loop.core.model(model)
+        return found is not None and self._planning.problem(found.spec) is not None
 
-    async def _planned(self, model: str, wish: Wish, options: LoadOptions, within_s: float) -> _Found | None:
+    async def _planned(self, model: Model, wish: Wish, options: LoadOptions, within_s: float) -> _Found | None:
         """Whether a model fits, computed; None if that takes longer."""
-        entry = self._loop.core.state.models[model]
-        plan = asyncio.get_running_loop().create_task(self._plan(entry, _for_context(entry.spec, wish, options)))
+        plan = asyncio.get_running_loop().create_task(self._plan(model, _for_context(model, wish, options)))
         self._plans.add(plan)
         plan.add_done_callback(self._plans.discard)
         await asyncio.wait({plan}, timeout=within_s)
         return plan.result() if plan.done() else None
 
-    async def _plan(self, entry: ModelRuntime, options: LoadOptions) -> _Found:
+    async def _plan(self, model: Model, options: LoadOptions) -> _Found:
+        core = self._loop.core
         try:
-            ways = await self._planning.ways(entry.spec, options, available_if_evicted(self._loop.core.state))
-        except Exception:  # nobody may be left to hear of it
-            incident_id, ways = incident(f"a fault while {entry.id} was quoted")
+            ways = await self._planning.ways(model, options, core.available_if_evicted())
+        except Exception:  # the caller may have left
+            incident_id, ways = incident(f"a fault while {model.id} was quoted")
             log.exception("incident %s", incident_id)
         if isinstance(ways, Refusal):
             return Fit.NOT, ways.message
-        forecast = plan_load(self._loop.core.state, entry, ways)
+        forecast = core.plan_load(model.id, ways)
         if not forecast.fits:
             return Fit.NOT, forecast.message
         if forecast.victims or forecast.message:
@@ -184,27 +181,25 @@ class TaskRouter:
 
 
 def _candidate(
-    entry: ModelRuntime,
+    one: ModelView,
     problem: Problem | None,
     options: LoadOptions,
     room: Mapping[str, int],
     budgets: Mapping[str, int],
 ) -> Candidate:
     """A model as it is at this moment; bytes of each device: `room` is what it could give, `budgets` what ever."""
-    model, current = entry.spec, entry.current
+    model, plan = one.spec, one.plan
     file = model.source if isinstance(model.source, ModelFile) else None
-    if entry.state is ModelState.READY and current and current.plan:
-        readiness = Readiness.LOADED if has_place(entry) else Readiness.BUSY
-        if differs := differences(model, current.plan.settings, options):
-            words = f"it is loaded with other settings: {differs}"
-            return Candidate(model, readiness, Fit.NOT, words, current.context_tokens)
-        return Candidate(model, readiness, Fit.NOW, context_tokens=current.context_tokens)
+    if one.state is ModelState.READY and plan:
+        readiness = Readiness.LOADED if one.has_place else Readiness.BUSY
+        if differs := differences(model, plan.settings, options):
+            return Candidate(model, readiness, Fit.NOT, with_other_settings("it", differs), one.context_tokens)
+        return Candidate(model, readiness, Fit.NOW, context_tokens=one.context_tokens)
     if problem:
         return Candidate(model, hindrance=problem.text)
     trained_tokens = file.trained_context_tokens if file else 0
-    if entry.state in COMING and current and current.plan:
-        context_tokens = current.plan.settings.context_tokens
-        return Candidate(model, Readiness.COMING, Fit.NOW, "its load has begun", context_tokens)
+    if one.state in COMING and plan:
+        return Candidate(model, Readiness.COMING, Fit.NOW, "its load has begun", plan.settings.context_tokens)
     room_bytes = sum(max(0, size) for size in room.values())
     if isinstance(model.source, Simulation):
         for device, need in model.source.memory.items():
@@ -216,7 +211,7 @@ def _candidate(
     elif file and file.size_bytes > room_bytes:
         words = f"its file has {in_words(file.size_bytes)}, and all devices could give {in_words(room_bytes)}"
         return Candidate(model, fit=Fit.NOT, about_fit=words, context_tokens=trained_tokens)
-    readiness = Readiness.COMING if entry.state is ModelState.QUEUED else Readiness.ABSENT
+    readiness = Readiness.COMING if one.state is ModelState.QUEUED else Readiness.ABSENT
     return Candidate(model, readiness, about_fit="there may be room for it", context_tokens=trained_tokens)
 
 
