@@ -1,4 +1,4 @@
-"""What the core wants done. Frozen, imperative; the loop does it, and what came of it returns as an event. Pure."""
+"""Actions: what the core wants done. Frozen, imperative; the loop does them, and what comes of it returns as events."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ from .state import ModelState
 
 @dataclass(frozen=True)
 class FindPlans:
-    """Quote a model under these options on every device it may go to: PlansFound or PlansRefused."""
+    """Quote a model under these options on every device that it may use: PlansFound or PlansRefused."""
 
     model: Model
     options: LoadOptions
     turn: int
-    """Which wish this is; the answer carries it."""
+    """Identifies the load; the answer carries it."""
     available_if_evicted: Mapping[str, int]
-    """Bytes of each device that the load could have once all that may be ended is gone."""
+    """Bytes of each device that the load could have once everything evictable is gone."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class Load:
 
 @dataclass(frozen=True)
 class Stop:
-    """Sample what a process takes, ask it to go, then kill it: WorkerExited, then MemoryReleased."""
+    """Measure what a process takes, ask it to exit, then kill it: WorkerExited, then MemoryReleased."""
 
     worker_id: int
 
 
 @dataclass(frozen=True)
 class Grant:
-    """Let a request run on a worker with this many CPU threads; its place is taken already."""
+    """Let a request run on a worker with this many CPU threads; its place is already taken."""
 
     request: int
     worker_id: int
     threads: int
     timeline: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that it waited, by phase: queued_s, drained_s, spawned_s, loaded_s; only phases that there were."""
+    """Seconds that it waited, by phase: queued_s, drained_s, spawned_s, loaded_s; only phases that occurred."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Complete:
-    """End a request for a load or an unload well."""
+    """End a request for a load or an unload successfully."""
 
     request: int
     receipt: Receipt | None = None
@@ -90,7 +90,7 @@ class Complete:
 
 @dataclass(frozen=True)
 class GrantReservation:
-    """Tell a caller that the bytes it announced are free, and kept so."""
+    """Tell a caller that its reservation is granted: the bytes are free, and kept so."""
 
     request: int
     reservation: int
@@ -98,23 +98,23 @@ class GrantReservation:
 
 @dataclass(frozen=True)
 class Report:
-    """Tell a caller what it waits for."""
+    """Tell a caller what it waits for, and how far that is."""
 
     request: int
     state: ModelState
     share: float | None
     message: str
     awaited: Awaited | None = None
-    """None: nothing, as it answers or is told why it does not."""
+    """None: nothing any more, as the model answers or the caller hears why it does not."""
     ahead: int = 0
-    """Requests that will be served before it."""
+    """Requests that are served before it."""
     cause: Cause | None = None
-    """Of the change of its state that this tells of."""
+    """Of the change of the model's state that this reports."""
 
 
 @dataclass(frozen=True)
 class SetTimer:
-    """Send this event back when its moment `at_s` has come; an equal timer is replaced."""
+    """Send this event back at its moment `at_s`; a timer about the same is replaced."""
 
     timer: Timed
 
@@ -135,12 +135,12 @@ class CancelExpiry:
 
 @dataclass(frozen=True)
 class Exit:
-    """Everything is ended: leave."""
+    """Exit: everything has ended."""
 
 
 @dataclass(frozen=True)
 class ModelChanged:
-    """Tell those who watch: a model changed its state."""
+    """Notify watchers: a model changed its state."""
 
     model: str
     worker_id: int
@@ -151,7 +151,7 @@ class ModelChanged:
 
 @dataclass(frozen=True)
 class LedgerChanged:
-    """Tell those who watch: this is promised now, of that, per device."""
+    """Notify watchers: what is promised of each device has changed."""
 
     reserved_and_budget: Mapping[str, tuple[int, int]]
     message: str
@@ -159,7 +159,7 @@ class LedgerChanged:
 
 @dataclass(frozen=True)
 class Evicted:
-    """Tell those who watch: a model has to go for something else."""
+    """Notify watchers: a model is evicted."""
 
     model: str
     worker_id: int
@@ -169,14 +169,14 @@ class Evicted:
 
 @dataclass(frozen=True)
 class Released:
-    """Tell those who watch: a process is gone and its memory back."""
+    """Notify watchers: a process is gone and its memory is back."""
 
     receipt: Receipt
 
 
 @dataclass(frozen=True)
 class PressureChanged:
-    """Tell those who watch: the memory of a device became scarcer, or less so."""
+    """Notify watchers: the memory of a device became scarcer, or less so."""
 
     device: str
     before: Level
@@ -190,7 +190,7 @@ class PressureChanged:
 
 @dataclass(frozen=True)
 class FindTogether:
-    """Find settings under which these models would fit beside each other: TogetherFound."""
+    """Find settings under which these models would fit together: TogetherFound."""
 
     models: Sequence[Model]
     available_if_evicted: Mapping[str, int]
@@ -198,7 +198,7 @@ class FindTogether:
 
 @dataclass(frozen=True)
 class QueueChanged:
-    """Tell those who watch: so many wait for a model, and in all."""
+    """Notify watchers: how many requests wait for a model, and in all."""
 
     model: str
     queued: int
@@ -207,25 +207,25 @@ class QueueChanged:
 
 @dataclass(frozen=True)
 class Thrashing:
-    """Tell those who watch: models drive each other out again and again."""
+    """Notify watchers: models evict each other again and again."""
 
     models: tuple[str, ...]
     loads_per_minute: float
     useful_share: float
-    """Of the time that these models had processes, the part in which they worked for somebody."""
+    """Of the time, the part in which neither was being loaded."""
     together: Sequence[Plan]
-    """Settings under which they would fit beside each other, in their order; empty: there are none."""
+    """Settings under which they would fit together, in their order; empty: there are none."""
 
 
 @dataclass(frozen=True)
 class Decided:
-    """Tell the journal: something was decided."""
+    """Record a decision in the journal."""
 
     decision: Decision
 
 
 Notice = ModelChanged | LedgerChanged | Evicted | Released | PressureChanged | QueueChanged | Thrashing
-"""What goes to those who watch."""
+"""What is published to watchers."""
 
 WorkerAction = Spawn | Load | Stop | SetThreads
 """What is done to a worker process."""

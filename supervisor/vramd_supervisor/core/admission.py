@@ -1,6 +1,6 @@
-"""Admits what waits for room: begins loads, grants reservations, evicts for them, and says what is waited for. Pure.
+"""Admits what waits for room: begins loads, grants reservations, evicts for them, and says what they wait for. Pure.
 
-`room` decides, `eviction` says who goes.
+`room` decides, `eviction` picks the victims.
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ def _tell(state: CoreState, pending: PendingLoad, awaited: Awaited, message: str
 
 
 def give_up(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
-    """A load that waits for room or plans will not come: its callers hear why."""
+    """Gives up a load that waits for plans or room; its callers hear why."""
     give_up_queue(state, model, why)
     move(state, model, ModelState.UNLOADED, causes.refused(why.message))
 
@@ -145,7 +145,7 @@ def _begin(state: CoreState, model: ModelRuntime, pending: PendingLoad, plan: Pl
 
 
 def take_process(state: CoreState, model: ModelRuntime, pending: PendingLoad, plan: Plan) -> WorkerProcess:
-    """Promises the bytes, then starts a process, or takes the spare."""
+    """Promises the bytes, then starts a process or takes the spare."""
     state.last_begun_s = state.now_s
     worker, state.spare = state.spare, None
     fresh = worker is None
@@ -184,7 +184,7 @@ def _record(state: CoreState, model: str, pending: PendingLoad, plan: Plan, work
 
 
 def restore_headroom(state: CoreState) -> None:
-    """Gives others back what they need of a headroom: idle models go, all of them if that is still too little."""
+    """Gives other programs back what they need of a headroom: evicts idle models, all if that is still too little."""
     while state.headroom_deficit:
         device, deficit_bytes = state.headroom_deficit.popitem()
         idle = EvictionIndex(state, for_load=False).idle
@@ -241,6 +241,6 @@ def _look_for_ping_pong(state: CoreState) -> None:
 
 
 def keep(model: ModelRuntime, options: LoadOptions) -> None:
-    """How long a caller wants a model to stay."""
+    """Sets how long a model stays, where a caller says so."""
     if model.current and options.keep_alive_s is not None:
         model.current.keep_alive_s = options.keep_alive_s

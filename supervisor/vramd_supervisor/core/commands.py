@@ -17,7 +17,7 @@ from .state import COMING, ModelRuntime, ModelState, RequestKind, is_pinned
 
 
 def unload_requested(state: CoreState, event: UnloadRequested) -> None:
-    """Unloads a model; its waiting callers are told, its running ones may finish unless forced.
+    """Unloads a model; requests that wait are refused, those that run may finish unless forced.
 
     A load that waits for room is given up; there is no process then, so there is no receipt.
     """
@@ -79,7 +79,7 @@ def catalogue_read(state: CoreState, event: CatalogueRead) -> None:
 
 
 def shutdown_requested(state: CoreState, event: ShutdownRequested) -> None:
-    """Ends everything: what waits is refused, what runs may finish unless forced."""
+    """Ends everything: requests that wait are refused, those that run may finish unless forced."""
     end_all(state)
     state.ending = True
     why = shutting_down()

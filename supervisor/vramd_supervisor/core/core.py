@@ -33,7 +33,7 @@ HANDLERS: Handlers = {
 
 
 class Core:
-    """The supervisor's mind. Not thread-safe: the loop alone calls it."""
+    """The state machine of the supervisor. Not thread-safe: only the loop calls it."""
 
     def __init__(self, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> None:
         """`spare_bytes` is what an idle worker takes, until one was measured."""
@@ -41,7 +41,7 @@ class Core:
         """For this package and its tests; others ask by the methods below."""
 
     def handle(self, event: Event) -> list[Action]:
-        """Takes in what has happened and returns what is to be done, in order. Raises only for faults of its own."""
+        """Takes an event in and returns what is to be done, in order. Raises only for the core's own faults."""
         state = self.state
         state.now_s = max(state.now_s, event.at_s)
         HANDLERS[type(event)](state, event)
@@ -137,7 +137,7 @@ class Core:
         for request in state.requests.values():
             self._check_request(request.id)
         for worker in state.workers.values():
-            assert worker.in_flight <= state.requests.keys(), "a place is taken by nobody"
+            assert worker.in_flight <= state.requests.keys(), "a place is taken by no request"
             assert not (worker.exited and worker.in_flight), "a dead process works"
 
     def _check_model(self, model: ModelRuntime) -> None:

@@ -1,4 +1,4 @@
-"""What has happened, told to the core. Frozen, past tense, each with its moment in monotonic seconds. Pure."""
+"""Events: what has happened. Frozen, past tense, each with its moment in monotonic seconds. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Started:
 
 @dataclass(frozen=True)
 class CatalogueRead:
-    """The folders and the configuration were read; this is every model there is now."""
+    """The folders and the configuration were read; these are all models that there are now."""
 
     at_s: float
     models: Mapping[str, Model]
@@ -31,26 +31,26 @@ class CatalogueRead:
 
 @dataclass(frozen=True)
 class DeviceSampled:
-    """A device was looked at."""
+    """A device was measured."""
 
     at_s: float
     device: str
     total_bytes: int
     external_bytes: int
-    """What programs take that are not ours."""
+    """Taken by programs other than vramd's."""
     used_bytes: int | None = None
-    """By all programs together; None for a virtual device, which nobody else can use."""
+    """By all programs together; None for a virtual device, which no other program can use."""
     spilled_bytes: int = 0
     """Of our processes, moved to the host's memory by the driver."""
     attributed: bool = True
-    """Whether the driver tells what our processes take; else what a load takes looks like others' until it is ready."""
+    """Whether the driver tells what each process takes; else what a load takes looks like others' until it is ready."""
     taken_bytes: Mapping[int, int] = field(default_factory=dict)
-    """By our processes, each for itself, by their pids; empty where the driver does not tell."""
+    """By each of our processes, by its pid; empty where the driver does not tell."""
 
 
 @dataclass(frozen=True)
 class Requested:
-    """A caller wants a place in a model, or that it is ready."""
+    """A caller wants a place in a model, or wants it ready."""
 
     at_s: float
     request: int
@@ -62,18 +62,18 @@ class Requested:
     priority: Priority | None = None
     """None: the model's own."""
     progress: bool = False
-    """The caller wants to hear what is waited for."""
+    """The caller wants to hear what it waits for."""
     reload: bool = False
-    """If the model is there with other settings, give it a new process."""
+    """If the model is loaded with other settings, give it a new process."""
     caller: str = ""
-    """Who wants to hold it: what it calls itself, or where it is connected from."""
+    """Of a hold: the caller's own name, or where it is connected from."""
     needs: Ability | None = None
-    """What the model has to be able to do; None: nothing in particular."""
+    """Ability that the call needs; None: none in particular."""
 
 
 @dataclass(frozen=True)
 class UnloadRequested:
-    """A caller wants a model gone."""
+    """A caller wants a model unloaded."""
 
     at_s: float
     request: int
@@ -85,7 +85,7 @@ class UnloadRequested:
 
 @dataclass(frozen=True)
 class RestartRequested:
-    """A caller wants a loaded model to have a new process with the same settings."""
+    """A caller wants a new process for a loaded model, with the same settings."""
 
     at_s: float
     request: int
@@ -97,7 +97,7 @@ class RestartRequested:
 
 @dataclass(frozen=True)
 class ModelUpdated:
-    """A caller has changed how long a model stays; None leaves a thing as it is."""
+    """A caller has changed how long a model stays; None leaves a value as it is."""
 
     at_s: float
     model: str
@@ -116,7 +116,7 @@ class Streamed:
 
 @dataclass(frozen=True)
 class Ended:
-    """A granted request is over, well or not; its place is free."""
+    """A granted request has ended, well or not; its place is free."""
 
     at_s: float
     request: int
@@ -132,14 +132,14 @@ class Cancelled:
 
 @dataclass(frozen=True)
 class ReservationRequested:
-    """A caller says that another program is about to take bytes."""
+    """A caller wants bytes kept free for another program."""
 
     at_s: float
     request: int
     device: str
     size_bytes: int
     ttl_s: float
-    """Seconds that the reservation stands, once there is room."""
+    """Seconds that the reservation lasts, once it is granted."""
     label: str
     limit_s: float
     """Seconds that it may take to make room."""
@@ -147,7 +147,7 @@ class ReservationRequested:
 
 @dataclass(frozen=True)
 class ReservationReleased:
-    """A caller has no need of a reservation any more."""
+    """A caller gives a reservation back."""
 
     at_s: float
     reservation: int
@@ -155,12 +155,12 @@ class ReservationReleased:
 
 @dataclass(frozen=True)
 class PlansFound:
-    """The ways a model can be placed, best first, with their quotes. Answers FindPlans."""
+    """How a model can be placed, best first, with quotes. Answers FindPlans."""
 
     at_s: float
     model: str
     turn: int
-    """Of the wish that this answers; a newer one has another."""
+    """Of the load that this answers; a later one has another."""
     plans: Sequence[Plan]
     alternatives: Sequence[Plan] = ()
     """What would fit, if none of the plans can."""
@@ -168,7 +168,7 @@ class PlansFound:
 
 @dataclass(frozen=True)
 class PlansRefused:
-    """There is no way to place a model. Answers FindPlans."""
+    """A model cannot be placed. Answers FindPlans."""
 
     at_s: float
     model: str
@@ -184,7 +184,7 @@ class WorkerStarted:
     worker_id: int
     pid: int
     idle_bytes: int
-    """Host memory it takes without a model."""
+    """Host memory that it takes without a model."""
 
 
 @dataclass(frozen=True)
@@ -204,12 +204,12 @@ class WorkerReady:
     worker_id: int
     context_tokens: int
     measured: Mapping[str, int] = field(default_factory=dict)
-    """Bytes that it takes, on the devices where that can be known."""
+    """Bytes that it takes, on the devices where they can be measured."""
 
 
 @dataclass(frozen=True)
 class LoadRefused:
-    """A process could not load its model, and said why. Answers Load."""
+    """A process could not load its model. Answers Load."""
 
     at_s: float
     worker_id: int
@@ -218,7 +218,7 @@ class LoadRefused:
 
 @dataclass(frozen=True)
 class WorkerExited:
-    """A process is known to be gone: asked to or not."""
+    """A process is gone, asked to or not."""
 
     at_s: float
     worker_id: int
@@ -237,7 +237,7 @@ class MemoryReleased:
 
 @dataclass(frozen=True)
 class DeadlinePassed:
-    """Timer: a request has had its time."""
+    """Timer: the deadline of a request."""
 
     at_s: float
     request: int
@@ -245,7 +245,7 @@ class DeadlinePassed:
 
 @dataclass(frozen=True)
 class KeepAliveEnded:
-    """Timer: a model was idle for as long as it may be."""
+    """Timer: the keep-alive of an idle model."""
 
     at_s: float
     worker_id: int
@@ -253,7 +253,7 @@ class KeepAliveEnded:
 
 @dataclass(frozen=True)
 class DrainEnded:
-    """Timer: a model that drains has had its time."""
+    """Timer: the limit of a drain."""
 
     at_s: float
     worker_id: int
@@ -261,7 +261,7 @@ class DrainEnded:
 
 @dataclass(frozen=True)
 class LoadLimitReached:
-    """Timer: a load has had its time."""
+    """Timer: the limit of a load."""
 
     at_s: float
     worker_id: int
@@ -269,7 +269,7 @@ class LoadLimitReached:
 
 @dataclass(frozen=True)
 class PatienceEnded:
-    """Timer: something has waited for busy models as long as it has to."""
+    """Timer: something has waited long enough for busy models, which may now be drained for it."""
 
     at_s: float
     turn: int
@@ -277,7 +277,7 @@ class PatienceEnded:
 
 @dataclass(frozen=True)
 class TogetherFound:
-    """Settings under which models would fit beside each other. Answers FindTogether."""
+    """Settings under which models would fit together. Answers FindTogether."""
 
     at_s: float
     models: tuple[str, ...]
@@ -287,7 +287,7 @@ class TogetherFound:
 
 @dataclass(frozen=True)
 class ReservationExpired:
-    """Timer: a reservation has stood for as long as its caller said."""
+    """Timer: the end of a reservation."""
 
     at_s: float
     reservation: int
@@ -295,7 +295,7 @@ class ReservationExpired:
 
 @dataclass(frozen=True)
 class ShutdownRequested:
-    """The supervisor is to end."""
+    """The supervisor is to exit."""
 
     at_s: float
     force: bool = False
@@ -303,7 +303,7 @@ class ShutdownRequested:
 
 
 Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | PatienceEnded | ReservationExpired
-"""What a timer turns into when its time has come."""
+"""What timers send."""
 
 Event = (
     Started

@@ -86,7 +86,7 @@ def may_go(state: CoreState, worker: WorkerProcess, *, for_load: bool, replaced:
     1. The spare is reused by a load, and ended for others.
     2. What drains or ends goes anyway.
     3. What is pinned or held by a client is protected.
-    4. What loads may go once it has served those who wait for it.
+    4. What loads may go once it has served the callers of its model.
     5. The last `keep_resident` models that were used stay whatever others need; a load puts a new one in their place.
     6. What is busy may go once it is idle, or drained if something has waited too long for it.
     7. What is idle may go now.

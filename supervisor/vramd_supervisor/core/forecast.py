@@ -1,4 +1,4 @@
-"""What would happen if a load came now. Pure; changes nothing."""
+"""Forecasts what a load would come to if it were asked for now. Pure; changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .state import ModelRuntime, ModelState
 
 @dataclass(frozen=True)
 class Victim:
-    """A process that would have to go."""
+    """A process that would be evicted."""
 
     model: str
     """Empty for the spare."""
@@ -38,9 +38,9 @@ class Verdict(Enum):
     WAITS = auto()
     """It would wait."""
     NO_ROOM = auto()
-    """It would be refused: what may not go for it holds too much."""
+    """It would be refused: what is protected from eviction holds too much."""
     TOO_LARGE = auto()
-    """It would be refused, whoever went for it."""
+    """It would be refused, whatever were evicted."""
     LOADED = auto()
     """It is loaded like this."""
     LOADED_DIFFERENTLY = auto()
@@ -49,16 +49,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class LoadForecast:
-    """The end of a load that was not begun."""
+    """What a load would come to."""
 
     plan: Plan
     verdict: Verdict
     fits: bool
-    """It could be loaded now, after the victims have gone."""
+    """It could be loaded now, once the victims are gone."""
     victims: tuple[Victim, ...]
-    """In the order in which they would go."""
+    """In the order in which they would be evicted."""
     message: str
-    """What would be waited for, or why it does not fit."""
+    """What it would wait for, or why it does not fit."""
     expected_load_s: float | None
     alternatives: tuple[Plan, ...]
     """What would fit instead."""
@@ -67,7 +67,7 @@ class LoadForecast:
 
 
 def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast:
-    """Asks the rules that a load would be put to. A model that is loaded already counts as one of the victims."""
+    """Applies the rules of a load. The process of a model that is loaded already counts as one of the victims."""
     claim = Claim(model.id, [plan.quote.needs for plan in ways.plans])
     decision = decide_admission(state, claim, replaced=model)
     victims: tuple[Victim, ...] = ()
@@ -104,7 +104,7 @@ def _victim(state: CoreState, worker_id: int) -> Victim:
 
 
 def _expected_load_s(state: CoreState, model: ModelRuntime, plan: Plan) -> float | None:
-    """As long as the last time, else at the pace of the last load of another file; None before the first."""
+    """As long as its last load, else at the pace of the last load of another file; None before the first."""
     if isinstance(model.spec.source, Simulation):
         return model.spec.source.load_s
     if model.load_s is not None:

@@ -1,8 +1,7 @@
 """Bytes promised, per device and process. Pure: no I/O, no clock.
 
-A row belongs to one process (an incarnation of a model, or a spare), or to a reservation that a caller announced. That
-of a process is written before it is spawned and struck out when it is known to be gone and its memory is back, never
-earlier.
+A row belongs to one process or to one reservation. That of a process is written before it is spawned and freed when it
+is known to be gone and its memory is back, never earlier.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +24,7 @@ class Account:
 
 
 class OverBudgetError(Exception):
-    """A promise that must not be made. A fault of the caller: it has to ask `free_bytes` first."""
+    """A promise that must not be made: the caller has not asked `free_bytes` first."""
 
 
 class Ledger:
@@ -37,7 +36,7 @@ class Ledger:
         self._reserved = dict.fromkeys(accounts, 0)
         self._lately = {device: Lately() for device in accounts}
         self._external_at_first: dict[int, dict[str, int]] = {}
-        """Of each announced row: what others took of its devices when it was written, or later, if that was less."""
+        """Of each reservation: what others took of its devices when it was granted, or later, if that was less."""
 
     @property
     def accounts(self) -> Mapping[str, Account]:
@@ -59,7 +58,7 @@ class Ledger:
     def remember(self, device: str, at_s: float, doubtful_bytes: int) -> None:
         """Keeps in mind for a while what others take now; `doubtful_bytes` of it may be of processes of ours.
 
-        What was announced is left out, for it is promised.
+        What arrived for a reservation is left out, for it is promised.
         """
         self._lately[device].take_in(at_s, self._others_bytes(device), doubtful_bytes)
 
@@ -70,7 +69,7 @@ class Ledger:
     def free_bytes(self, device: str) -> int:
         """What can be promised now: within the budget, and beside what others take. Negative when they took ours.
 
-        By this is decided who is refused and who has to go; by `steady_free_bytes` when a load begins.
+        This decides what is refused and what is evicted; `steady_free_bytes` decides when a load begins.
         """
         return self._beside(device, self._others_bytes(device))
 
@@ -99,14 +98,14 @@ class Ledger:
         return external_bytes - self._arrived_bytes(device) if self._external_at_first else external_bytes
 
     def _arrived_bytes(self, device: str) -> int:
-        """What others took since it was announced: it is promised already, and not to be counted twice."""
+        """What others took since it was reserved: it is promised already, and not to be counted twice."""
         external = self._accounts[device].external_bytes
         grown = {row: external - firsts[device] for row, firsts in self._external_at_first.items() if device in firsts}
         each = sum(self.arrived_bytes(row, device) for row in grown)
         return min(each, max(grown.values(), default=0))
 
     def arrived_bytes(self, row: int, device: str) -> int:
-        """What others took of a device since this row was announced, up to its bytes."""
+        """What others took of a device since this reservation was granted, up to its bytes."""
         growth = self._accounts[device].external_bytes - self._external_at_first[row][device]
         return min(self._rows[row][device], growth)
 
@@ -129,12 +128,12 @@ class Ledger:
             self._reserved[device] += need
 
     def reserve(self, row: int, needs: Mapping[str, int]) -> None:
-        """Writes a row for bytes that another program is about to take. Raises OverBudgetError and changes nothing."""
+        """Writes the row of a reservation. Raises OverBudgetError and changes nothing."""
         self.book(row, needs)
         self._external_at_first[row] = {device: self._accounts[device].external_bytes for device in needs}
 
     def release(self, row: int) -> Mapping[str, int]:
-        """Strikes a row out and returns it. Raises KeyError if there is none: nothing is released twice."""
+        """Frees a row and returns it. Raises KeyError if there is none: nothing is freed twice."""
         needs = self._rows.pop(row)
         self._external_at_first.pop(row, None)
         self._subtract(needs)

@@ -63,7 +63,7 @@ def _ask_for_plans(state: CoreState, model: ModelRuntime) -> None:
 
 
 def _leave_queue(state: CoreState, model: ModelRuntime) -> None:
-    """A load waits no longer, for its plans or for room."""
+    """The load waits no longer, for its plans or for room."""
     state.admission_queue.remove(state.pending_loads.pop(model.id))
 
 
@@ -138,7 +138,7 @@ def drain(
     force: bool = False,
     within_s: float | None = None,
 ) -> None:
-    """Has a ready model admit nothing new and stop once nothing runs, within drain_s at most; at once if forced."""
+    """Lets a ready model admit nothing new and stop once nothing runs, within drain_s at most; at once if forced."""
     assert model.current is not None
     if model.state not in GOING:
         model.current.leaves = because
@@ -149,7 +149,7 @@ def drain(
 
 
 def stop(state: CoreState, worker: WorkerProcess, because: Because | None = None) -> None:
-    """Has a process end; idempotent. Its row stays until its memory is back. Only a spare needs no cause."""
+    """Ends a process; idempotent. Its row stays until its memory is back. Only a spare needs no cause."""
     if worker.stopping or worker.exited:
         return
     worker.stopping = True
@@ -216,16 +216,16 @@ def learn_of_start(state: CoreState, worker: WorkerProcess, event: WorkerStarted
 
 
 def progressed(state: CoreState, event: LoadProgressed) -> None:
-    """Passes the progress of a load on to those who wait for it."""
+    """Reports the progress of a load to its callers."""
     model, _ = _served_by(state, event.worker_id)
     if model and model.state is ModelState.LOADING:
         report(state, model, event.share, "reads the weights")
 
 
 def ready(state: CoreState, event: WorkerReady) -> None:
-    """A model answers, if it takes no more than it may; else it is given back, and planned once more with what it took.
+    """A model serves if it takes no more than it may; else it is given back, and planned once more with what it took.
 
-    Those who wait for it keep their places. A sacrificial model gets no second try.
+    Its callers keep their places. A sacrificial model gets no second try.
     """
     model, worker = _served_by(state, event.worker_id)
     if model is None or worker is None or model.state is not ModelState.LOADING:
@@ -247,7 +247,7 @@ def ready(state: CoreState, event: WorkerReady) -> None:
 
 
 def load_refused(state: CoreState, event: LoadRefused) -> None:
-    """A process said why it cannot load: those who wait hear it, and the process goes.
+    """A process could not load: its callers hear why, and it is stopped.
 
     A file for which a device ran out of memory is planned once more, unless it is sacrificial: others may have taken
     what was free, and from now on it is quoted higher.
@@ -287,7 +287,7 @@ def drain_ended(state: CoreState, event: DrainEnded) -> None:
 
 
 def keep_alive_ended(state: CoreState, event: KeepAliveEnded) -> None:
-    """A model was idle for as long as it may be, perhaps."""
+    """A model may have been idle for as long as it may be: the scheduler sees."""
     worker = state.workers.get(event.worker_id)
     if worker and worker.owner:
         state.touch(worker.owner)
@@ -296,7 +296,7 @@ def keep_alive_ended(state: CoreState, event: KeepAliveEnded) -> None:
 def exited(state: CoreState, event: WorkerExited) -> None:
     """A process is gone. Fails what ran on it; its row stays until its memory is back.
 
-    Callers that hold the model have it loaded anew; not one that is sacrificial and died by itself.
+    For callers that hold the model it is loaded again, unless it is sacrificial and died by itself.
     """
     worker = state.workers.get(event.worker_id)
     if worker is None or worker.exited:
@@ -375,7 +375,7 @@ HANDLERS: Handlers = {
 
 
 def give_up_queue(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
-    """A load will not come: those who wait for it hear why."""
+    """Refuses the callers of a load that will not come."""
     state.record_refusal(model.id, why)
     refuse_queue(state, model, why)
 

@@ -36,7 +36,7 @@ def ids_for(path: str, base: str) -> Iterator[str]:
 
 
 def find(models: Mapping[str, ModelRuntime], name: str) -> ModelRuntime | Refusal:
-    """The model that a caller means: the one of this id or alias, else the only one that the name can stand for.
+    """The model that a caller means: the one of this id or alias, else the only one that the name fits.
 
     1. The same letters, composed otherwise, in capitals or not, with or without the file's ending.
     2. The path of its file, or the end of that.

@@ -3,7 +3,7 @@
 Levels come from what all programs together really take, as the driver sees it, not from what the ledger has promised.
 That alone keeps vramd from fighting with itself: whatever the budget, the ledger promises only what leaves the headroom
 free beside the others, so the headroom is used up only by others that have grown since, or by a process of ours that
-takes more than it was quoted. Then what is idle has to go, and for nothing else.
+takes more than it was quoted. Then idle models are evicted, and for no other reason.
 """
 
 from collections import deque
@@ -15,19 +15,19 @@ from ..domain.errors import in_words
 OTHERS = "other programs"
 """What they are called in messages."""
 WINDOW_S = 60.0
-"""The most that others took counts for so long: a game that has let go of its memory is likely to take it again."""
+"""How long the most that others took counts: a game that has freed its memory is likely to take it again."""
 REOPEN_S = 10.0
-"""Half as much again as the headroom has to be free for so long before a device takes loads again.
+"""How long half as much again as the headroom has to be free before a device takes loads again.
 
-The headroom alone has to be for WINDOW_S: where others have settled in between, nobody waits for ever.
+The headroom alone has to be free for WINDOW_S: where others have settled in between, no load waits for ever.
 """
 EASE_SHARE = 0.05
-"""The alarm ends when so much less of the device is taken, so that it does not ring again and again."""
+"""The alarm ends when this share less of the device is taken, so that it does not ring again and again."""
 
 _MOST_CRITICAL_BYTES = 128 << 20
 _MOST_SPILLED_BYTES = 64 << 20
 _LOW_SAMPLES = 2
-"""In a row, before an idle model has to go: one may be a peak that is over already."""
+"""In a row, before idle models are evicted: one may be a peak that is over already."""
 
 
 class Level(IntEnum):
@@ -62,7 +62,7 @@ class Reading:
 
     @property
     def free_bytes(self) -> int:
-        """What nobody takes. Negative where more is taken than there is."""
+        """What no program takes. Negative where more is taken than there is."""
         return self.total_bytes - self.used_bytes
 
     @property

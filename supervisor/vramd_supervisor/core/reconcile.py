@@ -1,4 +1,4 @@
-"""What a process really takes against what it was promised. Pure; records facts, the scheduler concludes."""
+"""Compares what a process really takes with what it was promised. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ def reconcile(
     1. It takes no more than was promised, or what it takes is true by declaration: nothing changes.
     2. The budgets hold the rest: the row is raised.
     3. They do not, but no more than the headroom is touched: the row stays, and the pressure tells if that is scarce.
-    4. Else it has to go.
+    4. Else it has to be given back.
     """
     ledger = state.ledger
     row = ledger.rows[worker.id]
@@ -57,7 +57,7 @@ def raised(plan: Plan, taken: Mapping[str, int]) -> Plan:
 
 
 def too_much(model: ModelRuntime, overrun: Overrun) -> Refusal:
-    """What callers hear when the last load that was to be tried has taken too much."""
+    """Why a load is given up whose last try has taken too much."""
     device, need = max(overrun.needs.items(), key=lambda item: item[1])
     text = f"{overrun.message}; it is given up: a smaller context, or a larger budget would help"
     return refusal(

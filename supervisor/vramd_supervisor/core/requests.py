@@ -107,7 +107,7 @@ def accept(
 
 
 def streamed(state: CoreState, event: Streamed) -> None:
-    """The caller has had something of the answer: from here on the request cannot be begun once more."""
+    """The caller has had a part of the answer: from here on the request cannot be begun once more."""
     request = state.requests.get(event.request)
     if request and request.state is RequestState.DISPATCHED:
         request.state = RequestState.STREAMING
@@ -238,7 +238,7 @@ def abort(state: CoreState, worker: WorkerProcess, why: Refusal) -> None:
 def report(
     state: CoreState, model: ModelRuntime, share: float | None, message: str, cause: Cause | None = None
 ) -> None:
-    """Tells those who wait for a model's load how it goes on; one who holds it hears of its states only."""
+    """Reports how a load goes on to its callers; those that will hold the model hear of its states only."""
     awaited = _awaited(state, model)
     for request in model.loads.values():
         if request.kind is not RequestKind.HOLD or (share is None and model.state is not ModelState.READY):
@@ -247,7 +247,7 @@ def report(
 
 
 def report_places(state: CoreState, model: ModelRuntime, share: float | None, message: str) -> None:
-    """Tells those who want progress what they wait for, and their place: one walk numbers them all."""
+    """Reports to callers that want progress what they wait for, and their place: one walk numbers them all."""
     awaited = _awaited(state, model)
     for ahead, request in enumerate(model.queue if model.progress_watchers else ()):
         if request.id in model.progress_watchers:

@@ -52,7 +52,7 @@ class Evict:
 
 @dataclass(frozen=True)
 class Wait:
-    """Room comes by itself: memory is on its way back, or those who hold it will be idle."""
+    """Room comes by itself: memory is on its way back, or busy models will be idle."""
 
     missing_bytes: Mapping[str, int]
     awaited: Awaited

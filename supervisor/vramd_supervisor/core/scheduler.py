@@ -63,7 +63,7 @@ def _settle_touched(state: CoreState) -> None:
 
 
 def _touch_former_residents(state: CoreState) -> None:
-    """A model that has dropped out of the last `keep_resident` that were used may now have been idle for too long."""
+    """Touches models that have dropped out of the last `keep_resident`: they may now have been idle for too long."""
     before, state.residents = state.residents, residents(state)
     for worker_id in sorted(before - state.residents):
         worker = state.workers.get(worker_id)
@@ -74,10 +74,9 @@ def _touch_former_residents(state: CoreState) -> None:
 def _settle(state: CoreState, model: ModelRuntime) -> None:
     """The next step of one model.
 
-    1. It has no process: one takes its place that was loaded meanwhile, or a load begins if somebody waits, or a pin
-       wants it back; if nobody does and it left the catalogue, it is forgotten, unless a caller has changed something
-       about it.
-    2. It is ready: those who wait are served as far as there are places; if it is idle, its time to stay runs.
+    1. It has no process: a new one takes over that was loaded meanwhile; or a load begins, if requests wait or a pin
+       wants it back; else it is forgotten, if it left the catalogue and no caller has changed anything about it.
+    2. It is ready: requests are served as far as there are places; if it is idle, its keep-alive runs.
     3. It drains: it stops once nothing runs.
     """
     if model.renewal and model.current:
@@ -152,7 +151,7 @@ def _begin_waiting(state: CoreState, model: ModelRuntime, pending: PendingLoad) 
 
 
 def _hurry(state: CoreState, model: ModelRuntime) -> None:
-    """A load is as urgent as the most urgent of those who wait for it; it keeps its place when they have left."""
+    """Makes a load as urgent as the most urgent of its callers; it keeps its place when they have left."""
     pending = state.pending_loads[model.id]
     first = model.queue.first() if model.queue else None
     pending.opportunistic = pending.opportunistic and not first
@@ -165,13 +164,13 @@ def _hurry(state: CoreState, model: ModelRuntime) -> None:
 
 
 def _serve(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
-    """In the order of the line, while there are places; who only wants it to be ready needs none."""
+    """Serves requests in the order of the queue, while there are places; those for a load need none."""
     assert worker.plan is not None
     settings = worker.plan.settings
     for request in list(model.loads.values()):
         if differs := differences(model.spec, settings, request.options):
             if request.reload:
-                continue  # its turn comes in the queue, behind those who were before it
+                continue  # its turn comes in the queue, behind earlier requests
             refuse(state, request, loaded_differently(model, differs))
         elif request.kind is RequestKind.HOLD:
             _hold(state, model, request)
@@ -196,7 +195,7 @@ def _serve(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None
 
 
 def _hold(state: CoreState, model: ModelRuntime, request: Request) -> None:
-    """From here on the caller keeps it, as long as the caller lives."""
+    """Lets a caller hold the model until the caller leaves."""
     keep(model, request.options)
     leave_queue(state, request)
     model.holds[request.id] = request
@@ -207,7 +206,7 @@ def _hold(state: CoreState, model: ModelRuntime, request: Request) -> None:
 
 
 def _grant(state: CoreState, model: ModelRuntime, worker: WorkerProcess, request: Request) -> None:
-    """Takes the place in the same step."""
+    """Grants a request its place."""
     leave_queue(state, request)
     request.state = RequestState.DISPATCHED
     request.worker_id = worker.id
@@ -221,7 +220,7 @@ def _grant(state: CoreState, model: ModelRuntime, worker: WorkerProcess, request
 
 
 def _timeline(now_s: float, worker: WorkerProcess, request: Request) -> dict[str, float]:
-    """How long a request waited, by what for: room, a process, the weights, its place."""
+    """How long a request waited for room, a process, the weights and its place."""
     assert worker.ready_s is not None
     moments = (
         ("drained_s", worker.room_from_s, worker.begun_s),
@@ -235,7 +234,7 @@ def _timeline(now_s: float, worker: WorkerProcess, request: Request) -> dict[str
 
 
 def _stay(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
-    """A model that is not listed stays as long as every other: what is loaded needs no file."""
+    """Unloads an idle model at the end of its keep-alive, listed or not: what is loaded needs no file."""
     until_s = worker.stays_until_s
     if is_kept(model) or model.renewal or until_s == math.inf:
         return
@@ -246,7 +245,7 @@ def _stay(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
 
 
 def plans_found(state: CoreState, event: PlansFound) -> None:
-    """The ways to place a load are known: it joins those who wait for room."""
+    """The plans of a load are known: it waits for room."""
     pending, model = state.pending_loads.get(event.model), state.models.get(event.model)
     if model and model.renewal and model.renewal.turn == event.turn:
         planned(state, model, model.renewal, event.plans, event.alternatives)
@@ -257,7 +256,7 @@ def plans_found(state: CoreState, event: PlansFound) -> None:
 
 
 def plans_refused(state: CoreState, event: PlansRefused) -> None:
-    """There is no way to place a load."""
+    """A load cannot be placed."""
     pending, model = state.pending_loads.get(event.model), state.models.get(event.model)
     if model and model.renewal and model.renewal.turn == event.turn:
         give_up_renewal(state, model, event.refusal)
@@ -266,7 +265,7 @@ def plans_refused(state: CoreState, event: PlansRefused) -> None:
 
 
 def together_found(state: CoreState, event: TogetherFound) -> None:
-    """Tells of models that drive each other out, with settings under which they need not."""
+    """Reports models that evict each other again and again, with settings under which they need not."""
     found = state.ping_pongs.pop(event.models, None)
     if found is None:
         return

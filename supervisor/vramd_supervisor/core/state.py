@@ -57,7 +57,7 @@ class RequestState(Enum):
     DISPATCHED = auto()
     """Granted; nothing has reached the caller."""
     STREAMING = auto()
-    """Something has reached the caller: it cannot be begun anew."""
+    """A part of the answer has reached the caller: it cannot be begun once more."""
 
 
 @dataclass(eq=False)
@@ -115,7 +115,7 @@ class WorkerProcess:
 
     id: int
     owner: "ModelRuntime | None" = field(default=None, repr=False)
-    """Whose it is; None: it is, or was, a spare."""
+    """Its model; None: it is, or was, a spare."""
     pid: int = 0
     """0 until it said hello."""
     plan: Plan | None = None
@@ -167,7 +167,7 @@ class WorkerProcess:
 
     @property
     def stays_until_s(self) -> float:
-        """The moment it has been idle for as long as it may, if nobody uses it before."""
+        """The moment its keep-alive ends, if it is not used before."""
         return math.inf if self.keep_alive_s < 0 else max(self.last_used_s, self.free_from_s) + self.keep_alive_s
 
 
@@ -176,12 +176,12 @@ class Renewal:
     """A new process that is to take the place of the one that serves."""
 
     request: int
-    """Whose wish it is; in no queue meanwhile."""
+    """The request for it; in no queue meanwhile."""
     because: Because
     force: bool = False
     """What runs on the old process is ended once the new one is ready."""
     turn: int = 0
-    """Of the question for its plans; 0: not asked, -1: answered."""
+    """Of FindPlans for it; 0: not asked, -1: answered."""
     options: LoadOptions = field(default_factory=LoadOptions)
     worker: WorkerProcess | None = None
     """Once it is loaded beside the old one."""
@@ -203,21 +203,21 @@ class ModelRuntime:
     current: WorkerProcess | None = None
     renewal: Renewal | None = None
     loads: dict[int, Request] = field(default_factory=dict)
-    """Those of the queue that take no place: they only wait until it is ready."""
+    """Those of the queue that only wait until it is ready, and take no place."""
     progress_watchers: dict[int, Request] = field(default_factory=dict)
-    """Those of the queue that want to hear what they wait for."""
+    """Those of the queue whose callers want to hear what they wait for."""
     holds: dict[int, Request] = field(default_factory=dict)
-    """Callers that keep it, now that it is ready."""
+    """Requests of callers that hold it."""
     again: LoadOptions | None = None
-    """It has to be loaded like this once its process is gone: it is pinned, and nobody wanted it to go."""
+    """How it is loaded again once its process is gone: it is pinned, and no caller wanted it unloaded."""
     told_queued: int = 0
-    """The length of its queue that those who watch were told last."""
+    """The length of its queue that watchers were told last."""
     pinned_now: bool | None = None
-    """What a caller has made of the configured pin, until the supervisor ends."""
+    """Runtime override of pinned; None uses the configuration."""
     keep_alive_now_s: float | None = None
-    """The same for the seconds that it stays."""
+    """Runtime override of keep_alive_s; None uses the configuration."""
     priority_now: Priority | None = None
-    """The same for the priority of requests that do not say."""
+    """Runtime override of the default priority of its requests."""
     listed: bool = True
     """False: the catalogue has dropped it; what is loaded stays, and what a caller has changed is remembered."""
     taken: dict[Settings, Mapping[str, int]] = field(default_factory=dict)
@@ -340,12 +340,12 @@ def priority(model: ModelRuntime) -> Priority:
 
 
 def why_kept(model: ModelRuntime) -> str:
-    """Why nobody else may have a model unloaded; empty if they may."""
+    """Why a model is protected from eviction; empty if it is not."""
     return "held by a client" if model.holds else "pinned" if is_pinned(model) else ""
 
 
 def is_kept(model: ModelRuntime) -> bool:
-    """Whether nobody else may have a model unloaded: it is pinned, or callers hold it."""
+    """Whether a model is protected from eviction: it is pinned, or callers hold it."""
     return bool(model.holds) or is_pinned(model)
 
 

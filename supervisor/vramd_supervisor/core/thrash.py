@@ -1,4 +1,4 @@
-"""Recognises models that drive each other out again and again. Pure."""
+"""Recognises models that evict each other again and again. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MOST_EVICTIONS = 4
 
 @dataclass(frozen=True)
 class PingPong:
-    """Two models that drive each other out."""
+    """Two models that evict each other."""
 
     models: Pair
     loads_per_minute: float
@@ -26,7 +26,7 @@ class PingPong:
 
 
 class Loads:
-    """The last loads, and who had to go for whom. What is too long ago is forgotten as new ones come."""
+    """The last loads and evictions. Older ones are forgotten as new ones come."""
 
     def __init__(self) -> None:
         self._evictions: dict[Pair, deque[tuple[float, str]]] = {}
@@ -39,18 +39,18 @@ class Loads:
         self._last: Pair | None = None
 
     def evicted(self, now_s: float, model: str, for_whom: str) -> None:
-        """A model has to go for another."""
+        """Takes in that a model is evicted for another."""
         self._last = pair = (min(model, for_whom), max(model, for_whom))
         self._evictions.setdefault(pair, deque()).append((now_s, model))
         self._oldest_evictions.append((now_s, pair))
 
     def loaded(self, now_s: float, model: str, load_s: float) -> None:
-        """A model is ready, after so many seconds."""
+        """Takes in that a model is ready, after `load_s` seconds."""
         self._loads.setdefault(model, deque()).append((now_s, load_s))
         self._oldest_loads.append((now_s, model))
 
     def ping_pong(self, now_s: float) -> PingPong | None:
-        """Two models that have just become too much for each other; told once in a window."""
+        """Two models that have just evicted each other too often; reported once in a window."""
         _forget(self._oldest_evictions, self._evictions, now_s - WINDOW_S)
         _forget(self._oldest_loads, self._loads, now_s - WINDOW_S)
         pair = self._last
