@@ -142,7 +142,7 @@ def test_there_is_no_circle_of_imports() -> None:
     assert not left, f"a circle is among {sorted('.'.join(module) for module in left)}"
 
 
-@pytest.mark.parametrize("package", sorted(PACKAGES.keys() - {"vramd_worker"}))
+@pytest.mark.parametrize("package", sorted(PACKAGES))
 def test_no_two_modules_of_a_package_have_the_same_name(package: str) -> None:
     names = Counter(file.stem for file in PACKAGES[package].rglob("*.py") if not file.stem.startswith("__"))
     assert not [name for name, times in names.items() if times > 1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.config import SIMULATED_FAULTS
 from vramd_worker.engine import Engine, EngineError, FinishReason, Job, Message, Piece, Sampling, Vectors
-from vramd_worker.simulated import Fault, SimulatedEngine, SimulatedSpec, vocabulary
+from vramd_worker.simulated import Fault, SimulatedEngine, SimulatedSpec, words
 
 BOUND_S = 10.0
 
@@ -157,13 +157,13 @@ def test_a_text_longer_than_the_context_has_no_embedding() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_text_survives_its_tokens(said: str) -> None:
-    assert vocabulary.detokenize(vocabulary.tokenize(said)).decode() == said
+    assert words.detokenize(words.tokenize(said)).decode() == said
 
 
-@pytest.mark.parametrize("token", [-1, 256 + len(vocabulary.WORDS), 2**31 - 1])
+@pytest.mark.parametrize("token", [-1, 256 + len(words.WORDS), 2**31 - 1])
 def test_an_id_that_is_no_token_is_refused(token: int) -> None:
     with pytest.raises(EngineError) as refused:
-        vocabulary.detokenize([97, token])
+        words.detokenize([97, token])
     assert (refused.value.reason, refused.value.metadata) == (Reason.FIELD_INVALID, {"field": "token_ids"})
 
 

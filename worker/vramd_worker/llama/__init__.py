@@ -3,7 +3,7 @@
 Importing this package imports no native code; `probe` and `LlamaEngine.load` do.
 """
 
-from vramd_worker.llama.engine import LlamaEngine
+from vramd_worker.llama.llama_engine import LlamaEngine
 from vramd_worker.llama.native import Build, probe
 from vramd_worker.llama.parameters import LlamaSpec
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
-from vramd_worker.simulated import faults, vocabulary
+from vramd_worker.simulated import faults, words
 from vramd_worker.simulated.faults import Fault, Faults
-from vramd_worker.simulated.generation import SimulatedGeneration
 from vramd_worker.simulated.memory import TakenMemory
+from vramd_worker.simulated.paced_generation import SimulatedGeneration
 
 LOAD_STEPS = 20
 LONGEST_WAIT_S = 3600.0
@@ -89,7 +89,7 @@ class SimulatedEngine:
             if step == LOAD_STEPS // 2:
                 faults.in_load(self._spec.faults)
         threading.Thread(target=self._run, name="engine", daemon=True).start()
-        return Loaded(self._spec.context_tokens, self._spec.context_tokens, vocabulary.DIMENSIONS, True)
+        return Loaded(self._spec.context_tokens, self._spec.context_tokens, words.DIMENSIONS, True)
 
     def generate(self, job: Job, emit: Emit) -> Task:
         """See `Engine`."""
@@ -117,13 +117,13 @@ class SimulatedEngine:
         done: Callable[[Sequence[int] | EngineError], None],
     ) -> Task:
         """See `Engine`. There are no special tokens."""
-        done(vocabulary.tokenize(text))
+        done(words.tokenize(text))
         return _Answered()
 
     def detokenize(self, token_ids: Sequence[int], done: Callable[[bytes | EngineError], None]) -> Task:
         """See `Engine`."""
         try:
-            done(vocabulary.detokenize(token_ids))
+            done(words.detokenize(token_ids))
         except EngineError as refused:
             done(refused)
         return _Answered()
@@ -180,7 +180,7 @@ class SimulatedEngine:
     def _embed(self, embedding: _Embedding) -> None:
         if embedding.is_cancelled:
             return
-        counts = [vocabulary.count(text) for text in embedding.texts]
+        counts = [words.count(text) for text in embedding.texts]
         if (longest := max(counts)) > self._spec.context_tokens:
             embedding.done(
                 EngineError(
@@ -191,4 +191,4 @@ class SimulatedEngine:
                 )
             )
             return
-        embedding.done(Vectors(tuple(map(vocabulary.vector, embedding.texts)), sum(counts)))
+        embedding.done(Vectors(tuple(map(words.vector, embedding.texts)), sum(counts)))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
-from vramd_worker.simulated import vocabulary
+from vramd_worker.simulated import words
 from vramd_worker.text import TextAssembler
 
 ANSWER_TOKENS = 64
@@ -24,8 +24,8 @@ class SimulatedGeneration:
         self._job = job
         self._cancelled = cancelled
         self._context_tokens = context_tokens
-        self._prompt_tokens = sum(map(vocabulary.count, texts))
-        self._seed = vocabulary.seed_of("\n".join(texts)) if job.sampling.seed is None else job.sampling.seed
+        self._prompt_tokens = sum(map(words.count, texts))
+        self._seed = words.seed_of("\n".join(texts)) if job.sampling.seed is None else job.sampling.seed
         self._text = TextAssembler(job.stop)
         self._began_s = self._first_s = 0.0
 
@@ -53,12 +53,12 @@ class SimulatedGeneration:
 
     def step(self, now_s: float, period_s: float) -> Piece:
         """The next token, which is due."""
-        token = vocabulary.word_token(self._seed, self.given)
+        token = words.word_token(self._seed, self.given)
         self.given += 1
         if self.given == 1:
             self._first_s = now_s
         self.due_s = max(self.due_s + period_s, now_s)
-        text = self._text.feed(vocabulary.detokenize([token]))
+        text = self._text.feed(words.detokenize([token]))
         if (reason := self._reason_to_end()) is None:
             return Piece(text, (token,))
         return Piece(text + self._text.finish(), (token,), self._finish(reason, now_s))
