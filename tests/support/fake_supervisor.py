@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -77,6 +77,7 @@ class Trailer:
 
 Part = Message | Refusal | Wait | Trailer
 Answer = tuple[Part, ...]
+Sent = TypeVar("Sent", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ class FakeSupervisor:
 
     def requests(self, method: str) -> list[Message]:
         return [call.request for call in self.calls if call.method == method]
+
+    def request(self, kind: type[Sent]) -> Sent:
+        """The only request of this kind."""
+        (found,) = (call.request for call in self.calls if isinstance(call.request, kind))
+        return found
 
     def __enter__(self) -> FakeSupervisor:
         self.folder.path.mkdir(parents=True, exist_ok=True)

@@ -3,18 +3,14 @@
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import Shell, environment, posix
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, known, resident
 from vramd_cli.conversation import Conversation, Turn
-from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2
-
-Shell = Callable[..., Result]
 
 
 def test_the_oldest_turns_go_first_and_the_system_stays() -> None:
@@ -52,21 +48,16 @@ def test_a_question_without_an_answer_is_taken_back() -> None:
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        supervisor.script("GetModel", model_pb2.GetModelResponse(model=known()))
-        supervisor.script("LoadModel", model_pb2.LoadModelResponse(resident=resident()))
-        supervisor.script("Tokenize", inference_pb2.TokenizeResponse(token_ids=range(10)))
-        yield supervisor
+def fake(fake: FakeSupervisor) -> FakeSupervisor:
+    fake.script("GetModel", model_pb2.GetModelResponse(model=known()))
+    fake.script("LoadModel", model_pb2.LoadModelResponse(resident=resident()))
+    fake.script("Tokenize", inference_pb2.TokenizeResponse(token_ids=range(10)))
+    return fake
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    def call(stdin: str | bytes, *arguments: str) -> Result:
-        given = ["chat", "talker", *arguments, "--runtime-dir", str(tmp_path / "run")]
-        return CliRunner().invoke(vramd, given, input=stdin)
-
-    return call
+def chat(shell: Shell) -> Shell:
+    return lambda stdin, *arguments: shell("chat", "talker", *arguments, stdin=stdin)
 
 
 def said(fake: FakeSupervisor) -> list[list[tuple[str, str]]]:
@@ -78,10 +69,10 @@ def said(fake: FakeSupervisor) -> list[list[tuple[str, str]]]:
     return calls
 
 
-def test_each_line_of_a_pipe_is_a_turn(fake: FakeSupervisor, shell: Shell) -> None:
+def test_each_line_of_a_pipe_is_a_turn(fake: FakeSupervisor, chat: Shell) -> None:
     fake.script("Chat", *answer("Hel", "lo."))
     fake.script("Chat", *answer("Fine."))
-    done = shell("Hi\n\n  How are you? \n", "--system", "Be brief.")
+    done = chat("Hi\n\n  How are you? \n", "--system", "Be brief.")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "Hello.\nFine.\n", "")
     assert said(fake) == [
         [("system", "Be brief."), ("user", "Hi")],
@@ -89,17 +80,16 @@ def test_each_line_of_a_pipe_is_a_turn(fake: FakeSupervisor, shell: Shell) -> No
     ]
 
 
-def test_exit_ends_it(fake: FakeSupervisor, shell: Shell) -> None:
+def test_exit_ends_it(fake: FakeSupervisor, chat: Shell) -> None:
     fake.script("Chat", *answer("Hello."))
-    assert shell("Hi\n/exit\nnever asked\n").exit_code == 0
+    assert chat("Hi\n/exit\nnever asked\n").exit_code == 0
     assert len(said(fake)) == 1
 
 
-def test_flags_arrive_with_every_call(fake: FakeSupervisor, shell: Shell) -> None:
+def test_flags_arrive_with_every_call(fake: FakeSupervisor, chat: Shell) -> None:
     fake.script("Chat", *answer("Hello."))
-    assert shell("Hi\n", "--seed", "3", "--max-tokens", "9", "--context", "512").exit_code == 0
-    (asked,) = fake.requests("Chat")
-    assert isinstance(asked, inference_pb2.ChatRequest)
+    assert chat("Hi\n", "--seed", "3", "--max-tokens", "9", "--context", "512").exit_code == 0
+    asked = fake.request(inference_pb2.ChatRequest)
     assert (asked.sampling.seed, asked.limits.max_tokens, asked.load.context_tokens) == (3, 9, 512)
     for method in ("LoadModel", "Tokenize"):
         (request,) = fake.requests(method)
@@ -107,7 +97,7 @@ def test_flags_arrive_with_every_call(fake: FakeSupervisor, shell: Shell) -> Non
         assert request.load.context_tokens == 512
 
 
-def test_old_turns_are_dropped_when_the_next_would_not_fit(tmp_path: Path) -> None:
+def test_old_turns_are_dropped_when_the_next_would_not_fit(tmp_path: Path, chat: Shell) -> None:
     small = resident()
     small.context_tokens = 100
     usage = inference_pb2.Usage(prompt_tokens=10, completion_tokens=30)  # the template takes nothing
@@ -117,8 +107,7 @@ def test_old_turns_are_dropped_when_the_next_would_not_fit(tmp_path: Path) -> No
         fake.script("LoadModel", model_pb2.LoadModelResponse(resident=small))
         fake.script("Tokenize", inference_pb2.TokenizeResponse(token_ids=range(10)))
         fake.script("Chat", inference_pb2.ChatResponse(text="long", token_ids=range(30), finish=end))
-        given = ["chat", "talker", "--runtime-dir", str(tmp_path / "run")]
-        done = CliRunner().invoke(vramd, given, input="one\ntwo\nthree\n")
+        done = chat("one\ntwo\nthree\n")
         # A quarter of the 100 is for the answer; the third question would make it 10 + 30 + 10 + 30 + 10.
         assert said(fake)[1:] == [
             [("user", "one"), ("assistant", "long"), ("user", "two")],
@@ -129,50 +118,50 @@ def test_old_turns_are_dropped_when_the_next_would_not_fit(tmp_path: Path) -> No
     assert done.stderr.splitlines() == [cut, cut, dropped, cut]
 
 
-def test_a_prompt_that_was_judged_too_short_is_shortened_again(fake: FakeSupervisor, shell: Shell) -> None:
+def test_a_prompt_that_was_judged_too_short_is_shortened_again(fake: FakeSupervisor, chat: Shell) -> None:
     fake.script("Chat", *answer("Hello."))
     fake.script("Chat", Refusal(Reason.CONTEXT_OVERFLOW, metadata={"promptTokens": "99", "contextTokens": "64"}))
     fake.script("Chat", *answer("Fine."))
-    done = shell("one\ntwo\n")
+    done = chat("one\ntwo\n")
     assert (done.exit_code, done.stdout) == (0, "Hello.\nFine.\n")
     assert done.stderr == "(2 of the oldest messages were dropped: the context holds 64 tokens)\n"
     assert said(fake)[-1] == [("user", "two")]
 
 
-def test_a_message_that_never_fits_is_an_error(fake: FakeSupervisor, shell: Shell) -> None:
+def test_a_message_that_never_fits_is_an_error(fake: FakeSupervisor, chat: Shell) -> None:
     fake.script("Chat", Refusal(Reason.CONTEXT_OVERFLOW, message="too long"))
-    done = shell("one\n")
+    done = chat("one\n")
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", "vramd: too long (CONTEXT_OVERFLOW)\n")
 
 
-def test_an_error_in_the_middle_of_a_pipe_is_exit_1(fake: FakeSupervisor, shell: Shell) -> None:
+def test_an_error_in_the_middle_of_a_pipe_is_exit_1(fake: FakeSupervisor, chat: Shell) -> None:
     fake.script("Chat", answer("Hel")[0], Refusal(Reason.WORKER_CRASHED_MID_STREAM, message="it was killed"))
-    done = shell("one\ntwo\n")
+    done = chat("one\ntwo\n")
     assert (done.exit_code, done.stdout) == (1, "Hel\n")
     assert done.stderr == "vramd: it was killed (WORKER_CRASHED_MID_STREAM)\n"
 
 
-def test_what_is_no_text(fake: FakeSupervisor, shell: Shell) -> None:
-    done = shell(b"\xff\n")
+def test_what_is_no_text(fake: FakeSupervisor, chat: Shell) -> None:
+    done = chat(b"\xff\n")
     assert done.exit_code == 1
     assert "UTF-8" in done.stderr
 
 
-def test_a_model_that_cannot_chat(shell: Shell, tmp_path: Path) -> None:
+def test_a_model_that_cannot_chat(chat: Shell, tmp_path: Path) -> None:
     with FakeSupervisor(tmp_path / "run") as fake:
         fake.script("GetModel", model_pb2.GetModelResponse(model=known(chats=False)))
-        done = shell("Hi\n")
+        done = chat("Hi\n")
     assert done.exit_code == 1
     assert done.stderr.startswith("vramd: talker has no chat template")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+@posix
 def test_on_a_terminal_ctrl_c_stops_the_answer_and_keeps_the_talk(fake: FakeSupervisor) -> None:
     wait = Wait()
     fake.script("Chat", answer("Hel")[0], wait)
     fake.script("Chat", Refusal(Reason.WORKER_CRASHED, message="it was killed"))
     fake.script("Chat", *answer("Fine."))
-    terminal = Terminal([sys.executable, "-m", "vramd", "chat", "talker"], VRAMD_RUNTIME_DIR=str(fake.folder.path))
+    terminal = Terminal(fake.folder.path, "chat", "talker")
     terminal.until(b"> ")
     terminal.type(b"Hi\n")
     terminal.until(b"Hel")
@@ -194,13 +183,12 @@ def test_on_a_terminal_ctrl_c_stops_the_answer_and_keeps_the_talk(fake: FakeSupe
     ]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+@posix
 def test_on_a_terminal_a_slash_says_what_to_do(fake: FakeSupervisor) -> None:
     """In `run` without a prompt, which is the same."""
     for text in ("First.", "Second.", "Third."):
         fake.script("Chat", *answer(text))
-    environment = {"VRAMD_RUNTIME_DIR": str(fake.folder.path)}
-    terminal = Terminal([sys.executable, "-m", "vramd", "run", "talker"], **environment)
+    terminal = Terminal(fake.folder.path, "run", "talker")
     for typed, shown in (
         ("one", "First."),
         ("/help", "/clear"),
@@ -221,20 +209,20 @@ def test_on_a_terminal_a_slash_says_what_to_do(fake: FakeSupervisor) -> None:
 
 
 class Terminal:
-    """A command on a terminal of its own, and somebody who types."""
+    """A command on its own terminal, with keys to press."""
 
     _pid: int
     _screen: int
 
-    def __init__(self, command: list[str], **environment: str) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self._seen = b""
         if sys.platform != "win32":
             import pty
 
             self._pid, self._screen = pty.fork()
             if self._pid == 0:
-                kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMD_", "COV_"))}
-                os.execve(command[0], command, {**kept, "TERM": "dumb", **environment})
+                command = [sys.executable, "-m", "vramd", *arguments]
+                os.execve(command[0], command, environment(folder, TERM="dumb"))
 
     def until(self, text: bytes) -> None:
         """Reads on until this stands there; what stands before is not looked at again."""

@@ -3,19 +3,16 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from support.command_line import CONSOLE, TERMINAL, posix, run
 from support.gguf_bytes import llama
 from vramd_common.rendezvous import Address, RuntimeDir
 
-LIMIT_S = 60
 MIB = 1 << 20
-CONSOLE = (sys.executable, "-c", "from vramd_cli.console import main; main()")
-SPAWN = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
 
 NO_LIBRARY = "raise ImportError('there is no such thing here')"
 ONE_CARD = """
@@ -53,17 +50,7 @@ def shell(tmp_path: Path, stand_ins: Path) -> Shell:
     """The command as a process of its own. Neither a card of this machine nor its settings count."""
 
     def call(*arguments: str, console: Sequence[str] = CONSOLE, cwd: Path | None = None, **more: str) -> Done:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("VRAMD_")}
-        own = {"VRAMD_RUNTIME_DIR": str(tmp_path / "run"), "PYTHONPATH": str(stand_ins)}
-        return subprocess.run(
-            [*console, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            cwd=cwd,
-            env={**kept, **own, **more},
-            check=False,
-        )
+        return run(tmp_path / "run", *console, *arguments, cwd=cwd, **{"PYTHONPATH": str(stand_ins), **more})
 
     return call
 
@@ -163,13 +150,7 @@ def test_what_the_configuration_says_of_models_counts(
     document = told(shell("doctor", "--json", VRAMD_CONFIG=str(tmp_path / "vramd.toml")))
     found = {model["id"]: model for model in document["facts"]["models"]}
     ways = {id_: [way["device"] for way in model["ways"]] for id_, model in found.items()}
-    assert ways == {
-        "again": ["host"],
-        "broken": [],
-        "elsewhere": [],
-        "small": ["host"],
-        "vectors": ["gpu0", "host"],
-    }
+    assert ways == {"again": ["host"], "broken": [], "elsewhere": [], "small": ["host"], "vectors": ["gpu0", "host"]}
     assert line(document, "elsewhere")["why"] == "it is configured for gpu7, which cannot be used"
     assert {id_ for id_, model in found.items() if not model["generates"]} == {"vectors"}
     assert document["first"]["device"] == "host"
@@ -213,11 +194,9 @@ def test_what_lies_in_the_current_folder_shadows_nothing(shell: Shell, tmp_path:
     assert [model["path"] for model in json.loads(done.stdout)["facts"]["models"]] == [str(tmp_path / "here.gguf")]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+@posix
 def test_a_person_sees_colours(shell: Shell, models: Path) -> None:
-    terminal = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
-    console = (sys.executable, "-c", SPAWN, *CONSOLE)
-    done = shell("doctor", "--models", str(models), console=console, **terminal)
+    done = shell("doctor", "--models", str(models), console=(*TERMINAL, *CONSOLE))
     assert done.returncode == 0, done.stdout
     assert "\x1b[31mbad\x1b[0m" in done.stdout
     assert "\x1b[32mok" in done.stdout

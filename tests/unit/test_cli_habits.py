@@ -3,37 +3,16 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import LIMIT_S, Shell, started
 from support.fake_supervisor import FakeSupervisor, Refusal, answer, known, receipt, resident
 from vramd_cli.main import vramd
 from vramd_cli.parameters import Duration
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
-
-Shell = Callable[..., Result]
-LIMIT_S = 60
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    for name in ("VRAMD_MODELS", "VRAMD_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-
-    def call(*arguments: str, stdin: bytes | None = None) -> Result:
-        return CliRunner().invoke(vramd, [*arguments, "--runtime-dir", str(tmp_path / "run")], input=stdin)
-
-    return call
 
 
 @pytest.mark.parametrize("habit", ["list", "ls", "models"])
@@ -125,8 +104,7 @@ def test_durations_are_the_same_everywhere(fake: FakeSupervisor, shell: Shell, o
 
 
 def prompt_of(fake: FakeSupervisor) -> str:
-    (request,) = fake.requests("Generate")
-    assert isinstance(request, inference_pb2.GenerateRequest)
+    request = fake.request(inference_pb2.GenerateRequest)
     return request.prompt[0].text
 
 
@@ -150,8 +128,7 @@ def test_neither_prompt_nor_anything_piped_in_is_wrong_usage(fake: FakeSuperviso
 @pytest.mark.parametrize("data", [b"", b"more"])
 def test_a_pipe_that_ends_is_read_to_its_end(fake: FakeSupervisor, data: bytes) -> None:
     fake.script("Generate", *answer("lo"))
-    done = piped(fake, stdin=subprocess.PIPE, data=data)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert piped(fake, subprocess.PIPE, data) == (0, b"")
     assert prompt_of(fake) == ("Hel\n\nmore" if data else "Hel")
 
 
@@ -159,20 +136,19 @@ def test_a_pipe_that_nobody_writes_to_holds_nothing_up(fake: FakeSupervisor) -> 
     fake.script("Generate", *answer("lo"))
     read, write = os.pipe()
     try:
-        done = piped(fake, stdin=read)
+        code, errors = piped(fake, read)
     finally:
         os.close(read)
         os.close(write)
-    assert done.returncode == 0
-    assert b"nothing came from stdin" in done.stderr
+    assert (code, b"nothing came from stdin" in errors) == (0, True)
     assert prompt_of(fake) == "Hel"
 
 
-def piped(fake: FakeSupervisor, stdin: int, data: bytes | None = None) -> "subprocess.CompletedProcess[bytes]":
-    command = [sys.executable, "-m", "vramd", "run", "talker", "Hel", "--raw", "--runtime-dir", str(fake.folder.path)]
-    if data is not None:
-        return subprocess.run(command, input=data, capture_output=True, timeout=LIMIT_S, check=False)
-    return subprocess.run(command, stdin=stdin, capture_output=True, timeout=LIMIT_S, check=False)
+def piped(fake: FakeSupervisor, stdin: int, data: bytes | None = None) -> tuple[int, bytes]:
+    """Exit code, and what it printed on stderr."""
+    with started(fake.folder.path, "run", "talker", "Hel", "--raw", stdin=stdin) as process:
+        _, errors = process.communicate(data, LIMIT_S)
+    return process.returncode, errors
 
 
 def test_a_file_is_taken_for_its_id(fake: FakeSupervisor, shell: Shell, tmp_path: Path) -> None:
@@ -183,8 +159,7 @@ def test_a_file_is_taken_for_its_id(fake: FakeSupervisor, shell: Shell, tmp_path
     fake.script("ListModels", model_pb2.ListModelsResponse(models=[known(), listed]))
     fake.script("Generate", *answer("lo"))
     assert shell("run", str(file), "Hel", "--raw").exit_code == 0
-    (request,) = fake.requests("Generate")
-    assert isinstance(request, inference_pb2.GenerateRequest)
+    request = fake.request(inference_pb2.GenerateRequest)
     assert request.model == "some"
 
 
@@ -265,8 +240,7 @@ def test_the_beginning_is_an_event_too(
 ) -> None:
     fake.script("WatchEvents")
     assert shell("events", *after).exit_code == 0
-    (request,) = fake.requests("WatchEvents")
-    assert isinstance(request, supervisor_pb2.WatchEventsRequest)
+    request = fake.request(supervisor_pb2.WatchEventsRequest)
     assert (request.after_sequence if request.HasField("after_sequence") else None) == sent
 
 
@@ -289,8 +263,7 @@ def test_an_answer_may_be_asked_of_a_new_process(fake: FakeSupervisor, shell: Sh
     fake.script("LoadModel", model_pb2.LoadModelResponse(resident=resident(), state=model_pb2.MODEL_STATE_READY))
     fake.script("Generate", *answer("lo"))
     assert shell("run", "talker", "Hel", "--raw", "--reload", "--context", "4096").exit_code == 0
-    (request,) = fake.requests("LoadModel")
-    assert isinstance(request, model_pb2.LoadModelRequest)
+    request = fake.request(model_pb2.LoadModelRequest)
     assert (request.reload, request.load.context_tokens) == (True, 4096)
 
 

@@ -1,62 +1,31 @@
 """`hold`, `load --reload`, and what a terminal sees of a call that waits, against scripted answers."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import CONSOLE, LIMIT_S, TERMINAL, Shell, posix, run, started
 from support.fake_scheduling import held, waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, known, resident
 from vramd import Waiting
 from vramd_cli import output
-from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
-LIMIT_S = 60
 LINES = "talker LOADING: talker is LOADING\ntalker READY: it is kept warm\n"
-SPAWN = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
-posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
-
-Shell = Callable[..., Result]
 
 
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    def call(*arguments: str) -> Result:
-        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(vramd, arguments)
-
-    return call
-
-
-def environment(fake: FakeSupervisor) -> dict[str, str]:
-    return {**os.environ, "VRAMD_RUNTIME_DIR": str(fake.folder.path), "COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
-
-
-def started(fake: FakeSupervisor, stdin: int) -> subprocess.Popen[bytes]:
+def held_by_process(fake: FakeSupervisor, stdin: int) -> subprocess.Popen[bytes]:
     """`vramd hold` as a process, after its two lines."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vramd", "hold", "talker"],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(fake),
-    )
-    assert process.stdout is not None
-    lines = [process.stdout.readline().decode().rstrip() for _ in range(2)]
-    assert lines == LINES.splitlines()
+    process = started(fake.folder.path, "hold", "talker", stdin=stdin)
+    assert two_lines(process) == LINES.splitlines()
     return process
+
+
+def two_lines(process: subprocess.Popen[bytes]) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().decode().rstrip() for _ in range(2)]
 
 
 def test_hold_prints_what_changes(fake: FakeSupervisor, shell: Shell) -> None:
@@ -67,29 +36,18 @@ def test_hold_prints_what_changes(fake: FakeSupervisor, shell: Shell) -> None:
     assert done.stderr == "vramd: it was unloaded (MODEL_UNLOADED)\n"
     load = load_pb2.LoadOptions(context_tokens=4096)
     assert fake.requests("HoldModel") == [supervisor_pb2.HoldModelRequest(model="talker", load=load, label="game")]
+    keys = ("state", "message", "model", "cause", "awaited")
     lines = [json.loads(line) for line in shell("hold", "talker", "--json").stdout.splitlines()]
     assert lines == [
-        {
-            "state": "LOADING",
-            "message": "talker is LOADING",
-            "model": "talker",
-            "cause": "loading",
-            "awaited": "weights",
-        },
-        {
-            "state": "READY",
-            "message": "it is kept warm",
-            "model": "talker",
-            "cause": "unspecified",
-            "awaited": "unspecified",
-        },
+        dict(zip(keys, ("LOADING", "talker is LOADING", "talker", "loading", "weights"), strict=True)),
+        dict(zip(keys, ("READY", "it is kept warm", "talker", "unspecified", "unspecified"), strict=True)),
     ]
 
 
 def test_hold_ends_with_the_pipe_that_is_its_stdin(fake: FakeSupervisor) -> None:
     wait = Wait()
     fake.script("HoldModel", *held(), wait)
-    process = started(fake, subprocess.PIPE)
+    process = held_by_process(fake, subprocess.PIPE)
     assert wait.reached.wait(BOUND_S)
     assert process.stdin is not None
     process.stdin.write(b"nobody reads this\n")
@@ -104,14 +62,13 @@ def test_hold_lasts_until_ctrl_c(fake: FakeSupervisor, stdin: int) -> None:
     """What a shell starts in the background has no stdin, and is held nevertheless."""
     wait = Wait()
     fake.script("HoldModel", *held(), wait, *held(), Wait())
-    process = started(fake, stdin)
+    process = held_by_process(fake, stdin)
     assert wait.reached.wait(BOUND_S)
     wait.go()
-    assert process.stdout is not None
-    assert [process.stdout.readline().decode().rstrip() for _ in range(2)] == LINES.splitlines()
+    assert two_lines(process) == LINES.splitlines()
     process.send_signal(signal.SIGINT)
-    assert process.wait(LIMIT_S) == 130
     assert process.communicate(timeout=LIMIT_S) == (b"", b"")
+    assert process.returncode == 130
 
 
 def test_load_reload(fake: FakeSupervisor, shell: Shell) -> None:
@@ -140,8 +97,7 @@ def test_what_is_waited_for_in_words(step: Waiting, words: str) -> None:
 def test_in_a_pipe_nobody_asks_what_is_waited_for(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("Generate", *answer("lo"))
     assert shell("run", "talker", "Hel", "--raw").stdout == "lo\n"
-    (request,) = fake.requests("Generate")
-    assert isinstance(request, inference_pb2.GenerateRequest)
+    request = fake.request(inference_pb2.GenerateRequest)
     assert not request.HasField("scheduling")
 
 
@@ -154,19 +110,11 @@ def test_a_person_sees_what_is_waited_for_until_the_answer_begins(
     fake.script("LoadModel", model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_READY, resident=resident()))
     fake.script("Tokenize", inference_pb2.TokenizeResponse(token_ids=[1]))
     fake.script("Chat", waiting(3, "two is DRAINING"), waiting(0, "talker is LOADING", 0.5), *answer("Hel", "lo"))
-    done = subprocess.run(
-        [sys.executable, "-c", SPAWN, sys.executable, "-m", "vramd", *command],
-        input=b"Hi\n/exit\n" if command[0] == "chat" else b"",
-        capture_output=True,
-        timeout=LIMIT_S,
-        env=environment(fake),
-        check=False,
-    )
-    seen = done.stdout.decode()
+    typed = "Hi\n/exit\n" if command[0] == "chat" else ""
+    done = run(fake.folder.path, *TERMINAL, *CONSOLE, *command, stdin=typed)
+    seen = done.stdout
     assert done.returncode == 0, seen
-    first, second, text = (
-        seen.index(part) for part in ("waits: 3 ahead; two is DRAINING", "talker is LOADING", "Hello")
-    )
+    first, second, text = map(seen.index, ("waits: 3 ahead; two is DRAINING", "talker is LOADING", "Hello"))
     assert first < second < text
     assert "\x1b[2K" in seen[second:text]  # the line is gone before the answer begins
     assert "50%" in seen[second:text]

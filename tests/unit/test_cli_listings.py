@@ -3,18 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import Shell
 from support.fake_supervisor import FakeSupervisor, Refusal, device, known, receipt, resident, standing
 from vramd_cli import output
-from vramd_cli.main import COMMANDS, vramd
+from vramd_cli.main import COMMANDS
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
-
-Shell = Callable[..., Result]
 
 OWN_SUPERVISOR = ("serve", "demo", "bench", "estimate", "simulate", "replay")
 """Commands that call no supervisor of the user's; the help of the first is the supervisor's own."""
@@ -44,22 +41,6 @@ PS_KEYS = [
     "keep_alive_left_s",
     "priority",
 ]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    environment = {"VRAMD_RUNTIME_DIR": str(tmp_path / "run"), "VRAMD_ADDRESS": None, "VRAMD_TOKEN": None}
-
-    def call(*arguments: str, stdin: str | bytes | None = None, **more: str) -> Result:
-        return CliRunner(env={**environment, **more}).invoke(vramd, arguments, input=stdin)
-
-    return call
 
 
 def status() -> supervisor_pb2.GetStatusResponse:
@@ -209,28 +190,13 @@ def test_ps_lists_reservations_too(fake: FakeSupervisor, shell: Shell) -> None:
 def test_load_is_quiet_in_a_pipe(fake: FakeSupervisor, shell: Shell) -> None:
     steps = [model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_LOADING, progress=share) for share in (0, 0.5)]
     fake.script("LoadModel", *steps, model_pb2.LoadModelResponse(resident=resident()))
-    flags = [
-        "--context",
-        "4096",
-        "--threads",
-        "2",
-        "--device",
-        "gpu0",
-        "--gpu-layers",
-        "-1",
-        "--batch",
-        "256",
-        "--kv-type",
-        "q8_0",
-        "--parallel",
-        "2",
-    ]
-    done = shell("load", "talker", *flags, "--keep-alive", "-1", "--timeout", "30")
+    flags = ["--context", "4096", "--threads", "2", "--device", "gpu0", "--gpu-layers", "-1"]
+    flags += ["--batch", "256", "--kv-type", "q8_0", "--parallel", "2", "--keep-alive", "-1", "--timeout", "30"]
+    done = shell("load", "talker", *flags)
     assert done.exit_code == 0, done.output
     assert done.stderr == ""
     assert done.stdout == "talker is loaded: pid 4711, 3.0 GiB on gpu0, context 4096\n"
-    (request,) = fake.requests("LoadModel")
-    assert isinstance(request, model_pb2.LoadModelRequest)
+    request = fake.request(model_pb2.LoadModelRequest)
     asked = request.load
     assert (asked.context_tokens, asked.threads, asked.device, asked.gpu_layers) == (4096, 2, "gpu0", -1)
     assert (asked.batch_tokens, asked.parallel, asked.keep_alive_s) == (256, 2, -1)

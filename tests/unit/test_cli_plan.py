@@ -3,22 +3,18 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import Shell
 from support.fake_supervisor import FakeSupervisor, Refusal, plan, plan_that_does_not_fit, resident
 from support.gguf_models import random_llama
 from vramd_cli.commands import plan as plan_command
-from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_common.sizes import parse_size
 from vramd_proto.v1 import load_pb2, model_pb2
 from vramd_supervisor.offline.plan_cards import plan_for_cards
-
-Shell = Callable[..., Result]
 
 DOCUMENT = {
     "model": "talker",
@@ -85,22 +81,6 @@ DOCUMENT = {
     "lowered": [],
 }
 """What programs rely on."""
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    environment = {"VRAMD_RUNTIME_DIR": str(tmp_path / "run"), "VRAMD_ADDRESS": None, "VRAMD_TOKEN": None}
-
-    def call(*arguments: str) -> Result:
-        return CliRunner(env=environment).invoke(vramd, arguments)
-
-    return call
 
 
 def test_the_document_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: Shell) -> None:

@@ -2,16 +2,14 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.fake_supervisor import BOUND_S, FakeSupervisor, Wait, answer, device, known, resident
+from support.command_line import CONSOLE, LIMIT_S, TERMINAL, interrupted, posix, run, started
+from support.fake_supervisor import FakeSupervisor, Wait, answer, device, known, resident
 from vramd.errors import StartFailed
 from vramd.launching import _environment
 from vramd_cli.console import leave_current_folder
@@ -21,27 +19,6 @@ from vramd_common.rendezvous import Address, RuntimeDir
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_supervisor.domain.config import Size
 from vramd_supervisor.settings.settings_file import Flags
-
-LIMIT_S = 60
-CONSOLE = (sys.executable, "-c", "from vramd_cli.console import main; main()")
-posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-def environment(folder: Path, **more: str) -> Mapping[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VRAMD_", "COV_"))}
-    return {**kept, "VRAMD_RUNTIME_DIR": str(folder), **more}
-
-
-def run(folder: Path, *command: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=LIMIT_S, cwd=cwd, env=environment(folder, **more), check=False
-    )
 
 
 @pytest.mark.parametrize("command", [(sys.executable, "-m", "vramd"), CONSOLE])
@@ -64,25 +41,13 @@ def test_only_what_python_put_there_leaves_the_import_path() -> None:
     assert path == ["/elsewhere", standard, "/here"]
 
 
-def without(module: str) -> tuple[str, ...]:
-    return (
-        sys.executable,
-        "-c",
-        f"import sys; sys.modules[{module!r}] = None; from vramd_cli.console import main; main()",
-    )
-
-
-@pytest.mark.parametrize("module", ["click", "psutil"])
-def test_a_missing_extra_is_named(tmp_path: Path, module: str) -> None:
-    done = run(tmp_path, *without(module), "shutdown")
+@pytest.mark.parametrize(
+    ("module", "command"), [("click", "shutdown"), ("psutil", "shutdown"), ("grpc_health", "serve")]
+)
+def test_a_missing_extra_is_named(tmp_path: Path, module: str, command: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from vramd_cli.console import main; main()"
+    done = run(tmp_path, sys.executable, "-c", code, command)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "pip install 'vramd[server]'" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_serve_names_its_missing_extra(tmp_path: Path) -> None:
-    done = run(tmp_path, *without("grpc_health"), "serve")
-    assert done.returncode == 1
     assert "pip install 'vramd[server]'" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -108,19 +73,10 @@ def test_serve_runs_the_supervisor_with_its_options(tmp_path: Path, monkeypatch:
 def test_ctrl_c_ends_the_answer(fake: FakeSupervisor) -> None:
     wait = Wait()
     fake.script("Generate", answer("Hel")[0], wait)
-    process = subprocess.Popen(
-        [*CONSOLE, "run", "talker", "Hi", "--raw"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(fake.folder.path),
-    )
+    process = started(fake.folder.path, "run", "talker", "Hi", "--raw")
     assert process.stdout is not None
     assert process.stdout.read(3) == b"Hel"
-    assert wait.reached.wait(LIMIT_S)
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=LIMIT_S)
-    assert (process.returncode, rest, errors) == (130, b"\n", b"")
-    assert wait.left.wait(BOUND_S)
+    assert interrupted(process, wait) == (b"\n", b"")
 
 
 @posix
@@ -129,26 +85,14 @@ def test_ctrl_c_leaves_any_wait(fake: FakeSupervisor, command: tuple[str, ...]) 
     wait = Wait()
     for method in ("TailLogs", "LoadModel", "Embed"):
         fake.script(method, wait)
-    process = subprocess.Popen(
-        [*CONSOLE, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(fake.folder.path)
-    )
-    assert wait.reached.wait(LIMIT_S)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=LIMIT_S) == (b"", b"")
-    assert process.returncode == 130
-    assert wait.left.wait(BOUND_S)
+    assert interrupted(started(fake.folder.path, *command), wait) == (b"", b"")
 
 
 def test_a_reader_that_leaves_early_is_no_fault(fake: FakeSupervisor) -> None:
     wait = Wait()
     line = supervisor_pb2.TailLogsResponse(line="x" * 1000)
     fake.script("TailLogs", line, wait, *[line] * 1000)
-    process = subprocess.Popen(
-        [*CONSOLE, "logs", "--follow"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(fake.folder.path),
-    )
+    process = started(fake.folder.path, "logs", "--follow")
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
@@ -165,12 +109,9 @@ def test_an_answer_with_characters_that_the_terminal_lacks(fake: FakeSupervisor)
     assert (done.returncode, done.stdout) == (0, "a ?\n")
 
 
-SPAWN = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
-
-
 def on_a_terminal(folder: Path, *arguments: str) -> str:
     """What a terminal of 80 columns gets to see, escapes included."""
-    done = run(folder, sys.executable, "-c", SPAWN, *CONSOLE, *arguments, COLUMNS="80", LINES="24", TERM="xterm")
+    done = run(folder, *TERMINAL, *CONSOLE, *arguments)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

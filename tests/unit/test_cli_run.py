@@ -1,37 +1,16 @@
 """`vramd run`, in this process, against scripted answers."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import Shell
 from support.fake_supervisor import FakeSupervisor, Refusal, answer, known
-from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2
 
-Shell = Callable[..., Result]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    def call(*arguments: str, stdin: bytes | None = None) -> Result:
-        return CliRunner().invoke(vramd, [*arguments, "--runtime-dir", str(tmp_path / "run")], input=stdin)
-
-    return call
-
 
 def asked(fake: FakeSupervisor) -> inference_pb2.GenerateRequest:
-    (request,) = fake.requests("Generate")
-    assert isinstance(request, inference_pb2.GenerateRequest)
-    return request
+    return fake.request(inference_pb2.GenerateRequest)
 
 
 def test_a_model_with_a_template_gets_a_message(fake: FakeSupervisor, shell: Shell) -> None:
@@ -39,8 +18,7 @@ def test_a_model_with_a_template_gets_a_message(fake: FakeSupervisor, shell: She
     fake.script("Chat", *answer("Hel", "lo\n", "you"))
     done = shell("run", "talker", "Hi")
     assert (done.exit_code, done.stdout, done.stderr) == (0, "Hello\nyou\n", "")
-    (request,) = fake.requests("Chat")
-    assert isinstance(request, inference_pb2.ChatRequest)
+    request = fake.request(inference_pb2.ChatRequest)
     assert [(turn.role, turn.parts[0].text) for turn in request.messages] == [("user", "Hi")]
 
 
@@ -58,19 +36,8 @@ def test_raw_goes_on_with_the_prompt(fake: FakeSupervisor, shell: Shell) -> None
 
 def test_every_flag_arrives(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("Generate", *answer("lo"))
-    sampling = [
-        "--temperature",
-        "0.5",
-        "--top-p",
-        "0.25",
-        "--top-k",
-        "5",
-        "--min-p",
-        "0.125",
-        "--repeat-penalty",
-        "1.5",
-    ]
-    penalties = ["--frequency-penalty", "-1", "--presence-penalty", "2", "--seed", "42"]
+    sampling = ["--temperature", "0.5", "--top-p", "0.25", "--top-k", "5", "--min-p", "0.125"]
+    penalties = ["--repeat-penalty", "1.5", "--frequency-penalty", "-1", "--presence-penalty", "2", "--seed", "42"]
     limits = ["--max-tokens", "9", "--max-tokens-per-s", "30", "--stop", "\n", "--stop", "END"]
     load = ["--context", "512", "--keep-alive", "0"]
     assert shell("run", "talker", "Hel", "--raw", *sampling, *penalties, *limits, *load).exit_code == 0

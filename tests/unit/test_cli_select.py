@@ -1,38 +1,23 @@
 """`vramd select`, and what `run`, `chat` and `embed` do with a task in the place of a model."""
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import Shell
 from support.fake_selection import selection
 from support.fake_supervisor import FakeSupervisor, Refusal, answer, known, resident
-from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2
-
-Shell = Callable[..., Result]
 
 LIGHT = load_pb2.Scheduling(prefer=load_pb2.PREFER_LIGHT_NOW, priority=load_pb2.PRIORITY_BATCH)
 FLAGS = ("--prefer", "light_now", "--priority", "batch")
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        supervisor.script("SelectModel", selection())
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    environment = {"VRAMD_RUNTIME_DIR": str(tmp_path / "run"), "VRAMD_ADDRESS": None, "VRAMD_TOKEN": None}
-
-    def call(*arguments: str, typed: str = "") -> Result:
-        return CliRunner(env=environment).invoke(vramd, arguments, input=typed)
-
-    return call
+def fake(fake: FakeSupervisor) -> FakeSupervisor:
+    fake.script("SelectModel", selection())
+    return fake
 
 
 def test_the_document_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: Shell) -> None:
@@ -117,7 +102,7 @@ def test_a_talk_stays_with_the_model_it_began_with(fake: FakeSupervisor, shell: 
     fake.script("LoadModel", model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_READY, resident=resident("coder")))
     fake.script("Tokenize", inference_pb2.TokenizeResponse(token_ids=[1]))
     fake.script("Chat", *answer("x"))
-    assert shell("chat", "task:code", *FLAGS, typed="Hello\nAgain\n").stdout == "x\nx\n"
+    assert shell("chat", "task:code", *FLAGS, stdin="Hello\nAgain\n").stdout == "x\nx\n"
     assert len(fake.requests("SelectModel")) == 1
     talks = [request for request in fake.requests("Chat") if isinstance(request, inference_pb2.ChatRequest)]
     assert [(talk.model, talk.scheduling) for talk in talks] == [("coder", LIGHT)] * 2
@@ -127,8 +112,7 @@ def test_embed_is_given_a_task(fake: FakeSupervisor, shell: Shell) -> None:
     vector = inference_pb2.Embedding(index=0, values=[1, 0])
     fake.script("Embed", inference_pb2.EmbedResponse(model="reader", dimensions=2, embeddings=[vector]))
     assert shell("embed", "task:embedding", "a cat", *FLAGS).stdout == "1.0000 0.0000\n"
-    (request,) = fake.requests("Embed")
-    assert isinstance(request, inference_pb2.EmbedRequest)
+    request = fake.request(inference_pb2.EmbedRequest)
     assert (request.model, request.scheduling) == ("task:embedding", LIGHT)
 
 

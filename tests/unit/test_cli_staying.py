@@ -1,37 +1,14 @@
 """`pin`, `unpin`, `keep`, `restart`, `events`, and how wrong usage is told."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import Shell, interrupted, posix, started
 from support.fake_scheduling import queue_changed, thrashing
-from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, receipt, resident
-from vramd_cli.main import vramd
+from support.fake_supervisor import FakeSupervisor, Refusal, Wait, known, receipt, resident
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
-
-Shell = Callable[..., Result]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    def call(*arguments: str) -> Result:
-        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(vramd, arguments)
-
-    return call
 
 
 @pytest.mark.parametrize(("command", "pinned"), [("pin", True), ("unpin", False)])
@@ -115,14 +92,8 @@ def test_reserve_prints_the_id_and_release_takes_it(fake: FakeSupervisor, shell:
     size_bytes = 3 << 29
     expected = supervisor_pb2.ReserveMemoryRequest(device="gpu0", size_bytes=size_bytes, ttl_s=120, label="game")
     assert fake.requests("ReserveMemory") == [expected]
-    assert json.loads(shell(*asked, "--json").stdout) == {
-        "id": 8,
-        "device": "gpu0",
-        "size_bytes": size_bytes,
-        "ttl_s": 120,
-        "label": "game",
-        "waited_s": 0.25,
-    }
+    document = {"id": 8, "device": "gpu0", "size_bytes": size_bytes, "ttl_s": 120, "label": "game", "waited_s": 0.25}
+    assert json.loads(shell(*asked, "--json").stdout) == document
     fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse(released=True))
     fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse())
     assert shell("release", "8").stdout == "reservation 8 is released\n"
@@ -140,36 +111,16 @@ def test_what_is_no_size_is_told(fake: FakeSupervisor, shell: Shell, size: str) 
 
 def story() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
     row = supervisor_pb2.LedgerRow(id="gpu0", reserved_bytes=3 << 30, budget_bytes=7 << 30)
+    ledger = supervisor_pb2.LedgerChanged(devices=[row], message="a is loaded")
+    change = supervisor_pb2.ModelChanged(model="a", incarnation=2, cause=model_pb2.CAUSE_LOADING, message="it answers")
+    change.before, change.after = model_pb2.MODEL_STATE_LOADING, model_pb2.MODEL_STATE_READY
+    evicted = supervisor_pb2.Evicted(model="a", incarnation=2, message="used 3 s ago", for_model="b")
+    evicted.cause = model_pb2.CAUSE_EVICTED_FOR_MODEL
     told = supervisor_pb2.WatchEventsResponse
     return (
-        told(
-            sequence=41,
-            kind=supervisor_pb2.EVENT_KIND_MODEL,
-            model_changed=supervisor_pb2.ModelChanged(
-                model="a",
-                incarnation=2,
-                before=model_pb2.MODEL_STATE_LOADING,
-                after=model_pb2.MODEL_STATE_READY,
-                cause=model_pb2.CAUSE_LOADING,
-                message="it answers",
-            ),
-        ),
-        told(
-            sequence=42,
-            kind=supervisor_pb2.EVENT_KIND_LEDGER,
-            ledger_changed=supervisor_pb2.LedgerChanged(devices=[row], message="a is loaded"),
-        ),
-        told(
-            sequence=43,
-            kind=supervisor_pb2.EVENT_KIND_EVICTION,
-            evicted=supervisor_pb2.Evicted(
-                model="a",
-                incarnation=2,
-                cause=model_pb2.CAUSE_EVICTED_FOR_MODEL,
-                message="used 3 s ago",
-                for_model="b",
-            ),
-        ),
+        told(sequence=41, kind=supervisor_pb2.EVENT_KIND_MODEL, model_changed=change),
+        told(sequence=42, kind=supervisor_pb2.EVENT_KIND_LEDGER, ledger_changed=ledger),
+        told(sequence=43, kind=supervisor_pb2.EVENT_KIND_EVICTION, evicted=evicted),
         told(sequence=44, kind=supervisor_pb2.EVENT_KIND_RELEASE, released=receipt()),
         queue_changed(),
         thrashing(),
@@ -217,23 +168,14 @@ def test_events_as_json_are_an_object_per_line(fake: FakeSupervisor, shell: Shel
     }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@posix
 def test_ctrl_c_ends_the_events(fake: FakeSupervisor) -> None:
     wait = Wait()
     fake.script("WatchEvents", *story()[:1], wait)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vramd", "events", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "VRAMD_RUNTIME_DIR": str(fake.folder.path)},
-    )
+    process = started(fake.folder.path, "events", "--json")
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["sequence"] == 41  # a line comes when it happens, in a pipe too
-    assert wait.reached.wait(BOUND_S)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == (b"", b"")
-    assert process.returncode == 130
-    assert wait.left.wait(BOUND_S)
+    assert interrupted(process, wait) == (b"", b"")
 
 
 @pytest.mark.parametrize(

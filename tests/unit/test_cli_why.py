@@ -2,32 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from support.command_line import Shell
 from support.explanations import decision, timeline
 from support.fake_supervisor import FakeSupervisor, Refusal, answer
-from vramd_cli.main import vramd
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-
-Shell = Callable[..., Result]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    def call(*arguments: str) -> Result:
-        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(vramd, arguments)
-
-    return call
 
 
 def decided(*, ago_s: float = 0.0, **fields: object) -> supervisor_pb2.Decision:

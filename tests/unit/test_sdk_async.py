@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,6 @@ from vramd_common.reasons import Reason
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
 CRASHED = Refusal(Reason.WORKER_CRASHED, retry_after_s=0.5)
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
 
 
 def using(

@@ -23,12 +23,6 @@ from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
 
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
 class Naps:
     """Waits of a client, noted instead of waited."""
 
@@ -71,8 +65,7 @@ def test_the_whole_text_at_once(fake: FakeSupervisor, client: vramd.Client) -> N
     fake.script("Generate", inference_pb2.GenerateResponse(text="upon a time", token_ids=[7, 8]), generated)
     stream = client.generate("talker", "Once", seed=3, context=2048)
     assert (stream.finish.reason, stream.text, stream.token_ids) == ("LENGTH", "upon a time", (7, 8))
-    (request,) = fake.requests("Generate")
-    assert isinstance(request, inference_pb2.GenerateRequest)
+    request = fake.request(inference_pb2.GenerateRequest)
     assert (request.model, request.sampling.seed, request.load.context_tokens) == ("talker", 3, 2048)
 
 
@@ -237,8 +230,7 @@ def test_embed_tokenize_detokenize(fake: FakeSupervisor, client: vramd.Client) -
     assert client.embed("m", ["text"]).vectors == ((0.5, -0.5),)
     assert client.tokenize("m", "ab", add_special=True) == (1, 2)
     assert client.detokenize("m", (1, 2)) == "ab"
-    (request,) = fake.requests("Tokenize")
-    assert isinstance(request, inference_pb2.TokenizeRequest)
+    request = fake.request(inference_pb2.TokenizeRequest)
     assert (request.add_special, request.parse_special) == (True, False)
 
 

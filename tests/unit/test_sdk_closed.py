@@ -4,8 +4,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 import vramd
@@ -15,12 +14,6 @@ from vramd_proto.v1 import supervisor_pb2
 
 CRASHED = Refusal(Reason.WORKER_CRASHED, retry_after_s=2 * BOUND_S)
 forks = pytest.mark.skipif(sys.platform != "linux", reason="forks with threads")
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
 
 
 CALLS: dict[str, Callable[[vramd.Client], object]] = {

@@ -1,8 +1,6 @@
 """Decisions and timelines in both clients, over a real channel, against scripted answers."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import vramd
@@ -12,18 +10,6 @@ from vramd_common.reasons import Reason
 from vramd_proto.v1 import supervisor_pb2
 
 TOLD = vramd.Timeline(0.25, None, None, 2.5, 0.5, 1.5, model="talker", incarnation=3)
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def client(fake: FakeSupervisor) -> Iterator[vramd.Client]:
-    with vramd.Client(fake.folder.path, sleep=lambda _: None) as connected:
-        yield connected
 
 
 def test_decisions(fake: FakeSupervisor, client: vramd.Client) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import vramd
@@ -14,12 +13,6 @@ from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
 LOADING = vramd.Held("LOADING", "talker is LOADING", "talker", "loading", "weights")
 READY = vramd.Held("READY", "it is kept warm", "talker", "unspecified", "unspecified")
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
 
 
 @pytest.fixture

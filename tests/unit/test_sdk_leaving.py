@@ -30,18 +30,6 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def client(fake: FakeSupervisor) -> Iterator[vramd.Client]:
-    with vramd.Client(fake.folder.path, sleep=lambda _: None) as connected:
-        yield connected
-
-
 class Alarm(Exception):
     """What a program may raise in a handler of a signal."""
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ from support.fake_scheduling import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Part, Wait, receipt
 from vramd import callbacks
 from vramd_proto.v1 import model_pb2, supervisor_pb2
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
 
 
 def evicted(model: str) -> supervisor_pb2.WatchEventsResponse:

@@ -2,8 +2,6 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import vramd
@@ -62,12 +60,6 @@ PLAN = vramd.Plan(
     awaited="unspecified",
     lowered=(),
 )
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
 
 
 def test_a_plan_has_every_number_of_the_answer(fake: FakeSupervisor) -> None:

@@ -1,8 +1,6 @@
 """Which model serves a task: how it is asked, and every word of the answer."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import vramd
@@ -22,10 +20,9 @@ SELECTION = vramd.Selection(
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        supervisor.script("SelectModel", selection())
-        yield supervisor
+def fake(fake: FakeSupervisor) -> FakeSupervisor:
+    fake.script("SelectModel", selection())
+    return fake
 
 
 def test_a_selection_has_every_word_of_the_answer(fake: FakeSupervisor) -> None:

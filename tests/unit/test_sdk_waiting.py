@@ -1,8 +1,6 @@
 """What a call waits for is told before its answer, in both clients, against scripted answers."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import vramd
@@ -14,18 +12,6 @@ from vramd_proto.v1 import inference_pb2, load_pb2
 STEPS = (waiting(3, "two is DRAINING"), waiting(0, "talker is LOADING", 0.5))
 TOLD = [vramd.Waiting(3, "two is DRAINING", None), vramd.Waiting(0, "talker is LOADING", 0.5)]
 CRASHED = Refusal(Reason.WORKER_CRASHED, retry_after_s=0.5)
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSupervisor]:
-    with FakeSupervisor(tmp_path / "run") as supervisor:
-        yield supervisor
-
-
-@pytest.fixture
-def client(fake: FakeSupervisor) -> Iterator[vramd.Client]:
-    with vramd.Client(fake.folder.path, sleep=lambda _: None) as connected:
-        yield connected
 
 
 def asked(fake: FakeSupervisor, method: str) -> list[load_pb2.Scheduling]:
