@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import vramd
 from support.fake_supervisor import BOUND_S
+
+Connect = Callable[..., vramd.Client]
+"""Makes a client of one of the two kinds, from the arguments of the blocking one."""
 
 
 class Naps:
@@ -22,14 +24,11 @@ class Naps:
     def __call__(self, seconds: float) -> None:
         self.seconds.append(seconds)
 
-    async def asleep(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-
 
 class Driven:
     """An object of the asynchronous client. What it would have its caller await runs to its end, in a loop's thread."""
 
-    def __init__(self, driven: object, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, driven: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._driven = driven
         self._loop = loop
 
@@ -47,37 +46,50 @@ class Driven:
     def __getattr__(self, name: str) -> Any:
         return self._run(lambda: getattr(self._driven, name))
 
+    def __repr__(self) -> str:
+        return repr(self._driven).replace("vramd.Async", "vramd.")
+
     def __iter__(self) -> Driven:
         return self
 
     def __next__(self) -> Any:
-        async def step() -> tuple[object, ...]:
-            """A coroutine may not raise what ends an iteration."""
-            return (await anext(cast(Any, self._driven)),)
+        async def step() -> object:
+            try:
+                return await anext(self._driven)
+            except StopAsyncIteration:
+                return StopIteration
 
-        try:
-            return self._run(step)[0]
-        except StopAsyncIteration:
-            raise StopIteration from None
+        if (found := self._run(step)) is StopIteration:
+            raise StopIteration
+        return found
 
     def __enter__(self) -> Driven:
-        self._run(cast(Any, self._driven).__aenter__)
+        self._run(self._driven.__aenter__)
         return self
 
     def __exit__(self, *ending: object) -> None:
-        self._run(lambda: cast(Any, self._driven).__aexit__(*ending))
+        self._run(lambda: self._driven.__aexit__(*ending))
 
 
-@contextmanager
-def driven(client: vramd.AsyncClient) -> Iterator[vramd.Client]:
-    """Closes the client and ends its event loop with the block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        with Driven(client, loop) as face:
-            yield cast(vramd.Client, face)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(BOUND_S)
-        loop.close()
+class DrivenClient(Driven):
+    """Has an event loop in a thread, from its making to its close."""
+
+    def __init__(self, *place: Any, sleep: Callable[[float], object] | None = None, **settings: Any) -> None:
+        async def asleep(seconds: float) -> None:
+            assert sleep is not None
+            sleep(seconds)
+
+        if sleep is not None:
+            settings["sleep"] = asleep
+        super().__init__(vramd.AsyncClient(*place, **settings), asyncio.new_event_loop())
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._run(self._driven.close)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(BOUND_S)
+        self._loop.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -7,7 +7,7 @@ import pytest
 import vramd
 from click.testing import CliRunner, Result
 from support.command_line import Shell
-from support.driven_client import Naps, driven
+from support.driven_client import Connect, DrivenClient, Naps
 from support.fake_supervisor import FakeSupervisor
 from vramd_cli.main import vramd as command_line
 
@@ -43,12 +43,14 @@ def client(fake: FakeSupervisor, naps: Naps) -> Iterator[vramd.Client]:
         yield connected
 
 
-@pytest.fixture(params=["blocking", "async"])
-def either(request: pytest.FixtureRequest, fake: FakeSupervisor, naps: Naps) -> Iterator[vramd.Client]:
-    """Each of the two clients in turn, with the methods of the blocking one."""
-    if request.param == "blocking":
-        with vramd.Client(fake.folder.path, sleep=naps) as connected:
-            yield connected
-    else:
-        with driven(vramd.AsyncClient(fake.folder.path, sleep=naps.asleep)) as connected:
-            yield connected
+@pytest.fixture(params=[vramd.Client, DrivenClient], ids=["blocking", "async"])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """Each kind of client in turn, with the methods of the blocking one."""
+    kind: Connect = request.param
+    return kind
+
+
+@pytest.fixture
+def either(connect: Connect, fake: FakeSupervisor, naps: Naps) -> Iterator[vramd.Client]:
+    with connect(fake.folder.path, sleep=naps) as connected:
+        yield connected

@@ -1,7 +1,5 @@
 """Decisions and timelines in both clients, over a real channel, against scripted answers."""
 
-import asyncio
-
 import pytest
 import vramd
 from support.explanations import decision, timeline
@@ -12,9 +10,9 @@ from vramd_proto.v1 import supervisor_pb2
 TOLD = vramd.Timeline(0.25, None, None, 2.5, 0.5, 1.5, model="talker", incarnation=3)
 
 
-def test_decisions(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_decisions(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("ListDecisions", supervisor_pb2.ListDecisionsResponse(decisions=[decision(), decision()]))
-    first, second = client.decisions("reader", limit=7)
+    first, second = either.decisions("reader", limit=7)
     assert first == second
     assert first == vramd.Decision(
         id=12,
@@ -29,7 +27,7 @@ def test_decisions(fake: FakeSupervisor, client: vramd.Client) -> None:
         numbers={"lacking_bytes": 52 << 20, "idle_s": 12.5, "queued": 3},
         rejected=(vramd.Rejected("evict listener", "it is pinned"),),
     )
-    client.decisions()
+    either.decisions()
     assert fake.requests("ListDecisions") == [
         supervisor_pb2.ListDecisionsRequest(model="reader", limit=7),
         supervisor_pb2.ListDecisionsRequest(limit=100),
@@ -37,61 +35,41 @@ def test_decisions(fake: FakeSupervisor, client: vramd.Client) -> None:
 
 
 @pytest.mark.parametrize("limit", [-1, 1 << 32])
-def test_a_limit_that_cannot_travel_is_refused(client: vramd.Client, limit: int) -> None:
+def test_a_limit_that_cannot_travel_is_refused(either: vramd.Client, limit: int) -> None:
     with pytest.raises(vramd.InvalidRequest, match="limit"):
-        client.decisions(limit=limit)
+        either.decisions(limit=limit)
 
 
-def test_the_timeline_comes_with_the_end(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_the_timeline_comes_with_the_end(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", *answer("Hel", "lo"), timeline())
-    stream = client.chat("talker", "Hi")
+    stream = either.chat("talker", "Hi")
     assert next(stream) == "Hel"
     assert stream.timeline == TOLD
     assert stream.text == "Hello"
 
 
-def test_the_timeline_is_that_of_the_call_that_was_answered(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_the_timeline_is_that_of_the_call_that_was_answered(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", Refusal(Reason.WORKER_CRASHED, retry_after_s=0.5))
     fake.script("Chat", *answer("Hello"), timeline())
-    assert client.chat("talker", "Hi").timeline == TOLD
+    assert either.chat("talker", "Hi").timeline == TOLD
 
 
 @pytest.mark.parametrize("trailer", [Trailer(()), Trailer((("vramd-timeline", "not ours"),))])
-def test_a_supervisor_that_does_not_say(fake: FakeSupervisor, client: vramd.Client, trailer: Trailer) -> None:
+def test_a_supervisor_that_does_not_say(fake: FakeSupervisor, either: vramd.Client, trailer: Trailer) -> None:
     fake.script("Chat", *answer("Hello"), trailer)
-    assert client.chat("talker", "Hi").timeline is None
+    assert either.chat("talker", "Hi").timeline is None
 
 
-def test_after_cancel_there_is_no_timeline(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_after_cancel_there_is_no_timeline(fake: FakeSupervisor, either: vramd.Client) -> None:
     wait = Wait()
     fake.script("Chat", answer("Hel")[0], wait)
-    with client.chat("talker", "Hi") as stream:
+    with either.chat("talker", "Hi") as stream:
         next(stream)
         assert wait.reached.wait(BOUND_S)
     assert stream.timeline is None
 
 
-def test_a_broken_answer_has_its_error_for_a_timeline(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_broken_answer_has_its_error_for_a_timeline(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", answer("Hel")[0], Refusal(Reason.WORKER_CRASHED_MID_STREAM))
     with pytest.raises(vramd.WorkerCrashed):
-        _ = client.chat("talker", "Hi").timeline
-
-
-def test_the_client_for_event_loops(fake: FakeSupervisor) -> None:
-    wait = Wait()
-    fake.script("ListDecisions", supervisor_pb2.ListDecisionsResponse(decisions=[decision()]))
-    fake.script("Chat", *answer("Hello"), timeline())
-    fake.script("Chat", *answer("Hello"))
-    fake.script("Chat", answer("Hel")[0], wait)
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            assert [one.id for one in await client.decisions("reader")] == [12]
-            assert await client.chat("talker", "Hi").timeline == TOLD
-            assert await client.chat("talker", "Hi").timeline is None
-            async with client.chat("talker", "Hi") as stream:
-                await stream.__anext__()
-                assert await asyncio.to_thread(wait.reached.wait, BOUND_S)
-            assert await stream.timeline is None
-
-    asyncio.run(asyncio.wait_for(main(), BOUND_S))
+        _ = either.chat("talker", "Hi").timeline

@@ -1,11 +1,11 @@
 """Models that are kept warm, reloads and priorities, in both clients, against scripted answers."""
 
-import asyncio
 import threading
 from collections.abc import Iterator
 
 import pytest
 import vramd
+from support.driven_client import Connect, Naps
 from support.fake_scheduling import held
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, resident
 from vramd_common.reasons import Reason
@@ -16,15 +16,15 @@ READY = vramd.Held("READY", "it is kept warm", "talker", "unspecified", "unspeci
 
 
 @pytest.fixture
-def client(fake: FakeSupervisor) -> Iterator[vramd.Client]:
-    with vramd.Client(fake.folder.path, timeout_s=50, sleep=lambda _: None) as connected:
+def either(connect: Connect, fake: FakeSupervisor, naps: Naps) -> Iterator[vramd.Client]:
+    with connect(fake.folder.path, timeout_s=50, sleep=naps) as connected:
         yield connected
 
 
-def test_a_hold_lasts_until_its_block_is_left(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_hold_lasts_until_its_block_is_left(fake: FakeSupervisor, either: vramd.Client) -> None:
     wait = Wait()
     fake.script("HoldModel", *held(), wait)
-    with client.hold("talker", context=4096) as hold:
+    with either.hold("talker", context=4096) as hold:
         assert (hold.model, hold.state) == ("talker", "UNSPECIFIED")
         hold.ready()
         assert hold.state == "READY"
@@ -39,9 +39,9 @@ def test_a_hold_lasts_until_its_block_is_left(fake: FakeSupervisor, client: vram
     assert left_s is None or left_s > 1e6  # the timeout of the client is one of calls that end
 
 
-def test_a_hold_tells_what_the_model_does(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_hold_tells_what_the_model_does(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("HoldModel", *held(), *held())
-    with client.hold("talker") as hold:
+    with either.hold("talker") as hold:
         assert [(step, hold.state) for step in hold] == [
             (LOADING, "LOADING"),
             (READY, "READY"),
@@ -50,9 +50,9 @@ def test_a_hold_tells_what_the_model_does(fake: FakeSupervisor, client: vramd.Cl
         ]
 
 
-def test_ready_waits_for_a_model_that_is_loaded_anew(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_ready_waits_for_a_model_that_is_loaded_anew(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("HoldModel", *held(), *held(), Refusal(Reason.MODEL_UNLOADED))
-    with client.hold("talker") as hold:
+    with either.hold("talker") as hold:
         hold.ready()
         assert next(hold) == LOADING
         hold.ready()
@@ -61,30 +61,30 @@ def test_ready_waits_for_a_model_that_is_loaded_anew(fake: FakeSupervisor, clien
             next(hold)
 
 
-def test_a_hold_that_is_refused(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_hold_that_is_refused(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("HoldModel", Refusal(Reason.MODEL_NOT_FOUND))
-    with client.hold("nobody") as hold, pytest.raises(vramd.NotFound):
+    with either.hold("nobody") as hold, pytest.raises(vramd.NotFound):
         hold.ready()
 
 
-def test_a_hold_is_asked_for_again_as_the_supervisor_advises(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_hold_is_asked_for_again_as_the_supervisor_advises(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("HoldModel", Refusal(Reason.WORKER_CRASHED, retry_after_s=0.5))
     fake.script("HoldModel", *held())
-    with client.hold("talker") as hold:
+    with either.hold("talker") as hold:
         hold.ready()
     assert len(fake.requests("HoldModel")) == 2
 
 
-def test_a_hold_that_ends_without_a_word_is_a_fault(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_hold_that_ends_without_a_word_is_a_fault(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("HoldModel", held()[0])
-    with client.hold("talker") as hold, pytest.raises(vramd.Internal, match="talker"):
+    with either.hold("talker") as hold, pytest.raises(vramd.Internal, match="talker"):
         hold.ready()
 
 
-def test_cancel_from_another_thread_ends_the_wait(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_cancel_from_another_thread_ends_the_wait(fake: FakeSupervisor, either: vramd.Client) -> None:
     wait = Wait()
     fake.script("HoldModel", held()[0], wait)
-    hold = client.hold("talker")
+    hold = either.hold("talker")
 
     def cancel() -> None:
         assert wait.reached.wait(BOUND_S)
@@ -98,64 +98,21 @@ def test_cancel_from_another_thread_ends_the_wait(fake: FakeSupervisor, client: 
     assert wait.left.wait(BOUND_S)
 
 
-def test_the_other_client_holds_too(fake: FakeSupervisor) -> None:
-    wait, endless = Wait(), Wait()
-    fake.script("HoldModel", *held(), wait)
-    fake.script("HoldModel", *held())
-    fake.script("HoldModel", held()[0])
-    fake.script("HoldModel", held()[0], endless)
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            async with client.hold("talker", context=4096) as hold:
-                await hold.ready()
-                await hold.ready()
-                assert hold.state == "READY"
-                assert await asyncio.to_thread(wait.reached.wait, BOUND_S)
-            assert await asyncio.to_thread(wait.left.wait, BOUND_S)
-            assert [step async for step in client.hold("talker")] == [LOADING, READY]
-            with pytest.raises(vramd.Internal):
-                await client.hold("talker").ready()
-            last = client.hold("talker")
-            assert await last.__anext__() == LOADING
-            assert await asyncio.to_thread(endless.reached.wait, BOUND_S)
-            last.cancel()
-            with pytest.raises(vramd.Cancelled):
-                await last.ready()
-
-    asyncio.run(asyncio.wait_for(main(), BOUND_S))
-    request = fake.requests("HoldModel")[0]
-    assert isinstance(request, supervisor_pb2.HoldModelRequest)
-    assert request.load.context_tokens == 4096
-
-
-def test_a_load_with_other_settings_on_request(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_load_with_other_settings_on_request(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("LoadModel", model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_READY, resident=resident()))
-    client.load("talker", context=4096, reload=True)
-    client.load("talker")
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as other:
-            await other.load("talker", reload=True)
-
-    asyncio.run(main())
+    either.load("talker", context=4096, reload=True)
+    either.load("talker")
     options = load_pb2.LoadOptions(context_tokens=4096)
     assert fake.requests("LoadModel") == [
         model_pb2.LoadModelRequest(model="talker", load=options, reload=True),
         model_pb2.LoadModelRequest(model="talker"),
-        model_pb2.LoadModelRequest(model="talker", reload=True),
     ]
 
 
-def test_the_priority_of_a_model(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_the_priority_of_a_model(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=known()))
-    client.update("talker", priority="batch")
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as other:
-            await other.update("talker", priority="normal")
-
-    asyncio.run(main())
+    either.update("talker", priority="batch")
+    either.update("talker", priority="normal")
     wanted = (load_pb2.PRIORITY_BATCH, load_pb2.PRIORITY_NORMAL)
     assert fake.requests("UpdateModel") == [
         model_pb2.UpdateModelRequest(model="talker", priority=priority) for priority in wanted

@@ -168,18 +168,18 @@ def test_a_loop_that_is_left(
     assert wait.left.wait(SOON_S)
 
 
-def test_an_answer_with_a_name_may_be_read_on(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_an_answer_with_a_name_may_be_read_on(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", *answer("Hel", "lo"))
-    stream = client.chat("talker", "Hi")
+    stream = either.chat("talker", "Hi")
     for _ in stream:
         break
     assert (stream.text, stream.finish.reason) == ("Hello", "STOP")
 
 
-def test_close_is_cancel(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_close_is_cancel(fake: FakeSupervisor, either: vramd.Client) -> None:
     wait = Wait()
     fake.script("Chat", *answer("Hel")[:1], wait)
-    stream = client.chat("talker", "Hi")
+    stream = either.chat("talker", "Hi")
     assert next(stream) == "Hel"
     assert wait.reached.wait(BOUND_S)
     stream.close()
@@ -188,7 +188,7 @@ def test_close_is_cancel(fake: FakeSupervisor, client: vramd.Client) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_listener_that_fails_ends_the_call(fake: FakeSupervisor, client: vramd.Client, steps: int) -> None:
+def test_a_listener_that_fails_ends_the_call(fake: FakeSupervisor, either: vramd.Client, steps: int) -> None:
     wait = Wait()
     fake.script("Chat", waiting(1, "two is DRAINING"), waiting(0, "talker is LOADING"), wait)
     told: list[int] = []
@@ -198,7 +198,7 @@ def test_a_listener_that_fails_ends_the_call(fake: FakeSupervisor, client: vramd
         if len(told) == steps:
             raise LookupError("of the program")
 
-    stream = client.chat("talker", "Hi", on_waiting=fail)
+    stream = either.chat("talker", "Hi", on_waiting=fail)
     with pytest.raises(LookupError):
         _ = stream.text
     assert stream.text == ""
@@ -264,14 +264,6 @@ async def async_coroutine_closed(client: vramd.AsyncClient, reached: Awaitable[o
     assert stream.received == "Hel"
 
 
-async def async_closed(client: vramd.AsyncClient, reached: Awaitable[object]) -> None:
-    stream = client.chat("talker", "Hi")
-    await stream.__anext__()
-    await reached
-    await stream.close()
-    assert await stream.text == "Hel"
-
-
 async def async_dropped_by_another_thread(client: vramd.AsyncClient, reached: Awaitable[object]) -> None:
     streams = [client.chat("talker", "Hi")]
     await streams[0].__anext__()
@@ -287,7 +279,6 @@ async def async_dropped_by_another_thread(client: vramd.AsyncClient, reached: Aw
         async_raised_in,
         async_timed_out,
         async_coroutine_closed,
-        async_closed,
         async_dropped_by_another_thread,
     ],
 )
@@ -301,23 +292,6 @@ def test_an_answer_in_an_event_loop(
         async with vramd.AsyncClient(fake.folder.path) as client:
             await leave(client, asyncio.to_thread(wait.reached.wait, BOUND_S))
             assert await asyncio.to_thread(wait.left.wait, SOON_S)
-
-    asyncio.run(main())
-
-
-def test_a_listener_that_fails_in_an_event_loop(fake: FakeSupervisor) -> None:
-    wait = Wait()
-    fake.script("Chat", waiting(1, "two is DRAINING"), wait)
-
-    def fail(step: vramd.Waiting) -> None:
-        raise LookupError("of the program")
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            stream = client.chat("talker", "Hi", on_waiting=fail)
-            with pytest.raises(LookupError):
-                await stream
-            assert await stream == ""
 
     asyncio.run(main())
 
@@ -365,13 +339,13 @@ def test_cancel_wins_in_an_event_loop(fake: FakeSupervisor) -> None:
     assert len(fake.calls) == 2
 
 
-def test_an_answer_that_has_begun_is_never_asked_for_again(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_an_answer_that_has_begun_is_never_asked_for_again(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", *answer("Hel")[:1], Refusal(Reason.WORKER_CRASHED, retry_after_s=0.5))
     wait = Wait()
     fake.script("WatchEvents", wait, Refusal(Reason.SHUTTING_DOWN, retry_after_s=0.5))
     with pytest.raises(vramd.WorkerCrashed):
-        _ = client.chat("talker", "Hi").text
-    with client.watch() as events, pytest.raises(vramd.ShuttingDown):
+        _ = either.chat("talker", "Hi").text
+    with either.watch() as events, pytest.raises(vramd.ShuttingDown):
         wait.go()
         next(events)  # the header was there: what happened in between would be missed in silence
     assert [call.method for call in fake.calls] == ["Chat", "WatchEvents"]

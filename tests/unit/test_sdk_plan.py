@@ -1,6 +1,5 @@
 """What a load would come to: how it is asked, and every number of the answer."""
 
-import asyncio
 import dataclasses
 
 import pytest
@@ -62,57 +61,42 @@ PLAN = vramd.Plan(
 )
 
 
-def test_a_plan_has_every_number_of_the_answer(fake: FakeSupervisor) -> None:
+def test_a_plan_has_every_number_of_the_answer(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("PlanLoad", plan())
-    with vramd.Client(fake.folder.path) as client:
-        assert client.plan("talker") == PLAN
+    assert either.plan("talker") == PLAN
 
 
-def test_what_is_asked_travels_as_for_a_load(fake: FakeSupervisor) -> None:
+def test_what_is_asked_travels_as_for_a_load(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("PlanLoad", plan())
-    with vramd.Client(fake.folder.path) as client:
-        client.plan("talker", context=8192, ubatch=256, outputs=8, gpu_only=True, degrade=False)
-        client.plan("talker")
+    either.plan("talker", context=8192, ubatch=256, outputs=8, gpu_only=True, degrade=False)
+    either.plan("talker", kv_type="q8_0")
+    either.plan("talker")
     load = load_pb2.LoadOptions(context_tokens=8192, ubatch_tokens=256, output_tokens=8, gpu_only=True, degrade=False)
     assert fake.requests("PlanLoad") == [
         model_pb2.PlanLoadRequest(model="talker", load=load),
+        model_pb2.PlanLoadRequest(model="talker", load=load_pb2.LoadOptions(kv_type=load_pb2.KV_TYPE_Q8_0)),
         model_pb2.PlanLoadRequest(model="talker"),
     ]
 
 
-def test_the_limit_of_the_call_is_kept(fake: FakeSupervisor) -> None:
+def test_the_limit_of_the_call_is_kept(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("PlanLoad", plan())
-    with vramd.Client(fake.folder.path) as client:
-        client.plan("talker", timeout_s=30)
+    either.plan("talker", timeout_s=30)
     left_s = fake.calls[0].left_s
     assert left_s is not None
     assert 0 < left_s < 32
 
 
-def test_a_setting_that_there_is_not(fake: FakeSupervisor) -> None:
-    with vramd.Client(fake.folder.path) as client, pytest.raises(TypeError, match="contxt"):
-        client.plan("talker", contxt=1)  # type: ignore[call-arg]  # the misspelling is the point
+def test_a_setting_that_there_is_not(fake: FakeSupervisor, either: vramd.Client) -> None:
+    with pytest.raises(TypeError, match="contxt"):
+        either.plan("talker", contxt=1)  # type: ignore[call-arg]  # the misspelling is the point
     assert fake.calls == []
 
 
-def test_a_refusal_is_raised(fake: FakeSupervisor) -> None:
+def test_a_refusal_is_raised(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("PlanLoad", Refusal(Reason.MODEL_NOT_FOUND))
-    with vramd.Client(fake.folder.path) as client, pytest.raises(vramd.NotFound):
-        client.plan("nobody")
-
-
-def test_the_other_client_gives_the_same(fake: FakeSupervisor) -> None:
-    fake.script("PlanLoad", plan())
-
-    async def main() -> vramd.Plan:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            return await client.plan("talker", kv_type="q8_0")
-
-    assert asyncio.run(main()) == PLAN
-    (request,) = fake.requests("PlanLoad")
-    assert request == model_pb2.PlanLoadRequest(
-        model="talker", load=load_pb2.LoadOptions(kv_type=load_pb2.KV_TYPE_Q8_0)
-    )
+    with pytest.raises(vramd.NotFound):
+        either.plan("nobody")
 
 
 def test_what_would_fit_has_its_settings_beside_what_changed() -> None:

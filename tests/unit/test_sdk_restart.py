@@ -1,13 +1,12 @@
 """A client outlives its supervisor: calls go to the next one in the same folder, on whatever port, with its token."""
 
-import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import vramd
+from support.driven_client import Connect
 from support.fake_scheduling import held
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
 from vramd import callbacks
@@ -49,10 +48,12 @@ CALLS: dict[str, Callable[[vramd.Client], object]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_first_call_afterwards_is_answered(folder: Path, port: Callable[[FakeSupervisor], int], name: str) -> None:
+def test_the_first_call_afterwards_is_answered(
+    folder: Path, connect: Connect, port: Callable[[FakeSupervisor], int], name: str
+) -> None:
     with FakeSupervisor(folder, token="of the first") as first:
         first.script("GetStatus", supervisor_pb2.GetStatusResponse())
-        client = vramd.Client(folder)
+        client = connect(folder)
         client.status()
     with client, FakeSupervisor(folder, token="of the second", port=port(first)) as second:
         scripted(second)
@@ -62,31 +63,18 @@ def test_the_first_call_afterwards_is_answered(folder: Path, port: Callable[[Fak
         CALLS[name](client)
 
 
-def test_the_first_call_of_the_other_client_too(folder: Path, port: Callable[[FakeSupervisor], int]) -> None:
-    async def main() -> None:
-        with FakeSupervisor(folder, token="of the first") as first:
-            first.script("GetStatus", supervisor_pb2.GetStatusResponse())
-            client = vramd.AsyncClient(folder)
-            await client.status()
-        async with client:
-            with FakeSupervisor(folder, token="of the second", port=port(first)) as second:
-                scripted(second)
-                assert await client.chat("talker", "Hi") == "Hello"
-                await client.reserve("1GiB")
-                await client.hold("talker").ready()
-                assert [line async for line in client.logs("talker")] == ["one"]
-                assert client.address == second.address
-
-    asyncio.run(asyncio.wait_for(main(), 2 * BOUND_S))
-
-
-def test_many_threads_find_it_together(folder: Path) -> None:
+def test_many_calls_find_it_together(folder: Path, connect: Connect) -> None:
     with FakeSupervisor(folder, token="of the first"):
-        client = vramd.Client(folder)
+        client = connect(folder)
     told: list[str] = []
+
+    def call() -> None:
+        client.status()
+        told.append(client.chat("talker", "Hi").text)
+
     with client, FakeSupervisor(folder, token="of the second") as second:
-        second.script("Chat", *answer("Hello"))
-        threads = [threading.Thread(target=lambda: told.append(client.chat("talker", "Hi").text)) for _ in range(6)]
+        scripted(second)
+        threads = [threading.Thread(target=call) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -94,25 +82,9 @@ def test_many_threads_find_it_together(folder: Path) -> None:
     assert told == ["Hello"] * 6
 
 
-def test_many_tasks_find_it_together(folder: Path) -> None:
-    async def main() -> None:
-        with FakeSupervisor(folder, token="of the first") as first:
-            first.script("GetStatus", supervisor_pb2.GetStatusResponse())
-            client = vramd.AsyncClient(folder)
-            await client.status()
-        async with client:
-            with FakeSupervisor(folder, token="of the second") as second:
-                scripted(second)
-                calls = [client.status() for _ in range(4)]
-                texts = [client.chat("talker", "Hi").text for _ in range(4)]
-                await asyncio.gather(*calls, *texts)
-
-    asyncio.run(asyncio.wait_for(main(), 2 * BOUND_S))
-
-
-def test_while_none_runs_calls_fail_and_afterwards_they_do_not(folder: Path) -> None:
+def test_while_none_runs_calls_fail_and_afterwards_they_do_not(folder: Path, connect: Connect) -> None:
     with FakeSupervisor(folder):
-        client = vramd.Client(folder)
+        client = connect(folder)
     for leftover in (None, "{", '{"address": "127.0.0.1:1", "pid": 1, "version": "0"}'):
         if leftover is not None:
             (folder / "supervisor.json").write_text(leftover)
@@ -123,11 +95,11 @@ def test_while_none_runs_calls_fail_and_afterwards_they_do_not(folder: Path) -> 
         client.status()
 
 
-def test_an_answer_that_has_begun_is_not_asked_for_again(folder: Path) -> None:
+def test_an_answer_that_has_begun_is_not_asked_for_again(folder: Path, connect: Connect) -> None:
     wait = Wait()
     with FakeSupervisor(folder) as first:
         first.script("Chat", *answer("Hel")[:1], wait)
-        client = vramd.Client(folder)
+        client = connect(folder)
         stream = client.chat("talker", "Hi")
         assert next(stream) == "Hel"
         assert wait.reached.wait(BOUND_S)
@@ -137,9 +109,9 @@ def test_an_answer_that_has_begun_is_not_asked_for_again(folder: Path) -> None:
         assert (stream.received, second.calls) == ("Hel", [])
 
 
-def test_who_gave_address_and_token_meant_them(folder: Path) -> None:
+def test_who_gave_address_and_token_meant_them(folder: Path, connect: Connect) -> None:
     with FakeSupervisor(folder, token="of the first") as first:
-        client = vramd.Client(address=first.address, token="of the first")
+        client = connect(address=first.address, token="of the first")
     port = int(first.address.rpartition(":")[2])
     with client, FakeSupervisor(folder, token="of the second", port=port) as second:
         with pytest.raises(vramd.TokenRefused):
@@ -147,15 +119,15 @@ def test_who_gave_address_and_token_meant_them(folder: Path) -> None:
         assert len(second.calls) == 1
 
 
-def test_a_wrong_token_is_refused_once(folder: Path) -> None:
-    with FakeSupervisor(folder) as fake, vramd.Client(folder, token="wrong") as client:
+def test_a_wrong_token_is_refused_once(folder: Path, connect: Connect) -> None:
+    with FakeSupervisor(folder) as fake, connect(folder, token="wrong") as client:
         with pytest.raises(vramd.TokenRefused):
             _ = client.chat("talker", "Hi").text
         assert len(fake.calls) == 1
 
 
-def test_a_hold_that_is_lost_says_so_each_time(folder: Path) -> None:
-    with FakeSupervisor(folder) as fake, vramd.Client(folder) as client:
+def test_a_hold_that_is_lost_says_so_each_time(folder: Path, connect: Connect) -> None:
+    with FakeSupervisor(folder) as fake, connect(folder) as client:
         for refusal, state in ((Reason.MODEL_UNLOADED, "UNLOADED"), (Reason.MODEL_LOADED_DIFFERENTLY, "UNSPECIFIED")):
             lost = Wait()
             fake.script("HoldModel", *held(), lost, Refusal(refusal))
@@ -172,27 +144,6 @@ def test_a_hold_that_is_lost_says_so_each_time(folder: Path) -> None:
             fake._scripts["HoldModel"].clear()
 
 
-def test_a_hold_of_an_event_loop_that_is_lost_says_so_too(folder: Path) -> None:
-    lost = Wait()
-
-    async def main() -> None:
-        async with vramd.AsyncClient(folder) as client:
-            hold = client.hold("talker")
-            await hold.ready()
-            assert repr(hold) == "<vramd.AsyncHold of talker: READY>"
-            lost.go()
-            while not hold._steps.is_over:
-                await asyncio.sleep(0.005)
-            for _ in range(2):
-                with pytest.raises(vramd.Unloaded):
-                    await hold.ready()
-                assert hold.state == "UNLOADED"
-
-    with FakeSupervisor(folder) as fake:
-        fake.script("HoldModel", *held(), lost, Refusal(Reason.MODEL_UNLOADED))
-        asyncio.run(asyncio.wait_for(main(), BOUND_S))
-
-
 def changed(model: str) -> supervisor_pb2.WatchEventsResponse:
     ready = supervisor_pb2.ModelChanged(model=model, after=model_pb2.MODEL_STATE_READY)
     return supervisor_pb2.WatchEventsResponse(kind=supervisor_pb2.EVENT_KIND_MODEL, model_changed=ready)
@@ -205,12 +156,12 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("soon")
 def test_callbacks_go_on_with_the_next_supervisor(
-    folder: Path, port: Callable[[FakeSupervisor], int], caplog: pytest.LogCaptureFixture
+    folder: Path, connect: Connect, port: Callable[[FakeSupervisor], int], caplog: pytest.LogCaptureFixture
 ) -> None:
     told, wait = [threading.Event(), threading.Event()], Wait()
     with FakeSupervisor(folder, token="of the first") as first:
         first.script("WatchEvents", changed("0"), wait)
-        client = vramd.Client(folder)
+        client = connect(folder)
         client.on("model", lambda change: told[int(change.model)].set())
         assert told[0].wait(BOUND_S)
         assert wait.reached.wait(BOUND_S)
@@ -218,25 +169,6 @@ def test_callbacks_go_on_with_the_next_supervisor(
         second.script("WatchEvents", changed("1"), Wait())
         assert told[1].wait(BOUND_S)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-
-
-@pytest.mark.usefixtures("soon")
-def test_callbacks_of_an_event_loop_go_on_too(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        told = [asyncio.Event(), asyncio.Event()]
-        with FakeSupervisor(folder, token="of the first") as first:
-            first.script("WatchEvents", changed("0"))
-            client = vramd.AsyncClient(folder)
-            await client.on("model", lambda change: told[int(change.model)].set())
-            await told[0].wait()
-        async with client:
-            with FakeSupervisor(folder, token="of the second") as second:
-                second.script("WatchEvents", changed("1"), Wait())
-                await told[1].wait()
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(asyncio.wait_for(main(), BOUND_S))
-    assert {record.name for record in caplog.records if record.levelname == "WARNING"} == {"vramd"}
 
 
 @pytest.mark.usefixtures("soon")

@@ -1,7 +1,5 @@
 """Which model serves a task: how it is asked, and every word of the answer."""
 
-import asyncio
-
 import pytest
 import vramd
 from support.fake_selection import selection
@@ -25,15 +23,13 @@ def fake(fake: FakeSupervisor) -> FakeSupervisor:
     return fake
 
 
-def test_a_selection_has_every_word_of_the_answer(fake: FakeSupervisor) -> None:
-    with vramd.Client(fake.folder.path) as client:
-        assert client.select("code_generation") == SELECTION
+def test_a_selection_has_every_word_of_the_answer(fake: FakeSupervisor, either: vramd.Client) -> None:
+    assert either.select("code_generation") == SELECTION
 
 
-def test_what_is_asked_travels(fake: FakeSupervisor) -> None:
-    with vramd.Client(fake.folder.path) as client:
-        client.select("code", role="architect", context=8192, prefer="light_now", timeout_s=30)
-        client.select("code")
+def test_what_is_asked_travels(fake: FakeSupervisor, either: vramd.Client) -> None:
+    either.select("code", role="architect", context=8192, prefer="light_now", timeout_s=30)
+    either.select("code")
     prefer = load_pb2.PREFER_LIGHT_NOW
     assert fake.requests("SelectModel") == [
         model_pb2.SelectModelRequest(task="code", role="architect", context_tokens=8192, prefer=prefer),
@@ -42,30 +38,19 @@ def test_what_is_asked_travels(fake: FakeSupervisor) -> None:
     assert 0 < (fake.calls[0].left_s or 0) < 32
 
 
-def test_what_cannot_be_asked(fake: FakeSupervisor) -> None:
-    with vramd.Client(fake.folder.path) as client:
-        with pytest.raises(vramd.InvalidRequest, match="prefer: 'soon' is not one of light_now"):
-            client.select("code", prefer="soon")  # type: ignore[arg-type]  # no such word
-        with pytest.raises(vramd.InvalidRequest, match="context_tokens"):
-            client.select("code", context=-1)
-        with pytest.raises(vramd.InvalidRequest, match="task") as caught:
-            client.select("\ud800")
+def test_what_cannot_be_asked(fake: FakeSupervisor, either: vramd.Client) -> None:
+    with pytest.raises(vramd.InvalidRequest, match="prefer: 'soon' is not one of light_now"):
+        either.select("code", prefer="soon")  # type: ignore[arg-type]  # no such word
+    with pytest.raises(vramd.InvalidRequest, match="context_tokens"):
+        either.select("code", context=-1)
+    with pytest.raises(vramd.InvalidRequest, match="task") as caught:
+        either.select("\ud800")
     assert caught.value.metadata == {"field": "task"}
     assert fake.calls == []
 
 
-def test_where_no_model_serves(fake: FakeSupervisor) -> None:
+def test_where_no_model_serves(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("SelectModel", Refusal(Reason.MODEL_NOT_FOUND))
-    with vramd.Client(fake.folder.path) as client:
-        client.select("code")
-        with pytest.raises(vramd.NotFound):
-            client.select("code")
-
-
-def test_the_other_client_gives_the_same(fake: FakeSupervisor) -> None:
-    async def main() -> vramd.Selection:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            return await client.select("code", role="architect")
-
-    assert asyncio.run(main()) == SELECTION
-    assert fake.requests("SelectModel") == [model_pb2.SelectModelRequest(task="code", role="architect")]
+    either.select("code")
+    with pytest.raises(vramd.NotFound):
+        either.select("code")

@@ -1,7 +1,5 @@
 """What a call waits for is told before its answer, in both clients, against scripted answers."""
 
-import asyncio
-
 import pytest
 import vramd
 from support.fake_scheduling import waiting
@@ -22,10 +20,10 @@ def asked(fake: FakeSupervisor, method: str) -> list[load_pb2.Scheduling]:
 
 @pytest.mark.parametrize("method", ["Chat", "Generate"])
 def test_it_is_told_in_order_and_is_no_part_of_the_answer(
-    fake: FakeSupervisor, client: vramd.Client, method: str
+    fake: FakeSupervisor, either: vramd.Client, method: str
 ) -> None:
     fake.script(method, *STEPS, *answer("Hel", "lo"))
-    call = client.chat if method == "Chat" else client.generate
+    call = either.chat if method == "Chat" else either.generate
     told: list[vramd.Waiting] = []
     stream = call("talker", "Hi", on_waiting=told.append, priority="batch")
     assert next(stream) == "Hel"
@@ -36,25 +34,25 @@ def test_it_is_told_in_order_and_is_no_part_of_the_answer(
     assert asked(fake, method)[0] == load_pb2.Scheduling(priority=batch, progress=True)
 
 
-def test_who_does_not_listen_does_not_ask(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_who_does_not_listen_does_not_ask(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", *STEPS, *answer("Hello"))
-    assert client.chat("talker", "Hi").text == "Hello"
+    assert either.chat("talker", "Hi").text == "Hello"
     assert asked(fake, "Chat") == [load_pb2.Scheduling()]
 
 
-def test_a_call_that_only_waited_is_made_again(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_a_call_that_only_waited_is_made_again(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", STEPS[0], CRASHED)
     fake.script("Chat", STEPS[1], *answer("Hello"))
     told: list[vramd.Waiting] = []
-    assert client.chat("talker", "Hi", on_waiting=told.append).text == "Hello"
+    assert either.chat("talker", "Hi", on_waiting=told.append).text == "Hello"
     assert told == TOLD
 
 
-def test_waiting_does_not_make_a_call_be_made_for_ever(fake: FakeSupervisor, client: vramd.Client) -> None:
+def test_waiting_does_not_make_a_call_be_made_for_ever(fake: FakeSupervisor, either: vramd.Client) -> None:
     fake.script("Chat", STEPS[0], CRASHED)
     told: list[vramd.Waiting] = []
     with pytest.raises(vramd.WorkerCrashed):
-        _ = client.chat("talker", "Hi", on_waiting=told.append).text
+        _ = either.chat("talker", "Hi", on_waiting=told.append).text
     assert told == [TOLD[0]] * 3
     assert len(fake.requests("Chat")) == 3
 
@@ -71,24 +69,3 @@ def test_leaving_while_it_waits_ends_the_call(fake: FakeSupervisor, client: vram
         assert list(stream) == []
     assert wait.left.wait(BOUND_S)
     assert (stream.text, stream.finish.reason) == ("", "CANCELLED")
-
-
-def test_the_other_client_tells_it_too(fake: FakeSupervisor) -> None:
-    fake.script("Chat", STEPS[0], CRASHED)
-    fake.script("Chat", STEPS[1], *answer("Hel", "lo"))
-    fake.script("Generate", *STEPS, *answer("Hello"))
-    fake.script("Generate", STEPS[0], CRASHED)
-    told: list[vramd.Waiting] = []
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path, sleep=lambda _: asyncio.sleep(0)) as client:
-            assert await client.chat("talker", "Hi", on_waiting=told.append).text == "Hello"
-            assert told == TOLD
-            assert await client.generate("talker", "Hi").text == "Hello"
-            with pytest.raises(vramd.WorkerCrashed):
-                await client.generate("talker", "Hi", on_waiting=told.append).text
-
-    asyncio.run(asyncio.wait_for(main(), BOUND_S))
-    assert told == TOLD + [TOLD[0]] * 3
-    assert asked(fake, "Chat") == [load_pb2.Scheduling(progress=True)] * 2
-    assert asked(fake, "Generate")[0] == load_pb2.Scheduling()
