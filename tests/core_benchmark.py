@@ -130,17 +130,17 @@ class Crowd:
     def run_errands(self) -> None:
         while self.errands:
             match self.errands.pop(0):
-                case FindPlans(model, _, turn):
+                case FindPlans(model=model, turn=turn):
                     self.tell(PlansFound(self.now_s, model.id, turn, (self.plan,)))
-                case FindTogether(models):
+                case FindTogether(models=models):
                     self.tell(TogetherFound(self.now_s, tuple(model.id for model in models), ()))
-                case Spawn(worker_id):
+                case Spawn(worker_id=worker_id):
                     self.alive.append(worker_id)
                     self.tell(WorkerStarted(self.now_s, worker_id, worker_id, 1))
-                case Load(worker_id):
+                case Load(worker_id=worker_id):
                     self.tell(LoadProgressed(self.now_s, worker_id, 0.5))
                     self.tell(WorkerReady(self.now_s, worker_id, 2048))
-                case Stop(worker_id):
+                case Stop(worker_id=worker_id):
                     self.alive.remove(worker_id)
                     self.tell(WorkerExited(self.now_s, worker_id, "ended by SIGTERM"))
                     self.tell(MemoryReleased(self.now_s, worker_id, Receipt(worker_id, 1, "", 0.0, 0.0, {})))

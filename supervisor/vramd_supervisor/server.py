@@ -288,9 +288,9 @@ async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
 def _in_words(notice: Notice) -> str:
     """What the log says of a notice; nothing of those that come in crowds, or that a decision tells of already."""
     match notice:
-        case ModelChanged(model, worker_id, _, after, because):
+        case ModelChanged(model=model, worker_id=worker_id, after=after, because=because):
             return f"{model} ({worker_id}): {after.name}: {because.words}"
-        case PressureChanged(device, before, after, message=message):
+        case PressureChanged(device=device, before=before, after=after, message=message):
             return f"{device}: pressure {before.name} -> {after.name}: {message}"
         case Evicted() | Thrashing() | LedgerChanged() | Released() | QueueChanged():
             return ""

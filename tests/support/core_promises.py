@@ -115,21 +115,21 @@ class Promises:
             match action:
                 case Grant():
                     self._granted(action, now_s)
-                case Refuse(request, why):
+                case Refuse(request=request, refusal=why):
                     self._refused(request, why, event, now_s)
                     self.close(request)
-                case Complete(request) | GrantReservation(request):
+                case Complete(request=request) | GrantReservation(request=request):
                     self.close(request)
-                case Report(request):
+                case Report(request=request):
                     assert request in self.open, f"request {request} is told something after its end"
                 case ModelChanged():
                     self._changed(action, now_s)
                 case Evicted():
                     self._evicted(action, now_s)
                     evicted.append(action)
-                case QueueChanged(model, queued):
+                case QueueChanged(model=model, queued=queued):
                     told[model] = queued
-                case Decided(decision):
+                case Decided(decision=decision):
                     records.append(decision)
                 case _:
                     pass

@@ -141,22 +141,22 @@ class Stage(Pump):
 
     def _begin(self, action: Action) -> None:
         match action:
-            case FindPlans(model, options, turn):
+            case FindPlans(model=model, options=options, turn=turn):
                 self._find_plans(model, options, turn)
-            case FindTogether(models):
+            case FindTogether(models=models):
                 self._find_together(models)
-            case Spawn(worker_id):
+            case Spawn(worker_id=worker_id):
                 self._spawn(worker_id)
-            case Load(worker_id, model, plan):
+            case Load(worker_id=worker_id, model=model, plan=plan):
                 self.memory[worker_id] = dict(plan.quote.needs)
                 self._load(worker_id, model, plan)
-            case Stop(worker_id):
+            case Stop(worker_id=worker_id):
                 self.clock.at(
                     self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, worker_id, "ended by SIGTERM")
                 )
-            case Grant(request):
+            case Grant(request=request):
                 self.serve(request)
-            case GrantReservation(_, reservation):
+            case GrantReservation(reservation=reservation):
                 withdrawn = partial(ReservationReleased, reservation=reservation)
                 self._in(0.0, 10.0, withdrawn)
             case Exit():

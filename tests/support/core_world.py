@@ -163,30 +163,30 @@ class CoreWorld(Pump):
 
     def _take(self, action: Action) -> None:
         match action:
-            case Spawn(worker_id):
+            case Spawn(worker_id=worker_id):
                 assert worker_id not in self._alive_before
                 self.alive.add(worker_id)
                 self.memory[worker_id] = {"host": SPARE}
                 self.errands.append(action)
-            case Load(worker_id, _, chosen):
+            case Load(worker_id=worker_id, plan=chosen):
                 assert worker_id in self.alive
                 self.memory[worker_id] = {d: b.total_bytes for d, b in chosen.quote.devices.items()}
                 self.errands.append(action)
             case FindPlans() | FindTogether() | Stop():
                 self.errands.append(action)
-            case Evicted(victim, worker_id, beneficiary):
+            case Evicted(model=victim, worker_id=worker_id, beneficiary=beneficiary):
                 wrong = hurry(self.core, worker_id, beneficiary.name, self.now_s) if self.is_busy(worker_id) else ""
                 assert not wrong, wrong
                 assert not is_pinned(self.core.state.models[victim]), "a pinned model was made a victim"
-            case Grant(request, worker_id):
+            case Grant(request=request, worker_id=worker_id):
                 assert request in self.open_requests
                 assert request not in self.granted, "granted twice"
                 assert worker_id in self.alive
                 self.granted[request] = worker_id
-            case GrantReservation(request, reservation):
+            case GrantReservation(request=request, reservation=reservation):
                 self.reserved.append(reservation)
                 self._close(request)
-            case Refuse(request) | Complete(request):
+            case Refuse(request=request) | Complete(request=request):
                 self._close(request)
             case Exit():
                 assert not self.alive
@@ -258,18 +258,18 @@ class CoreWorld(Pump):
         """What the core asked for is done."""
         errand = self.errands.pop(index)
         match errand:
-            case FindPlans(wanted, options, turn):
+            case FindPlans(model=wanted, options=options, turn=turn):
                 ways = self.ways.get(wanted.id) or (plan(needs_of(wanted), options.context_tokens or 2048),)
                 self.tell(PlansFound(self.now_s, wanted.id, turn, ways))
-            case FindTogether(models):
+            case FindTogether(models=models):
                 plans = tuple(plan(needs_of(one)) for one in models)
                 self.tell(TogetherFound(self.now_s, tuple(one.id for one in models), plans))
-            case Spawn(worker_id) if worker_id in self.alive:
+            case Spawn(worker_id=worker_id) if worker_id in self.alive:
                 self.tell(WorkerStarted(self.now_s, worker_id, 1000 + worker_id, SPARE))
-            case Load(worker_id, wanted) if worker_id in self.alive:
+            case Load(worker_id=worker_id, model=wanted) if worker_id in self.alive:
                 self.tell(LoadProgressed(self.now_s, worker_id, 0.5))
                 self.tell(WorkerReady(self.now_s, worker_id, 2048, self.measured.get(wanted.id, {})))
-            case Stop(worker_id):
+            case Stop(worker_id=worker_id):
                 self._gone(worker_id, "ended by SIGTERM")
             case Release(worker_id):
                 del self.memory[worker_id]
@@ -281,12 +281,12 @@ class CoreWorld(Pump):
         """What the core asked for goes wrong, if it can."""
         errand = self.errands.pop(index)
         match errand:
-            case FindPlans(wanted, _, turn):
+            case FindPlans(model=wanted, turn=turn):
                 why = refusal(Reason.MODEL_FILE_MISSING, "gone", model=wanted.id, path="x")
                 self.tell(PlansRefused(self.now_s, wanted.id, turn, why))
-            case Spawn(worker_id):
+            case Spawn(worker_id=worker_id):
                 self.crash(worker_id)
-            case Load(worker_id, wanted) if worker_id in self.alive:
+            case Load(worker_id=worker_id, model=wanted) if worker_id in self.alive:
                 why = refusal(Reason.MODEL_FILE_INVALID, "damaged", model=wanted.id)
                 self.tell(LoadRefused(self.now_s, worker_id, why))
             case _:

@@ -16,7 +16,7 @@ from .pressure import Level
 from .state import ModelState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class FindPlans:
     """Quote a model under these options on every device that it may use: PlansFound or PlansRefused."""
 
@@ -28,14 +28,14 @@ class FindPlans:
     """Bytes of each device that the load could have once everything evictable is gone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Spawn:
     """Start a worker process: WorkerStarted or WorkerExited."""
 
     worker_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Load:
     """Have a started worker load a model: LoadProgressed …, then WorkerReady, LoadRefused or WorkerExited."""
 
@@ -45,14 +45,14 @@ class Load:
     threads: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Stop:
     """Measure what a process takes, ask it to exit, then kill it: WorkerExited, then MemoryReleased."""
 
     worker_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Grant:
     """Let a request run on a worker with this many CPU threads; its place is already taken."""
 
@@ -63,7 +63,7 @@ class Grant:
     """Seconds that it waited, by phase: queued_s, drained_s, spawned_s, loaded_s; only phases that occurred."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class SetThreads:
     """Change the CPU threads of a worker that generates."""
 
@@ -71,7 +71,7 @@ class SetThreads:
     threads: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Refuse:
     """End a request with an error, whether it waits or runs."""
 
@@ -79,7 +79,7 @@ class Refuse:
     refusal: Refusal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Complete:
     """End a request for a load or an unload successfully."""
 
@@ -88,7 +88,7 @@ class Complete:
     """Of an unload."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class GrantReservation:
     """Tell a caller that its reservation is granted: the bytes are free, and kept so."""
 
@@ -96,7 +96,7 @@ class GrantReservation:
     reservation: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Report:
     """Tell a caller what it waits for, and how far that is."""
 
@@ -112,33 +112,33 @@ class Report:
     """Of the change of the model's state that this reports."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class SetTimer:
     """Send this event back at its moment `at_s`; a timer about the same is replaced."""
 
     timer: Timed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class CancelDeadline:
     """Forget the timer of a request that has ended."""
 
     request: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class CancelExpiry:
     """Forget the timer of a reservation that has ended."""
 
     reservation: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Exit:
     """Exit: everything has ended."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class ModelChanged:
     """Notify watchers: a model changed its state."""
 
@@ -149,7 +149,7 @@ class ModelChanged:
     because: Because
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class LedgerChanged:
     """Notify watchers: what is promised of each device has changed."""
 
@@ -157,7 +157,7 @@ class LedgerChanged:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Evicted:
     """Notify watchers: a model is evicted."""
 
@@ -167,14 +167,14 @@ class Evicted:
     because: Because
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Released:
     """Notify watchers: a process is gone and its memory is back."""
 
     receipt: Receipt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class PressureChanged:
     """Notify watchers: the memory of a device became scarcer, or less so."""
 
@@ -188,7 +188,7 @@ class PressureChanged:
     """With the numbers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class FindTogether:
     """Find settings under which these models would fit together: TogetherFound."""
 
@@ -196,7 +196,7 @@ class FindTogether:
     available_if_evicted: Mapping[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class QueueChanged:
     """Notify watchers: how many requests wait for a model, and in all."""
 
@@ -205,7 +205,7 @@ class QueueChanged:
     queued_in_all: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Thrashing:
     """Notify watchers: models evict each other again and again."""
 
@@ -217,7 +217,7 @@ class Thrashing:
     """Settings under which they would fit together, in their order; empty: there are none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Decided:
     """Record a decision in the journal."""
 

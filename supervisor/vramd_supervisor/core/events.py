@@ -14,14 +14,14 @@ from ..quoting.abilities import Ability
 from .state import RequestKind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Started:
     """The shell runs; the core may begin to want things."""
 
     at_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class CatalogueRead:
     """The folders and the configuration were read; these are all models that there are now."""
 
@@ -29,7 +29,7 @@ class CatalogueRead:
     models: Mapping[str, Model]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class DeviceSampled:
     """A device was measured."""
 
@@ -48,7 +48,7 @@ class DeviceSampled:
     """By each of our processes, by its pid; empty where the driver does not tell."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Requested:
     """A caller wants a place in a model, or wants it ready."""
 
@@ -71,7 +71,7 @@ class Requested:
     """Ability that the call needs; None: none in particular."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class UnloadRequested:
     """A caller wants a model unloaded."""
 
@@ -83,7 +83,7 @@ class UnloadRequested:
     """End what runs at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class RestartRequested:
     """A caller wants a new process for a loaded model, with the same settings."""
 
@@ -95,7 +95,7 @@ class RestartRequested:
     """End what runs at once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class ModelUpdated:
     """A caller has changed how long a model stays; None leaves a value as it is."""
 
@@ -106,7 +106,7 @@ class ModelUpdated:
     priority: Priority | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Streamed:
     """The first part of an answer has reached the caller."""
 
@@ -114,7 +114,7 @@ class Streamed:
     request: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Ended:
     """A granted request has ended, well or not; its place is free."""
 
@@ -122,7 +122,7 @@ class Ended:
     request: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class Cancelled:
     """A caller has left."""
 
@@ -130,7 +130,7 @@ class Cancelled:
     request: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class ReservationRequested:
     """A caller wants bytes kept free for another program."""
 
@@ -145,7 +145,7 @@ class ReservationRequested:
     """Seconds that it may take to make room."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class ReservationReleased:
     """A caller gives a reservation back."""
 
@@ -153,7 +153,7 @@ class ReservationReleased:
     reservation: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class PlansFound:
     """How a model can be placed, best first, with quotes. Answers FindPlans."""
 
@@ -166,7 +166,7 @@ class PlansFound:
     """What would fit, if none of the plans can."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class PlansRefused:
     """A model cannot be placed. Answers FindPlans."""
 
@@ -176,7 +176,7 @@ class PlansRefused:
     refusal: Refusal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class WorkerStarted:
     """A process said hello. Answers Spawn."""
 
@@ -187,7 +187,7 @@ class WorkerStarted:
     """Host memory that it takes without a model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class LoadProgressed:
     """A process has read this share of its weights, 0 to 1."""
 
@@ -196,7 +196,7 @@ class LoadProgressed:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class WorkerReady:
     """A process answers for its model. Answers Load."""
 
@@ -207,7 +207,7 @@ class WorkerReady:
     """Bytes that it takes, on the devices where they can be measured."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class LoadRefused:
     """A process could not load its model. Answers Load."""
 
@@ -216,7 +216,7 @@ class LoadRefused:
     refusal: Refusal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class WorkerExited:
     """A process is gone, asked to or not."""
 
@@ -226,7 +226,7 @@ class WorkerExited:
     """How it ended, in words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class MemoryReleased:
     """The memory of a process that is gone is back, or the wait for it is over. Follows WorkerExited."""
 
@@ -235,7 +235,7 @@ class MemoryReleased:
     receipt: Receipt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class DeadlinePassed:
     """Timer: the deadline of a request."""
 
@@ -243,7 +243,7 @@ class DeadlinePassed:
     request: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class KeepAliveEnded:
     """Timer: the keep-alive of an idle model."""
 
@@ -251,7 +251,7 @@ class KeepAliveEnded:
     worker_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class DrainEnded:
     """Timer: the limit of a drain."""
 
@@ -259,7 +259,7 @@ class DrainEnded:
     worker_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class LoadLimitReached:
     """Timer: the limit of a load."""
 
@@ -267,7 +267,7 @@ class LoadLimitReached:
     worker_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class PatienceEnded:
     """Timer: something has waited long enough for busy models, which may now be drained for it."""
 
@@ -275,7 +275,7 @@ class PatienceEnded:
     turn: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class TogetherFound:
     """Settings under which models would fit together. Answers FindTogether."""
 
@@ -285,7 +285,7 @@ class TogetherFound:
     """One for each, in their order; none if they would not."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class ReservationExpired:
     """Timer: the end of a reservation."""
 
@@ -293,7 +293,7 @@ class ReservationExpired:
     reservation: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, match_args=False)
 class ShutdownRequested:
     """The supervisor is to exit."""
 

@@ -73,13 +73,13 @@ def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast
     victims: tuple[Victim, ...] = ()
     awaited: Awaited | None = None
     match decision:
-        case Begin(way):
+        case Begin(way=way):
             verdict, plan, fits, message = Verdict.BEGINS, ways.plans[way], True, ""
-        case Evict(worker_ids, missing, way):
+        case Evict(worker_ids=worker_ids, missing_bytes=missing, way=way):
             verdict, plan, fits = Verdict.EVICTS, ways.plans[way], True
             message = ", ".join(f"{in_words(size)} are missing on {device}" for device, size in missing.items())
             victims = tuple(_victim(state, worker_id) for worker_id in worker_ids)
-        case Wait(_, awaited, message, way):
+        case Wait(awaited=awaited, message=message, way=way):
             verdict, plan, fits = Verdict.WAITS, ways.plans[way], True
         case Refusal():
             large = decision.reason is Reason.MODEL_TOO_LARGE

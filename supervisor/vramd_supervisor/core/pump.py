@@ -57,12 +57,12 @@ class Pump:
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case SetTimer(timer):
+            case SetTimer(timer=timer):
                 self._cancel(timer)
                 self._timers[_key(timer)] = timer, self._at(timer.at_s, lambda: self._ring(timer))
-            case CancelDeadline(request):
+            case CancelDeadline(request=request):
                 self._cancel(DeadlinePassed(0.0, request))
-            case CancelExpiry(reservation):
+            case CancelExpiry(reservation=reservation):
                 self._cancel(ReservationExpired(0.0, reservation))
             case _:
                 self._do(action)

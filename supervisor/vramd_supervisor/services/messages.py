@@ -158,7 +158,7 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
             message.model_changed.after = STATES[changed.after]
             message.model_changed.cause = CAUSES[changed.because.cause]
             message.model_changed.message = changed.because.words
-        case LedgerChanged(rows, words):
+        case LedgerChanged(reserved_and_budget=rows, message=words):
             message.kind = supervisor_pb2.EVENT_KIND_LEDGER
             message.ledger_changed.message = words
             for device_id, (reserved, budget) in rows.items():
@@ -183,7 +183,7 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
             message.pressure_changed.external_bytes = pressed.external_bytes
             message.pressure_changed.headroom_bytes = pressed.headroom_bytes
             message.pressure_changed.message = pressed.message
-        case QueueChanged(model_id, queued, queued_in_all):
+        case QueueChanged(model=model_id, queued=queued, queued_in_all=queued_in_all):
             message.kind = supervisor_pb2.EVENT_KIND_QUEUE
             message.queue_changed.model = model_id
             message.queue_changed.queued = queued

@@ -104,14 +104,14 @@ class Figures:
         """One event, and what it brought."""
         self.events += 1
         match event:
-            case Requested(at_s, request, model, RequestKind.RUN):
+            case Requested(at_s=at_s, request=request, model=model, kind=RequestKind.RUN):
                 self._asked[request] = (model, at_s)
                 self._waiting.add(request)
                 self.models[model].asked += 1
-            case Streamed(at_s, request) if request in self._asked:
+            case Streamed(at_s=at_s, request=request) if request in self._asked:
                 model, asked_s = self._asked[request]
                 self.models[model].to_first_token_s.append(at_s - asked_s)
-            case Ended(_, request) if found := self._end(request):
+            case Ended(request=request) if found := self._end(request):
                 found.answered += 1
             case _:
                 pass  # no caller of an answer
@@ -125,28 +125,28 @@ class Figures:
 
     def _see(self, now_s: float, action: Action) -> None:
         match action:
-            case Grant(request) if request in self._asked:
+            case Grant(request=request) if request in self._asked:
                 model, asked_s = self._asked[request]
                 self.models[model].to_place_s.append(now_s - asked_s)
                 self.models[model].working.add(request)
                 self._touched.add(model)
                 self._waiting.discard(request)
-            case Refuse(request, why) if found := self._end(request):
+            case Refuse(request=request, refusal=why) if found := self._end(request):
                 found.refused[why.reason.name] += 1
-            case ModelChanged(model, _, _, after):
+            case ModelChanged(model=model, after=after):
                 self.models[model].state = after
                 self._touched.add(model)
                 if after is ModelState.READY:
                     self.models[model].loads.append(now_s)
-            case Evicted(model, _, beneficiary):
+            case Evicted(model=model, beneficiary=beneficiary):
                 self.models[model].evicted += 1
                 self.evictions[model, beneficiary.name] += 1
-            case LedgerChanged(reserved_and_budget):
+            case LedgerChanged(reserved_and_budget=reserved_and_budget):
                 for device, (reserved_bytes, budget_bytes) in reserved_and_budget.items():
                     self.budgets[device] = budget_bytes
                     if self.promised[device][-1][1] != reserved_bytes:
                         self.promised[device].append((now_s, reserved_bytes))
-            case Decided(decision) if decision.kind is DecisionKind.THRASH:
+            case Decided(decision=decision) if decision.kind is DecisionKind.THRASH:
                 self.thrash.append(Thrash(now_s, decision.message))
             case _:
                 pass  # it says nothing that is counted here

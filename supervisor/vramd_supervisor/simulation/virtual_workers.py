@@ -94,14 +94,14 @@ class VirtualWorkers:
     def perform(self, action: Spawn | Load | Stop | SetThreads) -> None:
         """What the core wants done."""
         match action:
-            case Spawn(worker_id):
+            case Spawn(worker_id=worker_id):
                 worker = self._workers[worker_id] = _Worker(worker_id, {HOST: IDLE_WORKER_BYTES})
                 worker.cancel = self._clock.after(self._machine.machine.start_s, lambda: self._greet(worker))
-            case Load(worker_id):
+            case Load(worker_id=worker_id):
                 self._load(self._workers[worker_id], action)
-            case Stop(worker_id):
+            case Stop(worker_id=worker_id):
                 self._stop(self._workers[worker_id])
-            case SetThreads(worker_id, threads):
+            case SetThreads(worker_id=worker_id, threads=threads):
                 worker = self._workers[worker_id]
                 for run in worker.runs.values():
                     self._pace(run, share_of_pace(worker.settings, threads))

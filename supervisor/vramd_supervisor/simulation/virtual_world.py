@@ -80,12 +80,12 @@ class VirtualWorld:
                 self._workers.perform(action)
             case FindPlans():
                 self._find_plans(action)
-            case FindTogether(models, attainable):
+            case FindTogether(models=models, available_if_evicted=attainable):
                 plans = self._machine.together(models, attainable)
                 self.submit(TogetherFound(self.clock.now_s, tuple(model.id for model in models), plans))
-            case Grant(request, worker_id, threads):
+            case Grant(request=request, worker_id=worker_id, threads=threads):
                 self._clients.granted(request, worker_id, threads)
-            case Refuse(request):
+            case Refuse(request=request):
                 self._clients.refused(request)
             case _:
                 pass  # it is told to those who watch, or to callers that there are none of here

@@ -131,15 +131,15 @@ class Workers:
     def perform(self, action: WorkerAction) -> None:
         """Called by the loop."""
         match action:
-            case Spawn(worker_id):
+            case Spawn(worker_id=worker_id):
                 self._spawn(worker_id)
-            case Load(worker_id):
+            case Load(worker_id=worker_id):
                 worker = self._workers[worker_id]
                 self._run(self._load(worker, action), worker)
-            case Stop(worker_id):
+            case Stop(worker_id=worker_id):
                 worker = self._workers[worker_id]
                 self._run(self._stop(worker), worker)
-            case SetThreads(worker_id, threads):
+            case SetThreads(worker_id=worker_id, threads=threads):
                 worker = self._workers[worker_id]
                 self._run(self._set_threads(worker, threads), worker)
             case _:
