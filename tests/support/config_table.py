@@ -1,7 +1,7 @@
 """Writes docs/configuration.md: every key of the configuration, from the docstrings of its values. Run as a script."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vramd_common.load_settings import LOAD_SETTINGS
@@ -16,6 +16,8 @@ TABLES = {
     "DeviceConfig": "[devices.ID]",
     "ModelConfig": "[models.ID]",
 }
+RULES = "ModelRules"
+"""Of a model: the class whose keys stand in its table too."""
 
 INTRODUCTION = """# Configuration
 
@@ -30,11 +32,12 @@ seconds. Keys of `[server]` may come from the environment too: `VRAMD_PORT` and 
 def page() -> str:
     """The whole page."""
     classes = {node.name: node for node in ast.parse(SOURCE.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
-    return INTRODUCTION + "".join(f"\n## `{title}`\n\n{_table(classes[name])}" for name, title in TABLES.items())
+    tables = {title: list(_keys(classes[name])) for name, title in TABLES.items()}
+    tables[TABLES["ModelConfig"]] += [*_keys(classes[RULES]), *_load_settings()]
+    return INTRODUCTION + "".join(f"\n## `{title}`\n\n{_table(keys)}" for title, keys in tables.items())
 
 
-def _table(config: ast.ClassDef) -> str:
-    keys = (*_keys(config), *(_load_settings() if config.name == "ModelConfig" else ()))
+def _table(keys: Iterable[tuple[str, str, str]]) -> str:
     rows = (f"| `{key}` | {default} | {text} |\n" for key, default, text in keys)
     return "| key | default | |\n| --- | --- | --- |\n" + "".join(rows)
 
@@ -58,7 +61,7 @@ def _default(value: ast.expr | None) -> str:
     if value is None or isinstance(value, ast.Call):
         return ""
     plain = ast.literal_eval(value)
-    return "" if plain is None or plain == () else f"`{str(plain).lower() if isinstance(plain, bool) else plain}`"
+    return "" if plain in (None, (), "") else f"`{str(plain).lower() if isinstance(plain, bool) else plain}`"
 
 
 if __name__ == "__main__":

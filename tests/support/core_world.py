@@ -84,7 +84,9 @@ def needs_of(wanted: Model) -> Mapping[str, int]:
 
 
 def model(name: str) -> Model:
-    return Model(name, Simulation(NEEDS[name], 1.0, 40.0, (), False), LoadOptions(keep_alive_s=60.0), name == "pinned")
+    return Model(
+        name, Simulation(NEEDS[name], 1.0, 40.0, (), False), LoadOptions(keep_alive_s=60.0), pinned=name == "pinned"
+    )
 
 
 MODELS = {name: model(name) for name in NEEDS}

@@ -7,7 +7,7 @@ from vramd_common.load_settings import LoadOptions
 from vramd_common.printable import MOST_NAME_CHARACTERS, printable
 from vramd_common.reasons import Reason
 
-from .config import Priority
+from .config import ModelRules, Priority
 
 
 @dataclass(frozen=True)
@@ -86,25 +86,17 @@ class Simulation:
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(ModelRules):
     """A model that vramd knows under an id."""
 
     id: str
     source: ModelFile | Simulation
     options: LoadOptions = field(default_factory=LoadOptions)
     """From the configuration."""
-    pinned: bool = False
     priority: Priority = Priority.INTERACTIVE
     """Of requests that do not say."""
     group: str = ""
     """Of the models of one group at most one is there at a time; empty: it is in none."""
-    sacrificial: bool = False
-    """The first to go when another needs room; what fails it does not try again."""
-    preload: bool = False
-    tasks: tuple[str, ...] = ()
-    """What the configuration says it is good for; empty: that is guessed."""
-    aliases: tuple[str, ...] = ()
-    """Other names that the configuration has for it; nobody else's."""
 
 
 def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:

@@ -4,9 +4,9 @@ Field names are the keys of the TOML file. Sizes are bytes and durations seconds
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from typing import Literal, NewType
+from typing import Any, Literal, NewType
 
 from vramd_common.load_settings import ANYTHING, LoadOptions
 
@@ -135,28 +135,39 @@ class DeviceConfig:
     """As in `[server]`, for this device."""
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """`[models.ID]`: a simulated model, a file under a name of its own, or settings of a model that is found."""
+@dataclass(frozen=True, kw_only=True)
+class ModelRules:
+    """What the scheduler goes by, as the configuration says it of a model; the catalogue has it as it is."""
 
-    engine: Literal["llama", "simulated"] = "llama"
-    """"simulated": a model without weights, for trials."""
-    path: str | None = None
-    """GGUF file; relative to the configuration file, else inside one of the folders. None: the model found as ID."""
     aliases: tuple[str, ...] = ()
     """Other names for it, wherever a model is named."""
     pinned: bool = False
     """Never evicted, never idle for too long."""
-    priority: PriorityName | None = None
-    """Of requests that do not say. Default interactive."""
-    group: str | None = None
-    """Of the models of one group at most one is there at a time."""
     sacrificial: bool = False
     """The first to go when another needs room; what fails it does not try again: for the crash-prone."""
     preload: bool = False
     """Load it when the supervisor starts; see `[scheduling] preload`."""
     tasks: tuple[str, ...] = ()
     """What it is good for, such as "code". Default: guessed from its file."""
+
+    @property
+    def rules(self) -> Mapping[str, Any]:
+        """The same by name, for another value that has them."""
+        return {rule.name: getattr(self, rule.name) for rule in fields(ModelRules)}
+
+
+@dataclass(frozen=True)
+class ModelConfig(ModelRules):
+    """`[models.ID]`: a simulated model, a file under a name of its own, or settings of a model that is found."""
+
+    engine: Literal["llama", "simulated"] = "llama"
+    """"simulated": a model without weights, for trials."""
+    path: str | None = None
+    """GGUF file; relative to the configuration file, else inside one of the folders. None: the model found as ID."""
+    priority: PriorityName | None = None
+    """Of requests that do not say. Default interactive."""
+    group: str | None = None
+    """Of the models of one group at most one is there at a time."""
     load: LoadOptions = ANYTHING
     """Each of the settings of a load stands in the table under its name: see `vramd_common.load_settings`."""
     memory: Mapping[str, Size] = field(default_factory=dict)

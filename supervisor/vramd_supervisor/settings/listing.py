@@ -161,15 +161,5 @@ def _configured(id_: str, settings: ModelConfig, file: ModelFile | None) -> Mode
     else:
         text = "it is configured without a path, and no file of this name is in the folders"
         source = ModelFile("", 0, problem=Problem(Reason.MODEL_FILE_MISSING, text))
-    return Model(
-        id_,
-        source,
-        settings.load,
-        pinned=settings.pinned,
-        priority=Priority[(settings.priority or "interactive").upper()],
-        group=settings.group or "",
-        sacrificial=settings.sacrificial,
-        preload=settings.preload,
-        tasks=settings.tasks,
-        aliases=settings.aliases,
-    )
+    priority = Priority[(settings.priority or "interactive").upper()]
+    return Model(id_, source, settings.load, priority, settings.group or "", **settings.rules)
