@@ -1,16 +1,27 @@
 """One supervisor per runtime folder: the lock, the token, the address file, and a short folder for sockets."""
 
+import asyncio
 import contextlib
+import logging
 import os
 import re
 import secrets
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
+from platformdirs import user_state_dir
+from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir, system_runtime_dir
+
+from .threads.lane import Lane, NoAnswerError
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 1.0
+KEEP_S = 10.0
 
 MOST_SOCKET_FOLDER_BYTES = 70
 """A Unix socket's path ends at about 100 bytes, of which its name takes up to 30."""
@@ -144,3 +155,35 @@ def _socket_folder(runtime: Path) -> str:
 
 def _is_plain(path: str) -> bool:
     return len(path) <= MOST_SOCKET_FOLDER_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", path) is not None
+
+
+def state_folder() -> Path:
+    """For all supervisors of this user: what past loads have taught. `VRAMD_STATE_DIR` names another."""
+    return Path(os.environ.get("VRAMD_STATE_DIR") or user_state_dir("vramd", appauthor=False)).absolute()
+
+
+def journal_folder(runtime: Path) -> Path:
+    """For decisions: a supervisor with a runtime folder of its own has them there, not among others'."""
+    if os.environ.get("VRAMD_STATE_DIR") or runtime == system_runtime_dir():
+        return state_folder()
+    return runtime
+
+
+async def keep(instance: Instance, on_taken: Callable[[], None], period_s: float = PERIOD_S) -> None:
+    """Until it is cancelled, or until another supervisor has the folder: then it calls `on_taken` and returns."""
+    lane, folder, said = Lane(str(instance.folder.path), KEEP_S), instance.folder.path, ""
+    while True:
+        await asyncio.sleep(period_s)
+        why = ""
+        try:
+            if await lane.run(instance.keep):
+                log.warning("the runtime folder %s, or what belongs there, was removed; it is made anew", folder)
+        except AlreadyRunningError as error:
+            log.error("the runtime folder was removed, and now %s: this one ends, as nobody can find it", error)
+            on_taken()
+            return
+        except (OSError, NoAnswerError) as error:
+            why = str(error)
+        if why and why != said:
+            log.error("the runtime folder cannot be kept: new clients may not find this supervisor: %s", why)
+        said = why

@@ -79,3 +79,26 @@ def _why(host: str, port: int, error: OSError) -> str:
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         return f"{at} cannot be listened on: {host} is no address of this machine"
     return f"{at} cannot be listened on: {error.strerror}"
+
+
+MOST_DESCRIPTORS = 8192
+"""Files and connections that this process wants to have open at once."""
+
+if sys.platform == "win32":
+
+    def raise_limit() -> int:
+        """Windows has no limit worth the name; returns how many are to be counted on."""
+        return MOST_DESCRIPTORS
+
+else:
+    import resource
+
+    def raise_limit() -> int:
+        """Takes what the system allows beyond its default, which is small; returns how many there may be now."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if resource.RLIM_INFINITY != soft < MOST_DESCRIPTORS:
+            wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, hard)
+            with contextlib.suppress(OSError, ValueError):  # macOS has a lower bound of its own, which it does not tell
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                return wanted
+        return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft

@@ -19,7 +19,7 @@ from vramd_common.rendezvous import default_runtime_dir
 
 from . import signals
 from .domain.config import Config
-from .files.reading import PATIENCE_S
+from .files.discovery import PATIENCE_S
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
 from .server import serve

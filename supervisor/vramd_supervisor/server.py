@@ -43,7 +43,6 @@ from .core.actions import (
     Thrashing,
 )
 from .core.events import ShutdownRequested, Started
-from .descriptors import raise_limit
 from .devices.backend import has_further_backends, with_backends
 from .devices.devices import Device, find_devices, warn_of_absent, without_cards
 from .devices.host_memory import usable_cores
@@ -51,13 +50,11 @@ from .devices.sampler import LOOK_S, Sampler, first_account
 from .domain.config import Config
 from .domain.device_view import DeviceLostError, Sample, limits
 from .domain.host_profile import default_threads
+from .files.discovery import reading_lanes
 from .files.journal import Journal
 from .files.memory_book import MemoryBook
-from .files.reading import reading_lanes
-from .files.state_folder import journal_folder, state_folder
-from .instance import Instance
-from .keeper import keep
-from .listening import Listening, listen
+from .instance import Instance, journal_folder, keep, state_folder
+from .listening import Listening, listen, raise_limit
 from .loop import Loop, OutsideAction
 from .model_folders import Folders
 from .model_selector import ModelSelector
@@ -73,10 +70,9 @@ from .threads.lane import Lane, NoAnswerError
 from .workers import containment
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
-from .workers.process import WORKING_FOLDER, import_paths
+from .workers.process import WORKING_FOLDER, Spawner, import_paths
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
-from .workers.spawner import Spawner
 from .workers.usage_recorder import UsageRecorder
 from .workers.workers import Workers
 

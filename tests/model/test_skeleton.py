@@ -15,8 +15,7 @@ import pytest
 from gguf import GGUFWriter
 from support.gguf_shapes import MODELS, TOKENS, Key, add_key, attention, dense, made, outer, tied_llama
 from vramd_supervisor.files.gguf_header import read_header
-from vramd_supervisor.files.skeleton import write_skeleton
-from vramd_supervisor.files.sparse import extend
+from vramd_supervisor.files.skeleton import extend, write_skeleton
 
 llama_cpp = pytest.importorskip("llama_cpp.llama_cpp")
 

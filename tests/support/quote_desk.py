@@ -8,11 +8,11 @@ from pathlib import Path
 from vramd_common.load_settings import LoadOptions, Settings
 from vramd_supervisor.domain.catalog import ModelFile
 from vramd_supervisor.domain.quote import DeviceBytes, Quote, Source
-from vramd_supervisor.files.reading import reading_lanes
+from vramd_supervisor.files.discovery import reading_lanes
 from vramd_supervisor.quoting.placement import decide
+from vramd_supervisor.workers.process import Spawner
 from vramd_supervisor.workers.quoter import Quoter
 from vramd_supervisor.workers.quotes import EngineFacts, QuotedFile, Quotes
-from vramd_supervisor.workers.spawner import Spawner
 
 FACTS = EngineFacts(llama_problem="", backends=("CPU",), idle_bytes=0, version="0.3.36")
 KINDS = ("weights_bytes", "context_bytes", "compute_bytes")

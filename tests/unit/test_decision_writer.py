@@ -11,8 +11,8 @@ from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_supervisor.domain.causes import Cause
 from vramd_supervisor.domain.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import Journal, Record
-from vramd_supervisor.services.decision_messages import decision
 from vramd_supervisor.services.decision_writer import DecisionWriter
+from vramd_supervisor.services.messages import decision
 
 BOUND_S = 10.0
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from vramd_common.rendezvous import Address
-from vramd_supervisor.instance import AlreadyRunningError, Instance
-from vramd_supervisor.keeper import keep
+from vramd_supervisor.instance import AlreadyRunningError, Instance, keep
 
 BOUND_S = 30.0
 ADDRESS = Address("127.0.0.1:1", 7, "0")

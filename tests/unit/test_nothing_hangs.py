@@ -33,18 +33,18 @@ from vramd_supervisor.domain.config import Config
 from vramd_supervisor.domain.decisions import Decision, DecisionKind
 from vramd_supervisor.domain.device_view import DeviceKind, Sample
 from vramd_supervisor.domain.errors import RefusedError, refusal
+from vramd_supervisor.files.discovery import unanswered
 from vramd_supervisor.files.journal import Journal
 from vramd_supervisor.files.memory_book import MemoryBook
-from vramd_supervisor.files.reading import unanswered
 from vramd_supervisor.loop import Loop, OutsideAction
 from vramd_supervisor.quoting.learning import LearnedUsage
 from vramd_supervisor.services import decision_writer
 from vramd_supervisor.services.decision_writer import DecisionWriter
 from vramd_supervisor.threads.lane import Lane, Lanes, NoAnswerError
 from vramd_supervisor.workers import containment, quotes, usage_recorder
+from vramd_supervisor.workers.process import Spawner
 from vramd_supervisor.workers.quoter import Quoter, QuoterError
 from vramd_supervisor.workers.quotes import Quotes
-from vramd_supervisor.workers.spawner import Spawner
 from vramd_supervisor.workers.usage_recorder import UsageRecorder
 from vramd_supervisor.workers.workers import Workers
 

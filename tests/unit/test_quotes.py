@@ -16,8 +16,8 @@ from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.domain.device_view import HOST, DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Answer, Confidence, DeviceBytes, Quote, Source
+from vramd_supervisor.files.discovery import reading_lanes
 from vramd_supervisor.files.memory_book import MemoryBook
-from vramd_supervisor.files.reading import reading_lanes
 from vramd_supervisor.quoting.closed_form import quote as closed_form
 from vramd_supervisor.quoting.learning import FEWEST_LOADS, MARGIN_SHARE, Observation, prior_bytes
 from vramd_supervisor.quoting.placement import Ways, placements

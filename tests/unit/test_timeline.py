@@ -5,7 +5,7 @@ import json
 import pytest
 from vramd_common.timeline import KEY, PHASES, Told, pack, unpack
 from vramd_proto.v1 import inference_pb2
-from vramd_supervisor.services import timeline
+from vramd_supervisor.services import service_inference
 
 
 def test_what_is_packed_is_unpacked() -> None:
@@ -53,7 +53,7 @@ def test_phases_of_a_newer_supervisor_are_left_out() -> None:
 
 
 def test_the_trailing_metadata_of_a_call() -> None:
-    [(key, value)] = timeline.trailing("talker", 3, {"queued_s": 0.5, "loaded_s": 2.0}, {"prompt_s": 0.25})
+    [(key, value)] = service_inference.trailing("talker", 3, {"queued_s": 0.5, "loaded_s": 2.0}, {"prompt_s": 0.25})
     assert key == KEY
     assert json.loads(value) == {
         "queued_s": 0.5,
@@ -70,6 +70,6 @@ def test_the_last_message_of_an_answer_tells_what_the_worker_took(
 ) -> None:
     usage = inference_pb2.Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5)
     last = kind(text="end", token_ids=[1, 2], finish=inference_pb2.Finish(usage=usage))
-    assert timeline.generated(last.SerializeToString()) == {"prompt_s": 0.5, "decode_s": 1.5}
-    assert timeline.generated(kind(text="middle", token_ids=[1]).SerializeToString()) == {}
-    assert timeline.generated(b"") == {}
+    assert service_inference.generated(last.SerializeToString()) == {"prompt_s": 0.5, "decode_s": 1.5}
+    assert service_inference.generated(kind(text="middle", token_ids=[1]).SerializeToString()) == {}
+    assert service_inference.generated(b"") == {}

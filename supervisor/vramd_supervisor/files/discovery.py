@@ -16,16 +16,23 @@ from ..domain.catalog import ModelFile, Problem
 from ..domain.config import Config
 from ..settings.listing import Found, Looked, by_name, called
 from ..threads.errands import Errands
-from ..threads.lane import NoAnswerError
+from ..threads.lane import Lanes, NoAnswerError
 from .gguf_header import read_header
 from .gguf_model import describe, is_projector
 from .gguf_values import Header, UnreadableModelError
 from .projectors import attach, is_called_projector
-from .reading import PATIENCE_S, unanswered
 from .shards import Group, check_headers, check_names, group, name_of, part_of
 from .walk import FileKey, Folder, Stamp, Walk, Walker, absolute, is_away, stamp
 
 _log = logging.getLogger(__name__)
+
+READ_S = 10.0
+"""For a header: milliseconds, a second over a network, some when a disk has to spin up."""
+PATIENCE_S = 2.0
+"""For each folder and each file, while the catalogue is read: what takes longer is listed when it has answered."""
+_AT_ONCE = 64
+"""Many: those that hang hold up the others for a while."""
+_MOST = 128
 
 _READ_AT_ONCE = 16
 _CACHE_VARIABLES = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
@@ -278,3 +285,14 @@ def _broken(path: Path, problem: Problem) -> ModelFile:
     size_bytes, modified_ns = (is_now.size_bytes, is_now.modified_ns) if is_now else (0, 0)
     problem = replace(problem, text=_readable(problem.text))
     return ModelFile(_readable(str(path)), size_bytes, problem=problem, modified_ns=modified_ns)
+
+
+def reading_lanes() -> Lanes:
+    """One on a drive that is gone keeps nobody from the others."""
+    return Lanes(READ_S, _AT_ONCE, _MOST)
+
+
+def unanswered(path: Path, error: NoAnswerError) -> ModelFile:
+    """A model of which nothing else is known."""
+    name = str(path).encode("utf-8", "backslashreplace").decode()
+    return ModelFile(name, 0, problem=Problem(Reason.FILE_UNANSWERED, f"{error}; is its drive there?"))

@@ -9,17 +9,17 @@ import hashlib
 import os
 import re
 import struct
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from vramd_common.reasons import Reason
 
 from .gguf_tables import ARRAY, SCALARS, STRING, TENSOR_TYPES
 from .gguf_values import Elements, Header, Tensor, UnreadableModelError, Value
-from .sparse import extend
 
 _U32 = 4
 _VERSION = 3
@@ -185,3 +185,28 @@ def _plain(value: str, longest: int) -> bool:
 
 def _refuse(text: str, reason: Reason = Reason.MODEL_UNSUPPORTED) -> NoReturn:
     raise UnreadableModelError(reason, text)
+
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+    from ctypes import wintypes
+
+    _FSCTL_SET_SPARSE = 0x900C4
+
+    def extend(file: BinaryIO, size_bytes: int) -> None:
+        """Makes the file end at `size_bytes`; what it gains reads as zeros and takes no room. Raises OSError."""
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        handle = wintypes.HANDLE(msvcrt.get_osfhandle(file.fileno()))
+        returned_bytes = wintypes.DWORD()
+        if not kernel32.DeviceIoControl(
+            handle, _FSCTL_SET_SPARSE, None, 0, None, 0, ctypes.byref(returned_bytes), None
+        ):
+            raise ctypes.WinError(ctypes.get_last_error())
+        file.truncate(size_bytes)
+
+else:
+
+    def extend(file: BinaryIO, size_bytes: int) -> None:
+        """Makes the file end at `size_bytes`; what it gains reads as zeros and takes no room. Raises OSError."""
+        file.truncate(size_bytes)

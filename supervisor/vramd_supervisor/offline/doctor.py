@@ -35,8 +35,7 @@ from ..settings.settings_file import Flags, load_config
 from ..threads.lane import NoAnswerError
 from ..workers import containment
 from ..workers.planning import NO_CUDA, UNKNOWN_FACTS, why_unusable
-from ..workers.process import HelloError, WorkerProcess
-from ..workers.spawner import Spawner
+from ..workers.process import HelloError, Spawner, WorkerProcess
 from .diagnosis import (
     CardFacts,
     EngineFacts,

@@ -3,18 +3,22 @@
 from collections.abc import Mapping
 
 from typing_extensions import assert_never
+from vramd_common.load_settings import MOST_TOKENS
 from vramd_common.printable import one_line, printable
 from vramd_common.statuses import MOST_MESSAGE_BYTES
-from vramd_proto.v1 import model_pb2, supervisor_pb2
+from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.view import DeviceBooks, ModelView, ReservationView, Resident
 from ..devices.devices import Device
-from ..domain.catalog import ModelFile, Problem
+from ..domain.catalog import ModelFile, Problem, why_no_task
 from ..domain.receipt import Receipt
+from ..files.journal import Record
+from ..selection.tasks import Choice, Wish
 from . import plan_messages
-from .enums import CAUSES, DEVICE_KINDS, EXITS, LEVELS, PRIORITIES, STATES
+from .enums import CAUSES, DECISION_KINDS, DEVICE_KINDS, EXITS, LEVELS, PRIORITIES, STATES
 from .event_log import Published
+from .validation import bad, name
 
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
 
@@ -204,3 +208,50 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
         case _:
             assert_never(published.notice)
     return message
+
+
+def decision(record: Record) -> supervisor_pb2.Decision:
+    """One record of the journal."""
+    made = record.decision
+    return supervisor_pb2.Decision(
+        id=record.number,
+        time_s=record.time_s,
+        kind=DECISION_KINDS[made.kind],
+        model=made.model,
+        incarnation=made.worker_id,
+        for_whom=made.for_whom,
+        cause=CAUSES[made.cause],
+        message=made.message,
+        reason=made.reason,
+        numbers=made.numbers,
+        rejected=[supervisor_pb2.Rejected(what=one.what, why=one.why) for one in made.rejected],
+    )
+
+
+def wish(request: model_pb2.SelectModelRequest) -> Wish:
+    """What is asked for. Raises RefusedError."""
+    if request.context_tokens > MOST_TOKENS:
+        bad("context_tokens", f"must be 0 to {MOST_TOKENS}, not {request.context_tokens}")
+    if why := why_no_task(request.task):
+        bad("task", why)
+    return Wish(
+        request.task,
+        name("role", request.role),
+        request.context_tokens,
+        light_now=request.prefer == load_pb2.PREFER_LIGHT_NOW,
+    )
+
+
+def choice(chosen: Choice) -> model_pb2.SelectModelResponse:
+    """The model that was chosen, and why."""
+    return model_pb2.SelectModelResponse(
+        model=chosen.model,
+        score=chosen.score,
+        loaded=chosen.loaded,
+        fits=chosen.fits,
+        reasons=chosen.reasons,
+        considered=[
+            model_pb2.Considered(model=other.model, score=other.score, why_not=other.why_not)
+            for other in chosen.considered
+        ],
+    )

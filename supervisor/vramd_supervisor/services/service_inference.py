@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from vramd_common.timeline import KEY, Told, pack
 from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
 from vramd_proto.v1 import inference_pb2 as public
 from vramd_proto.v1 import load_pb2, model_pb2
@@ -24,7 +25,7 @@ from ..quoting.abilities import Ability
 from ..wire_status import Context, from_worker, incident, time_left_s
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
-from . import enums, timeline, validation
+from . import enums, validation
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Place:
 
     def timeline(self, worked: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
         """The trailing metadata of its answer; `worked` are the seconds of the worker's phases."""
-        return timeline.trailing(self.model, self.grant.worker_id, self.grant.timeline, worked)
+        return trailing(self.model, self.grant.worker_id, self.grant.timeline, worked)
 
 
 class InferenceService:
@@ -182,7 +183,7 @@ class InferenceService:
                 if not last:
                     self._loop.streamed(place.ticket)
                 last = message
-            context.set_trailing_metadata(place.timeline(timeline.generated(last)))
+            context.set_trailing_metadata(place.timeline(generated(last)))
 
 
 async def _tell_progress(ticket: Ticket, context: Context) -> None:
@@ -231,3 +232,21 @@ async def _why(ticket: Ticket, error: grpc.aio.AioRpcError) -> Refusal:
     incident_id, why = incident("the connection to a worker broke, and the worker lives")
     log.error("incident %s: %s", incident_id, error)
     return why
+
+
+def trailing(
+    model: str, worker_id: int, until_grant: Mapping[str, float], worked: Mapping[str, float]
+) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata; `until_grant` and `worked` are seconds by the names of the phases."""
+    return ((KEY, pack(Told(model, worker_id, {**until_grant, **worked}))),)
+
+
+def generated(last: bytes) -> Mapping[str, float]:
+    """What the worker took for an answer, by the last message of its stream; nothing if that does not tell.
+
+    Generate and Chat end alike: `finish` has one number in both messages, so that one of them reads both.
+    """
+    message = public.ChatResponse.FromString(last)
+    if not message.HasField("finish"):
+        return {}
+    return {"prompt_s": message.finish.usage.prompt_s, "decode_s": message.finish.usage.generation_s}

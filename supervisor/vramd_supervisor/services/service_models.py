@@ -20,7 +20,7 @@ from ..quoting.placement import Ways
 from ..wire_status import Context, time_left_s
 from ..workers.planning import Planning
 from ..workers.workers import Workers
-from . import enums, messages, plan_messages, task_messages, validation
+from . import enums, messages, plan_messages, validation
 
 
 class ResidentReader:
@@ -146,7 +146,7 @@ class ModelService(ModelServiceServicer):
     async def SelectModel(
         self, request: model_pb2.SelectModelRequest, context: Context
     ) -> model_pb2.SelectModelResponse:
-        return task_messages.choice(await self._selector.select(task_messages.wish(request), LoadOptions()))
+        return messages.choice(await self._selector.select(messages.wish(request), LoadOptions()))
 
     async def UpdateModel(
         self, request: model_pb2.UpdateModelRequest, context: Context

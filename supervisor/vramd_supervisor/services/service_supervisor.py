@@ -23,7 +23,7 @@ from ..model_selector import ModelSelector
 from ..wire_status import Context, time_left_s
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
-from . import decision_messages, enums, messages, validation
+from . import enums, messages, validation
 from .decision_writer import DecisionWriter
 from .event_log import EventLog
 from .service_models import ResidentReader
@@ -174,7 +174,7 @@ class SupervisorService(SupervisorServiceServicer):
         records = await self._notes.newest(model, limit)
         if model and not records:
             records = await self._notes.newest(self._known(model), limit)
-        return supervisor_pb2.ListDecisionsResponse(decisions=map(decision_messages.decision, records))
+        return supervisor_pb2.ListDecisionsResponse(decisions=map(messages.decision, records))
 
     async def HoldModel(
         self, request: supervisor_pb2.HoldModelRequest, context: Context

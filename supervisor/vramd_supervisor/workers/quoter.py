@@ -21,8 +21,7 @@ from ..devices.backend import BackendDevice
 from ..domain.catalog import Problem
 from ..threads.lane import Lane, NoAnswerError
 from .helper import LAST_WORDS_S, Death, Helper
-from .process import import_paths
-from .spawner import Spawner
+from .process import Spawner, import_paths
 
 log = logging.getLogger(__name__)
 

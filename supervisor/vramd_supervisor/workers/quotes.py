@@ -24,9 +24,8 @@ from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import HOST, DeviceKind
 from ..domain.errors import Refusal
 from ..domain.quote import Answer, Confidence, DeviceBytes, Quote, Source
-from ..files.discovery import read_with_headers
+from ..files.discovery import read_with_headers, reading_lanes, unanswered
 from ..files.gguf_values import UnreadableModelError
-from ..files.reading import reading_lanes, unanswered
 from ..files.skeleton import skeleton_key, write_skeleton
 from ..files.walk import stamp
 from ..quoting.closed_form import host_process_bytes, known, pool_bytes, problem_of
@@ -35,8 +34,8 @@ from ..quoting.drive import drive_async
 from ..quoting.learning import LearnedUsage, Place, adjust, load_key, prior_bytes
 from ..quoting.placement import Placing, Ways
 from ..threads.lane import Lanes, NoAnswerError
+from .process import Spawner
 from .quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
-from .spawner import Spawner
 from .verdicts import Verdicts
 
 log = logging.getLogger(__name__)

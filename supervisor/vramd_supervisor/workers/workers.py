@@ -26,9 +26,8 @@ from ..loop import Loop
 from ..wire_status import from_worker, incident
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
-from .process import EXIT_SEEN_S, WORKING_FOLDER, HelloError, WorkerProcess
+from .process import EXIT_SEEN_S, WORKING_FOLDER, HelloError, Spawner, WorkerProcess
 from .quotes import EngineFacts
-from .spawner import Spawner
 from .usage_recorder import UsageRecorder
 from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
 
