@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -61,9 +60,10 @@ from .model_selector import ModelSelector
 from .services.auth_interceptor import AuthInterceptor
 from .services.decision_writer import DecisionWriter
 from .services.event_log import EventLog
+from .services.parts import Parts, load_deadline_s
 from .services.service_inference import InferenceService
-from .services.service_models import ModelService, ResidentReader
-from .services.service_supervisor import Identity, SupervisorService
+from .services.service_models import ModelService
+from .services.service_supervisor import SupervisorService
 from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
 from .simulation.recorder import Header, LineFile, Recorder
 from .threads.lane import Lane, NoAnswerError
@@ -81,8 +81,6 @@ log = logging.getLogger(__name__)
 MOST_MESSAGE_BYTES = 16 * 1024 * 1024
 END_GRACE_S = 0.5
 """For the last answers to leave, the one to Shutdown among them."""
-RELEASE_S = 20.0
-"""On top of the drain: asking, killing, and the memory of the last workers coming back."""
 
 DRIVERS_S = 15.0
 """For the drivers of cards to tell of them; the first time, some take seconds."""
@@ -124,23 +122,6 @@ SERVICES = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the composition root has built, for the parts that follow."""
-
-    loop: Loop
-    devices: list[Device]
-    samples: dict[str, Sample]
-    sampler: Sampler
-    planning: Planning
-    quoter: Quoter
-    workers: Workers
-    feed: EventLog
-    notes: DecisionWriter
-    logs: LogBook
-    folders: Folders
-
-
 async def serve(
     config: Config,
     file: Path | None,
@@ -170,7 +151,7 @@ async def serve(
         (AuthInterceptor(instance.token),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop)
     )
     listening = listen(server, config.server.host, config.server.port)
-    healthy = _add_services(server, config, parts, listening.address)
+    healthy = _add_services(server, parts, listening.address)
     await parts.folders.begin()
     loop.submit(Started(loop.now_s()))
     await server.start()
@@ -182,14 +163,14 @@ async def serve(
             instance.announce(Address(listening.address, os.getpid(), version("vramd")))
             _open(config, file, parts, listening, instance)
             on_ready(listening)
-            await _until_end(loop, healthy, config)
+            await _until_end(parts, healthy)
     await parts.folders.end()
-    parts.feed.close()
+    parts.events.close()
     logs.close()
     await server.stop(END_GRACE_S)
     parts.workers.kill_all()
     parts.quoter.close()
-    await parts.notes.close()
+    await parts.decisions.close()
     leave_job()
     logging.getLogger().removeHandler(handler)
     logs.settle()
@@ -225,8 +206,8 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
     cores = usable_cores(config.server.reserved_cores)
     header = Header.of(config, accounts, cores, UNKNOWN_FACTS.idle_bytes)
     core = header.core()
-    feed = EventLog()
-    notes = DecisionWriter(Journal(journal_folder(instance.folder.path) / "decisions.sqlite3"))
+    events = EventLog()
+    decisions = DecisionWriter(Journal(journal_folder(instance.folder.path) / "decisions.sqlite3"))
 
     def do(action: OutsideAction) -> None:
         match action:
@@ -235,11 +216,11 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
             case FindPlans() | FindTogether():
                 planning.find_plans(action)
             case Decided(decision=decision):
-                notes.note(decision)
+                decisions.note(decision)
                 about = f"{decision.model} for {decision.for_whom}" if decision.for_whom else decision.model
                 log.info("%s %s: %s", decision.kind.value, about, decision.message)
             case _:
-                feed.publish(action)
+                events.publish(action)
                 if words := _in_words(action):
                     log.info("%s", words)
 
@@ -263,7 +244,10 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         config.server.untested_engine,
     )
     folders = Folders(config, base, loop)
-    return Parts(loop, devices, samples, sampler, planning, quoter, workers, feed, notes, logs, folders)
+    selector = ModelSelector(loop, planning, folders.look_again, load_deadline_s(config))
+    return Parts(
+        config, loop, devices, samples, sampler, planning, quoter, workers, events, decisions, logs, folders, selector
+    )
 
 
 async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
@@ -303,46 +287,24 @@ async def _first_sample(device: Device) -> Sample:
         return Sample(0, 0)
 
 
-def _add_services(server: grpc.aio.Server, config: Config, parts: Parts, address: str) -> health.aio.HealthServicer:
-    loop = parts.loop
-    reader = ResidentReader(loop, parts.workers)
-    # A load waits for room as long as a request may, and then takes its time.
-    load_s = config.server.request_deadline_s + config.server.load_deadline_s
-    selector = ModelSelector(loop, parts.planning, parts.folders.look_again, load_s)
-    inference = InferenceService(loop, parts.workers.client, selector, config.server.request_deadline_s)
-    server.add_generic_rpc_handlers((inference.handlers(),))
-    unload_s = config.scheduling.drain_s + RELEASE_S
-    models = ModelService(loop, reader, parts.planning, selector, parts.folders.rescan, load_s, unload_s)
-    add_ModelServiceServicer_to_server(models, server)
-    identity = Identity(version("vramd"), address, loop.now_s())
-    supervisor = SupervisorService(
-        identity,
-        loop,
-        reader,
-        selector,
-        parts.devices,
-        parts.samples,
-        parts.planning,
-        parts.feed,
-        parts.notes,
-        parts.logs,
-        config.server.request_deadline_s,
-    )
-    add_SupervisorServiceServicer_to_server(supervisor, server)
+def _add_services(server: grpc.aio.Server, parts: Parts, address: str) -> health.aio.HealthServicer:
+    server.add_generic_rpc_handlers((InferenceService(parts).handlers(),))
+    add_ModelServiceServicer_to_server(ModelService(parts), server)
+    add_SupervisorServiceServicer_to_server(SupervisorService(parts, address), server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return healthy
 
 
-async def _until_end(loop: Loop, healthy: health.aio.HealthServicer, config: Config) -> None:
+async def _until_end(parts: Parts, healthy: health.aio.HealthServicer) -> None:
     """Waits until the core says that everything is ended; bounded once it is to end."""
     for service in ("", *SERVICES):
         await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
-    await loop.ending.wait()
+    await parts.loop.ending.wait()
     await healthy.enter_graceful_shutdown()
     try:
-        await asyncio.wait_for(loop.exited.wait(), config.scheduling.drain_s + RELEASE_S)
+        await asyncio.wait_for(parts.loop.exited.wait(), parts.unload_deadline_s)
     except asyncio.TimeoutError:
         log.error("not everything has ended in time; what is left is killed")
 

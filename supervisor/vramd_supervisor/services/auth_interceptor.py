@@ -7,7 +7,7 @@ methods that are open to all, and there as much as `UnauthenticatedCalls` takes.
 import hmac
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -71,35 +71,46 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         return None
 
     def _for_caller(self, handler: Handler) -> Handler:
-        """A method for a caller with the token. Requests come as bytes: what cannot be read is the caller's fault."""
-        serializer = handler.response_serializer
-        if handler.unary_unary:
-            guarded = self._unary(handler, handler.unary_unary)
-            return grpc.unary_unary_rpc_method_handler(guarded, None, serializer)
-        if handler.unary_stream:
-            guarded = self._stream(handler, handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(guarded, None, serializer)
-        assert handler.stream_stream, "the method is of a kind that nobody guards"
-        guarded = _dialogue(handler, handler.stream_stream)
-        return grpc.stream_stream_rpc_method_handler(guarded, None, serializer)
+        """A method for a caller with the token. Requests come as bytes: an unreadable one is the caller's fault."""
+        for kind, (make, guard) in _KINDS.items():
+            if behavior := getattr(handler, kind):
+                return make(_shielded(guard(handler, behavior, self._heap)), None, handler.response_serializer)
+        raise AssertionError("the method is of a kind that has no guard")
 
-    def _unary(self, handler: Handler, behavior: Behavior) -> Behavior:
-        async def guarded(raw: bytes, context: Context) -> object:
-            try:
-                return await _awaited(behavior(_parsed(handler, raw), context))
-            finally:
-                self._heap.freed(len(raw))
 
-        return _shielded(guarded)
+def _unary(handler: Handler, behavior: Behavior, heap: Heap) -> Behavior:
+    async def guarded(raw: bytes, context: Context) -> object:
+        try:
+            return await _awaited(behavior(_parsed(handler, raw), context))
+        finally:
+            heap.freed(len(raw))
 
-    def _stream(self, handler: Handler, behavior: Behavior) -> Behavior:
-        async def guarded(raw: bytes, context: Context) -> None:
-            try:
-                await _write_all(behavior(_parsed(handler, raw), context), context)
-            finally:
-                self._heap.freed(len(raw))
+    return guarded
 
-        return _shielded(guarded)
+
+def _stream(handler: Handler, behavior: Behavior, heap: Heap) -> Behavior:
+    async def guarded(raw: bytes, context: Context) -> None:
+        try:
+            await _write_all(behavior(_parsed(handler, raw), context), context)
+        finally:
+            heap.freed(len(raw))
+
+    return guarded
+
+
+def _dialogue(handler: Handler, behavior: Behavior, _: Heap) -> Behavior:
+    async def guarded(raws: AsyncIterator[bytes], context: Context) -> None:
+        await _write_all(behavior((_parsed(handler, raw) async for raw in raws), context), context)
+
+    return guarded
+
+
+_KINDS: Mapping[str, tuple[Callable[..., Handler], Callable[[Handler, Behavior, Heap], Behavior]]] = {
+    "unary_unary": (grpc.unary_unary_rpc_method_handler, _unary),
+    "unary_stream": (grpc.unary_stream_rpc_method_handler, _stream),
+    "stream_stream": (grpc.stream_stream_rpc_method_handler, _dialogue),
+}
+"""By the kind of a method: what makes its handler, and what reads its requests. The last is reflection's."""
 
 
 def _refused(why: Refusal) -> Handler:
@@ -120,15 +131,6 @@ def _for_strangers(handler: Handler, strangers: UnauthenticatedCalls, why: Refus
             await _write_all(behavior(_parsed(handler, raw), context), context)
 
     return grpc.stream_stream_rpc_method_handler(_shielded(guarded), None, handler.response_serializer)
-
-
-def _dialogue(handler: Handler, behavior: Behavior) -> Behavior:
-    """Reflection."""
-
-    async def guarded(raws: AsyncIterator[bytes], context: Context) -> None:
-        await _write_all(behavior((_parsed(handler, raw) async for raw in raws), context), context)
-
-    return _shielded(guarded)
 
 
 def _parsed(handler: Handler, raw: bytes) -> Any:

@@ -19,13 +19,13 @@ from ..core.actions import Grant
 from ..core.events import Requested
 from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
-from ..loop import Loop, Ticket
-from ..model_selector import ModelSelector
+from ..loop import Ticket
 from ..quoting.abilities import Ability
 from ..wire_status import Context, from_worker, incident, time_left_s
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import WorkerClient
 from . import enums, validation
+from .parts import Parts
 
 log = logging.getLogger(__name__)
 
@@ -111,13 +111,8 @@ class Place:
 class InferenceService:
     """Made by the composition root; `handlers` is what the server serves."""
 
-    def __init__(
-        self, loop: Loop, client_of: Callable[[int], WorkerClient], selector: ModelSelector, request_deadline_s: float
-    ) -> None:
-        self._loop = loop
-        self._selector = selector
-        self._client_of = client_of
-        self._request_deadline_s = request_deadline_s
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._loop = parts, parts.loop
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """The methods by name. Replies are bytes already, so nothing serializes them."""
@@ -153,8 +148,8 @@ class InferenceService:
         scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
         priority = validation.priority("scheduling.priority", scheduling.priority)
         vectors, light_now = method.needs is Ability.VECTORS, scheduling.prefer == load_pb2.PREFER_LIGHT_NOW
-        request.model = await self._selector.resolve(request.model, options, light_now=light_now, vectors=vectors)
-        limit_s = time_left_s(context, self._request_deadline_s)
+        request.model = await self._parts.selector.resolve(request.model, options, light_now=light_now, vectors=vectors)
+        limit_s = time_left_s(context, self._parts.request_deadline_s)
         progress = scheduling.progress and method.streams
         event = partial(
             Requested,
@@ -171,7 +166,7 @@ class InferenceService:
                 await _tell_progress(ticket, context)
             grant = await ticket.outcome
             assert isinstance(grant, Grant)
-            client = self._client_of(grant.worker_id)
+            client = self._parts.workers.client(grant.worker_id)
             yield Place(ticket, client, method.wrap(request, grant.threads), request.model, grant)
 
     async def _relay(self, place: Place, call: "grpc.aio.UnaryStreamCall[Message, bytes]", context: Context) -> None:

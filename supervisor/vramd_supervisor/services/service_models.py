@@ -1,7 +1,6 @@
 """ModelService: translates and waits. Decides nothing."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator
 from functools import partial
 
 from vramd_common.load_settings import LoadOptions
@@ -11,70 +10,29 @@ from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 from ..core.actions import Complete
 from ..core.events import ModelUpdated, Requested, RestartRequested, UnloadRequested
 from ..core.state import ModelState, RequestKind
-from ..core.view import ModelView, Resident
+from ..core.view import ModelView
 from ..domain.errors import Refusal, RefusedError
-from ..loop import Loop
-from ..model_folders import Rescanned
-from ..model_selector import ModelSelector
 from ..quoting.placement import Ways
 from ..wire_status import Context, time_left_s
-from ..workers.planning import Planning
-from ..workers.workers import Workers
 from . import enums, messages, plan_messages, validation
-
-
-class ResidentReader:
-    """Joins what the core knows of a model with what its process really takes."""
-
-    def __init__(self, loop: Loop, workers: Workers) -> None:
-        self._loop = loop
-        self._workers = workers
-
-    async def one(self, model: str) -> model_pb2.ResidentModel | None:
-        """None if it has no process and waits for none."""
-        seen = self._loop.core.resident(model, self._loop.now_s())
-        return (await self._measured([seen]))[0] if seen else None
-
-    async def all(self) -> list[model_pb2.ResidentModel]:
-        """By id."""
-        return await self._measured(self._loop.core.residents(self._loop.now_s()))
-
-    async def _measured(self, seen: Iterable[Resident]) -> list[model_pb2.ResidentModel]:
-        found = list(seen)
-        measured = await asyncio.gather(*(self._workers.measured(one.worker_id) for one in found))
-        return [messages.resident(one, taken) for one, taken in zip(found, measured, strict=True)]
+from .parts import Parts
 
 
 class ModelService(ModelServiceServicer):
     """Made by the composition root."""
 
-    def __init__(
-        self,
-        loop: Loop,
-        reader: ResidentReader,
-        planning: Planning,
-        selector: ModelSelector,
-        rescan: Callable[[], Awaitable[Rescanned]],
-        load_deadline_s: float,
-        unload_deadline_s: float,
-    ) -> None:
-        self._loop = loop
-        self._reader = reader
-        self._planning = planning
-        self._rescan = rescan
-        self._load_deadline_s = load_deadline_s
-        self._unload_deadline_s = unload_deadline_s
-        self._selector = selector
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._loop = parts, parts.loop
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         return model_pb2.ListModelsResponse(models=map(self._message, self._loop.core.models()))
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         entry = self._known(request.model)
-        return model_pb2.GetModelResponse(model=self._message(entry), resident=await self._reader.one(entry.id))
+        return model_pb2.GetModelResponse(model=self._message(entry), resident=await self._parts.resident(entry.id))
 
     def _message(self, entry: ModelView) -> model_pb2.Model:
-        return messages.model(entry, self._planning.problem(entry.spec))
+        return messages.model(entry, self._parts.planning.problem(entry.spec))
 
     def _known(self, model: str) -> ModelView:
         """The model that is called so. Raises RefusedError."""
@@ -86,15 +44,15 @@ class ModelService(ModelServiceServicer):
     async def RescanModels(
         self, request: model_pb2.RescanModelsRequest, context: Context
     ) -> model_pb2.RescanModelsResponse:
-        changes = await self._rescan()
+        changes = await self._parts.folders.rescan()
         return model_pb2.RescanModelsResponse(added=changes.added, removed=changes.removed, known=changes.known)
 
     async def LoadModel(
         self, request: model_pb2.LoadModelRequest, context: Context
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        model = await self._selector.resolve(asked, options)
-        limit_s = time_left_s(context, self._load_deadline_s)
+        model = await self._parts.selector.resolve(asked, options)
+        limit_s = time_left_s(context, self._parts.load_deadline_s)
         event = partial(
             Requested, model=model, kind=RequestKind.LOAD, limit_s=limit_s, options=options, reload=request.reload
         )
@@ -112,21 +70,21 @@ class ModelService(ModelServiceServicer):
 
     async def _loaded(self, model: str) -> model_pb2.ResidentModel | None:
         """A model whose load has ended well. Raises RefusedError if it is gone before its caller is told."""
-        found = await self._reader.one(model)
+        found = await self._parts.resident(model)
         if why := self._loop.core.why_gone(model):
             raise RefusedError(why)
         return found
 
     async def _ways(self, entry: ModelView, options: LoadOptions) -> Ways:
         """How a model could be loaded. Raises RefusedError."""
-        ways = await self._planning.ways(entry.spec, options, self._loop.core.available_if_evicted(entry.id))
+        ways = await self._parts.planning.ways(entry.spec, options, self._loop.core.available_if_evicted(entry.id))
         if isinstance(ways, Refusal):
             raise RefusedError(ways)
         return ways
 
     async def PlanLoad(self, request: model_pb2.PlanLoadRequest, context: Context) -> model_pb2.PlanLoadResponse:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        model = await self._selector.resolve(asked, options)
+        model = await self._parts.selector.resolve(asked, options)
         ways = await self._ways(self._known(model), options)
         model, core = self._known(model).id, self._loop.core  # the catalogue may have been read meanwhile
         return plan_messages.plan(model, core.plan_load(model, ways), core.devices())
@@ -135,7 +93,7 @@ class ModelService(ModelServiceServicer):
         self, request: model_pb2.UnloadModelRequest, context: Context
     ) -> model_pb2.UnloadModelResponse:
         model = self._known(request.model).id
-        limit_s = time_left_s(context, self._unload_deadline_s)
+        limit_s = time_left_s(context, self._parts.unload_deadline_s)
         event = partial(UnloadRequested, model=model, limit_s=limit_s, force=request.force)
         async with self._loop.request(event) as ticket:
             outcome = await ticket.outcome
@@ -146,7 +104,7 @@ class ModelService(ModelServiceServicer):
     async def SelectModel(
         self, request: model_pb2.SelectModelRequest, context: Context
     ) -> model_pb2.SelectModelResponse:
-        return messages.choice(await self._selector.select(messages.wish(request), LoadOptions()))
+        return messages.choice(await self._parts.selector.select(messages.wish(request), LoadOptions()))
 
     async def UpdateModel(
         self, request: model_pb2.UpdateModelRequest, context: Context
@@ -162,7 +120,7 @@ class ModelService(ModelServiceServicer):
         self, request: model_pb2.RestartModelRequest, context: Context
     ) -> model_pb2.RestartModelResponse:
         model = self._known(request.model).id
-        limit_s = time_left_s(context, self._load_deadline_s)
+        limit_s = time_left_s(context, self._parts.load_deadline_s)
         event = partial(RestartRequested, model=model, limit_s=limit_s, force=request.force)
         async with self._loop.request(event) as ticket:
             await ticket.outcome

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 
 import psutil
 from vramd_common.rendezvous import API
@@ -15,62 +15,23 @@ from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 from ..core.actions import GrantReservation
 from ..core.events import Requested, ReservationReleased, ReservationRequested, ShutdownRequested
 from ..core.state import RequestKind
-from ..devices.devices import Device
-from ..domain.device_view import Sample
 from ..domain.errors import Refusal, RefusedError
-from ..loop import Loop
-from ..model_selector import ModelSelector
 from ..wire_status import Context, time_left_s
-from ..workers.log_book import LogBook
-from ..workers.planning import Planning
 from . import enums, messages, validation
-from .decision_writer import DecisionWriter
-from .event_log import EventLog
-from .service_models import ResidentReader
+from .parts import Parts
 
 USUALLY_LISTED = 100
 """Decisions, where a call does not say how many."""
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who this supervisor is."""
-
-    version: str
-    address: str
-    started_s: float
-    """By the loop's clock."""
-
-
 class SupervisorService(SupervisorServiceServicer):
     """Made by the composition root."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        loop: Loop,
-        reader: ResidentReader,
-        selector: ModelSelector,
-        devices: Sequence[Device],
-        samples: dict[str, Sample],
-        planning: Planning,
-        feed: EventLog,
-        notes: DecisionWriter,
-        logs: LogBook,
-        room_deadline_s: float,
-    ) -> None:
-        """`samples` is kept current by the sampler; making room may take `room_deadline_s` at most."""
-        self._identity = identity
-        self._loop = loop
-        self._reader = reader
-        self._selector = selector
-        self._devices = devices
-        self._samples = samples
-        self._planning = planning
-        self._feed = feed
-        self._notes = notes
-        self._logs = logs
-        self._room_deadline_s = room_deadline_s
+    def __init__(self, parts: Parts, address: str) -> None:
+        """`address` is where it is served."""
+        self._parts, self._loop = parts, parts.loop
+        self._address = address
+        self._began_s = parts.loop.now_s()
 
     async def GetStatus(
         self, request: supervisor_pb2.GetStatusRequest, context: Context
@@ -78,15 +39,15 @@ class SupervisorService(SupervisorServiceServicer):
         return supervisor_pb2.GetStatusResponse(
             supervisor=supervisor_pb2.SupervisorInfo(
                 pid=os.getpid(),
-                version=self._identity.version,
-                uptime_s=self._loop.now_s() - self._identity.started_s,
+                version=version("vramd"),
+                uptime_s=self._loop.now_s() - self._began_s,
                 rss_bytes=psutil.Process().memory_info().rss,
-                address=self._identity.address,
+                address=self._address,
                 usable_cores=self._loop.core.usable_cores,
                 api=API,
             ),
             devices=self._device_messages(),
-            models=await self._reader.all(),
+            models=await self._parts.residents(),
         )
 
     async def ListDevices(
@@ -100,17 +61,19 @@ class SupervisorService(SupervisorServiceServicer):
             messages.device(
                 device,
                 ledger[device.id],
-                self._planning.unusable(device),
-                self._samples[device.id].temperature_c,
-                self._samples[device.id].utilisation_percent,
+                self._parts.planning.unusable(device),
+                self._parts.samples[device.id].temperature_c,
+                self._parts.samples[device.id].utilisation_percent,
             )
-            for device in self._devices
+            for device in self._parts.devices
         ]
 
     async def WatchEvents(
         self, request: supervisor_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.WatchEventsResponse]:
-        with self._feed.watching(request.after_sequence if request.HasField("after_sequence") else None) as story:
+        with self._parts.events.watching(
+            request.after_sequence if request.HasField("after_sequence") else None
+        ) as story:
             # The header is the client's sign that from here on it misses nothing.
             await context.send_initial_metadata(())
             async for published in story:
@@ -121,7 +84,11 @@ class SupervisorService(SupervisorServiceServicer):
     async def TailLogs(
         self, request: supervisor_pb2.TailLogsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.TailLogsResponse]:
-        source = self._logs.of(self._known(validation.model_id(request.model))) if request.model else self._logs.own
+        source = (
+            self._parts.logs.of(self._known(validation.model_id(request.model)))
+            if request.model
+            else self._parts.logs.own
+        )
         async with aclosing(source.tail(request.lines, follow=request.follow)) as lines:
             async for line in lines:
                 yield supervisor_pb2.TailLogsResponse(line=line)
@@ -137,7 +104,7 @@ class SupervisorService(SupervisorServiceServicer):
         self, request: supervisor_pb2.ReserveMemoryRequest, context: Context
     ) -> supervisor_pb2.ReserveMemoryResponse:
         validation.reservation(request, self._loop.core.accounts())
-        limit_s = time_left_s(context, self._room_deadline_s)
+        limit_s = time_left_s(context, self._parts.request_deadline_s)
         began_s = self._loop.now_s()
         event = partial(
             ReservationRequested,
@@ -171,9 +138,9 @@ class SupervisorService(SupervisorServiceServicer):
     ) -> supervisor_pb2.ListDecisionsResponse:
         model = validation.model_id(request.model) if request.model else ""
         limit = validation.listed(request.limit) or USUALLY_LISTED
-        records = await self._notes.newest(model, limit)
+        records = await self._parts.decisions.newest(model, limit)
         if model and not records:
-            records = await self._notes.newest(self._known(model), limit)
+            records = await self._parts.decisions.newest(self._known(model), limit)
         return supervisor_pb2.ListDecisionsResponse(decisions=map(messages.decision, records))
 
     async def HoldModel(
@@ -181,9 +148,14 @@ class SupervisorService(SupervisorServiceServicer):
     ) -> AsyncIterator[supervisor_pb2.HoldModelResponse]:
         asked, options = validation.model_id(request.model), validation.load_options(request.load)
         caller = validation.name("label", request.label) or context.peer()
-        model = await self._selector.resolve(asked, options)
+        model = await self._parts.selector.resolve(asked, options)
         event = partial(
-            Requested, model=model, kind=RequestKind.HOLD, limit_s=self._room_deadline_s, options=options, caller=caller
+            Requested,
+            model=model,
+            kind=RequestKind.HOLD,
+            limit_s=self._parts.request_deadline_s,
+            options=options,
+            caller=caller,
         )
         async with self._loop.request(event) as ticket:
             async for report in ticket.reports():

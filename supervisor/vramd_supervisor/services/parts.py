@@ -1,0 +1,80 @@
+"""What the services are made of: built by the composition root, and passed to each of them."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vramd_proto.v1 import model_pb2
+
+from ..core.view import Resident
+from ..devices.devices import Device
+from ..devices.sampler import Sampler
+from ..domain.config import Config
+from ..domain.device_view import Sample
+from ..loop import Loop
+from ..model_folders import Folders
+from ..model_selector import ModelSelector
+from ..workers.log_book import LogBook
+from ..workers.planning import Planning
+from ..workers.quoter import Quoter
+from ..workers.workers import Workers
+from . import messages
+from .decision_writer import DecisionWriter
+from .event_log import EventLog
+
+RELEASE_S = 20.0
+"""On top of the drain: asking, killing, and the memory of the last workers coming back."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one supervisor."""
+
+    config: Config
+    loop: Loop
+    devices: list[Device]
+    samples: dict[str, Sample]
+    """By device; kept current by the sampler."""
+    sampler: Sampler
+    planning: Planning
+    quoter: Quoter
+    workers: Workers
+    events: EventLog
+    decisions: DecisionWriter
+    logs: LogBook
+    folders: Folders
+    selector: ModelSelector
+
+    @property
+    def request_deadline_s(self) -> float:
+        """A request, a hold or a reservation waits no longer."""
+        return self.config.server.request_deadline_s
+
+    @property
+    def load_deadline_s(self) -> float:
+        """A load waits for room as long as a request may, and then takes its time."""
+        return load_deadline_s(self.config)
+
+    @property
+    def unload_deadline_s(self) -> float:
+        """An unload takes no longer, and neither does the end of everything."""
+        return self.config.scheduling.drain_s + RELEASE_S
+
+    async def resident(self, model: str) -> model_pb2.ResidentModel | None:
+        """A model with what its process really takes; None if it has no process and waits for none."""
+        seen = self.loop.core.resident(model, self.loop.now_s())
+        return (await self._measured([seen]))[0] if seen else None
+
+    async def residents(self) -> list[model_pb2.ResidentModel]:
+        """All of them, by id."""
+        return await self._measured(self.loop.core.residents(self.loop.now_s()))
+
+    async def _measured(self, seen: Iterable[Resident]) -> list[model_pb2.ResidentModel]:
+        found = list(seen)
+        measured = await asyncio.gather(*(self.workers.measured(one.worker_id) for one in found))
+        return [messages.resident(one, taken) for one, taken in zip(found, measured, strict=True)]
+
+
+def load_deadline_s(config: Config) -> float:
+    """Seconds that a load may wait and take."""
+    return config.server.request_deadline_s + config.server.load_deadline_s
