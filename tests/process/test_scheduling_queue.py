@@ -144,7 +144,7 @@ def test_a_model_says_how_urgent_its_requests_are_and_that_can_be_changed(
         running.cancel()
         assert in_turn(waiting) == ["normal", "unsaid"]
     changed = model_pb2.UpdateModelRequest(model="lowly", priority=load_pb2.PRIORITY_INTERACTIVE)
-    caller.models.UpdateModel(changed, metadata=caller.metadata, timeout=BOUND_S)
+    caller.models.UpdateModel(changed)
     with busy(client, "lowly") as running:
         waiting = line_up(client, "lowly", normal="normal", unsaid=None)
         running.cancel()
@@ -166,7 +166,7 @@ def test_a_caller_that_asks_sees_who_is_before_it_until_it_is_served(
     caller = shared.caller()
     with busy(client, "one") as running:
         before = line_up(client, "one", first=None)["first"]
-        told = caller.inference.Generate(wants_to_know("one"), metadata=caller.metadata, timeout=BOUND_S)
+        told = caller.inference.Generate(wants_to_know("one"))
         assert next(told).waiting.ahead == 1
         before.cancel()
         assert next(told).waiting.ahead == 0
@@ -179,7 +179,7 @@ def test_a_caller_that_asks_sees_the_load_go_on_and_then_its_answer(
     shared: SupervisorProcess, client: vramd.Client
 ) -> None:
     caller = shared.caller()
-    messages = list(caller.inference.Generate(wants_to_know("cold"), metadata=caller.metadata, timeout=BOUND_S))
+    messages = list(caller.inference.Generate(wants_to_know("cold")))
     kinds = [message.HasField("waiting") for message in messages]
     assert kinds == sorted(kinds, reverse=True)
     shares = [message.waiting.progress for message in messages if message.waiting.HasField("progress")]
@@ -194,7 +194,7 @@ def test_who_leaves_while_it_hears_what_it_waits_for_waits_no_longer(
     caller = shared.caller()
     with busy(client, "one") as running:
         before = line_up(client, "one", first=None)["first"]
-        told = caller.inference.Generate(wants_to_know("one"), metadata=caller.metadata, timeout=BOUND_S)
+        told = caller.inference.Generate(wants_to_know("one"))
         assert next(told).HasField("waiting")
         assert queued(client, "one") == 2
         told.cancel()
@@ -207,7 +207,7 @@ def test_who_watches_sees_a_queue_grow_and_shrink(shared: SupervisorProcess, cli
     caller = shared.caller()
     wanted = supervisor_pb2.WatchEventsRequest(kinds=[supervisor_pb2.EVENT_KIND_QUEUE])
     with busy(client, "one"):
-        events = caller.supervisor.WatchEvents(wanted, metadata=caller.metadata, timeout=BOUND_S)
+        events = caller.supervisor.WatchEvents(wanted)
         events.initial_metadata()
         waiting = line_up(client, "one", a=None, b=None)
         waiting["a"].cancel()

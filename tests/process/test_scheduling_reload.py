@@ -28,8 +28,7 @@ def shared() -> Iterator[SupervisorProcess]:
 
 def reload(caller: Caller, model: str, load: load_pb2.LoadOptions) -> model_pb2.ResidentModel:
     """The model, ready with these settings."""
-    wish = model_pb2.LoadModelRequest(model=model, load=load, reload=True)
-    steps = list(caller.models.LoadModel(wish, metadata=caller.metadata, timeout=BOUND_S))
+    steps = list(caller.models.LoadModel(model_pb2.LoadModelRequest(model=model, load=load, reload=True)))
     assert steps[-1].state == model_pb2.MODEL_STATE_READY
     return steps[-1].resident
 

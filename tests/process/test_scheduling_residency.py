@@ -91,8 +91,7 @@ Held: TypeAlias = "grpc._CallIterator[supervisor_pb2.HoldModelResponse]"
 
 def hold(caller: Caller, model: str) -> Held:
     """Waits until the model is warm."""
-    wish = supervisor_pb2.HoldModelRequest(model=model)
-    held = caller.supervisor.HoldModel(wish, metadata=caller.metadata, timeout=BOUND_S)
+    held = caller.supervisor.HoldModel(supervisor_pb2.HoldModelRequest(model=model))
     until_warm(held)
     return held
 

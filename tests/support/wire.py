@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
@@ -22,15 +22,36 @@ _Detail = TypeVar("_Detail", ErrorInfo, RetryInfo)
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-class Caller:
-    """The stubs over one channel."""
+@dataclass(frozen=True)
+class _Details(grpc.ClientCallDetails):
+    method: str
+    metadata: Metadata
+    timeout: float = BOUND_S
+    credentials: None = None
+    wait_for_ready: None = None
+    compression: None = None
+
+
+class Caller(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """The stubs over one channel. Each call has the token and a bound."""
 
     def __init__(self, channel: grpc.Channel, token: str) -> None:
         self.channel = channel
         self.metadata: Metadata = ((TOKEN_KEY, f"Bearer {token}"),)
-        self.inference = InferenceServiceStub(channel)
-        self.models = ModelServiceStub(channel)
-        self.supervisor = SupervisorServiceStub(channel)
+        told = grpc.intercept_channel(channel, self)
+        self.inference = InferenceServiceStub(told)
+        self.models = ModelServiceStub(told)
+        self.supervisor = SupervisorServiceStub(told)
+
+    def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.ClientCallDetails, request: Any
+    ) -> Any:
+        return continuation(_Details(client_call_details.method, self.metadata), request)
+
+    def intercept_unary_stream(
+        self, continuation: Any, client_call_details: grpc.ClientCallDetails, request: Any
+    ) -> Any:
+        return continuation(_Details(client_call_details.method, self.metadata), request)
 
 
 @dataclass(frozen=True)

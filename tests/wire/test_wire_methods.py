@@ -13,7 +13,7 @@ FEW = inference_pb2.Limits(max_tokens=5)
 
 def generate(caller: Caller) -> None:
     request = inference_pb2.GenerateRequest(model="talker", prompt=parts("Once"), limits=FEW)
-    answers = list(caller.inference.Generate(request, metadata=caller.metadata, timeout=BOUND_S))
+    answers = list(caller.inference.Generate(request))
     assert sum(len(answer.token_ids) for answer in answers) == 5
     assert [answer.HasField("finish") for answer in answers] == [False] * (len(answers) - 1) + [True]
     assert answers[-1].finish.reason == inference_pb2.FINISH_REASON_LENGTH
@@ -22,15 +22,14 @@ def generate(caller: Caller) -> None:
 
 def chat(caller: Caller) -> None:
     request = inference_pb2.ChatRequest(model="talker", messages=question(), limits=FEW)
-    answers = list(caller.inference.Chat(request, metadata=caller.metadata, timeout=BOUND_S))
+    answers = list(caller.inference.Chat(request))
     assert "".join(answer.text for answer in answers).strip()
     assert answers[-1].finish.reason == inference_pb2.FINISH_REASON_LENGTH
 
 
 def embed(caller: Caller) -> None:
     inputs = [inference_pb2.EmbedInput(parts=parts(text)) for text in ("a cat", "a dog", "a cat")]
-    request = inference_pb2.EmbedRequest(model="talker", inputs=inputs)
-    answer = caller.inference.Embed(request, metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.inference.Embed(inference_pb2.EmbedRequest(model="talker", inputs=inputs))
     assert [vector.index for vector in answer.embeddings] == [0, 1, 2]
     assert {len(vector.values) for vector in answer.embeddings} == {answer.dimensions}
     cat, dog, again = (list(vector.values) for vector in answer.embeddings)
@@ -39,44 +38,40 @@ def embed(caller: Caller) -> None:
 
 def tokenize(caller: Caller) -> None:
     request = inference_pb2.TokenizeRequest(model="talker", text="a small cat")
-    assert caller.inference.Tokenize(request, metadata=caller.metadata, timeout=BOUND_S).token_ids
+    assert caller.inference.Tokenize(request).token_ids
 
 
 def detokenize(caller: Caller) -> None:
     request = inference_pb2.GenerateRequest(model="talker", prompt=parts("Once"), limits=FEW)
-    answers = list(caller.inference.Generate(request, metadata=caller.metadata, timeout=BOUND_S))
+    answers = list(caller.inference.Generate(request))
     ids = [token for answer in answers for token in answer.token_ids]
-    asked = inference_pb2.DetokenizeRequest(model="talker", token_ids=ids)
-    answer = caller.inference.Detokenize(asked, metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.inference.Detokenize(inference_pb2.DetokenizeRequest(model="talker", token_ids=ids))
     assert answer.text == "".join(answer.text for answer in answers)
 
 
 def list_models(caller: Caller) -> None:
-    answer = caller.models.ListModels(model_pb2.ListModelsRequest(), metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.models.ListModels(model_pb2.ListModelsRequest())
     assert [model.id for model in answer.models] == ["slow", "talker", "unused"]
 
 
 def get_model(caller: Caller) -> None:
-    request = model_pb2.GetModelRequest(model="talker")
-    answer = caller.models.GetModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.models.GetModel(model_pb2.GetModelRequest(model="talker"))
     assert (answer.model.id, answer.model.engine) == ("talker", model_pb2.ENGINE_SIMULATED)
 
 
 def rescan_models(caller: Caller) -> None:
-    answer = caller.models.RescanModels(model_pb2.RescanModelsRequest(), metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.models.RescanModels(model_pb2.RescanModelsRequest())
     assert (answer.known, list(answer.added), list(answer.removed)) == (3, [], [])
 
 
 def plan_load(caller: Caller) -> None:
-    request = model_pb2.PlanLoadRequest(model="talker")
-    answer = caller.models.PlanLoad(request, metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.models.PlanLoad(model_pb2.PlanLoadRequest(model="talker"))
     assert (answer.model, answer.fits, answer.quote.source) == ("talker", True, model_pb2.QUOTE_SOURCE_DECLARED)
     assert answer.verdict in {model_pb2.PLAN_VERDICT_BEGINS, model_pb2.PLAN_VERDICT_LOADED}
 
 
 def select_model(caller: Caller) -> None:
-    request = model_pb2.SelectModelRequest(task="dialogue")
-    answer = caller.models.SelectModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.models.SelectModel(model_pb2.SelectModelRequest(task="dialogue"))
     assert answer.fits
     assert answer.reasons[0] == "made for dialogue: it is simulated"
     assert {answer.model, *(other.model for other in answer.considered)} == {"slow", "talker", "unused"}
@@ -84,8 +79,7 @@ def select_model(caller: Caller) -> None:
 
 
 def load_model(caller: Caller) -> None:
-    request = model_pb2.LoadModelRequest(model="talker")
-    answers = list(caller.models.LoadModel(request, metadata=caller.metadata, timeout=BOUND_S))
+    answers = list(caller.models.LoadModel(model_pb2.LoadModelRequest(model="talker")))
     assert answers[-1].state == model_pb2.MODEL_STATE_READY
     assert answers[-1].resident.pid
     assert {use.id for use in answers[-1].resident.devices} == {"card", "host"}
@@ -93,8 +87,7 @@ def load_model(caller: Caller) -> None:
 
 def unload_model(caller: Caller) -> None:
     load_model(caller)
-    request = model_pb2.UnloadModelRequest(model="talker")
-    receipt = caller.models.UnloadModel(request, metadata=caller.metadata, timeout=BOUND_S).receipt
+    receipt = caller.models.UnloadModel(model_pb2.UnloadModelRequest(model="talker")).receipt
     assert (receipt.model, {device.id for device in receipt.devices}) == ("talker", {"card", "host"})
     assert receipt.pid
     assert (receipt.exit, receipt.message) == (model_pb2.EXIT_ENDED, "ended")
@@ -104,24 +97,21 @@ def update_model(caller: Caller) -> None:
     for pinned in (True, False):
         priority = load_pb2.PRIORITY_INTERACTIVE
         request = model_pb2.UpdateModelRequest(model="talker", pinned=pinned, priority=priority)
-        answer = caller.models.UpdateModel(request, metadata=caller.metadata, timeout=BOUND_S)
+        answer = caller.models.UpdateModel(request)
         assert (answer.model.id, answer.model.pinned) == ("talker", pinned)
 
 
 def restart_model(caller: Caller) -> None:
     load_model(caller)
-    before = caller.models.GetModel(
-        model_pb2.GetModelRequest(model="talker"), metadata=caller.metadata, timeout=BOUND_S
-    ).resident
-    request = model_pb2.RestartModelRequest(model="talker")
-    after = caller.models.RestartModel(request, metadata=caller.metadata, timeout=BOUND_S).resident
+    before = caller.models.GetModel(model_pb2.GetModelRequest(model="talker")).resident
+    after = caller.models.RestartModel(model_pb2.RestartModelRequest(model="talker")).resident
     assert after.pid != before.pid
     assert after.incarnation > before.incarnation
     assert after.state == model_pb2.MODEL_STATE_READY
 
 
 def get_status(caller: Caller) -> None:
-    answer = caller.supervisor.GetStatus(supervisor_pb2.GetStatusRequest(), metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.supervisor.GetStatus(supervisor_pb2.GetStatusRequest())
     assert answer.supervisor.pid
     assert answer.supervisor.rss_bytes > 1 << 20
     assert answer.supervisor.api == API
@@ -129,8 +119,7 @@ def get_status(caller: Caller) -> None:
 
 
 def list_devices(caller: Caller) -> None:
-    request = supervisor_pb2.ListDevicesRequest()
-    answer = caller.supervisor.ListDevices(request, metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.supervisor.ListDevices(supervisor_pb2.ListDevicesRequest())
     card = next(device for device in answer.devices if device.id == "card")
     assert (card.kind, card.total_bytes) == (supervisor_pb2.DEVICE_KIND_VIRTUAL, 8 << 30)
 
@@ -140,7 +129,7 @@ def watch_events(caller: Caller) -> None:
     load_model(caller)
     unload_model(caller)
     request = supervisor_pb2.WatchEventsRequest(kinds=[supervisor_pb2.EVENT_KIND_MODEL], after_sequence=1)
-    stream = caller.supervisor.WatchEvents(request, metadata=caller.metadata, timeout=BOUND_S)
+    stream = caller.supervisor.WatchEvents(request)
     event = next(stream)
     stream.cancel()
     assert event.kind == supervisor_pb2.EVENT_KIND_MODEL
@@ -149,32 +138,26 @@ def watch_events(caller: Caller) -> None:
 
 
 def tail_logs(caller: Caller) -> None:
-    request = supervisor_pb2.TailLogsRequest(lines=50)
-    lines = list(caller.supervisor.TailLogs(request, metadata=caller.metadata, timeout=BOUND_S))
+    lines = list(caller.supervisor.TailLogs(supervisor_pb2.TailLogsRequest(lines=50)))
     assert any("serves at" in answer.line for answer in lines)
 
 
 def hold_model(caller: Caller) -> None:
     """The lease lasts until somebody unloads the model; meanwhile it is told whose it is."""
-    request = supervisor_pb2.HoldModelRequest(model="talker", label="game")
-    stream = caller.supervisor.HoldModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    stream = caller.supervisor.HoldModel(supervisor_pb2.HoldModelRequest(model="talker", label="game"))
     steps = [next(stream)]
     while steps[-1].state != model_pb2.MODEL_STATE_READY:
         steps.append(next(stream))
     assert all(step.message for step in steps)
-    nameless = caller.supervisor.HoldModel(
-        supervisor_pb2.HoldModelRequest(model="talker"), metadata=caller.metadata, timeout=BOUND_S
-    )
+    nameless = caller.supervisor.HoldModel(supervisor_pb2.HoldModelRequest(model="talker"))
     next(nameless)
-    asked = model_pb2.GetModelRequest(model="talker")
-    held = caller.models.GetModel(asked, metadata=caller.metadata, timeout=BOUND_S).resident
+    held = caller.models.GetModel(model_pb2.GetModelRequest(model="talker")).resident
     named, peer = held.holders
     assert named == "game"
     assert "127.0.0.1" in peer
     assert not held.HasField("keep_alive_left_s")
     nameless.cancel()
-    unload = model_pb2.UnloadModelRequest(model="talker")
-    assert caller.models.UnloadModel(unload, metadata=caller.metadata, timeout=BOUND_S).receipt.pid
+    assert caller.models.UnloadModel(model_pb2.UnloadModelRequest(model="talker")).receipt.pid
     assert [info.reason for info in refused(lambda: list(stream)).infos] == [Reason.MODEL_UNLOADED.name]
 
 
@@ -182,7 +165,7 @@ def list_decisions(caller: Caller) -> None:
     """A load at least has been decided by then."""
     load_model(caller)
     request = supervisor_pb2.ListDecisionsRequest(model="talker", limit=3)
-    decisions = caller.supervisor.ListDecisions(request, metadata=caller.metadata, timeout=BOUND_S).decisions
+    decisions = caller.supervisor.ListDecisions(request).decisions
     assert 1 <= len(decisions) <= 3
     assert {decision.model for decision in decisions} == {"talker"}
     ids = [decision.id for decision in decisions]
@@ -192,31 +175,30 @@ def list_decisions(caller: Caller) -> None:
 
 def reserve_memory(caller: Caller) -> None:
     request = supervisor_pb2.ReserveMemoryRequest(device="card", size_bytes=1 << 20, ttl_s=60, label="game")
-    answer = caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S)
+    answer = caller.supervisor.ReserveMemory(request)
     assert answer.reservation
     assert 0 <= answer.waited_s < BOUND_S
     ended = supervisor_pb2.ReleaseMemoryRequest(reservation=answer.reservation)
-    assert caller.supervisor.ReleaseMemory(ended, metadata=caller.metadata, timeout=BOUND_S).released
+    assert caller.supervisor.ReleaseMemory(ended).released
 
 
 def list_reservations(caller: Caller) -> None:
     """One that nobody knows the number of any more is found, and released by it."""
     request = supervisor_pb2.ReserveMemoryRequest(device="card", size_bytes=1 << 20, ttl_s=600, label="lost")
-    made = caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S).reservation
+    made = caller.supervisor.ReserveMemory(request).reservation
     asked = supervisor_pb2.ListReservationsRequest()
-    listed = caller.supervisor.ListReservations(asked, metadata=caller.metadata, timeout=BOUND_S).reservations
+    listed = caller.supervisor.ListReservations(asked).reservations
     (lost,) = [one for one in listed if one.label == "lost"]
     assert (lost.id, lost.device, lost.size_bytes, lost.taken_bytes) == (made, "card", 1 << 20, 0)
     assert 0 < lost.left_s <= 600
-    ended = supervisor_pb2.ReleaseMemoryRequest(reservation=lost.id)
-    assert caller.supervisor.ReleaseMemory(ended, metadata=caller.metadata, timeout=BOUND_S).released
-    after = caller.supervisor.ListReservations(asked, metadata=caller.metadata, timeout=BOUND_S).reservations
+    assert caller.supervisor.ReleaseMemory(supervisor_pb2.ReleaseMemoryRequest(reservation=lost.id)).released
+    after = caller.supervisor.ListReservations(asked).reservations
     assert lost.id not in {one.id for one in after}
 
 
 def release_memory(caller: Caller) -> None:
     unknown = supervisor_pb2.ReleaseMemoryRequest(reservation=1 << 60)
-    assert not caller.supervisor.ReleaseMemory(unknown, metadata=caller.metadata, timeout=BOUND_S).released
+    assert not caller.supervisor.ReleaseMemory(unknown).released
 
 
 CALLS: dict[str, Callable[[Caller], None]] = {
@@ -256,7 +238,7 @@ def test_a_stream_tells_what_it_waits_for_if_it_is_asked_to(caller: Caller, prog
     unload_model(caller)
     waits = load_pb2.Scheduling(progress=progress)
     request = inference_pb2.ChatRequest(model="talker", messages=question(), limits=FEW, scheduling=waits)
-    answers = list(caller.inference.Chat(request, metadata=caller.metadata, timeout=BOUND_S))
+    answers = list(caller.inference.Chat(request))
     told = [answer.waiting for answer in answers if answer.HasField("waiting")]
     assert bool(told) == progress
     assert all(step.message for step in told)
@@ -269,12 +251,12 @@ def test_a_model_that_is_loaded_otherwise_is_reloaded_if_that_is_asked_for(calle
     options = load_pb2.LoadOptions(parallel=2)
     request = model_pb2.LoadModelRequest(model="talker", load=options)
     load = caller.models.LoadModel
-    answer = refused(lambda: list(load(request, metadata=caller.metadata, timeout=BOUND_S)))
+    answer = refused(lambda: list(load(request)))
     assert [info.reason for info in answer.infos] == [Reason.MODEL_LOADED_DIFFERENTLY.name]
     request.reload = True
-    assert list(load(request, metadata=caller.metadata, timeout=BOUND_S))[-1].resident.parallel == 2
+    assert list(load(request))[-1].resident.parallel == 2
     back = model_pb2.LoadModelRequest(model="talker", load=load_pb2.LoadOptions(parallel=4), reload=True)
-    assert list(load(back, metadata=caller.metadata, timeout=BOUND_S))[-1].resident.parallel == 4
+    assert list(load(back))[-1].resident.parallel == 4
 
 
 def test_every_method_is_among_these() -> None:

@@ -13,12 +13,11 @@ MIB = 1024 * 1024
 
 
 def get(caller: Caller, model: str) -> object:
-    request = model_pb2.GetModelRequest(model=model)
-    return caller.models.GetModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    return caller.models.GetModel(model_pb2.GetModelRequest(model=model))
 
 
 def chat(caller: Caller, request: inference_pb2.ChatRequest) -> object:
-    return list(caller.inference.Chat(request, metadata=caller.metadata, timeout=BOUND_S))
+    return list(caller.inference.Chat(request))
 
 
 def hot(caller: Caller) -> object:
@@ -27,35 +26,31 @@ def hot(caller: Caller) -> object:
 
 
 def unload(caller: Caller) -> object:
-    request = model_pb2.UnloadModelRequest(model="unused")
-    return caller.models.UnloadModel(request, metadata=caller.metadata, timeout=BOUND_S)
+    return caller.models.UnloadModel(model_pb2.UnloadModelRequest(model="unused"))
 
 
 def logs(caller: Caller) -> object:
-    request = supervisor_pb2.TailLogsRequest(model="nobody")
-    return list(caller.supervisor.TailLogs(request, metadata=caller.metadata, timeout=BOUND_S))
+    return list(caller.supervisor.TailLogs(supervisor_pb2.TailLogsRequest(model="nobody")))
 
 
 def hold(caller: Caller) -> object:
-    request = supervisor_pb2.HoldModelRequest(model="nobody")
-    return list(caller.supervisor.HoldModel(request, metadata=caller.metadata, timeout=BOUND_S))
+    return list(caller.supervisor.HoldModel(supervisor_pb2.HoldModelRequest(model="nobody")))
 
 
 def embed(caller: Caller) -> object:
     request = inference_pb2.EmbedRequest(model="talker", inputs=[inference_pb2.EmbedInput(parts=parts(""))])
-    return caller.inference.Embed(request, metadata=caller.metadata, timeout=BOUND_S)
+    return caller.inference.Embed(request)
 
 
 def reserve(caller: Caller, **changed: str | float) -> object:
     request = supervisor_pb2.ReserveMemoryRequest(device="card", size_bytes=1, ttl_s=60)
     for field, value in changed.items():
         setattr(request, field, value)
-    return caller.supervisor.ReserveMemory(request, metadata=caller.metadata, timeout=BOUND_S)
+    return caller.supervisor.ReserveMemory(request)
 
 
 def decisions(caller: Caller) -> object:
-    request = supervisor_pb2.ListDecisionsRequest(limit=20_000)
-    return caller.supervisor.ListDecisions(request, metadata=caller.metadata, timeout=BOUND_S)
+    return caller.supervisor.ListDecisions(supervisor_pb2.ListDecisionsRequest(limit=20_000))
 
 
 def many_messages(caller: Caller) -> object:
@@ -65,7 +60,7 @@ def many_messages(caller: Caller) -> object:
 
 def many_tokens(caller: Caller) -> object:
     request = inference_pb2.DetokenizeRequest(model="talker", token_ids=[1] * ((1 << 20) + 1))
-    return caller.inference.Detokenize(request, metadata=caller.metadata, timeout=BOUND_S)
+    return caller.inference.Detokenize(request)
 
 
 def heavy_penalty(caller: Caller) -> object:
@@ -147,7 +142,7 @@ def test_every_service_asks_for_the_token(caller: Caller, token: str) -> None:
     check(refused(lambda: get(caller, "talker")), reason)
     check(refused(lambda: hot(caller)), reason)
     request = supervisor_pb2.GetStatusRequest()
-    check(refused(lambda: caller.supervisor.GetStatus(request, metadata=metadata, timeout=BOUND_S)), reason)
+    check(refused(lambda: caller.supervisor.GetStatus(request)), reason)
 
 
 def test_a_field_is_named_with_its_whole_path(caller: Caller) -> None:
@@ -155,13 +150,13 @@ def test_a_field_is_named_with_its_whole_path(caller: Caller) -> None:
     request = inference_pb2.ChatRequest(model="talker", messages=question(), scheduling=scheduling)
     assert refused(lambda: chat(caller, request)).infos[0].metadata["field"] == "scheduling.priority"
     update = model_pb2.UpdateModelRequest(model="talker", priority=99)  # type: ignore[arg-type]
-    answer = refused(lambda: caller.models.UpdateModel(update, metadata=caller.metadata, timeout=BOUND_S))
+    answer = refused(lambda: caller.models.UpdateModel(update))
     assert answer.infos[0].metadata["field"] == "priority"
 
 
 def generate(caller: Caller, prompt: str) -> Refused:
     request = inference_pb2.GenerateRequest(model="talker", prompt=parts(prompt))
-    return refused(lambda: list(caller.inference.Generate(request, metadata=caller.metadata, timeout=BOUND_S)))
+    return refused(lambda: list(caller.inference.Generate(request)))
 
 
 def test_five_megabytes_pass_to_the_model(caller: Caller) -> None:

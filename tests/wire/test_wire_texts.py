@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from support.wire import BOUND_S, Caller, parts, question, refused
+from support.wire import Caller, parts, question, refused
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
 CONTENT = {"text"}
@@ -73,7 +73,7 @@ def test_a_text_that_is_too_long_is_refused_in_few_words(
     put(request, path, text)
 
     def call() -> object:
-        answer = getattr(stub, method)(request, metadata=caller.metadata, timeout=BOUND_S)
+        answer = getattr(stub, method)(request)
         return list(answer) if hasattr(answer, "__next__") else answer
 
     answer = refused(call)
