@@ -37,78 +37,65 @@ class SlowJournal(Journal):
         super().append(decided)
 
 
-def test_noting_does_not_wait_and_what_piles_up_is_written_together(tmp_path: Path) -> None:
-    async def main() -> None:
-        journal = SlowJournal(tmp_path / "decisions.sqlite3")
-        notes = DecisionWriter(journal)
-        notes.note(refused("first"))
-        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
-        for cause in ("second", "third", "fourth"):
-            notes.note(refused(cause))
-        assert journal.batches == []
-        listed = asyncio.ensure_future(notes.newest("one", 10))
-        journal.go.set()
-        found = await asyncio.wait_for(listed, BOUND_S)
-        assert [record.decision.message for record in found] == ["fourth", "third", "second", "first"]
-        assert journal.batches == [["first"], ["second", "third", "fourth"]]
-
-    asyncio.run(main())
+async def test_noting_does_not_wait_and_what_piles_up_is_written_together(tmp_path: Path) -> None:
+    journal = SlowJournal(tmp_path / "decisions.sqlite3")
+    notes = DecisionWriter(journal)
+    notes.note(refused("first"))
+    assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+    for cause in ("second", "third", "fourth"):
+        notes.note(refused(cause))
+    assert journal.batches == []
+    listed = asyncio.ensure_future(notes.newest("one", 10))
+    journal.go.set()
+    found = await asyncio.wait_for(listed, BOUND_S)
+    assert [record.decision.message for record in found] == ["fourth", "third", "second", "first"]
+    assert journal.batches == [["first"], ["second", "third", "fourth"]]
 
 
-def test_closing_waits_for_what_was_noted(tmp_path: Path) -> None:
-    async def main() -> None:
-        journal = SlowJournal(tmp_path / "decisions.sqlite3")
-        notes = DecisionWriter(journal)
-        notes.note(refused("first"))
-        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
-        notes.note(refused("last"))
-        closing = asyncio.ensure_future(notes.close())
-        journal.go.set()
-        await asyncio.wait_for(closing, BOUND_S)
-        assert [cause for batch in journal.batches for cause in batch] == ["first", "last"]
-
-    asyncio.run(main())
+async def test_closing_waits_for_what_was_noted(tmp_path: Path) -> None:
+    journal = SlowJournal(tmp_path / "decisions.sqlite3")
+    notes = DecisionWriter(journal)
+    notes.note(refused("first"))
+    assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+    notes.note(refused("last"))
+    closing = asyncio.ensure_future(notes.close())
+    journal.go.set()
+    await asyncio.wait_for(closing, BOUND_S)
+    assert [cause for batch in journal.batches for cause in batch] == ["first", "last"]
 
 
-def test_no_more_is_held_than_the_journal_keeps(tmp_path: Path) -> None:
-    async def main() -> None:
-        journal = SlowJournal(tmp_path / "decisions.sqlite3", rows_kept=3)
-        notes = DecisionWriter(journal)
-        notes.note(refused("first"))
-        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
-        for number in range(10):
-            notes.note(refused(str(number)))
-        journal.go.set()
-        await asyncio.wait_for(notes.close(), BOUND_S)
-        assert journal.batches == [["first"], ["7", "8", "9"]]
-
-    asyncio.run(main())
+async def test_no_more_is_held_than_the_journal_keeps(tmp_path: Path) -> None:
+    journal = SlowJournal(tmp_path / "decisions.sqlite3", rows_kept=3)
+    notes = DecisionWriter(journal)
+    notes.note(refused("first"))
+    assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+    for number in range(10):
+        notes.note(refused(str(number)))
+    journal.go.set()
+    await asyncio.wait_for(notes.close(), BOUND_S)
+    assert journal.batches == [["first"], ["7", "8", "9"]]
 
 
-def test_each_is_stamped_when_it_was_noted(tmp_path: Path) -> None:
-    async def main() -> None:
-        journal = SlowJournal(tmp_path / "decisions.sqlite3")
-        notes = DecisionWriter(journal)
-        before_s = time.time()
-        notes.note(refused("first"))
-        noted_s = time.time()
-        assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
-        journal.go.set()
-        [record] = await asyncio.wait_for(notes.newest("", 10), BOUND_S)
-        assert before_s <= record.time_s <= noted_s
-
-    asyncio.run(main())
+async def test_each_is_stamped_when_it_was_noted(tmp_path: Path) -> None:
+    journal = SlowJournal(tmp_path / "decisions.sqlite3")
+    notes = DecisionWriter(journal)
+    before_s = time.time()
+    notes.note(refused("first"))
+    noted_s = time.time()
+    assert await asyncio.to_thread(journal.writing.wait, BOUND_S)
+    journal.go.set()
+    [record] = await asyncio.wait_for(notes.newest("", 10), BOUND_S)
+    assert before_s <= record.time_s <= noted_s
 
 
-def test_a_fault_is_told_and_later_decisions_are_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        notes = DecisionWriter(Journal(tmp_path / "decisions.sqlite3"))
-        notes.note(Decision(DecisionKind.LOAD, "one", "because", numbers={"needed_bytes": object()}))  # type: ignore[dict-item]  # the fault
-        await notes.close()
-        notes.note(refused("later"))
-        assert [record.decision.message for record in await notes.newest("", 10)] == ["later"]
-
-    asyncio.run(main())
+async def test_a_fault_is_told_and_later_decisions_are_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes = DecisionWriter(Journal(tmp_path / "decisions.sqlite3"))
+    notes.note(Decision(DecisionKind.LOAD, "one", "because", numbers={"needed_bytes": object()}))  # type: ignore[dict-item]  # the fault
+    await notes.close()
+    notes.note(refused("later"))
+    assert [record.decision.message for record in await notes.newest("", 10)] == ["later"]
     assert "could not be written down" in caplog.text
 
 

@@ -22,52 +22,43 @@ class Hanging:
         return self.calls
 
 
-def test_one_that_hangs_is_not_asked_again_until_it_answers() -> None:
-    async def main() -> None:
-        hanging, lane = Hanging(), Lane("the drive", 0.02)
-        with pytest.raises(NoAnswerError, match=r"the drive gives no answer within 0\.02 s"):
-            await lane.run(hanging)
-        for _ in range(100):
-            with pytest.raises(NoAnswerError, match="has not answered an earlier question"):
-                lane.submit(hanging)
-        assert hanging.calls == 1
-        hanging.goes_on.set()
-
-    asyncio.run(main())
+async def test_one_that_hangs_is_not_asked_again_until_it_answers() -> None:
+    hanging, lane = Hanging(), Lane("the drive", 0.02)
+    with pytest.raises(NoAnswerError, match=r"the drive gives no answer within 0\.02 s"):
+        await lane.run(hanging)
+    for _ in range(100):
+        with pytest.raises(NoAnswerError, match="has not answered an earlier question"):
+            lane.submit(hanging)
+    assert hanging.calls == 1
+    hanging.goes_on.set()
 
 
-def test_answers_and_faults_come_in_the_order_of_the_calls() -> None:
-    async def main() -> None:
-        lane, came = Lane("the book", BOUND_S), list[int]()
+async def test_answers_and_faults_come_in_the_order_of_the_calls() -> None:
+    lane, came = Lane("the book", BOUND_S), list[int]()
 
-        def fails() -> None:
-            came.append(1)
-            raise TimeoutError(110, "Connection timed out")
+    def fails() -> None:
+        came.append(1)
+        raise TimeoutError(110, "Connection timed out")
 
-        answers = await asyncio.gather(
-            lane.run(lambda: came.append(0)), lane.run(fails), lane.run(lambda: came.append(2)), return_exceptions=True
-        )
-        assert came == [0, 1, 2]
-        assert [type(answer) for answer in answers] == [type(None), TimeoutError, type(None)]
-        assert await lane.run(lambda: 4) == 4
-
-    asyncio.run(main())
+    answers = await asyncio.gather(
+        lane.run(lambda: came.append(0)), lane.run(fails), lane.run(lambda: came.append(2)), return_exceptions=True
+    )
+    assert came == [0, 1, 2]
+    assert [type(answer) for answer in answers] == [type(None), TimeoutError, type(None)]
+    assert await lane.run(lambda: 4) == 4
 
 
-def test_what_waits_behind_one_that_hangs_is_never_called() -> None:
-    async def main() -> None:
-        hanging, lane, called = Hanging(), Lane("the drive", 0.05), list[int]()
-        first = asyncio.ensure_future(lane.run(hanging))
-        second = asyncio.ensure_future(lane.run(lambda: called.append(1)))
-        for waits in (first, second):
-            with pytest.raises(NoAnswerError):
-                await waits
-        hanging.goes_on.set()
-        patient = Lane("another", BOUND_S)
-        assert await patient.run(lambda: 7) == 7
-        assert called == []
-
-    asyncio.run(main())
+async def test_what_waits_behind_one_that_hangs_is_never_called() -> None:
+    hanging, lane, called = Hanging(), Lane("the drive", 0.05), list[int]()
+    first = asyncio.ensure_future(lane.run(hanging))
+    second = asyncio.ensure_future(lane.run(lambda: called.append(1)))
+    for waits in (first, second):
+        with pytest.raises(NoAnswerError):
+            await waits
+    hanging.goes_on.set()
+    patient = Lane("another", BOUND_S)
+    assert await patient.run(lambda: 7) == 7
+    assert called == []
 
 
 def test_a_thread_that_cannot_be_had_costs_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,14 +73,10 @@ def test_a_thread_that_cannot_be_had_costs_one_call(monkeypatch: pytest.MonkeyPa
     assert lane.ask(lambda: 2) == 2
 
 
-def test_the_end_of_an_event_loop_does_not_wait_for_what_hangs() -> None:
+async def test_the_end_of_an_event_loop_does_not_wait_for_what_hangs() -> None:
     hanging = Hanging()
-
-    async def main() -> None:
-        with pytest.raises(NoAnswerError):
-            await Lane("the drive", 0.01).run(hanging)
-
-    asyncio.run(main())
+    with pytest.raises(NoAnswerError):
+        await Lane("the drive", 0.01).run(hanging)
     assert not hanging.goes_on.is_set()
     hanging.goes_on.set()
 

@@ -73,16 +73,13 @@ class HangingProbe(Probe):
         return pid
 
 
-def test_a_process_that_nobody_tells_of_is_measured_as_unknown(goes_on: threading.Event) -> None:
-    async def main() -> None:
-        host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(goes_on))
-        lane = Lane("the system", SHORT_S)
-        for why in ("gives no answer within 0.02 s", "has not answered an earlier question"):
-            observed = await release.measure_soon(lane, [host], 7)
-            assert observed["host"].size_bytes is None
-            assert why in observed["host"].reason
-
-    asyncio.run(main())
+async def test_a_process_that_nobody_tells_of_is_measured_as_unknown(goes_on: threading.Event) -> None:
+    host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(goes_on))
+    lane = Lane("the system", SHORT_S)
+    for why in ("gives no answer within 0.02 s", "has not answered an earlier question"):
+        observed = await release.measure_soon(lane, [host], 7)
+        assert observed["host"].size_bytes is None
+        assert why in observed["host"].reason
 
 
 def test_memory_is_booked_although_a_card_never_answers(
@@ -94,7 +91,7 @@ def test_memory_is_booked_although_a_card_never_answers(
     assert observed["gpu0"].size_bytes is None
 
 
-def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
+async def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
     goes_on: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Quick(HangingProbe):
@@ -105,17 +102,13 @@ def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
     seen: list[DeviceSampled] = []
     core = SimpleNamespace(ready_pids=list)
     loop = SimpleNamespace(core=core, submit=seen.append, now_s=lambda: 0.0)
-
-    async def main() -> None:
-        devices = [
-            Device("gpu0", DeviceKind.NVIDIA, "card", HangingProbe(goes_on)),
-            Device("card", DeviceKind.VIRTUAL, "card", Quick(goes_on)),
-        ]
-        sampler = Sampler(cast(Loop, loop), devices, {}, lambda: [])
-        await asyncio.wait_for(sampler.look(), BOUND_S)
-        assert [(told.device, told.total_bytes) for told in seen] == [("gpu0", 0), ("card", 8)]
-
-    asyncio.run(main())
+    devices = [
+        Device("gpu0", DeviceKind.NVIDIA, "card", HangingProbe(goes_on)),
+        Device("card", DeviceKind.VIRTUAL, "card", Quick(goes_on)),
+    ]
+    sampler = Sampler(cast(Loop, loop), devices, {}, lambda: [])
+    await asyncio.wait_for(sampler.look(), BOUND_S)
+    assert [(told.device, told.total_bytes) for told in seen] == [("gpu0", 0), ("card", 8)]
 
 
 class HangingBook(MemoryBook):
@@ -128,21 +121,17 @@ class HangingBook(MemoryBook):
         return super().lessons()
 
 
-def test_a_book_that_does_not_answer_teaches_nothing(
+async def test_a_book_that_does_not_answer_teaches_nothing(
     goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(usage_recorder, "BOOK_S", SHORT_S)
 
     desk = SimpleNamespace(lessons=LearnedUsage())
     recorder = UsageRecorder(HangingBook(tmp_path / "memory.sqlite3", goes_on), cast(Quotes, desk))
-
-    async def main() -> None:
+    await asyncio.wait_for(recorder.begin(), BOUND_S)
+    with monkeypatch.context() as patched:
+        patched.setattr(usage_recorder, "BEGIN_S", SHORT_S)
         await asyncio.wait_for(recorder.begin(), BOUND_S)
-        with monkeypatch.context() as patched:
-            patched.setattr(usage_recorder, "BEGIN_S", SHORT_S)
-            await asyncio.wait_for(recorder.begin(), BOUND_S)
-
-    asyncio.run(main())
     assert "nothing is learned from loads" in caplog.text
 
 
@@ -157,32 +146,28 @@ class HangingJournal(Journal):
         self.written += [decision.model for _, decision in decided]
 
 
-def test_a_journal_that_does_not_answer_is_refused_and_gets_all_later(
+async def test_a_journal_that_does_not_answer_is_refused_and_gets_all_later(
     goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(decision_writer, "JOURNAL_S", SHORT_S)
     journal = HangingJournal(tmp_path / "decisions.sqlite3", goes_on)
-
-    async def main() -> None:
-        notes = DecisionWriter(journal)
-        notes.note(Decision(DecisionKind.LOAD, "one", "because"))
-        with pytest.raises(RefusedError) as refused:
-            await notes.newest("", 10)
-        assert refused.value.refusal.reason is Reason.FILE_UNANSWERED
-        notes.note(Decision(DecisionKind.LOAD, "two", "because"))
-        await asyncio.wait_for(notes.close(), BOUND_S)
-        assert "the last decisions are not written down" in caplog.text
-        goes_on.set()
-        monkeypatch.undo()
-        later = DecisionWriter(journal)
-        later._pending = notes._pending
-        await later.close()
-
-    asyncio.run(main())
+    notes = DecisionWriter(journal)
+    notes.note(Decision(DecisionKind.LOAD, "one", "because"))
+    with pytest.raises(RefusedError) as refused:
+        await notes.newest("", 10)
+    assert refused.value.refusal.reason is Reason.FILE_UNANSWERED
+    notes.note(Decision(DecisionKind.LOAD, "two", "because"))
+    await asyncio.wait_for(notes.close(), BOUND_S)
+    assert "the last decisions are not written down" in caplog.text
+    goes_on.set()
+    monkeypatch.undo()
+    later = DecisionWriter(journal)
+    later._pending = notes._pending
+    await later.close()
     assert journal.written == ["one", "two"]
 
 
-def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
+async def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
     goes_on: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(path: Path) -> tuple[Any, list[Any]]:
@@ -190,18 +175,14 @@ def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
         return unanswered(path, NoAnswerError("read")), []
 
     monkeypatch.setattr(quotes, "read_with_headers", read)
-
-    async def main() -> None:
-        desk = Quotes(cast(Any, None), tmp_path, (), Lanes(SHORT_S, 1, 10))
-        dead = await desk.quoted(tmp_path / "dead.gguf")
-        assert dead.file.problem
-        assert dead.file.problem.reason is Reason.FILE_UNANSWERED
-        assert "dead.gguf gives no answer within 0.02 s; is its drive there?" in dead.file.problem.text
-        other = await desk.quoted(tmp_path / "other.gguf")
-        assert other.file.problem
-        assert "read" in other.file.problem.text
-
-    asyncio.run(main())
+    desk = Quotes(cast(Any, None), tmp_path, (), Lanes(SHORT_S, 1, 10))
+    dead = await desk.quoted(tmp_path / "dead.gguf")
+    assert dead.file.problem
+    assert dead.file.problem.reason is Reason.FILE_UNANSWERED
+    assert "dead.gguf gives no answer within 0.02 s; is its drive there?" in dead.file.problem.text
+    other = await desk.quoted(tmp_path / "other.gguf")
+    assert other.file.problem
+    assert "read" in other.file.problem.text
 
 
 class Starts:
@@ -241,20 +222,17 @@ def test_processes_are_started_by_one_thread_that_stays(starts: Starts) -> None:
     assert one is not threading.current_thread()
 
 
-def test_a_process_that_is_started_too_late_is_ended_and_the_next_one_is_not(starts: Starts) -> None:
-    async def main() -> None:
-        spawner = Spawner(SHORT_S)
-        with pytest.raises(NoAnswerError, match=r"the start of a process gives no answer within 0\.02 s"):
-            await spawner.start("vramd_worker", "/")
-        with pytest.raises(QuoterError, match="could not be started: the start of a process has not answered"):
-            await Quoter(spawner, "/", untested_engine=False).ask({})
-        starts.goes_on.set()
-        assert starts.ended.acquire(timeout=BOUND_S)
-        patient = Spawner()
-        await patient.start("vramd_worker", "/")
-        assert not starts.ended.acquire(blocking=False)
-
-    asyncio.run(main())
+async def test_a_process_that_is_started_too_late_is_ended_and_the_next_one_is_not(starts: Starts) -> None:
+    spawner = Spawner(SHORT_S)
+    with pytest.raises(NoAnswerError, match=r"the start of a process gives no answer within 0\.02 s"):
+        await spawner.start("vramd_worker", "/")
+    with pytest.raises(QuoterError, match="could not be started: the start of a process has not answered"):
+        await Quoter(spawner, "/", untested_engine=False).ask({})
+    starts.goes_on.set()
+    assert starts.ended.acquire(timeout=BOUND_S)
+    patient = Spawner()
+    await patient.start("vramd_worker", "/")
+    assert not starts.ended.acquire(blocking=False)
     assert len(starts.threads) == 2
 
 
@@ -266,7 +244,7 @@ def test_a_process_that_is_started_too_late_is_ended_and_the_next_one_is_not(sta
     ],
 )
 @pytest.mark.parametrize("folder_hangs", [False, True])
-def test_a_worker_whose_start_hangs_is_none(
+async def test_a_worker_whose_start_hangs_is_none(
     limit_s: float, stop: bool, words: str, folder_hangs: bool, starts: Starts
 ) -> None:
     told = list[Event]()
@@ -283,36 +261,33 @@ def test_a_worker_whose_start_hangs_is_none(
         if isinstance(event, MemoryReleased):
             released.set()
 
-    async def main() -> None:
-        loop = SimpleNamespace(submit=submit, now_s=asyncio.get_running_loop().time)
-        host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(starts.goes_on))
-        planning = SimpleNamespace(expect=lambda _: None, learn=lambda *_: None)
-        logs = SimpleNamespace(spare=None)
+    loop = SimpleNamespace(submit=submit, now_s=asyncio.get_running_loop().time)
+    host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(starts.goes_on))
+    planning = SimpleNamespace(expect=lambda _: None, learn=lambda *_: None)
+    logs = SimpleNamespace(spare=None)
 
-        async def no_look() -> None:
-            """There are no devices to look at."""
+    async def no_look() -> None:
+        """There are no devices to look at."""
 
-        shell: tuple[Any, ...] = (
-            loop,
-            [host],
-            logs,
-            planning,
-            None,
-            Spawner(limit_s),
-            socket_dir,
-            no_look,
-            SHORT_S,
-            False,
-        )
-        workers = Workers(*shell)
-        workers.perform(Spawn(1))
-        assert told == [], "it waits, and nobody else does"
-        if stop:
-            await asyncio.to_thread(starts.asked.acquire, timeout=BOUND_S)
-            workers.perform(Stop(1))
-        await asyncio.wait_for(released.wait(), BOUND_S)
-
-    asyncio.run(main())
+    shell: tuple[Any, ...] = (
+        loop,
+        [host],
+        logs,
+        planning,
+        None,
+        Spawner(limit_s),
+        socket_dir,
+        no_look,
+        SHORT_S,
+        False,
+    )
+    workers = Workers(*shell)
+    workers.perform(Spawn(1))
+    assert told == [], "it waits, and nobody else does"
+    if stop:
+        await asyncio.to_thread(starts.asked.acquire, timeout=BOUND_S)
+        workers.perform(Stop(1))
+    await asyncio.wait_for(released.wait(), BOUND_S)
     exited, receipt = told
     assert isinstance(exited, WorkerExited)
     assert exited.exit == words
@@ -322,36 +297,30 @@ def test_a_worker_whose_start_hangs_is_none(
 
 
 @pytest.mark.parametrize("what", [Spawn, FindPlans, QueueChanged, Decided])
-def test_what_fails_while_it_is_carried_out_is_no_fault_of_the_books(
+async def test_what_fails_while_it_is_carried_out_is_no_fault_of_the_books(
     what: type, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(action: OutsideAction) -> None:
         if isinstance(action, what):
             raise RuntimeError("can't start new thread")
 
-    async def main() -> None:
-        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), fails)
-        model = Model("a", Simulation({"host": 1 << 60}, 1.0, 1.0, (), False))
-        loop.submit(CatalogueRead(loop.now_s(), {"a": model}))
-        loop.submit(Started(loop.now_s()))
-        async with loop.request(partial(Requested, model="a", kind=RequestKind.LOAD, limit_s=BOUND_S)):
-            gone = refusal(Reason.MODEL_NOT_FOUND, "gone", model="a")
-            loop.submit(PlansRefused(loop.now_s(), "a", 1, gone))
-        assert loop.failed is None
-        assert not loop.ending.is_set()
-
-    asyncio.run(main())
+    loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), fails)
+    model = Model("a", Simulation({"host": 1 << 60}, 1.0, 1.0, (), False))
+    loop.submit(CatalogueRead(loop.now_s(), {"a": model}))
+    loop.submit(Started(loop.now_s()))
+    async with loop.request(partial(Requested, model="a", kind=RequestKind.LOAD, limit_s=BOUND_S)):
+        gone = refusal(Reason.MODEL_NOT_FOUND, "gone", model="a")
+        loop.submit(PlansRefused(loop.now_s(), "a", 1, gone))
+    assert loop.failed is None
+    assert not loop.ending.is_set()
     assert "could not be carried out" in caplog.text
 
 
-def test_a_fault_of_the_core_ends_the_supervisor() -> None:
+async def test_a_fault_of_the_core_ends_the_supervisor() -> None:
     def fails(_: Event) -> list[Action]:
         raise KeyError("host")
 
-    async def main() -> None:
-        loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), lambda _: None, fails)
-        loop.submit(Started(loop.now_s()))
-        assert isinstance(loop.failed, KeyError)
-        assert loop.exited.is_set()
-
-    asyncio.run(main())
+    loop = Loop(Core(Config(), {"host": Account(1 << 33, 1 << 33)}, 2, 1 << 20), lambda _: None, fails)
+    loop.submit(Started(loop.now_s()))
+    assert isinstance(loop.failed, KeyError)
+    assert loop.exited.is_set()

@@ -2,21 +2,11 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 import pytest
 import vramd
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Wait
-
-
-def using(fake: FakeSupervisor, work: Callable[[vramd.AsyncClient], Coroutine[None, None, None]]) -> None:
-    """Runs a test's work with a client, within the bound."""
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            await asyncio.wait_for(work(client), BOUND_S)
-
-    asyncio.run(main())
 
 
 async def reached(event: Callable[[float], bool]) -> None:
@@ -41,12 +31,12 @@ def test_both_clients_have_the_same_surface() -> None:
                 assert [one.default for one in here.values()] == [one.default for one in there.values()]
 
 
-def test_cancelling_the_task_ends_the_call(fake: FakeSupervisor) -> None:
+async def test_cancelling_the_task_ends_the_call(fake: FakeSupervisor) -> None:
     waits = {"Chat": Wait(), "LoadModel": Wait(), "Embed": Wait()}
     for method, wait in waits.items():
         fake.script(method, wait)
 
-    async def work(client: vramd.AsyncClient) -> None:
+    async with vramd.AsyncClient(fake.folder.path) as client:
         calls = {
             "Chat": client.chat("talker", "Hi").text,
             "LoadModel": client.load("talker"),
@@ -60,15 +50,13 @@ def test_cancelling_the_task_ends_the_call(fake: FakeSupervisor) -> None:
                 await task
             await reached(waits[method].left.wait)
 
-    using(fake, work)
 
-
-def test_a_closed_client_does_not_look_like_a_cancelled_task(fake: FakeSupervisor) -> None:
+async def test_a_closed_client_does_not_look_like_a_cancelled_task(fake: FakeSupervisor) -> None:
     wait = Wait()
     fake.script("Chat", wait)
     fake.script("Embed", wait)
 
-    async def work(client: vramd.AsyncClient) -> None:
+    async with vramd.AsyncClient(fake.folder.path) as client:
         tasks: list[asyncio.Task[object]] = [
             asyncio.create_task(client.chat("talker", "Hi").text),
             asyncio.create_task(client.embed("talker", "text")),
@@ -79,18 +67,14 @@ def test_a_closed_client_does_not_look_like_a_cancelled_task(fake: FakeSuperviso
             with pytest.raises(vramd.Cancelled):
                 await task
 
-    using(fake, work)
 
-
-def test_cancel_ends_the_wait_of_another_task(fake: FakeSupervisor) -> None:
+async def test_cancel_ends_the_wait_of_another_task(fake: FakeSupervisor) -> None:
     wait = Wait()
     fake.script("Chat", wait)
 
-    async def work(client: vramd.AsyncClient) -> None:
+    async with vramd.AsyncClient(fake.folder.path) as client:
         stream = client.chat("talker", "Hi")
         task = asyncio.create_task(stream.text)
         await reached(wait.reached.wait)
         stream.cancel()
         assert await task == ""
-
-    using(fake, work)

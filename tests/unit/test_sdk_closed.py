@@ -29,22 +29,18 @@ CALLS: dict[str, Callable[[vramd.Client], object]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_calls_of_a_closed_client(fake: FakeSupervisor, name: str) -> None:
+async def test_calls_of_a_closed_client(fake: FakeSupervisor, name: str) -> None:
     client = vramd.Client(fake.folder.path)
     client.close()
     client.close()
     with pytest.raises(vramd.ClientClosed, match="closed"):
         CALLS[name](client)
     assert repr(client) == f"<vramd.Client of {fake.address}, closed>"
-
-    async def main() -> None:
-        other = vramd.AsyncClient(fake.folder.path)
-        await other.close()
-        with pytest.raises(vramd.ClientClosed):
-            await awaited(getattr(other, name), *arguments(name))
-        assert "closed" in repr(other)
-
-    asyncio.run(main())
+    other = vramd.AsyncClient(fake.folder.path)
+    await other.close()
+    with pytest.raises(vramd.ClientClosed):
+        await awaited(getattr(other, name), *arguments(name))
+    assert "closed" in repr(other)
     assert fake.calls == []
 
 
@@ -92,24 +88,20 @@ def test_calls_that_a_close_ends(fake: FakeSupervisor, asleep: bool) -> None:
     assert ends == ["ClientClosed"] * len(methods)
 
 
-def test_tasks_that_a_close_ends(fake: FakeSupervisor) -> None:
+async def test_tasks_that_a_close_ends(fake: FakeSupervisor) -> None:
     fake.script("Chat", CRASHED)
     fake.script("GetStatus", CRASHED)
     wait = Wait()
     fake.script("Embed", wait)
-
-    async def main() -> None:
-        client = vramd.AsyncClient(fake.folder.path)
-        calls = (client.chat("talker", "Hi").text, client.status(), client.embed("talker", "Hi"))
-        tasks: list[asyncio.Task[object]] = [asyncio.create_task(call) for call in calls]
-        while len(client._connection._delays) < 2:
-            await asyncio.sleep(0)
-        assert await asyncio.to_thread(wait.reached.wait, BOUND_S)
-        await client.close()
-        for ended in await asyncio.gather(*tasks, return_exceptions=True):
-            assert isinstance(ended, vramd.ClientClosed)
-
-    asyncio.run(asyncio.wait_for(main(), BOUND_S))
+    client = vramd.AsyncClient(fake.folder.path)
+    calls = (client.chat("talker", "Hi").text, client.status(), client.embed("talker", "Hi"))
+    tasks: list[asyncio.Task[object]] = [asyncio.create_task(call) for call in calls]
+    while len(client._connection._delays) < 2:
+        await asyncio.sleep(0)
+    assert await asyncio.to_thread(wait.reached.wait, BOUND_S)
+    await client.close()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(ended, vramd.ClientClosed)
 
 
 def test_a_client_for_two_event_loops_in_turn(fake: FakeSupervisor) -> None:
@@ -132,24 +124,20 @@ def test_a_client_for_two_event_loops_in_turn(fake: FakeSupervisor) -> None:
     asyncio.run(asyncio.wait_for(last(), BOUND_S))
 
 
-def test_a_client_for_two_event_loops_at_once(fake: FakeSupervisor) -> None:
+async def test_a_client_for_two_event_loops_at_once(fake: FakeSupervisor) -> None:
     fake.script("Chat", *answer("Hel")[:1], Wait())
     fake.script("GetStatus", supervisor_pb2.GetStatusResponse())
+    async with vramd.AsyncClient(fake.folder.path) as client:
+        stream = client.chat("talker", "Hi")
+        await stream.__anext__()
 
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            stream = client.chat("talker", "Hi")
-            await stream.__anext__()
+        async def elsewhere() -> None:
+            for call in (client.status(), stream.text, client.on("model", print)):
+                with pytest.raises(vramd.WrongContext, match="another event loop"):
+                    await call
 
-            async def elsewhere() -> None:
-                for call in (client.status(), stream.text, client.on("model", print)):
-                    with pytest.raises(vramd.WrongContext, match="another event loop"):
-                        await call
-
-            await asyncio.to_thread(asyncio.run, elsewhere())
-            await client.status()
-
-    asyncio.run(asyncio.wait_for(main(), BOUND_S))
+        await asyncio.to_thread(asyncio.run, elsewhere())
+        await client.status()
 
 
 def test_a_stream_behind_its_event_loop(fake: FakeSupervisor) -> None:

@@ -282,18 +282,14 @@ async def async_dropped_by_another_thread(client: vramd.AsyncClient, reached: Aw
         async_dropped_by_another_thread,
     ],
 )
-def test_an_answer_in_an_event_loop(
+async def test_an_answer_in_an_event_loop(
     fake: FakeSupervisor, leave: Callable[[vramd.AsyncClient, Awaitable[object]], Awaitable[object]]
 ) -> None:
     wait = Wait()
     fake.script("Chat", *answer("Hel")[:1], wait)
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            await leave(client, asyncio.to_thread(wait.reached.wait, BOUND_S))
-            assert await asyncio.to_thread(wait.left.wait, SOON_S)
-
-    asyncio.run(main())
+    async with vramd.AsyncClient(fake.folder.path) as client:
+        await leave(client, asyncio.to_thread(wait.reached.wait, BOUND_S))
+        assert await asyncio.to_thread(wait.left.wait, SOON_S)
 
 
 def test_cancel_wins_over_the_next_attempt(fake: FakeSupervisor) -> None:
@@ -319,23 +315,19 @@ def test_cancel_while_the_programs_own_sleep_waits(fake: FakeSupervisor) -> None
     assert len(fake.requests("Chat")) == 1
 
 
-def test_cancel_wins_in_an_event_loop(fake: FakeSupervisor) -> None:
+async def test_cancel_wins_in_an_event_loop(fake: FakeSupervisor) -> None:
     fake.script("Chat", Refusal(Reason.WORKER_CRASHED, retry_after_s=2 * BOUND_S))
     fake.script("HoldModel", Refusal(Reason.WORKER_CRASHED, retry_after_s=2 * BOUND_S))
-
-    async def main() -> None:
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            stream, hold = client.chat("talker", "Hi"), client.hold("talker")
-            tasks = [asyncio.ensure_future(stream.text), asyncio.ensure_future(hold.ready())]
-            while len(client._connection._delays) < 2:
-                await asyncio.sleep(0)
-            stream.cancel()
-            hold.cancel()
-            assert await tasks[0] == ""
-            with pytest.raises(vramd.Cancelled):
-                await tasks[1]
-
-    asyncio.run(asyncio.wait_for(main(), BOUND_S))
+    async with vramd.AsyncClient(fake.folder.path) as client:
+        stream, hold = client.chat("talker", "Hi"), client.hold("talker")
+        tasks = [asyncio.ensure_future(stream.text), asyncio.ensure_future(hold.ready())]
+        while len(client._connection._delays) < 2:
+            await asyncio.sleep(0)
+        stream.cancel()
+        hold.cancel()
+        assert await tasks[0] == ""
+        with pytest.raises(vramd.Cancelled):
+            await tasks[1]
     assert len(fake.calls) == 2
 
 

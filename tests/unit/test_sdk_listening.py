@@ -146,31 +146,27 @@ def test_what_cannot_be_listened_to(fake: FakeSupervisor, tmp_path: Path) -> Non
         client.on("model", print)
 
 
-def test_coroutines_are_awaited_in_turn(fake: FakeSupervisor, caplog: pytest.LogCaptureFixture) -> None:
+async def test_coroutines_are_awaited_in_turn(fake: FakeSupervisor, caplog: pytest.LogCaptureFixture) -> None:
     before, after = held(fake, changed("a"), evicted("b"), changed("enough"))
     words: list[str] = []
+    enough = asyncio.Event()
 
-    async def main() -> None:
-        enough = asyncio.Event()
+    async def slow(change: vramd.ModelChanged) -> None:
+        await asyncio.sleep(0)
+        words.append(change.model)
+        if change.model == "enough":
+            enough.set()
 
-        async def slow(change: vramd.ModelChanged) -> None:
-            await asyncio.sleep(0)
-            words.append(change.model)
-            if change.model == "enough":
-                enough.set()
+    def fails(gone: vramd.Evicted) -> None:
+        raise LookupError("a bug")
 
-        def fails(gone: vramd.Evicted) -> None:
-            raise LookupError("a bug")
-
-        async with vramd.AsyncClient(fake.folder.path) as client:
-            await client.on("model", slow)
-            await client.on("eviction", fails)
-            await client.on("eviction", lambda gone: words.append(gone.model))
-            before.go()
-            await asyncio.wait_for(enough.wait(), BOUND_S)
-            assert await asyncio.to_thread(after.reached.wait, BOUND_S)
-
-    asyncio.run(main())
+    async with vramd.AsyncClient(fake.folder.path) as client:
+        await client.on("model", slow)
+        await client.on("eviction", fails)
+        await client.on("eviction", lambda gone: words.append(gone.model))
+        before.go()
+        await asyncio.wait_for(enough.wait(), BOUND_S)
+        assert await asyncio.to_thread(after.reached.wait, BOUND_S)
     assert words == ["a", "b", "enough"]
     assert [record.levelname for record in caplog.records if record.name == "vramd"] == ["ERROR"]
     assert after.left.wait(BOUND_S)

@@ -66,30 +66,24 @@ async def first_of_a_newcomer(address: str) -> bytes:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_path_stops_the_accepting(path: str) -> None:
-    async def main() -> None:
-        async with served() as (method, address, failed), grpc.aio.insecure_channel(address) as channel:
-            running = counting(channel)
-            assert await running.read() == b"1"
-            await asyncio.to_thread(raw_http2.throw, address, raw_http2.HELLO + raw_http2.call(PATHS[path]))
-            assert await first_of_a_newcomer(address) == b"1"
-            method.go.set()
-            assert [await running.read(), await running.read(), await running.read()] == [b"2", b"3", grpc.aio.EOF]
-        assert not failed
-
-    asyncio.run(main())
+async def test_no_path_stops_the_accepting(path: str) -> None:
+    async with served() as (method, address, failed), grpc.aio.insecure_channel(address) as channel:
+        running = counting(channel)
+        assert await running.read() == b"1"
+        await asyncio.to_thread(raw_http2.throw, address, raw_http2.HELLO + raw_http2.call(PATHS[path]))
+        assert await first_of_a_newcomer(address) == b"1"
+        method.go.set()
+        assert [await running.read(), await running.read(), await running.read()] == [b"2", b"3", grpc.aio.EOF]
+    assert not failed
 
 
-def test_many_such_calls_between_good_ones() -> None:
-    async def main() -> None:
-        async with served() as (_, address, failed):
-            for bad in range(5):
-                calls = b"".join(raw_http2.call(b"/\xff", stream=1 + 2 * number) for number in range(20 * bad))
-                await asyncio.to_thread(raw_http2.throw, address, raw_http2.HELLO + calls + raw_http2.call(b"/\xff"))
-                assert await asyncio.gather(*(first_of_a_newcomer(address) for _ in range(3))) == [b"1"] * 3
-        assert not failed
-
-    asyncio.run(main())
+async def test_many_such_calls_between_good_ones() -> None:
+    async with served() as (_, address, failed):
+        for bad in range(5):
+            calls = b"".join(raw_http2.call(b"/\xff", stream=1 + 2 * number) for number in range(20 * bad))
+            await asyncio.to_thread(raw_http2.throw, address, raw_http2.HELLO + calls + raw_http2.call(b"/\xff"))
+            assert await asyncio.gather(*(first_of_a_newcomer(address) for _ in range(3))) == [b"1"] * 3
+    assert not failed
 
 
 def test_an_end_of_another_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
