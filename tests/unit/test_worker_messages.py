@@ -22,7 +22,7 @@ from vramd_worker.engine import (
     Sampling,
 )
 from vramd_worker.llama import LlamaSpec
-from vramd_worker.refusals import incident, refusal
+from vramd_worker.service_worker import incident, refusal
 from vramd_worker.simulated import Fault, SimulatedSpec
 
 

@@ -1,7 +1,7 @@
 """The composition root of a worker: builds the server, says hello, serves until the process is ended.
 
-There is no orderly end on purpose: a worker holds nothing worth saving, so SIGTERM keeps its default action and unload
-is the end of the process. By the hello everything is imported that a load needs: an idle worker is a warm spare.
+There is no orderly shutdown on purpose: a worker holds nothing worth saving, so SIGTERM keeps its default action and
+unloading ends the process. Everything that a load needs is imported before the hello: an idle worker is a warm spare.
 """
 
 import asyncio
@@ -10,14 +10,17 @@ import os
 import secrets
 import signal
 import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
 from vramd_common.rendezvous import PROTOCOL, Hello, Orders
 from vramd_proto.internal.v1.worker_pb2_grpc import add_WorkerServiceServicer_to_server
 
-from vramd_worker.engines import Engines
-from vramd_worker.server import WorkerServicer
+from vramd_worker import llama
+from vramd_worker.engine import Engine
+from vramd_worker.service_worker import WorkerService
+from vramd_worker.simulated import SimulatedEngine, SimulatedSpec
 
 FAULT = 70
 """Exit code after an exception in a thread."""
@@ -35,6 +38,32 @@ SERVER_OPTIONS = (
 )
 
 
+@dataclass(frozen=True)
+class Engines:
+    """The engines of this installation: what the hello says of llama.cpp; the simulated one is always there."""
+
+    llama_version: str
+    """Of llama-cpp-python; empty without it."""
+    llama_problem: str
+    """Why it cannot be used, and what to do; empty if it can."""
+    backends: tuple[str, ...]
+    untested: bool
+    """Whether any version of llama-cpp-python is taken."""
+
+    @classmethod
+    def find(cls, untested: bool) -> "Engines":
+        """Imports the binding, so that a load finds it warm; touches no backend."""
+        found = llama.probe()
+        problem = "" if untested and found.version else found.problem
+        return cls(found.version, problem, found.backends, untested)
+
+    def build(self, spec: SimulatedSpec | llama.LlamaSpec, threads: int) -> Engine:
+        """Makes an engine that is still to be loaded. Called in the main thread."""
+        if isinstance(spec, SimulatedSpec):
+            return SimulatedEngine(spec)
+        return llama.LlamaEngine(replace(spec, untested=self.untested), threads)
+
+
 def run(orders_line: bytes, hello_fd: int) -> None:
     """Serves until the process is ended. Called once, by `boot`, in the main thread."""
     faulthandler.enable()
@@ -47,7 +76,7 @@ def run(orders_line: bytes, hello_fd: int) -> None:
 async def _serve(orders: Orders, hello_fd: int) -> None:
     engines = Engines.find(orders.untested_engine)
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    add_WorkerServiceServicer_to_server(WorkerServicer(orders.nonce, engines.build), server)
+    add_WorkerServiceServicer_to_server(WorkerService(orders.nonce, engines.build), server)
     address = _listen(server, orders.socket_dir)
     await server.start()
     hello = Hello(
@@ -59,7 +88,7 @@ async def _serve(orders: Orders, hello_fd: int) -> None:
 
 
 def _listen(server: grpc.aio.Server, socket_dir: str) -> str:
-    """Binds, and returns the target that reaches it. Raises RuntimeError if the system refuses."""
+    """Binds the server and returns the target to reach it by. Raises RuntimeError if the system refuses."""
     if not socket_dir:
         return f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     # Never the name of an earlier worker: binding would take over its socket without an error.
@@ -69,6 +98,6 @@ def _listen(server: grpc.aio.Server, socket_dir: str) -> str:
 
 
 def _end_with_thread(unhandled: threading.ExceptHookArgs) -> None:
-    """A thread that ended by an exception leaves its requests waiting for ever; a dead process fails them at once."""
+    """Ends the process with the thread: its requests would wait for ever, and fail at once when the process is dead."""
     threading.__excepthook__(unhandled)
     os._exit(FAULT)

@@ -16,7 +16,7 @@ from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from vramd_proto.v1 import inference_pb2
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Loaded, Piece, Task, Vectors
-from vramd_worker.server import WorkerServicer
+from vramd_worker.service_worker import WorkerService
 
 if TYPE_CHECKING:  # the generated stubs alone know this class
     from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceAsyncStub
@@ -75,7 +75,7 @@ class ToldEngine:
 @asynccontextmanager
 async def served(engine: ToldEngine, folder: Path) -> AsyncIterator["WorkerServiceAsyncStub"]:
     server = grpc.aio.server()
-    add_WorkerServiceServicer_to_server(WorkerServicer("n", lambda _spec, _threads: engine), server)
+    add_WorkerServiceServicer_to_server(WorkerService("n", lambda _spec, _threads: engine), server)
     server.add_insecure_port(f"unix:{folder}/s")
     await server.start()
     try:

@@ -1,6 +1,6 @@
 """`vramd.internal.v1.WorkerService`: translates, calls the engine, waits. It decides nothing.
 
-The event loop's thread runs everything here. The engine answers from a thread of its own; its pieces come over by
+Everything here runs in the event loop's thread. The engine answers from a thread of its own; its pieces come over by
 `call_soon_threadsafe` and leave one by one, the first before the second is computed.
 """
 
@@ -8,36 +8,41 @@ import asyncio
 import hmac
 import sys
 import threading
+import traceback
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from vramd_common.heap import Heap
 from vramd_common.reasons import Reason
 from vramd_common.rendezvous import NONCE_KEY
-from vramd_common.statuses import DETAILS_KEY
+from vramd_common.statuses import DETAILS_KEY, Packed, pack
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceServicer
 from vramd_proto.v1 import inference_pb2
 
 from vramd_worker import translate
 from vramd_worker.engine import Engine, EngineError, Job, Loaded, Piece, Task
-from vramd_worker.engines import BuildEngine
-from vramd_worker.refusals import incident, refusal
+from vramd_worker.llama import LlamaSpec
+from vramd_worker.simulated import SimulatedSpec
 
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+BuildEngine = Callable[[SimulatedSpec | LlamaSpec, int], Engine]
+"""Makes the engine for a load, from its spec and the number of CPU threads."""
+
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 PROGRESS_STEP = 0.01
-"""Progress is passed on when it has grown by so much: a load reports each tensor."""
+"""Least growth of the progress that is passed on: a load reports each tensor."""
 
 
-class WorkerServicer(WorkerServiceServicer):
-    """The one model of this process, once it is loaded."""
+class WorkerService(WorkerServiceServicer):
+    """Serves the one model of this process."""
 
     def __init__(self, nonce: str, build: BuildEngine) -> None:
         self._nonce = nonce.encode()
@@ -48,11 +53,9 @@ class WorkerServicer(WorkerServiceServicer):
         self._heap = Heap(collects=True)
 
     async def Load(
-        self,
-        request: worker_pb2.WorkerLoadRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.WorkerLoadRequest, worker_pb2.WorkerLoadResponse],
+        self, request: worker_pb2.WorkerLoadRequest, context: Context
     ) -> AsyncIterator[worker_pb2.WorkerLoadResponse]:
-        """Streams the progress. A caller that leaves leaves a process of no use, which is the caller's to end."""
+        # A caller that goes away leaves a process of no use, which is the caller's to end.
         async with self._call(request, context):
             if self._load_began:
                 raise RuntimeError("a worker loads one model, once")
@@ -70,71 +73,50 @@ class WorkerServicer(WorkerServiceServicer):
                     yield worker_pb2.WorkerLoadResponse(progress=step)
 
     async def Generate(
-        self,
-        request: worker_pb2.WorkerGenerateRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.WorkerGenerateRequest, inference_pb2.GenerateResponse],
+        self, request: worker_pb2.WorkerGenerateRequest, context: Context
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
-        """See the proto."""
         async with self._call(request, context):
             async for piece in self._pieces(translate.generate_job(request.request), request.threads, context):
                 yield translate.generate_response(piece)
 
     async def Chat(
-        self,
-        request: worker_pb2.WorkerChatRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.WorkerChatRequest, inference_pb2.ChatResponse],
+        self, request: worker_pb2.WorkerChatRequest, context: Context
     ) -> AsyncIterator[inference_pb2.ChatResponse]:
-        """See the proto."""
         async with self._call(request, context):
             async for piece in self._pieces(translate.chat_job(request.request), request.threads, context):
                 yield translate.chat_response(piece)
 
-    async def Embed(
-        self,
-        request: worker_pb2.WorkerEmbedRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.WorkerEmbedRequest, inference_pb2.EmbedResponse],
-    ) -> inference_pb2.EmbedResponse:
-        """See the proto."""
+    async def Embed(self, request: worker_pb2.WorkerEmbedRequest, context: Context) -> inference_pb2.EmbedResponse:
         async with self._call(request, context):
             engine, texts = self._engine(request.threads), translate.texts(request.request)
             answer = await _answer(context, partial(engine.embed, texts))
             return translate.embed_response(request.request.model, answer)
 
     async def Tokenize(
-        self,
-        request: inference_pb2.TokenizeRequest,
-        context: grpc.aio.ServicerContext[inference_pb2.TokenizeRequest, inference_pb2.TokenizeResponse],
+        self, request: inference_pb2.TokenizeRequest, context: Context
     ) -> inference_pb2.TokenizeResponse:
-        """See the proto."""
         async with self._call(request, context):
             engine, special = self._engine(), (request.add_special, request.parse_special)
             ids = await _answer(context, partial(engine.tokenize, request.text, *special))
             return inference_pb2.TokenizeResponse(token_ids=ids)
 
     async def Detokenize(
-        self,
-        request: inference_pb2.DetokenizeRequest,
-        context: grpc.aio.ServicerContext[inference_pb2.DetokenizeRequest, inference_pb2.DetokenizeResponse],
+        self, request: inference_pb2.DetokenizeRequest, context: Context
     ) -> inference_pb2.DetokenizeResponse:
-        """See the proto."""
         async with self._call(request, context):
-            engine = self._engine()
-            data = await _answer(context, partial(engine.detokenize, request.token_ids))
+            data = await _answer(context, partial(self._engine().detokenize, request.token_ids))
             return inference_pb2.DetokenizeResponse(text=data.decode("utf-8", "replace"))
 
     async def SetThreads(
-        self,
-        request: worker_pb2.WorkerSetThreadsRequest,
-        context: grpc.aio.ServicerContext[worker_pb2.WorkerSetThreadsRequest, worker_pb2.WorkerSetThreadsResponse],
+        self, request: worker_pb2.WorkerSetThreadsRequest, context: Context
     ) -> worker_pb2.WorkerSetThreadsResponse:
-        """See the proto."""
         async with self._call(request, context):
             self._engine(request.threads)
             return worker_pb2.WorkerSetThreadsResponse()
 
     @asynccontextmanager
-    async def _call(self, request: Message, context: grpc.aio.ServicerContext[Asked, Told]) -> AsyncIterator[None]:
-        """Lets a call in that carries the nonce; what is raised inside becomes the call's status."""
+    async def _call(self, request: Message, context: Context) -> AsyncIterator[None]:
+        """Admits a call that carries the nonce; turns an exception of its body into the call's status."""
         try:
             self._admit(context)
             yield
@@ -149,23 +131,20 @@ class WorkerServicer(WorkerServiceServicer):
         details = ((DETAILS_KEY, refused.details),)
         await context.abort(grpc.StatusCode[refused.code], refused.message, details)
 
-    def _admit(self, context: grpc.aio.ServicerContext[Asked, Told]) -> None:
-        told = next((value for key, value in context.invocation_metadata() or () if key == NONCE_KEY), "")
-        told_bytes = told.encode() if isinstance(told, str) else told
-        if not hmac.compare_digest(told_bytes, self._nonce):
+    def _admit(self, context: Context) -> None:
+        given = next((value for key, value in context.invocation_metadata() or () if key == NONCE_KEY), "")
+        if not hmac.compare_digest(given.encode() if isinstance(given, str) else given, self._nonce):
             raise EngineError(Reason.TOKEN_INVALID, "the call does not carry this worker's nonce")
 
     def _engine(self, threads: int = 0) -> Engine:
-        """The loaded engine, told its share of the CPU; 0 leaves the share as it is."""
+        """Returns the loaded engine after setting its share of the CPU; 0 leaves the share as it is."""
         if self._loaded is None:
             raise RuntimeError("a worker was called before its model was loaded")
         if threads:
             self._loaded.set_threads(threads)
         return self._loaded
 
-    async def _pieces(
-        self, job: Job, threads: int, context: grpc.aio.ServicerContext[Asked, Told]
-    ) -> AsyncIterator[Piece]:
+    async def _pieces(self, job: Job, threads: int, context: Context) -> AsyncIterator[Piece]:
         engine = self._engine(threads)
         pieces: asyncio.Queue[Piece | EngineError] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -180,10 +159,8 @@ class WorkerServicer(WorkerServiceServicer):
                 return
 
 
-async def _answer(
-    context: grpc.aio.ServicerContext[Asked, Told], ask: Callable[[Callable[[Answer | EngineError], None]], Task]
-) -> Answer:
-    """What the engine answers to a question. Raises EngineError."""
+async def _answer(context: Context, ask: Callable[[Callable[[Answer | EngineError], None]], Task]) -> Answer:
+    """Asks the engine a question and returns its answer. Raises EngineError."""
     answers: asyncio.Queue[Answer | EngineError] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     _cancel_at_end(context, ask(lambda answer: _post(loop, answers, answer)))
@@ -193,14 +170,14 @@ async def _answer(
     return answer
 
 
-def _cancel_at_end(context: grpc.aio.ServicerContext[Asked, Told], task: Task) -> None:
-    """However the call ends: once the task has given its last piece, to cancel it changes nothing."""
+def _cancel_at_end(context: Context, task: Task) -> None:
+    """Cancels the task when the call ends, in whatever way; after the task's last piece this changes nothing."""
     # The stubs want an instance of a class of theirs that does not exist; gRPC takes any callable.
     context.add_done_callback(lambda _: task.cancel())  # type: ignore[arg-type]
 
 
 async def _load(engine: Engine) -> AsyncIterator[float | Loaded]:
-    """Runs the load in a thread of its own; its progress, then its result. Raises what it raises."""
+    """Runs the load in a thread; yields its progress, then its result. Raises what the load raises."""
     steps: asyncio.Queue[float | Loaded | Exception] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -211,7 +188,7 @@ async def _load(engine: Engine) -> AsyncIterator[float | Loaded]:
             _post(loop, steps, failed)
 
     threading.Thread(target=work, name="load", daemon=True).start()
-    told = 0.0
+    reported = 0.0
     while True:
         step = await steps.get()
         if isinstance(step, Exception):
@@ -219,11 +196,26 @@ async def _load(engine: Engine) -> AsyncIterator[float | Loaded]:
         if isinstance(step, Loaded):
             yield step
             return
-        if step >= told + PROGRESS_STEP:
-            told = step
+        if step >= reported + PROGRESS_STEP:
+            reported = step
             yield step
 
 
-def _post(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Told]", item: Told) -> None:
-    """Hands something over to the loop, from any thread. Never blocks."""
+def _post(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Item]", item: Item) -> None:
+    """Puts an item into a queue of the loop. Thread-safe; never blocks."""
     loop.call_soon_threadsafe(queue.put_nowait, item)
+
+
+def refusal(error: EngineError, model: str) -> Packed:
+    """Makes the status for an error; `model` is added where the table of reasons names it."""
+    return pack(error.reason, str(error), {"model": model} | error.metadata)
+
+
+def incident(fault: Exception) -> EngineError:
+    """Makes an error that shows callers only an id of an unforeseen exception; its traceback goes to stderr."""
+    incident_id = uuid.uuid4().hex
+    sys.stderr.write(f"incident {incident_id}:\n{''.join(traceback.format_exception(fault))}")
+    sys.stderr.flush()
+    return EngineError(
+        Reason.INTERNAL, f"a fault of vramd, see the model's log for incident {incident_id}", incidentId=incident_id
+    )
