@@ -232,14 +232,10 @@ def test_the_plan_for_two_devices_is_never_below_what_a_load_takes(folder: Path,
 
 WARM_UP = """
 import json, sys
-from vramd_worker.llama.ggml import load_backends
-from vramd_worker.llama.load import open_model
-from vramd_worker.llama.native import bind, native_log
+from vramd_worker.llama.load import open_model, start_engine
 from vramd_worker.llama.parameters import LlamaSpec
-library = bind(untested=False)
-log = native_log(library)
-load_backends(library)
-opened = open_model(library, log, LlamaSpec(**json.loads(sys.argv[1])), 1, lambda _share: None)
+library = start_engine(untested=False)
+opened = open_model(library, LlamaSpec(**json.loads(sys.argv[1])), 1, lambda _share: None)
 library.llama_synchronize(opened.context.handle)
 print(library.llama_perf_context(opened.context.handle).n_p_eval)
 """

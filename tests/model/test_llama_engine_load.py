@@ -162,12 +162,11 @@ def test_an_answer_nobody_can_rely_on_ends_the_process(tmp_path: Path) -> None:
     path = random_llama(tmp_path / "model.gguf")
     code = f"""
 from vramd_worker.llama.context import Chunk
-from vramd_worker.llama.load import open_model
+from vramd_worker.llama.load import open_model, start_engine
 from vramd_worker.llama.parameters import LlamaSpec
-from vramd_worker.llama.native import bind, native_log
-library = bind(untested=False)
+library = start_engine(untested=False)
 spec = {spec(path, context_tokens=256)!r}
-opened = open_model(library, native_log(library), spec, 1, lambda share: None)
+opened = open_model(library, spec, 1, lambda share: None)
 opened.context.compute([Chunk(slot=0, tokens=[10**6], position=0, output=True)])
 print("still here")
 """

@@ -262,23 +262,19 @@ def test_an_environment_that_makes_no_sense_is_refused(bench: Bench, change: Map
 PLAN_AND_LOAD = """
 import json, os, sys
 from vramd_worker.llama.dry_run import plan
-from vramd_worker.llama.ggml import load_backends
-from vramd_worker.llama.load import open_model
-from vramd_worker.llama.native import bind, native_log
+from vramd_worker.llama.load import open_model, start_engine
 from vramd_worker.llama.parameters import LlamaSpec
 from vramd_worker.llama.virtual_gpu import virtual_gpus
 
 path, count, layers, kv_type = json.loads(os.environ["WANTED"])
-library = bind(untested=False)
-log = native_log(library)
-load_backends(library)
+library = start_engine(untested=False)
 names = ("VGPU0", "VGPU1")[:count]
 settings = (512, 1, "gpu0", layers, 64, kv_type, 2, 64)
 shares = tuple((name, 1.0) for name in names)
 spec = LlamaSpec(*settings, path=path, device_names=names, shares=shares, outputs=2)
-devices = plan(library, log, spec, virtual_gpus(library).handles[:count]).devices
+devices = plan(library, spec, virtual_gpus(library).handles[:count]).devices
 planned = [device.weights_bytes + device.context_bytes + device.compute_bytes for device in devices]
-opened = open_model(library, log, spec, 1, lambda share: None)
+opened = open_model(library, spec, 1, lambda share: None)
 books = [f"{os.environ['GGML_VGPU_DIR']}/device{number}.{os.getpid()}" for number in range(count)]
 print(json.dumps([planned, [int(open(book).read().split()[1]) for book in books]]))
 """

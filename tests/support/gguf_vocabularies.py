@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from gguf import GGUFWriter, TokenType
+from vramd_worker.llama.load import start_engine
 from vramd_worker.llama.model import NativeModel
-from vramd_worker.llama.native import bind, native_log
 from vramd_worker.llama.tokenizing import Tokenizer
 from vramd_worker.llama.vocabulary import vocabulary_of
 
@@ -84,9 +84,7 @@ class Opened(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[Opened]:
-    library = bind(untested=False)
-    native_log(library)
-    library.llama_backend_init()
+    library = start_engine(untested=False)
     parameters = library.llama_model_default_params()
     parameters.vocab_only = True
     handle = library.llama_model_load_from_file(bytes(path), parameters)

@@ -4,10 +4,14 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from vramd_worker.llama.decode_loop import Cancellable
 from vramd_worker.llama.prompt_thread import STACK_BYTES, PromptThread
+from vramd_worker.llama.tasks import Question
 
 LIMIT_S = 30.0
+
+
+def task() -> Question[None]:
+    return Question(lambda _: None)
 
 
 @pytest.fixture
@@ -19,7 +23,7 @@ def prompts() -> Iterator[PromptThread]:
 
 def test_what_is_short_does_not_wait_for_what_is_long(prompts: PromptThread) -> None:
     ended, busy = threading.Event(), threading.Event()
-    long = Cancellable()
+    long = task()
 
     def without_end() -> Iterator[None]:
         while True:
@@ -32,7 +36,7 @@ def test_what_is_short_does_not_wait_for_what_is_long(prompts: PromptThread) -> 
 
     prompts.add(long, without_end())
     assert busy.wait(LIMIT_S)
-    prompts.add(Cancellable(), short())
+    prompts.add(task(), short())
     assert ended.wait(LIMIT_S)
     long.cancel()
 
@@ -52,24 +56,24 @@ def test_they_take_turns_in_the_order_in_which_they_came(prompts: PromptThread) 
         if name == "a":
             ended.set()
 
-    prompts.add(Cancellable(), first())
-    prompts.add(Cancellable(), work("a", 3))
-    prompts.add(Cancellable(), work("b", 2))
+    prompts.add(task(), first())
+    prompts.add(task(), work("a", 3))
+    prompts.add(task(), work("b", 2))
     began.set()
     assert ended.wait(LIMIT_S)
     assert told == ["a0", "b0", "a1", "b1", "a2"]
 
 
 def test_what_is_cancelled_does_no_further_step() -> None:
-    prompts, task, steps = PromptThread(), Cancellable(), []
+    prompts, wanted, steps = PromptThread(), task(), []
 
     def work() -> Iterator[None]:
         while True:
             steps.append(1)
-            task.cancel()
+            wanted.cancel()
             yield
 
-    prompts.add(task, work())
+    prompts.add(wanted, work())
     prompts.close()
     assert steps == [1]
 

@@ -5,9 +5,9 @@ from vramd_worker.engine import Message
 
 pytest.importorskip("jinja2")
 from vramd_worker.llama import template_limits
-from vramd_worker.llama.names import one_of
 from vramd_worker.llama.template_limits import TooMuchWorkError
 from vramd_worker.llama.templates import ChatTemplate, UnusableTemplateError
+from vramd_worker.llama.vocabulary import one_of
 
 CONTROLS = ("<s>", "</s>", "<|start|>", "<|stop|>", "</think>", "<|user|>", "<|assistant|>", "<|end|>")
 SAID = "{{ messages[-1].content }}"

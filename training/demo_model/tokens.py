@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from vramd_worker.llama.load import start_engine
 from vramd_worker.llama.model import NativeModel
-from vramd_worker.llama.native import bind, native_log
 from vramd_worker.llama.tokenizing import Segment, at_once
 from vramd_worker.llama.tokenizing import Tokenizer as NativeTokenizer
 from vramd_worker.llama.vocabulary import vocabulary_of
@@ -104,9 +104,7 @@ def check_template(dialogues: Sequence[Sequence[Turn]]) -> None:
 
 def check_against_llama(path: Path, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:
     """Raises AssertionError with the first text that llama.cpp, with the file's tokenizer, splits in another way."""
-    library = bind(untested=False)
-    native_log(library)
-    library.llama_backend_init()
+    library = start_engine(untested=False)
     parameters = library.llama_model_default_params()
     parameters.vocab_only = True
     handle = library.llama_model_load_from_file(os.fsencode(path), parameters)

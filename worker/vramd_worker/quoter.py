@@ -13,15 +13,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from vramd_common.reasons import Reason
 
 from vramd_worker.engine import DeviceMemory, EngineError
 from vramd_worker.llama.dry_run import plan
-from vramd_worker.llama.ggml import INTEGRATED_GPU, Device, ggml_of, load_backends
-from vramd_worker.llama.load import hide_devices
-from vramd_worker.llama.native import NativeLog, bind, native_log, probe
+from vramd_worker.llama.ggml import INTEGRATED_GPU, Device, ggml_of
+from vramd_worker.llama.load import hide_devices, start_engine
+from vramd_worker.llama.native import probe
 from vramd_worker.llama.parameters import LlamaSpec
 from vramd_worker.llama.self_check import problem_of
 from vramd_worker.llama.virtual_gpu import virtual_gpus
@@ -38,11 +38,6 @@ _MOST_LINE_BYTES = 1024 * 1024
 Answer = dict[str, Any]
 
 
-class _Engine(NamedTuple):
-    library: ModuleType
-    log: NativeLog
-
-
 def run(requests_fd: int, more: bytes, answers_fd: int) -> None:
     """Answers until the requests end. Called once, by `boot`; `more` has been read already."""
     faulthandler.enable()
@@ -52,25 +47,22 @@ def run(requests_fd: int, more: bytes, answers_fd: int) -> None:
     hide_devices(besides=("Vulkan",))
     version = probe().version
     try:
-        library = bind(untested=False)
-        engine = _Engine(library, native_log(library))
-        load_backends(library)
-        library.llama_backend_init()
-        problem = problem_of(library, engine.log)
+        library = start_engine(untested=False)
+        problem = problem_of(library)
     except EngineError as error:
         problem = str(error)
     _write(answers_fd, {"ready": not problem, "version": version, "problem": problem})
     if problem:
         sys.exit(UNRELIABLE)
     for line in _lines(requests_fd, more):
-        _write(answers_fd, _answer(engine, line))
+        _write(answers_fd, _answer(library, line))
 
 
-def _answer(engine: _Engine, line: bytes) -> Answer:
+def _answer(library: ModuleType, line: bytes) -> Answer:
     began_s = time.monotonic()
     try:
         request = json.loads(line)
-        answer = {"devices": _devices(engine)} if request.get("devices") is True else _plan(engine, request)
+        answer = {"devices": _devices(library)} if request.get("devices") is True else _plan(library, request)
     except EngineError as error:
         if error.reason in _REFUSED:
             return {"refused": error.reason.name, "message": str(error)}
@@ -80,12 +72,12 @@ def _answer(engine: _Engine, line: bytes) -> Answer:
     return answer | {"seconds": time.monotonic() - began_s}
 
 
-def _plan(engine: _Engine, request: dict[str, Any]) -> Answer:
+def _plan(library: ModuleType, request: dict[str, Any]) -> Answer:
     settings = dict(request["settings"])
     shares = tuple((str(device), float(share)) for device, share in settings.pop("shares", ()))
     spec = LlamaSpec(path=str(request["path"]), shares=shares, **settings)
-    devices = [ggml_of(engine.library).device(name) for name in request["devices"]]
-    found = plan(engine.library, engine.log, spec, devices, whole=request.get("whole") is True)
+    devices = [ggml_of(library).device(name) for name in request["devices"]]
+    found = plan(library, spec, devices, whole=request.get("whole") is True)
     return {
         "host": _sizes(found.host),
         "gpus": [_sizes(one) for one in found.devices],
@@ -93,9 +85,9 @@ def _plan(engine: _Engine, request: dict[str, Any]) -> Answer:
     }
 
 
-def _devices(engine: _Engine) -> list[Answer]:
-    virtual = set(virtual_gpus(engine.library).handles)
-    return [_described(one) for one in ggml_of(engine.library).devices() if one.handle not in virtual]
+def _devices(library: ModuleType) -> list[Answer]:
+    virtual = set(virtual_gpus(library).handles)
+    return [_described(one) for one in ggml_of(library).devices() if one.handle not in virtual]
 
 
 def _described(device: Device) -> Answer:

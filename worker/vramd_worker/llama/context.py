@@ -1,15 +1,18 @@
 """A context of llama.cpp: batches go in, logits or vectors come out. Used by the decode thread alone."""
 
 import ctypes
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from types import ModuleType
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from vramd_worker.llama.logits import Logits
 from vramd_worker.llama.model import NativeModel
+
+_LOWEST = -3.4028234663852886e38
+"""A logit that nothing is drawn by: the least that a float holds."""
 
 
 class Chunk(NamedTuple):
@@ -32,6 +35,46 @@ class Outcome(Enum):
     """The memory has no cells for it; nothing was changed."""
     ABORTED = 2
     """`abort` was called; part of it may have been computed."""
+
+
+class Logits:
+    """Tells whether the results of one context are numbers, before a token is chosen by them.
+
+    A state that is not a number makes every logit NaN, so a few of them tell. A weight that is not a number spoils its
+    own token's logit in every batch: such tokens are found once, at the warm-up, and can never be chosen.
+    """
+
+    def __init__(self, library: ModuleType, handle: int, vocabulary_tokens: int) -> None:
+        self._library = library
+        self._handle = handle
+        self._tokens = vocabulary_tokens
+        self._looked_at = tuple({0, vocabulary_tokens // 2, vocabulary_tokens - 1})
+        """Tokens whose logits stand for all."""
+        self._mute: tuple[int, ...] = ()
+        """Tokens whose logits are never numbers."""
+
+    def learn(self, index: int) -> None:
+        """Finds the tokens that have no logit in a batch of which the others have."""
+        logits = self._at(index)[: self._tokens]
+        finite = [token for token, logit in enumerate(logits) if math.isfinite(logit)]
+        if finite:
+            self._looked_at = tuple({finite[0], finite[len(finite) // 2], finite[-1]})
+        if 0 < len(finite) < self._tokens:
+            self._mute = tuple(sorted(set(range(self._tokens)).difference(finite)))
+
+    def are_numbers(self, index: int) -> bool:
+        """Whether a token can be chosen by the logits at this index of the last batch."""
+        logits = self._at(index)
+        for token in self._mute:
+            logits[token] = _LOWEST
+        return all(math.isfinite(logits[token]) for token in self._looked_at)
+
+    def is_number(self, index: int, token: int) -> bool:
+        """Whether the logit of a token that was chosen is one."""
+        return 0 <= token < self._tokens and math.isfinite(self._at(index)[token])
+
+    def _at(self, index: int) -> Any:
+        return self._library.llama_get_logits_ith(self._handle, index)
 
 
 class NativeContext:

@@ -1,39 +1,18 @@
 """The decode thread: it alone computes. It works step by step, and waits without spinning when nothing is due."""
 
 import math
-import os
-import sys
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from vramd_worker.llama.context import NativeContext
 from vramd_worker.llama.native import NativeLog
+from vramd_worker.llama.tasks import LlamaTask, run_or_abort
 
-LONGEST_WAIT_S = 3600.0
-"""What a system can wait for has a bound; behind it this looks again."""
-
-
-class Cancellable:
-    """What the loop works on: it can be cancelled from any thread."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-        self.on_cancel: Callable[[], None] | None = None
-        """Set by the loop that takes it in."""
-
-    def cancel(self) -> None:
-        """Ends it before the next step. Idempotent."""
-        self.cancelled = True
-        if self.on_cancel is not None:
-            self.on_cancel()
-
-
-Item = TypeVar("Item", bound=Cancellable)
-Item_contra = TypeVar("Item_contra", bound=Cancellable, contravariant=True)
+Item = TypeVar("Item", bound=LlamaTask)
+Item_contra = TypeVar("Item_contra", bound=LlamaTask, contravariant=True)
 
 
 class Work(Protocol[Item_contra]):
@@ -56,9 +35,9 @@ class Interrupt:
         self._context = context
         self._log = log
         self._lock = threading.Lock()
-        self._running: Sequence[Cancellable] = ()
+        self._running: Sequence[LlamaTask] = ()
 
-    def begin(self, running: Sequence[Cancellable]) -> None:
+    def begin(self, running: Sequence[LlamaTask]) -> None:
         """A batch for these is about to be computed."""
         with self._lock:
             self._running = running
@@ -82,7 +61,7 @@ class Interrupt:
 
 
 class DecodeLoop(Generic[Item]):
-    """Runs one kind of work in a thread of its own, from `start` to `stop`."""
+    """Runs one kind of work in a thread, until `stop`."""
 
     def __init__(self, context: NativeContext, interrupt: Interrupt, work: Work[Item], threads: int) -> None:
         self._context = context
@@ -93,10 +72,7 @@ class DecodeLoop(Generic[Item]):
         self._stopping = False
         self._inbox: deque[Item] = deque()
         self._threads = threads
-        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
-
-    def start(self) -> None:
-        """Starts the thread."""
+        self._thread = threading.Thread(target=run_or_abort, args=(self._run,), name="decode", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -127,20 +103,11 @@ class DecodeLoop(Generic[Item]):
             self._changed.notify()
 
     def _run(self) -> None:
-        try:
-            self._run_until_stopped()
-        except BaseException:
-            # Requests would hang behind a thread that is gone; behind a process that is gone they do not.
-            traceback.print_exc()
-            sys.stderr.flush()
-            os.abort()
-
-    def _run_until_stopped(self) -> None:
         due_s = math.inf
         applied_threads = self._threads
         while True:
             with self._changed:
-                left_s = None if due_s == math.inf else min(due_s - time.monotonic(), LONGEST_WAIT_S)
+                left_s = None if due_s == math.inf else min(due_s - time.monotonic(), threading.TIMEOUT_MAX)
                 self._changed.wait_for(lambda: self._news, left_s)
                 if self._stopping:
                     return

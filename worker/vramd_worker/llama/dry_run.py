@@ -15,7 +15,7 @@ from vramd_worker.llama.breakdown import memory_of
 from vramd_worker.llama.ggml import ggml_of
 from vramd_worker.llama.load import check_file, load_error, reads_by
 from vramd_worker.llama.model import NativeModel
-from vramd_worker.llama.native import NativeLog
+from vramd_worker.llama.native import native_log
 from vramd_worker.llama.parameters import LlamaSpec, check, context_parameters, model_parameters
 
 _THREADS = 1
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     """Tokens that one sequence may have."""
 
 
-def plan(library: ModuleType, log: NativeLog, spec: LlamaSpec, devices: Sequence[int], *, whole: bool = False) -> Plan:
+def plan(library: ModuleType, spec: LlamaSpec, devices: Sequence[int], *, whole: bool = False) -> Plan:
     """Plans a load on these devices, by their handles; none: on the host. Raises EngineError.
 
     `whole`: the file is the model itself and not its skeleton, so that it has to read texts.
@@ -46,22 +46,21 @@ def plan(library: ModuleType, log: NativeLog, spec: LlamaSpec, devices: Sequence
     chosen = devices if on_device else ()
     parameters = model_parameters(library, spec, chosen)
     parameters.values.no_alloc = True
-    log.errors.clear()
+    native_log(library).errors.clear()
     handle = library.llama_model_load_from_file(os.fsencode(spec.path), parameters.values)
     if handle is None:
-        raise load_error(log.errors, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
+        raise load_error(library, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
     model = NativeModel(library, int(handle))
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
-        return _plan_context(library, log, model, spec, on_device, devices, whole=whole)
+        return _plan_context(library, model, spec, on_device, devices, whole=whole)
     finally:
         model.close()
 
 
 def _plan_context(
     library: ModuleType,
-    log: NativeLog,
     model: NativeModel,
     spec: LlamaSpec,
     on_device: bool,
@@ -72,10 +71,10 @@ def _plan_context(
     parameters = context_parameters(library, model, spec, _THREADS, on_device)
     if whole:
         reads_by(library, model, parameters.embeds)
-    log.errors.clear()
+    native_log(library).errors.clear()
     context = library.llama_init_from_model(model.handle, parameters.values)
     if context is None:
-        raise load_error(log.errors, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
+        raise load_error(library, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
     try:
         counted = memory_of(library, int(context), model, parameters.embeds)
         if counted is None:

@@ -1,7 +1,6 @@
 """Embeddings: as many texts as fit are computed in one batch, whoever sent them."""
 
 import math
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,30 +9,24 @@ from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError, Vectors
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
-from vramd_worker.llama.decode_loop import Cancellable, Interrupt
+from vramd_worker.llama.decode_loop import Interrupt
 from vramd_worker.llama.parameters import EMBEDDING_SLOTS
+from vramd_worker.llama.tasks import Question
 
 Vector = tuple[float, ...]
 
 
-class EmbeddingTask(Cancellable):
+class EmbeddingTask(Question[Vectors]):
     """Texts of one call. Everything but `cancel` belongs to the decode thread once it is `ready`."""
 
     def __init__(self, done: Callable[[Vectors | EngineError], None]) -> None:
-        super().__init__()
-        self._done = done
+        super().__init__(done)
         self.inputs: Sequence[Sequence[int]] = ()
         """Tokens of each text."""
         self.begun = 0
         """Texts that have been put into a batch."""
         self.vectors: dict[int, Vector] = {}
         """By the places of their texts."""
-        self._answered = False
-
-    @property
-    def is_over(self) -> bool:
-        """Nobody waits for it any more."""
-        return self.cancelled or self._answered
 
     def ready(self, inputs: Sequence[Sequence[int]]) -> None:
         """The tokens are known."""
@@ -52,21 +45,7 @@ class EmbeddingTask(Cancellable):
     def finish(self) -> None:
         """Answers with the vectors it has."""
         vectors = tuple(self.vectors[place] for place in range(len(self.inputs)))
-        self._answer(Vectors(vectors, sum(map(len, self.inputs))))
-
-    def fail(self, error: EngineError) -> None:
-        """It cannot be done."""
-        self._answer(error)
-
-    def _answer(self, answer: Vectors | EngineError) -> None:
-        if self.is_over:
-            return
-        self._answered = True
-        try:
-            self._done(answer)
-        except Exception:
-            # Whoever asked is gone; the others are not to suffer for it.
-            traceback.print_exc()
+        self.answer(Vectors(vectors, sum(map(len, self.inputs))))
 
 
 class _Input(NamedTuple):

@@ -1,15 +1,14 @@
 """One text that is being generated: what it has so far, and what it may still have."""
 
 import time
-import traceback
 
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
-from vramd_worker.llama.decode_loop import Cancellable
 from vramd_worker.llama.sampling import SamplerChain
+from vramd_worker.llama.tasks import LlamaTask
 from vramd_worker.text import TextAssembler, is_part_of_answer
 
 
-class Generation(Cancellable):
+class Generation(LlamaTask):
     """A job on its way through the engine. Everything but `cancel` belongs to the decode thread once it is `ready`."""
 
     def __init__(self, job: Job, emit: Emit) -> None:
@@ -103,11 +102,4 @@ class Generation(Cancellable):
         return Finish(reason, self.prompt_tokens, self.completion_tokens, first_s - self._began_s, now_s - first_s)
 
     def _emit(self, piece: Piece | EngineError) -> None:
-        if self.cancelled:
-            return
-        try:
-            self._emit_piece(piece)
-        except Exception:
-            # Whoever asked is gone; the others are not to suffer for it.
-            traceback.print_exc()
-            self.cancelled = True
+        self._tell(self._emit_piece, piece)

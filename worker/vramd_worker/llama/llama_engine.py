@@ -1,4 +1,4 @@
-"""The engine for GGUF models as the worker sees it: it puts the rooms of this package together."""
+"""The engine for GGUF models: connects the threads, the model and the context."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,34 +11,40 @@ from vramd_worker.llama.decode_loop import DecodeLoop, Interrupt
 from vramd_worker.llama.embedding import EmbeddingBatcher, EmbeddingTask
 from vramd_worker.llama.generation import Generation
 from vramd_worker.llama.generation_batcher import GenerationBatcher
-from vramd_worker.llama.ggml import load_backends
-from vramd_worker.llama.load import check_file, open_model, show_devices
+from vramd_worker.llama.load import check_file, open_model, show_devices, start_engine
 from vramd_worker.llama.model import NativeModel
-from vramd_worker.llama.native import bind, native_log
+from vramd_worker.llama.native import native_log
 from vramd_worker.llama.parameters import LlamaSpec, clamp_threads
 from vramd_worker.llama.prompt_thread import PromptThread
 from vramd_worker.llama.prompts import Prompts
-from vramd_worker.llama.questions import Question
 from vramd_worker.llama.sampling import SamplerChain
-from vramd_worker.llama.tokenizing import Tokenizer
+from vramd_worker.llama.tasks import Answer, Question
+from vramd_worker.llama.tokenizing import Steps, Tokenizer
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """What there is once the model is loaded; one of the loops, for a model gives either text or embeddings."""
+    """A loaded model. `generating` or `embedding` is its decode loop, as it gives either text or embeddings."""
 
     library: ModuleType
     model: NativeModel
     context_tokens: int
     prompts: Prompts
     prompt_thread: PromptThread
-    generation: DecodeLoop[Generation] | None
+    generating: DecodeLoop[Generation] | None
     embedding: DecodeLoop[EmbeddingTask] | None
     close_context: Callable[[], None]
 
+    @property
+    def loop(self) -> DecodeLoop[Generation] | DecodeLoop[EmbeddingTask]:
+        """The one that there is."""
+        loop = self.generating or self.embedding
+        assert loop is not None
+        return loop
+
 
 class LlamaEngine:
-    """One GGUF model in this process: implements `vramd_worker.engine.Engine`.
+    """Runs one GGUF model in this process: implements `vramd_worker.engine.Engine`.
 
     Prompts are prepared in one thread and computed in another; `emit` and `done` are called from either.
     """
@@ -53,27 +59,22 @@ class LlamaEngine:
         spec = self._spec
         check_file(spec.path)
         show_devices(spec)
-        library = bind(spec.untested)
-        log = native_log(library)
-        load_backends(library)
-        library.llama_backend_init()
-        opened = open_model(library, log, spec, self._threads, progress)
+        library = start_engine(spec.untested)
+        opened = open_model(library, spec, self._threads, progress)
         model, context = opened.model, opened.context
-        interrupt = Interrupt(context, log)
+        interrupt = Interrupt(context, native_log(library))
         threads = clamp_threads(self._threads)
-        generation: DecodeLoop[Generation] | None = None
+        generating: DecodeLoop[Generation] | None = None
         embedding: DecodeLoop[EmbeddingTask] | None = None
         if opened.embeds:
             embedding = DecodeLoop(context, interrupt, EmbeddingBatcher(context, interrupt), threads)
-            embedding.start()
         else:
-            work = GenerationBatcher(model, context, interrupt, opened.context_tokens, spec.parallel)
-            generation = DecodeLoop(context, interrupt, work, threads)
-            generation.start()
+            batcher = GenerationBatcher(model, context, interrupt, opened.context_tokens, spec.parallel)
+            generating = DecodeLoop(context, interrupt, batcher, threads)
         tokenizer = Tokenizer(library, model, opened.vocabulary)
         prompts = Prompts(model, tokenizer, opened.around, opened.vocabulary, opened.context_tokens)
         self._ready = _Ready(
-            library, model, opened.context_tokens, prompts, PromptThread(), generation, embedding, context.close
+            library, model, opened.context_tokens, prompts, PromptThread(), generating, embedding, context.close
         )
         return Loaded(
             context_tokens=opened.context_tokens,
@@ -89,17 +90,12 @@ class LlamaEngine:
         generation = Generation(job, emit)
 
         def prepare() -> Iterator[None]:
-            if ready.generation is None:
-                generation.fail(EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only"))
-                return
-            try:
-                tokens = yield from ready.prompts.of_job(job, lambda: generation.cancelled)
-            except EngineError as error:
-                generation.fail(error)
-                return
+            if ready.generating is None:
+                raise EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only")
+            tokens = yield from ready.prompts.of_job(job, lambda: generation.cancelled)
             chain = SamplerChain(ready.library, ready.model, job.sampling, tokens, ready.context_tokens)
             generation.ready(tokens, chain)
-            ready.generation.add(generation)
+            ready.generating.add(generation)
 
         ready.prompt_thread.add(generation, prepare())
         return generation
@@ -111,15 +107,10 @@ class LlamaEngine:
 
         def prepare() -> Iterator[None]:
             if ready.embedding is None:
-                task.fail(EngineError(Reason.EMBEDDING_UNSUPPORTED, "the model gives no embeddings"))
-                return
+                raise EngineError(Reason.EMBEDDING_UNSUPPORTED, "the model gives no embeddings")
             inputs: list[Sequence[int]] = []
-            try:
-                for text in texts:
-                    inputs.append((yield from ready.prompts.of_text(text)))
-            except EngineError as error:
-                task.fail(error)
-                return
+            for text in texts:
+                inputs.append((yield from ready.prompts.of_text(text)))
             if not inputs:
                 task.finish()
                 return
@@ -133,37 +124,30 @@ class LlamaEngine:
         self, text: str, add_special: bool, parse_special: bool, done: Callable[[Sequence[int] | EngineError], None]
     ) -> Task:
         """Takes the text in and returns at once."""
-        ready = self._loaded
-        question: Question[Sequence[int]] = Question(done)
-        ready.prompt_thread.add(
-            question, question.answered(ready.prompts.of_question(text, add_special, parse_special))
-        )
-        return question
+        steps: Steps[Sequence[int]] = self._loaded.prompts.of_question(text, add_special, parse_special)
+        return self._ask(Question(done), steps)
 
     def detokenize(self, token_ids: Sequence[int], done: Callable[[bytes | EngineError], None]) -> Task:
         """Takes the tokens in and returns at once; control tokens are given by name."""
-        ready = self._loaded
-        question: Question[bytes] = Question(done)
-        ready.prompt_thread.add(question, question.answered(ready.prompts.of_tokens(token_ids)))
+        return self._ask(Question(done), self._loaded.prompts.of_tokens(token_ids))
+
+    def _ask(self, question: Question[Answer], steps: Steps[Answer]) -> Task:
+        self._loaded.prompt_thread.add(question, question.answer_by(steps))
         return question
 
     def set_threads(self, threads: int) -> None:
-        """CPU threads from the next step on; before the load, those of the load."""
+        """Sets the CPU threads from the next step on; before the load, those of the load."""
         self._threads = threads
         if self._ready is not None:
-            for loop in (self._ready.generation, self._ready.embedding):
-                if loop is not None:
-                    loop.set_threads(clamp_threads(threads))
+            self._ready.loop.set_threads(clamp_threads(threads))
 
     def close(self) -> None:
-        """Ends the threads and frees the model; what still runs gets no answer. A worker just exits instead."""
+        """Ends the threads and frees the model; running tasks get no answer. A worker just exits instead."""
         ready, self._ready = self._ready, None
         if ready is None:
             return
         ready.prompt_thread.close()
-        for loop in (ready.generation, ready.embedding):
-            if loop is not None:
-                loop.stop()
+        ready.loop.stop()
         ready.close_context()
         ready.model.close()
 

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +16,9 @@ from vramd_common.reasons import Reason
 from vramd_worker.engine import DeviceMemory, EngineError
 from vramd_worker.llama.breakdown import memory_of
 from vramd_worker.llama.context import Chunk, NativeContext
-from vramd_worker.llama.ggml import ggml_of
+from vramd_worker.llama.ggml import ggml_of, load_backends
 from vramd_worker.llama.model import NativeModel
-from vramd_worker.llama.native import NativeLog
+from vramd_worker.llama.native import bind, native_log
 from vramd_worker.llama.parameters import (
     ContextParameters,
     LlamaSpec,
@@ -94,25 +94,35 @@ def hide_devices(besides: Sequence[str] = ()) -> None:
             os.environ[variable] = nothing
 
 
-def open_model(
-    library: ModuleType, log: NativeLog, spec: LlamaSpec, threads: int, progress: Callable[[float], None]
-) -> Opened:
+def start_engine(untested: bool) -> ModuleType:
+    """Binds llama.cpp, takes over its log and loads its backends. Raises EngineError.
+
+    A backend looks at its devices as it is loaded: those that it must not see are hidden before.
+    """
+    library = bind(untested)
+    native_log(library)
+    load_backends(library)
+    library.llama_backend_init()
+    return library
+
+
+def open_model(library: ModuleType, spec: LlamaSpec, threads: int, progress: Callable[[float], None]) -> Opened:
     """Reads the weights, makes a context and computes a first batch. Blocks. Raises EngineError."""
     check(spec)
     devices = [ggml_of(library).device(name) for name in spec.device_names]
-    model = _read_weights(library, log, spec, devices, progress)
+    model = _read_weights(library, spec, devices, progress)
     try:
         if problem := model.unsupported_kind:
             raise EngineError(Reason.MODEL_UNSUPPORTED, problem)
         parameters = context_parameters(library, model, spec, threads, bool(devices))
-        return _open_context(library, log, model, spec, parameters)
+        return _open_context(library, model, spec, parameters)
     except EngineError:
         model.close()
         raise
 
 
 def _read_weights(
-    library: ModuleType, log: NativeLog, spec: LlamaSpec, devices: Sequence[int], progress: Callable[[float], None]
+    library: ModuleType, spec: LlamaSpec, devices: Sequence[int], progress: Callable[[float], None]
 ) -> NativeModel:
     parameters = model_parameters(library, spec, devices)
 
@@ -121,26 +131,24 @@ def _read_weights(
         return True
 
     parameters.values.progress_callback = callback = library.llama_progress_callback(report)
-    log.errors.clear()
+    native_log(library).errors.clear()
     handle = library.llama_model_load_from_file(os.fsencode(spec.path), parameters.values)
     del callback
     if handle is None:
-        raise load_error(log.errors, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
+        raise load_error(library, spec, Reason.MODEL_FILE_INVALID, "llama.cpp cannot load the file")
     return NativeModel(library, int(handle))
 
 
-def _open_context(
-    library: ModuleType, log: NativeLog, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters
-) -> Opened:
+def _open_context(library: ModuleType, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters) -> Opened:
     surroundings = reads_by(library, model, parameters.embeds)
     with ThreadPoolExecutor(1) as beside:
         # The largest take as long as their context does.
         reading = beside.submit(vocabulary_of, library, model)
-        log.errors.clear()
+        native_log(library).errors.clear()
         handle = library.llama_init_from_model(model.handle, parameters.values)
         vocabulary = reading.result()
     if handle is None:
-        raise load_error(log.errors, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
+        raise load_error(library, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
     context = NativeContext(library, model, int(handle), parameters.embeds)
     library.llama_set_abort_callback(handle, library.ggml_abort_callback(_strlen_address()), context.abort_address)
     whole = spec.warm_up_batch and parameters.values.op_offload
@@ -185,9 +193,9 @@ def _strlen_address() -> int:
     return address
 
 
-def load_error(lines: Iterable[str], spec: LlamaSpec, otherwise: Reason, summary: str) -> EngineError:
-    """What llama.cpp printed, as an error; its last lines are the most general ones."""
-    text = "; ".join(lines)
+def load_error(library: ModuleType, spec: LlamaSpec, otherwise: Reason, summary: str) -> EngineError:
+    """Makes an error of what llama.cpp printed; its last lines are the most general ones."""
+    text = "; ".join(native_log(library).errors)
     message = f"{summary}: {text[:600]}" if text else summary
     if _OUT_OF_MEMORY.search(text):
         size = re.search(r"buffer of size (\d+)", text)

@@ -9,7 +9,6 @@ from types import ModuleType
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.breakdown import is_readable
 from vramd_worker.llama.dry_run import Plan, plan
-from vramd_worker.llama.native import NativeLog
 from vramd_worker.llama.parameters import LlamaSpec
 from vramd_worker.llama.virtual_gpu import virtual_gpus
 
@@ -34,7 +33,7 @@ Context: 256 cells of a key and a value of 64 halves. Computing: llama-cpp-pytho
 real loads."""
 
 
-def problem_of(library: ModuleType, log: NativeLog) -> str:
+def problem_of(library: ModuleType) -> str:
     """Plans the model on the host and on one virtual GPU; what is wrong, or an empty string. Registers the GPUs."""
     if not is_readable(library):
         return "llama.cpp's count of its memory cannot be read on this system, or in this build"
@@ -44,7 +43,7 @@ def problem_of(library: ModuleType, log: NativeLog) -> str:
             for weights, devices, expected in ((_F16, (), ON_HOST), (_Q8_0, gpus[:1], ON_GPU)):
                 path = Path(folder) / "known.gguf"
                 write_model(path, weights)
-                found = _sizes(plan(library, log, _spec(path), devices))
+                found = _sizes(plan(library, _spec(path), devices))
                 if found != expected:
                     return f"a known model takes {found} bytes (weights, context, compute), not {expected}"
     except (EngineError, AttributeError, OSError, RuntimeError) as error:

@@ -12,8 +12,8 @@ from itertools import groupby
 
 from jinja2 import nodes
 
-from vramd_worker.llama.names import one_of
 from vramd_worker.llama.tokenizing import Segment
+from vramd_worker.llama.vocabulary import one_of
 
 BREAK = "\udfff"
 _FIRST, _MOST = 0xDC00, 0x3FF

@@ -15,8 +15,7 @@ from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.model import NativeModel
-from vramd_worker.llama.names import one_of
-from vramd_worker.llama.vocabulary import Control, Vocabulary
+from vramd_worker.llama.vocabulary import Control, Vocabulary, one_of
 
 PIECE_CHARACTERS = 8192
 """Of a piece at most: a few milliseconds, and a few MiB of stack."""

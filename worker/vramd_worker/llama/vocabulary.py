@@ -5,10 +5,10 @@ one loops for ever, others leave the characters out. So that is known before a t
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import repeat
+from itertools import groupby, repeat, takewhile
 from types import ModuleType
 from typing import NamedTuple
 
@@ -195,3 +195,26 @@ def _writings(byte: int, kind: Kind) -> tuple[bytes, ...]:
 def _unescaped(found: "re.Match[bytes]") -> bytes:
     number, name = found[1], found[2]
     return bytes([int(number, 16)]) if number else _RWKV_NAMES.get(name, name)
+
+
+def one_of(names: Iterable[str]) -> "re.Pattern[str] | None":
+    """Finds the longest of these names that stands at a place; None if there are none."""
+    ordered = sorted(set(filter(None, names)))
+    if not ordered:
+        return None
+    try:
+        return re.compile(_branches(ordered))
+    except RecursionError:  # hundreds of them begin with each other
+        return re.compile("|".join(map(re.escape, sorted(ordered, key=len, reverse=True))))
+
+
+def _branches(names: Sequence[str]) -> str:
+    """Sorted names as an expression in which they share their beginnings: a search tries few of thousands."""
+    # What the first and the last share, all that are sorted between them share.
+    pairs = zip(names[0], names[-1], strict=False)
+    common = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    rests = [name[len(common) :] for name in names if name != common]
+    if not rests:
+        return re.escape(common)
+    inner = "|".join(_branches([*group]) for _, group in groupby(rests, key=lambda rest: rest[0]))
+    return f"{re.escape(common)}(?:{inner}){'?' if common in names else ''}"

@@ -16,8 +16,6 @@ from vramd_worker.simulated.memory import TakenMemory
 from vramd_worker.simulated.paced_generation import SimulatedGeneration
 
 LOAD_STEPS = 20
-LONGEST_WAIT_S = 3600.0
-"""What a system can wait for has a bound; behind it this looks again."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class SimulatedEngine:
             wait_s = None if first is None else first.due_s - time.monotonic()
             if first is not None and wait_s is not None and wait_s <= 0:
                 return first
-            self._changed.wait(None if wait_s is None else min(wait_s, LONGEST_WAIT_S))
+            self._changed.wait(None if wait_s is None else min(wait_s, threading.TIMEOUT_MAX))
 
     def _admit(self, generation: SimulatedGeneration) -> None:
         try:
