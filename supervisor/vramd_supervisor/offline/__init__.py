@@ -1,1 +1,1 @@
-"""What is answered without a supervisor that runs."""
+"""Commands that need no running supervisor, as functions: doctor, estimate, and plans for imagined cards."""

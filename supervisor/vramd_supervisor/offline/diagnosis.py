@@ -1,4 +1,4 @@
-"""What `vramd doctor` makes of what it has found: a verdict for each line, and the model to take first.
+"""Judges what `vramd doctor` has found: a verdict for each line, and the model to take first.
 
 Pure: `doctor` looks at the machine.
 """
@@ -39,7 +39,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at."""
+    """One finding with its verdict."""
 
     topic: str
     what: str
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """CPU and RAM, as much as this process may use."""
+    """CPU and RAM that this process may use."""
 
     cpu: str
     physical_cores: int | None
@@ -78,7 +78,7 @@ class CardFacts:
     unusable: str = ""
     """Why no model is placed on it; empty if models are."""
     get: str = ""
-    """What makes it usable."""
+    """The remedy."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class NvidiaFacts:
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What a worker said of llama.cpp."""
+    """A worker's report on its llama.cpp."""
 
     version: str
     """Of llama-cpp-python; empty without it."""
@@ -130,7 +130,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that was found."""
+    """All findings."""
 
     host: HostFacts
     nvidia: NvidiaFacts
@@ -147,7 +147,7 @@ class Facts:
     """Bytes that may be promised now, per device."""
     models: Sequence[ModelFacts] = ()
     notes: Sequence[str] = ()
-    """What vramd warned of meanwhile."""
+    """Warnings logged meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _fitting(ways: Sequence[Way], free: Mapping[str, int], share: float) -> Way 
 
 
 def diagnose(facts: Facts) -> list[Line]:
-    """A verdict for everything that was looked at, in the order in which it is shown."""
+    """Judges everything, in the order of the report."""
     return [
         *_hardware(facts),
         *_defaults(facts),

@@ -1,6 +1,6 @@
 """`vramd doctor`: looks at this machine and installation.
 
-Looks only; `diagnosis` judges. Starts one worker, without a model, to hear what its llama.cpp is, and ends it again.
+Collects facts; `diagnosis` judges them. Starts one worker without a model to ask for its llama.cpp, and ends it again.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ _MOST_PRINTED = 2000
 
 
 class _Notes(logging.Handler):
-    """Keeps what would have been logged: it is part of the findings."""
+    """Collects warnings that would have been logged: they are findings too."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -79,7 +79,7 @@ class _Notes(logging.Handler):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything `vramd doctor` says."""
+    """The facts, and what follows from them."""
 
     facts: Facts
     first: First | None
@@ -88,7 +88,7 @@ class Diagnosis:
 
 
 def examine(file: Path | None, models: Sequence[str], runtime_dir: Path | None) -> Diagnosis:
-    """Looks with this configuration file and folders of models. Raises ConfigError. Called in the main thread."""
+    """Examines the machine for this configuration file and these folders. Raises ConfigError. Needs the main thread."""
     notes = _Notes()
     logger = logging.getLogger()
     logger.addHandler(notes)
@@ -104,15 +104,15 @@ def examine(file: Path | None, models: Sequence[str], runtime_dir: Path | None) 
 def _own_runtime_dir() -> Path | None:
     try:
         return default_runtime_dir()
-    except OSError as error:  # the folder below /tmp that the system would take belongs to somebody else
+    except OSError as error:  # the folder below /tmp that the system would take belongs to another user
         logging.getLogger(__name__).warning("there is no runtime folder: %s", error)
         return None
 
 
 def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
-    """What there is. Takes about a second; longer where many models lie. Called in the main thread.
+    """Collects the facts, in about a second; many models take longer. Needs the main thread.
 
-    `base` is where relative paths of the configuration start.
+    `base` is the folder of the configuration's relative paths.
     """
     leave_job = containment.contain()
     engine, idle_bytes = asyncio.run(_ask_worker(config.server.untested_engine))
@@ -162,7 +162,7 @@ def _host(cores: int) -> HostFacts:
 
 
 async def _ask_worker(untested: bool) -> tuple[EngineFacts, int]:
-    """What a worker says of its llama.cpp, and the host bytes that it takes without a model."""
+    """Asks a worker for its llama.cpp; returns that and the host bytes of a worker without a model."""
     printed: list[bytes] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
@@ -183,7 +183,7 @@ async def _ask_worker(untested: bool) -> tuple[EngineFacts, int]:
 
 
 def _sample(device: Device) -> Sample:
-    """What a device has; one that gives no answer has nothing."""
+    """Samples a device; one that does not answer counts as empty."""
     try:
         return device.probe.sample()
     except DeviceLostError as error:
@@ -211,7 +211,7 @@ def _driver() -> str:
 
 
 def _cards_on_bus() -> int:
-    """NVIDIA's display devices, driver or not. Only Linux shows them in files; elsewhere 0."""
+    """Counts NVIDIA's display devices, with or without a driver. 0 outside Linux, which alone lists them in files."""
     folders = Path("/sys/bus/pci/devices").glob("*")
     return sum(
         _text(folder / "vendor") == _NVIDIA_VENDOR and _text(folder / "class").startswith(_DISPLAY_CLASS)
@@ -243,7 +243,7 @@ def _get_compiler() -> str:
 
 
 def _cpu() -> str:
-    """Linux tells the name in a file only."""
+    """The CPU's name, which Linux tells in a file only."""
     named = (
         line.partition(":")[2].strip()
         for line in _text(Path("/proc/cpuinfo")).splitlines()
@@ -260,13 +260,13 @@ def _supervisor(folder: RuntimeDir) -> str:
 
 
 def _free_bytes(config: Config, device: Device, sample: Sample) -> int:
-    """What may be promised on a device now."""
+    """The bytes that may be promised on a device now."""
     may = limits(config, device.id, device.kind, sample.total_bytes)
     return max(0, min(may.budget_bytes, sample.total_bytes - sample.used_bytes - may.headroom_bytes))
 
 
 def _model(model: Model, file: ModelFile, devices: Mapping[str, str], cores: int, idle_bytes: int) -> ModelFacts:
-    """`devices` has the real ones, and why each is unusable; cards stand before the host."""
+    """Quotes a model on each usable device. `devices` maps the real ones, cards first, to why they are unusable."""
     found = ModelFacts(model.id, file.path, file.size_bytes, not embeds(file.shape))
     if file.problem:
         return replace(found, problem=file.problem.text)

@@ -1,4 +1,4 @@
-"""`vramd estimate`: the rules of thumb beside the figure that vramd itself goes by."""
+"""`vramd estimate`: the rules of thumb beside vramd's own figure."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class UnknownSizeError(EstimateError):
 
 @dataclass(frozen=True)
 class Rule:
-    """What one rule says, and how far off it is."""
+    """The figure of one rule, and its error."""
 
     rule: str
     """As people say it."""
@@ -68,7 +68,7 @@ class Estimate:
 
 
 def estimate(billions: float | None, bits: float | None, context_tokens: int | None, path: Path | None) -> Estimate:
-    """The figures for these parameters, bits per parameter and context; a file supplies what is not given.
+    """Estimates by parameters, bits per parameter and context; a file supplies what is not given.
 
     Raises EstimateError.
     """
@@ -97,7 +97,7 @@ async def _quote(path: Path, settings: Settings) -> Answer:
 
 
 def _exact(file: ModelFile, context_tokens: int | None) -> Exact:
-    """All of it on the first card, as the rules mean it; without a card on the host."""
+    """Quotes the whole model on the first card, as the rules assume, or on the host if there is no card."""
     cards = [device.id for device in find_devices(Config()) if device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)]
     device = cards[0] if cards else HOST
     settings = decide(file, LoadOptions(context_tokens=context_tokens), usable_cores(0), device)

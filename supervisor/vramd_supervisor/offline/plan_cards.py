@@ -1,4 +1,4 @@
-"""`vramd plan FILE --card SIZE`: what a load would come to on cards that are not there.
+"""`vramd plan FILE --card SIZE`: plans a load for imagined cards.
 
 Needs no supervisor, and starts nothing but the helper that asks llama.cpp.
 """
@@ -26,7 +26,7 @@ from ..workers.quotes import standalone_quotes
 
 
 async def plan_for_cards(path: Path, cards: Sequence[int], options: LoadOptionsMessage) -> PlanLoadResponse:
-    """What loading this file would come to on empty NVIDIA cards of these sizes, beside this machine's RAM.
+    """Plans the load of this file on empty NVIDIA cards of these sizes, beside this machine's RAM.
 
     Raises RefusedError.
     """
@@ -34,7 +34,7 @@ async def plan_for_cards(path: Path, cards: Sequence[int], options: LoadOptionsM
     views = [DeviceView(f"gpu{index}", DeviceKind.NVIDIA, "", size) for index, size in enumerate(cards)]
     views.append(DeviceView(HOST, DeviceKind.HOST, "", HostProbe().sample().total_bytes))
     if len(cards) == 1 and asked.device is None:
-        # Then what does not fit is said of the card, not of the host that it would have to go to.
+        # A model that does not fit is then refused on the card, instead of going to the host.
         asked = replace(asked, device=views[0].id)
     books = {view.id: _empty(view) for view in views}
     attainable = {id_: book.free_bytes for id_, book in books.items()}
@@ -54,7 +54,7 @@ def _empty(view: DeviceView) -> DeviceBooks:
 
 
 def _foresight(ways: Ways, attainable: Mapping[str, int]) -> LoadForecast:
-    """Nobody holds anything, so nobody has to go. A model that is on the CPU alone does not run on the card."""
+    """The plan as a forecast: nothing is loaded, so nothing is evicted. One on the CPU alone does not fit the card."""
     plan = ways.plans[0]
     lacking = {id_: need for id_, need in plan.quote.needs.items() if need > attainable[id_]}
     message = ", ".join(
