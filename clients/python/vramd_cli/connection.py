@@ -3,7 +3,7 @@
 import functools
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,10 +13,8 @@ from vramd.errors import NotFound
 from vramd.finding import own_runtime_dir
 from vramd.launching import SERVE
 
-from .parameters import Headed
+from .parameters import Command, Headed
 from .starting import end, ensure_running
-
-Command = Callable[..., None]
 
 HEADING = "Connection"
 

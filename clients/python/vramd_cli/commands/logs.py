@@ -3,7 +3,6 @@
 import functools
 import os
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,9 +12,7 @@ from vramd_common.rendezvous import RuntimeDir
 
 from .. import output
 from ..connection import with_client
-from ..parameters import ModelId
-
-Command = Callable[..., None]
+from ..parameters import Command, ModelId
 
 
 def _or_from_files(command: Command) -> Command:

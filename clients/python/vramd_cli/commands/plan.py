@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +15,8 @@ from vramd_proto.v1.load_pb2 import LoadOptions
 
 from .. import output
 from ..connection import with_started_client
-from ..parameters import CARD_SIZE, HeadedCommand, ModelId
+from ..parameters import CARD_SIZE, Command, HeadedCommand, ModelId
 from ..settings import json_flag, load_flags, timeout_flag
-
-Command = Callable[..., None]
 
 SOURCES: Mapping[str, str] = {
     "learned": "as the same load took before",
