@@ -13,6 +13,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import typed_settings
+
 ROOT = Path(__file__).parent
 PROTOS = sorted((ROOT / "vramd").rglob("*.proto"))
 PACKAGE = ROOT / "vramd_proto"
@@ -60,6 +62,8 @@ def problem() -> str:
         return f"missing or left over: {names}"
     if not DIGEST.exists() or DIGEST.read_text("utf-8") != facts():
         return "the .proto files or what was made of them have changed"
+    if not typed_settings.FILE.exists() or typed_settings.FILE.read_text("utf-8") != typed_settings.text():
+        return f"the tables of settings or {typed_settings.FILE.name} have changed"
     return ""
 
 
@@ -85,6 +89,7 @@ def generate() -> None:
         home.write_text(_MODULE.sub(r"\1vramd_proto.", path.read_text("utf-8")), "utf-8", newline="\n")
         path.unlink()
     DIGEST.write_text(facts(), "utf-8", newline="\n")
+    typed_settings.FILE.write_text(typed_settings.text(), "utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -79,14 +79,23 @@ class Setting:
     def _quoted_words(self) -> str:
         return ", ".join(f'"{word}"' for word in self.words)
 
+    def number(self, value: object) -> object:
+        """A word that stands for a number, or digits, as that number; anything else as it is."""
+        if isinstance(value, str) and isinstance(self.words, Mapping) and value in self.words:
+            return self.words[value]
+        digits = value.removeprefix("-") if isinstance(value, str) and self.words else ""
+        return int(str(value)) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else value
+
     def read(self, value: object) -> Any:
         """A value as the user wrote it, in the form that it has from there on. Raises WrongKindError.
 
         Its range is not looked at.
         """
         if self.words and self.least is not None:
-            return self._number_or_word(value)
-        if self.words and value not in self.words:
+            value = self.number(value)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value if self.kind is int else str(value)
+        if self.words and value not in (self.words if self.kind is str else ()):
             raise WrongKindError(self.expected)
         if self.kind is float and isinstance(value, int | float) and not isinstance(value, bool):
             if math.isfinite(value):
@@ -94,16 +103,6 @@ class Setting:
         elif isinstance(value, self.kind) and not (self.kind is int and isinstance(value, bool)):
             return value
         raise WrongKindError(self.expected)
-
-    def _number_or_word(self, value: object) -> int | str:
-        if isinstance(value, str) and value in self.words:
-            return self.words[value] if isinstance(self.words, Mapping) else value
-        digits = value.removeprefix("-") if isinstance(value, str) else ""
-        if isinstance(value, str) and digits.isascii() and digits.isdecimal() and len(digits) < 20:
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise WrongKindError(self.expected)
-        return value if self.kind is int else str(value)
 
     def fault(self, value: object) -> str:
         """What is wrong with a value that `read` gave, as "must be …, not …"; empty if nothing is."""

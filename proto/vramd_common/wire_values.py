@@ -16,9 +16,7 @@ def put(message: Message, field: str, value: object) -> None:
     if field in message.DESCRIPTOR.oneofs_by_name and isinstance(value, str) and value.removeprefix("-").isdecimal():
         value = int(value)
     target = carrier(message, field, isinstance(value, str))
-    if target.enum_type and isinstance(value, str):
-        value = number_of(target.enum_type, value)
-    setattr(message, target.name, value)
+    setattr(message, target.name, number_of(target.enum_type, value) if target.enum_type else value)
 
 
 def get(message: Message, field: str) -> Any:
@@ -53,10 +51,10 @@ def carrier(message: Message, field: str, is_word: bool) -> Any:
     return next(one for one in oneof.fields if bool(one.enum_type) == is_word)
 
 
-def number_of(enum: Any, word: str) -> int:
+def number_of(enum: Any, word: object) -> int:
     """Raises UnknownValueError for a word that the enum does not have."""
     known = words(enum)
-    if word not in known:
+    if not isinstance(word, str) or word not in known:
         raise UnknownValueError(f"{word!r} is not one of {', '.join(known)}")
     return known[word]
 

@@ -9,7 +9,8 @@ import pytest
 from support.gguf_models import EOS, FIRST_BYTE, FIRST_WORD, SPACE, random_llama, reciting_llama
 from support.llama_engines import LIMIT_S, ask, detokenize, embed, loaded, spec, start, tokenize
 from vramd_common.reasons import Reason
-from vramd_worker.engine import EngineError, FinishReason, Job, Piece, Sampling
+from vramd_common.sampling import Sampling
+from vramd_worker.engine import EngineError, FinishReason, Job, Piece
 from vramd_worker.llama import LlamaEngine
 from vramd_worker.llama.generation import Generation
 

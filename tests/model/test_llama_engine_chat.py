@@ -10,7 +10,8 @@ import pytest
 from support.gguf_models import CHAT_TEMPLATE, random_llama, reciting_llama
 from support.llama_engines import Answer, ask, loaded, spec, tokenize
 from vramd_common.reasons import Reason
-from vramd_worker.engine import FinishReason, Job, Message, Sampling
+from vramd_common.sampling import Sampling
+from vramd_worker.engine import FinishReason, Job, Message
 from vramd_worker.llama import LlamaEngine
 
 pytest.importorskip("llama_cpp")

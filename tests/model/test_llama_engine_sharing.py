@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from support.gguf_models import Shape, random_llama, reciting_llama
 from support.llama_engines import LIMIT_S, ask, loaded, spec, start
-from vramd_worker.engine import FinishReason, Job, Sampling
+from vramd_common.sampling import Sampling
+from vramd_worker.engine import FinishReason, Job
 from vramd_worker.llama import LlamaEngine
 from vramd_worker.llama.generation import Generation
 

@@ -13,7 +13,8 @@ import pytest
 from support.gguf_models import Shape, random_bert, random_llama
 from support.llama_engines import ask, embed, loaded, spec, start
 from vramd_common.reasons import Reason
-from vramd_worker.engine import EngineError, Job, Loaded, Sampling, Vectors
+from vramd_common.sampling import Sampling
+from vramd_worker.engine import EngineError, Job, Loaded, Vectors
 from vramd_worker.llama import LlamaEngine, LlamaSpec
 
 pytest.importorskip("llama_cpp")

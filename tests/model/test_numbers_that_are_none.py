@@ -8,7 +8,8 @@ import pytest
 from support.gguf_models import FIRST_BYTE, WORDS, Spoilt, random_bert, random_llama
 from support.llama_engines import Answer, ask, embed, loaded, spec, start
 from vramd_common.reasons import Reason
-from vramd_worker.engine import EngineError, Job, Sampling, Vectors
+from vramd_common.sampling import Sampling
+from vramd_worker.engine import EngineError, Job, Vectors
 from vramd_worker.llama import LlamaEngine
 
 pytest.importorskip("llama_cpp")

@@ -224,7 +224,7 @@ def test_the_options_of_run_stand_under_headings(shell: Shell) -> None:
     text = shell("run", "--help").stdout
     places = [text.index(f"\n{heading}:\n") for heading in ("Options", "Answer", "Loading", "Connection")]
     assert places == sorted(places)
-    assert "default 0.8" in text[places[1] : places[2]]
+    assert "Default: 0.8" in " ".join(text[places[1] : places[2]].split())
     assert "PROMPT" not in text[places[0] : places[1]]
 
 

@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
@@ -62,7 +62,7 @@ def there_and_back(value: object, kind: Any) -> object:
     ids=lambda given: getattr(given, "__name__", ""),
 )
 def test_every_event_and_action_comes_back_as_it_was(kind: Any, union: Any) -> None:
-    @settings(max_examples=20)
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(values(kind))
     def comes_back(value: object) -> None:
         back = there_and_back(value, union)

@@ -12,7 +12,8 @@ from vramd_proto.v1.model_pb2 import UpdateModelRequest
 
 
 def test_every_field_of_a_load_can_be_said() -> None:
-    assert {*tables.LOAD_FIELDS.values(), "output_rule"} == set(LoadOptions.DESCRIPTOR.fields_by_name)
+    numbers_and_words = {"output_tokens", "output_rule"}
+    assert {*tables.LOAD_FIELDS.values()} == {*LoadOptions.DESCRIPTOR.fields_by_name, "outputs"} - numbers_and_words
     assert set(tables.LOAD_FIELDS) == LoadSettings.__optional_keys__
 
 
@@ -26,6 +27,10 @@ def test_every_field_of_a_load_can_be_said() -> None:
         ({"outputs": "auto"}, LoadOptions(output_rule=load_pb2.OUTPUT_RULE_AUTO)),
         ({"outputs": 8}, LoadOptions(output_tokens=8)),
         ({"outputs": "8"}, LoadOptions(output_tokens=8)),
+        ({"gpu_layers": "all"}, LoadOptions(gpu_layers=-1)),
+        ({"gpu_layers": "auto"}, LoadOptions(gpu_layers=-2)),
+        ({"gpu_layers": "24"}, LoadOptions(gpu_layers=24)),
+        ({"gpu_layers": -1}, LoadOptions(gpu_layers=-1)),
     ],
 )
 def test_words_travel_as_values_of_enums(settings: LoadSettings, options: LoadOptions) -> None:
@@ -46,6 +51,8 @@ def test_words_travel_as_values_of_enums(settings: LoadSettings, options: LoadOp
         {"outputs": -1},
         {"outputs": 1.5},
         {"outputs": "unspecified"},
+        {"gpu_layers": "some"},
+        {"gpu_layers": "1.5"},
     ],
 )
 def test_words_that_there_are_not_are_refused_before_they_travel(settings: LoadSettings) -> None:

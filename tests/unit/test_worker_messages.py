@@ -6,21 +6,12 @@ import pytest
 from vramd_common import wire_values
 from vramd_common.load_settings import Settings
 from vramd_common.reasons import Reason
+from vramd_common.sampling import Sampling
 from vramd_common.statuses import unpack
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2, load_pb2
 from vramd_worker import translate
-from vramd_worker.engine import (
-    DeviceMemory,
-    EngineError,
-    Finish,
-    FinishReason,
-    Job,
-    Loaded,
-    Message,
-    Piece,
-    Sampling,
-)
+from vramd_worker.engine import DeviceMemory, EngineError, Finish, FinishReason, Job, Loaded, Message, Piece
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.service_worker import incident, refusal
 from vramd_worker.simulated import Fault, SimulatedSpec

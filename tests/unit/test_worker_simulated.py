@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vramd_common.reasons import Reason
+from vramd_common.sampling import Sampling
 from vramd_supervisor.domain.config import SIMULATED_FAULTS
-from vramd_worker.engine import Engine, EngineError, FinishReason, Job, Message, Piece, Sampling, Vectors
+from vramd_worker.engine import Engine, EngineError, FinishReason, Job, Message, Piece, Vectors
 from vramd_worker.simulated import Fault, SimulatedEngine, SimulatedSpec, words
 
 BOUND_S = 10.0

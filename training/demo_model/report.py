@@ -8,7 +8,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from vramd_worker.engine import EngineError, Job, Message, Piece, Sampling
+from vramd_common.sampling import Sampling
+from vramd_worker.engine import EngineError, Job, Message, Piece
 from vramd_worker.llama import LlamaEngine, LlamaSpec
 
 from demo_model.domains import DOMAINS

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Protocol
 
 from vramd_common.reasons import Reason
+from vramd_common.sampling import Sampling
 
 
 class EngineError(Exception):
@@ -22,21 +23,6 @@ class EngineError(Exception):
         super().__init__(message)
         self.reason = reason
         self.metadata = {key: str(value) for key, value in metadata.items()}
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen; every value is in range, the edge has seen to that."""
-
-    temperature: float = 0.8
-    top_p: float = 0.95
-    top_k: int = 40
-    min_p: float = 0.05
-    repeat_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    penalty_last_tokens: int = 64
-    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from vramd_common import wire_values
+from vramd_common.sampling import Sampling
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
 
-from vramd_worker.engine import Finish, FinishReason, Job, Loaded, Message, Piece, Sampling, Vectors
+from vramd_worker.engine import Finish, FinishReason, Job, Loaded, Message, Piece, Vectors
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.simulated import Fault, SimulatedSpec
 

@@ -36,7 +36,8 @@ from vramd.errors import (
     WorkerCrashed,
     WrongContext,
 )
-from vramd.settings import AnswerSettings, AskSettings, LoadSettings
+from vramd.option_types import LoadSettings
+from vramd.settings import AnswerSettings, AskSettings
 from vramd.stream import Feed, Hold, Stream
 from vramd.supervisor import Supervisor
 from vramd.values.answers import Embeddings, Finish, Timeline, Usage, Waiting

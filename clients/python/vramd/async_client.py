@@ -16,9 +16,10 @@ from vramd.callbacks import Subscription, Topic
 from vramd.calls import Call
 from vramd.errors import VramdError
 from vramd.finding import PathLike, Search
+from vramd.option_types import LoadSettings
 from vramd.requests import Messages
 from vramd.retry import Attempts
-from vramd.settings import AnswerSettings, AskSettings, LoadSettings
+from vramd.settings import AnswerSettings, AskSettings
 from vramd.values.answers import Embeddings, Piece, Waiting
 from vramd.values.devices import Device, Reservation, StandingReservation, Status
 from vramd.values.events import (

@@ -15,9 +15,10 @@ from vramd.connection import Connection
 from vramd.errors import VramdError
 from vramd.finding import PathLike, Search
 from vramd.listener import Listener
+from vramd.option_types import LoadSettings
 from vramd.requests import Messages
 from vramd.retry import Attempts
-from vramd.settings import AnswerSettings, AskSettings, LoadSettings
+from vramd.settings import AnswerSettings, AskSettings
 from vramd.stream import Feed, Hold, Replies, Stream
 from vramd.transport import Callback, Sleep
 from vramd.values.answers import Embeddings, Piece, Waiting

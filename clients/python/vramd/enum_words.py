@@ -14,12 +14,3 @@ def words(enum: EnumDescriptor) -> dict[int, str]:
     """
     prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return {value.number: value.name.removeprefix(prefix) for value in enum.values}
-
-
-def numbers(enum: EnumDescriptor) -> dict[str, int]:
-    """The value of each word that may be asked for, in small letters.
-
-    >>> numbers(load_pb2.FlashAttention.DESCRIPTOR)
-    {'auto': 1, 'on': 2, 'off': 3}
-    """
-    return {word.lower(): number for number, word in words(enum).items() if number}

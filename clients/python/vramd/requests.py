@@ -5,20 +5,20 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
+from vramd_common import wire_values
+from vramd_common.load_settings import LOAD_SETTINGS
 from vramd_common.sizes import parse_size
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
-from vramd.enum_words import numbers
 from vramd.errors import InvalidRequest
+from vramd.option_types import LoadSettings
 from vramd.settings import (
     ANSWER_FIELDS,
     ASK_FIELDS,
     ELSEWHERE,
-    ENUMS,
     LIMIT_FIELDS,
     LOAD_FIELDS,
     SAMPLING_FIELDS,
@@ -26,7 +26,6 @@ from vramd.settings import (
     SPECIAL_FIELDS,
     AnswerSettings,
     AskSettings,
-    LoadSettings,
 )
 from vramd.values.devices import Reservation, StandingReservation
 from vramd.values.words import EventKind
@@ -113,8 +112,8 @@ def plan(name: str, settings: LoadSettings) -> model_pb2.PlanLoadRequest:
 
 def select(task: str, role: str, context: int, prefer: str | None) -> model_pb2.SelectModelRequest:
     """Asks for the model for a task."""
-    request = model_pb2.SelectModelRequest(prefer=_number("prefer", prefer))
-    return _filled(request, {"task": task, "role": role, "context_tokens": context})
+    asked = {"task": task, "role": role, "context_tokens": context, "prefer": prefer}
+    return _filled(model_pb2.SelectModelRequest(), asked)
 
 
 def unload(name: str, force: bool) -> model_pb2.UnloadModelRequest:
@@ -131,8 +130,8 @@ def update(
     name: str, pinned: bool | None, keep_alive_s: float | None, priority: str | None
 ) -> model_pb2.UpdateModelRequest:
     """Asks for changes of a model; None leaves it as it is."""
-    request = model_pb2.UpdateModelRequest(model=_name(name), priority=_number("priority", priority))
-    return _filled(request, {"pinned": pinned, "keep_alive_s": keep_alive_s})
+    changes = {"pinned": pinned, "keep_alive_s": keep_alive_s, "priority": priority}
+    return _filled(model_pb2.UpdateModelRequest(model=_name(name)), changes)
 
 
 def hold(name: str, label: str, settings: LoadSettings) -> supervisor_pb2.HoldModelRequest:
@@ -187,16 +186,8 @@ def load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
 
 
 def _load_options(settings: LoadSettings) -> load_pb2.LoadOptions | None:
-    given: dict[str, object] = dict(settings)
-    field, given["outputs"] = _outputs(given.get("outputs"))
-    return _or_none(_filled(load_pb2.LoadOptions(), given, {**LOAD_FIELDS, "outputs": field}))
-
-
-def _outputs(asked: object) -> tuple[str, object]:
-    """The field for it, and its value there."""
-    if isinstance(asked, str) and not asked.isdecimal():
-        return "output_rule", _number("outputs", asked, load_pb2.OutputRule.DESCRIPTOR)
-    return "output_tokens", int(asked) if isinstance(asked, str) else asked
+    given = dict(settings) | {row.name: row.number(settings.get(row.name)) for row in LOAD_SETTINGS}
+    return _or_none(_filled(load_pb2.LoadOptions(), given, LOAD_FIELDS))
 
 
 def _scheduling(settings: AskSettings, progress: bool = False) -> load_pb2.Scheduling | None:
@@ -229,23 +220,13 @@ def _or_none(message: Filled) -> Filled | None:
 def _filled(request: Filled, given: Mapping[str, object], fields: Mapping[str, str] | None = None) -> Filled:
     """Sets what is given; `fields` has the names on the wire, and which to set."""
     for name, field in (fields or {name: name for name in given}).items():
-        value = _number(name, given.get(name)) if name in ENUMS else given.get(name)
+        value = given.get(name)
         if value is not None:
             try:
-                setattr(request, field, value)
+                wire_values.put(request, field, value)
             except (TypeError, ValueError) as error:
                 raise _invalid(name, error) from error
     return request
-
-
-def _number(field: str, asked: object, enum: EnumDescriptor | None = None) -> Any:
-    """The value of an enum that a word stands for."""
-    if asked is None:
-        return None
-    known = numbers(enum or ENUMS[field])
-    if not isinstance(asked, str) or asked not in known:
-        raise InvalidRequest("FIELD_INVALID", f"{field}: {asked!r} is not one of {', '.join(known)}", {"field": field})
-    return known[asked]
 
 
 def _turn(message: Mapping[str, Content] | tuple[str, Content]) -> tuple[str, Content]:

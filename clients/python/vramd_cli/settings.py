@@ -4,61 +4,39 @@ They come to the command under the names that the SDK's `LoadSettings` and `Answ
 they are: the supervisor judges their values.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import click
 from vramd.settings import PREFERENCES, PRIORITIES
+from vramd_common.load_settings import LOAD_SETTINGS
+from vramd_common.sampling import LIMITS, SAMPLING
+from vramd_common.settings_table import Setting
 
 from .parameters import Duration, Headed
 
 Command = Callable[..., None]
-Kind = type | click.ParamType  # type: ignore[type-arg]  # older versions of click take no argument
 
 LOADING = "Loading"
 ANSWER = "Answer"
 
-_LOAD: tuple[tuple[str, Kind, str], ...] = (
-    ("--context", int, "Tokens that all parallel sequences share."),
-    ("--threads", int, "CPU threads while the model computes alone."),
-    ("--device", str, "Id of a device, or auto."),
-    ("--gpu-layers", int, "Layers on the GPU; -1 is all, 0 none."),
-    ("--batch", int, "Tokens per decode step."),
-    ("--kv-type", str, "Type of the KV cache, for example q8_0."),
-    ("--parallel", int, "Sequences that may run at the same time."),
-    ("--ubatch", int, "Tokens of one computation, a part of the batch."),
-    ("--flash-attention", str, "auto, on or off."),
-    ("--swa-full", bool, "Keep the whole context in layers with a sliding window too."),
-    ("--outputs", str, "Results of one computation: auto, all or a number."),
-    ("--kv-split", bool, "A cache of its own for each sequence."),
-    ("--gpu-only", bool, "Refuse rather than leave a layer to the CPU."),
-    ("--least-context", int, "The context may be lowered to so many tokens."),
-    ("--degrade/--no-degrade", bool, "Take smaller settings than the usual ones where those do not fit, or never."),
-    (
-        "--keep-alive",
-        Duration(stays=True),
-        "How long it stays after its last use: 90s, 5m; 0 leaves at once, -1 stays.",
-    ),
-)
-_ANSWER: tuple[tuple[str, Kind, str], ...] = (
-    ("--max-tokens", int, "Tokens generated at most; default: what is left of the context."),
-    ("--temperature", float, "0 takes the likeliest token always; default 0.8."),
-    ("--top-p", float, "Smallest set of tokens of this probability; default 0.95, 1 is off."),
-    ("--top-k", int, "Only this many of the likeliest tokens; default 40, 0 is off."),
-    ("--min-p", float, "Tokens at least this share as likely as the likeliest; default 0.05, 0 is off."),
-    ("--repeat-penalty", float, "Divides the logits of recent tokens; default 1, off."),
-    ("--frequency-penalty", float, "Taken from a logit each time its token occurred; default 0."),
-    ("--presence-penalty", float, "Taken from a logit once if its token occurred; default 0."),
-    ("--seed", int, "Makes an answer repeatable while the model works on nothing else; default: drawn anew."),
-    ("--max-tokens-per-s", float, "Tokens per second at most; default: as fast as it goes."),
-)
-
-_NAMES = {"--keep-alive": "keep_alive_s"}
-"""Where the setting has another name than the option."""
+_KINDS: Mapping[type, Mapping[str, Any]] = {
+    int: {"type": int},
+    float: {"type": float},
+    str: {"type": str},
+    bool: {"is_flag": True, "default": None},
+    tuple: {"type": str, "multiple": True},
+}
+_FLAGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "keep_alive_s": ("--keep-alive", {"type": Duration(stays=True)}),
+    "degrade": ("--degrade/--no-degrade", _KINDS[bool]),
+}
+"""Options with another name or form than their settings."""
 
 
 def load_flags(command: Command) -> Command:
     """Adds the options of a load; the keys of `LoadSettings`."""
-    return _with_options(command, _LOAD, LOADING)
+    return _with_options(command, LOAD_SETTINGS, LOADING)
 
 
 def reload_flag(command: Command) -> Command:
@@ -85,8 +63,7 @@ def prefer_flag(command: Command) -> Command:
 
 def answer_flags(command: Command) -> Command:
     """Adds the options of an answer: the further keys of `AnswerSettings`."""
-    stop = Headed.add("--stop", multiple=True, heading=ANSWER, help="End before this text; may be given again.")
-    return stop(_with_options(ask_flags(command), _ANSWER, ANSWER))
+    return _with_options(ask_flags(command), (*LIMITS, *SAMPLING), ANSWER)
 
 
 def timeout_flag(command: Command) -> Command:
@@ -100,9 +77,10 @@ def json_flag(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def _with_options(command: Command, options: tuple[tuple[str, Kind, str], ...], heading: str) -> Command:
-    for flag, kind, text in reversed(options):
-        name = _NAMES.get(flag, flag.split("/")[0].strip("-").replace("-", "_"))
-        switch = {"is_flag": True, "default": None} if kind is bool else {"type": kind}
-        command = Headed.add(flag, name, help=text, heading=heading, **switch)(command)
+def _with_options(command: Command, table: Sequence[Setting], heading: str) -> Command:
+    for row in reversed(table):
+        flag, kind = _FLAGS.get(row.name) or (f"--{row.name.replace('_', '-')}", _KINDS[row.kind])
+        if row.words and row.kind is int:
+            kind = _KINDS[str]
+        command = Headed.add(flag, row.name, help=row.described, heading=heading, **kind)(command)
     return command

@@ -4,7 +4,8 @@ import secrets
 from collections.abc import Sequence
 from types import ModuleType
 
-from vramd_worker.engine import Sampling
+from vramd_common.sampling import Sampling
+
 from vramd_worker.llama.context import NativeContext
 from vramd_worker.llama.model import NativeModel
 
