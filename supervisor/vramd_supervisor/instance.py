@@ -38,7 +38,7 @@ class AlreadyRunningError(Exception):
 
 
 def _named(folder: Path) -> str:
-    """What a command has to say to find this folder; empty for the one that it looks into by itself."""
+    """Returns the options with which a command finds this folder; empty for the default one."""
     with contextlib.suppress(OSError):
         if folder == default_runtime_dir().absolute():
             return ""
@@ -96,7 +96,7 @@ class Instance:
         address.write(self.folder.address_file)
 
     def keep(self) -> bool:
-        """Makes anew what somebody has removed of the folder, such as one who cleans /tmp; whether that was so.
+        """Restores what was removed of the folder, such as by a cleaner of /tmp; returns whether anything was.
 
         Raises AlreadyRunningError if another supervisor has taken the folder meanwhile, or OSError if it cannot be had.
         """
@@ -110,7 +110,7 @@ class Instance:
         return True
 
     def socket_dir(self) -> str:
-        """Where workers put their sockets, made anew if it is gone; empty where they listen on TCP. Raises OSError."""
+        """Returns the folder for workers' sockets, restored if it is gone; empty for TCP. Raises OSError."""
         if self._socket_dir and not Path(self._socket_dir).is_dir():
             self._make_folder()
             Path(self._socket_dir).mkdir(mode=0o700)
@@ -127,7 +127,7 @@ class Instance:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """What stays the same as long as it is the same file; None if there is none."""
+    """Identifies a file, as long as it is the same one; None if there is none."""
     try:
         status = file.stat()
     except FileNotFoundError:
@@ -158,26 +158,26 @@ def _is_plain(path: str) -> bool:
 
 
 def state_folder() -> Path:
-    """For all supervisors of this user: what past loads have taught. `VRAMD_STATE_DIR` names another."""
+    """Returns the folder for what all supervisors of this user have learned. `VRAMD_STATE_DIR` names another."""
     return Path(os.environ.get("VRAMD_STATE_DIR") or user_state_dir("vramd", appauthor=False)).absolute()
 
 
 def journal_folder(runtime: Path) -> Path:
-    """For decisions: a supervisor with a runtime folder of its own has them there, not among others'."""
+    """Returns the folder for decisions: with a private runtime folder they lie there, not among others'."""
     if os.environ.get("VRAMD_STATE_DIR") or runtime == system_runtime_dir():
         return state_folder()
     return runtime
 
 
 async def keep(instance: Instance, on_taken: Callable[[], None], period_s: float = PERIOD_S) -> None:
-    """Until it is cancelled, or until another supervisor has the folder: then it calls `on_taken` and returns."""
+    """Restores the runtime folder when it is removed. Once another supervisor has it, calls `on_taken` and returns."""
     lane, folder, said = Lane(str(instance.folder.path), KEEP_S), instance.folder.path, ""
     while True:
         await asyncio.sleep(period_s)
         why = ""
         try:
             if await lane.run(instance.keep):
-                log.warning("the runtime folder %s, or what belongs there, was removed; it is made anew", folder)
+                log.warning("the runtime folder %s, or what belongs there, was removed; it is restored", folder)
         except AlreadyRunningError as error:
             log.error("the runtime folder was removed, and now %s: this one ends, as nobody can find it", error)
             on_taken()

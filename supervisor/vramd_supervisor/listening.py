@@ -98,7 +98,7 @@ else:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if resource.RLIM_INFINITY != soft < MOST_DESCRIPTORS:
             wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, hard)
-            with contextlib.suppress(OSError, ValueError):  # macOS has a lower bound of its own, which it does not tell
+            with contextlib.suppress(OSError, ValueError):  # macOS has a lower bound, which it does not report
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
                 return wanted
         return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft

@@ -1,7 +1,7 @@
-"""The one writer: hands events to the core in turn, does what it wants done, keeps the time. Decides nothing.
+"""The one writer: hands events to the core in turn and carries out its actions.
 
 Everything here runs in the event loop's thread. `submit` is synchronous: when it returns, the event and all that
-follows from it at once is done; what takes longer comes back as an event of its own.
+follows from it at once is done; what takes longer comes back as another event.
 """
 
 import asyncio
@@ -52,13 +52,13 @@ class Ticket:
         self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
         self.outcome.add_done_callback(lambda _: self._reports.put_nowait(None))
         self.aborted: Refusal | None = None
-        """Why a granted request was ended."""
+        """Why a granted request was aborted."""
         self.on_abort: Callable[[], object] = lambda: None
-        """Called when a granted request was ended, to break off what it is doing."""
+        """Called when a granted request is aborted, to break off what it is doing."""
         self._gone = asyncio.Event()
 
     async def wait_aborted(self, within_s: float) -> Refusal | None:
-        """Waits until a granted request was ended; None if it was not."""
+        """Waits until a granted request is aborted; returns why, or None if it is not."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._gone.wait(), within_s)
         return self.aborted
@@ -124,7 +124,7 @@ class Loop:
             self.ending.set()
 
     def fail(self, error: Exception) -> None:
-        """Nobody can rely on this process any more: it ends at once."""
+        """Ends the supervisor at once: its books can no longer be trusted."""
         self.failed = error
         self.ending.set()
         self.exited.set()

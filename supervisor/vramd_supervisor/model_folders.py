@@ -1,4 +1,4 @@
-"""Reads which models there are, at the start, on demand, and when folders change or answer late; tells the core."""
+"""Keeps the catalogue: reads the folders at the start, on demand, and when they change or answer late."""
 
 import asyncio
 import contextlib
@@ -29,12 +29,12 @@ START_S = 10.0
 LOOK_S = 600.0
 """Thousands of files take minutes over a network."""
 AGAIN_S = 2.0
-"""For a few files, while somebody waits."""
+"""For a few files, while a caller waits."""
 
 
 @dataclass(frozen=True)
 class Rescanned:
-    """What a new look into the folders has changed."""
+    """The outcome of a new look into the folders."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -56,13 +56,13 @@ class Folders:
         self._looking = Lane("the folders of models", LOOK_S)
         self._again = Lane("what has a problem", AGAIN_S)
         self._own_look: asyncio.Task[None] | None = None
-        """The one that nobody has asked for."""
+        """A look that no caller has asked for."""
         self._to_look = False
-        """Since it began something has changed, or has answered that had been passed over."""
+        """Something has changed since it began, or something passed over has answered."""
         self._roots = os.pathsep.join(config.server.models)
 
     async def begin(self) -> None:
-        """Looks for the first time, and watches from now on; returns when it has looked, or had its time for that."""
+        """Looks for the first time, within a bound, and watches from now on."""
         for watch in self._watches:
             watch.begin()
         self._own_look = asyncio.create_task(self._look())
@@ -107,7 +107,7 @@ class Folders:
             self._own_look = asyncio.create_task(self._look())
 
     async def rescan(self) -> Rescanned:
-        """Looks into them again. Raises RefusedError where that does not come to an end."""
+        """Looks into them again. Raises RefusedError if a drive does not answer."""
         async with self._one_at_a_time:
             known = self._loop.core.all_models()
             files = {model.id: file for model in known if isinstance(file := model.spec.source, ModelFile)}
@@ -115,7 +115,7 @@ class Folders:
                 looked = await self._looking.run(partial(self._discovery.look, files))
             except NoAnswerError as error:
                 raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
-            # Who is in use may have changed while that took its time, and may not change before the core is told.
+            # Which models are in use may have changed meanwhile, and must not change before the event is submitted.
             known = self._loop.core.all_models()
             before = {
                 model.id: Held(model.spec, model.state is not ModelState.UNLOADED or model.changed) for model in known

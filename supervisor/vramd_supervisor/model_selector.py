@@ -1,4 +1,4 @@
-"""Finds the model for a task: asks the pure rules, and how the few best candidates would fit."""
+"""Chooses the model for a task: by the pure rules, and by plans for the few best candidates."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ from .workers.planning import Planning
 log = logging.getLogger(__name__)
 
 PLAN_S = 5.0
-"""So long a choice may wait for the plans of candidates; a plan that takes longer is there for the next time."""
+"""A choice waits no longer for the plans of candidates; a plan that takes longer serves the next choice."""
 MOST_PLANNED = 4
 """Candidates that are planned for one choice."""
 
@@ -41,7 +41,7 @@ class ModelSelector:
     def __init__(
         self, loop: Loop, planning: Planning, look_again: Callable[[], Awaitable[None]], load_deadline_s: float
     ) -> None:
-        """`look_again` has files read again that could not be, if they have changed."""
+        """`look_again` rereads files that could not be read, if they have changed."""
         self._loop = loop
         self._look_again = look_again
         self._planning = planning
@@ -109,7 +109,7 @@ class ModelSelector:
             if planned is None:
                 return choice
             if self._refused(choice.model):
-                # Which the engine cannot run comes into question no more, and takes nothing from those that do.
+                # A model that the engine cannot run is out, and takes no time from the others.
                 end_s = self._loop.now_s() + PLAN_S
             else:
                 known[choice.model] = planned
@@ -175,7 +175,7 @@ class ModelSelector:
                 await ticket.outcome
         except RefusedError as error:
             log.warning("no better model is loaded for the task %s: %s", wish.task, error)
-        except Exception:  # nobody waits for it
+        except Exception:  # no caller waits for it
             incident_id, _ = incident("a fault in a load for a task")
             log.exception("incident %s", incident_id)
 

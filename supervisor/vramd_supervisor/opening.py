@@ -1,4 +1,4 @@
-"""What a supervisor says of itself when it starts: a few lines, and a warning for each thing that is hardly meant."""
+"""The first lines of a supervisor's log, with a warning for each setting that is hardly intended."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping

@@ -97,7 +97,7 @@ SERVER_OPTIONS = (
     ("grpc.http2.bdp_probe", 0),
     # A connection that never says a word of HTTP/2 keeps its descriptor no longer.
     ("grpc.server_handshake_timeout_ms", 20_000),
-    # Past so many calls that nobody has accepted yet, any may be thrown away: by default a few hundred of one
+    # Beyond this number of calls that are not accepted yet, any may be thrown away: by default a few hundred of one
     # connection cost others theirs.
     ("grpc.max_concurrent_streams", 1000),
     ("grpc.server.max_pending_requests", 20_000),
@@ -132,10 +132,10 @@ async def serve(
     owned: bool,
     record: LineFile | None = None,
 ) -> bool:
-    """Serves until somebody ends it; whether it ended in order. Raises AddressError.
+    """Serves until it is ended; returns whether that was in order. Raises AddressError.
 
-    `file` is the configuration, `base` where its relative paths start; `on_ready` is told the address once clients can
-    come; `owned` ends it with the program that holds its stdin; `record` takes all events and actions.
+    `file` is the configuration, `base` where its relative paths start; `on_ready` gets the address once clients can
+    connect; `owned` ends it with the program that holds its stdin; `record` takes all events and actions.
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
@@ -178,7 +178,7 @@ async def serve(
 
 
 def _open(config: Config, file: Path | None, parts: Parts, listening: Listening, instance: Instance) -> None:
-    """Says what there is."""
+    """Logs what there is."""
     core = parts.loop.core
     models = [model.spec for model in core.all_models() if model.listed]
     for level, text in opening.lines(version("vramd"), file, config, os.environ, models, core.accounts()):
@@ -266,7 +266,7 @@ async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
 
 
 def _in_words(notice: Notice) -> str:
-    """What the log says of a notice; nothing of those that come in crowds, or that a decision tells of already."""
+    """Words a notice for the log; empty for the frequent ones, and for those that a decision covers."""
     match notice:
         case ModelChanged(model=model, worker_id=worker_id, after=after, because=because):
             return f"{model} ({worker_id}): {after.name}: {because.words}"
@@ -279,7 +279,7 @@ def _in_words(notice: Notice) -> str:
 
 
 async def _first_sample(device: Device) -> Sample:
-    """What a device has; one that gives no answer has nothing, and is said to be unusable."""
+    """Samples a device; one that gives no answer has nothing, and is reported as unusable."""
     try:
         return await Lane(device.id, LOOK_S).run(device.probe.sample)
     except (DeviceLostError, NoAnswerError) as error:
@@ -298,7 +298,7 @@ def _add_services(server: grpc.aio.Server, parts: Parts, address: str) -> health
 
 
 async def _until_end(parts: Parts, healthy: health.aio.HealthServicer) -> None:
-    """Waits until the core says that everything is ended; bounded once it is to end."""
+    """Waits until the core has ended everything; bounded from the shutdown on."""
     for service in ("", *SERVICES):
         await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
     await parts.loop.ending.wait()

@@ -26,14 +26,14 @@ def time_left_s(context: Context, most_s: float) -> float:
 
 
 def incident(what: str) -> tuple[str, Refusal]:
-    """An id for the log, and what a caller hears of a fault of ours: the id and nothing else."""
+    """Returns an id for the log, and the refusal for the caller, which has the id and nothing else of the fault."""
     incident_id = uuid.uuid4().hex[:12]
     text = f"{what}; the log says more under incident {incident_id}"
     return incident_id, Refusal(Reason.INTERNAL, text, {"incidentId": incident_id})
 
 
 def from_worker(error: grpc.aio.AioRpcError) -> Refusal | None:
-    """What a worker refused with; None if it did not say it in our words, that is, if the connection broke.
+    """Returns a worker's refusal; None if the call failed without one, that is, if the connection broke.
 
     Only reasons of the table pass, so a worker cannot make up statuses.
     """

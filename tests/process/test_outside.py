@@ -138,7 +138,7 @@ def test_a_runtime_folder_that_is_removed_costs_nobody_anything() -> None:
             shutil.rmtree(supervisor.folder.path)
             client.load("b")
             next(answer)
-        supervisor.heard("it is made anew")
+        supervisor.heard("it is restored")
         with vramd.Client(supervisor.folder.path) as another:
             assert another.generate("b", "x", max_tokens=2).text
         with SupervisorProcess(MODELS, runtime_dir=supervisor.folder.path) as second:

@@ -99,4 +99,4 @@ def test_a_pipe_that_nobody_reads_is_written_when_it_is_read(monkeypatch: pytest
             read += reader.read(65536)
     *lines, told, _ = read.decode().split("\n")
     assert set(lines) == {line.rstrip()}
-    assert told == f"vramd: {2000 - len(lines)} lines were dropped here: nobody took them"
+    assert told == f"vramd: {2000 - len(lines)} lines were dropped here: they were not read"

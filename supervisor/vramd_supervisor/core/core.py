@@ -49,7 +49,7 @@ class Core:
         actions, state.actions = state.actions, []
         return actions
 
-    # What others may know of it, as values that do not change.
+    # Questions of others, answered by values that do not change.
 
     @property
     def ending(self) -> bool:

@@ -24,7 +24,7 @@ class Pump:
     ) -> None:
         """`handle` is the core's, or a recorder's before it. `do` carries out what is no timer; it never waits.
 
-        `at` has a function called at a moment, and returns how to cancel that.
+        `at` schedules a call at a moment and returns how to cancel it.
         """
         self._handle = handle
         self._do = do
@@ -35,7 +35,7 @@ class Pump:
 
     @property
     def timers(self) -> list[Timed]:
-        """Those that are set, the next one first."""
+        """The timers that are set, the next one first."""
         return sorted((timer for timer, _ in self._timers.values()), key=lambda timer: timer.at_s)
 
     def is_set(self, timer: Timed) -> bool:

@@ -1,4 +1,4 @@
-"""One SQLite file that outlives the supervisor: opened anew for each use, set aside where it cannot be used.
+"""A SQLite file that outlives the supervisor: opened for each use, set aside if it cannot be used.
 
 A rollback journal rather than a write-ahead log: writes are few, the file can be read where nothing
 can be written, and with `synchronous = FULL` neither a kill nor a power cut costs more than the write it falls into.
@@ -22,16 +22,16 @@ _SET_ASIDE_AT_MOST = 99
 
 @dataclass(frozen=True)
 class Layout:
-    """What a kind of book looks like, and what its warnings say."""
+    """The tables of a kind of book, and the words of its warnings."""
 
     number: int
     """Kept as `user_version`. A book with another number was written by another vramd."""
     tables: Mapping[str, str]
     """Name → its columns, in SQL."""
     lost: str
-    """What goes undone where the file can be neither read nor written, in words."""
+    """The loss if the file can be neither read nor written, in words."""
     begun_anew: str
-    """What it means that a new book was begun, in words."""
+    """The consequence of beginning a new book, in words."""
 
 
 class UnusableBookError(Exception):
@@ -41,7 +41,7 @@ class UnusableBookError(Exception):
 class Book:
     """One file of one layout. Several supervisors may use it at once.
 
-    Every call opens the file anew and may be made from any thread; it takes milliseconds, and up to `busy_s` while
+    Every call opens the file and may be made from any thread; it takes milliseconds, and up to `busy_s` while
     another supervisor writes. A file that cannot be used is set aside with a warning and a new one begun. Where nothing
     can be read or written, that is logged once and nothing is remembered; no call raises for it.
     """
@@ -54,7 +54,7 @@ class Book:
         self._failing = ""
 
     def use(self, purpose: str, work: Callable[[sqlite3.Connection], _Found], nothing: _Found) -> _Found:
-        """What `work` gives with the open book; `nothing` where that fails. `purpose` is "read" or "written".
+        """Returns what `work` gives with the open book; `nothing` where that fails. `purpose` is "read" or "written".
 
         `work` may be called twice: with a book that turns out to be unusable, for which it may raise
         UnusableBookError itself, then with a new one.
@@ -79,7 +79,7 @@ class Book:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with closing(sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)) as book:
-                # A damaged name is one that nobody asks for; it must not keep the rest from being read.
+                # A damaged name is never asked for; it must not keep the rest from being read.
                 book.text_factory = lambda raw: raw.decode("utf-8", "replace")
                 book.execute("PRAGMA synchronous = FULL")
                 book.execute("PRAGMA foreign_keys = ON")

@@ -1,6 +1,6 @@
 """Looks for models in folders and reads what their headers say. Loads nothing; nothing that lies there can block it.
 
-Reads files, and tells what there is; decides nothing about ids or settings, `listing` does.
+Ids and settings are decided by `listing`.
 """
 
 import logging
@@ -89,14 +89,14 @@ class Discovery:
         self._read: dict[object, ModelFile | None] = {}
         """By path and stamp of each of a model's files; None: a projector."""
         self._folders: dict[Path, Folder] = {}
-        """Those that models were found in, as they were when they could be read."""
+        """Folders with models, as they were when they could be read."""
         self._doubtful: dict[Path, Stamp | None] = {}
-        """What has to be another one, if a further look is to find more or less than this one."""
+        """Stamps that must differ before a further look can find anything else."""
 
     def look(self, before: Mapping[str, ModelFile]) -> Looked:
-        """What there is now; `before` are the files that were known, by id.
+        """Returns what there is now; `before` has the files that were known, by id.
 
-        What lies in a folder that cannot be read any more is told as it was, with its problem.
+        A folder that cannot be read any more keeps its last models, with the problem.
         """
         own = [absolute(Path(folder)) for folder in self._config.server.models]
         caches = [absolute(cache) for cache in caches_of_others(self._config, self._environment, self._home)]
@@ -220,7 +220,7 @@ def _locate(candidates: Sequence[Path], found: Mapping[FileKey, ModelFile]) -> M
 
 
 def _describe(one: Group) -> ModelFile | None:
-    """What the headers say; None for a projector."""
+    """Describes a model by its headers; None for a projector."""
     paths = [seen.path for seen in one.files]
     try:
         headers = _headers(paths)
@@ -288,11 +288,11 @@ def _broken(path: Path, problem: Problem) -> ModelFile:
 
 
 def reading_lanes() -> Lanes:
-    """One on a drive that is gone keeps nobody from the others."""
+    """A file on a drive that is gone blocks no other."""
     return Lanes(READ_S, _AT_ONCE, _MOST)
 
 
 def unanswered(path: Path, error: NoAnswerError) -> ModelFile:
-    """A model of which nothing else is known."""
+    """A model whose file did not answer."""
     name = str(path).encode("utf-8", "backslashreplace").decode()
     return ModelFile(name, 0, problem=Problem(Reason.FILE_UNANSWERED, f"{error}; is its drive there?"))

@@ -228,7 +228,7 @@ def _tied_bytes(tensors: Sequence[Tensor]) -> int:
 
 
 def _on_card_bytes(tensor: Tensor) -> int:
-    """What a tensor takes of a card like CUDA's; of the host it takes some bytes less."""
+    """Returns the bytes of a tensor on a card like CUDA's; on the host it takes some less."""
     size_bytes = tensor.size_bytes
     kind = TENSOR_TYPES.get(tensor.type)
     if kind and kind.block > 1 and tensor.lengths and (over := tensor.lengths[0] % _ROW_VALUES):

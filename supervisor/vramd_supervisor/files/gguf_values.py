@@ -1,4 +1,4 @@
-"""What the header of a GGUF file says, as values. Pure."""
+"""The header of a GGUF file as values. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """What one GGUF file says of itself."""
+    """The header of one GGUF file."""
 
     file_bytes: int
     metadata: Mapping[str, Value]

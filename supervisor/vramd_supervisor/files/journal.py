@@ -1,4 +1,4 @@
-"""Keeps what was decided, in one SQLite file that outlives the supervisor. Decides nothing."""
+"""Keeps decisions in a SQLite file that outlives the supervisor."""
 
 import json
 import sqlite3
@@ -20,7 +20,7 @@ MOST_TEXT_BYTES = 8 << 10
 MOST_UNWRITTEN = 1000
 
 _FORGOTTEN_AT_ONCE = 10
-"""One in so many goes when there are too many bytes: to forget one by one would be done for each that comes."""
+"""The share that is forgotten at once when there are too many bytes, so that it happens rarely."""
 
 _TABLES = {
     # Only the oldest are ever deleted: the numbers are without gaps, and none is used again.
@@ -74,7 +74,7 @@ class Journal:
         layout = Layout(LAYOUT, _TABLES, "decisions are not kept", "so what was decided before is not listed")
         self._book = Book(path, layout, busy_s)
         self._unwritten: list[tuple[float, Decision]] = []
-        """What the file could not take. It may later."""
+        """Records that could not be written yet."""
 
     def append(self, decided: Sequence[tuple[float, Decision]]) -> None:
         """Adds decisions in this order, each with its Unix time. What the file does not take now is kept for it."""

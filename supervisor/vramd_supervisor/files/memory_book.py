@@ -1,4 +1,4 @@
-"""Keeps what loads were seen to take, in one SQLite file that outlives the supervisor. Decides nothing."""
+"""Keeps the measured memory of loads in a SQLite file that outlives the supervisor."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -65,7 +65,7 @@ class MemoryBook:
         self._book = Book(path, layout, busy_s)
 
     def lessons(self) -> LearnedUsage:
-        """All that was learned so far; nothing, where nothing can be read."""
+        """Returns all that was learned so far; nothing if the file cannot be read."""
         return self._book.use("read", _read, LearnedUsage())
 
     def record(self, load: str, key: str, seen: Iterable[Observation]) -> None:

@@ -19,7 +19,7 @@ def attach(models: Mapping[str, str], projectors: Mapping[str, str]) -> dict[str
     """The projector of each model that has one; both by path, with their names, and of one folder.
 
     1. A model's projector is the one with the longest name that the model's begins with.
-    2. One without a name of its own belongs to the only model of the folder, in whatever precisions.
+    2. A nameless one belongs to the only model of the folder, in whatever precisions.
     Of several precisions of a projector the first by name is taken.
     """
     named: dict[tuple[str, ...], str] = {}

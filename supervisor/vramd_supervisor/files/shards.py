@@ -18,10 +18,10 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Part:
-    """What a file's name says of its place in a model."""
+    """The place of a file in its model, by its name."""
 
     base: str
-    """What the model is called."""
+    """The name of the model."""
     number: int = 1
     count: int = 1
 
@@ -47,7 +47,7 @@ class Group:
 
     @property
     def first(self) -> Path:
-        """Which stands for the model."""
+        """The file by which the model is named."""
         return self.files[0].path
 
     @property

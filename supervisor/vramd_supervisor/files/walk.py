@@ -60,7 +60,7 @@ class Folder:
 
 @dataclass
 class Walk:
-    """What there was."""
+    """The last look."""
 
     files: list[Seen] = field(default_factory=list)
     folders: dict[Path, Folder] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def absolute(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What lies in a folder: a folder, or something that is called like a model."""
+    """An entry of a folder: a folder, or a file called like a model."""
 
     path: Path
     folder: bool
@@ -98,7 +98,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Listing:
-    """What a folder has in it."""
+    """The content of a folder."""
 
     stamp: Stamp | None
     entries: tuple[_Entry, ...]
@@ -194,7 +194,7 @@ def _follow(link: Path) -> _Entry:
 
 
 def _is_folder(entry: "os.DirEntry[str] | Path") -> bool:
-    """False also where that cannot be told: it leads to where nobody may look, or to a drive that is gone."""
+    """False also where that is unknown: behind missing permissions, or on a drive that is gone."""
     try:
         return entry.is_dir()
     except OSError:

@@ -1,6 +1,6 @@
-"""Watches a folder of models: tells when something in it may have changed. Decides nothing.
+"""Watches a folder of models and reports when something in it may have changed.
 
-Each on a thread of its own, which may hang with its drive and holds nobody up. What cannot be watched, such as a
+Each watch has its own thread, which may hang with its drive and blocks no other. What cannot be watched, such as a
 network drive that others write to, is looked at by a rescan only.
 """
 
@@ -18,7 +18,7 @@ _TOGETHER_MS = 100
 _LONGEST_MS = 1000
 """The same, if there is no end of them."""
 PAUSE_S, LONGEST_PAUSE_S = 1.0, 10.0
-"""Before the next is told; twice as long each time while there is no end of them, as of a download that grows."""
+"""Between two reports; doubled each time while changes go on, as in a growing download."""
 LOOK_S = 2.0
 """So often it is seen whether the folder is there, and still the same."""
 AGAIN_S = 60.0
@@ -49,7 +49,7 @@ class Watch:
             log.warning("%s is not watched: %s", self._folder, error)
 
     def leave(self) -> None:
-        """Has it end soon."""
+        """Asks it to end."""
         self._over.set()
 
     def join(self) -> None:
@@ -74,7 +74,7 @@ class Watch:
                     self._over.wait(AGAIN_S)
 
     def _watch(self, key: tuple[int, int]) -> None:
-        """Until the folder is no longer the same. What was there before is told too: it may have come meanwhile."""
+        """Returns once the folder has changed. What was there before counts too: it may have come meanwhile."""
         pause_s, told = PAUSE_S, False
         for something in self._watching(self._folder, self._over):
             is_now = stamp(self._folder)
@@ -99,7 +99,7 @@ class Watch:
 
 
 def changes(folder: Path, over: threading.Event) -> Iterator[bool]:
-    """What the system tells of a folder."""
+    """The stamps of a folder."""
     from watchfiles import watch  # noqa: PLC0415  where it is missing, all else works
 
     for changed in watch(

@@ -1,7 +1,7 @@
-"""What stands before every public method: the token, the reading of the request, and the shield before the answer.
+"""Guards every public method: checks the token, reads the request, and turns faults into statuses.
 
-The token is looked at when the head of a call has come. Nothing that a stranger sends after it is read, but for the
-methods that are open to all, and there as much as `UnauthenticatedCalls` takes.
+The token is checked when the head of a call has come. Without it nothing more is read, except by the open methods, and
+there as much as `UnauthenticatedCalls` takes.
 """
 
 import hmac
@@ -25,7 +25,7 @@ from .unauthenticated import UnauthenticatedCalls
 log = logging.getLogger(__name__)
 
 OPEN_METHODS = "/grpc.health.v1.Health/"
-"""Methods that need no token: a probe may ask whether somebody is there."""
+"""Methods that need no token: a probe may ask whether the supervisor serves."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
@@ -33,7 +33,7 @@ Behavior: TypeAlias = Callable[[Any, Any], Any]
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Lets calls in that carry the token; ends those that fail with a status of the table, never with a text leak."""
+    """Admits calls that carry the token; a failing call ends with a status of the table and never leaks its text."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -57,7 +57,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         return self._for_caller(handler)
 
     def _lacks(self, call: grpc.HandlerCallDetails) -> Refusal | None:
-        """Why a call's token does not do."""
+        """Returns why a call's token is refused; None if it is right."""
         given = dict(call.invocation_metadata or ()).get(TOKEN_KEY)
         if given is None:
             text = "the call carries no token; it lies in the runtime folder, in the file `token`"
@@ -117,17 +117,17 @@ def _refused(why: Refusal) -> Handler:
     async def refuse(_: AsyncIterator[bytes], context: Context) -> None:
         await abort(context, why)
 
-    # Of all kinds this is the one whose messages the library does not read by itself.
+    # The library does not read the messages of this kind by itself.
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-def _for_strangers(handler: Handler, strangers: UnauthenticatedCalls, why: Refusal) -> Handler:
+def _for_strangers(handler: Handler, calls: UnauthenticatedCalls, why: Refusal) -> Handler:
     """An open method for a caller without the token: its request is read here, within bounds."""
     behavior: Behavior | None = handler.unary_unary or handler.unary_stream
 
     async def guarded(_: AsyncIterator[bytes], context: Context) -> None:
         assert behavior, "an open method takes one request"
-        async with strangers.one(context, why) as raw:
+        async with calls.one(context, why) as raw:
             await _write_all(behavior(_parsed(handler, raw), context), context)
 
     return grpc.stream_stream_rpc_method_handler(_shielded(guarded), None, handler.response_serializer)
@@ -153,7 +153,7 @@ async def _awaited(answer: Any) -> Any:
 
 
 async def _write_all(answer: Any, context: Context) -> None:
-    """Hands on what a method gives: a stream, one answer, or nothing where it has written by itself."""
+    """Writes the answer of a method: a stream, one message, or nothing where the method has written it."""
     if isinstance(answer, AsyncGenerator):
         # A caller that leaves interrupts the write: what the generator holds is given back all the same.
         async with aclosing(answer):

@@ -1,4 +1,4 @@
-"""Writes down what was decided, in a thread of its own: the loop never waits for the disk. Decides nothing."""
+"""Writes decisions to the journal on another thread, so that the loop never waits for the disk."""
 
 import logging
 import time
@@ -41,7 +41,7 @@ class DecisionWriter:
                 self._asked = False
 
     async def newest(self, model: str, limit: int) -> list[Record]:
-        """At most so many about a model, or about all for an empty id; newest first. All noted before is among them.
+        """Returns the newest records about a model, or about all for an empty id; all that was noted is among them.
 
         Raises RefusedError where the file does not answer.
         """
@@ -52,7 +52,7 @@ class DecisionWriter:
             raise RefusedError(refusal(Reason.FILE_UNANSWERED, text, path=self._journal.path)) from None
 
     async def close(self) -> None:
-        """Returns when all that was noted is written, or cannot be; bounded."""
+        """Waits, bounded, until everything noted is written or cannot be."""
         try:
             await self._lane.run(self._write)
         except NoAnswerError as error:

@@ -1,4 +1,4 @@
-"""What those who watch get to see: every notice of the core, numbered. Remembers the last ones."""
+"""Numbers every notice of the core for those who watch, and remembers the last ones."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ BEHIND = 10_000
 
 @dataclass(frozen=True)
 class Published:
-    """A notice and its place in the story."""
+    """A notice and its number."""
 
     sequence: int
     """From 1, without gaps."""
@@ -26,7 +26,7 @@ class Published:
 
 
 class EventLog:
-    """The story of this supervisor. In the loop's thread."""
+    """The notices of this supervisor. For the loop's thread."""
 
     def __init__(self) -> None:
         self._sequence = 0
@@ -45,7 +45,7 @@ class EventLog:
                 watcher.put_nowait(published)
 
     def close(self) -> None:
-        """The story is over: who watches gets what is left of it, then its end."""
+        """Ends it: watchers get the rest, then the end."""
         for watcher in self._watchers:
             if not watcher.full():
                 watcher.put_nowait(None)
@@ -53,9 +53,9 @@ class EventLog:
 
     @contextlib.contextmanager
     def watching(self, after_sequence: int | None) -> Iterator[AsyncGenerator[Published, None]]:
-        """Collects from the first moment of the block; before it what is remembered behind `after_sequence`, if given.
+        """Yields notices from the start of the block on, after those remembered behind `after_sequence`, if given.
 
-        It ends for one too slow.
+        A watcher that is too slow is ended.
         """
         news: asyncio.Queue[Published | None] = asyncio.Queue(BEHIND)
         past = [] if after_sequence is None else [one for one in self._past if one.sequence > after_sequence]

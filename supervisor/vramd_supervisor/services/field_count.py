@@ -1,7 +1,7 @@
-"""How many fields a request has, counted before it is read.
+"""Counts the fields of a request before it is read.
 
-Empty messages take two bytes each on the wire and fifty times that in memory, and whoever looks at all of them stops
-everybody else meanwhile.
+An empty message takes two bytes on the wire and fifty times that in memory, and a look at all of them would block the
+loop.
 """
 
 from google.protobuf.descriptor import Descriptor
@@ -20,7 +20,7 @@ _FIXED_BYTES = {1: 8, 5: 4}
 
 
 def check(raw: bytes, kind: Descriptor, most: int = MOST_FIELDS) -> None:
-    """Raises RefusedError for a message of this kind with more fields. What cannot be read is left to the reader."""
+    """Raises RefusedError for a message with more fields. An unreadable one is left to the reader."""
     if len(raw) <= _LEAST_BYTES * most:
         return
     found, name = 0, ""
@@ -33,7 +33,7 @@ def check(raw: bytes, kind: Descriptor, most: int = MOST_FIELDS) -> None:
             name = within or (field.name if field else "")
             found += 1
             if found > most:
-                text = f"the request has more than {most} fields, most of them in {name or 'fields that nobody knows'}"
+                text = f"the request has more than {most} fields, most of them in {name or 'unknown fields'}"
                 raise RefusedError(refusal(Reason.FIELD_INVALID, text, field=name or "request"))
             wire = tag & 7
             if wire == _VARINT:

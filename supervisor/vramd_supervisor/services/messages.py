@@ -1,4 +1,4 @@
-"""Values to public messages. Translates, decides nothing."""
+"""Values to public messages, and wishes from them."""
 
 from collections.abc import Mapping
 
@@ -151,7 +151,7 @@ def receipt(given: Receipt) -> model_pb2.Receipt:
 
 
 def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
-    """A notice, as those who watch get it."""
+    """A notice for watchers."""
     message = supervisor_pb2.WatchEventsResponse(sequence=published.sequence, time_s=published.time_s)
     match published.notice:
         case ModelChanged() as changed:
@@ -229,7 +229,7 @@ def decision(record: Record) -> supervisor_pb2.Decision:
 
 
 def wish(request: model_pb2.SelectModelRequest) -> Wish:
-    """What is asked for. Raises RefusedError."""
+    """Reads the wish of a call. Raises RefusedError."""
     if request.context_tokens > MOST_TOKENS:
         bad("context_tokens", f"must be 0 to {MOST_TOKENS}, not {request.context_tokens}")
     if why := why_no_task(request.task):

@@ -1,4 +1,4 @@
-"""What the services are made of: built by the composition root, and passed to each of them."""
+"""The parts that the composition root builds, as each service gets them."""
 
 import asyncio
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Plans, quotes and settings to public messages. Translates, decides nothing."""
+"""Plans, quotes and settings to public messages."""
 
 from collections.abc import Mapping
 
@@ -13,12 +13,12 @@ from .enums import AWAITED, CONFIDENCES, LOWERED, SOURCES, VERDICTS
 
 
 def settings(decided: Settings) -> load_pb2.Settings:
-    """What a load is done with."""
+    """Settings of a load."""
     return wire_values.filled(load_pb2.Settings(), decided)
 
 
 def quote(given: Quote) -> model_pb2.Quote:
-    """What a load needs."""
+    """The memory that a load needs."""
     return model_pb2.Quote(
         source=SOURCES[given.source],
         confidence=CONFIDENCES[given.confidence],
@@ -42,7 +42,7 @@ def lowered(one: Plan) -> "list[model_pb2.Lowered.ValueType]":
 
 
 def plan(model: str, forecast: LoadForecast, books: Mapping[str, DeviceBooks]) -> model_pb2.PlanLoadResponse:
-    """What a load would come to."""
+    """The forecast of a load."""
     return model_pb2.PlanLoadResponse(
         model=model,
         fits=forecast.fits,

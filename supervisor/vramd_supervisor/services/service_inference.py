@@ -1,4 +1,4 @@
-"""InferenceService: checks a request, waits for its grant, hands the worker's bytes through. Decides nothing."""
+"""InferenceService: checks a request, waits for its grant, and relays the worker's bytes."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ AnyRequest = (
 
 @dataclass(frozen=True)
 class Method:
-    """How one public method is taken to a worker. The functions take the one kind of request that the method has."""
+    """How a public method reaches a worker. Its functions take the one kind of request that it has."""
 
     name: str
     request: Callable[[bytes], AnyRequest]
@@ -51,7 +51,7 @@ class Method:
     """The private request, with the CPU threads granted."""
     streams: bool
     needs: Ability | None = None
-    """What the model has to be able to do."""
+    """An ability that the model must have."""
 
 
 METHODS = (
@@ -94,7 +94,7 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Place:
-    """A request that may run."""
+    """A request that may run, and where."""
 
     ticket: Ticket
     client: WorkerClient
@@ -170,7 +170,7 @@ class InferenceService:
             yield Place(ticket, client, method.wrap(request, grant.threads), request.model, grant)
 
     async def _relay(self, place: Place, call: "grpc.aio.UnaryStreamCall[Message, bytes]", context: Context) -> None:
-        """Hands each message on as it comes."""
+        """Relays each message as it comes."""
         async with _broken_off(place.ticket, call):
             last = b""
             async for message in call:
@@ -182,7 +182,7 @@ class InferenceService:
 
 
 async def _tell_progress(ticket: Ticket, context: Context) -> None:
-    """Writes what is waited for, until it has come one way or the other."""
+    """Writes what the request waits for, until it is granted or refused."""
     async for report in ticket.reports():
         if ticket.outcome.done():
             return
@@ -219,7 +219,7 @@ async def _broken_off(
 
 
 async def _why(ticket: Ticket, error: grpc.aio.AioRpcError) -> Refusal:
-    """What the worker said, else how its process ended, which the core tells once the exit is seen."""
+    """Returns the worker's refusal, else how its process ended, which the core reports once the exit is seen."""
     if said := from_worker(error):
         return said
     if aborted := await ticket.wait_aborted(EXIT_SEEN_S):
@@ -237,7 +237,7 @@ def trailing(
 
 
 def generated(last: bytes) -> Mapping[str, float]:
-    """What the worker took for an answer, by the last message of its stream; nothing if that does not tell.
+    """Reads the worker's seconds for an answer from the last message of its stream; nothing if it does not say.
 
     Generate and Chat end alike: `finish` has one number in both messages, so that one of them reads both.
     """

@@ -1,4 +1,4 @@
-"""ModelService: translates and waits. Decides nothing."""
+"""ModelService: translates and waits."""
 
 from collections.abc import AsyncIterator
 from functools import partial
@@ -69,7 +69,7 @@ class ModelService(ModelServiceServicer):
         yield model_pb2.LoadModelResponse(state=enums.STATES[ModelState.READY], resident=await self._loaded(model))
 
     async def _loaded(self, model: str) -> model_pb2.ResidentModel | None:
-        """A model whose load has ended well. Raises RefusedError if it is gone before its caller is told."""
+        """Returns a model whose load has ended well. Raises RefusedError if it is gone by now."""
         found = await self._parts.resident(model)
         if why := self._loop.core.why_gone(model):
             raise RefusedError(why)

@@ -1,4 +1,4 @@
-"""SupervisorService: translates and waits. Decides nothing."""
+"""SupervisorService: translates and waits."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from . import enums, messages, validation
 from .parts import Parts
 
 USUALLY_LISTED = 100
-"""Decisions, where a call does not say how many."""
+"""Decisions, unless a call says how many."""
 
 
 class SupervisorService(SupervisorServiceServicer):
@@ -94,7 +94,7 @@ class SupervisorService(SupervisorServiceServicer):
                 yield supervisor_pb2.TailLogsResponse(line=line)
 
     def _known(self, model: str) -> str:
-        """The id of the model that is called so. Raises RefusedError."""
+        """Returns the id of the model that is called so. Raises RefusedError."""
         found = self._loop.core.find(model)
         if isinstance(found, Refusal):
             raise RefusedError(found)

@@ -1,9 +1,9 @@
-"""A gRPC server whose accepting no request can end.
+"""A gRPC server whose accept loop survives any request.
 
 The library decodes the `:path` of a call in the one loop that accepts calls. A path that is no UTF-8 ends that loop for
-good: who is connected is served on, and nobody new is heard. No hook of the library comes before it, so the loop is
+good: open connections are served on, new ones are not. No hook of the library comes before it, so the loop is
 replaced once it has ended. Server, port, connections and running calls stay as they are; only the next calls are taken
-off by the loop of a helper that has no port of its own.
+off by the loop of a helper without a port.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ def steady_server(
     options: Sequence[tuple[str, int]],
     on_failed: Callable[[], None],
 ) -> Any:
-    """What `grpc.aio.server` gives, with a loop that is replaced; `on_failed` is called if that cannot be done."""
+    """Like `grpc.aio.server`, with an accept loop that is replaced; `on_failed` is called if that is impossible."""
     plain, cygrpc.AioServer = cygrpc.AioServer, partial(_SteadyServer, on_failed)
     try:
         return grpc.aio.server(interceptors=interceptors, options=options)
@@ -54,7 +54,7 @@ class _SteadyServer(_GenericServer):
         super().add_generic_rpc_handlers(handlers)
 
     async def next_call(self) -> object:
-        """The next call that comes; one that nobody has waited for to the end is kept for whoever asks next."""
+        """Returns the next call; one whose waiter was cancelled is kept for the next waiter."""
         if self._asked is None:
             self._asked = asyncio.ensure_future(cygrpc.AioServer._request_call(self))
         call = await asyncio.shield(self._asked)
@@ -92,7 +92,7 @@ class _Helper(_GenericServer):
         self._nothing_more = False
 
     async def served_to_the_end(self) -> bool:
-        """Accepts; true if there is nothing more to accept, false if another helper has to go on."""
+        """Accepts calls; returns True at the end of the server, False if another helper must go on."""
         await self.start()
         await self._ended.wait()
         self._left.set()
@@ -119,7 +119,7 @@ class _Helper(_GenericServer):
 
 
 class Sparing(logging.Filter):
-    """Lets few lines of the library through, and no tracebacks: strangers can cause any number of both."""
+    """Lets few lines of the library through, and no tracebacks: any caller can cause many of both."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Callers without the token at the methods that are open to all: how much of them is taken at once."""
+"""Bounds calls without the token to the open methods."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,9 +12,9 @@ from ..wire_status import Context
 
 MOST_CALLS = 256
 MOST_READING = 4
-"""Each of them may send as much as the server takes of anybody before it can be told that it is too much."""
+"""Each of them may send a whole message before it can be refused."""
 READING_S = 0.25
-"""The request of an open method comes in one piece with its head: who sends less keeps others waiting."""
+"""The request of an open method comes in one piece with its head; a slow one would keep others waiting."""
 MOST_REQUEST_BYTES = 64 * 1024
 
 

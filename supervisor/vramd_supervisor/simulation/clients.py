@@ -1,4 +1,4 @@
-"""Those who ask: the streams of a traffic file, each with its clients."""
+"""The clients of the streams of a traffic file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from .traffic import Arrivals, Span, Stream, Traffic
 from .virtual_workers import VirtualWorkers, Work
 
 _RETRY_S = 1.0
-"""Who waits for each answer and was refused asks again no sooner."""
+"""A refused client that waits for each answer asks again no sooner."""
 
 
 @dataclass(frozen=True)
 class _Client:
-    """One caller of a stream, with dice of its own: what others do changes nothing of when it asks."""
+    """One caller of a stream. It has its own dice, so that others do not change when it asks."""
 
     stream: Stream
     end_s: float
@@ -35,7 +35,7 @@ class _Asked:
 
 
 class Clients:
-    """All of them."""
+    """Makes the requests of a traffic."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Clients:
 
     @property
     def waiting(self) -> bool:
-        """Whether somebody has not had an end yet."""
+        """Whether a request has not ended yet."""
         return bool(self._open)
 
     def begin(self) -> None:

@@ -17,13 +17,13 @@ class VirtualClock:
         self._cancelled: set[int] = set()
 
     def at(self, at_s: float, call: Callable[[], object]) -> Callable[[], None]:
-        """Has a function called at a moment, now if that is past; returns how to cancel that."""
+        """Schedules a call at a moment, now if that is past; returns how to cancel it."""
         order = next(self._order)
         heapq.heappush(self._agenda, (max(at_s, self.now_s), order, call))
         return partial(self._cancelled.add, order)
 
     def after(self, wait_s: float, call: Callable[[], object]) -> Callable[[], None]:
-        """Has a function called in some seconds; returns how to cancel that."""
+        """Schedules a call in some seconds; returns how to cancel it."""
         return self.at(self.now_s + wait_s, call)
 
     def step(self, until_s: float = math.inf) -> bool:

@@ -1,4 +1,4 @@
-"""What happened, in figures: gathered from the events of a core and what they brought, whoever ran it. Pure."""
+"""Figures of a run, gathered from the events and actions of a core. Pure."""
 
 import math
 from collections import Counter, defaultdict
@@ -13,7 +13,7 @@ from ..domain.decisions import DecisionKind
 
 
 class Doing(Enum):
-    """What a model does, as a timeline shows it. The value is its sign."""
+    """The activity of a model in a timeline. The value is its sign."""
 
     AWAY = "."
     WANTED = "w"
@@ -87,12 +87,12 @@ class Figures:
     def __init__(self) -> None:
         self.models: dict[str, ModelFigures] = defaultdict(ModelFigures)
         self.waiting: list[tuple[float, int]] = [(0.0, 0)]
-        """Since when so many requests wait."""
+        """The number of waiting requests, each with its start."""
         self.promised: dict[str, list[tuple[float, int]]] = defaultdict(lambda: [(0.0, 0)])
-        """Since when so many bytes of a device are promised."""
+        """The bytes promised on a device, each with its start."""
         self.budgets: dict[str, int] = {}
         self.evictions: Counter[tuple[str, str]] = Counter()
-        """Who had to go for whom."""
+        """Counts by the evicted model and the one that it was evicted for."""
         self.thrash: list[Thrash] = []
         self.events = 0
         self._asked: dict[int, tuple[str, float]] = {}
@@ -152,7 +152,7 @@ class Figures:
                 pass  # it says nothing that is counted here
 
     def _end(self, request: int) -> ModelFigures | None:
-        """Whose request has ended; None for one that is no answer's or has ended before."""
+        """Ends a request and returns its model's figures; None if it asked for no answer or has ended before."""
         if request not in self._asked:
             return None
         model, _ = self._asked.pop(request)
@@ -182,7 +182,7 @@ def _doing(found: ModelFigures) -> Doing:
 
 
 def shares(figures: Mapping[str, ModelFigures], end_s: float) -> dict[Doing, float]:
-    """What the models that were there did, as shares of the time that they were."""
+    """Returns how present models spent their time, as shares of it."""
     spent: Counter[Doing] = Counter()
     for found in figures.values():
         spent.update(found.seconds(end_s))

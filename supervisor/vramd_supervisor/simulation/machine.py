@@ -1,4 +1,4 @@
-"""The machine that never was: its devices, how models fit on them, and how long things take there. Pure.
+"""The simulated machine: its devices, how models fit on them, and how long things take. Pure.
 
 Devices of the configuration are as large as it says; of those that are real elsewhere, the size is given, or follows
 from the budget.
@@ -36,7 +36,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class VirtualMachine:
-    """What a simulation runs on."""
+    """The machine of a simulation."""
 
     views: tuple[DeviceView, ...]
     accounts: Mapping[str, Account]
@@ -73,7 +73,7 @@ class VirtualMachine:
 
 
 def share_of_pace(settings: Settings, threads: int) -> float:
-    """What a worker does with so many CPU threads, of what it does alone. On a card the CPU hardly counts."""
+    """Returns the share of its pace that a worker has with some CPU threads. On a card the CPU hardly counts."""
     return min(1.0, threads / settings.threads) if settings.device == HOST else 1.0
 
 

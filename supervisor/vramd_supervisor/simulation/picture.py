@@ -16,7 +16,7 @@ COLOURS = {
     Doing.WORKING: "tab:green",
     Doing.LEAVING: "tab:purple",
 }
-"""What is away is not drawn."""
+"""Absent models are not drawn."""
 
 
 def draw(figures: Figures, duration_s: float, title: str, file: Path) -> None:

@@ -1,7 +1,7 @@
-"""Writes what a core is told and what it answers, one JSON document in each line, so that it can be told it again.
+"""Records the events and actions of a core, one JSON document a line, so that they can be replayed.
 
-The first line has all that a core is made of. Then each event stands in a line by itself, written before the core sees
-it, and what it brought in the next one: if the core fails, the event that made it fail is the last line. There is
+The first line has all that a core is made of. Then comes a line for each event, written before the core sees it, and
+one for its actions: if the core fails, the event that made it fail is the last line. There is
 nothing of prompts, answers and tokens in events and actions; names and paths of models are.
 """
 
@@ -37,7 +37,7 @@ _WAITING_BYTES = 16 << 20
 
 
 class LineFile(Protocol):
-    """Where lines go: an open text file, or what stands for one."""
+    """A destination of lines, such as an open text file."""
 
     def write(self, line: str, /) -> int:
         """Takes one line with its end. Raises OSError."""
@@ -69,7 +69,7 @@ class Header:
 
 
 class Recorder:
-    """Stands between a shell and its core. Writes and flushes every line."""
+    """Wraps the `handle` of a core. Writes and flushes every line."""
 
     def __init__(self, header: Header, handle: Callable[[Event], list[Action]], file: LineFile) -> None:
         """Raises OSError. `handle` is that of a core which `header` has made, and which has seen no event yet."""
@@ -101,7 +101,7 @@ class Recorder:
 
 
 class RecordingFile(io.TextIOBase):
-    """A new file, written aside: whoever records never waits for its disk.
+    """A new file, written on another thread: recording never waits for the disk.
 
     Where the disk does not keep up, the file ends with whole lines and with one that says how many are lost.
     """

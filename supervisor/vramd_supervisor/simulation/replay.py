@@ -28,7 +28,7 @@ class UnreadableRecordingError(Exception):
 
 @dataclass(frozen=True)
 class Difference:
-    """Where the answers part."""
+    """The first difference between the recorded actions and those of this core."""
 
     event_number: int
     """From 1."""
@@ -42,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a replay."""
+    """The outcome of a replay."""
 
     version: str
     """Of the vramd that recorded."""
@@ -59,7 +59,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Step:
-    """One event of a recording, and what came of it."""
+    """One event of a recording, and its actions."""
 
     told: object
     event: Event
@@ -68,9 +68,9 @@ class _Step:
 
 
 def replay(lines: Iterable[str]) -> Verdict:
-    """Tells the events of a recording until the answers part. Raises UnreadableRecordingError.
+    """Feeds the events of a recording to a core until an action differs. Raises UnreadableRecordingError.
 
-    What must hold of a core is checked after each event; where it does not, that is the difference.
+    The core's invariants are checked after each event; a violation is a difference too.
     """
     broken_off: list[str] = []
     verdict = _replay(_documents(lines, broken_off))
@@ -148,7 +148,7 @@ def _header(documents: Iterator[tuple[int, dict[str, object]]]) -> Header:
     if first.get("format") != FORMAT:
         recorder = f" (of vramd {first['version']})" if "version" in first else ""
         raise UnreadableRecordingError(f"line 1: no recording of format {FORMAT}{recorder}")
-    with suppress(KeyError, TypeError, AttributeError):  # a header without this shape is told what it lacks
+    with suppress(KeyError, TypeError, AttributeError):  # the decoder says what is wrong with the header
         _nest_load_settings(cast(Any, first)["config"]["models"])
     try:
         return decode(first, Header)

@@ -1,4 +1,4 @@
-"""Who asks for what and when, and how fast the machine is that never was: a traffic file (TOML) as values.
+"""A traffic file (TOML) as values: which requests come when, and how fast the simulated machine is.
 
 docs/simulation.md describes it. Reads the file; all that is wrong with it is a TrafficError, which says where.
 """
@@ -62,7 +62,7 @@ class Stream:
     prompt_tokens: Span = Span(0, 0)
     arrivals: Arrivals = Arrivals.POISSON
     clients: Count = Count(1)
-    """So many, each by itself."""
+    """Their number; each asks by itself."""
     start_s: float = 0.0
     end_s: float | None = None
     """None: until the traffic ends."""
@@ -119,7 +119,7 @@ class Traffic:
     """A whole traffic file."""
 
     duration_s: Rate
-    """After this nobody asks any more."""
+    """No request is made after this."""
     seed: int = 0
     machine: Machine = field(default_factory=Machine)
     models: Mapping[str, Speed] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def _requests(stream: Stream, duration_s: float) -> float:
 
 
 def _table(kind: type[Table], raw: object) -> Table:
-    """A table as a value of a dataclass; what its keys take stands in `_READERS`."""
+    """Reads a table as a dataclass; `_READERS` has a reader for each type of field."""
     if not isinstance(raw, dict):
         raise TrafficError("expected a table")
     known = {one.name: one for one in fields(kind)}

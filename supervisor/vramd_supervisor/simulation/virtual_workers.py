@@ -1,4 +1,4 @@
-"""Worker processes without processes: what the core wants done to them takes its virtual time, then it is told.
+"""Simulated worker processes: each action of the core takes virtual time, then its event follows.
 
 Simulated models show their faults, as far as these take time or end something.
 """
@@ -26,7 +26,7 @@ _TOKENS_BEFORE = {"exit-in-prompt": 0, "exit-in-decode": 3, "hang-in-decode": 3,
 
 @dataclass(frozen=True)
 class Work:
-    """What a request wants computed."""
+    """The work of a request."""
 
     prompt_tokens: int
     tokens: int
@@ -37,7 +37,7 @@ class _Run:
     """One answer on its way."""
 
     parts: list[tuple[float, Callable[[], object]]]
-    """What is still to be done: seconds, were it computed alone, and what is done then."""
+    """The parts to come: seconds, if computed alone, and the call at their end."""
     left_s: float = 0.0
     """Of the present part, as of `since_s`."""
     share: float = 1.0
@@ -75,7 +75,7 @@ class _Worker:
 
 
 class VirtualWorkers:
-    """All of them."""
+    """The simulated worker processes."""
 
     def __init__(
         self, clock: VirtualClock, machine: VirtualMachine, patience_s: float, submit: Callable[[Event], None]
@@ -88,11 +88,11 @@ class VirtualWorkers:
         self._workers: dict[int, _Worker] = {}
 
     def held_bytes(self, device: str) -> int:
-        """What all processes take of a device, also those that are gone while their memory is not back."""
+        """Returns the bytes of all processes on a device, with those of dead ones until they are released."""
         return sum(worker.holds.get(device, 0) for worker in self._workers.values())
 
     def perform(self, action: Spawn | Load | Stop | SetThreads) -> None:
-        """What the core wants done."""
+        """Carries out an action of the core."""
         match action:
             case Spawn(worker_id=worker_id):
                 worker = self._workers[worker_id] = _Worker(worker_id, {HOST: IDLE_WORKER_BYTES})
@@ -109,7 +109,7 @@ class VirtualWorkers:
                 assert_never(action)
 
     def run(self, worker_id: int, request: int, threads: int, work: Work, ended: Callable[[], None]) -> None:
-        """Computes an answer; Streamed is told with its first token, and `ended` called behind its last."""
+        """Computes an answer: submits Streamed at the first token and calls `ended` after the last."""
         worker = self._workers[worker_id]
         assert worker.load is not None
         pace = self._machine.pace(worker.load.model)

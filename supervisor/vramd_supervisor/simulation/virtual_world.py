@@ -55,7 +55,7 @@ class VirtualWorld:
         config: Config,
         handle: Handle,
     ) -> None:
-        """`handle` is the core's, or that of those who look on, before it."""
+        """`handle` is the core's, or a wrapper of it."""
         self.clock = VirtualClock()
         self._traffic = traffic
         self._machine = machine
@@ -65,7 +65,7 @@ class VirtualWorld:
         self._clients = Clients(traffic, self.clock, self._workers, config.server.request_deadline_s, self.submit)
 
     def run(self) -> None:
-        """Until nobody asks any more and every request has ended."""
+        """Runs until the traffic is over and every request has ended."""
         self.submit(CatalogueRead(0.0, self._models))
         self.submit(Started(0.0))
         self._clients.begin()
@@ -88,7 +88,7 @@ class VirtualWorld:
             case Refuse(request=request):
                 self._clients.refused(request)
             case _:
-                pass  # it is told to those who watch, or to callers that there are none of here
+                pass  # of interest to watchers, or to callers that a simulation does not have
 
     def _find_plans(self, action: FindPlans) -> None:
         found = self._machine.ways(action.model, action.options, action.available_if_evicted)
@@ -99,7 +99,7 @@ class VirtualWorld:
             self.submit(PlansFound(now_s, model, action.turn, found.plans, found.nearest))
 
     def _sample(self, device: str) -> None:
-        """What a sampler would see, once a second."""
+        """Submits a sample, as a sampler does once a second."""
         now_s, account = self.clock.now_s, self._machine.accounts[device]
         others_bytes = sum(
             program.size

@@ -1,1 +1,1 @@
-"""What may block, on daemon threads that nobody waits for longer than a bound. Knows nothing of models."""
+"""Blocking work on daemon threads, waited for within a bound. Knows nothing of models."""

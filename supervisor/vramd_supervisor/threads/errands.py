@@ -1,4 +1,4 @@
-"""Many blocking calls at once, each about another thing, each waited for a while: such as reading files."""
+"""Makes many blocking calls at once, such as reading files, and waits a while for each."""
 
 import threading
 import time
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class Errands(Generic[T]):
-    """Calls by key, on daemon threads. One that takes too long goes on by itself, and is never made twice at once.
+    """Calls by key, on daemon threads. A slow one goes on by itself, and is never made twice at once.
 
-    Its answer counts for the next time that it is asked for. For one thread at a time, and not for an event loop's.
+    Its answer serves the next run. For one thread at a time, and not for an event loop's.
     """
 
     def __init__(self, patience_s: float, at_once: int, on_late: Callable[[], None] = lambda: None) -> None:
@@ -27,7 +27,7 @@ class Errands(Generic[T]):
         """Given up, and not asked for since they came, if they did."""
 
     def run(self, calls: Mapping[str, Callable[[], T]]) -> dict[str, T | NoAnswerError]:
-        """The answers of all, or that there is none yet. Raises what a call raises: the others go on."""
+        """Returns the answer of each call, or that there is none yet. Raises what a call raises: the others go on."""
         answers: dict[str, T | NoAnswerError] = {}
         waiting, running = deque(calls.items()), dict[Future[T], tuple[str, float]]()
         try:

@@ -31,7 +31,7 @@ class _Job(Generic[T]):
         self._call = call
 
     def run(self) -> None:
-        """Makes the call, unless nobody wants it any more."""
+        """Makes the call, unless it was cancelled."""
         if not self.answer.set_running_or_notify_cancel():
             return
         try:
@@ -73,7 +73,7 @@ class Lane:
         return job.answer.result()
 
     async def run(self, call: Callable[[], T], late: Callable[[T], None] = _forget) -> T:
-        """As `ask`, for an event loop. `late` gets an answer that nobody waits for any more, in any thread."""
+        """As `ask`, for an event loop. `late` gets an answer that came too late, in any thread."""
         job = self._submit(call)
         answer = asyncio.wrap_future(job.answer)
         taken = False
@@ -89,7 +89,7 @@ class Lane:
                 job.answer.add_done_callback(lambda done: None if done.exception() else late(done.result()))
 
     def submit(self, call: Callable[[], T]) -> "Future[T]":
-        """Has it called, and waits for nothing. Raises NoAnswerError where it cannot be."""
+        """Queues a call and does not wait. Raises NoAnswerError if it cannot be made."""
         return self._submit(call).answer
 
     def _submit(self, call: Callable[[], T]) -> _Job[T]:
@@ -111,7 +111,7 @@ class Lane:
         self._running, self._late_s = job, time.monotonic() + self._limit_s
 
     def _take_thread(self) -> None:
-        """Has a thread work. Raises RuntimeError where there are no more."""
+        """Starts a thread for the queue. Raises RuntimeError if there are no more threads."""
         threading.Thread(target=self._work, name=self.name, daemon=True).start()
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""Writes on a daemon thread what others hand over: a pipe that nobody reads or a dead drive stops the writer only."""
+"""Writes on a daemon thread, so that an unread pipe or a dead drive stops that thread only."""
 
 import contextlib
 import io
@@ -12,16 +12,15 @@ from typing import Generic, TextIO, TypeVar
 T = TypeVar("T")
 
 MOST_OUTPUT_BYTES = 1 << 20
-"""Held for whoever reads stdout or stderr."""
+"""Held for the reader of stdout or stderr."""
 FLUSH_S = 1.0
 """At the end, for what is not written yet."""
 
 
 class Outlet(Generic[T]):
-    """A bounded queue and its writer. Whoever puts something in never waits.
+    """A bounded queue and its writer; `put` never waits.
 
-    What comes while it is full is dropped, until all that waits is written; then the number of dropped items is told in
-    their place.
+    Items that come while it is full are dropped until the queue is written; then an item reports how many were lost.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Outlet(Generic[T]):
             try:
                 self._write(item)
                 refused = False
-            except (OSError, ValueError):  # such as nobody at the other end, or a file that is closed
+            except (OSError, ValueError):  # such as a pipe without a reader, or a closed file
                 refused = True
             with self._changed:
                 self._refused = refused
@@ -89,7 +88,7 @@ class Outlet(Generic[T]):
 
 
 class OutputStream(io.TextIOBase):
-    """Stands in for stdout or stderr: what is written to it goes through an outlet."""
+    """Replaces stdout or stderr: writes go through an outlet."""
 
     def __init__(self, stream: TextIO) -> None:
         """Raises OSError for a stream without a descriptor."""
@@ -112,7 +111,7 @@ class OutputStream(io.TextIOBase):
         return text.encode(self._encoding, "backslashreplace")
 
     def _loss(self, lost: int) -> bytes:
-        return self._encoded(f"vramd: {lost} lines were dropped here: nobody took them\n")
+        return self._encoded(f"vramd: {lost} lines were dropped here: they were not read\n")
 
     def _write_all(self, data: bytes) -> None:
         while data:

@@ -71,7 +71,7 @@ else:
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """What a worker gets of the supervisor's environment."""
+    """Returns the part of the supervisor's environment that a worker gets."""
     kept = {name: value for name, value in own.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIX)}
     # An assertion in ggml otherwise starts a debugger from PATH and holds the memory meanwhile.
     return kept | {"GGML_NO_BACKTRACE": "1"}

@@ -27,11 +27,11 @@ class Death(NamedTuple):
 
     exit: str
     said: str
-    """What it said of why; empty if it did not."""
+    """Its own words on why; empty if there were none."""
 
 
 class Helper:
-    """All but its making and `end` blocks, and belongs on a thread that may be lost."""
+    """Everything but its construction and `end` blocks: call it on a thread that may be lost."""
 
     def __init__(self, child: containment.Child) -> None:
         """Takes it over. Raises RuntimeError where there are no more threads; then there is no child."""
@@ -73,7 +73,7 @@ class Helper:
         self._gone.wait(limit_s)
 
     def death(self) -> Death | None:
-        """How it ended, if that was by its own fault and the machine is not to blame; after `end`."""
+        """Returns how it ended, if by its own fault and not the machine's; after `end`."""
         self._gone.wait(LAST_WORDS_S)
         self._drained.wait(LAST_WORDS_S)
         code = self._returncode or 0
@@ -82,7 +82,7 @@ class Helper:
         return Death(containment.exit_of(code, asked=False)[1], telling(self._lines))
 
     def _drain(self) -> None:
-        """What it prints must not fill the pipe."""
+        """Reads its output, which must not fill the pipe."""
         assert self._child.stderr
         splitter = Splitter()
         with self._child.stderr as stream:

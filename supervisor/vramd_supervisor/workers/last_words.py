@@ -1,4 +1,4 @@
-"""What a native process said when it gave itself up: the line that tells why. Pure."""
+"""Finds the line in which a native process said why it aborted. Pure."""
 
 import re
 from collections.abc import Iterable, Sequence

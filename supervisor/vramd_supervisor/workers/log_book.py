@@ -1,4 +1,4 @@
-"""What workers print: the last of it in memory, all of it (up to a bound) in a file per model."""
+"""The output of workers: its end in memory, all of it (up to a bound) in a file per model."""
 
 import asyncio
 import contextlib
@@ -161,7 +161,7 @@ class Splitter:
         ]
 
     def close(self) -> list[str]:
-        """What has no line break yet."""
+        """The line that has no end yet."""
         rest, self._rest = self._rest, b""
         return [printed(rest)] if rest else []
 
@@ -180,6 +180,6 @@ class OwnLogHandler(logging.Handler):
             return  # what is wrong with the log cannot be told in the log
         lines = self.format(record).split("\n")
         self._own.write(as_text(lines))
-        # The loop may be closed: then nobody follows any more.
+        # The loop may be closed by now: then there are no followers.
         with contextlib.suppress(RuntimeError):
             self._event_loop.call_soon_threadsafe(self._own.add, lines)

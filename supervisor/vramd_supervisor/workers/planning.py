@@ -1,4 +1,4 @@
-"""Answers the core's question in which ways a model can be placed: looks at the file again and asks the pure rules."""
+"""Plans loads for the core: reads the file again, asks the pure rules, and quotes their settings."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ NO_CUDA = (
 NO_BACKEND = "vramd uses such a card through Vulkan or SYCL, not ROCm, and llama.cpp here names none for it"
 
 UNKNOWN_FACTS = EngineFacts("", ("cpu",), 64 << 20)
-"""What is taken for true where no worker could be started to tell."""
+"""Assumed where no worker could be started to report."""
 
 
 def why_unusable(device: Device, backends: Sequence[str] | None) -> str:
@@ -73,7 +73,7 @@ class Planning:
         """By model, its file as it was listed when it was looked at last, and as it was found then."""
 
     def expect(self, worker_id: int) -> None:
-        """A worker starts; what it will say is worth waiting for."""
+        """A worker starts; plans wait for its report."""
         self._coming.add(worker_id)
         self._settled.clear()
 
@@ -91,7 +91,7 @@ class Planning:
 
     @property
     def facts(self) -> EngineFacts:
-        """What the workers have said so far."""
+        """The engine, as far as workers have reported it."""
         return self._facts or UNKNOWN_FACTS
 
     def problem(self, model: Model) -> Problem | None:
@@ -134,7 +134,7 @@ class Planning:
         return way_of(self._latest(load.model.id, listed), load.plan.settings, self.facts.build)
 
     def _latest(self, model: str, listed: ModelFile) -> ModelFile:
-        """The file as it was planned for last, unless it was listed anew since."""
+        """Returns the file as it was last planned for, unless it was listed again since."""
         was_listed, planned = self._planned.get(model, (listed, listed))
         return planned if was_listed == listed else listed
 

@@ -28,9 +28,9 @@ KILL_S = 10.0
 EXIT_SEEN_S = 15.0
 """A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
 WORKING_FOLDER = Path(sys.executable).anchor
-"""Of every child: one that is there, and that nobody removes."""
+"""Of every child: a folder that is never removed."""
 OUTPUT_ENDS_S = 1.0
-"""What a process that has ended printed is read by then: its last words come before its exit."""
+"""Within this the output of an ended process is read: its last words come before its exit."""
 MOST_HELLO_BYTES = 64 * 1024
 OWN_PACKAGES = ("vramd_worker", "vramd_proto", "vramd_common")
 
@@ -90,7 +90,7 @@ class WorkerProcess:
         self._asked = False
         self._output_ended = threading.Event()
         self.by_own_fault = False
-        """Whether it has ended by a fault of its own. Known when it is gone."""
+        """Whether it has ended by its own fault; known once it is gone."""
         self._hello: asyncio.Future[bytes] = self._loop.create_future()
         self.child = child
         self._orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
@@ -191,7 +191,7 @@ class WorkerProcess:
         self._on_exit(*containment.exit_of(returncode, asked=self._asked))
 
     def _tell(self, what: Callable[..., None], *values: object) -> None:
-        # The loop may be closed: then nobody is left to be told.
+        # The loop may be closed by now.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(what, *values)
 
@@ -208,7 +208,7 @@ class Spawner(Lane):
     async def start(self, role: str, cwd: str) -> containment.Child:
         """A process of the worker's package. Raises NoAnswerError and what Popen raises; then there is none.
 
-        One that is started later, or that nobody waits for any more, is ended at once.
+        A process that starts too late, or whose waiter was cancelled, is ended at once.
         """
         return await self.run(lambda: containment.start(worker_arguments(role), cwd), late=containment.discard)
 

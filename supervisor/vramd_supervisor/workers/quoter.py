@@ -1,7 +1,7 @@
 """The helper process that asks llama.cpp what a load would take, without loading it.
 
 One question at a time, in JSON lines. It parses strangers' files natively, and what was made of them, so it may die or
-hang; then it is started anew for the next question. It makes no context of a driver. When nobody asks for a while it
+hang; then it is started again for the next question. It makes no context of a driver. Without questions for a while it
 leaves.
 """
 
@@ -71,7 +71,7 @@ class Quoter:
         self._loop = asyncio.get_running_loop()
         self._idle: asyncio.TimerHandle | None = None
         self.problem = ""
-        """Why the helper of this installation cannot be used at all; empty while it can."""
+        """Why the helper cannot be used in this installation; empty while it can."""
 
     @property
     def pid(self) -> int | None:
@@ -132,7 +132,7 @@ class Quoter:
     async def _within(self, limit_s: float, helper: Helper, line: bytes, failed: str) -> dict[str, Any]:
         """Ends the process if the answer is late, or is none: then it cannot be trusted with the next one either."""
         try:
-            # A lane of its own: an answer that hangs ends with its process.
+            # A new lane: an answer that hangs ends with its process.
             return await Lane("the helper", limit_s).run(lambda: helper.ask(line))
         except NoAnswerError as error:
             self.close()

@@ -1,8 +1,7 @@
-"""What a load will take: asked of llama.cpp by a dry run, else computed; corrected by what past loads took.
+"""Quotes the memory of loads: by a dry run of llama.cpp, else by formulas; corrected by past loads.
 
 From best to worst: the peaks of the same load, the dry run over the model's skeleton, the closed forms, the file's
-size. Whatever fails, the next one answers, and the quote says which it was. What llama.cpp refuses is no failure: that
-is the answer.
+size. If one fails, the next answers, and the quote names its source. A refusal by llama.cpp is an answer, no failure.
 """
 
 import asyncio
@@ -52,7 +51,7 @@ _MOST_SKELETONS = 64
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What the workers of this installation have said of themselves."""
+    """The engine, as the workers of this installation have reported it."""
 
     llama_problem: str
     """Why no model of llama.cpp can be loaded; empty if they can."""
@@ -64,7 +63,7 @@ class EngineFacts:
 
     @property
     def build(self) -> str:
-        """What residuals are filed under."""
+        """The key of residuals."""
         return f"{self.version} {'+'.join(self.backends)}"
 
 
@@ -91,7 +90,7 @@ class Quotes:
         self._said = ""
         self.verdicts = Verdicts()
         self.lessons = LearnedUsage()
-        """What past loads have taught; kept current by the one who records them."""
+        """The corrections by past loads; kept current by the `UsageRecorder`."""
 
     async def quoted(self, path: Path) -> QuotedFile:
         """Reads a model's header and writes its skeleton, in a thread. One that does not answer has a problem."""
@@ -141,7 +140,7 @@ class Quotes:
         return self._judged(quoted, facts)
 
     async def _objection(self, path: str) -> Problem | None:
-        """What llama.cpp has against a file; None if nothing. Raises QuoterError where it cannot be asked."""
+        """Returns llama.cpp's objection to a file, if any. Raises QuoterError if it cannot be asked."""
         question = self._question(path, _LEAST_SETTINGS) | {"whole": True}
         try:
             try:
@@ -161,7 +160,7 @@ class Quotes:
         return replace(quoted, file=replace(quoted.file, problem=problem))
 
     async def quote(self, quoted: QuotedFile, settings: Settings, facts: EngineFacts) -> Answer:
-        """What a load with these settings needs, or why llama.cpp refuses them; a worse source where a better fails."""
+        """Quotes a load with these settings, or returns why llama.cpp refuses them; falls back to a worse source."""
         begun_s = asyncio.get_running_loop().time()
         if problem := self.verdicts.about(quoted.file, settings, facts.build):
             return problem
@@ -190,7 +189,7 @@ class Quotes:
         return await drive_async(placing, lambda settings: self.quote(quoted, settings, facts))
 
     def key(self, digest: str, settings: Settings, facts: EngineFacts) -> str:
-        """What a load is remembered under; empty if it cannot be."""
+        """Returns the key under which a load is recorded; empty if it cannot be."""
         places = self.places({*settings.devices, HOST}, facts)
         return load_key(digest, settings, places) if digest else ""
 

@@ -1,4 +1,4 @@
-"""Remembers what loads really took, so that the next quote is nearer the truth. Decides nothing."""
+"""Records the measured memory of loads, so that the next quotes are more accurate."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ BEGIN_S = 2.0
 
 @dataclass(frozen=True)
 class LoadObservation:
-    """One load that is being remembered."""
+    """A load that is being recorded."""
 
     name: str
     """Of this load and no other."""
@@ -33,7 +33,7 @@ class LoadObservation:
 
 
 class UsageRecorder:
-    """Writes the book aside, and hands what it teaches to the quotes; one that does not answer teaches nothing."""
+    """Writes the book on another thread and hands what was learned to the quotes."""
 
     def __init__(self, book: MemoryBook, quotes: Quotes) -> None:
         self._book = book
@@ -42,7 +42,7 @@ class UsageRecorder:
         self._beginning: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Reads what earlier supervisors have learned; waits for a moment at most, then it goes on."""
+        """Reads what earlier supervisors have learned; waits a moment at most."""
         self._beginning = asyncio.create_task(self._learn(lambda: None))
         await asyncio.wait([self._beginning], timeout=BEGIN_S)
 
@@ -57,14 +57,14 @@ class UsageRecorder:
             log.warning("nothing is learned from loads: %s", error)
 
     def lesson(self, action: Load, facts: EngineFacts, engine: Mapping[str, DeviceBytes]) -> LoadObservation | None:
-        """The start of remembering; None for a load that teaches nothing."""
+        """Begins a record; None for a load that teaches nothing."""
         quote = action.plan.quote
         if not quote.key or not engine:
             return None
         return LoadObservation(uuid.uuid4().hex, quote.key, self._quotes.places(engine, facts), engine)
 
     async def observed(self, lesson: LoadObservation, taken: Mapping[str, int | None]) -> None:
-        """A load takes this, now that it is ready."""
+        """Records the memory of a load that is ready."""
         seen = [
             Observation(lesson.places[device], need.engine_bytes, taken.get(device))
             for device, need in lesson.engine.items()
@@ -72,7 +72,7 @@ class UsageRecorder:
         await self._learn(lambda: self._book.record(lesson.name, lesson.key, seen))
 
     async def exhausted(self, action: Load, facts: EngineFacts) -> None:
-        """A load ran out of memory although it had its room: the next quote for it is larger."""
+        """Records that a load ran out of memory although it fit, so that its next quote is larger."""
         device, key = action.plan.settings.device, action.plan.quote.key
         if key:
             place = self._quotes.places({device}, facts)[device]

@@ -1,4 +1,4 @@
-"""What the engine has said no to, until the file or the engine changes: it is asked once, and no load asks it again.
+"""Remembers refusals of the engine until the file or the engine changes, so that no load asks again.
 
 For the event loop's thread.
 """
@@ -33,12 +33,12 @@ def way_of(file: ModelFile, settings: Settings, build: str) -> Way:
 
 
 def _file_itself(file: ModelFile, build: str) -> Way:
-    """No way in particular."""
+    """Identifies a file, however it is loaded."""
     return Way(file.path, file.size_bytes, file.modified_ns, build, (), "", "")
 
 
 def _plain(file: ModelFile, build: str) -> Way:
-    """What is refused like this is refused for the model's own sake."""
+    """Identifies the plainest load: a refusal of it is a refusal of the model."""
     return _file_itself(file, build)._replace(devices=(HOST,), kv_type="f16", flash_attention="auto")
 
 
@@ -63,7 +63,7 @@ class Verdicts:
         return self.of(file, build) or self._known.get(way_of(file, settings, build))
 
     def tried(self, file: ModelFile, build: str, problem: Problem | None) -> None:
-        """What came of asking the engine about the file itself."""
+        """Notes the engine's answer about the file itself."""
         self._keep(_file_itself(file, build), problem)
 
     def refused(self, way: Way, problem: Problem) -> None:

@@ -34,7 +34,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
-    # A connection that stands needs its socket's file no more, which somebody may remove.
+    # A connection that stands no longer needs its socket's file, which may be removed.
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
     ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
@@ -45,7 +45,7 @@ _Reply = TypeVar("_Reply")
 
 @dataclass(frozen=True)
 class LoadedFacts:
-    """What a worker says of the model it has loaded."""
+    """A worker's account of the model that it has loaded."""
 
     context_tokens: int
     memory: tuple[tuple[str, DeviceBytes], ...] = ()
@@ -53,7 +53,7 @@ class LoadedFacts:
 
 
 class WorkerClient:
-    """One incarnation. Every call carries its nonce."""
+    """The channel to one worker process. Every call carries its nonce."""
 
     def __init__(self, address: str, nonce: str) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)

@@ -1,4 +1,4 @@
-"""The worker processes: does what the core wants done to them, and tells it what came of it. Decides nothing.
+"""The worker processes: starts, loads and stops them for the core, and reports back with events.
 
 Runs in the event loop's thread; what takes time is a task whose end is an event.
 """
@@ -38,7 +38,7 @@ LAST_WORDS_S = 0.5
 
 
 class Worker:
-    """One incarnation, as the shell sees it."""
+    """A worker process, as the shell sees it."""
 
     def __init__(self, worker_id: int, spare_log: Log) -> None:
         self.worker_id = worker_id
@@ -52,13 +52,13 @@ class Worker:
         self.log = spare_log
         self.has_model = False
         self.model = ""
-        """Which it has, for the log."""
+        """Its model, for the log."""
         self.first_lines: list[str] = []
-        """What it printed before it had a model."""
+        """Lines from before it had a model."""
         self.last_lines: deque[str] = deque(maxlen=200)
-        """What it printed last."""
+        """The last lines that it printed."""
         self.loads: Load | None = None
-        """What it loads at this moment."""
+        """The load in progress."""
         self.pid = 0
         """Of the interpreter itself; where a launcher starts it, the child is only that. 0 before the hello."""
         self.devices: Sequence[str] = (HOST,)
@@ -71,7 +71,7 @@ class Worker:
 
 
 class Workers:
-    """All worker processes of this supervisor."""
+    """The worker processes of a supervisor."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Workers:
         return client
 
     def pids(self) -> list[int]:
-        """Of all that live."""
+        """Returns the process ids of all that live."""
         return [w.pid for w in self._workers.values() if w.pid and w.process and not w.process.gone]
 
     def kill_all(self) -> None:
@@ -145,7 +145,7 @@ class Workers:
                 assert_never(action)
 
     def _run(self, work: Coroutine[Any, Any, None], worker: Worker | None = None) -> "asyncio.Task[None]":
-        """Has it done meanwhile. If it fails, the process that it was about is ended: its exit is an event."""
+        """Starts a task. If it fails, its worker process is killed, and the exit is an event."""
 
         def done(task: "asyncio.Task[None]") -> None:
             self._tasks.discard(task)
@@ -259,7 +259,7 @@ class Workers:
                 await self._recorder.exhausted(action, self._planning.facts)
 
     async def _take_stock(self, worker: Worker, action: Load, loaded: LoadedFacts) -> dict[str, int]:
-        """What a process takes now that its model is there: as measured, at least as llama.cpp counts."""
+        """Returns the bytes of a process whose model is loaded: as measured, at least as llama.cpp counts."""
         used = [self._devices[device] for device in action.plan.settings.devices]
         names = {"": HOST} | {name: card.id for name, card in zip(in_worker(used).names, used, strict=False)}
         engine = {names[name]: need for name, need in loaded.memory if name in names}
