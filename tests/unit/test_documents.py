@@ -1,5 +1,6 @@
 """What the documents say is what is there."""
 
+import ast
 import os
 import re
 import stat
@@ -11,6 +12,7 @@ from support.error_table import FILE, table
 from vramd_supervisor.settings.settings_file import Flags, load_config
 
 ROOT = Path(__file__).parents[2]
+SUPERVISOR = ROOT / "supervisor/vramd_supervisor"
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -53,6 +55,7 @@ def test_the_example_of_a_program_compiles() -> None:
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
 UNBOUNDED = {"CHANGELOG.md"}
 MOST_COLUMNS = 100
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def prose(text: str) -> list[str]:
@@ -85,6 +88,26 @@ def test_what_a_page_links_to_is_there(page: Path) -> None:
 def test_the_index_has_every_page() -> None:
     index = (ROOT / "docs" / "index.md").read_text("utf-8")
     assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index + "(index.md)"]
+
+
+def names_in(file: Path) -> set[str]:
+    """What a file defines: what is assigned at its top, functions, classes, and methods as CLASS.METHOD."""
+    tree = ast.parse(file.read_text("utf-8"))
+    found = {name.id for node in tree.body for name in ast.walk(node) if isinstance(name, ast.Name)}
+    for node in ast.walk(tree):
+        if isinstance(node, DEFINITIONS):
+            found |= {node.name, *(f"{node.name}.{one.name}" for one in node.body if isinstance(one, DEFINITIONS))}
+    return found
+
+
+def test_the_map_names_files_and_what_is_in_them() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = re.findall(r"`([\w/]+\.py)(?::([\w.]+))?`", page)
+    assert named
+    for path, name in named:
+        file = next((one for base in (SUPERVISOR, ROOT) if (one := base / path).exists()), None)
+        assert file, f"docs/architecture.md: there is no {path}"
+        assert not name or name in names_in(file), f"docs/architecture.md: {path} has no {name}"
 
 
 def test_the_files_that_are_named_are_there() -> None:
