@@ -143,11 +143,13 @@ class EvictionIndex:
     def __init__(self, state: CoreState, *, for_load: bool, replaced: ModelRuntime | None = None) -> None:
         """See `may_go`."""
         kinds: list[list[Candidate]] = [[] for _ in Evictability]
+        rows = state.ledger.rows
         for worker in state.workers.values():
             answer = may_go(state, worker, for_load=for_load, replaced=replaced)
-            kinds[answer.may].append(Candidate(rank(worker, answer), worker, state.ledger.rows[worker.id], answer.why))
+            kinds[answer.may].append(Candidate(rank(worker, answer), worker, rows[worker.id], answer.why))
         for kind in kinds:
-            kind.sort()
+            if len(kind) > 1:
+                kind.sort()
         self._kinds = kinds
         self.idle = kinds[Evictability.NOW]
         self.busy = kinds[Evictability.BUSY]
@@ -196,14 +198,14 @@ def victims(candidates: Sequence[Candidate], missing_bytes: Mapping[str, int]) -
     In the order of the candidates, but only such as hold bytes where some are missing; of those picked, the ones that
     turn out not to be needed are spared again, the last first.
     """
-    if any(held_bytes(candidates, device) < need for device, need in missing_bytes.items()):
-        return None
     left = {device: need for device, need in missing_bytes.items() if need > 0}
+    if any(held_bytes(candidates, device) < need for device, need in left.items()):
+        return None
     picked: list[Candidate] = []
     for one in candidates:
         if not left or max(left.values()) <= 0:
             break
-        if any(one.held_bytes.get(device) for device in left):
+        if any(map(one.held_bytes.get, left)):
             picked.append(one)
             left = {device: need - one.held_bytes.get(device, 0) for device, need in left.items()}
     for one in reversed(picked.copy()):

@@ -81,6 +81,10 @@ class Ledger:
         """Whether others took no more within the last minute than now."""
         return self._lately[device].most_bytes <= self._others_bytes(device)
 
+    def is_within_budgets(self, needs: Mapping[str, int]) -> bool:
+        """Whether the budgets would hold these bytes, were nothing else promised."""
+        return all(need <= self._accounts[device].budget_bytes for device, need in needs.items())
+
     def is_budget_the_limit(self, device: str) -> bool:
         """Whether there would be more if the budget were larger, whatever others take."""
         return self._accounts[device].budget_bytes < self._usable_bytes(device, self._others_bytes(device))

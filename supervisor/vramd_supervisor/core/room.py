@@ -168,8 +168,7 @@ def find_room(state: CoreState, claim: Claim, index: EvictionIndex) -> Admission
     5. Pinned models, reservations or other programs hold the rest: refuse, naming them.
     """
     ledger = state.ledger
-    budgets = {device: account.budget_bytes for device, account in ledger.accounts.items()}
-    feasible = [(place, way) for place, way in enumerate(claim.ways) if not lacking(way, budgets)]
+    feasible = [(place, way) for place, way in enumerate(claim.ways) if ledger.is_within_budgets(way)]
     if not feasible:  # 1
         return _too_large(claim, ledger)
     devices = {device for _, way in feasible for device in way}

@@ -157,13 +157,16 @@ class WorkerProcess:
     @property
     def phase(self) -> Phase:
         """A further process of a model, which is to take the place of the one that serves, counts as loading."""
+        owner = self.owner
         if self.stopping or self.exited:
             return Phase.ENDING
-        if self.owner is None:
+        if owner is None:
             return Phase.SPARE
-        if self.owner.current is not self or self.owner.state in COMING:
+        if owner.current is not self:
             return Phase.LOADING
-        return Phase.DRAINING if self.owner.state is ModelState.DRAINING else Phase.SERVING
+        if owner.state is ModelState.READY:
+            return Phase.SERVING
+        return Phase.DRAINING if owner.state is ModelState.DRAINING else Phase.LOADING
 
     @property
     def stays_until_s(self) -> float:
