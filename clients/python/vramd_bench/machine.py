@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
+from vramd_supervisor.offline.doctor import cpu_name
 
 PACKAGES = ("vramd", "llama-cpp-python", "grpcio", "protobuf")
 OWN_FOLDER = Path(__file__).parent
@@ -34,7 +35,7 @@ def look() -> Machine:
     """What there is."""
     return Machine(
         system=" ".join((platform.system(), *re.findall(r"^\d+\.\d+", platform.release()))),
-        cpu=_cpu(),
+        cpu=cpu_name(),
         cores=psutil.cpu_count() or 1,
         ram_bytes=psutil.virtual_memory().total,
         python=platform.python_version(),
@@ -64,13 +65,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu() -> str:
-    """Linux tells the name in a file only."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())

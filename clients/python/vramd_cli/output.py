@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -119,6 +119,17 @@ class Answer:
         """Ends the last line."""
         click.echo(printable_answer(self._held) if self._terminal else self._held, color=True)
         self._held = ""
+
+
+def answer(first: str, rest: Iterable[str]) -> None:
+    """Prints an answer as it comes, and ends its line even if it breaks off."""
+    printed = Answer()
+    try:
+        printed.add(first)
+        for piece in rest:
+            printed.add(piece)
+    finally:
+        printed.end()
 
 
 def line(text: str, indent: int = 0) -> None:

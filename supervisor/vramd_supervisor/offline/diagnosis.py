@@ -199,40 +199,31 @@ def diagnose(facts: Facts) -> list[Line]:
     ]
 
 
+def _judged(topic: str, what: str, found: str, *, bad: str = "", warn: str = "", get: str = "") -> Line:
+    """A line whose verdict follows from the reasons that are given."""
+    verdict = Verdict.BAD if bad else Verdict.WARN if warn else Verdict.OK
+    return Line(topic, what, found, verdict, bad or warn, get if bad or warn else "")
+
+
 def _hardware(facts: Facts) -> Iterator[Line]:
-    host = facts.host
+    host, nvidia = facts.host, facts.nvidia
     cores = f"{host.physical_cores or '?'} cores, {host.logical_cores} threads, {host.usable_cores} usable"
     quota = "" if host.quota_cores is None else f", a quota of {host.quota_cores:g}"
-    if host.usable_cores == 1:
-        yield Line("hardware", "CPU", f"{host.cpu}: {cores}{quota}", Verdict.WARN, "one thread for everything")
-    elif host.usable_cores < host.logical_cores:
-        yield Line("hardware", "CPU", f"{host.cpu}: {cores}{quota}", Verdict.WARN, "not all of it")
-    else:
-        yield Line("hardware", "CPU", f"{host.cpu}: {cores}{quota}")
+    partly = "not all of it" if host.usable_cores < host.logical_cores else ""
+    warn = "one thread for everything" if host.usable_cores == 1 else partly
+    yield _judged("hardware", "CPU", f"{host.cpu}: {cores}{quota}", warn=warn)
     ram = f"{in_words(host.ram_total_bytes)}, {in_words(host.ram_available_bytes)} of it available"
-    if host.ram_available_bytes < _HARDLY_ANY_RAM_BYTES:
-        yield Line("hardware", "RAM", ram, Verdict.BAD, "hardly any free")
-    elif host.ram_available_bytes < _LITTLE_RAM_BYTES:
-        yield Line("hardware", "RAM", ram, Verdict.WARN, "little free")
-    else:
-        yield Line("hardware", "RAM", ram)
-    yield from _cards(facts.cards, facts.nvidia)
-
-
-def _cards(cards: Sequence[CardFacts], nvidia: NvidiaFacts) -> Iterator[Line]:
-    for card in cards:
-        memory = f"{in_words(card.total_bytes)}, {in_words(card.free_bytes)} of it free"
-        found = f"{card.name}: {memory}"
-        if card.unusable:
-            yield Line("hardware", card.id, found, Verdict.BAD, card.unusable, card.get)
-        elif card.free_bytes < _LITTLE_CARD_BYTES:
-            yield Line("hardware", card.id, found, Verdict.WARN, "little free")
-        else:
-            yield Line("hardware", card.id, found)
+    bad = "hardly any free" if host.ram_available_bytes < _HARDLY_ANY_RAM_BYTES else ""
+    warn = "little free" if host.ram_available_bytes < _LITTLE_RAM_BYTES else ""
+    yield _judged("hardware", "RAM", ram, bad=bad, warn=warn)
+    for card in facts.cards:
+        found = f"{card.name}: {in_words(card.total_bytes)}, {in_words(card.free_bytes)} of it free"
+        warn = "little free" if card.free_bytes < _LITTLE_CARD_BYTES else ""
+        yield _judged("hardware", card.id, found, bad=card.unusable, warn=warn, get=card.get)
     if nvidia.silent_cards and not nvidia.driver:
         found = f"{nvidia.silent_cards} NVIDIA on the bus"
-        yield Line("hardware", "GPU", found, Verdict.BAD, "no driver answers", nvidia.get_driver)
-    elif not cards:
+        yield _judged("hardware", "GPU", found, bad="no driver answers", get=nvidia.get_driver)
+    elif not facts.cards:
         yield Line("hardware", "GPU", "none: models go to the host's RAM")
 
 
@@ -248,36 +239,23 @@ def _defaults(facts: Facts) -> Iterator[Line]:
 
 
 def _versions(facts: Facts) -> Iterator[Line]:
-    engine, compiler = facts.engine, facts.compiler
+    engine, nvidia = facts.engine, facts.nvidia
     for name, version in facts.versions.items():
-        if name == "Python" and tuple(map(int, version.split(".")[:2])) > _NEWEST_PYTHON:
-            yield Line("versions", name, version, Verdict.WARN, "newer than any that was tried")
-        else:
-            yield Line("versions", name, version)
-    backends = ", ".join(engine.backends)
-    found = f"{engine.version} ({backends})" if engine.version else "not installed"
-    if not engine.problem:
-        yield Line("versions", "llama-cpp-python", found)
-    elif engine.version:
-        yield Line("versions", "llama-cpp-python", found, Verdict.BAD, engine.problem)
+        newer = name == "Python" and tuple(map(int, version.split(".")[:2])) > _NEWEST_PYTHON
+        yield _judged("versions", name, version, warn="newer than any that was tried" if newer else "")
+    found = f"{engine.version} ({', '.join(engine.backends)})" if engine.version else "not installed"
+    get = "" if engine.version else GET_LLAMA
+    yield _judged("versions", "llama-cpp-python", found, bad=engine.problem, get=get)
+    if facts.compiler:
+        yield Line("versions", "C++ compiler", facts.compiler)
     else:
-        yield Line("versions", "llama-cpp-python", found, Verdict.BAD, engine.problem, GET_LLAMA)
-    if compiler:
-        yield Line("versions", "C++ compiler", compiler)
-    elif engine.version:
-        yield Line("versions", "C++ compiler", "none", Verdict.WARN, "llama.cpp cannot be rebuilt", facts.get_compiler)
-    else:
-        yield Line("versions", "C++ compiler", "none", Verdict.BAD, "llama.cpp cannot be built", facts.get_compiler)
-    yield from _driver(facts.nvidia)
-
-
-def _driver(nvidia: NvidiaFacts) -> Iterator[Line]:
-    branch = nvidia.driver.partition(".")[0]
-    if branch.isdigit() and int(branch) < _OLDEST_DRIVER:
-        why = f"older than {_OLDEST_DRIVER}, which CUDA 12 needs"
-        yield Line("versions", "NVIDIA driver", nvidia.driver, Verdict.WARN, why, nvidia.get_driver)
-    elif nvidia.driver:
-        yield Line("versions", "NVIDIA driver", nvidia.driver)
+        bad, warn = ("", "llama.cpp cannot be rebuilt") if engine.version else ("llama.cpp cannot be built", "")
+        yield _judged("versions", "C++ compiler", "none", bad=bad, warn=warn, get=facts.get_compiler)
+    if nvidia.driver:
+        branch = nvidia.driver.partition(".")[0]
+        older = branch.isdigit() and int(branch) < _OLDEST_DRIVER
+        warn = f"older than {_OLDEST_DRIVER}, which CUDA 12 needs" if older else ""
+        yield _judged("versions", "NVIDIA driver", nvidia.driver, warn=warn, get=nvidia.get_driver)
 
 
 def _models(facts: Facts) -> Iterator[Line]:

@@ -151,7 +151,7 @@ def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
 def _host(cores: int) -> HostFacts:
     memory = HostProbe().sample()
     return HostFacts(
-        cpu=_cpu(),
+        cpu=cpu_name(),
         physical_cores=psutil.cpu_count(logical=False),
         logical_cores=psutil.cpu_count() or 1,
         usable_cores=cores,
@@ -242,7 +242,7 @@ def _get_compiler() -> str:
         return next(found, "install g++ or clang++")
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """The CPU's name, which Linux tells in a file only."""
     named = (
         line.partition(":")[2].strip()

@@ -142,18 +142,13 @@ class Talk:
             self._conversation.take_back()
             raise
         with stream:
-            answer = output.Answer()
             try:
-                answer.add(first)
-                for piece in stream:
-                    answer.add(piece)
+                output.answer(first, stream)
             except KeyboardInterrupt:
                 stream.cancel()
             except VramdError:
                 self._conversation.take_back()
                 raise
-            finally:
-                answer.end()
         return self._note(stream)
 
     def _count(self, text: str) -> int:

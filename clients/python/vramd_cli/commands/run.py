@@ -67,22 +67,12 @@ def run(
                 else:
                     first = next(stream, "")
                     moving.close()  # the answer begins where the line was
-                    _print_text(first, stream)
+                    output.answer(first, stream)
                 if timings:
                     _print_timings(stream)
             except KeyboardInterrupt:
                 stream.cancel()
                 sys.exit(INTERRUPTED)
-
-
-def _print_text(first: str, stream: Stream) -> None:
-    answer = output.Answer()
-    try:
-        answer.add(first)
-        for text in stream:
-            answer.add(text)
-    finally:
-        answer.end()  # so that an error begins a line
 
 
 def _print_json(stream: Stream) -> None:
