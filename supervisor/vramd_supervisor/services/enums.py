@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+from google.protobuf.message import Message
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
 from ..core.forecast import Verdict
@@ -18,6 +19,7 @@ from ..domain.receipt import Exit
 
 Member = TypeVar("Member", bound=Enum)
 Value = TypeVar("Value", bound=int)
+Filled = TypeVar("Filled", bound=Message)
 
 
 def _of(members: Iterable[Member], value_of: Callable[[str], Value], prefix: str) -> dict[Member, Value]:
@@ -39,3 +41,25 @@ PRIORITIES = _of(Priority, load_pb2.Priority.Value, "PRIORITY")
 DEVICE_KINDS = _of(DeviceKind, supervisor_pb2.DeviceKind.Value, "DEVICE_KIND")
 LEVELS = _of(Level, supervisor_pb2.Pressure.Value, "PRESSURE")
 DECISION_KINDS = _of(DecisionKind, supervisor_pb2.DecisionKind.Value, "DECISION_KIND")
+
+_TABLES: Mapping[type, Mapping[Any, int]] = {
+    ModelState: STATES,
+    Cause: CAUSES,
+    Awaited: AWAITED,
+    Exit: EXITS,
+    Verdict: VERDICTS,
+    Source: SOURCES,
+    Confidence: CONFIDENCES,
+    Priority: PRIORITIES,
+    DeviceKind: DEVICE_KINDS,
+    Level: LEVELS,
+    DecisionKind: DECISION_KINDS,
+}
+
+
+def filled(kind: type[Filled], value: object, /, **given: Any) -> Filled:
+    """Makes a message with the fields that a value has under the same names; `given` has the others."""
+    for field in kind.DESCRIPTOR.fields:
+        if field.name not in given and (held := getattr(value, field.name, None)) is not None:
+            given[field.name] = _TABLES[type(held)][held] if isinstance(held, Enum) else held
+    return cast(Any, kind)(**given)  # type: ignore[no-any-return]

@@ -12,11 +12,12 @@ from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged
 from ..core.view import DeviceBooks, ModelView, ReservationView, Resident
 from ..devices.devices import Device
 from ..domain.catalog import ModelFile, Problem, why_no_task
+from ..domain.device_view import Sample
 from ..domain.receipt import Receipt
 from ..files.journal import Record
 from ..selection.tasks import Choice, Wish
 from . import plan_messages
-from .enums import CAUSES, DECISION_KINDS, DEVICE_KINDS, EXITS, LEVELS, PRIORITIES, STATES
+from .enums import CAUSES, DEVICE_KINDS, STATES, filled
 from .event_log import Published
 from .validation import bad, name
 
@@ -26,28 +27,17 @@ GONE = "its file is gone: once it is unloaded, it is no longer listed"
 def model(entry: ModelView, problem: Problem | None) -> model_pb2.Model:
     """A model that vramd knows, and why it cannot be loaded."""
     known = entry.spec
-    message = model_pb2.Model(
-        id=known.id,
-        pinned=entry.pinned,
-        state=STATES[entry.state],
-        keep_alive_s=entry.keep_alive_s,
-        priority=PRIORITIES[entry.priority],
-        aliases=known.aliases,
-    )
+    message = filled(model_pb2.Model, entry, aliases=known.aliases)
     if isinstance(known.source, ModelFile):
-        file = known.source
-        message.engine = model_pb2.ENGINE_LLAMA
-        message.path = file.path
-        message.size_bytes = file.size_bytes
-        message.architecture = printable(file.architecture)
-        message.parameters = file.parameters
-        message.quantization = file.quantization
-        message.trained_context_tokens = file.trained_context_tokens
-        message.has_chat_template = file.has_chat_template
-        message.projector_path = file.projector_path
         words = problem.text if problem else "" if entry.listed else GONE
-        message.problem = one_line(words, MOST_MESSAGE_BYTES)
-        message.cautions.extend(entry.cautions)
+        of_file = filled(
+            model_pb2.Model,
+            known.source,
+            engine=model_pb2.ENGINE_LLAMA,
+            architecture=printable(known.source.architecture),
+            problem=one_line(words, MOST_MESSAGE_BYTES),
+        )
+        message.MergeFrom(of_file)
     else:
         message.engine = model_pb2.ENGINE_SIMULATED
         message.size_bytes = sum(known.source.memory.values())
@@ -57,68 +47,42 @@ def model(entry: ModelView, problem: Problem | None) -> model_pb2.Model:
 
 def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.ResidentModel:
     """A model that has a process or waits for one, with what its process takes."""
-    known = [size for size in measured.values() if size is not None]
-    return model_pb2.ResidentModel(
-        model=seen.model,
+    known, plan = [size for size in measured.values() if size is not None], seen.plan
+    return filled(
+        model_pb2.ResidentModel,
+        seen,
         incarnation=seen.worker_id,
-        state=STATES[seen.state],
-        pid=seen.pid,
         devices=[
             model_pb2.DeviceUse(id=device, reserved_bytes=size, measured_bytes=measured.get(device))
             for device, size in seen.reserved.items()
         ],
         reserved_bytes=sum(seen.reserved.values()),
         measured_bytes=sum(known) if known else None,
-        parallel=seen.parallel,
-        in_flight=seen.in_flight,
-        queued=seen.queued,
-        loaded_s=seen.loaded_s,
-        last_used_s=seen.last_used_s,
-        pinned=seen.pinned,
-        context_tokens=seen.context_tokens,
-        degraded=seen.plan.degraded if seen.plan else (),
-        lowered=plan_messages.lowered(seen.plan) if seen.plan else (),
-        cautions=seen.plan.cautions if seen.plan else (),
-        settings=plan_messages.settings(seen.plan.settings) if seen.plan else None,
-        quote=plan_messages.quote(seen.plan.quote) if seen.plan else None,
-        holders=seen.holders,
-        keep_alive_s=seen.keep_alive_s,
-        keep_alive_left_s=seen.keep_alive_left_s,
-        priority=PRIORITIES[seen.priority],
+        degraded=plan.degraded if plan else (),
+        lowered=plan_messages.lowered(plan) if plan else (),
+        cautions=plan.cautions if plan else (),
+        settings=plan_messages.settings(plan.settings) if plan else None,
+        quote=plan_messages.quote(plan.quote) if plan else None,
     )
 
 
 def reservation(seen: ReservationView) -> supervisor_pb2.Reservation:
     """Bytes that are kept free for another program."""
-    return supervisor_pb2.Reservation(
-        id=seen.id,
-        device=seen.device,
-        size_bytes=seen.size_bytes,
-        taken_bytes=seen.taken_bytes,
-        label=seen.label,
-        left_s=seen.left_s,
-    )
+    return filled(supervisor_pb2.Reservation, seen)
 
 
-def device(
-    known: Device, books: DeviceBooks, unusable: str, temperature_c: int | None, utilisation_percent: int | None
-) -> supervisor_pb2.Device:
+def device(known: Device, books: DeviceBooks, unusable: str, sample: Sample) -> supervisor_pb2.Device:
     """A device with what the ledger says of it."""
-    return supervisor_pb2.Device(
+    return filled(
+        supervisor_pb2.Device,
+        books,
         id=known.id,
         kind=DEVICE_KINDS[known.kind],
         name=known.name,
-        total_bytes=books.total_bytes,
-        budget_bytes=books.budget_bytes,
-        reserved_bytes=books.reserved_bytes,
-        external_bytes=books.external_bytes,
-        headroom_bytes=books.headroom_bytes,
-        free_bytes=books.free_bytes,
-        temperature_c=temperature_c,
-        utilisation_percent=utilisation_percent,
+        temperature_c=sample.temperature_c,
+        utilisation_percent=sample.utilisation_percent,
         uuid=known.uuid,
         unusable=unusable,
-        pressure=LEVELS[books.pressure],
     )
 
 
@@ -127,14 +91,10 @@ def receipt(given: Receipt) -> model_pb2.Receipt:
     observed = {device: seen.size_bytes for device, seen in given.observed.items() if seen.size_bytes is not None}
     unknown = [f"{device}: {seen.reason}" for device, seen in given.observed.items() if seen.size_bytes is None]
     known = [f"{device}: {given.observed[device].reason}" for device in observed]
-    return model_pb2.Receipt(
-        model=given.model,
+    return filled(
+        model_pb2.Receipt,
+        given,
         incarnation=given.worker_id,
-        pid=given.pid,
-        exit=EXITS[given.exit],
-        message=given.message,
-        exit_s=given.exit_s,
-        release_s=given.release_s,
         expected_bytes=sum(given.expected.values()),
         observed_bytes=sum(observed.values()) if observed else None,
         reason="; ".join(known + unknown),
@@ -180,18 +140,10 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
             message.released.CopyFrom(receipt(released.receipt))
         case PressureChanged() as pressed:
             message.kind = supervisor_pb2.EVENT_KIND_PRESSURE
-            message.pressure_changed.device = pressed.device
-            message.pressure_changed.before = LEVELS[pressed.before]
-            message.pressure_changed.after = LEVELS[pressed.after]
-            message.pressure_changed.free_bytes = pressed.free_bytes
-            message.pressure_changed.external_bytes = pressed.external_bytes
-            message.pressure_changed.headroom_bytes = pressed.headroom_bytes
-            message.pressure_changed.message = pressed.message
-        case QueueChanged(model=model_id, queued=queued, queued_in_all=queued_in_all):
+            message.pressure_changed.CopyFrom(filled(supervisor_pb2.PressureChanged, pressed))
+        case QueueChanged() as changed:
             message.kind = supervisor_pb2.EVENT_KIND_QUEUE
-            message.queue_changed.model = model_id
-            message.queue_changed.queued = queued
-            message.queue_changed.queued_in_all = queued_in_all
+            message.queue_changed.CopyFrom(filled(supervisor_pb2.QueueChanged, changed))
         case Thrashing() as thrashing:
             message.kind = supervisor_pb2.EVENT_KIND_THRASH
             message.thrashing.models.extend(thrashing.models)
@@ -212,19 +164,13 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
 
 def decision(record: Record) -> supervisor_pb2.Decision:
     """One record of the journal."""
-    made = record.decision
-    return supervisor_pb2.Decision(
+    return filled(
+        supervisor_pb2.Decision,
+        record.decision,
         id=record.number,
         time_s=record.time_s,
-        kind=DECISION_KINDS[made.kind],
-        model=made.model,
-        incarnation=made.worker_id,
-        for_whom=made.for_whom,
-        cause=CAUSES[made.cause],
-        message=made.message,
-        reason=made.reason,
-        numbers=made.numbers,
-        rejected=[supervisor_pb2.Rejected(what=one.what, why=one.why) for one in made.rejected],
+        incarnation=record.decision.worker_id,
+        rejected=[filled(supervisor_pb2.Rejected, one) for one in record.decision.rejected],
     )
 
 
@@ -244,14 +190,5 @@ def wish(request: model_pb2.SelectModelRequest) -> Wish:
 
 def choice(chosen: Choice) -> model_pb2.SelectModelResponse:
     """The model that was chosen, and why."""
-    return model_pb2.SelectModelResponse(
-        model=chosen.model,
-        score=chosen.score,
-        loaded=chosen.loaded,
-        fits=chosen.fits,
-        reasons=chosen.reasons,
-        considered=[
-            model_pb2.Considered(model=other.model, score=other.score, why_not=other.why_not)
-            for other in chosen.considered
-        ],
-    )
+    considered = [filled(model_pb2.Considered, other) for other in chosen.considered]
+    return filled(model_pb2.SelectModelResponse, chosen, considered=considered)

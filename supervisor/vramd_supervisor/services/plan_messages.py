@@ -9,7 +9,7 @@ from vramd_proto.v1 import load_pb2, model_pb2
 from ..core.forecast import LoadForecast
 from ..core.view import DeviceBooks
 from ..domain.quote import Plan, Quote
-from .enums import AWAITED, CONFIDENCES, LOWERED, SOURCES, VERDICTS
+from .enums import AWAITED, CONFIDENCES, LOWERED, SOURCES, VERDICTS, filled
 
 
 def settings(decided: Settings) -> load_pb2.Settings:
@@ -23,16 +23,7 @@ def quote(given: Quote) -> model_pb2.Quote:
         source=SOURCES[given.source],
         confidence=CONFIDENCES[given.confidence],
         seconds=given.seconds,
-        devices=[
-            model_pb2.QuotedDevice(
-                id=device,
-                weights_bytes=need.weights_bytes,
-                context_bytes=need.context_bytes,
-                compute_bytes=need.compute_bytes,
-                process_bytes=need.process_bytes,
-            )
-            for device, need in given.devices.items()
-        ],
+        devices=[filled(model_pb2.QuotedDevice, need, id=device) for device, need in given.devices.items()],
     )
 
 
@@ -48,16 +39,7 @@ def plan(model: str, forecast: LoadForecast, books: Mapping[str, DeviceBooks]) -
         fits=forecast.fits,
         settings=settings(forecast.plan.settings),
         quote=quote(forecast.plan.quote),
-        devices=[
-            model_pb2.PlannedDevice(
-                id=device,
-                free_bytes=books[device].free_bytes,
-                reserved_bytes=books[device].reserved_bytes,
-                external_bytes=books[device].external_bytes,
-                headroom_bytes=books[device].headroom_bytes,
-            )
-            for device in forecast.plan.quote.devices
-        ],
+        devices=[filled(model_pb2.PlannedDevice, books[device], id=device) for device in forecast.plan.quote.devices],
         victims=[
             model_pb2.Victim(
                 model=victim.model,

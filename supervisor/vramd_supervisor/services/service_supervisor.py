@@ -62,8 +62,7 @@ class SupervisorService(SupervisorServiceServicer):
                 device,
                 ledger[device.id],
                 self._parts.planning.unusable(device),
-                self._parts.samples[device.id].temperature_c,
-                self._parts.samples[device.id].utilisation_percent,
+                self._parts.samples[device.id],
             )
             for device in self._parts.devices
         ]
