@@ -7,11 +7,11 @@ from enum import Enum
 
 
 class BenchError(Exception):
-    """A benchmark cannot be run, or broke off; the text is for the user."""
+    """A benchmark cannot be run or was aborted; the text is for the user."""
 
 
 class Unit(Enum):
-    """What a figure counts."""
+    """The unit of a figure."""
 
     SECONDS = "s"
     BYTES = "bytes"
@@ -21,7 +21,7 @@ class Unit(Enum):
 
 @dataclass(frozen=True)
 class Spread:
-    """The same thing measured several times, in the order of the measurements."""
+    """Repeated measurements of one thing, in order."""
 
     runs: tuple[float, ...]
 
@@ -43,7 +43,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a figure is to reach; its median is judged."""
+    """A target for the median of a figure."""
 
     limit: float
     at_most: bool
@@ -76,7 +76,7 @@ class Result:
     benchmark: str
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
-    """What has to be known to read the figures."""
+    """Explanations of the figures."""
 
 
 def at_most(limit: float) -> Bar:
@@ -95,5 +95,5 @@ def figure(name: str, unit: Unit, values: Sequence[float], bar: Bar | None = Non
 
 
 def ratios(name: str, values: Sequence[float], others: Sequence[float], bar: Bar) -> Figure:
-    """Each value by the one that was measured beside it, so that what slows both down cancels out."""
+    """The ratio of each pair of neighbouring measurements, so that what slows both down cancels out."""
     return figure(name, Unit.RATIO, [value / other for value, other in zip(values, others, strict=True)], bar)

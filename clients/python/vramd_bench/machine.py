@@ -18,7 +18,7 @@ OWN_FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Machine:
-    """This one, and what is installed here."""
+    """The machine and the installed versions."""
 
     system: str
     cpu: str
@@ -32,7 +32,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """What there is."""
+    """Describes this machine."""
     return Machine(
         system=" ".join((platform.system(), *re.findall(r"^\d+\.\d+", platform.release()))),
         cpu=cpu_name(),
@@ -45,7 +45,7 @@ def look() -> Machine:
 
 
 def commit(package: Path) -> str | None:
-    """Of the checkout in which the package lies where vramd's repository has it."""
+    """The commit of vramd's repository if the package lies in a checkout of it; "+" marks changes."""
     root = package.parents[2]
     git = shutil.which("git")
     if git is None or package != root / "clients/python/vramd_bench" or not (root / ".git").exists():

@@ -1,4 +1,4 @@
-"""What is shown of results: rows of a table, JSON, and the README's section. Pure, but for `put_into`."""
+"""Formats results as rows of a table, as JSON, and as the section of a README."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ _MET = {True: "met", False: "missed", None: ""}
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found, and where."""
+    """All results, and where they were measured."""
 
     machine: Machine
     model: str

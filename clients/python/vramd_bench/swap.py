@@ -10,7 +10,7 @@ from .subject import Setup, context_of, look_up_need, running
 MOST_OF_RAW_SUM = at_most(1.25)
 
 SWAPS = 3
-"""In each run, and as many times what they are compared with."""
+"""Per run, as many as raw ones."""
 PAUSE_S = 1.0
 """Between swaps, as a person would leave it; then the spare worker is waited for."""
 TOKENS = 2
@@ -57,7 +57,7 @@ def measure(setup: Setup, say: Callable[[str], None]) -> Result:
 
 
 class Raw:
-    """A worker with a model, and one that stands ready for the next; both without a supervisor."""
+    """A worker with a model, and an idle one for the next swap; both without a supervisor."""
 
     def __init__(self, wanted: Load) -> None:
         self._wanted = wanted
@@ -66,7 +66,7 @@ class Raw:
         self._ready = BareWorker()
 
     def swap(self) -> dict[str, float]:
-        """Ends the one, loads into the other, has it say a token; seconds of each part. Then starts the next."""
+        """Kills the one, loads into the other, generates a token; the seconds of each. Starts the next worker."""
         reap_s = self._loaded.kill()
         load_s = self._ready.load(self._wanted)
         with self._ready.way(self._wanted.threads) as way:

@@ -1,4 +1,4 @@
-"""What happens in the demo. Everything is done through the SDK; nothing is made up, nothing drawn here."""
+"""The steps of the demo, all through the SDK. Nothing is made up; an `Audience` prints what happens."""
 
 import hashlib
 import os
@@ -27,13 +27,13 @@ TASKS: Mapping[str, str] = {
     "math": "What is 47 plus 35?",
     "dialogue": "Do you like trains?",
 }
-"""What is asked for by its task, and no model named."""
+"""Task → prompt, for the step that names no model."""
 SPARE_ROOM_BYTES = 8 << 20
-"""On top of the two largest: too little for the third."""
+"""Beside the two largest entries; too little for the third."""
 READING_TOKENS_PER_S = 30.0
-"""As fast as a person reads along."""
+"""The speed at which a person reads."""
 SLOW_TOKENS_PER_S = 4.0
-"""For the answer that is to be cut off: it must not have ended by then."""
+"""Of the answer that is cut off: slow enough not to end before."""
 PIECES_BEFORE_THE_MIDDLE = 3
 TOKENS = 60
 WAIT_S = 15.0
@@ -45,7 +45,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said, and what ended it."""
+    """An answer of a model."""
 
     model: str
     engine: str
@@ -61,7 +61,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was shown, and how the books stood afterwards."""
+    """One step of the demo, and the ledger after it."""
 
     title: str
     answers: tuple[Answer, ...]
@@ -87,7 +87,7 @@ class Played:
 
 
 class Audience:
-    """Who looks on; each call is made when it happens. This one looks away."""
+    """Receives each event as it happens. This one ignores them all."""
 
     def begins(self, title: str) -> None:
         """A step begins."""
@@ -109,7 +109,7 @@ class Audience:
 
 
 class Stage:
-    """One supervisor, and what it says of evictions and releases."""
+    """A supervisor, with its evictions and releases as they are reported."""
 
     def __init__(self, client: Client, audience: Audience) -> None:
         self.client = client
@@ -126,7 +126,7 @@ class Stage:
             self._news.notify_all()
 
     def pid(self, model: str) -> int:
-        """Of a model that is loaded."""
+        """The process id of a loaded model."""
         return next(resident.pid or 0 for resident in self.client.resident() if resident.model == model)
 
     def answer(
@@ -136,7 +136,7 @@ class Stage:
         in_the_middle: Callable[[], None] = lambda: None,
         temperature: float | None = None,
     ) -> Answer:
-        """Asks a model, or for a task, and lets the audience hear it; something may be done in the middle of it."""
+        """Asks a model or a task, for the audience to hear; calls `in_the_middle` during the answer."""
         self.audience.asks(model, prompt)
         with self.client.chat(
             model, prompt, temperature=temperature, max_tokens=TOKENS, max_tokens_per_s=READING_TOKENS_PER_S
@@ -159,7 +159,7 @@ class Stage:
         killed_pid: int | None = None,
         chosen: Mapping[str, Selection] | None = None,
     ) -> Step:
-        """Ends a step with the books as they stand; after a swap with the victim and its receipt."""
+        """Ends a step with the current ledger; after a swap with the victim and its receipt."""
         evicted = receipt = None
         if swapped:
             with self._news:
@@ -175,7 +175,7 @@ class Stage:
 
 
 def play(audience: Audience) -> Played:
-    """Plays it all; takes less than a minute. Raises VramdError if something does not work."""
+    """Plays all steps, within a minute. Raises VramdError."""
     needs_bytes = _measure(audience)
     largest = sorted(needs_bytes.values())[-2:]
     budget_bytes = sum(largest) + SPARE_ROOM_BYTES
@@ -241,7 +241,7 @@ def _again(stage: Stage) -> Step:
 
 
 def _route(stage: Stage) -> Step:
-    """Names no model, only what is to be done; what each file is good for is guessed from the file."""
+    """Asks for tasks instead of models; what a model is good for is guessed from its file."""
     title = "Three tasks without a model's name: each goes to the one that is made for it"
     stage.audience.begins(title)
     chosen: dict[str, Selection] = {}
@@ -256,11 +256,11 @@ def _route(stage: Stage) -> Step:
 
 @contextmanager
 def _supervisor(budgets: Mapping[str, str | int]) -> Iterator[Client]:
-    """A supervisor of the demo's own, on the RAM of the machine; no configuration of the user's reaches it."""
+    """Runs a supervisor on the machine's RAM, isolated from the user's configuration."""
     for name in [name for name in os.environ if name.startswith("VRAMD_")]:
         del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="vramd-demo-") as folder:
-        # What a toy takes is not for the user's supervisor to remember.
+        # The user's supervisor must not learn from the demo.
         os.environ["VRAMD_STATE_DIR"] = folder
         config = Path(folder) / "demo.toml"
         entries = [_entry(name, MODEL_FILE, context) for name, context in CONTEXTS.items()]
