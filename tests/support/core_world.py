@@ -115,7 +115,7 @@ class CoreWorld(Pump):
         super().__init__(self._told_to_core, self._take, self.clock.at)
         self.errands: list[Errand] = []
         self.alive: set[int] = set()
-        """Incarnations whose process runs."""
+        """Workers whose process runs."""
         self.memory: dict[int, dict[str, int]] = {}
         """Bytes that each process really holds until its memory is back."""
         self.open_requests: set[int] = set()

@@ -65,7 +65,7 @@ class Desk:
             self.world.run_errand()
         return request
 
-    async def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
+    async def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> Ways | Refusal:
         self.planned.append((model.id, options))
         if model.id in self.never:
             await asyncio.Event().wait()

@@ -45,7 +45,7 @@ def answered(
     model: Model,
     options: LoadOptions,
     devices: tuple[DeviceView, ...],
-    attainable: Mapping[str, int],
+    available: Mapping[str, int],
     refuses: Callable[[Settings], bool] = lambda _: False,
 ) -> Ways | Refusal:
     def answer(settings: Settings) -> Answer:
@@ -54,7 +54,7 @@ def answered(
         assert isinstance(model.source, ModelFile)
         return quote(model.source, settings, IDLE)
 
-    return drive(placements(model, options, devices, 4, attainable), answer)
+    return drive(placements(model, options, devices, 4, available), answer)
 
 
 def plans(
@@ -62,9 +62,9 @@ def plans(
     *devices: DeviceView,
     configured: LoadOptions | None = None,
     source: ModelFile = FILE,
-    **attainable: int,
+    **available: int,
 ) -> tuple[Plan, ...] | Refusal:
-    found = answered(Model("m", source, configured or LoadOptions()), options, devices, {**AMPLE, **attainable})
+    found = answered(Model("m", source, configured or LoadOptions()), options, devices, {**AMPLE, **available})
     return found if isinstance(found, Refusal) else found.plans
 
 
@@ -227,12 +227,12 @@ def test_what_would_fit_is_named_where_nothing_does() -> None:
     asked = LoadOptions(context_tokens=8192)
     room = only(plans(asked, HOST)).quote.needs["host"]
     for less in (10, 100, 700):
-        attainable = {"host": room - less * MIB}
-        found = answered(Model("m", FILE), asked, (HOST,), attainable)
+        available = {"host": room - less * MIB}
+        found = answered(Model("m", FILE), asked, (HOST,), available)
         assert isinstance(found, Ways)
         assert [plan.settings.context_tokens for plan in found.plans] == [8192]
         assert found.nearest
-        assert all(plan.quote.needs["host"] <= attainable["host"] and plan.degraded for plan in found.nearest)
+        assert all(plan.quote.needs["host"] <= available["host"] and plan.degraded for plan in found.nearest)
     nothing = answered(Model("m", FILE), asked, (HOST,), {"host": GIB})
     assert isinstance(nothing, Ways)
     assert nothing.nearest == ()
@@ -321,11 +321,11 @@ def test_no_step_down_is_one_that_the_engine_refuses() -> None:
     room = only(plans(LoadOptions(), HOST, CARD)).quote.needs["gpu0"]
     for less in (1, 60, 120, 800, 1500, 3500):
         for degrade in (None, True):
-            attainable = {**AMPLE, "gpu0": room - less * MIB}
-            found = answered(Model("m", FILE), LoadOptions(degrade=degrade), (HOST, CARD), attainable, plain_only)
+            available = {**AMPLE, "gpu0": room - less * MIB}
+            found = answered(Model("m", FILE), LoadOptions(degrade=degrade), (HOST, CARD), available, plain_only)
             assert isinstance(found, Ways)
             [plan] = found.plans
-            assert fits(plan.quote, attainable)
+            assert fits(plan.quote, available)
             assert plan.settings.kv_type == "f16"
             assert not any("KV cache" in words for words in plan.degraded)
 
@@ -334,10 +334,8 @@ def test_what_would_fit_is_never_what_the_engine_refuses() -> None:
     asked = LoadOptions(context_tokens=8192)
     for device, devices in (("host", (HOST,)), ("gpu0", (HOST, CARD))):
         room = only(plans(replace(asked, device=device), *devices)).quote.needs[device]
-        attainable = {**AMPLE, device: room - 100 * MIB}
-        found = answered(
-            Model("m", FILE), replace(asked, device=device, degrade=False), devices, attainable, plain_only
-        )
+        available = {**AMPLE, device: room - 100 * MIB}
+        found = answered(Model("m", FILE), replace(asked, device=device, degrade=False), devices, available, plain_only)
         assert isinstance(found, Ways)
         assert found.nearest
         assert all(plan.settings.kv_type == "f16" for plan in found.nearest)

@@ -443,12 +443,12 @@ def test_a_giant_context_is_computed_and_what_would_fit_is_found_with_few_questi
     """llama.cpp takes seconds to answer for such a context, and whoever else asks waits as long."""
     bench = Bench(tmp_path)
     devices = [DeviceView("gpu0", DeviceKind.NVIDIA), DeviceView(HOST, DeviceKind.HOST)]
-    attainable = {HOST: 2000 * MIB, "gpu0": 1000 * MIB}
+    available = {HOST: 2000 * MIB, "gpu0": 1000 * MIB}
 
     async def ways() -> Ways | Refusal:
         quoted = await bench.quotes.quoted(bench.path)
         options = LoadOptions(context_tokens=context, device=device)
-        placing = placements(Model("m", quoted.file), options, devices, 1, attainable)
+        placing = placements(Model("m", quoted.file), options, devices, 1, available)
         return await bench.quotes.answer(placing, quoted, FACTS)
 
     if device == HOST:

@@ -30,11 +30,11 @@ def found(gpu_mib: int, host_mib: int = 65536) -> tuple[Plan, ...]:
     models = [Model(name, ModelFile(f"/{name}.gguf", 760 * MIB, "llama", shape=SHAPE)) for name in ("a", "b")]
 
     def placed(wanted: Wanted) -> Ways | Refusal:
-        model, options, attainable = wanted
+        model, options, available = wanted
         file = model.source
         assert isinstance(file, ModelFile)
         return drive(
-            placements(model, options, DEVICES, 1, attainable), lambda settings: quote(file, settings, 50 * MIB)
+            placements(model, options, DEVICES, 1, available), lambda settings: quote(file, settings, 50 * MIB)
         )
 
     return drive(together(models, {"host": host_mib * MIB, "gpu0": gpu_mib * MIB}), placed)

@@ -97,10 +97,10 @@ WISHES = tuple(wishes())
 
 
 def ways(model: Model, options: LoadOptions, machine: str) -> Ways | Refusal:
-    devices, attainable = MACHINES[machine]
+    devices, available = MACHINES[machine]
     file = model.source
     assert isinstance(file, ModelFile)
-    return drive(placements(model, options, devices, 2, attainable), lambda settings: quote(file, settings, 50 * MIB))
+    return drive(placements(model, options, devices, 2, available), lambda settings: quote(file, settings, 50 * MIB))
 
 
 class OneModel(CoreWorld):

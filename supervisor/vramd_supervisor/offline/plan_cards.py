@@ -37,15 +37,15 @@ async def plan_for_cards(path: Path, cards: Sequence[int], options: LoadOptionsM
         # A model that does not fit is then refused on the card, instead of going to the host.
         asked = replace(asked, device=views[0].id)
     books = {view.id: _empty(view) for view in views}
-    attainable = {id_: book.free_bytes for id_, book in books.items()}
+    available = {id_: book.free_bytes for id_, book in books.items()}
     threads = default_threads(psutil.cpu_count(logical=False), usable_cores(0))
     async with standalone_quotes() as quotes:
         quoted = await quotes.tried(await quotes.quoted(path), UNKNOWN_FACTS)
-        placing = placements(Model(path.stem, quoted.file), asked, views, threads, attainable)
+        placing = placements(Model(path.stem, quoted.file), asked, views, threads, available)
         ways = await quotes.answer(placing, quoted, UNKNOWN_FACTS)
     if isinstance(ways, Refusal):
         raise RefusedError(ways)
-    return plan_messages.plan(path.stem, _foresight(ways, attainable), books)
+    return plan_messages.plan(path.stem, _forecast(ways, available), books)
 
 
 def _empty(view: DeviceView) -> DeviceBooks:
@@ -53,12 +53,12 @@ def _empty(view: DeviceView) -> DeviceBooks:
     return DeviceBooks(view.total_bytes, may.budget_bytes, 0, 0, may.headroom_bytes, may.budget_bytes)
 
 
-def _foresight(ways: Ways, attainable: Mapping[str, int]) -> LoadForecast:
+def _forecast(ways: Ways, available: Mapping[str, int]) -> LoadForecast:
     """The plan as a forecast: nothing is loaded, so nothing is evicted. One on the CPU alone does not fit the card."""
     plan = ways.plans[0]
-    lacking = {id_: need for id_, need in plan.quote.needs.items() if need > attainable[id_]}
+    lacking = {id_: need for id_, need in plan.quote.needs.items() if need > available[id_]}
     message = ", ".join(
-        f"{in_words(need)} are needed on {id_} of {in_words(attainable[id_])}" for id_, need in lacking.items()
+        f"{in_words(need)} are needed on {id_} of {in_words(available[id_])}" for id_, need in lacking.items()
     )
     if plan.settings.device == HOST and not lacking:
         message = "no part of it fits on the card; it would run on the CPU alone"

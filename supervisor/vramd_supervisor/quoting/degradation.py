@@ -38,14 +38,14 @@ class _Step(NamedTuple):
 _Steps: TypeAlias = tuple[_Step, ...]
 
 
-def fits(answer: Answer, attainable: Mapping[str, int]) -> TypeGuard[Quote]:
+def fits(answer: Answer, available: Mapping[str, int]) -> TypeGuard[Quote]:
     """Whether the engine takes the settings and every device has what is needed."""
     if isinstance(answer, Problem):
         return False
-    return all(need <= attainable.get(device, 0) for device, need in answer.needs.items())
+    return all(need <= available.get(device, 0) for device, need in answer.needs.items())
 
 
-def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int], layers: int) -> Asking:
+def shrink(settings: Settings, asked: LoadOptions, available: Mapping[str, int], layers: int) -> Asking:
     """The first settings that fit, giving up as little as possible of what nobody asked for; None if none do.
 
     1. Smaller computations, 256 then 128 tokens.
@@ -62,7 +62,7 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
     if everything and asked.ubatch_tokens is None and _is_divisible(settings):  # 1
         for tokens in (tokens for tokens in _UBATCHES if tokens < settings.ubatch_tokens):
             settings, said = _ubatch(settings, tokens), (_Step(Lowered.UBATCH, f"computations of {tokens} tokens"),)
-            if fits(quote := (yield settings), attainable):
+            if fits(quote := (yield settings), available):
                 return _plan(settings, quote, said)
     may_quantize = everything and asked.kv_type is None and settings.flash_attention != "off"
     if may_quantize:  # 2
@@ -71,12 +71,12 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
         may_quantize = not isinstance(quote, Problem)
         if may_quantize:
             settings, said = quantized, (*said, _Step(Lowered.KV_TYPE, "KV cache as q8_0"))
-        if fits(quote, attainable):
+        if fits(quote, available):
             return _plan(settings, quote, said)
     usual = LEAST_CONTEXT_TOKENS if asked.context_tokens is None else settings.context_tokens
     least = min(asked.least_context_tokens or usual, settings.context_tokens)
     if least < settings.context_tokens and asked.degrade is not False:  # 3
-        if plan := (yield from _largest_context(settings, least, attainable, said)):
+        if plan := (yield from _largest_context(settings, least, available, said)):
             return plan
         words = f"context of {least} tokens instead of {settings.context_tokens}"
         said = (*said, _Step(Lowered.CONTEXT, words))
@@ -84,15 +84,15 @@ def shrink(settings: Settings, asked: LoadOptions, attainable: Mapping[str, int]
     if may_quantize and asked.degrade:  # 4
         settings = replace(settings, kv_type="q4_0")
         said = tuple(one._replace(words="KV cache as q4_0") if one.lowered is Lowered.KV_TYPE else one for one in said)
-        if fits(quote := (yield settings), attainable):
+        if fits(quote := (yield settings), available):
             return _plan(settings, quote, said)
     if everything and asked.gpu_layers is None and not asked.gpu_only and settings.device != HOST:  # 5
-        return (yield from _most_layers(settings, layers, attainable, said))
+        return (yield from _most_layers(settings, layers, available, said))
     return None
 
 
 def nearest(
-    asked: Sequence[Settings], attainable: Mapping[str, int], layers: int, *, gpu_only: bool
+    asked: Sequence[Settings], available: Mapping[str, int], layers: int, *, gpu_only: bool
 ) -> Generator[Settings, Answer, tuple[Plan, ...]]:
     """Settings that would fit where those asked for do not, the least change first; at most three.
 
@@ -111,18 +111,18 @@ def nearest(
         singles.append((replace(start, kv_type=kind), kind_said))
         singles.append((replace(small, kv_type=kind), (*smaller, *kind_said)))
     for settings, said in singles:
-        if len(found) < _MOST_ALTERNATIVES - 1 and fits(quote := (yield settings), attainable):
+        if len(found) < _MOST_ALTERNATIVES - 1 and fits(quote := (yield settings), available):
             found.append(_plan(settings, quote, said))
     for settings, said in [(start, ()), *reversed(singles)]:
         if len(found) < _MOST_ALTERNATIVES and (
-            plan := (yield from _largest_context(settings, _LEAST_TOKENS, attainable, said))
+            plan := (yield from _largest_context(settings, _LEAST_TOKENS, available, said))
         ):
             found.append(plan)
             break
     if not found and start.device != HOST and not gpu_only:
         least = _context(replace(small, kv_type=kind), min(LEAST_CONTEXT_TOKENS, start.context_tokens))
         said = (*smaller, *kind_said, _Step(Lowered.CONTEXT, f"context {least.context_tokens}"))
-        if plan := (yield from _most_layers(least, layers, attainable, said)):
+        if plan := (yield from _most_layers(least, layers, available, said)):
             found.append(plan)
     return tuple(found)
 
@@ -146,35 +146,35 @@ def _context(settings: Settings, tokens: int) -> Settings:
     return replace(_ubatch(settings, ubatch), context_tokens=tokens, batch_tokens=batch)
 
 
-def _largest_context(settings: Settings, least: int, attainable: Mapping[str, int], said: _Steps) -> Asking:
+def _largest_context(settings: Settings, least: int, available: Mapping[str, int], said: _Steps) -> Asking:
     """The largest context below the present one that fits, in steps of 256 tokens from `least` on."""
     steps = -(-(settings.context_tokens - least) // _CONTEXT_STEP)
-    plan = yield from _largest(lambda step: _context(settings, least + step * _CONTEXT_STEP), 0, steps - 1, attainable)
+    plan = yield from _largest(lambda step: _context(settings, least + step * _CONTEXT_STEP), 0, steps - 1, available)
     if plan is None:
         return None
     words = f"context of {plan.settings.context_tokens} tokens instead of {settings.context_tokens}"
     return _plan(plan.settings, plan.quote, (*said, _Step(Lowered.CONTEXT, words)))
 
 
-def _most_layers(settings: Settings, layers: int, attainable: Mapping[str, int], said: _Steps) -> Asking:
+def _most_layers(settings: Settings, layers: int, available: Mapping[str, int], said: _Steps) -> Asking:
     """As many layers on the GPU as fit there, at least one; the rest, and what it needs, has to fit on the host."""
-    gpus = {device: room for device, room in attainable.items() if device != HOST}
+    gpus = {device: room for device, room in available.items() if device != HOST}
     gpus[HOST] = 1 << 62
     plan = yield from _largest(lambda count: replace(settings, gpu_layers=count), 1, layers, gpus)
-    if plan is None or not fits(plan.quote, attainable):
+    if plan is None or not fits(plan.quote, available):
         return None
     host = in_words(plan.quote.devices[HOST].engine_bytes)
     words = f"{plan.settings.gpu_layers} of {layers + 1} layers on the GPU, {host} on the host"
     return _plan(plan.settings, plan.quote, (*said, _Step(Lowered.GPU_LAYERS, words)))
 
 
-def _largest(change: Change, low: int, high: int, attainable: Mapping[str, int]) -> Asking:
+def _largest(change: Change, low: int, high: int, available: Mapping[str, int]) -> Asking:
     """The plan of the largest number from `low` to `high` that fits; by halves, for more never needs less."""
     best = None
     while low <= high:
         middle = (low + high + 1) // 2 if best else low
         settings = change(middle)
-        if fits(quote := (yield settings), attainable):
+        if fits(quote := (yield settings), available):
             best, low = Plan(settings, quote), middle + 1
         elif best:
             high = middle - 1

@@ -57,11 +57,11 @@ Placing: TypeAlias = Generator[Settings, Answer, "Ways | Refusal"]
 
 
 def placements(
-    model: Model, options: LoadOptions, devices: Sequence[DeviceView], threads: int, attainable: Mapping[str, int]
+    model: Model, options: LoadOptions, devices: Sequence[DeviceView], threads: int, available: Mapping[str, int]
 ) -> Placing:
     """Finds the ways to load a model, or why there is none.
 
-    `options` are the call's; the model's own fill what they leave open, `threads` what nobody says. `attainable` has
+    `options` are the call's; the model's own fill what they leave open, `threads` what nobody says. `available` has
     the bytes of each device that the load could have once all that may be ended is gone.
     """
     asked = options.over(model.options).chosen()
@@ -71,7 +71,7 @@ def placements(
         case ModelFile() as file:
             if why := file.problem:
                 return _refused(model.id, file, why)
-            ways = yield from _real(model.id, file, asked, devices, threads, attainable)
+            ways = yield from _real(model.id, file, asked, devices, threads, available)
             return ways if isinstance(ways, Refusal) else ways.with_cautions(file)
 
 
@@ -158,7 +158,7 @@ def _real(
     asked: LoadOptions,
     devices: Sequence[DeviceView],
     threads: int,
-    attainable: Mapping[str, int],
+    available: Mapping[str, int],
 ) -> Placing:
     """A model of llama.cpp.
 
@@ -181,30 +181,30 @@ def _real(
     for gpu in gpus:
         settings = _on_card(file, asked, threads, next(device for device in devices if device.id == gpu))
         yield from _ask(settings, whole, problems)
-    fitting = [plan for plan in whole if fits(plan.quote, attainable)]
+    fitting = [plan for plan in whole if fits(plan.quote, available)]
     if fitting:  # 1
-        by_rest = sorted(fitting, key=lambda plan: attainable[plan.settings.device] - plan.quote.total_bytes)
+        by_rest = sorted(fitting, key=lambda plan: available[plan.settings.device] - plan.quote.total_bytes)
         return Ways(tuple(by_rest))
     kinds = {device.id: device.kind for device in devices}
     alike = len({kinds[gpu] for gpu in gpus}) == 1  # llama.cpp names those of one backend in order
     if whole and len(gpus) > 1 and alike:  # 2
-        shared = yield from _ask(_shared(whole[0].settings, gpus, attainable), whole, problems)
-        if shared and fits(shared.quote, attainable):
+        shared = yield from _ask(_shared(whole[0].settings, gpus, available), whole, problems)
+        if shared and fits(shared.quote, available):
             return Ways((shared,))
     if whole and asked.degrade is not False:  # 3
-        roomiest = max(whole, key=lambda plan: sum(attainable.get(device, 0) for device in plan.settings.devices))
-        if smaller := (yield from shrink(roomiest.settings, asked, attainable, file.shape.layers)):
+        roomiest = max(whole, key=lambda plan: sum(available.get(device, 0) for device in plan.settings.devices))
+        if smaller := (yield from shrink(roomiest.settings, asked, available, file.shape.layers)):
             return Ways((smaller,))
     if (asked.device in (None, HOST) or asked.gpu_layers == 0) and not asked.gpu_only:  # 4
         on_host = yield from _ask(decide(file, asked, threads, HOST), whole, problems)
-        if on_host and fits(on_host.quote, attainable):
+        if on_host and fits(on_host.quote, available):
             return Ways((on_host,))
-        if on_host and (smaller := (yield from shrink(on_host.settings, asked, attainable, file.shape.layers))):
+        if on_host and (smaller := (yield from shrink(on_host.settings, asked, available, file.shape.layers))):
             return Ways((smaller,))
     if not whole:
         return _refused(model, file, problems[0])
     found = yield from nearest(
-        [plan.settings for plan in whole], attainable, file.shape.layers, gpu_only=bool(asked.gpu_only)
+        [plan.settings for plan in whole], available, file.shape.layers, gpu_only=bool(asked.gpu_only)
     )  # 5
     return Ways(tuple(whole), found)
 
@@ -254,9 +254,9 @@ def _no_gpu(model: str, devices: Sequence[DeviceView]) -> str:
     return f"{model} shall be on a GPU only, and there is none that can be used{unusable and ': '}{unusable}"
 
 
-def _shared(settings: Settings, gpus: Sequence[str], attainable: Mapping[str, int]) -> Settings:
+def _shared(settings: Settings, gpus: Sequence[str], available: Mapping[str, int]) -> Settings:
     """The layers over several cards, in proportion to the room that each has."""
-    rooms = {gpu: max(0, attainable.get(gpu, 0)) for gpu in gpus}
+    rooms = {gpu: max(0, available.get(gpu, 0)) for gpu in gpus}
     total = sum(rooms.values()) or 1
     shares = tuple((gpu, room / total) for gpu, room in rooms.items() if room)
     return replace(settings, device=shares[0][0], shares=shares) if len(shares) > 1 else settings

@@ -16,7 +16,7 @@ Wanted: TypeAlias = tuple[Model, LoadOptions, Mapping[str, int]]
 
 
 def together(
-    models: Sequence[Model], attainable: Mapping[str, int]
+    models: Sequence[Model], available: Mapping[str, int]
 ) -> Generator[Wanted, "Ways | Refusal", tuple[Plan, ...]]:
     """One plan for each model, in their order; none if they would not fit together.
 
@@ -24,7 +24,7 @@ def together(
     """
     needs = []
     for model in models:
-        usual = yield model, LoadOptions(), attainable
+        usual = yield model, LoadOptions(), available
         if isinstance(usual, Refusal):
             return ()
         needs.append(usual.plans[0].quote.needs)
@@ -33,7 +33,7 @@ def together(
     for model, need in zip(models, needs, strict=True):
         part = {
             device: size * need.get(device, 0) // max(1, sum(one.get(device, 0) for one in needs))
-            for device, size in attainable.items()
+            for device, size in available.items()
         }
         ways = yield model, smaller, part
         if isinstance(ways, Refusal) or not fits(ways.plans[0].quote, part):

@@ -44,18 +44,18 @@ class VirtualMachine:
     machine: Machine = field(default_factory=Machine)
     speeds: Mapping[str, Speed] = field(default_factory=dict)
 
-    def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
+    def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> Ways | Refusal:
         """Every quote by closed form: llama.cpp itself is not asked."""
 
         def answer(settings: Settings) -> Quote:
             assert isinstance(model.source, ModelFile)
             return quote(model.source, settings, IDLE_WORKER_BYTES)
 
-        return drive(placements(model, options, self.views, self.cores, attainable), answer)
+        return drive(placements(model, options, self.views, self.cores, available), answer)
 
-    def together(self, models: Sequence[Model], attainable: Mapping[str, int]) -> tuple[Plan, ...]:
+    def together(self, models: Sequence[Model], available: Mapping[str, int]) -> tuple[Plan, ...]:
         """Settings under which models would fit beside each other; none if they would not."""
-        return drive(together(models, attainable), lambda wanted: self.ways(*wanted))
+        return drive(together(models, available), lambda wanted: self.ways(*wanted))
 
     def pace(self, model: Model) -> Pace:
         """As the traffic says, else as configured, else as the machine is."""

@@ -80,8 +80,8 @@ class VirtualWorld:
                 self._workers.perform(action)
             case FindPlans():
                 self._find_plans(action)
-            case FindTogether(models=models, available_if_evicted=attainable):
-                plans = self._machine.together(models, attainable)
+            case FindTogether(models=models, available_if_evicted=available):
+                plans = self._machine.together(models, available)
                 self.submit(TogetherFound(self.clock.now_s, tuple(model.id for model in models), plans))
             case Grant(request=request, worker_id=worker_id, threads=threads):
                 self._clients.granted(request, worker_id, threads)

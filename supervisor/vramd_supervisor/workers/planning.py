@@ -180,8 +180,8 @@ class Planning:
         models = tuple(model.id for model in action.models)
         self._loop.submit(TogetherFound(self._loop.now_s(), models, plans))
 
-    async def ways(self, model: Model, options: LoadOptions, attainable: Mapping[str, int]) -> Ways | Refusal:
-        """The ways to load a model; `attainable` has the bytes of each device that it could have."""
+    async def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> Ways | Refusal:
+        """The ways to load a model; `available` has the bytes of each device that it could have."""
         quoted = QuotedFile(ModelFile("", 0), "", None)
         if isinstance(model.source, ModelFile):
             quoted = await self._quotes.quoted(Path(model.source.path))
@@ -192,7 +192,7 @@ class Planning:
             quoted = await self._quotes.tried(quoted, facts)
             self._planned[model.id] = model.source, quoted.file
             model = replace(model, source=quoted.file)
-        placing = placements(model, options, self.views(), self._threads, attainable)
+        placing = placements(model, options, self.views(), self._threads, available)
         return await self._quotes.answer(placing, quoted, facts)
 
     async def _await_facts(self) -> EngineFacts:
