@@ -46,4 +46,4 @@ def test_the_file_tells_what_it_is_for(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(DOMAINS))
 def test_the_readme_of_the_models_names_the_file(name: str) -> None:
     digest = hashlib.sha256(FILES[name].read_bytes()).hexdigest()
-    assert digest in (ROOT / "training/demo_model/README.md").read_text("utf-8")
+    assert digest in (ROOT / "clients/training/demo_model/README.md").read_text("utf-8")
