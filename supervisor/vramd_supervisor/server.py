@@ -43,7 +43,8 @@ from .core.actions import (
 )
 from .core.events import ShutdownRequested, Started
 from .devices.backend import has_further_backends, with_backends
-from .devices.devices import Device, find_devices, warn_of_absent, without_cards
+from .devices.device import Device
+from .devices.devices import find_devices, warn_of_absent, without_cards
 from .devices.host_memory import usable_cores
 from .devices.sampler import LOOK_S, Sampler, first_account
 from .domain.config import Config

@@ -10,11 +10,11 @@ from vramd_supervisor.core.actions import Action, Load
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, Event, LoadProgressed, MemoryReleased
 from vramd_supervisor.core.ledger import Account
-from vramd_supervisor.devices.devices import Device
+from vramd_supervisor.devices.device import Device
+from vramd_supervisor.devices.nvidia import NVIDIA
 from vramd_supervisor.devices.nvml import Card
 from vramd_supervisor.devices.release import RELEASE_S
 from vramd_supervisor.devices.sampler import Sampler
-from vramd_supervisor.domain.device_view import DeviceKind
 from vramd_supervisor.loop import Loop
 
 HEADROOM = 1
@@ -60,7 +60,7 @@ class ScriptedWorld(CoreWorld):
             "host": Account(BUDGETS["host"], BUDGETS["host"]),
         }
         self.core = Core(self.config, accounts, usable_cores=3, spare_bytes=1)
-        device = Device("card", DeviceKind.NVIDIA, "Scripted", card)
+        device = Device("card", NVIDIA, "Scripted", card)
         self._sampler = Sampler(cast(Loop, WorldLoop(self)), [device], {}, lambda: [*map(pid_of, self.alive)])
         self.tell(CatalogueRead(self.now_s, MODELS))
 

@@ -7,12 +7,11 @@ from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import ModelFile, Shape
 from vramd_supervisor.domain.config import Config, DeviceConfig, Headroom, ServerConfig, Size
-from vramd_supervisor.domain.device_view import DeviceKind, limits
+from vramd_supervisor.domain.device_view import CUDA_CONTEXT_BYTES, DeviceKind, limits
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Source
 from vramd_supervisor.files.gguf_model import describe
 from vramd_supervisor.files.gguf_values import Header, Tensor, Value
 from vramd_supervisor.quoting.closed_form import (
-    CUDA_CONTEXT_BYTES,
     WORKER_GROWTH_BYTES,
     host_process_bytes,
     problem_of,

@@ -4,8 +4,9 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from vramd_supervisor.devices.backend import BackendDevice, BackendProbe, backend_devices
-from vramd_supervisor.devices.devices import Device
+from vramd_supervisor.devices.backend import LLAMA_CARD, BackendDevice, BackendProbe, backend_devices
+from vramd_supervisor.devices.device import Backend, Device
+from vramd_supervisor.devices.nvidia import NVIDIA
 from vramd_supervisor.devices.probe import BoundedProbe, Probe
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceLostError, Sample
 
@@ -95,19 +96,19 @@ def test_a_mac_by_apple_has_one_memory(monkeypatch: pytest.MonkeyPatch, machine:
 
 
 @pytest.mark.parametrize(
-    ("kind", "unusable", "sample", "process"),
+    ("backend", "unusable", "sample", "process"),
     [
-        (DeviceKind.BACKEND, "", Sample(8, 2), 7),
-        (DeviceKind.BACKEND, "it does not tell", Sample(800, 500), 7),
-        (DeviceKind.NVIDIA, "", None, None),
+        (LLAMA_CARD, "", Sample(8, 2), 7),
+        (LLAMA_CARD, "it does not tell", Sample(800, 500), 7),
+        (NVIDIA, "", None, None),
     ],
 )
 def test_a_card_that_is_known_already_keeps_its_name(
-    kind: DeviceKind, unusable: str, sample: Sample | None, process: int | None
+    backend: Backend, unusable: str, sample: Sample | None, process: int | None
 ) -> None:
     inner = Stuck()
     inner.goes_on.set()
-    known = Device("amd0", kind, "Navi", inner, unusable=unusable, pci_id="0000:03:00.0")
+    known = Device("amd0", backend, "Navi", inner, unusable=unusable, pci_id="0000:03:00.0")
     devices = backend_devices(lambda: [GPU], [known])
     assert [(d.id, d.uuid, d.unusable, d.probe.sample(), d.probe.process_bytes(7)) for d in devices] == (
         [("amd0", "Vulkan0", "", sample, process)] if sample else []

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import pytest
 from vramd_supervisor.devices.cgroup import Cgroups, MemoryLimit
-from vramd_supervisor.devices.devices import Device, find_devices, warn_of_absent
+from vramd_supervisor.devices.device import Device
+from vramd_supervisor.devices.devices import find_devices, warn_of_absent
 from vramd_supervisor.devices.drm import Roots
 from vramd_supervisor.devices.host_memory import HostProbe, usable_cores
 from vramd_supervisor.devices.nvml import Card, Nvml, find_cards, load_nvml

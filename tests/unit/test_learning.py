@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vramd_common.load_settings import Settings
-from vramd_supervisor.domain.device_view import DeviceKind
+from vramd_supervisor.domain.device_view import CUDA_CONTEXT_BYTES, DeviceKind
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Quote, Source
-from vramd_supervisor.quoting.closed_form import CUDA_CONTEXT_BYTES
 from vramd_supervisor.quoting.learning import (
     LOADS_KEPT,
     MARGIN_BYTES,
@@ -19,7 +18,6 @@ from vramd_supervisor.quoting.learning import (
     learn,
     load_bytes,
     load_key,
-    prior_bytes,
     residual_bytes,
 )
 
@@ -196,10 +194,9 @@ def test_a_small_device_that_ran_out_of_memory_gets_128_mib_more_than_was_learne
 
 
 def test_priors() -> None:
-    assert prior_bytes(DeviceKind.HOST, 55 * MIB) == 55 * MIB
-    assert prior_bytes(DeviceKind.NVIDIA, 55 * MIB) == 320 * MIB
-    assert prior_bytes(DeviceKind.VIRTUAL, 55 * MIB) == 0
-    assert prior_bytes(DeviceKind.BACKEND, 55 * MIB) == 0
+    assert DeviceKind.NVIDIA.context_bytes == 320 * MIB
+    assert DeviceKind.VIRTUAL.context_bytes == 0
+    assert DeviceKind.BACKEND.context_bytes == 0
 
 
 def test_what_other_models_took_of_the_host_says_nothing() -> None:

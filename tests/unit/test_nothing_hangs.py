@@ -25,13 +25,16 @@ from vramd_supervisor.core.events import (
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.devices import release
-from vramd_supervisor.devices.devices import Device
+from vramd_supervisor.devices.device import Device
+from vramd_supervisor.devices.host_memory import HOST_RAM
+from vramd_supervisor.devices.nvidia import NVIDIA
 from vramd_supervisor.devices.probe import Probe
 from vramd_supervisor.devices.sampler import Sampler
+from vramd_supervisor.devices.virtual import VIRTUAL
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config
 from vramd_supervisor.domain.decisions import Decision, DecisionKind
-from vramd_supervisor.domain.device_view import DeviceKind, Sample
+from vramd_supervisor.domain.device_view import Sample
 from vramd_supervisor.domain.errors import RefusedError, refusal
 from vramd_supervisor.files.discovery import unanswered
 from vramd_supervisor.files.journal import Journal
@@ -74,7 +77,7 @@ class HangingProbe(Probe):
 
 
 async def test_a_process_that_nobody_tells_of_is_measured_as_unknown(goes_on: threading.Event) -> None:
-    host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(goes_on))
+    host = Device("host", HOST_RAM, "RAM", HangingProbe(goes_on))
     lane = Lane("the system", SHORT_S)
     for why in ("gives no answer within 0.02 s", "has not answered an earlier question"):
         observed = await release.measure_soon(lane, [host], 7)
@@ -86,7 +89,7 @@ def test_memory_is_booked_although_a_card_never_answers(
     goes_on: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "WATCH_S", SHORT_S)
-    card = Device("gpu0", DeviceKind.NVIDIA, "card", HangingProbe(goes_on))
+    card = Device("gpu0", NVIDIA, "card", HangingProbe(goes_on))
     observed = asyncio.run(asyncio.wait_for(release.settle([card], 7, {}), BOUND_S))
     assert observed["gpu0"].size_bytes is None
 
@@ -103,8 +106,8 @@ async def test_a_device_that_hangs_has_nothing_and_the_others_are_seen(
     core = SimpleNamespace(ready_pids=list)
     loop = SimpleNamespace(core=core, submit=seen.append, now_s=lambda: 0.0)
     devices = [
-        Device("gpu0", DeviceKind.NVIDIA, "card", HangingProbe(goes_on)),
-        Device("card", DeviceKind.VIRTUAL, "card", Quick(goes_on)),
+        Device("gpu0", NVIDIA, "card", HangingProbe(goes_on)),
+        Device("card", VIRTUAL, "card", Quick(goes_on)),
     ]
     sampler = Sampler(cast(Loop, loop), devices, {}, lambda: [])
     await asyncio.wait_for(sampler.look(), BOUND_S)
@@ -262,7 +265,7 @@ async def test_a_worker_whose_start_hangs_is_none(
             released.set()
 
     loop = SimpleNamespace(submit=submit, now_s=asyncio.get_running_loop().time)
-    host = Device("host", DeviceKind.HOST, "RAM", HangingProbe(starts.goes_on))
+    host = Device("host", HOST_RAM, "RAM", HangingProbe(starts.goes_on))
     planning = SimpleNamespace(expect=lambda _: None, learn=lambda *_: None)
     logs = SimpleNamespace(spare=None)
 

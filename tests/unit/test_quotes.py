@@ -19,7 +19,7 @@ from vramd_supervisor.domain.quote import Answer, Confidence, DeviceBytes, Quote
 from vramd_supervisor.files.discovery import reading_lanes
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.quoting.closed_form import quote as closed_form
-from vramd_supervisor.quoting.learning import FEWEST_LOADS, MARGIN_SHARE, Observation, prior_bytes
+from vramd_supervisor.quoting.learning import FEWEST_LOADS, MARGIN_SHARE, Observation
 from vramd_supervisor.quoting.placement import Ways, placements
 from vramd_supervisor.workers import quotes
 from vramd_supervisor.workers.helper import Death
@@ -111,7 +111,7 @@ def test_the_dry_run_is_believed(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert set(found.devices) == {HOST, "gpu0"}
     card = found.devices["gpu0"]
     assert (card.weights_bytes, card.context_bytes, card.compute_bytes) == (300 * MIB, 40 * MIB, 5 * MIB)
-    assert card.process_bytes >= prior_bytes(DeviceKind.NVIDIA, IDLE)
+    assert card.process_bytes >= DeviceKind.NVIDIA.context_bytes
     assert found.devices[HOST].engine_bytes == 3 * MIB
     assert found.devices[HOST].process_bytes > IDLE
     [question] = bench.helper.asked

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..domain.device_view import HOST, DeviceKind, DeviceLostError, Sample
-from .devices import SHARED, Device
+from .device import SHARED, Backend, Device
 from .nvml import short_pci_id
 from .probe import BoundedProbe, Probe
 
@@ -33,6 +33,21 @@ class BackendDevice:
     pci_id: str = ""
     """Where the backend tells."""
 
+
+NO_BACKEND = "vramd uses such a card through Vulkan or SYCL, not ROCm, and llama.cpp here names none for it"
+
+
+class LlamaCard(Backend):
+    """A card that llama.cpp uses through another backend than CUDA, and has a name for."""
+
+    kind = DeviceKind.BACKEND
+
+    def why_unusable(self, device: Device, libraries: Sequence[str] | None) -> str:  # noqa: ARG002  it is the name
+        """See `Backend`."""
+        return device.unusable if device.uuid else device.unusable or NO_BACKEND
+
+
+LLAMA_CARD = LlamaCard()
 
 Answer = Callable[[], Sequence[BackendDevice]]
 """Asks llama.cpp, which is in another process. May raise anything; called from any thread."""
@@ -95,7 +110,7 @@ def backend_devices(answer: Answer, known: Sequence[Device]) -> list[Device]:
     for told in answer():
         pci_id = short_pci_id(told.pci_id)
         card = at.get(pci_id)
-        if told.type in _GPU_TYPES and (card is None or card.kind is DeviceKind.BACKEND):
+        if told.type in _GPU_TYPES and (card is None or card.backend is LLAMA_CARD):
             found.setdefault(pci_id or told.name, _device(told, answer, card))
     return list(found.values())
 
@@ -107,7 +122,7 @@ def _device(told: BackendDevice, answer: Answer, card: Device | None) -> Device:
     probe = BoundedProbe(told.name, BackendProbe(told.name, answer, card.probe if card else None))
     return Device(
         id=card.id if card else told.name.lower(),
-        kind=DeviceKind.BACKEND,
+        backend=LLAMA_CARD,
         name=told.description,
         probe=probe,
         uuid=told.name,

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..domain.device_view import DeviceLostError, Sample
-from .probe import Probe
+from ..domain.device_view import HOST, DeviceLostError, Sample
+from .backend import LLAMA_CARD
+from .device import SHARED, Device, UnifiedProbe
+from .probe import BoundedProbe, Probe
 
 _MAKERS = {"0x1002": "amd", "0x8086": "intel"}
 _DRIVERS = frozenset({"amdgpu", "i915", "xe"})
@@ -156,3 +158,17 @@ def _text(file: Path) -> str:
 def _number(file: Path) -> int | None:
     text = _text(file)
     return int(text) if text.isascii() and text.isdigit() else None
+
+
+def find(roots: Roots | None, host: Probe) -> Iterator[Device]:
+    """AMD's and Intel's cards."""
+    for card in find_drm_cards(roots):
+        yield Device(
+            card.id,
+            LLAMA_CARD,
+            card.name,
+            BoundedProbe(card.id, UnifiedProbe(card, host) if card.unified else card),
+            unusable=SHARED if card.unified else card.unusable(),
+            pci_id=card.pci_id,
+            shares=HOST if card.unified else "",
+        )

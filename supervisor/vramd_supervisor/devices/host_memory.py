@@ -1,14 +1,17 @@
 """RAM and CPU threads of this machine, within what its control group and affinity leave to this process."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-from ..domain.device_view import Sample
+from ..domain.device_view import HOST, DeviceKind, Sample
 from .cgroup import Cgroups
+from .device import Backend, Device, Seen
 from .probe import Probe
 
 Memory = Callable[[], tuple[int, int]]
@@ -43,6 +46,47 @@ class HostProbe(Probe):
             return int(psutil.Process(pid).memory_full_info().uss)
         except (psutil.Error, OSError):
             return None
+
+
+class Host(Backend):
+    """RAM, which the system counts for each process."""
+
+    kind = DeviceKind.HOST
+    how_measured = "what the process held just before the stop (proportional set size where the system tells it)"
+    why_not_measured = "the system does not tell what the process held"
+
+    def names(self, devices: Sequence[Device]) -> tuple[str, ...]:  # noqa: ARG002  llama.cpp has no name for it
+        """See `Backend`."""
+        return ()
+
+    def look(self, probe: Probe, pids: Sequence[int], ready: Sequence[int]) -> Seen:  # noqa: ARG002  nothing spills
+        """See `Backend`."""
+        resident = {pid: _resident_bytes(pid) for pid in [*pids, psutil.Process().pid]}
+        ours = sum(size.resident for size in resident.values())
+        sample = probe.sample()
+        return Seen(sample, ours, 0, {pid: size.own for pid, size in resident.items()}, sample.used_bytes)
+
+
+HOST_RAM = Host()
+
+
+def find(probe: Probe | None = None) -> Device:
+    """The host."""
+    return Device(HOST, HOST_RAM, "RAM of this machine", probe or HostProbe())
+
+
+class _Resident(NamedTuple):
+    resident: int
+    own: int
+    """Without what it may share with others, where the system tells: libraries."""
+
+
+def _resident_bytes(pid: int) -> _Resident:
+    """Cheap enough for every second; what processes share is counted for each."""
+    with contextlib.suppress(psutil.Error):
+        memory = psutil.Process(pid).memory_info()
+        return _Resident(int(memory.rss), int(memory.rss - getattr(memory, "shared", 0)))
+    return _Resident(0, 0)
 
 
 def _pss_bytes(proc: Path, pid: int) -> int | None:

@@ -28,21 +28,6 @@ class Probe(Protocol):
         return 0
 
 
-class VirtualProbe(Probe):
-    """A device that is nothing but a number of bytes; nobody else can use it."""
-
-    def __init__(self, total_bytes: int) -> None:
-        self._total_bytes = total_bytes
-
-    def sample(self) -> Sample:
-        """Nothing is ever taken of it but what the ledger says."""
-        return Sample(self._total_bytes, 0)
-
-    def process_bytes(self, pid: int) -> int | None:  # noqa: ARG002  the same for all
-        """Never known: nothing is there."""
-        return None
-
-
 class BoundedProbe(Probe):
     """Asks another probe in a lane of its own, and gives up in time: a driver that hangs must not stop the others."""
 

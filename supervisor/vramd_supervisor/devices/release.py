@@ -5,10 +5,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ..domain.device_view import DeviceKind, DeviceLostError
+from ..domain.device_view import DeviceLostError
 from ..domain.receipt import Observed
 from ..threads.lane import Lane, NoAnswerError
-from .devices import Device
+from .device import Device
 
 log = logging.getLogger(__name__)
 
@@ -21,17 +21,6 @@ STEADY_S = 0.5
 RELEASE_S = 2.0
 """Drivers give memory back within 0.5 to 1.5 s (as Ollama and Unsloth observed); past this it counts as others'."""
 
-_HOW = {
-    DeviceKind.HOST: "what the process held just before the stop (proportional set size where the system tells it)",
-    DeviceKind.NVIDIA: "what the driver showed for the process just before the stop",
-    DeviceKind.BACKEND: "what the driver showed for the process just before the stop",
-}
-_WHY_NOT = {
-    DeviceKind.HOST: "the system does not tell what the process held",
-    DeviceKind.NVIDIA: "the driver does not tell what the process held",
-    DeviceKind.BACKEND: "the driver does not tell what the process held",
-    DeviceKind.VIRTUAL: "a virtual device has no bytes that could be measured",
-}
 BY_ITSELF = "the process ended by itself, so nothing was measured just before"
 
 
@@ -40,7 +29,8 @@ def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
     seen = {}
     for device in devices:
         size = device.probe.process_bytes(pid)
-        seen[device.id] = Observed(size, (_WHY_NOT if size is None else _HOW)[device.kind])
+        how = device.backend.why_not_measured if size is None else device.backend.how_measured
+        seen[device.id] = Observed(size, how)
     return seen
 
 
@@ -67,7 +57,7 @@ async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Obser
     Host memory is back when the process is reaped. A card that tells nothing of processes is watched until what is
     taken of it has not fallen for `STEADY_S`. One that does not answer is not watched.
     """
-    cards = [device for device in devices if device.kind in (DeviceKind.NVIDIA, DeviceKind.BACKEND)]
+    cards = [device for device in devices if device.kind.is_card]
     lane = Lane(f"the cards, asked about process {pid},", WATCH_S)
     loop = asyncio.get_running_loop()
     begun_s = loop.time()

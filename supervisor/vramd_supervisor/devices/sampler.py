@@ -1,22 +1,16 @@
 """Looks at the devices again and again, and tells the core what they have and what others take of it."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from types import MappingProxyType
-from typing import NamedTuple
-
-import psutil
-from typing_extensions import assert_never
 
 from ..core.events import DeviceSampled
 from ..core.ledger import Account
-from ..domain.device_view import DeviceKind, Sample
+from ..domain.device_view import Sample
 from ..loop import Loop
 from ..threads.lane import Lane, NoThreadError
-from .devices import Device
+from .device import Device, Seen
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +46,7 @@ class Sampler:
         ready = self._loop.core.ready_pids()
         for device in self._devices:
             try:
-                look = partial(_sample, device, pids, ready)
+                look = partial(device.backend.look, device.probe, pids, ready)
                 seen = await self._lanes[device.id].run(look)
             except NoThreadError as error:  # of ours: what was last seen holds
                 if device.id not in self._unasked:
@@ -63,14 +57,14 @@ class Sampler:
                 if device.id not in self._lost and not device.unusable:
                     log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)
                 self._lost.add(device.id)
-                seen = _Seen(Sample(0, 0), 0, 0)
+                seen = Seen(Sample(0, 0), 0, used_bytes=0)
             else:
                 self._lost.discard(device.id)
                 self._unasked.discard(device.id)
             self._samples[device.id] = seen.sample
             self._loop.submit(self._told(device, seen))
 
-    def _told(self, device: Device, seen: "_Seen") -> DeviceSampled:
+    def _told(self, device: Device, seen: Seen) -> DeviceSampled:
         sample, ours = seen.sample, seen.ours_bytes
         taken = self._loop.core.taken_bytes(device.id) if ours is None else ours
         return DeviceSampled(
@@ -78,58 +72,11 @@ class Sampler:
             device.id,
             sample.total_bytes,
             max(0, sample.used_bytes - taken),
-            None if device.kind is DeviceKind.VIRTUAL else sample.used_bytes,
+            seen.used_bytes,
             seen.spilled_bytes,
             attributed=ours is not None,
             taken_bytes=seen.taken_bytes,
         )
-
-
-class _Seen(NamedTuple):
-    """A device, and what our own processes take of it."""
-
-    sample: Sample
-    ours_bytes: int | None
-    """None where the driver does not tell."""
-    spilled_bytes: int
-    """What of that was moved to the host's memory."""
-    taken_bytes: Mapping[int, int] = MappingProxyType({})
-    """Of each of them alone."""
-
-
-def _sample(device: Device, pids: Sequence[int], ready: Sequence[int]) -> _Seen:
-    """Looks at a device.
-
-    What our processes take is None where the driver does not tell (containers, Windows). They are asked about first:
-    what one takes in between then counts as others', which is the safe side. What a load moves on purpose is no spill.
-    """
-    match device.kind:
-        case DeviceKind.VIRTUAL:
-            return _Seen(device.probe.sample(), 0, 0)
-        case DeviceKind.NVIDIA | DeviceKind.BACKEND:
-            told = {pid: size for pid in pids if (size := device.probe.process_bytes(pid)) is not None}
-            ours = sum(told.values()) if told or not pids else None
-            return _Seen(device.probe.sample(), ours, device.probe.spilled_bytes(ready), told)
-        case DeviceKind.HOST:
-            resident = {pid: _resident_bytes(pid) for pid in [*pids, psutil.Process().pid]}
-            ours = sum(size.resident for size in resident.values())
-            return _Seen(device.probe.sample(), ours, 0, {pid: size.own for pid, size in resident.items()})
-        case _:
-            assert_never(device.kind)
-
-
-class _Resident(NamedTuple):
-    resident: int
-    own: int
-    """Without what it may share with others, where the system tells: libraries."""
-
-
-def _resident_bytes(pid: int) -> _Resident:
-    """Cheap enough for every second; what processes share is counted for each."""
-    with contextlib.suppress(psutil.Error):
-        memory = psutil.Process(pid).memory_info()
-        return _Resident(int(memory.rss), int(memory.rss - getattr(memory, "shared", 0)))
-    return _Resident(0, 0)
 
 
 def first_account(sample: Sample, budget_bytes: int, headroom_bytes: int) -> Account:

@@ -8,17 +8,27 @@ from .config import Config, DeviceConfig, Headroom
 HOST = "host"
 """Id of the device that is this machine's RAM."""
 
-_LEAST_HEADROOM = Headroom(size_bytes=256 << 20, share=0.03)
+CUDA_CONTEXT_BYTES = 320 << 20
+"""A process's CUDA context before anything of it was measured. Reported: 107 MiB (RTX 4060 Ti) to 555 MiB (RTX PRO
+6000) in llama.cpp #23604, about 300 MiB in Ollama #12102."""
 
 
 class DeviceKind(Enum):
-    """What gives a device its bytes."""
+    """What gives a device its bytes, with what placements and quotes have to know of it."""
 
     HOST = "host"
-    NVIDIA = "nvidia"
+    NVIDIA = "nvidia", CUDA_CONTEXT_BYTES, True
     VIRTUAL = "virtual"
     BACKEND = "backend"
     """A card that llama.cpp uses through another backend than CUDA: ROCm, Vulkan, SYCL, Metal."""
+
+    def __init__(self, word: str, context_bytes: int = 0, has_pool: bool = False) -> None:
+        self.is_card = word not in ("host", "virtual")
+        self.context_bytes = context_bytes
+        """Of a driver for each process, before loads have taught what it takes."""
+        self.has_pool = has_pool
+        """Beside the graph it computes in a pool of ggml-cuda's."""
+        self.usual_headroom = Headroom() if word == "virtual" else Headroom(size_bytes=256 << 20, share=0.03)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ def limits(config: Config, device: str, kind: DeviceKind, total_bytes: int) -> L
     own = config.devices.get(device, DeviceConfig())
     headroom = own.headroom or config.server.headroom
     if headroom is None:
-        headroom = Headroom() if kind is DeviceKind.VIRTUAL else _LEAST_HEADROOM
+        headroom = kind.usual_headroom
     headroom_bytes = min(headroom.of(total_bytes), total_bytes)
     most = total_bytes - headroom_bytes
     return Limits(most if own.budget is None else min(own.budget, total_bytes), headroom_bytes)

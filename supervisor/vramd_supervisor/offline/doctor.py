@@ -21,8 +21,10 @@ from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
 
 from ..devices.backend import has_further_backends
 from ..devices.cgroup import Cgroups
-from ..devices.devices import Device, find_devices, warn_of_absent
+from ..devices.device import Device
+from ..devices.devices import find_devices, warn_of_absent
 from ..devices.host_memory import HostProbe, usable_cores
+from ..devices.nvidia import NO_CUDA
 from ..devices.nvml import driver_version, load_nvml
 from ..domain.catalog import Model, ModelFile
 from ..domain.config import Config
@@ -34,7 +36,7 @@ from ..settings.listing import catalogue
 from ..settings.settings_file import Flags, load_config
 from ..threads.lane import NoAnswerError
 from ..workers import containment
-from ..workers.planning import NO_CUDA, UNKNOWN_FACTS, why_unusable
+from ..workers.planning import UNKNOWN_FACTS
 from ..workers.process import HelloError, Spawner, WorkerProcess
 from .diagnosis import (
     CardFacts,
@@ -138,11 +140,7 @@ def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
         compiler=next((path for name in _COMPILERS if (path := shutil.which(name))), ""),
         get_compiler=_get_compiler(),
         supervisor=_supervisor(RuntimeDir(runtime_dir)) if runtime_dir else "",
-        cards=[
-            _card(device, samples[device.id], unusable[device.id])
-            for device in devices
-            if device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)
-        ],
+        cards=[_card(device, samples[device.id], unusable[device.id]) for device in devices if device.kind.is_card],
         free={device.id: _free_bytes(config, device, samples[device.id]) for device in devices},
         models=[_model(model, file, unusable, cores, idle_bytes) for model, file in files],
     )
@@ -194,7 +192,7 @@ def _sample(device: Device) -> Sample:
 def _unusable(device: Device, sample: Sample, engine: EngineFacts) -> str:
     if not device.unusable and not sample.total_bytes:
         return "it gives no answer"
-    return why_unusable(device, engine.backends)
+    return device.backend.why_unusable(device, engine.backends)
 
 
 def _card(device: Device, sample: Sample, unusable: str) -> CardFacts:

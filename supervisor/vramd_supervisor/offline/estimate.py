@@ -11,7 +11,7 @@ from ..devices.devices import find_devices
 from ..devices.host_memory import usable_cores
 from ..domain.catalog import ModelFile, Problem
 from ..domain.config import Config
-from ..domain.device_view import HOST, DeviceKind
+from ..domain.device_view import HOST
 from ..domain.quote import Answer, DeviceBytes
 from ..files.discovery import read_model
 from ..quoting.placement import decide
@@ -98,7 +98,7 @@ async def _quote(path: Path, settings: Settings) -> Answer:
 
 def _exact(file: ModelFile, context_tokens: int | None) -> Exact:
     """Quotes the whole model on the first card, as the rules assume, or on the host if there is no card."""
-    cards = [device.id for device in find_devices(Config()) if device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)]
+    cards = [device.id for device in find_devices(Config()) if device.kind.is_card]
     device = cards[0] if cards else HOST
     settings = decide(file, LoadOptions(context_tokens=context_tokens), usable_cores(0), device)
     found = asyncio.run(_quote(Path(file.path), settings))

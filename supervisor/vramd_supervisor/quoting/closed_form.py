@@ -16,7 +16,7 @@ from vramd_common.load_settings import DEFAULT_BATCH_TOKENS, Settings
 from vramd_common.reasons import Reason
 
 from ..domain.catalog import ModelFile, Problem, Shape
-from ..domain.device_view import HOST
+from ..domain.device_view import CUDA_CONTEXT_BYTES, HOST
 from ..domain.quote import Confidence, DeviceBytes, Quote, Source
 
 _MIB = 1 << 20
@@ -55,9 +55,6 @@ _UNPOSITIONED = frozenset(
 """Causal architectures without rotary positions (llama-model.cpp `llama_model_rope_type`) which are not recurrent
 throughout: the worker gives them no more context than they were trained for."""
 
-CUDA_CONTEXT_BYTES = 320 * _MIB
-"""A process's CUDA context before anything of it was measured. Reported: 107 MiB (RTX 4060 Ti) to 555 MiB (RTX PRO
-6000) in llama.cpp #23604, about 300 MiB in Ollama #12102."""
 _CUDA_POOL_BYTES = 34 * _MIB
 """First steps of ggml-cuda's scratch pool (2 MiB) and the cuBLAS workspace of recent cards (32 MiB, common.cuh)."""
 _UNKNOWN_CONTEXT_BYTES = 600 * _MIB

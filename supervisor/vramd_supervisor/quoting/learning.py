@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 
 from vramd_common.load_settings import Settings
 
-from ..domain.device_view import HOST, DeviceKind
+from ..domain.device_view import HOST
 from ..domain.quote import Confidence, Quote, Source
-from .closed_form import CUDA_CONTEXT_BYTES
 
 _MIB = 1 << 20
 
@@ -108,13 +107,6 @@ def learn(seen: Iterable[tuple[str, Observation]], bumped: Iterable[tuple[str, s
         {filed: tuple(sizes) for filed, sizes in loads_bytes.items()},
         frozenset(bumped),
     )
-
-
-def prior_bytes(kind: DeviceKind, idle_worker_bytes: int) -> int:
-    """What a process is taken to need beside the engine's bytes before loads have taught it."""
-    if kind is DeviceKind.HOST:
-        return idle_worker_bytes
-    return CUDA_CONTEXT_BYTES if kind is DeviceKind.NVIDIA else 0
 
 
 def residual_bytes(lessons: LearnedUsage, place: Place) -> int | None:

@@ -246,7 +246,7 @@ def _gpus(model: str, asked: LoadOptions, devices: Sequence[DeviceView]) -> list
 
 
 def _is_gpu(device: DeviceView) -> bool:
-    return device.kind not in (DeviceKind.HOST, DeviceKind.VIRTUAL)
+    return device.kind.is_card
 
 
 def _no_gpu(model: str, devices: Sequence[DeviceView]) -> str:

@@ -10,7 +10,7 @@ from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.view import DeviceBooks, ModelView, ReservationView, Resident
-from ..devices.devices import Device
+from ..devices.device import Device
 from ..domain.catalog import ModelFile, Problem, why_no_task
 from ..domain.device_view import Sample
 from ..domain.receipt import Receipt

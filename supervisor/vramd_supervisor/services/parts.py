@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vramd_proto.v1 import model_pb2
 
 from ..core.view import Resident
-from ..devices.devices import Device
+from ..devices.device import Device
 from ..devices.sampler import Sampler
 from ..domain.config import Config
 from ..domain.device_view import Sample

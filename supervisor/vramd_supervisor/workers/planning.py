@@ -12,9 +12,9 @@ from vramd_common.reasons import Reason
 
 from ..core.actions import FindPlans, FindTogether, Load
 from ..core.events import PlansFound, PlansRefused, TogetherFound
-from ..devices.devices import Device
+from ..devices.device import Device
 from ..domain.catalog import Model, ModelFile, Problem
-from ..domain.device_view import DeviceKind, DeviceView
+from ..domain.device_view import DeviceView
 from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import Plan
 from ..loop import Loop
@@ -34,26 +34,8 @@ FACTS_S = 20.0
 _FINAL = frozenset({Reason.MODEL_FILE_INVALID, Reason.MODEL_UNSUPPORTED})
 """Reasons of a load that come again as long as the file and the engine are what they are."""
 
-NO_CUDA = (
-    "llama.cpp here was built without CUDA; install the build for it: "
-    "pip install --force-reinstall --no-deps --only-binary :all: 'llama-cpp-python>=0.3.36,<0.4' "
-    "--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cu124"
-)
-
-
-NO_BACKEND = "vramd uses such a card through Vulkan or SYCL, not ROCm, and llama.cpp here names none for it"
-
 UNKNOWN_FACTS = EngineFacts("", ("cpu",), 64 << 20)
 """Assumed where no worker could be started to report."""
-
-
-def why_unusable(device: Device, backends: Sequence[str] | None) -> str:
-    """Why no model is placed on a device; empty if models are. `backends` are llama.cpp's; None: not known yet."""
-    if device.kind is DeviceKind.NVIDIA and backends is not None and "cuda" not in backends:
-        return NO_CUDA
-    if device.kind is DeviceKind.BACKEND and not device.uuid:
-        return device.unusable or NO_BACKEND
-    return device.unusable
 
 
 class Planning:
@@ -148,7 +130,7 @@ class Planning:
 
     def unusable(self, device: Device) -> str:
         """Why no model is placed on a device; empty if models are, or if that is not known yet."""
-        return why_unusable(device, self._facts.backends if self._facts else None)
+        return device.backend.why_unusable(device, self._facts.backends if self._facts else None)
 
     def find_plans(self, action: FindPlans | FindTogether) -> None:
         """Called by the loop; PlansFound or PlansRefused follows, or TogetherFound."""

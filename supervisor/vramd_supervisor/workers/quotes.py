@@ -18,7 +18,8 @@ from typing import Any
 from vramd_common.load_settings import Settings
 from vramd_common.reasons import Reason
 
-from ..devices.devices import Device
+from ..devices.device import Device
+from ..devices.nvidia import NVIDIA
 from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import HOST, DeviceKind
 from ..domain.errors import Refusal
@@ -30,7 +31,7 @@ from ..files.walk import stamp
 from ..quoting.closed_form import host_process_bytes, known, pool_bytes, problem_of
 from ..quoting.closed_form import quote as closed_form
 from ..quoting.drive import drive_async
-from ..quoting.learning import LearnedUsage, Place, adjust, load_key, prior_bytes
+from ..quoting.learning import LearnedUsage, Place, adjust, load_key
 from ..quoting.placement import Placing, Ways
 from ..threads.lane import Lanes, NoAnswerError
 from .process import Spawner
@@ -215,8 +216,8 @@ class Quotes:
             if id_ != HOST:
                 device = self._devices.get(id_)
                 kind = device.kind if device else DeviceKind.NVIDIA
-                extra[id_] = prior_bytes(kind, facts.idle_bytes)
-                if kind is DeviceKind.NVIDIA and known(quoted.file.shape):
+                extra[id_] = kind.context_bytes
+                if kind.has_pool and known(quoted.file.shape):
                     extra[id_] += pool_bytes(quoted.file.shape, settings)
         needs = {id_: need.plus(DeviceBytes(process_bytes=extra[id_])) for id_, need in engine.items()}
         return Quote(needs, Confidence.EXACT, Source.DRY_RUN)
@@ -263,13 +264,11 @@ class Quotes:
         return engine
 
     def _question(self, path: str, settings: Settings) -> dict[str, object]:
-        gpus = [device for device in settings.devices if device != HOST]
-        others = [
-            device.uuid for id_ in gpus if (device := self._devices.get(id_)) and device.kind is DeviceKind.BACKEND
-        ]
-        # The helper sees no NVIDIA card, and has virtual ones in their stead.
-        names = others or [f"VRAMD{at}" for at in range(len(gpus))]
-        return {"path": path, "settings": asdict(replace(settings, threads=1)), "devices": names}
+        used = [self._devices[id_] for id_ in settings.devices if id_ in self._devices]
+        # A card that is not there is taken for one by NVIDIA.
+        gpus = [id_ for id_ in settings.devices if id_ != HOST]
+        names = used[0].backend.helper_names(used) if used else NVIDIA.helper_names(gpus)
+        return {"path": path, "settings": asdict(replace(settings, threads=1)), "devices": list(names)}
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from vramd_common.reasons import Reason
 
 from ..core.actions import Load, SetThreads, Spawn, Stop, WorkerAction
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
-from ..devices.devices import Device, in_worker
+from ..devices.device import Device
 from ..devices.release import measure_soon, measuring_lane, settle
 from ..devices.sampler import LOOK_S
 from ..domain.device_view import HOST
@@ -237,7 +237,8 @@ class Workers:
         settings, worker.loads = action.plan.settings, action
         worker.devices = tuple(action.plan.quote.devices)
         used = [self._devices[device] for device in settings.devices]
-        names, environment = in_worker(used)
+        backend = used[0].backend
+        names, environment = backend.names(used), backend.environment(used)
         try:
             async for step in worker.client.load(action.model, settings, action.threads, names, environment):
                 if isinstance(step, LoadedFacts):
@@ -261,7 +262,7 @@ class Workers:
     async def _take_stock(self, worker: Worker, action: Load, loaded: LoadedFacts) -> dict[str, int]:
         """Returns the bytes of a process whose model is loaded: as measured, at least as llama.cpp counts."""
         used = [self._devices[device] for device in action.plan.settings.devices]
-        names = {"": HOST} | {name: card.id for name, card in zip(in_worker(used).names, used, strict=False)}
+        names = {"": HOST} | {name: card.id for name, card in zip(used[0].backend.names(used), used, strict=False)}
         engine = {names[name]: need for name, need in loaded.memory if name in names}
         observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
         measured = {device: seen.size_bytes for device, seen in observed.items()}
