@@ -205,9 +205,9 @@ def test_length_buys_no_square_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
         template(LOOK_AHEAD).render([Message("user", "x")] * 1000, lambda: False)
 
 
-def test_nobody_waits_for_a_template_any_more() -> None:
+def test_rendering_is_given_up_once_it_is_not_wanted() -> None:
     talk = [Message("user", "x" * 100)] * 1000
-    with pytest.raises(TooMuchWorkError, match="nobody"):
+    with pytest.raises(TooMuchWorkError, match="no longer wanted"):
         template(LOOK_AHEAD).render(talk, lambda: True)
 
 

@@ -1,1 +1,1 @@
-"""One process that holds one model, serves `vramd.internal.v1.WorkerService` to its supervisor, and ends with it."""
+"""The worker process: holds one model, serves `vramd.internal.v1.WorkerService` to its supervisor, ends with it."""

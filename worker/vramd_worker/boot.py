@@ -1,7 +1,7 @@
 """The first statements of a worker process: a script, started by its path as `python -I boot.py vramd_worker`.
 
-The argument names the process in listings; `vramd_quoter` there makes it the helper that plans loads and does none.
-Until the orders have come, the standard library is all there is; and until this process is tied to its parent, nothing
+The argument names the process in listings; `vramd_quoter` makes it the helper that plans loads and performs none.
+Until the orders arrive only the standard library is available, and until the process is tied to its parent, nothing
 slow or native may run here.
 """
 
@@ -17,13 +17,13 @@ SIGKILL = 9
 
 
 def die_with_parent() -> None:
-    """Linux: the kernel ends this process with the thread that spawned it, even while it is stopped or hangs."""
+    """Has Linux kill this process with the thread that spawned it, even while it is stopped or hangs."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
 
 
 def read_orders() -> tuple[bytes, bytes]:
-    """The line that the supervisor writes to stdin, and what came behind it; waits. Ends the process without one."""
+    """Waits for the supervisor's line on stdin; returns it and any bytes after it. Without one it ends the process."""
     line = b""
     while b"\n" not in line:
         read = os.read(0, MOST_ORDER_BYTES)
@@ -35,14 +35,14 @@ def read_orders() -> tuple[bytes, bytes]:
 
 
 def find_packages_in(folders: list[str]) -> None:
-    """Before all that is installed, behind the standard library: a folder may hold an `asyncio` of its own."""
+    """Searches these folders before site-packages, but after the standard library: one may hold an `asyncio` too."""
     installed = ("site-packages", "dist-packages")
     at = next((at for at, folder in enumerate(sys.path) if folder.endswith(installed)), len(sys.path))
     sys.path[at:at] = folders
 
 
 def main() -> None:
-    """From the first statement to the worker proper; returns when the process may end."""
+    """Starts the worker or the quote helper; returns when the process may end."""
     die_with_parent()
     line, more = read_orders()
     orders = json.loads(line)
@@ -66,7 +66,7 @@ def main() -> None:
     containment.step_back()
     hello_fd = containment.take_stdout()
 
-    # Native libraries come with this import, so it stands behind everything else.
+    # This import loads native libraries, so it comes last.
     from vramd_worker import main as worker  # noqa: PLC0415
 
     worker.run(line, hello_fd)

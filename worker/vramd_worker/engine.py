@@ -1,7 +1,7 @@
-"""What an engine is to a worker. gRPC and protobuf are unknown here and to every engine.
+"""The interface of an engine, and its values. Engines know nothing of gRPC and protobuf.
 
-The worker's event loop calls an engine; the engine computes in a thread of its own and answers through the callbacks it
-was handed, from that thread. Many sequences may run at once; how they share a step is the engine's business.
+The worker's event loop calls the engine; the engine computes in its own thread and answers from there, through the
+callbacks that it was given. Many jobs may run at once; how they share a step is up to the engine.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ from vramd_common.sampling import Sampling
 
 
 class EngineError(Exception):
-    """A request or load that this engine refuses, or could not do. The process stays up.
+    """Raised for a request or load that the engine refuses or cannot do; the process stays up.
 
-    `metadata` has the keys that the table of reasons names, less `model`, which the worker adds.
+    `metadata` has the keys that the table of reasons names, except `model`, which the worker adds.
     """
 
     def __init__(self, reason: Reason, message: str, **metadata: object) -> None:
@@ -35,18 +35,18 @@ class Message:
 
 @dataclass(frozen=True)
 class Job:
-    """One text to generate: either a prompt as it stands or a conversation."""
+    """One text to generate, from a literal prompt or a conversation. The edge has checked all values."""
 
     prompt: str | tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int | None = None
-    """None: what is left of the context."""
+    """None: as many as the context still holds."""
     stop: tuple[str, ...] = ()
     max_tokens_per_s: float | None = None
     parse_special: bool | None = None
-    """Names of control tokens are read as those tokens, else they are text. None: in a prompt, but not in messages."""
+    """Whether names of control tokens are read as those tokens. None: in a prompt, but not in messages."""
     show_special: bool = False
-    """Control tokens that the model generates are written into the text by their names."""
+    """Whether control tokens that the model generates appear in the text, by name."""
 
 
 class FinishReason(Enum):
@@ -58,7 +58,7 @@ class FinishReason(Enum):
 
 @dataclass(frozen=True)
 class Finish:
-    """How a job ended, and what it took."""
+    """How a job ended, and what it cost."""
 
     reason: FinishReason
     prompt_tokens: int
@@ -69,17 +69,17 @@ class Finish:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a job gave since its last piece. The last piece carries `finish`."""
+    """The output of a job since its last piece. The last piece carries `finish`."""
 
     text: str
-    """Whole characters only; may lag behind the tokens."""
+    """Whole characters only; it may lag behind the tokens."""
     token_ids: tuple[int, ...]
     finish: Finish | None = None
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Embeddings of length 1, in the order of the texts, and the tokens they took."""
+    """Embeddings of length 1 in the order of the texts, and the number of tokens read."""
 
     values: tuple[tuple[float, ...], ...]
     prompt_tokens: int
@@ -87,10 +87,10 @@ class Vectors:
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """What a loaded model takes on one device."""
+    """The memory of a loaded model on one device."""
 
     device: str
-    """Name of the device as its engine calls it; empty for the host."""
+    """The engine's name of the device; empty for the host."""
     weights_bytes: int
     context_bytes: int
     compute_bytes: int
@@ -98,7 +98,7 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load came to."""
+    """The result of a load."""
 
     context_tokens: int
     trained_context_tokens: int
@@ -106,28 +106,28 @@ class Loaded:
     """0: the model gives no embeddings."""
     has_chat_template: bool
     memory: tuple[DeviceMemory, ...] = ()
-    """By the engine's own count; empty if it cannot tell."""
+    """As the engine counts it; empty if it cannot."""
 
 
 Emit = Callable[[Piece | EngineError], None]
-"""Takes the pieces of a job, in order; after a piece with `finish`, or an error, nothing more comes. Never blocks."""
+"""Takes the pieces of a job in order; a piece with `finish`, or an error, is the last. Never blocks."""
 
 
 class Task(Protocol):
-    """A job, or a question, that an engine works on."""
+    """A job or question that an engine works on."""
 
     def cancel(self) -> None:
-        """Ends it before the next step; nothing is emitted afterwards that matters. Idempotent, from any thread."""
+        """Ends the task before the next step; anything emitted later is to be ignored. Idempotent; thread-safe."""
 
 
 class Engine(Protocol):
-    """One model in this process. All methods may be called from any thread."""
+    """Runs one model in this process. All methods are thread-safe."""
 
     def load(self, progress: Callable[[float], None]) -> Loaded:
-        """Loads the model; called once, from a thread of its own, blocks. Raises EngineError."""
+        """Loads the model. Called once, in its own thread; blocks. Raises EngineError."""
 
     def generate(self, job: Job, emit: Emit) -> Task:
-        """Takes the job in and returns at once; what is wrong with the job comes through `emit`."""
+        """Takes the job in and returns at once; errors come through `emit`."""
 
     def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
         """Takes the texts in and returns at once; `done` is called once, from the engine's thread."""
@@ -141,4 +141,4 @@ class Engine(Protocol):
         """Takes the tokens in and returns at once; `done` is called once with their bytes, which need not be UTF-8."""
 
     def set_threads(self, threads: int) -> None:
-        """CPU threads to use from the next step on. Returns at once."""
+        """Sets the number of CPU threads from the next step on. Returns at once."""

@@ -1,7 +1,7 @@
 """Ends this process when its supervisor is gone, whatever else it is doing.
 
-The other half stands in `boot`: Linux's parent-death signal, which also ends a process that is stopped. Each half alone
-misses a case. Only the standard library is imported here.
+The other half is in `boot`: Linux's parent-death signal, which also ends a stopped process. Each half alone misses a
+case. Standard library only.
 """
 
 import os
@@ -10,19 +10,19 @@ import sys
 import threading
 
 GONE = 1
-"""Exit code of a worker that lost its supervisor; nobody is left to read it."""
+"""Exit code of a worker that lost its supervisor."""
 
 
 def hold(parent_pid: int) -> None:
-    """Takes stdin as the lifeline and watches it from a thread: its end is the end of this process."""
+    """Takes stdin as the lifeline and watches it from a thread: end of file ends this process."""
     threading.Thread(target=_until_end_of_file, args=(take(parent_pid),), name="lifeline", daemon=True).start()
 
 
 def take(parent_pid: int) -> int:
-    """Takes stdin as the lifeline and returns its descriptor. Whoever reads it has to end the process at its end.
+    """Takes stdin as the lifeline and returns its descriptor; its reader must end the process at end of file.
 
     Descriptor 0 is the null device afterwards: no child may inherit the lifeline, and on Windows a descriptor that a
-    thread waits on blocks whoever asks for its kind, as the start-up of native libraries does.
+    thread reads blocks every query of its type, such as native libraries make when they start.
     """
     line = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -42,7 +42,7 @@ def _until_end_of_file(line: int) -> None:
 
 
 def _until_exit(parent_pid: int) -> None:
-    """macOS: the kernel tells when the parent exits, also where a leaked descriptor keeps stdin open."""
+    """Waits on macOS for the parent's exit, which a leaked descriptor that keeps stdin open does not hide."""
     if sys.platform == "darwin":
         try:
             queue = select.kqueue()

@@ -1,7 +1,7 @@
-"""A helper of the supervisor: it says what loads would take, and does none. One JSON value per line, in both ways.
+"""The quote helper: says what loads would take and performs none. One JSON value per line, in both directions.
 
-Its first line tells whether it can be relied on; then each request gets one answer, in order. Neither gRPC nor Jinja is
-imported here, so that it is there within half a second. A file that ends the process ends this one, and no other.
+Its first line says whether it can be relied on; then each request gets one answer, in order. It imports neither gRPC
+nor Jinja, so that it starts within half a second. A file that crashes llama.cpp ends this process and no other.
 """
 
 import faulthandler
@@ -27,10 +27,10 @@ from vramd_worker.llama.self_check import problem_of
 from vramd_worker.llama.virtual_gpu import virtual_gpus
 
 UNRELIABLE = 69
-"""Exit code when dry runs cannot be relied on here; the first line has said why."""
+"""Exit code when dry runs cannot be relied on here; the first line says why."""
 
 _REFUSED = frozenset({Reason.MODEL_FILE_INVALID, Reason.MODEL_UNSUPPORTED, Reason.FIELD_INVALID})
-"""What llama.cpp says no to, here as in a load; for any other reason it is not known what a load would come to."""
+"""Reasons for which a load would fail as the dry run does; after any other it is unknown how a load would end."""
 
 _READ_BYTES = 64 * 1024
 _MOST_LINE_BYTES = 1024 * 1024
@@ -39,11 +39,11 @@ Answer = dict[str, Any]
 
 
 def run(requests_fd: int, more: bytes, answers_fd: int) -> None:
-    """Answers until the requests end. Called once, by `boot`; `more` has been read already."""
+    """Answers until the requests end. Called once, by `boot`; `more` are bytes of requests already read."""
     faulthandler.enable()
     # Ctrl-C in the supervisor's terminal is the supervisor's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # CUDA and HIP take memory of a card for being asked about it; their cards are known without, and planned for.
+    # CUDA and HIP take memory of a card when asked about it; their cards are known and planned for without asking.
     hide_devices(besides=("Vulkan",))
     version = probe().version
     try:
@@ -100,7 +100,7 @@ def _sizes(memory: DeviceMemory) -> Answer:
 
 
 def _lines(source: int, more: bytes) -> Iterator[bytes]:
-    """Whole lines, until the source ends. Raises ValueError for one that has no end."""
+    """Yields whole lines until the source ends. Raises ValueError for one that is too long."""
     pending = more
     while True:
         *lines, pending = pending.split(b"\n")

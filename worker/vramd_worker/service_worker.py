@@ -1,6 +1,6 @@
 """`vramd.internal.v1.WorkerService`: translates, calls the engine, waits. It decides nothing.
 
-Everything here runs in the event loop's thread. The engine answers from a thread of its own; its pieces come over by
+Everything here runs in the event loop's thread. The engine answers from other threads; its pieces come over by
 `call_soon_threadsafe` and leave one by one, the first before the second is computed.
 """
 

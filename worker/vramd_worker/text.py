@@ -1,4 +1,4 @@
-"""From the bytes of tokens to text that can be shown: whole characters only, nothing of a stop string."""
+"""Turns the bytes of tokens into text to show: whole characters only, and nothing of a stop string."""
 
 import codecs
 import re
@@ -12,16 +12,16 @@ _PART_OF_ANSWER = re.compile(
 
 
 def is_part_of_answer(name: str) -> bool:
-    """Whether a control token of this name says which part of an answer is what: thinking, a tool's call."""
+    """Whether a control token of this name marks a part of an answer, such as thinking or a tool call."""
     return _PART_OF_ANSWER.search(name) is not None
 
 
 class TextAssembler:
-    """Puts the text of one answer together.
+    """Assembles the text of one answer.
 
     The answer ends before the stop string that is complete first; of several complete at the same character, before the
-    longest. How the bytes were cut into pieces makes no difference. Bytes that are no UTF-8 become U+FFFD. Names of
-    control tokens may be looked for without being shown.
+    longest. How the bytes are cut into pieces makes no difference. Invalid UTF-8 becomes U+FFFD. Stop strings are found
+    in names of control tokens too, even in those that are not shown.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
@@ -29,23 +29,23 @@ class TextAssembler:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self._shown: tuple[bool, ...] = ()
-        """Of each character that is held."""
+        """Whether each held character is to be shown."""
         self.stopped = False
-        """A stop string came; there is no more text."""
+        """Whether a stop string was found; no more text comes then."""
 
     def feed(self, data: bytes) -> str:
-        """Takes the bytes of the next token; returns the text that is certain now, which may be empty."""
+        """Takes the bytes of the next token; returns the text that is now certain, which may be empty."""
         return self._take(self._decoder.decode(data), shown=True)
 
     def name(self, name: str, *, shown: bool) -> str:
-        """Takes the name of a control token, which may be shown; returns what is certain now."""
+        """Takes the name of a control token, shown or not; returns the text that is now certain."""
         if not shown:
             return self._take(name, shown=False) if self._stop else ""
         open_ = self._decoder.decode(b"", final=True)
         return self._take(open_ + name, shown=True)
 
     def finish(self) -> str:
-        """The rest, when no more bytes will come: what was held back, and U+FFFD for a character left open."""
+        """Ends the text; returns what was held back, and U+FFFD for an unfinished character."""
         text = self._take(self._decoder.decode(b"", final=True), shown=True)
         rest, self._held, self._shown = _visible(self._held, self._shown), "", ()
         return text + rest
@@ -62,7 +62,7 @@ class TextAssembler:
         return _visible(text[:certain], mask[:certain])
 
     def _first_stop(self, text: str, mask: Sequence[bool]) -> int | None:
-        """Where the text is to be cut."""
+        """Returns where to cut the text, if a stop string is in it."""
         found = [
             (places[at + len(stop) - 1], places[at])
             for seen, places in _views(text, mask)
@@ -72,7 +72,7 @@ class TextAssembler:
         return min(found)[1] if found else None
 
     def _certain(self, text: str, mask: Sequence[bool]) -> int:
-        """Where in the text a stop string may begin whose end is still to come; else the end of the text."""
+        """Returns where a stop string may have begun whose end is still to come; else the end of the text."""
         longest = max(map(len, self._stop), default=1) - 1
         return min(
             (
@@ -86,7 +86,7 @@ class TextAssembler:
 
 
 def _views(text: str, mask: Sequence[bool]) -> Iterator[tuple[str, Sequence[int]]]:
-    """The text with everything, and as it is shown; each with the places of its characters."""
+    """Yields the whole text and the text as shown, each with the positions of its characters."""
     yield text, range(len(text))
     if not all(mask):
         yield _visible(text, mask), tuple(compress(range(len(text)), mask))

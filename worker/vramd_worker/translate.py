@@ -1,4 +1,4 @@
-"""Between the wire's messages and the engines' values. Only conversion: requests were checked when they came in."""
+"""Converts between the wire's messages and the engines' values. Checks nothing: the supervisor has."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,33 +19,33 @@ FINISH_REASONS = {
 
 
 def generate_job(request: inference_pb2.GenerateRequest) -> Job:
-    """A prompt as it stands."""
+    """Makes a job of a literal prompt."""
     return _job(_text(request.prompt), request)
 
 
 def chat_job(request: inference_pb2.ChatRequest) -> Job:
-    """A conversation, which the engine renders."""
+    """Makes a job of a conversation, which the engine renders."""
     turns = tuple(Message(message.role, _text(message.parts)) for message in request.messages)
     return _job(turns, request)
 
 
 def texts(request: inference_pb2.EmbedRequest) -> tuple[str, ...]:
-    """What is to be embedded, in order."""
+    """Returns the texts to embed, in order."""
     return tuple(_text(one.parts) for one in request.inputs)
 
 
 def generate_response(piece: Piece) -> inference_pb2.GenerateResponse:
-    """One message of a stream."""
+    """Makes one message of a Generate stream."""
     return inference_pb2.GenerateResponse(text=piece.text, token_ids=piece.token_ids, finish=_finish(piece.finish))
 
 
 def chat_response(piece: Piece) -> inference_pb2.ChatResponse:
-    """One message of a stream."""
+    """Makes one message of a Chat stream."""
     return inference_pb2.ChatResponse(text=piece.text, token_ids=piece.token_ids, finish=_finish(piece.finish))
 
 
 def embed_response(model: str, vectors: Vectors) -> inference_pb2.EmbedResponse:
-    """The vectors, numbered."""
+    """Makes the answer of numbered vectors."""
     return inference_pb2.EmbedResponse(
         model=model,
         dimensions=len(vectors.values[0]),
@@ -55,7 +55,7 @@ def embed_response(model: str, vectors: Vectors) -> inference_pb2.EmbedResponse:
 
 
 def spec(request: worker_pb2.WorkerLoadRequest) -> SimulatedSpec | LlamaSpec:
-    """What is to be loaded. Raises ValueError for an unknown fault, or for no engine."""
+    """Returns what to load. Raises ValueError for an unknown fault, or without an engine."""
     match request.WhichOneof("engine"):
         case "simulated":
             return _simulated_spec(request.simulated)
@@ -66,7 +66,7 @@ def spec(request: worker_pb2.WorkerLoadRequest) -> SimulatedSpec | LlamaSpec:
 
 
 def loaded(result: Loaded) -> worker_pb2.WorkerLoadResponse:
-    """The last message of a load."""
+    """Makes the last message of a load."""
     return worker_pb2.WorkerLoadResponse(
         loaded=worker_pb2.WorkerLoaded(
             context_tokens=result.context_tokens,
@@ -88,10 +88,10 @@ def _job(prompt: str | tuple[Message, ...], request: inference_pb2.GenerateReque
         prompt=prompt,
         # The message's fields have the names of the value's; what is not set takes the value's defaults.
         sampling=Sampling(**{field.name: value for field, value in request.sampling.ListFields()}),
-        max_tokens=limits.max_tokens if limits.HasField("max_tokens") else None,
+        max_tokens=wire_values.get(limits, "max_tokens"),
         stop=tuple(limits.stop),
-        max_tokens_per_s=limits.max_tokens_per_s if limits.HasField("max_tokens_per_s") else None,
-        parse_special=request.parse_special if request.HasField("parse_special") else None,
+        max_tokens_per_s=wire_values.get(limits, "max_tokens_per_s"),
+        parse_special=wire_values.get(request, "parse_special"),
         show_special=request.show_special,
     )
 

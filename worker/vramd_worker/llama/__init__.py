@@ -1,4 +1,4 @@
-"""The engine for GGUF models: llama.cpp through the low-level calls of llama-cpp-python, many sequences at once.
+"""The engine for GGUF models: runs many sequences at once by the low-level calls of llama-cpp-python.
 
 Importing this package imports no native code; `probe` and `LlamaEngine.load` do.
 """

@@ -1,7 +1,7 @@
-"""llama.cpp's own count of the memory that a context and its model take, device by device.
+"""Reads llama.cpp's own count of the memory that a context and its model take on each device.
 
-It is a C++ function that returns a map. Its layout is known for libstdc++, so it is read on Linux alone; elsewhere, or
-in a build that was not tested, there is no count.
+A C++ function returns it as a map, whose layout is known for libstdc++: it is read on Linux only, and only of tested
+builds; elsewhere there is no count.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from vramd_worker.llama.native import is_tested
 _SYMBOL = "_Z26llama_get_memory_breakdownPK13llama_context"
 _DELETE = "_ZdlPv"
 _MOST_TYPES = 256
-"""Of buffers; more of them are no map that was read rightly."""
+"""Types of buffers; if there are more, the map was misread."""
 
 _Pointer = ctypes.c_void_p
 
@@ -59,7 +59,7 @@ class _Row(NamedTuple):
 
 
 def memory_of(library: ModuleType, context: int, model: NativeModel, embeds: bool) -> tuple[DeviceMemory, ...] | None:
-    """What the context of this handle takes with its model, the host first; None where this build cannot tell.
+    """Returns what a context takes together with its model, the host first; None where this build cannot tell.
 
     The host's copy of the results is added to its computing memory: llama.cpp's own count leaves it out
     (llama-context.cpp: memory_breakdown adds up the weights, the memory module and the scheduler; buf_output is none of
@@ -78,11 +78,11 @@ def memory_of(library: ModuleType, context: int, model: NativeModel, embeds: boo
 
 
 def output_bytes(library: ModuleType, context: int, model: NativeModel, embeds: bool) -> int:
-    """Bytes that the host's copy of the results can grow to: llama-context.cpp, output_reserve.
+    """Returns the bytes that the host's copy of the results can grow to (llama-context.cpp, output_reserve).
 
     A row has a 32-bit float for each token of the vocabulary, whatever is asked for, and for each dimension of an
-    embedding. There is a row for each sequence from the first; where there are embeddings, each token of a batch takes
-    one, because pooling needs it.
+    embedding. There is a row for each sequence from the start; with embeddings each token of a batch takes one, because
+    pooling needs it.
     """
     sequences, batch = int(library.llama_n_seq_max(context)), int(library.llama_n_batch(context))
     if embeds:
@@ -108,7 +108,7 @@ def _rows(library: ModuleType, context: int) -> list[_Row] | None:
     for address in list(_nodes(found.root)):
         node = _Node.from_address(address)
         rows.append(_Row(node.buffer_type, node.model, node.context, node.compute))
-        # Nobody else destroys the map.
+        # We own the map, so we free its nodes.
         delete(address)
     return rows if len(rows) == found.count else None
 

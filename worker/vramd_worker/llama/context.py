@@ -1,4 +1,4 @@
-"""A context of llama.cpp: batches go in, logits or vectors come out. Used by the decode thread alone."""
+"""A context of llama.cpp: takes batches, gives logits or vectors. Used by the decode thread only."""
 
 import ctypes
 import math
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, NoReturn
 from vramd_worker.llama.model import NativeModel
 
 _LOWEST = -3.4028234663852886e38
-"""A logit that nothing is drawn by: the least that a float holds."""
+"""A logit by which nothing is drawn: the least that a float holds."""
 
 
 class Chunk(NamedTuple):
-    """Tokens of one sequence that go into one batch."""
+    """Part of a batch: tokens of one sequence."""
 
     slot: int
     """Id of the sequence within the context."""
@@ -24,17 +24,17 @@ class Chunk(NamedTuple):
     position: int
     """Of the first of the tokens."""
     output: bool
-    """The result behind the last token is wanted."""
+    """Whether the result after the last token is wanted."""
 
 
 class Outcome(Enum):
-    """How a batch ended. Whatever else llama.cpp may say ends the process."""
+    """How a batch ended. Any other code of llama.cpp ends the process."""
 
     DONE = 0
     NO_ROOM = 1
-    """The memory has no cells for it; nothing was changed."""
+    """The memory lacks cells for it; nothing was changed."""
     ABORTED = 2
-    """`abort` was called; part of it may have been computed."""
+    """It was aborted; part of it may have been computed."""
 
 
 class Logits:
@@ -49,12 +49,12 @@ class Logits:
         self._handle = handle
         self._tokens = vocabulary_tokens
         self._looked_at = tuple({0, vocabulary_tokens // 2, vocabulary_tokens - 1})
-        """Tokens whose logits stand for all."""
+        """Tokens whose logits are looked at instead of all."""
         self._mute: tuple[int, ...] = ()
         """Tokens whose logits are never numbers."""
 
     def learn(self, index: int) -> None:
-        """Finds the tokens that have no logit in a batch of which the others have."""
+        """Finds the tokens whose logits are not numbers in a batch where others are."""
         logits = self._at(index)[: self._tokens]
         finite = [token for token, logit in enumerate(logits) if math.isfinite(logit)]
         if finite:
@@ -70,7 +70,7 @@ class Logits:
         return all(math.isfinite(logits[token]) for token in self._looked_at)
 
     def is_number(self, index: int, token: int) -> bool:
-        """Whether the logit of a token that was chosen is one."""
+        """Whether the logit of a chosen token is a number."""
         return 0 <= token < self._tokens and math.isfinite(self._at(index)[token])
 
     def _at(self, index: int) -> Any:
@@ -85,11 +85,11 @@ class NativeContext:
         self._model = model
         self.handle = handle
         self.batch_tokens = batch_tokens = int(library.llama_n_batch(handle))
-        """Tokens that a batch takes at most; one more would abort the process."""
+        """Most tokens of a batch; one more would abort the process."""
         self.cells = int(library.llama_n_ctx(handle))
-        """Tokens that its memory holds, over all sequences."""
+        """Tokens that its memory holds in all."""
         self.sequence_cells = int(library.llama_n_ctx_seq(handle))
-        """Tokens that its memory holds of one sequence at most."""
+        """Most tokens that its memory holds of one sequence."""
         memory = library.llama_get_memory(handle)
         self._memory = None if memory is None else int(memory)
         self._compute = library.llama_encode if self._memory is None else library.llama_decode
@@ -110,19 +110,19 @@ class NativeContext:
 
     @property
     def abort_address(self) -> int:
-        """Of a C string that is empty as long as computing shall go on."""
+        """Address of a C string that is empty until computing is to be aborted."""
         return ctypes.addressof(self._abort)
 
     def set_abort(self, wanted: bool) -> None:
-        """Ends the running batch early, where the backend can. From any thread."""
+        """Ends the running batch early, where the backend can. Thread-safe."""
         self._abort.raw = b"\1\0" if wanted else b"\0\0"
 
     def set_threads(self, threads: int) -> None:
-        """CPU threads from the next batch on."""
+        """Sets the CPU threads from the next batch on."""
         self._library.llama_set_n_threads(self.handle, threads, threads)
 
     def compute(self, chunks: Iterable[Chunk]) -> tuple[Outcome, list[int]]:
-        """Computes one batch; returns how it ended and each chunk's index for sampling. Blocks without the GIL."""
+        """Computes one batch without the GIL; returns how it ended and each chunk's index for sampling."""
         count = 0
         ends = []
         for chunk in chunks:
@@ -155,12 +155,12 @@ class NativeContext:
             self._library.llama_memory_seq_rm(self._memory, slot, -1, -1)
 
     def forget_all(self, *, wipe: bool = False) -> None:
-        """Drops what the memory holds; `wipe` writes zeros over it, for no number is masked by being left out."""
+        """Drops all that the memory holds; `wipe` zeroes it too, as a mask does not stop NaN."""
         if self._memory is not None:
             self._library.llama_memory_clear(self._memory, wipe)
 
     def vector(self, slot: int) -> list[float]:
-        """The pooled embedding of a sequence of the last batch."""
+        """Returns the pooled embedding of a sequence of the last batch."""
         values = self._library.llama_get_embeddings_seq(self.handle, slot)
         if not values:
             _die("llama.cpp computed a batch and has no embedding for it")
@@ -173,7 +173,7 @@ class NativeContext:
 
 
 def _die(why: str) -> NoReturn:
-    """Ends the process: behind such an answer of the library nothing in it can be relied on."""
+    """Ends the process: after such an answer nothing of the library can be relied on."""
     sys.stderr.write(f"fatal: {why}\n")
     sys.stderr.flush()
     os.abort()

@@ -1,4 +1,4 @@
-"""The decode thread: it alone computes. It works step by step, and waits without spinning when nothing is due."""
+"""The decode thread: the only one that computes. It works step by step and sleeps when nothing is due."""
 
 import math
 import threading
@@ -16,20 +16,20 @@ Item_contra = TypeVar("Item_contra", bound=LlamaTask, contravariant=True)
 
 
 class Work(Protocol[Item_contra]):
-    """What is done in the decode thread."""
+    """What the decode thread does, step by step."""
 
     def add(self, item: Item_contra) -> None:
-        """Takes something new in."""
+        """Takes a new item in."""
 
     def step(self) -> float:
-        """Does one step. Returns when the next is due in monotonic seconds; infinity: when something new comes."""
+        """Does one step; returns the monotonic time at which the next is due; infinity: only with new items."""
 
     def close(self) -> None:
-        """Frees what is native in it; behind the last step."""
+        """Frees native memory after the last step."""
 
 
 class Interrupt:
-    """Stops a batch early when all it is computed for has been cancelled."""
+    """Aborts the running batch once all its tasks are cancelled."""
 
     def __init__(self, context: NativeContext, log: NativeLog) -> None:
         self._context = context
@@ -38,19 +38,19 @@ class Interrupt:
         self._running: Sequence[LlamaTask] = ()
 
     def begin(self, running: Sequence[LlamaTask]) -> None:
-        """A batch for these is about to be computed."""
+        """Notes that a batch of these tasks is about to be computed."""
         with self._lock:
             self._running = running
             self._abort(all(item.cancelled for item in running))
 
     def end(self) -> None:
-        """It was computed."""
+        """Notes that the batch is over."""
         with self._lock:
             self._running = ()
             self._abort(False)
 
     def look(self) -> None:
-        """Something was cancelled. From any thread."""
+        """Aborts the batch if all of it is cancelled. Thread-safe."""
         with self._lock:
             if self._running and all(item.cancelled for item in self._running):
                 self._abort(True)
@@ -61,7 +61,7 @@ class Interrupt:
 
 
 class DecodeLoop(Generic[Item]):
-    """Runs one kind of work in a thread, until `stop`."""
+    """Runs one kind of work in a thread until `stop`."""
 
     def __init__(self, context: NativeContext, interrupt: Interrupt, work: Work[Item], threads: int) -> None:
         self._context = context
@@ -76,7 +76,7 @@ class DecodeLoop(Generic[Item]):
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread behind its step and waits for it. What it worked on gets no answer."""
+        """Ends the thread after its step and waits for it. Tasks that run get no answer."""
         with self._changed:
             self._stopping = self._news = True
             self._changed.notify()
@@ -84,7 +84,7 @@ class DecodeLoop(Generic[Item]):
         self._work.close()
 
     def add(self, item: Item) -> None:
-        """Hands something to the work. From any thread."""
+        """Hands an item to the work. Thread-safe."""
         item.on_cancel = self._cancelled
         with self._changed:
             self._inbox.append(item)
@@ -92,7 +92,7 @@ class DecodeLoop(Generic[Item]):
             self._changed.notify()
 
     def set_threads(self, threads: int) -> None:
-        """CPU threads from the next step on. From any thread."""
+        """Sets the CPU threads from the next step on. Thread-safe."""
         with self._changed:
             self._threads = threads
 

@@ -1,6 +1,6 @@
-"""What a load would take: llama.cpp reads the header, plans and allocates nothing.
+"""Dry runs: llama.cpp reads the header and plans a load, and allocates nothing.
 
-It is the engine's own arithmetic, with the parameters of a real load, for a file that may have no data behind it.
+The figures come from the engine's own arithmetic with the parameters of a real load; the file may lack its data.
 """
 
 import os
@@ -19,26 +19,24 @@ from vramd_worker.llama.native import native_log
 from vramd_worker.llama.parameters import LlamaSpec, check, context_parameters, model_parameters
 
 _THREADS = 1
-"""Nothing is computed, and no size depends on it."""
+"""Nothing is computed, and no size depends on the number."""
 
 
 class Plan(NamedTuple):
-    """What a load would come to."""
+    """The memory that a load would take."""
 
     host: DeviceMemory
     devices: tuple[DeviceMemory, ...]
-    """In the order in which they were named."""
+    """In the order in which they were given."""
     context_tokens: int
     """Tokens that one sequence may have."""
 
 
 def plan(library: ModuleType, spec: LlamaSpec, devices: Sequence[int], *, whole: bool = False) -> Plan:
-    """Plans a load on these devices, by their handles; none: on the host. Raises EngineError.
+    """Plans a load on the devices of these handles; none: on the host. Raises EngineError.
 
-    `whole`: the file is the model itself and not its skeleton, so that it has to read texts.
-
-    The memory of recurrent layers is the one thing that llama.cpp takes for real, on the host and until the plan is
-    made.
+    `whole` says that the file is the model and not its skeleton, so that it must be able to read texts. llama.cpp does
+    allocate the memory of recurrent layers, on the host and while it plans.
     """
     check(spec)
     check_file(spec.path)

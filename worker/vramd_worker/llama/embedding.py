@@ -1,4 +1,4 @@
-"""Embeddings: as many texts as fit are computed in one batch, whoever sent them."""
+"""Embeddings: computes as many texts as fit in one batch, of one call or several."""
 
 import math
 from collections import deque
@@ -17,23 +17,23 @@ Vector = tuple[float, ...]
 
 
 class EmbeddingTask(Question[Vectors]):
-    """Texts of one call. Everything but `cancel` belongs to the decode thread once it is `ready`."""
+    """The texts of one call. Only the decode thread may use it once it is `ready`, except for `cancel`."""
 
     def __init__(self, done: Callable[[Vectors | EngineError], None]) -> None:
         super().__init__(done)
         self.inputs: Sequence[Sequence[int]] = ()
         """Tokens of each text."""
         self.begun = 0
-        """Texts that have been put into a batch."""
+        """Number of texts that have been put into a batch."""
         self.vectors: dict[int, Vector] = {}
-        """By the places of their texts."""
+        """By the index of their texts."""
 
     def ready(self, inputs: Sequence[Sequence[int]]) -> None:
-        """The tokens are known."""
+        """Sets the tokens of the texts."""
         self.inputs = inputs
 
     def take(self, place: int, vector: Vector | None) -> None:
-        """Takes the vector of a text, None if it has none; answers with the last."""
+        """Takes the vector of a text, None if it has none; the last one brings the answer."""
         if vector is None:
             text = f"what the model computed for inputs[{place}] is no vector: no numbers, or nothing but zeros"
             self.fail(EngineError(Reason.OUTPUT_NOT_FINITE, text))
@@ -43,7 +43,7 @@ class EmbeddingTask(Question[Vectors]):
             self.finish()
 
     def finish(self) -> None:
-        """Answers with the vectors it has."""
+        """Answers with the vectors."""
         vectors = tuple(self.vectors[place] for place in range(len(self.inputs)))
         self.answer(Vectors(vectors, sum(map(len, self.inputs))))
 
@@ -57,10 +57,10 @@ class _Input(NamedTuple):
 
 
 class EmbeddingBatcher:
-    """The texts that wait for their vectors. Used by the decode thread only.
+    """Batches the texts that wait for their vectors. Used by the decode thread only.
 
-    What is no number in the results of one text may come from another of its batch. So after such a batch each of its
-    texts is computed alone, with the memory wiped, and who then has no vector has failed.
+    NaN in the results of one text may come from another text of its batch. After such a batch each of its texts is
+    computed alone, with the memory wiped, and fails if it has no vector then.
     """
 
     def __init__(self, context: NativeContext, interrupt: Interrupt) -> None:
@@ -70,11 +70,11 @@ class EmbeddingBatcher:
         self._doubted: deque[_Input] = deque()
 
     def add(self, item: EmbeddingTask) -> None:
-        """Puts a task, which is ready, at the end of the line."""
+        """Puts a ready task at the end of the queue."""
         self._waiting.append(item)
 
     def step(self) -> float:
-        """Computes the texts of one batch; says when to come again."""
+        """Computes the texts of one batch; returns when the next is due."""
         self._waiting = deque(task for task in self._waiting if not task.is_over)
         self._doubted = deque(one for one in self._doubted if not one.task.is_over)
         alone = bool(self._doubted)
@@ -95,10 +95,10 @@ class EmbeddingBatcher:
         return 0.0
 
     def close(self) -> None:
-        """Nothing native is held between two steps."""
+        """Does nothing: no native memory is held between steps."""
 
     def _compose(self) -> list[_Input]:
-        """The next texts in order. One that is longer than a batch comes alone."""
+        """Takes the next texts in order. One that is longer than a batch comes alone."""
         batch: list[_Input] = []
         room = self._context.batch_tokens
         while self._waiting and len(batch) < EMBEDDING_SLOTS:
@@ -114,7 +114,7 @@ class EmbeddingBatcher:
         return batch
 
     def _compute(self, inputs: Sequence[Sequence[int]]) -> bool:
-        """Computes these texts, each in a slot of its own; false if it was aborted."""
+        """Computes these texts, each in its own slot; false if it was aborted."""
         if len(inputs) > 1:
             return self._one([Chunk(slot, tokens, 0, True) for slot, tokens in enumerate(inputs)])
         size = self._context.batch_tokens
@@ -129,6 +129,6 @@ class EmbeddingBatcher:
 
 
 def normalised(vector: list[float]) -> Vector | None:
-    """The vector at length 1; None if it has no direction: what is no number is in it, or nothing but zeros."""
+    """Scales a vector to length 1; None if it has NaN or infinity in it, or only zeros."""
     length = math.sqrt(math.fsum(value * value for value in vector)) if all(map(math.isfinite, vector)) else 0.0
     return tuple(value / length for value in vector) if length else None

@@ -1,4 +1,4 @@
-"""One text that is being generated: what it has so far, and what it may still have."""
+"""One text that is being generated: its tokens so far, its limits and its pace."""
 
 import time
 
@@ -9,7 +9,7 @@ from vramd_worker.text import TextAssembler, is_part_of_answer
 
 
 class Generation(LlamaTask):
-    """A job on its way through the engine. Everything but `cancel` belongs to the decode thread once it is `ready`."""
+    """A job in the engine. Only the decode thread may use it once it is `ready`, except for `cancel`."""
 
     def __init__(self, job: Job, emit: Emit) -> None:
         super().__init__()
@@ -23,24 +23,24 @@ class Generation(LlamaTask):
         """Prompt and answer."""
         self.prompt_tokens = 0
         self.evaluated = 0
-        """How many of the tokens the memory holds."""
+        """Number of tokens that the memory holds."""
         self.slot: int | None = None
-        """Its id in the context while it runs."""
+        """Its sequence id in the context while it runs."""
         self.doubted = False
-        """A batch that it was in gave no numbers: it has to be computed alone, to see whether that is its fault."""
+        """Whether one of its batches gave NaN: it is then computed alone, to see whether it is the cause."""
         self.due_s = 0.0
-        """No step before this time; monotonic seconds."""
+        """Monotonic time before which it takes no step."""
         self.sampler: SamplerChain | None = None
 
     def ready(self, prompt: list[int], sampler: SamplerChain) -> None:
-        """The prompt is known."""
+        """Sets the prompt and the sampler."""
         self.tokens = prompt
         self.prompt_tokens = len(prompt)
         self.sampler = sampler
 
     @property
     def pending(self) -> int:
-        """Tokens that are to be computed before the next can be sampled."""
+        """Tokens to compute before the next can be sampled."""
         return len(self.tokens) - self.evaluated
 
     @property
@@ -49,16 +49,16 @@ class Generation(LlamaTask):
         return len(self.tokens) - self.prompt_tokens
 
     def begin_step(self, now_s: float) -> None:
-        """It takes part in a step that begins now."""
+        """Notes that it takes part in a step that begins now."""
         if not self._began_s:
             self._began_s = now_s
         if self._period_s and self.completion_tokens:
             self.due_s = max(self.due_s, now_s)
 
     def take(self, token: int, said: bytes | str, ends_answer: bool, context_tokens: int) -> bool:
-        """Takes a sampled token and emits what it gives; true if it was the last.
+        """Takes a sampled token and emits its text; true if it was the last.
 
-        `said` are its bytes, or the name of a control token.
+        `said` is its bytes, or the name of a control token.
         """
         now_s = time.monotonic()
         if not self._first_token_s:
@@ -78,15 +78,15 @@ class Generation(LlamaTask):
         return True
 
     def end_at_length(self) -> None:
-        """There is no room for it to go on."""
+        """Ends the text because the memory is full."""
         self._emit(Piece(self._text.finish(), (), self._finish(FinishReason.LENGTH)))
 
     def fail(self, error: EngineError) -> None:
-        """It cannot be done."""
+        """Emits the error as the end."""
         self._emit(error)
 
     def close(self) -> None:
-        """Frees what is native in it."""
+        """Frees the sampler."""
         if self.sampler is not None:
             self.sampler.close()
             self.sampler = None

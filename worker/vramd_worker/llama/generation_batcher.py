@@ -1,4 +1,4 @@
-"""Continuous batching: a step computes one token of every generation that generates, and parts of new prompts."""
+"""Continuous batching: each step computes one token of every running text, and parts of new prompts."""
 
 import math
 import time
@@ -14,13 +14,13 @@ from vramd_worker.llama.model import NativeModel
 
 
 class GenerationBatcher:
-    """The generations of one context, waiting and running. Used by the decode thread only.
+    """Batches the generations of one context, waiting and running. Used by the decode thread only.
 
-    All generations share the cells of the memory. One is let in when its prompt fits beside what the others have; when
-    the memory is full all the same, the one that came last gives its cells back and waits, to be computed again.
+    All generations share the cells of the memory. One is admitted when its prompt fits beside the tokens of the others;
+    if the memory fills up all the same, the newest gives its cells back and waits, to be computed again.
 
-    They share one attention too, and what is no number passes through a mask. So when a batch gives such results, the
-    memory is wiped and everybody is computed again, each alone until it has given numbers; who does not has failed.
+    They share one attention too, and NaN passes through a mask. So when a batch gives NaN, the memory is wiped and all
+    are computed again, each alone until it has given numbers; one that does not has failed.
     """
 
     def __init__(
@@ -33,16 +33,16 @@ class GenerationBatcher:
         self._free_slots = list(range(parallel))
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []
-        """In the order in which they were let in."""
+        """In the order of admission."""
         self._full = False
-        """One gave way; nobody is let in before another has ended, or the two would push each other out for ever."""
+        """Whether one had to give way: none is admitted until another ends, or two could evict each other for ever."""
 
     def add(self, item: Generation) -> None:
-        """Puts a generation, which is ready, at the end of the line."""
+        """Puts a ready generation at the end of the queue."""
         self._waiting.append(item)
 
     def step(self) -> float:
-        """Computes one batch, if anything is due; says when to come again."""
+        """Computes one batch, if anything is due; returns when the next step is due."""
         self._drop_cancelled()
         self._admit()
         now_s = time.monotonic()
@@ -62,7 +62,7 @@ class GenerationBatcher:
             self._make_room()
         elif outcome is Outcome.DONE:
             self._take_results(batch, ends)
-        # What was aborted has been cancelled, every generation of it, and is dropped with the next step.
+        # An aborted batch had only cancelled generations, which the next step drops.
         return 0.0
 
     def _take_results(self, batch: list[tuple[Generation, Chunk]], ends: list[int]) -> None:
@@ -77,12 +77,12 @@ class GenerationBatcher:
             else:
                 lost.append(generation)
         if lost and lost[0].doubted:
-            # It was computed alone, and nothing that is no number was in the memory before.
+            # It was computed alone, and there was no NaN in the memory before.
             self._fail(lost[0])
         elif lost:
             for generation in self._running:
                 generation.doubted = True
-            self._begin_anew()
+            self._start_over()
 
     def _fail(self, generation: Generation) -> None:
         text = "what the model computed for it is no number: its weights are damaged there, or overflow"
@@ -90,14 +90,14 @@ class GenerationBatcher:
         self._release(generation)
         generation.close()
 
-    def _begin_anew(self) -> None:
-        """Nothing that is no number may stay in the memory: masked it would still spoil the others."""
+    def _start_over(self) -> None:
+        """Wipes the memory and has all computed again: NaN that stayed would spoil others through the mask."""
         self._context.forget_all(wipe=True)
         for generation in self._running:
             generation.evaluated = 0
 
     def close(self) -> None:
-        """Frees what is native in the generations; behind the last step."""
+        """Frees the samplers after the last step."""
         for generation in (*self._running, *self._waiting):
             generation.close()
 
@@ -110,7 +110,7 @@ class GenerationBatcher:
             generation.close()
 
     def _admit(self) -> None:
-        """Lets in who waits, in order: a long prompt is not overtaken by short ones, so that its turn comes."""
+        """Admits waiting generations in order: short prompts do not overtake a long one, so that its turn comes."""
         if self._full and self._running:
             return
         taken = sum(len(generation.tokens) for generation in self._running)
@@ -120,13 +120,13 @@ class GenerationBatcher:
                 return
             generation = self._waiting.popleft()
             generation.slot = self._free_slots.pop()
-            # While one is looked into, nobody may spoil its results, nor what is in the memory already.
+            # While one is being checked, no other may spoil its results, nor what the memory already holds.
             generation.doubted |= any(other.doubted for other in (*self._running, *self._waiting))
             self._running.append(generation)
             taken += needed
 
     def _compose(self, now_s: float) -> list[tuple[Generation, Chunk]]:
-        """Who takes part in the next batch, and with what: those that generate first, then prompts as they fit."""
+        """Chooses the next batch: first the generations that wait for one token, then prompts as they fit."""
         due = [generation for generation in self._running if generation.due_s <= now_s]
         doubted = [generation for generation in due if generation.doubted]
         if doubted:
@@ -144,7 +144,7 @@ class GenerationBatcher:
         return batch
 
     def _fits(self, batch: list[tuple[Generation, Chunk]]) -> bool:
-        """By our own count; llama.cpp may need more cells than there are tokens, and says so itself."""
+        """Whether a batch fits by our own count; llama.cpp says so itself if it needs more cells than tokens."""
         held = sum(generation.evaluated for generation in self._running)
         return held + sum(len(chunk.tokens) for _, chunk in batch) <= self._context.cells
 
@@ -158,7 +158,7 @@ class GenerationBatcher:
             generation.close()
 
     def _make_room(self) -> None:
-        """The memory is full: the last that came goes back to the head of the line; alone, it is at its end."""
+        """Frees cells: the newest goes back to the head of the queue; if it is alone, it ends."""
         generation = self._running[-1]
         self._release(generation)
         if self._running:
@@ -177,4 +177,4 @@ class GenerationBatcher:
         self._full = False
         generation.slot = None
         if generation.doubted and generation.evaluated:
-            self._begin_anew()
+            self._start_over()

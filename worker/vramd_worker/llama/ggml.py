@@ -1,4 +1,4 @@
-"""ggml's devices and buffer types, by the calls of ggml-backend.h that the binding does not name."""
+"""Devices and buffer types of ggml, by the calls of ggml-backend.h that the binding lacks."""
 
 import ctypes
 import os
@@ -71,43 +71,43 @@ class Device(NamedTuple):
     total_bytes: int
     free_bytes: int
     id: str
-    """PCI address in lower case; empty if the backend does not tell."""
+    """PCI address in lower case; empty if the backend gives none."""
 
 
 class Ggml:
-    """The ggml that llama.cpp itself uses. Use `ggml_of`."""
+    """Calls the ggml that llama.cpp itself uses. Made by `ggml_of`."""
 
     def __init__(self, library: ModuleType) -> None:
         self._libraries = [library._lib]
         if sys.platform == "win32":
-            # Only there a library does not answer for those it needs itself; they are loaded already.
+            # Only on Windows a library does not export what its dependencies do; these are already loaded.
             folder = library_folder()
             self._libraries += [ctypes.CDLL(str(folder / name)) for name in ("ggml.dll", "ggml-base.dll")]
 
     def function(self, name: str, result: Any, arguments: list[Any]) -> Callable[..., Any]:
-        """A C function. Raises AttributeError if no library has it.
+        """Returns a C function. Raises AttributeError if no library has it.
 
-        It is looked up through libllama: beside it may lie other copies of the same libraries, with devices and buffer
-        types of their own, which opening a file by its name would bring into the process.
+        It is looked up through libllama: other copies of the same libraries may lie beside it, and opening one by its
+        file name would bring a second set of devices and buffer types into the process.
         """
         found = next((getattr(one, name) for one in self._libraries if hasattr(one, name)), None)
         if found is None:
             raise AttributeError(name)
-        # A prototype of its own: the library's function object is shared with the binding.
+        # A new prototype: the library's function object is shared with the binding.
         address = ctypes.cast(found, ctypes.c_void_p).value
         assert address is not None
         return ctypes.CFUNCTYPE(result, *arguments)(address)
 
     def call(self, name: str, *arguments: object) -> Any:
-        """Calls one of the functions that are listed here."""
+        """Calls one of the functions of `_SIGNATURES`."""
         return _bound(self, name)(*arguments)
 
     def text(self, name: str, handle: int) -> str:
-        """Calls a function that gives a string."""
+        """Calls a function that returns a string."""
         return bytes(self.call(name, handle) or b"").decode("utf-8", "replace")
 
     def device(self, name: str) -> int:
-        """Handle of a device by its name. Raises EngineError(DEVICE_UNUSABLE)."""
+        """Returns the handle of the device of this name. Raises EngineError(DEVICE_UNUSABLE)."""
         handle = self.call("ggml_backend_dev_by_name", name.encode())
         if handle is None:
             there = ", ".join(one.name for one in self.devices()) or "none"
@@ -116,7 +116,7 @@ class Ggml:
         return int(handle)
 
     def devices(self) -> list[Device]:
-        """All devices but the CPU and what helps it. Asking may start their drivers."""
+        """Returns all devices except the CPU and its accelerators. Asking may start their drivers."""
         count = int(self.call("ggml_backend_dev_count"))
         handles = [int(self.call("ggml_backend_dev_get", number)) for number in range(count)]
         host = {CPU, ACCELERATOR}
@@ -125,7 +125,7 @@ class Ggml:
         ]
 
     def describe(self, handle: int) -> Device:
-        """A device by its handle."""
+        """Returns the device of this handle."""
         found = Properties()
         self.call("ggml_backend_dev_get_props", handle, ctypes.addressof(found))
         return Device(
@@ -139,9 +139,9 @@ class Ggml:
         )
 
     def device_of(self, buffer_type: int) -> str:
-        """Name of the device whose memory buffers of this type take; empty: the host's.
+        """Returns the name of the device in whose memory buffers of this type lie; empty for the host.
 
-        Host memory that is pinned for a device belongs to that device, and is not of its own type of buffer.
+        Host memory pinned for a device names that device, but is not the device's own type of buffer.
         """
         device = self.call("ggml_backend_buft_get_device", buffer_type)
         if device is None or int(self.call("ggml_backend_dev_type", device)) in {CPU, ACCELERATOR}:
@@ -154,15 +154,15 @@ class Ggml:
 
 @cache
 def ggml_of(library: ModuleType) -> Ggml:
-    """The one of this process."""
+    """Returns the one of this process."""
     return Ggml(library)
 
 
 @cache
 def load_backends(library: ModuleType) -> None:
-    """Loads the backends that are libraries of their own, once: starting llama.cpp does not. Raises EngineError.
+    """Loads the backends that are separate libraries, once: starting llama.cpp does not. Raises EngineError.
 
-    Those are all of a build with dynamic backends, which has not even a CPU before, and the one of GGML_BACKEND_PATH.
+    Those are all backends of a dynamic build, which has not even a CPU before, and the one of GGML_BACKEND_PATH.
     """
     ggml = ggml_of(library)
     if ggml.call("ggml_backend_dev_by_type", CPU) is None:

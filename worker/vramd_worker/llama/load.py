@@ -1,4 +1,4 @@
-"""From a file to a model and a context that can compute, or to an error that says what is wrong with it."""
+"""Loads a model: from a file to a context that can compute, or to an error that says what is wrong."""
 
 import ctypes
 import os
@@ -41,27 +41,27 @@ _VARIABLES = {
     "ROCR_VISIBLE_DEVICES": ("ROCm", "-1"),
     "GGML_VK_VISIBLE_DEVICES": ("Vulkan", ""),
 }
-"""By which a backend's devices are hidden: how their names begin, and the value that leaves none visible."""
+"""Variables that hide a backend's devices: the prefix of their names, and the value that hides all."""
 
 
 class Opened(NamedTuple):
-    """A model that is ready to compute."""
+    """A loaded model that is ready to compute."""
 
     model: NativeModel
     context: NativeContext
     context_tokens: int
-    """Tokens that one sequence may have."""
+    """Most tokens of one sequence."""
     embeds: bool
-    """It gives embeddings, and no text."""
+    """Whether it gives embeddings, and no text."""
     vocabulary: Vocabulary
     around: Around
-    """What is put around a text that is embedded."""
+    """Tokens around a text that is embedded."""
     memory: tuple[DeviceMemory, ...]
-    """By llama.cpp's own count, once a first batch is computed; empty where this build cannot tell."""
+    """As llama.cpp counts it after a first batch; empty where this build cannot tell."""
 
 
 def check_file(path: str) -> None:
-    """Raises EngineError unless there is a regular file that begins as a GGUF. Never blocks on a FIFO."""
+    """Raises EngineError unless the path is a regular file that begins as a GGUF. Never blocks on a FIFO."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116  the mode is what is asked for
     except OSError as error:
@@ -78,17 +78,17 @@ def check_file(path: str) -> None:
 
 
 def show_devices(spec: LlamaSpec) -> None:
-    """Lets this process see the devices that it is to use, and as few others as can be. Before the first backend.
+    """Shows this process the devices that it is to use, and as few others as possible. Before the first backend.
 
-    A backend may take memory on each device that it sees. Devices other than NVIDIA's are numbered over all of their
-    backend, so those of the same backend stay visible.
+    A backend may take memory on each device that it sees. Devices other than NVIDIA's are numbered over all devices of
+    their backend, so all of these stay visible.
     """
     hide_devices(besides=spec.device_names)
     os.environ.update(spec.environment)
 
 
 def hide_devices(besides: Sequence[str] = ()) -> None:
-    """Hides the devices of each backend that has none of these, by their names. Before the first backend."""
+    """Hides the devices of each backend that has none of these names. Before the first backend."""
     for variable, (beginning, nothing) in _VARIABLES.items():
         if not any(name.startswith(beginning) for name in besides):
             os.environ[variable] = nothing
@@ -107,7 +107,7 @@ def start_engine(untested: bool) -> ModuleType:
 
 
 def open_model(library: ModuleType, spec: LlamaSpec, threads: int, progress: Callable[[float], None]) -> Opened:
-    """Reads the weights, makes a context and computes a first batch. Blocks. Raises EngineError."""
+    """Reads the weights, makes a context and computes a first batch; blocks. Raises EngineError."""
     check(spec)
     devices = [ggml_of(library).device(name) for name in spec.device_names]
     model = _read_weights(library, spec, devices, progress)
@@ -142,7 +142,7 @@ def _read_weights(
 def _open_context(library: ModuleType, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters) -> Opened:
     surroundings = reads_by(library, model, parameters.embeds)
     with ThreadPoolExecutor(1) as beside:
-        # The largest take as long as their context does.
+        # The largest vocabularies take as long as the context does.
         reading = beside.submit(vocabulary_of, library, model)
         native_log(library).errors.clear()
         handle = library.llama_init_from_model(model.handle, parameters.values)
@@ -159,7 +159,7 @@ def _open_context(library: ModuleType, model: NativeModel, spec: LlamaSpec, para
 
 
 def reads_by(library: ModuleType, model: NativeModel, embeds: bool) -> Around:
-    """What belongs around a text that a model reads. Raises EngineError(MODEL_UNSUPPORTED) if it can read none."""
+    """Returns the tokens around a text. Raises EngineError(MODEL_UNSUPPORTED) if the model can read none."""
     if not model.has_tokenizer:
         raise EngineError(Reason.MODEL_UNSUPPORTED, "the file has no tokenizer, so the model can read no text")
     surroundings = around(library, model)
@@ -170,7 +170,7 @@ def reads_by(library: ModuleType, model: NativeModel, embeds: bool) -> Around:
 
 
 def _warm_up(context: NativeContext, model: NativeModel, tokens: int, *, generates: bool) -> None:
-    """Computes once, so that a backend takes its working memory now and the first request finds it there."""
+    """Computes a batch, so that a backend takes its working memory now and not with the first request."""
     token = model.bos if model.bos is not None else 0
     tokens = min(tokens, context.batch_tokens, context.cells)
     lengths = [min(context.sequence_cells, tokens - at) for at in range(0, tokens, context.sequence_cells)]
@@ -182,9 +182,9 @@ def _warm_up(context: NativeContext, model: NativeModel, tokens: int, *, generat
 
 
 def _strlen_address() -> int:
-    """Address of the C library's `strlen`.
+    """Returns the address of the C library's `strlen`.
 
-    It serves as llama.cpp's abort callback: given a C string it is true unless the string is empty. llama.cpp asks
+    It serves as llama.cpp's abort callback: of a C string it is true unless the string is empty. llama.cpp calls it
     after each operation of a graph; a callback in Python would take the GIL thousands of times per token.
     """
     libc = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)

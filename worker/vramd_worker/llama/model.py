@@ -1,4 +1,4 @@
-"""A loaded model as llama.cpp holds it: its vocabulary and what its file says. Safe to use from several threads."""
+"""A model as llama.cpp holds it: its vocabulary and its file's metadata. Thread-safe."""
 
 import ctypes
 from array import array
@@ -20,10 +20,10 @@ class NativeModel:
         self._library = library
         self.handle = handle
         self.vocabulary = int(library.llama_model_get_vocab(handle))
-        """Handle of its vocabulary."""
+        """Handle of the vocabulary."""
         self.vocabulary_tokens = int(library.llama_vocab_n_tokens(self.vocabulary))
         self.trained_context_tokens = int(library.llama_model_n_ctx_train(handle)) & 0xFFFFFFFF
-        """An unsigned number in the file, a signed one to llama.cpp."""
+        """Unsigned in the file, signed in llama.cpp."""
         self.embedding_dimensions = int(library.llama_model_n_embd_out(handle))
         template = library.llama_model_chat_template(handle, None)
         self.chat_template = "" if template is None else bytes(template).decode("utf-8", "replace")
@@ -33,12 +33,12 @@ class NativeModel:
         self.separator = self._special(library.llama_vocab_sep)
         self.adds_bos = bool(library.llama_vocab_get_add_bos(self.vocabulary))
         self.piece = lru_cache(maxsize=4096)(self._piece)
-        """Bytes of a token within an answer; control tokens have none."""
+        """Returns the bytes of a token in an answer; control tokens have none."""
         self.said = lru_cache(maxsize=4096)(self._said)
-        """The same, but of a control token its name."""
+        """Returns the bytes of a token, or the name of a control token."""
 
     def close(self) -> None:
-        """Frees the weights. No context of the model may be left."""
+        """Frees the weights. All contexts of the model must be closed."""
         self._library.llama_model_free(self.handle)
 
     def _special(self, which: object) -> int | None:
@@ -47,36 +47,36 @@ class NativeModel:
         return token if 0 <= token < self.vocabulary_tokens else None
 
     def metadata(self, key: str) -> str | None:
-        """A scalar of the file's header as text; None if it is not there."""
+        """Returns a scalar of the file's header as text; None if it is missing."""
         buffer = ctypes.create_string_buffer(256)
         length = int(self._library.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer)))
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
 
     def architecture_metadata(self, key: str) -> str | None:
-        """A scalar that the header keeps under the architecture's name."""
+        """Returns a scalar whose key begins with the architecture's name."""
         return self.metadata(f"{self.metadata('general.architecture')}.{key}")
 
     @property
     def is_limited_to_training(self) -> bool:
-        """Positions past the trained context do not exist (learned position embeddings): computing one would abort."""
+        """Whether positions past the trained context do not exist (learned embeddings): computing one would abort."""
         rotary = int(self._library.llama_model_rope_type(self.handle)) != int(self._library.LLAMA_ROPE_TYPE_NONE)
         recurrent = bool(self._library.llama_model_is_recurrent(self.handle))
         return not self.is_causal or not (rotary or recurrent)
 
     @property
     def is_causal(self) -> bool:
-        """False for encoders: every token sees the whole input."""
+        """Whether a token sees only those before it; false for encoders."""
         return self.architecture_metadata("attention.causal") != "false" and not self.is_encoder
 
     @property
     def is_encoder(self) -> bool:
-        """It has an encoder part and no other (T5 encoders; BERT is a decoder without causality to llama.cpp)."""
+        """Whether it has an encoder only (T5 encoders; to llama.cpp BERT is a decoder without causality)."""
         library = self._library
         return bool(library.llama_model_has_encoder(self.handle)) and not library.llama_model_has_decoder(self.handle)
 
     @property
     def unsupported_kind(self) -> str:
-        """What keeps this engine from running it, in words; empty if nothing does."""
+        """Why this engine cannot run it, in words; empty if it can."""
         if self._library.llama_model_is_diffusion(self.handle):
             return "diffusion models are not supported"
         if self._library.llama_model_has_encoder(self.handle) and self._library.llama_model_has_decoder(self.handle):
@@ -85,11 +85,11 @@ class NativeModel:
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether it can read a text at all."""
+        """Whether it can read text at all."""
         return int(self._library.llama_vocab_type(self.vocabulary)) != int(self._library.LLAMA_VOCAB_TYPE_NONE)
 
     def detokenize(self, token_ids: Sequence[int]) -> bytes:
-        """Bytes of the tokens, control tokens by name. Raises EngineError for an id that is none."""
+        """Returns the bytes of the tokens, control tokens by name. Raises EngineError for an invalid id."""
         if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self.vocabulary_tokens:
             wrong = next(token for token in token_ids if not 0 <= token < self.vocabulary_tokens)
             raise EngineError(Reason.FIELD_INVALID, f"{wrong} is no token of this model", field="token_ids")
@@ -105,11 +105,11 @@ class NativeModel:
             room = -length
 
     def name(self, token: int | None) -> str:
-        """How a control token is written in a template."""
+        """Returns the text of a control token as templates write it."""
         return "" if token is None else bytes(self._library.llama_vocab_get_text(self.vocabulary, token)).decode()
 
     def ends_answer(self, token: int) -> bool:
-        """Whether the model says with it that it is done."""
+        """Whether the token ends an answer."""
         return bool(self._library.llama_vocab_is_eog(self.vocabulary, token))
 
     def _said(self, token: int) -> bytes | str:

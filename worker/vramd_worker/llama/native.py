@@ -1,6 +1,6 @@
-"""The border to llama-cpp-python: is it there, is it the build we know, what does it print.
+"""Finds, checks and binds llama-cpp-python, and takes over its log.
 
-The binding's module is handed on as a plain module; each room that calls it turns what comes back into its own types.
+The binding is passed on as a plain module; each module that calls it converts the results to its own types.
 """
 
 import ctypes
@@ -38,7 +38,7 @@ _CONTEXT_DEFAULTS = {
     "swa_full": True,
     "kv_unified": False,
 }
-"""What the library itself fills in, from the first field to the last: a shifted layout shows here."""
+"""Defaults that the library fills in, from the first field to the last: they differ if the layout has shifted."""
 
 _ARGUMENTS = {
     "llama_backend_init": 0,
@@ -98,10 +98,10 @@ _ARGUMENTS = {
     "llama_vocab_sep": 1,
     "llama_vocab_type": 1,
 }
-"""Every function that is called, with the number of its arguments."""
+"""Every function that we call, with the number of its arguments."""
 
 _LOG_WARN, _LOG_ERROR, _LOG_CONTINUED = 3, 4, 5
-"""Levels of ggml.h (the binding names others); the last goes on with the line before."""
+"""Levels of ggml.h (the binding names others); the last continues the line before."""
 
 
 class Build(NamedTuple):
@@ -112,11 +112,11 @@ class Build(NamedTuple):
     problem: str
     """Why it cannot be used, and what to do about it; empty if it can."""
     backends: tuple[str, ...]
-    """What it was built for: "cpu" always, "cuda", "vulkan", "metal", …; empty if there is none."""
+    """Backends that it was built with: "cpu" always, "cuda", "vulkan", "metal", …; empty without a build."""
 
 
 def probe() -> Build:
-    """What is installed here. Imports the binding, which takes a moment, and touches no backend and no device."""
+    """Finds the installed build. Imports the binding, which takes a moment; touches no backend and no device."""
     try:
         library = _import_binding()
     except (ImportError, OSError, RuntimeError) as error:
@@ -126,7 +126,7 @@ def probe() -> Build:
 
 
 def difference(library: ModuleType, version: str) -> str:
-    """What sets a build apart from those that were tested, and what to do about it; empty if nothing does."""
+    """Returns how a build differs from the tested ones, and what to do about it; empty if it does not."""
     if wrong := _wrong_functions(library):
         return f"llama-cpp-python {version} cannot be used: {wrong}"
     if version not in TESTED_VERSIONS:
@@ -139,9 +139,9 @@ def difference(library: ModuleType, version: str) -> str:
 
 
 def bind(untested: bool) -> ModuleType:
-    """The binding's module of native calls. Raises EngineError(ENGINE_MISSING) unless it is there and tested.
+    """Returns the binding's module of native calls. Raises EngineError(ENGINE_MISSING) unless it is a tested build.
 
-    `untested` takes any version; a function that is missing or has other arguments is refused even so.
+    `untested` takes any version; a build in which a function is missing or has other arguments is refused even then.
     """
     found = probe()
     if not found.version:
@@ -155,23 +155,23 @@ def bind(untested: bool) -> ModuleType:
 
 @cache
 def is_tested(library: ModuleType) -> bool:
-    """Whether nothing sets this build apart from those that were tested, so that its inner structures are known."""
+    """Whether this build is a tested one, so that its internal structures are known."""
     return not difference(library, _version())
 
 
 def library_folder() -> Path:
-    """Where the shared libraries of the binding lie."""
+    """Returns the folder of the binding's shared libraries."""
     return Path(os.environ.get("LLAMA_CPP_LIB_PATH") or _package_folder() / "lib")
 
 
 class NativeLog:
-    """What llama.cpp prints: warnings and errors go to stderr; the last errors are kept to explain a failed load."""
+    """Passes llama.cpp's warnings and errors to stderr; keeps the last errors to explain a failed load."""
 
     def __init__(self, library: ModuleType) -> None:
-        """Use `native_log`: the library goes on calling this object."""
+        """Called by `native_log` only: the library keeps calling this object."""
         self.errors: deque[str] = deque(maxlen=20)
         self.muted = False
-        """Nothing is said: a batch is being ended early, and llama.cpp calls that a failure."""
+        """Whether to print nothing: a batch is being aborted, which llama.cpp reports as a failure."""
         self._level = 0
         self._callback = library.llama_log_callback(self._take)
         library.llama_log_set(self._callback, None)
@@ -189,7 +189,7 @@ class NativeLog:
 
 @cache
 def native_log(library: ModuleType) -> NativeLog:
-    """The log of this process, which lives as long as the library."""
+    """Returns the log of this process, which lives as long as the library."""
     return NativeLog(library)
 
 
@@ -199,10 +199,10 @@ def _import_binding() -> ModuleType:
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     package = _package()
     if "llama_cpp" in sys.modules or package.submodule_search_locations is None:
-        # It is there in full, or it is something else, which says so itself.
+        # It is already imported as a whole, or is no package, and the import says so.
         return importlib.import_module("llama_cpp.llama_cpp")
-    # The package's own first lines import numpy and Jinja for its other interface: four fifths of the time. So its
-    # calls are imported below a package that ran nothing, and whoever asks for the package later gets all of it.
+    # The package's first lines import numpy and Jinja for its other interface: four fifths of the time. So its calls
+    # are imported below a package whose code did not run, and a later import of the package still gets all of it.
     sys.modules["llama_cpp"] = importlib.util.module_from_spec(package)
     try:
         return importlib.import_module("llama_cpp.llama_cpp")
@@ -252,7 +252,7 @@ def _wrong_structs(library: ModuleType) -> str:
 
 
 def _backends() -> tuple[str, ...]:
-    """From the names of the shared libraries: asking the library would start its backends."""
+    """Reads the names of the shared libraries: asking the library would start its backends."""
     plug_in = os.environ.get("GGML_BACKEND_PATH")
     names = {
         match[1]

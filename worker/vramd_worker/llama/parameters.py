@@ -1,6 +1,6 @@
-"""What llama.cpp is asked for: the one place where a load's settings become its parameters.
+"""Makes llama.cpp's parameters of a load's settings; nothing else does.
 
-A real load and a dry run both take them from here, so that what was computed is what is then loaded.
+A real load and a dry run both take them from here, so that what was quoted is what is then loaded.
 """
 
 import ctypes
@@ -17,9 +17,9 @@ from vramd_worker.engine import EngineError
 from vramd_worker.llama.model import NativeModel
 
 EMBEDDING_SLOTS = 64
-"""Texts of an embedding model that one batch holds at most."""
+"""Most texts in one batch of an embedding model."""
 _MAX_THREADS = 512
-"""As many as ggml has room for."""
+"""The limit of ggml."""
 
 _GGML_TYPES = {
     "f32": 0,
@@ -32,7 +32,7 @@ _GGML_TYPES = {
     "iq4_nl": 20,
     "bf16": 30,
 }
-"""Numbers of ggml.h, of the types that a KV cache may have."""
+"""Types that a KV cache may have, by their numbers in ggml.h."""
 
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 """Numbers of llama.h."""
@@ -40,21 +40,21 @@ _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaSpec(Settings):
-    """What a load is done with, and where in this process."""
+    """The settings of a load, with its file and its devices in this process."""
 
     path: str
     device_names: tuple[str, ...] = ()
-    """Of the devices to use, as llama.cpp calls them here; none: the host."""
+    """Devices to use, by llama.cpp's names in this process; none: the host."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that show this process its devices."""
     warm_up_batch: bool = False
-    """Compute a whole batch before it is ready, where it computes on a device."""
+    """Whether a load on a device computes a whole batch before it is ready."""
     untested: bool = False
-    """Take an untested build of llama-cpp-python too."""
+    """Whether an untested build of llama-cpp-python is taken too."""
 
     @property
     def in_words(self) -> str:
-        """For people, as `vramd plan` has it: the file, and what is not left to llama.cpp."""
+        """Describes the load as `vramd plan` does: the file, and the settings that are not left to llama.cpp."""
         layers = "all" if self.gpu_layers < 0 else self.gpu_layers
         words = {
             f"context {self.context_tokens}": True,
@@ -72,24 +72,24 @@ class LlamaSpec(Settings):
 
 
 class ModelParameters(NamedTuple):
-    """`llama_model_params`, and what they point to: both are kept until the model is read."""
+    """`llama_model_params` and the memory they point to, kept until the model is read."""
 
     values: Any
     pointed_to: tuple[object, ...]
 
 
 class ContextParameters(NamedTuple):
-    """`llama_context_params`, and what was decided on the way."""
+    """`llama_context_params`, and the decisions behind them."""
 
     values: Any
     limit_tokens: int
-    """Tokens that one sequence may have, unless its cache has fewer cells."""
+    """Most tokens of one sequence, unless its cache has fewer cells."""
     embeds: bool
-    """The model gives embeddings, and no text."""
+    """Whether the model gives embeddings, and no text."""
 
 
 def clamp_threads(threads: int) -> int:
-    """A number of threads that ggml can run with."""
+    """Returns the nearest number of threads that ggml can run with."""
     return max(1, min(threads, _MAX_THREADS))
 
 
@@ -106,7 +106,7 @@ def check(spec: LlamaSpec) -> None:
 
 
 def model_parameters(library: ModuleType, spec: LlamaSpec, devices: Sequence[int]) -> ModelParameters:
-    """For these devices, by their handles; none: all stays on the host, whatever devices there are."""
+    """Makes the parameters of a model on the devices of these handles; none: all of it stays on the host."""
     values = library.llama_model_default_params()
     # Anonymous memory: a mapped file would be kept twice where weights are repacked, and not given back for certain.
     values.load_mode = library.LLAMA_LOAD_MODE_NONE
@@ -114,7 +114,7 @@ def model_parameters(library: ModuleType, spec: LlamaSpec, devices: Sequence[int
     # Ended by NULL. No list at all would mean every device there is.
     handles = (ctypes.c_void_p * (len(devices) + 1))(*devices, None)
     values.devices = ctypes.cast(handles, ctypes.c_void_p)
-    # As long as llama.cpp reads it; shares of zero all over mean by free memory.
+    # llama.cpp reads this many; if all are zero it splits by free memory.
     most = int(library.llama_max_devices())
     shares = (ctypes.c_float * most)(*(share for _, share in spec.shares[: min(most, len(devices))]))
     values.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))
@@ -124,12 +124,12 @@ def model_parameters(library: ModuleType, spec: LlamaSpec, devices: Sequence[int
 def context_parameters(
     library: ModuleType, model: NativeModel, spec: LlamaSpec, threads: int, on_device: bool
 ) -> ContextParameters:
-    """For a model that is read; `on_device`: part of it is on a device. Raises EngineError(MODEL_UNSUPPORTED).
+    """Makes the parameters of a model's context; `on_device`: part of it is on a device. Raises EngineError.
 
-    What differs from the settings: a model with learned positions has no more context than it was trained for; a batch
-    takes a token of every sequence; an encoder computes its longest input at once; `outputs` is never below the
-    sequences, because llama.cpp asserts that (llama-context.cpp, output_reserve), and one result of each sequence is
-    all that a step asks for.
+    They differ from the settings: a model with learned positions has no more context than it was trained for; a batch
+    has room for a token of every sequence; an encoder computes its longest input at once; `outputs` is at least the
+    number of sequences, as llama.cpp asserts (llama-context.cpp, output_reserve), and a step asks for no more than one
+    result of each.
     """
     limit = spec.context_tokens
     if model.is_limited_to_training:
@@ -139,7 +139,7 @@ def context_parameters(
     values = library.llama_context_default_params()
     values.n_ctx = limit
     values.n_seq_max = EMBEDDING_SLOTS if embeds else spec.parallel
-    # The slots of an embedding model are many, and a text may need the whole context.
+    # An embedding model has many slots, and one text may need the whole context.
     values.kv_unified = embeds or not spec.kv_split
     values.swa_full = spec.swa_full
     values.n_batch = max(spec.batch_tokens, spec.parallel)
@@ -151,7 +151,7 @@ def context_parameters(
         values.pooling_type = pooling
         values.n_outputs_max_per_seq = 0
         if pooling != library.LLAMA_POOLING_TYPE_LAST or not model.is_causal:
-            # The pooling sees one computation only, so that one must take the longest input.
+            # Pooling sees one computation only, so that one must take the longest input.
             values.n_batch = values.n_ubatch = limit
     values.n_threads = values.n_threads_batch = clamp_threads(threads)
     values.type_k = values.type_v = _GGML_TYPES[spec.kv_type]
@@ -165,7 +165,7 @@ def _is_quantised(kv_type: str) -> bool:
 
 
 def _pooling(library: ModuleType, model: NativeModel) -> int:
-    """How the file wants embeddings to be pooled; encoders that do not say are pooled by the mean."""
+    """Returns the pooling that the file asks for; an encoder without one is pooled by the mean."""
     none, mean = int(library.LLAMA_POOLING_TYPE_NONE), int(library.LLAMA_POOLING_TYPE_MEAN)
     stated = model.architecture_metadata("pooling_type")
     pooling = int(stated) if stated is not None else none

@@ -1,4 +1,4 @@
-"""What a job asks for, as the tokens that the model reads."""
+"""Turns jobs and texts into the tokens that the model reads."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from vramd_worker.llama.templates import ChatTemplate
 
 MOST_LEFT_OUT = 4
-"""So many contexts of text a conversation may have, in case that its template leaves most of it out."""
+"""Longest conversation in multiples of the context: its template may leave most of it out."""
 
 
 class Prompts:
     """Turns prompts and conversations into tokens of one model. Used by one thread at a time.
 
-    A prompt as it stands may name control tokens: this is how a caller fills in the middle of a text or brings a
-    template of their own. What a message says is text, unless the caller wants it otherwise. The begin-of-sequence
-    token is put in front where the model wants one and the text does not begin with it; nothing is put behind.
+    A literal prompt may name control tokens: this is how callers fill in the middle of a text or bring their own
+    template. Messages are plain text unless the caller wants otherwise. The begin-of-sequence token is added where the
+    model wants one and the text does not begin with it; nothing is added at the end.
     """
 
     def __init__(
         self, model: NativeModel, tokenizer: Tokenizer, around: Around, vocabulary: Vocabulary, context_tokens: int
     ) -> None:
-        """Compiles the chat template, and finds out what it takes."""
+        """Compiles the chat template and finds out which messages it takes."""
         self._model = model
         self._tokenizer = tokenizer
         self._around = around
@@ -45,9 +45,9 @@ class Prompts:
         return self._template is not None
 
     def of_job(self, job: Job, unwanted: Callable[[], bool] = lambda: False) -> Steps[list[int]]:
-        """Tokens of a job. Raises EngineError, also if they leave no room for an answer.
+        """Returns the tokens of a job. Raises EngineError, also if they leave no room for an answer.
 
-        What takes longer is given up once they are `unwanted`.
+        Rendering is given up once the tokens are `unwanted`.
         """
         segments: Sequence[Segment]
         if isinstance(job.prompt, str):
@@ -73,7 +73,7 @@ class Prompts:
         return tokens
 
     def of_text(self, text: str) -> "Steps[array[int]]":
-        """Tokens of a text to be embedded, with what the model puts around it. Raises EngineError."""
+        """Returns the tokens of a text to embed, with those around it. Raises EngineError."""
         before, after, _ = self._around
         beside = len(before) + len(after)
         try:
@@ -87,7 +87,7 @@ class Prompts:
         return array("i", (*before, *tokens, *after))
 
     def of_question(self, text: str, add_special: bool, parse_special: bool) -> "Steps[array[int]]":
-        """Tokens of a text as a caller wants to see them. Raises EngineError."""
+        """Returns the tokens of a text for a Tokenize call. Raises EngineError."""
         before, after, missing = self._around if add_special else Around((), (), "")
         if missing:
             raise EngineError(Reason.FIELD_INVALID, f"the model's vocabulary has no {missing}", field="add_special")
@@ -95,7 +95,7 @@ class Prompts:
         return array("i", (*before, *tokens, *after)) if add_special else tokens
 
     def of_tokens(self, token_ids: Sequence[int]) -> Steps[bytes]:
-        """Bytes of tokens, control tokens by name. Raises EngineError for an id that is none."""
+        """Returns the bytes of tokens, control tokens by name. Raises EngineError for an invalid id."""
         yield
         return self._model.detokenize(token_ids)
 
@@ -111,9 +111,9 @@ class Prompts:
             raise EngineError(Reason.CHAT_TEMPLATE_UNUSABLE, _in_words(error)) from error
 
     def _check_size(self, messages: Sequence[Message]) -> None:
-        """A template may leave some of a talk out; of one that is many times too long it is not asked what.
+        """Raises EngineError for a conversation that is too long to be worth rendering.
 
-        A message that is written takes a token at least.
+        A template may leave part of it out, and each message that it writes takes at least one token.
         """
         texts_bytes = sum(len(message.text.encode("utf-8", "replace")) for message in messages)
         least = max(len(messages), self._tokenizer.least_tokens(texts_bytes))
@@ -124,7 +124,7 @@ class Prompts:
         model = self._model
         if not model.chat_template:
             return None
-        from vramd_worker.llama.templates import ChatTemplate  # noqa: PLC0415  only who talks needs Jinja
+        from vramd_worker.llama.templates import ChatTemplate  # noqa: PLC0415  only chat models need Jinja
 
         try:
             bos, eos = model.name(model.bos), model.name(model.eos)

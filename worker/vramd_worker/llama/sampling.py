@@ -1,4 +1,4 @@
-"""How the next token of one sequence is chosen: a chain of llama.cpp's samplers."""
+"""Chooses the next token of a sequence by a chain of llama.cpp's samplers."""
 
 import secrets
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from vramd_worker.llama.context import NativeContext
 from vramd_worker.llama.model import NativeModel
 
 LEAST_TEMPERATURE = 1e-4
-"""Logits are divided by it: below this they would leave the range of numbers, and the likeliest is drawn anyway."""
+"""Logits are divided by it; below this they would overflow, and the likeliest is drawn anyway."""
 
 
 class SamplerChain:
     """The samplers of one sequence in llama.cpp's usual order: penalties, top-k, top-p, min-p, temperature, draw.
 
-    Temperature 0 takes the likeliest token behind the penalties. The penalties see the end of the prompt too.
+    Temperature 0 takes the likeliest token after the penalties. The penalties see the end of the prompt too.
     """
 
     def __init__(
         self, library: ModuleType, model: NativeModel, sampling: Sampling, prompt: Sequence[int], context_tokens: int
     ) -> None:
         self._library = library
-        # llama.cpp takes memory for so many tokens at once, and there are never more than the context holds.
+        # llama.cpp allocates memory for these at once, and there are never more than the context holds.
         last_tokens = min(sampling.penalty_last_tokens, context_tokens)
         parameters = library.llama_sampler_chain_default_params()
         self._handle = library.llama_sampler_chain_init(parameters)
@@ -47,14 +47,14 @@ class SamplerChain:
         self._add(library.llama_sampler_init_min_p(sampling.min_p, 1))
         self._add(library.llama_sampler_init_temp(max(sampling.temperature, LEAST_TEMPERATURE)))
         seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
-        # The largest value would have llama.cpp draw a seed by itself.
+        # With the largest value llama.cpp would draw a seed itself.
         self._add(library.llama_sampler_init_dist(seed % int(library.LLAMA_DEFAULT_SEED)))
 
     def _add(self, sampler: object) -> None:
         self._library.llama_sampler_chain_add(self._handle, sampler)
 
     def sample(self, context: NativeContext, index: int) -> int:
-        """Chooses a token from the logits at this index of the last batch, and remembers it."""
+        """Chooses a token by the logits at this index of the last batch, and remembers it for the penalties."""
         return int(self._library.llama_sampler_sample(self._handle, context.handle, index))
 
     def close(self) -> None:

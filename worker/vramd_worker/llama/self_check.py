@@ -1,4 +1,4 @@
-"""Whether dry runs can be relied on here: a model of known size must give the known bytes."""
+"""Checks that dry runs can be relied on here: a model of known size must give the known bytes."""
 
 import struct
 import tempfile
@@ -13,7 +13,7 @@ from vramd_worker.llama.parameters import LlamaSpec
 from vramd_worker.llama.virtual_gpu import virtual_gpus
 
 VOCABULARY, WIDTH, FEED_FORWARD, HEADS, KEY_HEADS, CONTEXT = 320, 128, 192, 2, 1, 256
-"""Of the model that is written; a head has a size for which CUDA has flash attention, a row one that it fills up."""
+"""Shape of the model that is written; CUDA has flash attention for its heads and pads its rows."""
 
 _F32, _F16, _Q8_0 = 0, 1, 8
 _TYPE_BYTES = {_F32: (1, 4), _F16: (1, 2), _Q8_0: (32, 34)}
@@ -24,17 +24,17 @@ _ALIGNMENT_BYTES = 32
 
 
 Sizes = tuple[int, int, int]
-"""Bytes of the weights, the context, and what computing takes."""
+"""Bytes of the weights, the context, and the compute buffers."""
 
 ON_HOST: dict[str, Sizes] = {"": (411136, 65536, 52128)}
 ON_GPU: dict[str, Sizes] = {"": (81920, 0, 27552), "VRAMD0": (179584, 65536, 41472)}
 """Weights: the sum of the tensors below; on a GPU each padded as CUDA does, and the embedding stays on the host.
-Context: 256 cells of a key and a value of 64 halves. Computing: llama-cpp-python 0.3.36, measured, and the same after
+Context: 256 cells of a key and a value of 64 halves. Compute: measured with llama-cpp-python 0.3.36, the same after
 real loads."""
 
 
 def problem_of(library: ModuleType) -> str:
-    """Plans the model on the host and on one virtual GPU; what is wrong, or an empty string. Registers the GPUs."""
+    """Plans the model on the host and on a virtual GPU; returns what is wrong, or "". Registers the GPUs."""
     if not is_readable(library):
         return "llama.cpp's count of its memory cannot be read on this system, or in this build"
     try:
@@ -52,7 +52,7 @@ def problem_of(library: ModuleType) -> str:
 
 
 def write_model(path: Path, weights: int) -> None:
-    """A llama of one layer without a vocabulary's words and without data: the file has a hole for it."""
+    """Writes a llama of one layer without words in its vocabulary; its data is a hole in the file."""
     kv = WIDTH // HEADS * KEY_HEADS
     tensors: Sequence[tuple[str, int, tuple[int, ...]]] = (
         ("token_embd.weight", _F16, (WIDTH, VOCABULARY)),
@@ -99,7 +99,7 @@ def write_model(path: Path, weights: int) -> None:
 
 
 def _spec(path: Path) -> LlamaSpec:
-    # Batches so small that no library for matrices takes part, whichever the build has.
+    # The batch is too small for any matrix library that the build may have.
     return LlamaSpec(
         path=str(path),
         context_tokens=CONTEXT,

@@ -1,7 +1,7 @@
-"""How much work a chat template may do: it is a program that comes with a file, and has to end.
+"""Limits the work of a chat template: it is a program that comes with a file, and it must end.
 
-Work is counted, not timed, so that a busy machine ends no template that an idle one renders: a step is a turn of a
-loop, a call, or some characters that are made. What one operation could make at once is known before it is done.
+Work is counted, not timed, so that a busy machine stops no template that an idle one renders: a step is a turn of a
+loop, a call, or some characters of output. What one operation would make is counted before it is done.
 """
 
 import functools
@@ -17,33 +17,33 @@ from jinja2.utils import Namespace, pass_context
 from vramd_worker.llama.template_marks import LOOKING, unescaped
 
 MOST_STEPS = 2_000_000
-"""Beside those that a conversation brings along: a second or two."""
+"""Steps in addition to those for the conversation's length: a second or two."""
 STEPS_OF_A_PAIR = 10
-"""For each two messages of the first `MOST_PAIRED`."""
+"""Steps for each pair of the first `MOST_PAIRED` messages."""
 MOST_PAIRED = 1000
-"""What a conversation may buy with its length is some ten seconds, not the square of whatever is sent."""
+"""Bounds the steps that a long conversation adds to some ten seconds."""
 STEPS_OF_A_CALL = 4
 LOOK_STEPS = 10_000
-"""After which it is looked whether somebody still waits."""
+"""Steps between two checks whether the result is still wanted."""
 STEP_CHARACTERS = 32
 MOST_CHARACTERS = 1 << 25
-"""In one text, or elements of one list."""
+"""Most characters of one text, or elements of one list."""
 MOST_NUMBER = 100_000
-"""As an argument: of a width, a count, a range."""
+"""Largest number as an argument: a width, a count, a range."""
 MOST_BITS = 4096
-"""Of a whole number."""
+"""Largest integer."""
 MOST_INDENT = 16
 
 _WIDE = re.compile(r"\d{5}|\*|\{[^{}]*\{")
-"""In a format: a width that is large, or that is itself an argument."""
+"""Matches a format whose width is large, or is itself an argument."""
 _NEEDLESS_FILTERS = ("pprint", "striptags", "urlize", "wordwrap", "xmlattr")
-"""Those that take a time of their own for a long text, and that no conversation needs."""
+"""Filters that take long for a long text, and that no conversation needs."""
 _QUICK_FILTERS = frozenset(("count", "d", "default", "first", "last", "length"))
-"""Those that look at one element, however large the rest."""
+"""Filters that look at one element only."""
 _DEEP_FILTERS = frozenset(
     ("dictsort", "format", "groupby", "join", "max", "min", "sort", "string", "sum", "tojson", "unique")
 )
-"""Those that write or compare elements with all that is in them."""
+"""Filters that write or compare elements with all their contents."""
 _SLOW_TESTS = frozenset(
     ("==", "eq", "equalto", "!=", "ne", "<", "lt", "lessthan", "<=", "le", ">", "gt", "greaterthan", ">=", "ge", "in")
 )
@@ -54,36 +54,36 @@ _Item = TypeVar("_Item")
 
 
 class TooMuchWorkError(Exception):
-    """A template does more than it may."""
+    """Raised for a template that does more work than it may."""
 
 
 class Work:
-    """What is left of the steps of one rendering."""
+    """Counts the steps that one rendering has left."""
 
     def __init__(self, messages: int = 0, characters: int = 0, unwanted: Callable[[], bool] = lambda: False) -> None:
-        # Many templates look from each message at all the others.
+        # Many templates look at all other messages from each message.
         self._left = MOST_STEPS + STEPS_OF_A_PAIR * min(messages, MOST_PAIRED) ** 2 + characters
         self._unwanted = unwanted
         self._looks_at = self._left
 
     def spend(self, steps: int) -> None:
-        """Raises TooMuchWorkError if they are not left, or if nobody wants the result any more."""
+        """Raises TooMuchWorkError if no steps are left, or if the result is no longer wanted."""
         self._left -= steps
         if self._left < self._looks_at:
             self._looks_at = self._left - LOOK_STEPS
             if self._left < 0:
                 raise TooMuchWorkError("it does too much work: it may not come to an end")
             if self._unwanted():
-                raise TooMuchWorkError("nobody waits for it any more")
+                raise TooMuchWorkError("its result is no longer wanted")
 
     def make(self, size: int) -> None:
-        """For a text or list of this size. Raises TooMuchWorkError, also if it is too large."""
+        """Spends steps for a text or list of this size. Raises TooMuchWorkError, also if it is too large."""
         if size > MOST_CHARACTERS:
             raise TooMuchWorkError(f"it makes a text of {size} characters")
         self.spend(1 + size // STEP_CHARACTERS)
 
     def weigh(self, value: object) -> None:
-        """For a value with all that is in it, as often as it is in it."""
+        """Spends steps for a value with all its contents, each as often as it occurs."""
         waiting = [value]
         while waiting:
             one = waiting.pop()
@@ -100,12 +100,12 @@ class Work:
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, in which each rendering has its work."""
+    """Jinja's sandbox with a limit of work for each rendering."""
 
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
     def __init__(self, extensions: Sequence[Any], as_in: Callable[[str, Any], Any]) -> None:
-        """`as_in` gives what a method of a text looks for as it stands in the text."""
+        """`as_in` spells what a method of a text looks for as the text spells it."""
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=self._written)
         self.work = Work()
         self._as_in = as_in
@@ -119,7 +119,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         self.filters |= {"counted_": self._counted, "joined_": self._joined, "held_": self._held, "paid_": self._paid}
 
     def limit(self, template: nodes.Template) -> None:
-        """Has the program pay for what it does again and again, and for what it makes."""
+        """Makes the program pay for its loops and calls, and for what it makes."""
         for loop in list(template.find_all(nodes.For)):
             weight = nodes.Const(_written_characters(loop.body) // STEP_CHARACTERS + 1)
             if loop.recursive:
@@ -172,7 +172,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return result
 
     def _check_method(self, text: str, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """For a method of a text: what it would make. Gives its arguments, which may be used up by that."""
+        """Pays for what a method of a text would make; returns its arguments, as iterators are used up by that."""
         if name in LOOKING and args:
             args = (self._as_in(text, args[0]), *args[1:])
         if name == "join" and args:
@@ -188,7 +188,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return args
 
     def limited(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter that pays for what it is given and for what it makes."""
+        """Wraps a filter so that it pays for its input and its result."""
         at = int(getattr(function, "jinja_pass_arg", None) is not None)
 
         @functools.wraps(function)
@@ -218,7 +218,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return limited
 
     def _compared(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A test that pays for what it looks at."""
+        """Wraps a test so that it pays for its operands."""
 
         @functools.wraps(function)
         def compared(*args: Any, **kwargs: Any) -> Any:
@@ -270,7 +270,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return value
 
     def _held(self, value: _Item) -> _Item:
-        """A list or the like, new: what holds itself many times over is not made larger and larger."""
+        """Pays for a new container with all its contents, so that one that holds itself many times over cannot grow."""
         if isinstance(value, list | tuple) and not any(
             isinstance(one, list | tuple | dict | Namespace) for one in value
         ):
@@ -279,7 +279,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             self.work.weigh(value)
         return value
 
-    @pass_context  # so that it is not done once, while the program is compiled
+    @pass_context  # so that the compiler does not evaluate it as a constant
     def _paid(self, _context: Context, weight: int) -> str:
         self.work.spend(weight)
         return ""
@@ -294,7 +294,7 @@ def _size(value: object) -> int:
 
 
 def _replaced_characters(text: str, old: str, new: str) -> int:
-    """At most so many."""
+    """Returns an upper bound of the characters of the result."""
     return len(text) + text.count(old) * len(new)
 
 
@@ -321,7 +321,7 @@ def _check_indent(given: Iterable[object]) -> None:
 
 
 def _written_characters(body: Iterable[nodes.Node]) -> int:
-    """That stand in the template and are written with each turn, but for those of further loops."""
+    """Counts the template's own characters that each turn writes, without those of inner loops."""
     characters = 0
     for node in body:
         if isinstance(node, nodes.TemplateData):
@@ -332,12 +332,12 @@ def _written_characters(body: Iterable[nodes.Node]) -> int:
 
 
 def _copy(found: nodes.Getitem) -> nodes.Expr:
-    """Part of a text or list is one more."""
+    """Makes a slice pay, as it is a new text or list."""
     return _filtered(found, "made_") if isinstance(found.arg, nodes.Slice) and found.ctx == "load" else found
 
 
 def _compare(found: nodes.Compare) -> nodes.Expr:
-    """Two long texts or lists are not compared for nothing. What is compared with a word is done quickly."""
+    """Makes a comparison of long texts or lists pay; one with a literal is quick."""
     sides = [found.expr, *(operand.expr for operand in found.ops)]
     weighed = [
         side if isinstance(side, nodes.Const) or _is_quick(sides, found.ops, at) else _filtered(side, "weighed_")
@@ -350,7 +350,7 @@ def _compare(found: nodes.Compare) -> nodes.Expr:
 
 
 def _is_quick(sides: Sequence[nodes.Expr], operands: Sequence[nodes.Operand], at: int) -> bool:
-    """Whether all that a side is compared with is a word of the template, or a list that it is looked for in."""
+    """Whether a side is compared with literals only, or is looked for in a list."""
     beside = [(operands[at - 1].op, sides[at - 1])] if at else []
     if at < len(operands):
         beside.append((operands[at].op, sides[at + 1]))
@@ -360,7 +360,7 @@ def _is_quick(sides: Sequence[nodes.Expr], operands: Sequence[nodes.Operand], at
 
 
 def _hold(found: nodes.Node) -> nodes.Node:
-    """Only what is made of values can grow; a tuple may also be what a value is assigned to."""
+    """Makes a container of values pay; constants cannot grow, and a tuple may be an assignment's target."""
     if getattr(found, "ctx", "load") != "load" or all(isinstance(one, nodes.Const) for one in found.iter_child_nodes()):
         return found
     return _filtered(found, "held_")
@@ -374,7 +374,7 @@ def _filtered(node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.Filt
 def _replace_all(
     node: nodes.Node, kind: type[nodes.Node] | tuple[type[nodes.Node], ...], by: Callable[[Any], nodes.Node]
 ) -> None:
-    """Everything of a kind below a node, the innermost first."""
+    """Replaces all nodes of a kind below a node, the innermost first."""
 
     def changed(child: Any) -> Any:
         if not isinstance(child, nodes.Node):

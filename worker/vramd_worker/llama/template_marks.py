@@ -1,9 +1,9 @@
-"""Which control tokens of a rendered conversation are the template's: those that a message names are text.
+"""Tells the template's control tokens in a rendered conversation from names in messages, which are text.
 
-The template sees what was said as it is: it may look for `</think>` in an answer and cut there. So it is the template's
-own words that are marked: where its program writes the name of a control token, it writes one lone surrogate instead,
-which no text from outside can have. Names that the program puts together, as `<|` + role + `|>`, are broken in what was
-said; and what a template writes without being told is known from a conversation without such names.
+The template sees messages unchanged: it may look for `</think>` in an answer and cut there. So the template's own
+words are marked: where its program writes the name of a control token, it writes a lone surrogate instead, which no
+text from outside can have. Names that the program composes, as `<|` + role + `|>`, are broken in messages; which names
+it composes is learned from a conversation whose messages have none.
 """
 
 import re
@@ -19,7 +19,7 @@ BREAK = "\udfff"
 _FIRST, _MOST = 0xDC00, 0x3FF
 
 _ESCAPED = re.compile(r"(?<!\\)(?<!\\ud[89ab]..)\\u(d[c-f]..)")
-"""A surrogate, but for the second of a pair, which is a character."""
+"""Matches an escaped surrogate, except the second of a pair, which is a character."""
 
 _ROLES = frozenset(("assistant", "developer", "function", "ipython", "model", "system", "tool", "user"))
 _WORD = re.compile(r"\w+")
@@ -29,16 +29,16 @@ LOOKING = frozenset(
         *("replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "startswith", "strip"),
     )
 )
-"""Methods that look in a text for their arguments; what `replace` puts there instead is its second."""
+"""Methods that search a text for their arguments; only the second of `replace` is written."""
 _WRITING = frozenset(("d", "default", "format", "join"))
-"""Filters that write their arguments; others look for them."""
+"""Filters that write their arguments; others search for them."""
 
 
 class Marks:
-    """The control tokens of one model, and those that its template writes."""
+    """Marks the control tokens of one model that its template writes."""
 
     def __init__(self, names: Collection[str], source: str, always: Iterable[str]) -> None:
-        """`names` of all control tokens; `always` are those that the template is handed."""
+        """`names` are those of all control tokens; `always` are the ones given to the template as variables."""
         written = {name for name in names if name in source} | {name for name in always if name in names}
         ordered = sorted(written, key=len, reverse=True)[:_MOST]
         self._signs = {name: chr(_FIRST + at) for at, name in enumerate(ordered)}
@@ -51,41 +51,41 @@ class Marks:
         begun = f"(?={self._others.pattern})(.)" if self._others else ""
         self._beginning = re.compile(begun, re.IGNORECASE | re.DOTALL) if begun else None
         self._composed: frozenset[str] = frozenset()
-        """Names that the template puts together by itself."""
+        """Names that the template composes itself."""
         self.seen: frozenset[str] = frozenset()
-        """Names that the template has written around what was said."""
+        """Names that the template has written around messages."""
 
     def sign(self, text: str) -> str:
-        """Words of the template: with signs for the names in it."""
+        """Replaces names in the template's own text with signs."""
         return self._written.sub(lambda found: self._signs[found[0]], text) if self._written else text
 
     def spell(self, text: str) -> str:
-        """The same as it reads."""
+        """Replaces signs with the names that they stand for."""
         text = self._signed.sub(lambda found: self._names[found[0]], text) if self._signed else text
         return text.replace(BREAK, "")
 
     def as_in(self, text: str, looked_for: object) -> object:
-        """What a program looks for in a text: with signs where it has written that itself."""
+        """Spells what a program looks for with signs, if the text has it so because the program wrote it."""
         signed = self.sign(looked_for) if isinstance(looked_for, str) else looked_for
         return signed if isinstance(signed, str) and signed != looked_for and signed in text else looked_for
 
     def said(self, text: str) -> str:
-        """What somebody said, so that the template cannot put a name together from it."""
+        """Breaks names in a message, so that the template cannot compose one from it."""
         text = text.encode("utf-8", "replace").decode()
         return self._beginning.sub(rf"\1{BREAK}", text) if self._beginning else text
 
     def role(self, role: str) -> str:
-        """A role, which may be part of a name if it is one of those that there are."""
+        """Breaks a role, unless it is a known one, which may be part of a name."""
         return role if self._is_known(role) else BREAK.join(self.said(role))
 
     def learn(self, rendered: str) -> None:
-        """From a conversation in which nobody names a control token."""
+        """Learns from a rendered conversation whose messages name no control token."""
         self.seen |= frozenset(self._names[sign] for sign in set(rendered) & set(self._names))
         if self._others:
             self._composed |= frozenset(self._others.findall(rendered))
 
     def segments(self, rendered: str, roles: Collection[str]) -> list[Segment]:
-        """The control tokens that the template has written, and all the rest as text."""
+        """Splits into the control tokens that the template has written, and text."""
         known = {role.casefold() for role in roles if self._is_known(role)}
         marked = self._marked(rendered, known)
         return [
@@ -114,12 +114,12 @@ class Marks:
         return role in _ROLES or (role.isidentifier() and re.search(f"['\"]{role}['\"]", self._source) is not None)
 
     def mark(self, template: nodes.Template) -> None:
-        """Has the program write signs. Where it looks for a name in what was said, it goes on looking for the name."""
+        """Makes the program write signs; where it searches messages for a name, it still searches for the name."""
         if self._written:
             _Writer(self, template).visit(template, written=True)
 
     def is_written(self, value: object) -> bool:
-        """Whether a value of the program has a name in it."""
+        """Whether a value of the program contains a name."""
         return isinstance(value, str) and self._written is not None and self._written.search(value) is not None
 
 
@@ -127,7 +127,7 @@ _VARIABLES = (nodes.Name, nodes.NSRef)
 
 
 class _Writer:
-    """One walk through a program."""
+    """Walks through a program once and rewrites it."""
 
     def __init__(self, marks: Marks, template: nodes.Template) -> None:
         self._marks = marks
@@ -138,7 +138,7 @@ class _Writer:
             self._holders.update(*found)
 
     def _holds(self, assigned: nodes.Node) -> bool:
-        """Whether what is assigned has a name in it, or a variable that may hold one."""
+        """Whether an assigned value contains a name, or a variable that may hold one."""
         value = assigned.iter if isinstance(assigned, nodes.For) else getattr(assigned, "node", None) or assigned
         return any(
             self._marks.is_written(one.value) if isinstance(one, nodes.Const) else self._is_holder(one)
@@ -154,7 +154,7 @@ class _Writer:
                 return False
 
     def visit(self, node: nodes.Node, *, written: bool) -> nodes.Node:
-        """What stands for the node; `written` unless it is only looked for or compared."""
+        """Returns the node's replacement; `written` is false if it is only searched for or compared."""
         if isinstance(node, nodes.TemplateData):
             node.data = self._marks.sign(node.data)
         elif isinstance(node, nodes.Const):
@@ -181,7 +181,7 @@ class _Writer:
 
 
 def _targets(assigned: nodes.Node) -> set[str]:
-    """Variables and attributes that are assigned to."""
+    """Returns the variables and attributes that are assigned to."""
     if isinstance(assigned, nodes.Keyword):
         return {assigned.key}
     target: nodes.Node = getattr(assigned, "target", assigned)
@@ -190,7 +190,7 @@ def _targets(assigned: nodes.Node) -> set[str]:
 
 
 def _is_written(node: nodes.Node, field: str, at: int, written: bool) -> bool:
-    """Whether what a node has in a field may be written, if the node itself may be."""
+    """Whether a node's child in this field may be written, if the node itself may be."""
     match node:
         case nodes.Compare() | nodes.Test():
             return False
@@ -209,5 +209,5 @@ def _is_written(node: nodes.Node, field: str, at: int, written: bool) -> bool:
 
 
 def unescaped(text: str) -> str:
-    """What Python or JSON has written of a value: its signs are no characters, and not to be written as such."""
+    """Restores signs that Python or JSON has escaped."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)

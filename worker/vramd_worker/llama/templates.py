@@ -1,4 +1,4 @@
-"""Chat templates: programs in Jinja that come with a model's file, rendered as Hugging Face's tools render them."""
+"""Chat templates: Jinja programs of model files, rendered as Hugging Face's tools do."""
 
 import json
 import re
@@ -20,22 +20,22 @@ from vramd_worker.text import is_part_of_answer
 MOST_SOURCE_CHARACTERS = 128 * 1024
 
 _LIKE_A_CONTROL = re.compile("<\\|.*\\|>|<\uff5c.*\uff5c>")
-"""llama.cpp itself makes tokens of some models that are control tokens by their files to such that it always reads."""
+"""Names of control tokens that llama.cpp, for some models, turns into tokens that it reads in every text."""
 
 Content = str | list[dict[str, str]]
 _TALKS = (("system", "user", "assistant", "user"), ("user", "assistant", "user"), ("system", "user"), ("user",))
-"""Roles of conversations of which a template takes one at least."""
+"""Roles of trial conversations, of which a template takes at least one."""
 
 
 class UnusableTemplateError(Exception):
-    """No conversation can be rendered with it."""
+    """Raised for a template that cannot render a conversation."""
 
 
 class ChatTemplate:
-    """The template of one model. Compiling and rendering may raise whatever a program can."""
+    """The chat template of one model. Compiling and rendering may raise any exception."""
 
     def __init__(self, source: str, controls: Collection[str], defined: Iterable[str], bos: str, eos: str) -> None:
-        """`controls` are the names of all control tokens, `defined` of those that are read in every text."""
+        """`controls` names all control tokens; `defined` names tokens that are read in every text."""
         if len(source) > MOST_SOURCE_CHARACTERS:
             raise UnusableTemplateError(f"it has {len(source)} characters, at most {MOST_SOURCE_CHARACTERS} are taken")
         own = [name for name in defined if name in source or _LIKE_A_CONTROL.fullmatch(name)]
@@ -55,15 +55,15 @@ class ChatTemplate:
         self.turn_marks = frozenset(
             name for name in own if name in seen or _LIKE_A_CONTROL.fullmatch(name) or not is_part_of_answer(name)
         )
-        """Of the `defined` ones, those by which it tells turns apart: nobody may begin one in what he says."""
+        """The `defined` tokens that separate turns: no message may write one."""
 
     def render(
         self, messages: Sequence[Message], unwanted: Callable[[], bool] = lambda: False, *, parse_special: bool = False
     ) -> list[Segment]:
-        """The conversation as a prompt that ends where the answer begins.
+        """Renders a conversation as a prompt that ends where the answer begins.
 
-        Control tokens are what the template writes, and with `parse_special` what messages name, too. What was said is
-        text. It is given up once the result is `unwanted`.
+        Control tokens are those that the template writes, and with `parse_special` also those that messages name.
+        Rendering is given up once the result is `unwanted`.
         """
         said = str if parse_special else self._marks.said
         role = str if parse_special else self._marks.role
@@ -94,32 +94,32 @@ class ChatTemplate:
         return "".join(pieces)
 
     def _find_parts(self) -> frozenset[str]:
-        """The roles whose content it wants as a list of parts.
+        """Finds the roles whose content the template wants as a list of parts.
 
-        Raises UnusableTemplateError if it leaves out what the user says, either way. Where it takes none of the
-        conversations that are tried, the one that is asked for will tell.
+        Raises UnusableTemplateError if it leaves out what the user says, either way. If it takes none of the trial
+        conversations, the first real one will show why.
         """
         rendered = False
         for roles in _TALKS:
             for tried in (frozenset[str](), frozenset(("user",)), frozenset(roles)):
-                parts, told = tried, self._told(roles, tried)
-                rendered = rendered or told is not None
-                if told is None or "user" not in told:
+                parts, shown = tried, self._rendered_roles(roles, tried)
+                rendered = rendered or shown is not None
+                if shown is None or "user" not in shown:
                     continue
-                for role in sorted(set(roles) - told):
-                    if self._told(roles, parts ^ {role}) == told | {role}:
-                        parts, told = parts ^ {role}, told | {role}
+                for role in sorted(set(roles) - shown):
+                    if self._rendered_roles(roles, parts ^ {role}) == shown | {role}:
+                        parts, shown = parts ^ {role}, shown | {role}
                 return parts
         if rendered:
             raise UnusableTemplateError("it leaves out what the user says, as a text and as a list of parts")
         return frozenset()
 
     def _takes_parts(self, role: str) -> bool:
-        """Roles that were not tried get what the user gets."""
+        """Whether a role gets a list of parts; a role that was not tried gets what the user gets."""
         return (role if role in _TALKS[0] else "user") in self._as_parts
 
-    def _told(self, roles: Sequence[str], parts: Collection[str]) -> frozenset[str] | None:
-        """The roles whose words come up in the prompt; None if it does not render this conversation."""
+    def _rendered_roles(self, roles: Sequence[str], parts: Collection[str]) -> frozenset[str] | None:
+        """Returns the roles whose words appear in the prompt; None if this conversation cannot be rendered."""
         try:
             rendered = self._rendered([_turn(role, f"said{role}", role in parts) for role in roles])
         except UnusableTemplateError:
@@ -139,7 +139,7 @@ def _turn(role: str, text: str, as_parts: bool) -> dict[str, Content]:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks the model's own words for training; here they are rendered like the rest."""
+    """Renders the block of `{% generation %}` as it is; the mark is for training only."""
 
     tags = {"generation"}  # noqa: RUF012  jinja2 declares it so
 

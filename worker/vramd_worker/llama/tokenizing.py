@@ -1,7 +1,7 @@
-"""From text to tokens, piece by piece: nothing here takes long at once, and what was begun can be given up.
+"""Turns text into tokens piece by piece: no step takes long, and the work can be given up between steps.
 
 llama.cpp's tokenizers take time, memory and stack that grow faster than a text (they match by recursion, once for each
-character). So they are handed pieces, cut at places where hardly any vocabulary has a token across.
+character). So they are given pieces, cut where hardly any vocabulary has a token across the cut.
 """
 
 import ctypes
@@ -18,19 +18,19 @@ from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.vocabulary import Control, Vocabulary, one_of
 
 PIECE_CHARACTERS = 8192
-"""Of a piece at most: a few milliseconds, and a few MiB of stack."""
+"""Longest piece: a few milliseconds, and a few MiB of stack."""
 _SLOW = {"superbpe": 1024}
-"""Of a piece, for what the file names as its pre-tokenizer: these take time in the square of a number's digits."""
+"""Longest piece by pre-tokenizer, where time grows with the square of a number's digits."""
 SEARCHED_CHARACTERS = 64 * 1024
-"""For names of control tokens at once: a millisecond."""
+"""Characters searched for control tokens in one step: a millisecond."""
 COUNTED = 4
-"""An input that is too long is counted up to so many times its limit, to say how long it is."""
+"""Multiple of the limit up to which the tokens of a too long input are counted, to report their number."""
 _C_SPACE = " \t\n\v\f\r"
 """White space of the C library."""
 
 Result = TypeVar("Result")
 Steps: TypeAlias = Generator[None, None, Result]
-"""Work in steps: between two of them others may have their turn, or it may be given up."""
+"""Work in steps: between two of them other work may run, or it may be given up."""
 
 
 class Segment(NamedTuple):
@@ -38,17 +38,17 @@ class Segment(NamedTuple):
 
     text: str
     special: bool
-    """Control tokens that are named in it are read as such; else they are text like any other."""
+    """Whether control tokens that it names are read as such; else they are text."""
 
 
 class TooManyTokensError(Exception):
-    """A text has more tokens than there is room for."""
+    """Raised for a text with more tokens than fit."""
 
     def __init__(self, tokens: int, *, counted: bool) -> None:
         super().__init__(f"{tokens} tokens")
         self.tokens = tokens
         self.counted = counted
-        """It has so many, else at least so many."""
+        """Whether `tokens` is exact; else it is a lower bound."""
 
 
 class Tokenizer:
@@ -66,7 +66,7 @@ class Tokenizer:
         self._anchor_tokens = len(self._native(vocabulary.anchor)) if vocabulary.anchor else 0
 
     def set_apart(self, names: Iterable[str]) -> None:
-        """From now on these tokens, which llama.cpp reads in every text, are read as control tokens are."""
+        """Reads these tokens from now on as control tokens, though llama.cpp reads them in every text."""
         apart = {name: self._vocabulary.defined[name] for name in names}
         self._controls |= apart
         self._apart = one_of(apart)
@@ -77,10 +77,10 @@ class Tokenizer:
         self._longest_name = max(map(len, self._controls), default=0)
 
     def ids(self, segments: Iterable[Segment], field: str, most: int | None = None) -> "Steps[array[int]]":
-        """The tokens of these parts as one text; nothing is put around them.
+        """Returns the tokens of these parts as one text; nothing is put around them.
 
         Raises TooManyTokensError if there are more than `most`, and EngineError(FIELD_INVALID) for `field` if the
-        vocabulary cannot spell the text. A text that cannot fit is refused by its bytes.
+        vocabulary cannot spell the text. A text whose bytes alone are too many is refused at once.
         """
         parts = list(segments)
         text = "".join(part.text for part in parts)
@@ -97,7 +97,7 @@ class Tokenizer:
         return ids
 
     def least_tokens(self, text_bytes: int) -> int:
-        """That a text of so many bytes has for certain."""
+        """Returns a lower bound of the tokens of a text of this size."""
         return -(-text_bytes // self._vocabulary.longest_bytes) if self._vocabulary.is_lossless else 0
 
     def _read(self, text: str, parts: Sequence[Segment], field: str) -> Iterator[Sequence[int]]:
@@ -114,7 +114,7 @@ class Tokenizer:
                     yield self._as_text(piece, field)
 
     def _fragments(self, text: str, parts: Sequence[Segment]) -> Iterator[str | Control]:
-        """Text without control tokens that are to be read as such, and these; no text while it looks for them."""
+        """Yields control tokens to be read as such and the text between them; empty text while it searches."""
         begin, after = 0, None
         for found in self._named_controls(text, parts):
             if found is None:
@@ -129,7 +129,7 @@ class Tokenizer:
             yield rest
 
     def _named_controls(self, text: str, parts: Sequence[Segment]) -> "Iterator[tuple[Control, int, int] | None]":
-        """Control tokens and where they stand; None for each stretch of text that was searched."""
+        """Yields control tokens with their start and end; None for each stretch of text that was searched."""
         if self._named is None:
             return
         begin = end = 0
@@ -138,7 +138,7 @@ class Tokenizer:
             if part.special and at + 1 < len(parts) and parts[at + 1].special:
                 continue
             while part.special and begin < end:
-                # A name that begins in this stretch may end behind it.
+                # A name that begins in this stretch may end after it.
                 stretch = begin + SEARCHED_CHARACTERS
                 for found in self._named.finditer(text, begin, min(end, stretch + self._longest_name)):
                     if found.start() >= stretch:
@@ -155,18 +155,18 @@ class Tokenizer:
             raise EngineError(Reason.FIELD_INVALID, f"the model's vocabulary cannot spell {what}", field=field)
 
     def _pieces(self, text: str, *, spaced: bool) -> Iterator[tuple[str, bool]]:
-        """Pieces of a text, each with whether a space is to be put in front of it, where the tokenizer does so."""
+        """Yields pieces of a text, each with whether the tokenizer may put a space in front."""
         start = 0
         while len(text) - start > self._most_characters:
             end, at_space = _cut(text, start, self._most_characters)
             yield text[start:end], spaced
-            # A space that the tokenizer puts there by itself.
+            # The tokenizer adds this space itself.
             spaced = at_space and self._vocabulary.puts_space
             start = end + spaced
         yield text[start:], spaced
 
     def _as_text(self, piece: tuple[str, bool], field: str) -> "array[int]":
-        """Tokens of a piece, of which none is a control token: some tokenizers merge characters to one of these."""
+        """Returns tokens of a piece, none of them a control token: some tokenizers merge characters into one."""
         ids = self._spelled(piece, field)
         text, spaced = piece
         if self._control_ids.isdisjoint(ids) or not (self._named and self._named.search(text)):
@@ -189,7 +189,7 @@ class Tokenizer:
         return ids
 
     def _check_kept(self, text: str, ids: "array[int]", field: str) -> None:
-        """Raises EngineError if characters were left out: but for white space, which some tokenizers do not keep."""
+        """Raises EngineError if characters were dropped, except white space, which some tokenizers do not keep."""
         kept = b"".join(map(self._model.piece, ids)).decode("utf-8", "replace")
         if sum(not c.isspace() for c in kept) < sum(not c.isspace() for c in text):
             lost = next((c for c in text if not c.isspace() and c not in kept), "")
@@ -213,7 +213,7 @@ class Tokenizer:
 
 
 def at_once(steps: Steps[Result]) -> Result:
-    """Does all the steps; what they come to."""
+    """Does all the steps; returns their result."""
     while True:
         try:
             next(steps)
@@ -223,7 +223,7 @@ def at_once(steps: Steps[Result]) -> Result:
 
 
 def _cut_at(names: "re.Pattern[str] | None", text: str) -> Iterator[str]:
-    """Text in which none of the names is read as one: each is cut behind its first character."""
+    """Cuts the text after the first character of each name, so that none is read as a token."""
     begin = 0
     for found in names.finditer(text) if names else ():
         yield text[begin : found.start() + 1]
@@ -232,9 +232,9 @@ def _cut_at(names: "re.Pattern[str] | None", text: str) -> Iterator[str]:
 
 
 def _cut(text: str, start: int, most: int) -> tuple[int, bool]:
-    """Where to end a piece that begins there, and whether that is at a space between two words.
+    """Returns where to end a piece, and whether that is before a space between two words.
 
-    Before such a space if there is one, else behind a line, else anywhere.
+    Such a space is preferred, then the end of a line, then any place.
     """
     least, end = start + most // 2, start + most
     at = text.rfind(" ", least, end)
@@ -251,7 +251,7 @@ def _cut(text: str, start: int, most: int) -> tuple[int, bool]:
 
 
 def _stripped(text: str, after: Control | None, before: Control | None) -> str:
-    """Text between two control tokens, without the white space that these do not want beside them."""
+    """Strips the white space that the control tokens on either side do not want next to them."""
     if after is not None and after.strips_right:
         text = text.lstrip(_C_SPACE)
     return text.rstrip(_C_SPACE) if before is not None and before.strips_left else text

@@ -1,7 +1,7 @@
-"""GPUs that do not exist: devices of ggml that take no memory and compute nothing, so that llama.cpp plans for them.
+"""Virtual GPUs: devices of ggml that take no memory and compute nothing, for which llama.cpp can plan.
 
-They answer as the CUDA backend does where memory is decided: sizes, alignment, which operations run there. Layouts and
-rules are those of ggml-backend-impl.h, ggml-cuda.cu and fattn.cu of the builds that were tested.
+They answer as the CUDA backend does where memory is decided: sizes, alignment, supported operations. Layouts and rules
+are those of ggml-backend-impl.h, ggml-cuda.cu and fattn.cu of the tested builds.
 """
 
 import ctypes
@@ -16,28 +16,28 @@ MOST_GPUS = 8
 API_VERSION = 2
 """GGML_BACKEND_API_VERSION."""
 REGISTRY = "VRAMD"
-"""Name of the backend under which they are registered."""
+"""Name of the backend that they are registered as."""
 
 _TOTAL_BYTES = 1 << 40
-"""What each claims to have: none ever refuses a size, and without a split they share evenly."""
+"""Memory that each claims: none ever refuses a size, and without a split they share evenly."""
 _ALIGNMENT_BYTES = 128
 _ROW_PADDING = 512
-"""Values to which a row of a quantised tensor is filled up (MATRIX_ROW_PADDING)."""
+"""Multiple of values to which a row of a quantised tensor is padded (MATRIX_ROW_PADDING)."""
 _OFFLOAD_TOKENS = 32
-"""From this batch on, weights that lie on the host are computed on the device (op_offload_min_batch_size)."""
+"""Least batch for which operations on host weights run on the device (op_offload_min_batch_size)."""
 _BASE_ADDRESS = 1 << 32
-"""Where their buffers pretend to begin. Nothing is ever read or written there."""
+"""Pretended address of their buffers. Nothing is ever read or written there."""
 
 _HOST_ALIGNMENT_BYTES = 32
 _OPERATIONS = 90
-"""Fewer than ggml has; those that matter here are among them."""
+"""Number of operations that are looked through: fewer than ggml has, with all that matter here."""
 
 _F32, _F16 = 0, 1
 _FLASH_ATTENTION_TYPES = frozenset({_F32, _F16, 2, 3, 6, 7, 8, 30})
-"""Of K and V, for which CUDA has kernels: f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0, bf16."""
+"""Types of K and V for which CUDA has kernels: f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0, bf16."""
 _SQUARE_HEADS = frozenset({40, 64, 72, 80, 96, 112, 128, 256})
 _GROUPED_HEADS = {192: (128, 8), 320: (256, 32), 512: (512, 1), 576: (512, 1)}
-"""Heads that several queries must share: by K's size, V's size, and what the number of queries is a multiple of."""
+"""Heads that several queries must share: K's size to V's size and the divisor of the number of queries."""
 
 _Pointer = ctypes.c_void_p
 _Size = ctypes.c_size_t
@@ -109,11 +109,11 @@ class _Tensor(ctypes.Structure):
 
 _TENSOR_BYTES = ctypes.sizeof(_Tensor)
 _OBJECT_BYTES = 32
-"""What ggml keeps in front of each tensor."""
+"""Header of each tensor in ggml's memory."""
 
 
 class VirtualGpus:
-    """All of them, registered with ggml for as long as the process lives. Use `virtual_gpus`."""
+    """All virtual GPUs, registered with ggml while the process lives. Made by `virtual_gpus`."""
 
     def __init__(self, library: ModuleType) -> None:
         ggml = ggml_of(library)
@@ -138,7 +138,7 @@ class VirtualGpus:
         )
         self._registry = _Registry(API_VERSION)
         self.handles = [self._device(number) for number in range(MOST_GPUS)]
-        """Of the devices, in order."""
+        """Handles of the devices, in order."""
         self._registry.get_name = self._text_callback(REGISTRY)
         self._registry.get_device_count = self._callback(_Size, [_Pointer], lambda _: MOST_GPUS)
         self._registry.get_device = self._callback(_Pointer, [_Pointer, _Size], lambda _, at: self.handles[at])
@@ -157,7 +157,7 @@ class VirtualGpus:
         own.get_alignment = self._callback(_Size, [_Pointer], lambda _: _ALIGNMENT_BYTES)
         own.get_alloc_size = self._callback(_Size, [_Pointer, _Pointer], self._alloc_size)
         pinned.get_name = self._text_callback(f"{REGISTRY}{number}_Host")
-        # As the CPU's own type: pinned memory is laid out for it.
+        # The same as the CPU's: pinned memory is laid out for it.
         pinned.get_alignment = self._callback(_Size, [_Pointer], lambda _: _HOST_ALIGNMENT_BYTES)
         pinned.is_host = self._callback(ctypes.c_bool, [_Pointer], lambda _: True)
         own.device = pinned.device = backend.device = address
@@ -206,12 +206,12 @@ class VirtualGpus:
         return size
 
     def _supports(self, _device: int, address: int) -> bool:
-        """CUDA computes what llama.cpp asks for, but for some shapes of flash attention."""
+        """Says that CUDA computes all that llama.cpp asks for, except some shapes of flash attention."""
         tensor = _Tensor.from_address(address)
         return tensor.op != self._flash_attention or self._attends(tensor)
 
     def _attends(self, tensor: _Tensor) -> bool:
-        """ggml_cuda_get_best_fattn_kernel: whether there is one."""
+        """Whether there is a kernel (ggml_cuda_get_best_fattn_kernel)."""
         query, key, value = (_Tensor.from_address(tensor.src[at]) for at in range(3))
         mask = None if tensor.src[3] is None else _Tensor.from_address(tensor.src[3])
         if not {key.type, value.type} <= _FLASH_ATTENTION_TYPES or (mask is not None and mask.ne[2] != 1):
@@ -258,9 +258,9 @@ class VirtualGpus:
 
 
 def _with_f16_copies(tensor: _Tensor, size: int) -> int:
-    """ggml_cuda_flash_attn_ext_get_alloc_size: K and V are also kept as f16, where they are not.
+    """Adds f16 copies of K and V, if they are of another type (ggml_cuda_flash_attn_ext_get_alloc_size).
 
-    Kernels for one or two tokens can do without; they are never the largest computation.
+    Kernels for one or two tokens need none, but they are never the largest computation.
     """
     key, value = (_Tensor.from_address(tensor.src[at]) for at in (1, 2))
     if key.type != _F16:
@@ -279,7 +279,7 @@ def _padded(size: int) -> int:
 
 @cache
 def virtual_gpus(library: ModuleType) -> VirtualGpus:
-    """Those of this process, registered with the first call. Raises RuntimeError for a ggml of other structures."""
+    """Returns those of this process; the first call registers them. Raises RuntimeError for an unknown ggml."""
     ggml = ggml_of(library)
     first = ggml.function("ggml_backend_reg_get", _Pointer, [_Size])(0)
     if (version := _Registry.from_address(first).api_version) != API_VERSION:

@@ -1,7 +1,7 @@
-"""What a model's vocabulary can spell, read once at load: llama.cpp ends the process for a text that it cannot.
+"""Reads once, at load, what a model's vocabulary can spell: llama.cpp ends the process for other texts.
 
-None of its tokenizers reports a text that it has no tokens for: some throw, which nobody here can catch, some assert,
-one loops for ever, others leave the characters out. So that is known before a text is handed over.
+None of its tokenizers reports a text that it has no tokens for: some throw, which Python cannot catch, some assert, one
+loops for ever, others drop characters. So we check a text before it is passed on.
 """
 
 import re
@@ -18,13 +18,13 @@ _UNKNOWN, _CONTROL, _USER_DEFINED, _STRIPS_LEFT, _STRIPS_RIGHT = 1 << 0, 1 << 3,
 """Attributes of tokens, by their numbers in llama.h."""
 
 _SPACE = "\u2581"
-"""A space, as vocabularies write it that have no alphabet of bytes."""
+"""A space, as vocabularies without a byte alphabet write it."""
 _BYTE_NAME_BYTES = len("<0x0A>")
 _UTF_8_BYTES = frozenset({*range(0xF5)} - {0xC0, 0xC1})
-"""Those that occur in UTF-8."""
+"""Bytes that occur in UTF-8."""
 _GPT2_OWN = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 _GPT2_OTHERS = tuple(byte for byte in range(256) if byte not in _GPT2_OWN)
-"""GPT-2's alphabet writes the first as the characters of their numbers, the others as those from 256 on."""
+"""GPT-2's alphabet writes the first as the characters of these numbers, the others as those from 256 on."""
 _RWKV_ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))", re.DOTALL)
 _RWKV_NAMES = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
@@ -51,17 +51,17 @@ class Control(NamedTuple):
 
     token: int
     strips_left: bool
-    """White space in front of it counts for nothing."""
+    """Whether white space before it is dropped."""
     strips_right: bool
 
 
 class Around(NamedTuple):
-    """What a tokenizer puts around a text that it is to complete."""
+    """The tokens that a tokenizer puts around a text."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
     missing: str
-    """The token that should be there and is not in the vocabulary, in words; empty if all are there."""
+    """A needed token that the vocabulary lacks, in words; empty if it has all."""
 
 
 @dataclass(frozen=True)
@@ -70,37 +70,37 @@ class Vocabulary:
 
     kind: Kind
     longest_bytes: int
-    """No token stands for more bytes of a text."""
+    """Most bytes of a text in one token."""
     controls: Mapping[str, Control]
-    """By the texts that name them."""
+    """By name."""
     defined: Mapping[str, Control]
-    """Tokens that llama.cpp reads in every text, whether or not control tokens are to be read; by their texts."""
+    """Tokens that llama.cpp reads in every text, even where control tokens are not to be read; by name."""
     puts_space: bool
-    """The tokenizer puts a space in front of what it is given."""
+    """Whether the tokenizer puts a space in front of a text."""
     unwritten: frozenset[int]
-    """Bytes, of those that occur in UTF-8, for which there is no token."""
+    """Bytes of UTF-8 that no token spells."""
     characters: frozenset[str]
-    """That are tokens; empty where all bytes are written."""
+    """Characters that are tokens; empty where every byte has one."""
     keeps: bool
-    """Nothing of a text is left out by intention, and nothing is made alike."""
+    """Whether the tokenizer neither drops nor normalises parts of a text on purpose."""
     anchor: str
-    """A character that no token has beside others: what stands behind it is read as if nothing stood before.
+    """A character that no longer token contains: text after it is read as if nothing came before.
 
-    Empty if there is none, or if there is no use for it.
+    Empty if there is none, or if none is needed.
     """
 
     @property
     def may_drop(self) -> bool:
-        """Characters that it has no tokens for would be left out of a text without a word."""
+        """Whether characters without tokens would be dropped silently."""
         return self.kind is Kind.BPE and bool(self.unwritten)
 
     @property
     def is_lossless(self) -> bool:
-        """Every byte of a text is in one of its tokens."""
+        """Whether every byte of a text is in one of its tokens."""
         return self.keeps and not self.may_drop and self.kind in {Kind.SPM, Kind.BPE, Kind.RWKV, Kind.PLAMO2}
 
     def unspelled(self, text: str) -> str | None:
-        """A character for which llama.cpp would end the process, or not come to an end, if there is one in the text."""
+        """Returns a character of the text for which llama.cpp would end the process or loop for ever, if any."""
         if not self.unwritten or self.kind not in {Kind.SPM, Kind.RWKV}:
             return None
         used = set(text) | ({" "} if self.puts_space and text else set())
@@ -112,7 +112,7 @@ class Vocabulary:
 
 
 def vocabulary_of(library: ModuleType, model: NativeModel) -> Vocabulary:
-    """Reads it; a quarter of a second for the largest. The model must have a tokenizer."""
+    """Reads the vocabulary; takes a quarter of a second for the largest. The model must have a tokenizer."""
     ids, handle = range(model.vocabulary_tokens), repeat(model.vocabulary)
     texts = map(library.llama_vocab_get_text, handle, ids)
     attributes = map(library.llama_vocab_get_attr, handle, ids)
@@ -124,7 +124,7 @@ def vocabulary_of(library: ModuleType, model: NativeModel) -> Vocabulary:
 
 
 def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, tokenizer: str | None = None) -> Vocabulary:
-    """From the texts and attributes of all tokens, in their order; `tokenizer` is the name that the file gives it."""
+    """Makes a vocabulary of the texts and attributes of all tokens; `tokenizer` is its name in the file."""
     longest_bytes = 1
     controls: dict[str, Control] = {}
     defined: dict[str, Control] = {}
@@ -143,12 +143,12 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
             if not (size == _BYTE_NAME_BYTES and text.startswith(b"<0x")):
                 beside.update(text)
         elif kind is Kind.RWKV:
-            text = _RWKV_ESCAPE.sub(_unescaped, text)  # noqa: PLW2901  from here on it is what the token stands for
+            text = _RWKV_ESCAPE.sub(_unescaped, text)  # noqa: PLW2901  from here on it is the unescaped token
             beginnings.update(text[:1])
         if len(text) <= _BYTE_NAME_BYTES:
             short.add(text)
     if kind is Kind.RWKV:
-        # A longer token that begins so and ends otherwise has llama.cpp begin anew at the start of the text, for ever.
+        # If a longer token begins with it but does not match, llama.cpp restarts at the text's beginning, for ever.
         unwritten = frozenset(byte for byte in beginnings if bytes([byte]) not in short)
     else:
         unwritten = frozenset(byte for byte in _UTF_8_BYTES if short.isdisjoint(_writings(byte, kind)))
@@ -166,7 +166,7 @@ def read(kind: Kind, tokens: Iterable[tuple[bytes, int]], puts_space: bool, toke
 
 
 def around(library: ModuleType, model: NativeModel) -> Around:
-    """What the tokenizer of a model puts around a text."""
+    """Returns the tokens that a model's tokenizer puts around a text."""
     kind = Kind(library.llama_vocab_type(model.vocabulary))
     before: list[tuple[str, int | None]] = []
     after: list[tuple[str, int | None]] = []
@@ -185,7 +185,7 @@ def _known(tokens: Iterable[tuple[str, int | None]]) -> tuple[int, ...]:
 
 
 def _writings(byte: int, kind: Kind) -> tuple[bytes, ...]:
-    """Texts of tokens that stand for this byte and nothing else."""
+    """Returns the texts of tokens that spell just this byte."""
     name = f"<0x{byte:02X}>".encode()
     if kind is Kind.BPE:
         return name, chr(byte if byte in _GPT2_OWN else 256 + _GPT2_OTHERS.index(byte)).encode()
@@ -198,7 +198,7 @@ def _unescaped(found: "re.Match[bytes]") -> bytes:
 
 
 def one_of(names: Iterable[str]) -> "re.Pattern[str] | None":
-    """Finds the longest of these names that stands at a place; None if there are none."""
+    """Makes an expression that matches the longest of these names, of which there may be thousands; None for none."""
     ordered = sorted(set(filter(None, names)))
     if not ordered:
         return None
@@ -209,8 +209,8 @@ def one_of(names: Iterable[str]) -> "re.Pattern[str] | None":
 
 
 def _branches(names: Sequence[str]) -> str:
-    """Sorted names as an expression in which they share their beginnings: a search tries few of thousands."""
-    # What the first and the last share, all that are sorted between them share.
+    """Writes sorted names as an expression that shares their prefixes, so that a search tries few of thousands."""
+    # A prefix of the first and the last is one of all names sorted between them.
     pairs = zip(names[0], names[-1], strict=False)
     common = "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     rests = [name[len(common) :] for name in names if name != common]

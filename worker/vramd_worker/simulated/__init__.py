@@ -1,6 +1,6 @@
-"""An engine without weights: declared bytes, seconds and rates, and faults by name.
+"""An engine without weights: takes declared bytes and seconds, answers at a declared rate, shows faults by name.
 
-It serves tests, and users who want to try a configuration on a card that they do not have.
+It serves tests, and users who try a configuration for a card that they do not have.
 """
 
 from vramd_worker.simulated.faults import Fault

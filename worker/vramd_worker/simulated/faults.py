@@ -1,4 +1,4 @@
-"""The bad faults of simulated models: each is named by the failure it shows."""
+"""The faults of simulated models: each is named after the failure it shows."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ FLOOD_AT_LOAD_BYTES = 8 * 1024 * 1024
 FLOOD_PER_TOKEN_BYTES = 64 * 1024
 
 GARBAGE = bytes(range(256)) * 16
-"""Binary, with no line end that would not stand between control characters."""
+"""Binary, with no line end except between control characters."""
 
 GRANDCHILD_S = 60
 
@@ -24,7 +24,7 @@ LEAK_BYTES = 300 * 1024 * 1024
 
 
 class Fault(Enum):
-    """What a simulated model does wrong. The values are the names in the configuration."""
+    """What a simulated model does wrong. The values are the names in the configuration (`manners`)."""
 
     EXIT_IN_LOAD = "exit-in-load"
     """The process ends half-way through the load."""
@@ -51,7 +51,7 @@ class Fault(Enum):
     LEAK = "leak"
     """The process takes another 300 MiB with each job."""
     BUG = "bug"
-    """Every generation raises an exception that nobody foresaw."""
+    """Every generation raises an unforeseen exception."""
 
 
 Faults = frozenset[Fault]
@@ -59,12 +59,12 @@ Faults = frozenset[Fault]
 TOKENS_BEFORE_TROUBLE = 3
 
 
-def move_in(faults: Faults) -> None:
-    """Before the load. In the main thread, where alone Python sets the handling of signals."""
+def before_load(faults: Faults) -> None:
+    """Shows the faults of a start. Called in the main thread, as only there Python sets signal handlers."""
     if Fault.IGNORE_SIGTERM in faults:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if Fault.GRANDCHILD in faults:
-        # Nobody waits for it: that is the fault. A reference would only warn when it is collected.
+        # The fault is that nothing waits for it. It is kept, as it would warn when collected.
         _orphans.append(
             subprocess.Popen(
                 [sys.executable, "-I", "-c", f"import time; time.sleep({GRANDCHILD_S})"],
@@ -79,7 +79,7 @@ def move_in(faults: Faults) -> None:
 
 
 def in_load(faults: Faults) -> None:
-    """Half-way through the load. May never return."""
+    """Shows the faults half-way through a load. May never return."""
     if Fault.OOM in faults:
         os.write(2, b"simulated: failed to allocate buffer: out of memory\n")
         os.abort()
@@ -90,7 +90,7 @@ def in_load(faults: Faults) -> None:
 
 
 def before_token(faults: Faults, given: int) -> None:
-    """Before a job's next token; it has been given so many. May never return."""
+    """Shows the faults before a job's next token, after `given` tokens. May never return."""
     if Fault.FLOOD_STDERR in faults:
         _flood(FLOOD_PER_TOKEN_BYTES)
     if given == 0 and Fault.LEAK in faults:
@@ -107,7 +107,7 @@ def before_token(faults: Faults, given: int) -> None:
 
 
 def stand_still() -> NoReturn:
-    """As a native call that does not come back: only the end of the process ends it."""
+    """Hangs like a native call that never returns, until the process ends."""
     while True:
         threading.Event().wait()
 

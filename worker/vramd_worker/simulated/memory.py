@@ -1,4 +1,4 @@
-"""Host memory that is really taken, so that what others measure is what a simulated model declares."""
+"""Takes host memory for real, so that others measure what a simulated model declares."""
 
 import sys
 
@@ -12,13 +12,13 @@ FILL = b"\x5a" * (1024 * 1024)
 
 
 class TakenMemory:
-    """Grows until this process as a whole takes what was declared. It never shrinks: that is the process's end."""
+    """Grows this process to the declared size; it never shrinks before the process ends."""
 
     def __init__(self) -> None:
         self._chunks: list[bytearray] = []
 
     def grow_to(self, process_bytes: int) -> None:
-        """Takes what is missing, every page touched; nothing if the process is larger already.
+        """Takes the missing bytes and touches every page; does nothing if the process is larger.
 
         Raises EngineError if the system refuses.
         """
@@ -26,7 +26,7 @@ class TakenMemory:
         try:
             while missing > 0:
                 chunk = bytearray(min(missing, CHUNK_BYTES))
-                # A page that was only asked for takes no memory; one that is written does.
+                # Only a page that was written takes memory.
                 for start in range(0, len(chunk), len(FILL)):
                     end = min(start + len(FILL), len(chunk))
                     chunk[start:end] = FILL[: end - start]
@@ -45,10 +45,10 @@ class TakenMemory:
 
 
 def process_size_bytes() -> int:
-    """What this process takes, between what it has alone (USS) and its share of what it shares (PSS, on Linux only).
+    """Returns the bytes that this process takes: on Linux the mean of its own (USS) and its proportional share (PSS).
 
-    PSS falls by some 10 MiB as other workers come that map the same libraries, and rises again as they go. The mean of
-    both stays right within half of that, whoever measures, and when.
+    PSS falls by some 10 MiB when other workers map the same libraries, and rises again when they end. The mean of both
+    stays right within half of that.
     """
     used = psutil.Process().memory_full_info()
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""One job under way. Only the engine's thread touches it, but for `cancel`."""
+"""One running job. Only the engine's thread uses it, except for `cancel`."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from vramd_worker.simulated import words
 from vramd_worker.text import TextAssembler
 
 ANSWER_TOKENS = 64
-"""Where an answer ends by itself, unless max_tokens says otherwise."""
+"""Length of an answer without max_tokens."""
 
 
 class SimulatedGeneration:
-    """A `Task`: what a job has been given, and when the next token is due."""
+    """A `Task`: the tokens of a job so far, and when the next is due."""
 
     def __init__(self, job: Job, emit: Emit, context_tokens: int, cancelled: Callable[[], None]) -> None:
         texts = [job.prompt] if isinstance(job.prompt, str) else [message.text for message in job.prompt]
@@ -30,17 +30,17 @@ class SimulatedGeneration:
         self._began_s = self._first_s = 0.0
 
     def cancel(self) -> None:
-        """See `Task`."""
+        """Ends the job before its next token."""
         self.is_cancelled = True
         self._cancelled()
 
     def period_s(self, tokens_per_s: float) -> float:
-        """Seconds per token: the slower of the model's pace and the job's."""
+        """Returns the seconds per token: the slower of the model's pace and the job's."""
         paces = [pace for pace in (tokens_per_s, self._job.max_tokens_per_s) if pace]
         return 1 / min(paces) if paces else 0.0
 
     def begin(self, now_s: float, period_s: float) -> None:
-        """It has a place among the running ones. Raises EngineError for a prompt that leaves no room for an answer."""
+        """Starts the job. Raises EngineError for a prompt that leaves no room for an answer."""
         if self._prompt_tokens >= self._context_tokens:
             raise EngineError(
                 Reason.CONTEXT_OVERFLOW,
@@ -52,7 +52,7 @@ class SimulatedGeneration:
         self.due_s = now_s + period_s
 
     def step(self, now_s: float, period_s: float) -> Piece:
-        """The next token, which is due."""
+        """Gives the next token, which is due."""
         token = words.word_token(self._seed, self.given)
         self.given += 1
         if self.given == 1:

@@ -20,10 +20,10 @@ LOAD_STEPS = 20
 
 @dataclass(frozen=True)
 class SimulatedSpec:
-    """What a simulated model pretends to be."""
+    """The properties of a simulated model."""
 
     allocate_bytes: int
-    """Host memory that the whole process shall take; 0 takes none on purpose."""
+    """Host memory that the process as a whole shall take; 0 takes none on purpose."""
     load_s: float
     tokens_per_s: float
     """Of each generation; 0 is as fast as it goes."""
@@ -34,7 +34,7 @@ class SimulatedSpec:
 
     @property
     def in_words(self) -> str:
-        """For people: what it pretends to be."""
+        """Describes the model for people."""
         words = {
             f"context {self.context_tokens}": True,
             f"takes {self.allocate_bytes} bytes": self.allocate_bytes,
@@ -75,10 +75,10 @@ class SimulatedEngine:
         self._waiting: deque[SimulatedGeneration] = deque()
         self._embeddings: deque[_Embedding] = deque()
         self._running: list[SimulatedGeneration] = []
-        faults.move_in(spec.faults)
+        faults.before_load(spec.faults)
 
     def load(self, progress: Callable[[float], None]) -> Loaded:
-        """See `Engine`. Takes the declared seconds, and the declared memory bit by bit."""
+        """Takes the declared seconds, and the declared memory bit by bit."""
         began_s = time.monotonic()
         for step in range(1, LOAD_STEPS + 1):
             self._memory.grow_to(self._spec.allocate_bytes * step // LOAD_STEPS)
@@ -90,7 +90,7 @@ class SimulatedEngine:
         return Loaded(self._spec.context_tokens, self._spec.context_tokens, words.DIMENSIONS, True)
 
     def generate(self, job: Job, emit: Emit) -> Task:
-        """See `Engine`."""
+        """Queues the job and returns at once."""
         if Fault.BUG in self._spec.faults:
             raise RuntimeError("a simulated model with the fault 'bug' was asked to generate")
         generation = SimulatedGeneration(job, emit, self._spec.context_tokens, self._wake)
@@ -100,7 +100,7 @@ class SimulatedEngine:
         return generation
 
     def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
-        """See `Engine`."""
+        """Queues the texts and returns at once."""
         embedding = _Embedding(texts, done)
         with self._changed:
             self._embeddings.append(embedding)
@@ -114,12 +114,12 @@ class SimulatedEngine:
         parse_special: bool,  # noqa: ARG002
         done: Callable[[Sequence[int] | EngineError], None],
     ) -> Task:
-        """See `Engine`. There are no special tokens."""
+        """Answers at once. There are no special tokens."""
         done(words.tokenize(text))
         return _Answered()
 
     def detokenize(self, token_ids: Sequence[int], done: Callable[[bytes | EngineError], None]) -> Task:
-        """See `Engine`."""
+        """Answers at once."""
         try:
             done(words.detokenize(token_ids))
         except EngineError as refused:
@@ -127,7 +127,7 @@ class SimulatedEngine:
         return _Answered()
 
     def set_threads(self, threads: int) -> None:
-        """See `Engine`. Nothing is computed here, so it is only told: one line on stderr for each change."""
+        """Writes each change to stderr, and nothing else, as nothing is computed here."""
         if threads != self._threads:
             self._threads = threads
             sys.stderr.write(f"simulated: {threads} threads\n")

@@ -19,34 +19,34 @@ DIMENSIONS = 8
 
 
 def word_token(seed: int, position: int) -> int:
-    """The token that follows: the same for the same seed and place."""
+    """Returns the token at a position: the same for the same seed."""
     return BYTES + zlib.crc32(f"{seed}:{position}".encode()) % len(WORDS)
 
 
 def seed_of(prompt: str) -> int:
-    """The seed of a job without one: the same prompt gets the same answer."""
+    """Returns the seed of a job without one: the same prompt gets the same answer."""
     return zlib.crc32(prompt.encode())
 
 
 def tokenize(text: str) -> bytes:
-    """The bytes of the text in UTF-8, each of them a token."""
+    """Returns the bytes of the text in UTF-8, each of them a token."""
     return text.encode()
 
 
 def detokenize(token_ids: Sequence[int]) -> bytes:
-    """Raises EngineError for an id that is none."""
+    """Returns the bytes of tokens. Raises EngineError for an invalid id."""
     if bad := [one for one in token_ids if not 0 <= one < BYTES + len(WORDS)]:
         raise EngineError(Reason.FIELD_INVALID, f"{bad[0]} is no token of this model", field="token_ids")
     return b"".join(bytes([one]) if one < BYTES else f"{WORDS[one - BYTES]} ".encode() for one in token_ids)
 
 
 def count(text: str) -> int:
-    """Tokens of a prompt: its words; an empty one has the token that begins a text."""
+    """Counts the tokens of a prompt: its words; an empty one has the token that begins a text."""
     return max(1, len(text.split()))
 
 
 def vector(text: str) -> tuple[float, ...]:
-    """Length 1, the same for the same text."""
+    """Returns a vector of length 1, the same for the same text."""
     digest = hashlib.blake2b(text.encode(), digest_size=2 * DIMENSIONS).digest()
     raw = [int.from_bytes(digest[2 * i : 2 * i + 2], "big") - 32767.5 for i in range(DIMENSIONS)]
     length = math.hypot(*raw)
