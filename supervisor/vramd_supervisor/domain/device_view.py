@@ -23,6 +23,8 @@ class DeviceKind(Enum):
     """A card that llama.cpp uses through another backend than CUDA: ROCm, Vulkan, SYCL, Metal."""
 
     def __init__(self, word: str, context_bytes: int = 0, has_pool: bool = False) -> None:
+        self.word = word
+        """As clients are told; a further backend of llama.cpp is told as "backend"."""
         self.is_card = word not in ("host", "virtual")
         self.context_bytes = context_bytes
         """Of a driver for each process, before loads have taught what it takes."""

@@ -38,7 +38,7 @@ SOURCES = _of(Source, model_pb2.QuoteSource.Value, "QUOTE_SOURCE")
 LOWERED = _of(Lowered, model_pb2.Lowered.Value, "LOWERED")
 CONFIDENCES = _of(Confidence, model_pb2.QuoteConfidence.Value, "QUOTE_CONFIDENCE")
 PRIORITIES = _of(Priority, load_pb2.Priority.Value, "PRIORITY")
-DEVICE_KINDS = _of(DeviceKind, supervisor_pb2.DeviceKind.Value, "DEVICE_KIND")
+DEVICE_KINDS = {kind: supervisor_pb2.DeviceKind.Value(f"DEVICE_KIND_{kind.word.upper()}") for kind in DeviceKind}
 LEVELS = _of(Level, supervisor_pb2.Pressure.Value, "PRESSURE")
 DECISION_KINDS = _of(DecisionKind, supervisor_pb2.DecisionKind.Value, "DECISION_KIND")
 
