@@ -1,12 +1,11 @@
 """Nobody waits for ever: a busy model yields within the bound, admits nothing new while it goes, and ends typed."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, SupervisorProcess, busy, queued, simulated, until, virtual
+from support.supervisor_process import BOUND_S, Story, SupervisorProcess, busy, queued, simulated, until, virtual
 
 STARVATION_BOUND_S = 2.0
 DRAIN_S = 1.4
@@ -30,18 +29,7 @@ CONFIGURATION = "\n".join(
     )
 )
 
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
-@pytest.fixture
-def client(shared: SupervisorProcess) -> Iterator[vramd.Client]:
-    """While no model is loaded."""
-    yield shared.client()
-    shared.clear()
+pytestmark = pytest.mark.usefixtures("cleared")
 
 
 def let_pass(client: vramd.Client, seconds: float) -> None:
@@ -83,9 +71,9 @@ def test_a_model_that_eight_clients_keep_busy_yields_within_the_bound(
 
 
 def test_a_victim_admits_nothing_new_and_who_asks_is_served_by_its_next_life(
-    shared: SupervisorProcess, client: vramd.Client
+    client: vramd.Client, story: Story
 ) -> None:
-    with shared.news() as story, ThreadPoolExecutor() as pool, busy(client, "victim") as running:
+    with ThreadPoolExecutor() as pool, busy(client, "victim") as running:
         first_life = client.load("victim").incarnation
         waiting = pool.submit(client.embed, "next", "x")
         story.reached("victim", "DRAINING")
@@ -102,9 +90,9 @@ def test_a_victim_admits_nothing_new_and_who_asks_is_served_by_its_next_life(
         assert story.evictions("victim", "next") == [("victim", "next"), ("next", "victim")]
 
 
-def test_an_answer_that_ends_while_its_model_drains_is_whole(shared: SupervisorProcess, client: vramd.Client) -> None:
+def test_an_answer_that_ends_while_its_model_drains_is_whole(client: vramd.Client, story: Story) -> None:
     # It is sent away after the bound less the time to drain, and done before that is over.
-    with shared.news() as story, ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
         with client.generate("victim", "x", max_tokens=36) as answer:
             next(answer)
             coming = pool.submit(client.load, "next")
@@ -113,8 +101,8 @@ def test_an_answer_that_ends_while_its_model_drains_is_whole(shared: SupervisorP
         assert coming.result(BOUND_S).state == "READY"
 
 
-def test_a_model_serves_those_it_came_for_before_it_goes(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story, ThreadPoolExecutor() as pool:
+def test_a_model_serves_those_it_came_for_before_it_goes(client: vramd.Client, story: Story) -> None:
+    with ThreadPoolExecutor() as pool:
         first = client.generate("cold", "x", max_tokens=10)
         story.reached("cold", "LOADING")
         coming = pool.submit(client.embed, "next", "x")
@@ -125,8 +113,8 @@ def test_a_model_serves_those_it_came_for_before_it_goes(shared: SupervisorProce
         assert story.began("cold", "next") == ["cold", "next"]
 
 
-def test_nobody_is_sent_away_for_who_has_left(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story, busy(client, "victim") as running:
+def test_nobody_is_sent_away_for_who_has_left(client: vramd.Client, story: Story) -> None:
+    with busy(client, "victim") as running:
         with client.generate("next", "x"):
             story.reached("next", "QUEUED")
         until("nobody waits", lambda: queued(client, "next") == 0)
@@ -135,9 +123,7 @@ def test_nobody_is_sent_away_for_who_has_left(shared: SupervisorProcess, client:
         assert story.changes("victim", "DRAINING") == []
 
 
-def test_who_has_waited_long_enough_is_served_before_the_more_urgent(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
+def test_who_has_waited_long_enough_is_served_before_the_more_urgent(client: vramd.Client) -> None:
     with busy(client, "victim") as running:
         old = client.generate("victim", "old", max_tokens=2000, priority="normal")
         until("it waits", lambda: queued(client, "victim") == 1)

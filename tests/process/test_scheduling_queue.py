@@ -1,11 +1,11 @@
 """Who waits for a model: in which order they are served, how many may wait, and what they hear meanwhile."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, SupervisorProcess, busy, queued, simulated, until
+from support.supervisor_process import BOUND_S, Story, SupervisorProcess, busy, queued, simulated, until
 from support.wire import parts
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
@@ -22,12 +22,6 @@ CONFIGURATION = "\n".join(
         simulated("endless-load", card="", load_s=600),
     )
 )
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
 
 
 @pytest.fixture
@@ -220,10 +214,8 @@ def test_who_watches_sees_a_queue_grow_and_shrink(shared: SupervisorProcess, cli
         events.cancel()
 
 
-def test_a_model_that_goes_is_not_brought_back_for_who_has_left(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
-    with shared.news() as story, ThreadPoolExecutor() as pool, busy(client, "other") as running:
+def test_a_model_that_goes_is_not_brought_back_for_who_has_left(client: vramd.Client, story: Story) -> None:
+    with ThreadPoolExecutor() as pool, busy(client, "other") as running:
         before = client.load("other").incarnation
         going = pool.submit(client.unload, "other")
         story.until("it drains", lambda _: before in {c.incarnation for c in story.changes("other", "DRAINING")})

@@ -1,13 +1,12 @@
 """A model with other settings than it is loaded with: nothing is cut off, and nothing is loaded anew for nothing."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, SupervisorProcess, queued, simulated, until
+from support.supervisor_process import BOUND_S, Story, SupervisorProcess, queued, simulated, until
 from support.wire import Caller
 from vramd_proto.v1 import load_pb2, model_pb2
 
@@ -20,12 +19,6 @@ CONFIGURATION = "[scheduling]\ndrain_s = 20\n" + "\n".join(
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
 def reload(caller: Caller, model: str, load: load_pb2.LoadOptions) -> model_pb2.ResidentModel:
     """The model, ready with these settings."""
     steps = list(caller.models.LoadModel(model_pb2.LoadModelRequest(model=model, load=load, reload=True)))
@@ -33,8 +26,9 @@ def reload(caller: Caller, model: str, load: load_pb2.LoadOptions) -> model_pb2.
     return steps[-1].resident
 
 
-def test_a_reload_waits_for_what_runs_and_gives_the_model_a_new_process(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_reload_waits_for_what_runs_and_gives_the_model_a_new_process(
+    shared: SupervisorProcess, client: vramd.Client
+) -> None:
     before = client.load("one", context=1000)
     with shared.news() as story, ThreadPoolExecutor() as pool:
         with client.generate("one", "x", max_tokens=30) as answer:
@@ -78,25 +72,26 @@ def test_what_is_as_asked_or_left_open_is_not_loaded_anew(shared: SupervisorProc
     client.unload("one")
 
 
-def test_a_reload_has_its_settings_also_if_a_load_with_others_is_on_its_way(shared: SupervisorProcess) -> None:
-    client = shared.client()
-    with shared.news() as story, client.generate("cold", "x", max_tokens=2) as first:
+def test_a_reload_has_its_settings_also_if_a_load_with_others_is_on_its_way(
+    shared: SupervisorProcess, client: vramd.Client, story: Story
+) -> None:
+    with client.generate("cold", "x", max_tokens=2) as first:
         story.reached("cold", "LOADING")
         assert reload(shared.caller(), "cold", load_pb2.LoadOptions(context_tokens=300)).context_tokens == 300
         assert first.finish.reason == "LENGTH"
     client.unload("cold")
 
 
-def test_settings_that_cannot_be_leave_the_process_that_there_is(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_settings_that_cannot_be_leave_the_process_that_there_is(
+    shared: SupervisorProcess, client: vramd.Client
+) -> None:
     before = client.load("one")
     with pytest.raises(grpc.RpcError, match="nowhere"):
         reload(shared.caller(), "one", load_pb2.LoadOptions(device="nowhere"))
     assert client.load("one").pid == before.pid
 
 
-def test_a_reload_comes_although_the_model_is_never_idle(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_reload_comes_although_the_model_is_never_idle(shared: SupervisorProcess, client: vramd.Client) -> None:
     client.load("popular")
     over = threading.Event()
 

@@ -8,7 +8,7 @@ import grpc
 import psutil
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, SupervisorProcess, busy, simulated, virtual
+from support.supervisor_process import BOUND_S, Story, SupervisorProcess, busy, simulated, virtual
 from support.wire import Caller
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
@@ -31,12 +31,6 @@ CONFIGURATION = "\n".join(
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
 @pytest.fixture
 def client(shared: SupervisorProcess) -> vramd.Client:
     """While no model is loaded."""
@@ -54,36 +48,31 @@ def test_of_those_that_are_to_be_there_from_the_start_the_first_one_comes(shared
         assert story.changes("second", "QUEUED") == []
 
 
-def test_each_use_begins_the_time_to_stay_anew_and_work_is_no_idleness(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
-    with shared.news() as story:
-        assert len(client.embed("brief", "x")) == 1
-        # Longer than the model may be idle.
-        assert client.generate("brief", "x", max_tokens=32).finish.reason == "LENGTH"
-        left_s = story.moment("brief", "DRAINING") - story.moment("brief", "READY")
-        assert left_s >= 32 / 40 + 0.5 - 0.05
-        story.reached("brief", "UNLOADED")
-        assert len(story.changes("brief", "DRAINING")) == 1
+def test_each_use_begins_the_time_to_stay_anew_and_work_is_no_idleness(client: vramd.Client, story: Story) -> None:
+    assert len(client.embed("brief", "x")) == 1
+    # Longer than the model may be idle.
+    assert client.generate("brief", "x", max_tokens=32).finish.reason == "LENGTH"
+    left_s = story.moment("brief", "DRAINING") - story.moment("brief", "READY")
+    assert left_s >= 32 / 40 + 0.5 - 0.05
+    story.reached("brief", "UNLOADED")
+    assert len(story.changes("brief", "DRAINING")) == 1
 
 
-def test_a_changed_time_to_stay_counts_from_now_on(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        client.load("alto")
-        client.update("alto", keep_alive_s=0)
-        story.reached("alto", "UNLOADED")
+def test_a_changed_time_to_stay_counts_from_now_on(client: vramd.Client, story: Story) -> None:
+    client.load("alto")
+    client.update("alto", keep_alive_s=0)
+    story.reached("alto", "UNLOADED")
     client.update("alto", keep_alive_s=-1)
 
 
-def test_a_pinned_model_is_never_idle_for_too_long(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        client.update("kept", pinned=True)
-        client.load("kept")
-        assert len(client.embed("kept", "x")) == 1
-        assert ready(client) == {"kept"}
-        assert story.changes("kept", "DRAINING") == []
-        client.update("kept", pinned=False)
-        story.reached("kept", "UNLOADED")
+def test_a_pinned_model_is_never_idle_for_too_long(client: vramd.Client, story: Story) -> None:
+    client.update("kept", pinned=True)
+    client.load("kept")
+    assert len(client.embed("kept", "x")) == 1
+    assert ready(client) == {"kept"}
+    assert story.changes("kept", "DRAINING") == []
+    client.update("kept", pinned=False)
+    story.reached("kept", "UNLOADED")
 
 
 Held: TypeAlias = "grpc._CallIterator[supervisor_pb2.HoldModelResponse]"
@@ -107,27 +96,25 @@ def until_warm(held: Held) -> list[model_pb2.ModelState.ValueType]:
 
 
 def test_a_held_model_neither_leaves_nor_goes_for_others_until_its_holder_lets_go(
-    shared: SupervisorProcess, client: vramd.Client
+    shared: SupervisorProcess, client: vramd.Client, story: Story
 ) -> None:
-    with shared.news() as story:
-        held = hold(shared.caller(), "kept")
-        assert len(client.embed("kept", "x")) == 1
-        with pytest.raises(vramd.MemoryExhausted) as refused:
-            client.load("next")
-        assert "(held by a client)" in refused.value.metadata["heldBy"]
-        assert ready(client) == {"kept"}
-        assert story.changes("kept", "DRAINING") == []
-        held.cancel()
-        story.reached("kept", "UNLOADED")
-        assert client.load("next").state == "READY"
+    held = hold(shared.caller(), "kept")
+    assert len(client.embed("kept", "x")) == 1
+    with pytest.raises(vramd.MemoryExhausted) as refused:
+        client.load("next")
+    assert "(held by a client)" in refused.value.metadata["heldBy"]
+    assert ready(client) == {"kept"}
+    assert story.changes("kept", "DRAINING") == []
+    held.cancel()
+    story.reached("kept", "UNLOADED")
+    assert client.load("next").state == "READY"
 
 
-def test_a_holder_that_vanishes_holds_no_longer(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        caller = shared.caller()
-        hold(caller, "kept")
-        caller.channel.close()
-        story.reached("kept", "UNLOADED")
+def test_a_holder_that_vanishes_holds_no_longer(shared: SupervisorProcess, client: vramd.Client, story: Story) -> None:
+    caller = shared.caller()
+    hold(caller, "kept")
+    caller.channel.close()
+    story.reached("kept", "UNLOADED")
 
 
 def test_a_held_model_whose_process_dies_comes_back(shared: SupervisorProcess, client: vramd.Client) -> None:
@@ -152,13 +139,12 @@ def test_an_unload_ends_a_hold(shared: SupervisorProcess, client: vramd.Client) 
     assert client.model("kept").state == "UNLOADED"
 
 
-def test_of_a_group_one_is_there_and_others_stay(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        for model in ("alto", "drum", "bass"):
-            client.load(model)
-        assert story.evictions("alto", "bass", "drum", ready="bass") == [("alto", "bass")]
-        assert ready(client) == {"drum", "bass"}
-        assert story.most_at_once("alto", "bass") == 1
+def test_of_a_group_one_is_there_and_others_stay(client: vramd.Client, story: Story) -> None:
+    for model in ("alto", "drum", "bass"):
+        client.load(model)
+    assert story.evictions("alto", "bass", "drum", ready="bass") == [("alto", "bass")]
+    assert ready(client) == {"drum", "bass"}
+    assert story.most_at_once("alto", "bass") == 1
 
 
 def test_one_of_a_group_that_is_busy_may_end_what_it_has_begun(shared: SupervisorProcess, client: vramd.Client) -> None:
@@ -173,10 +159,8 @@ def test_one_of_a_group_that_is_busy_may_end_what_it_has_begun(shared: Superviso
         assert story.evictions("alto", ready="bass") == [("alto", "bass")]
 
 
-def test_a_model_in_use_is_there_for_its_least_time_whatever_waits(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
-    with shared.news() as story, ThreadPoolExecutor() as pool, busy(client, "busy") as answer:
+def test_a_model_in_use_is_there_for_its_least_time_whatever_waits(client: vramd.Client, story: Story) -> None:
+    with ThreadPoolExecutor() as pool, busy(client, "busy") as answer:
         coming = pool.submit(client.load, "next")
         stayed_s = story.moment("busy", "DRAINING") - story.moment("busy", "READY")
         assert stayed_s >= LEAST_S - 0.05

@@ -1,11 +1,10 @@
 """Models that take turns on a card too small for all: few swaps, nobody forgotten, nothing loaded twice."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, SupervisorProcess, busy, queued, simulated, until, virtual
+from support.supervisor_process import BOUND_S, Story, SupervisorProcess, busy, queued, simulated, until, virtual
 
 CONFIGURATION = "\n".join(
     (
@@ -21,18 +20,7 @@ CONFIGURATION = "\n".join(
     )
 )
 
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
-@pytest.fixture
-def client(shared: SupervisorProcess) -> Iterator[vramd.Client]:
-    """While no model is loaded."""
-    yield shared.client()
-    shared.clear()
+pytestmark = pytest.mark.usefixtures("cleared")
 
 
 def line_up(client: vramd.Client, models: str) -> list[vramd.Stream]:
@@ -52,8 +40,8 @@ def answered(streams: list[vramd.Stream]) -> int:
     return sum(len(stream.token_ids) == 2 for stream in streams if stream.finish.reason == "LENGTH")
 
 
-def test_callers_of_three_models_in_turn_cost_one_load_of_each(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story, busy(client, "a") as running:
+def test_callers_of_three_models_in_turn_cost_one_load_of_each(client: vramd.Client, story: Story) -> None:
+    with busy(client, "a") as running:
         streams = line_up(client, "abcabc")
         running.cancel()
         assert answered(streams) == 6
@@ -63,9 +51,9 @@ def test_callers_of_three_models_in_turn_cost_one_load_of_each(shared: Superviso
 
 
 def test_twenty_for_one_model_with_one_for_another_in_the_middle_cost_two_swaps_at_most(
-    shared: SupervisorProcess, client: vramd.Client
+    client: vramd.Client, story: Story
 ) -> None:
-    with shared.news() as story, busy(client, "a") as running:
+    with busy(client, "a") as running:
         streams = line_up(client, "a" * 10 + "b" + "a" * 10)
         running.cancel()
         assert answered(streams) == 21
@@ -73,9 +61,9 @@ def test_twenty_for_one_model_with_one_for_another_in_the_middle_cost_two_swaps_
 
 
 def test_models_that_wait_for_the_same_room_come_in_the_order_of_their_callers(
-    shared: SupervisorProcess, client: vramd.Client
+    client: vramd.Client, story: Story
 ) -> None:
-    with shared.news() as story, busy(client, "a") as running:
+    with busy(client, "a") as running:
         streams = line_up(client, "cb")
         running.cancel()
         assert answered(streams) == 2
@@ -83,9 +71,9 @@ def test_models_that_wait_for_the_same_room_come_in_the_order_of_their_callers(
 
 
 def test_the_more_urgent_load_has_its_room_first_and_is_as_urgent_as_its_most_urgent_caller(
-    shared: SupervisorProcess, client: vramd.Client
+    client: vramd.Client, story: Story
 ) -> None:
-    with shared.news() as story, busy(client, "a") as running:
+    with busy(client, "a") as running:
         streams = [client.generate("b", "x", max_tokens=2, priority="batch")]
         until_queued(client, "b", 1)
         streams.append(client.generate("c", "x", max_tokens=2, priority="normal"))
@@ -97,10 +85,8 @@ def test_the_more_urgent_load_has_its_room_first_and_is_as_urgent_as_its_most_ur
         assert story.began(*"abc", ready="c") == ["a", "b", "c"]
 
 
-def test_an_unload_ends_who_waits_for_that_model_and_nobody_else(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
-    with shared.news() as story, busy(client, "a") as running:
+def test_an_unload_ends_who_waits_for_that_model_and_nobody_else(client: vramd.Client, story: Story) -> None:
+    with busy(client, "a") as running:
         for_b, for_c = line_up(client, "bc")
         with pytest.raises(vramd.NotLoaded):
             client.unload("b")
@@ -132,9 +118,7 @@ def test_more_models_than_fit_asked_by_many_clients_are_all_answered_and_only_ro
         assert [row for row in rows if row.reserved_bytes > row.budget_bytes] == []
 
 
-def test_models_that_drive_each_other_out_again_and_again_are_told_of(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
+def test_models_that_drive_each_other_out_again_and_again_are_told_of(client: vramd.Client) -> None:
     for model in ("ping", "pong", "ping", "pong", "ping"):
         assert len(client.embed(model, "x")) == 1
     told = until("it is told", lambda: [one for one in client.decisions("ping") if one.kind == "thrash"])
@@ -145,8 +129,8 @@ def test_models_that_drive_each_other_out_again_and_again_are_told_of(
     assert "together" in told[0].message
 
 
-def test_loads_of_different_models_go_on_at_the_same_time(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story, client.generate("slow-1", "x"), client.generate("slow-2", "x"):
+def test_loads_of_different_models_go_on_at_the_same_time(client: vramd.Client, story: Story) -> None:
+    with client.generate("slow-1", "x"), client.generate("slow-2", "x"):
         story.reached("slow-1", "LOADING")
         story.reached("slow-2", "LOADING")
         assert story.most_at_once("slow-1", "slow-2") == 2

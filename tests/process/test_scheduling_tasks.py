@@ -1,8 +1,5 @@
 """Of several models for one task, the one that answers soonest."""
 
-from collections.abc import Iterator
-
-import pytest
 import vramd
 from support.supervisor_process import CARD, SupervisorProcess, busy, simulated, until
 
@@ -16,28 +13,20 @@ CONFIGURATION = CARD + "\n".join(
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
 def who_answers(client: vramd.Client, task: str) -> str:
     timeline = client.generate(f"task:{task}", "x", max_tokens=2).timeline
     assert timeline is not None
     return timeline.model
 
 
-def test_one_that_is_loaded_goes_before_one_that_is_not(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_one_that_is_loaded_goes_before_one_that_is_not(client: vramd.Client) -> None:
     assert client.select("story").model == "first"
     client.load("second")
     assert client.select("story").model == "second"
     assert who_answers(client, "story") == "second"
 
 
-def test_one_that_is_being_loaded_goes_before_one_that_is_not(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_one_that_is_being_loaded_goes_before_one_that_is_not(shared: SupervisorProcess, client: vramd.Client) -> None:
     assert client.select("sonnet").model == "slow-first"
     with shared.news() as story, client.generate("slow-second", "x"):
         story.reached("slow-second", "LOADING")
@@ -46,9 +35,8 @@ def test_one_that_is_being_loaded_goes_before_one_that_is_not(shared: Supervisor
 
 
 def test_where_one_has_no_place_left_the_other_answers_and_the_first_again_once_it_has(
-    shared: SupervisorProcess,
+    client: vramd.Client,
 ) -> None:
-    client = shared.client()
     client.load("first")
     client.load("second")
     assert who_answers(client, "story") == "first"

@@ -1,11 +1,10 @@
 """Who has to go when something must come, and who must not. Each test has a card and models of its own."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, SupervisorProcess, busy, simulated, until, virtual
+from support.supervisor_process import BOUND_S, Story, SupervisorProcess, busy, simulated, until, virtual
 
 CONFIGURATION = "\n".join(
     (
@@ -46,36 +45,24 @@ CONFIGURATION = "\n".join(
     )
 )
 
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
-@pytest.fixture
-def client(shared: SupervisorProcess) -> Iterator[vramd.Client]:
-    """While no model is loaded."""
-    yield shared.client()
-    shared.clear()
+pytestmark = pytest.mark.usefixtures("cleared")
 
 
 def ready(client: vramd.Client) -> set[str]:
     return {one.model for one in client.resident() if one.state == "READY"}
 
 
-def test_what_fits_beside_the_others_sends_nobody_away(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        for model in ("beside-1", "beside-2", "beside-3"):
-            client.load(model)
-        assert ready(client) == {"beside-1", "beside-2", "beside-3"}
-        assert story.evictions("beside-1", "beside-2", "beside-3", ready="beside-3") == []
+def test_what_fits_beside_the_others_sends_nobody_away(client: vramd.Client, story: Story) -> None:
+    for model in ("beside-1", "beside-2", "beside-3"):
+        client.load(model)
+    assert ready(client) == {"beside-1", "beside-2", "beside-3"}
+    assert story.evictions("beside-1", "beside-2", "beside-3", ready="beside-3") == []
 
 
 def test_a_large_one_waits_for_the_busy_one_and_what_is_elsewhere_is_never_touched(
-    shared: SupervisorProcess, client: vramd.Client
+    client: vramd.Client, story: Story
 ) -> None:
-    with shared.news() as story, ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
         elsewhere = client.load("on-host").pid
         client.load("small")
         with client.generate("big", "x", max_tokens=30) as answer:
@@ -103,21 +90,17 @@ def test_the_idle_one_goes_although_the_busy_one_is_older_and_would_stay_shorter
         assert next(answer)
 
 
-def test_the_oldest_is_spared_where_a_later_one_has_to_go_and_suffices(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
-    with shared.news() as story:
-        for model in ("s1", "s2", "s3", "s-next"):
-            client.load(model)
-        assert story.evictions("s1", "s2", "s3", ready="s-next") == [("s2", "s-next")]
+def test_the_oldest_is_spared_where_a_later_one_has_to_go_and_suffices(client: vramd.Client, story: Story) -> None:
+    for model in ("s1", "s2", "s3", "s-next"):
+        client.load(model)
+    assert story.evictions("s1", "s2", "s3", ready="s-next") == [("s2", "s-next")]
 
 
-def test_who_holds_nothing_where_room_is_missing_stays(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        for model in ("left-1", "right-1", "right-2"):
-            client.load(model)
-        assert story.evictions("left-1", "right-1", ready="right-2") == [("right-1", "right-2")]
-        assert ready(client) == {"left-1", "right-2"}
+def test_who_holds_nothing_where_room_is_missing_stays(client: vramd.Client, story: Story) -> None:
+    for model in ("left-1", "right-1", "right-2"):
+        client.load(model)
+    assert story.evictions("left-1", "right-1", ready="right-2") == [("right-1", "right-2")]
+    assert ready(client) == {"left-1", "right-2"}
 
 
 def test_swaps_on_two_cards_do_not_wait_for_each_other(shared: SupervisorProcess, client: vramd.Client) -> None:
@@ -133,10 +116,8 @@ def test_swaps_on_two_cards_do_not_wait_for_each_other(shared: SupervisorProcess
         ]
 
 
-def test_two_that_need_the_same_room_have_it_one_after_the_other(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
-    with shared.news() as story, busy(client, "s-busy") as answer:
+def test_two_that_need_the_same_room_have_it_one_after_the_other(client: vramd.Client, story: Story) -> None:
+    with busy(client, "s-busy") as answer:
         streams = []
         for model in ("s-other", "s-another"):
             streams.append(client.generate(model, "x", max_tokens=3))
@@ -150,19 +131,16 @@ def test_two_that_need_the_same_room_have_it_one_after_the_other(
         assert story.most_at_once("s-busy", "s-other", "s-another") == 1
 
 
-def test_a_sacrificial_model_goes_first_although_it_was_used_last(
-    shared: SupervisorProcess, client: vramd.Client
-) -> None:
-    with shared.news() as story:
-        for model in ("precious", "lamb", "wolf"):
-            client.load(model)
-        assert story.evictions("precious", "lamb", ready="wolf") == [("lamb", "wolf")]
+def test_a_sacrificial_model_goes_first_although_it_was_used_last(client: vramd.Client, story: Story) -> None:
+    for model in ("precious", "lamb", "wolf"):
+        client.load(model)
+    assert story.evictions("precious", "lamb", ready="wolf") == [("lamb", "wolf")]
 
 
 def test_where_all_are_busy_a_caller_waits_as_long_as_it_may_and_nobody_goes(
-    shared: SupervisorProcess, client: vramd.Client
+    client: vramd.Client, story: Story
 ) -> None:
-    with shared.news() as story, busy(client, "s-busy") as answer:
+    with busy(client, "s-busy") as answer:
         with pytest.raises(vramd.DeadlinePassed):
             client.embed("s-other", "x", timeout_s=0.3)
         story.reached("s-other", "QUEUED")
@@ -171,27 +149,25 @@ def test_where_all_are_busy_a_caller_waits_as_long_as_it_may_and_nobody_goes(
         assert client.load("s-busy").queued == 0
 
 
-def test_a_model_whose_caller_left_before_its_grant_may_go(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        with client.generate("s-cold", "x"):
-            story.reached("s-cold", "LOADING")
-        until("nobody waits for it", lambda: (found := client.model("s-cold").resident) and not found.queued)
-        assert len(client.embed("s-another", "x")) == 1
-        assert story.evictions("s-cold", ready="s-another") == [("s-cold", "s-another")]
-        assert len(story.changes("s-cold", "READY")) == 1
+def test_a_model_whose_caller_left_before_its_grant_may_go(client: vramd.Client, story: Story) -> None:
+    with client.generate("s-cold", "x"):
+        story.reached("s-cold", "LOADING")
+    until("nobody waits for it", lambda: (found := client.model("s-cold").resident) and not found.queued)
+    assert len(client.embed("s-another", "x")) == 1
+    assert story.evictions("s-cold", ready="s-another") == [("s-cold", "s-another")]
+    assert len(story.changes("s-cold", "READY")) == 1
 
 
-def test_memory_counts_as_taken_until_it_is_back(shared: SupervisorProcess, client: vramd.Client) -> None:
-    with shared.news() as story:
-        client.load("s-rude")
-        client.load("s-other")
-        assert story.evictions("s-rude", ready="s-other") == [("s-rude", "s-other")]
-        told = [event.detail for event in story.events]
-        back = next(place for place, one in enumerate(told) if isinstance(one, vramd.Receipt) and one.model == "s-rude")
-        begun = story.changes("s-other", "LOADING")[-1]
-        assert back < told.index(begun)
-        rows = [row for one in story.details(vramd.LedgerChanged) for row in one.devices if row.id == "single"]
-        assert max(row.reserved_bytes for row in rows) == 1 << 30
+def test_memory_counts_as_taken_until_it_is_back(client: vramd.Client, story: Story) -> None:
+    client.load("s-rude")
+    client.load("s-other")
+    assert story.evictions("s-rude", ready="s-other") == [("s-rude", "s-other")]
+    told = [event.detail for event in story.events]
+    back = next(place for place, one in enumerate(told) if isinstance(one, vramd.Receipt) and one.model == "s-rude")
+    begun = story.changes("s-other", "LOADING")[-1]
+    assert back < told.index(begun)
+    rows = [row for one in story.details(vramd.LedgerChanged) for row in one.devices if row.id == "single"]
+    assert max(row.reserved_bytes for row in rows) == 1 << 30
 
 
 def test_who_asks_for_a_victim_while_its_process_ends_waits_for_the_next_and_the_load_is_not_put_off(

@@ -1,6 +1,5 @@
 """Requests: when the first word comes, who is served next, how long a model stays, who gets how many threads."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,20 +18,13 @@ CONFIGURATION = "\n".join(
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
 def test_the_first_word_leaves_before_the_second_token_exists(shared: SupervisorProcess) -> None:
     with shared.client().chat("blocked", "x", timeout_s=BOUND_S) as stream:
         assert next(stream)
         assert len(stream.token_ids) == 1
 
 
-def test_a_caller_that_leaves_gives_its_place_to_the_next(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_caller_that_leaves_gives_its_place_to_the_next(client: vramd.Client) -> None:
     with client.generate("one", "x", max_tokens=2000) as endless:
         next(endless)
         with client.generate("one", "y", max_tokens=2) as waiting:
@@ -42,16 +34,14 @@ def test_a_caller_that_leaves_gives_its_place_to_the_next(shared: SupervisorProc
             assert len(waiting.token_ids) == 2
 
 
-def test_a_client_that_vanishes_gives_its_place_to_the_next(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_client_that_vanishes_gives_its_place_to_the_next(shared: SupervisorProcess, client: vramd.Client) -> None:
     with vramd.Client(shared.folder.path) as vanishing:
         next(vanishing.generate("one", "x", max_tokens=2000))
     assert len(client.embed("one", ["x", "y"], timeout_s=BOUND_S)) == 2
     until("nobody is left", lambda: client.load("one").in_flight == 0)
 
 
-def test_to_load_what_is_loaded_waits_for_nobody(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_to_load_what_is_loaded_waits_for_nobody(client: vramd.Client) -> None:
     with client.generate("one", "x", max_tokens=2000) as endless:
         next(endless)
         with client.generate("one", "y", max_tokens=2):
@@ -59,8 +49,7 @@ def test_to_load_what_is_loaded_waits_for_nobody(shared: SupervisorProcess) -> N
             assert (seen.in_flight, seen.queued) == (1, 1)
 
 
-def test_a_deadline_ends_a_request_that_waits(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_deadline_ends_a_request_that_waits(client: vramd.Client) -> None:
     with client.generate("one", "x", max_tokens=2000) as endless:
         next(endless)
         with pytest.raises(vramd.DeadlinePassed):
@@ -69,8 +58,7 @@ def test_a_deadline_ends_a_request_that_waits(shared: SupervisorProcess) -> None
         assert next(endless)
 
 
-def test_a_model_that_shall_not_stay_leaves_at_once(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_model_that_shall_not_stay_leaves_at_once(shared: SupervisorProcess, client: vramd.Client) -> None:
     with shared.story() as story:
         incarnation = client.load("a", keep_alive_s=-1).incarnation
         client.embed("a", "x", keep_alive_s=0)
@@ -80,8 +68,7 @@ def test_a_model_that_shall_not_stay_leaves_at_once(shared: SupervisorProcess) -
         )
 
 
-def test_a_model_stays_as_long_as_it_shall(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_model_stays_as_long_as_it_shall(shared: SupervisorProcess, client: vramd.Client) -> None:
     with shared.story() as story:
         incarnation = client.load("a", keep_alive_s=0.4).incarnation
         client.embed("a", "x")
@@ -94,8 +81,7 @@ def test_a_model_stays_as_long_as_it_shall(shared: SupervisorProcess) -> None:
         assert 0.39 <= moments["DRAINING"] - moments["READY"] < 5
 
 
-def test_two_models_that_generate_share_the_cores(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_two_models_that_generate_share_the_cores(shared: SupervisorProcess, client: vramd.Client) -> None:
     cores = client.status().supervisor.usable_cores
     if cores < 2:
         pytest.skip("one core is shared by nobody")

@@ -1,7 +1,5 @@
 """A worker that dies, hangs, floods or leaves children behind harms its own requests only."""
 
-from collections.abc import Iterator
-
 import psutil
 import pytest
 import vramd
@@ -27,12 +25,6 @@ CONFIGURATION = "\n".join(
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
 def process_of(client: vramd.Client, model: str) -> psutil.Process:
     pid = client.load(model).pid
     assert pid is not None
@@ -51,8 +43,7 @@ def test_a_load_that_crashed_is_asked_for_again_but_not_of_a_sacrificial_model(
         assert len(story.changes(model, "LOADING")) == loads
 
 
-def test_a_killed_worker_fails_its_own_stream_only(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_killed_worker_fails_its_own_stream_only(client: vramd.Client) -> None:
     with (
         client.generate("living", "x", max_tokens=50) as living,
         client.generate("dying", "x", max_tokens=500) as dying,
@@ -79,9 +70,8 @@ def test_a_killed_worker_fails_its_own_stream_only(shared: SupervisorProcess) ->
     ("model", "reason"), [("poisoned", "WORKER_CRASHED"), ("brittle", "WORKER_CRASHED_MID_STREAM")]
 )
 def test_a_call_under_which_a_process_died_is_not_made_again_by_itself(
-    shared: SupervisorProcess, model: str, reason: str
+    shared: SupervisorProcess, client: vramd.Client, model: str, reason: str
 ) -> None:
-    client = shared.client()
     with shared.story() as story:
         for call in (client.generate, client.chat):
             with pytest.raises(vramd.WorkerCrashed) as failed:
@@ -91,8 +81,9 @@ def test_a_call_under_which_a_process_died_is_not_made_again_by_itself(
         assert len(story.changes(model, "LOADING")) == 2
 
 
-def test_a_process_that_grows_far_beyond_its_load_is_ended_once_it_is_idle(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_process_that_grows_far_beyond_its_load_is_ended_once_it_is_idle(
+    shared: SupervisorProcess, client: vramd.Client
+) -> None:
     with shared.story() as story:
         assert list(client.generate("leaking", "x", max_tokens=5))
         story.until("it is gone", lambda _: story.changes("leaking", "UNLOADED"))
@@ -101,8 +92,7 @@ def test_a_process_that_grows_far_beyond_its_load_is_ended_once_it_is_idle(share
     assert list(client.generate("leaking", "x", max_tokens=5)), "and is loaded anew for whoever comes next"
 
 
-def test_an_exit_is_seen_at_once_although_a_grandchild_holds_stderr(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_an_exit_is_seen_at_once_although_a_grandchild_holds_stderr(client: vramd.Client) -> None:
     worker = process_of(client, "parent")
     (grandchild,) = worker.children()
     receipt = client.unload("parent")
@@ -125,8 +115,7 @@ def test_a_flood_on_stderr_neither_stops_the_answer_nor_fills_memory_or_disk(sha
     assert list(client.logs("flood", lines=1)) == [("flood " * 170).rstrip() + " "]
 
 
-def test_garbage_on_stdout_is_escaped_and_harmless(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_garbage_on_stdout_is_escaped_and_harmless(client: vramd.Client) -> None:
     assert client.embed("garbage", "x").dimensions == 8
     lines = list(client.logs("garbage"))
     assert any("\\x00\\x01" in line for line in lines)
@@ -147,8 +136,7 @@ def test_a_load_that_hangs_is_ended_and_not_asked_for_again() -> None:
             assert len(story.changes("hanging", "LOADING")) == 1
 
 
-def test_an_engine_that_hangs_can_be_unloaded(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_an_engine_that_hangs_can_be_unloaded(client: vramd.Client) -> None:
     with client.generate("hang-in-decode", "x") as stream:
         for _ in range(3):
             next(stream)

@@ -183,8 +183,7 @@ def test_a_crash_before_the_first_token_is_told_apart(shared: SupervisorProcess)
     assert failed.value.metadata["exit"] == "killed by SIGKILL"
 
 
-def test_a_fault_is_told_as_an_incident_and_explained_in_the_models_log_only(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_fault_is_told_as_an_incident_and_explained_in_the_models_log_only(client: vramd.Client) -> None:
     with pytest.raises(vramd.Internal) as failed:
         list(client.generate("bug", "x"))
     incident = failed.value.metadata["incidentId"]

@@ -1,7 +1,6 @@
 """To unload a model is to end its process: what the receipt says, and what callers of the model hear."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
@@ -27,14 +26,7 @@ CONFIGURATION = "\n".join(
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[SupervisorProcess]:
-    with SupervisorProcess(CONFIGURATION) as supervisor:
-        yield supervisor.ready()
-
-
-def test_the_receipt_says_what_was_promised_and_what_was_really_there(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_the_receipt_says_what_was_promised_and_what_was_really_there(client: vramd.Client) -> None:
     loaded = client.load("real")
     assert loaded.pid is not None
     receipt = client.unload("real")
@@ -49,8 +41,7 @@ def test_the_receipt_says_what_was_promised_and_what_was_really_there(shared: Su
     assert "just before the stop" in receipt.reason
 
 
-def test_a_device_that_is_only_a_number_gives_nothing_to_observe(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_device_that_is_only_a_number_gives_nothing_to_observe(client: vramd.Client) -> None:
     client.load("unreal")
     receipt = client.unload("unreal")
     assert receipt.observed_bytes is None
@@ -60,8 +51,7 @@ def test_a_device_that_is_only_a_number_gives_nothing_to_observe(shared: Supervi
     ]
 
 
-def test_what_is_observed_is_told_by_device(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_what_is_observed_is_told_by_device(client: vramd.Client) -> None:
     client.load("both")
     receipt = client.unload("both")
     by_device = {device.id: device for device in receipt.devices}
@@ -72,16 +62,14 @@ def test_what_is_observed_is_told_by_device(shared: SupervisorProcess) -> None:
     assert receipt.expected_bytes == (1 << 30) + 100 * MIB
 
 
-def test_a_process_that_ignores_sigterm_is_killed(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_process_that_ignores_sigterm_is_killed(client: vramd.Client) -> None:
     client.load("rude")
     receipt = client.unload("rude")
     assert (receipt.exit, receipt.message) == ("forced", "ended by force")
     assert STOP_S <= receipt.exit_s < STOP_S + 5
 
 
-def test_a_busy_model_may_end_what_it_has_begun(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_a_busy_model_may_end_what_it_has_begun(client: vramd.Client) -> None:
     with client.generate("slow", "x", max_tokens=6) as stream:
         next(stream)
         receipt = client.unload("slow")
@@ -90,8 +78,7 @@ def test_a_busy_model_may_end_what_it_has_begun(shared: SupervisorProcess) -> No
         assert len(stream.token_ids) == 6
 
 
-def test_what_takes_longer_than_the_drain_is_broken_off(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_what_takes_longer_than_the_drain_is_broken_off(client: vramd.Client) -> None:
     with client.generate("slow", "x", max_tokens=500) as stream:
         next(stream)
         began_s = time.monotonic()
@@ -113,8 +100,7 @@ def test_force_waits_for_nobody() -> None:
                 list(stream)
 
 
-def test_an_unload_ends_a_load(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_an_unload_ends_a_load(shared: SupervisorProcess, client: vramd.Client) -> None:
     with shared.story() as story, ThreadPoolExecutor() as pool:
         loading = pool.submit(client.load, "slow-load")
         story.reached("slow-load", "LOADING")
@@ -129,8 +115,7 @@ def test_an_unload_ends_a_load(shared: SupervisorProcess) -> None:
         ]
 
 
-def test_who_asks_while_a_model_goes_gets_it_anew(shared: SupervisorProcess) -> None:
-    client = shared.client()
+def test_who_asks_while_a_model_goes_gets_it_anew(shared: SupervisorProcess, client: vramd.Client) -> None:
     with shared.story() as story, ThreadPoolExecutor() as pool, client.generate("slow", "x", max_tokens=6) as stream:
         next(stream)
         before = client.load("slow").incarnation

@@ -15,12 +15,11 @@ from vramd_proto.v1 import inference_pb2
 MIB = 1024 * 1024
 
 
-def test_hello_is_all_that_comes_on_stdout() -> None:
-    with WorkerProcess() as worker:
-        hello = worker.meet()
-        assert (hello.protocol, hello.pid) == (PROTOCOL, worker.pid)
-        assert hello.address.startswith("unix:")
-        assert worker.stdout.read() == b""  # its end: the worker has closed it
+def test_hello_is_all_that_comes_on_stdout(worker: WorkerProcess) -> None:
+    hello = worker.meet()
+    assert (hello.protocol, hello.pid) == (PROTOCOL, worker.pid)
+    assert hello.address.startswith("unix:")
+    assert worker.stdout.read() == b""  # its end: the worker has closed it
 
 
 def test_a_worker_can_listen_on_tcp() -> None:
@@ -31,116 +30,104 @@ def test_a_worker_can_listen_on_tcp() -> None:
 
 
 @pytest.mark.parametrize("metadata", [(), ((NONCE_KEY, "guessed"),)])
-def test_a_call_without_the_nonce_is_refused(metadata: tuple[tuple[str, str], ...]) -> None:
-    with WorkerProcess() as worker:
-        worker.meet()
-        with pytest.raises(grpc.RpcError) as unary:
-            worker.stub.Tokenize(inference_pb2.TokenizeRequest(), metadata=metadata, timeout=BOUND_S)
-        with pytest.raises(grpc.RpcError) as stream:
-            list(worker.stub.Load(worker_pb2.WorkerLoadRequest(), metadata=metadata, timeout=BOUND_S))
-        assert [error_info(refused.value).reason for refused in (unary, stream)] == ["TOKEN_INVALID"] * 2
+def test_a_call_without_the_nonce_is_refused(metadata: tuple[tuple[str, str], ...], worker: WorkerProcess) -> None:
+    worker.meet()
+    with pytest.raises(grpc.RpcError) as unary:
+        worker.stub.Tokenize(inference_pb2.TokenizeRequest(), metadata=metadata, timeout=BOUND_S)
+    with pytest.raises(grpc.RpcError) as stream:
+        list(worker.stub.Load(worker_pb2.WorkerLoadRequest(), metadata=metadata, timeout=BOUND_S))
+    assert [error_info(refused.value).reason for refused in (unary, stream)] == ["TOKEN_INVALID"] * 2
 
 
-def test_calls_before_a_load_and_a_second_load_are_refused() -> None:
-    with WorkerProcess() as worker:
-        worker.meet()
-        with pytest.raises(grpc.RpcError) as early:
-            list(worker.generate())
-        assert error_info(early.value).reason == "INTERNAL"
+def test_calls_before_a_load_and_a_second_load_are_refused(worker: WorkerProcess) -> None:
+    worker.meet()
+    with pytest.raises(grpc.RpcError) as early:
+        list(worker.generate())
+    assert error_info(early.value).reason == "INTERNAL"
+    list(worker.load(worker_pb2.SimulatedModel(context_tokens=128)))
+    with pytest.raises(grpc.RpcError) as second:
         list(worker.load(worker_pb2.SimulatedModel(context_tokens=128)))
-        with pytest.raises(grpc.RpcError) as second:
-            list(worker.load(worker_pb2.SimulatedModel(context_tokens=128)))
-        assert error_info(second.value).reason == "INTERNAL"
-        assert list(worker.generate())[-1].HasField("finish")
+    assert error_info(second.value).reason == "INTERNAL"
+    assert list(worker.generate())[-1].HasField("finish")
 
 
-def test_a_load_tells_its_progress() -> None:
-    with WorkerProcess() as worker:
-        worker.meet()
-        *shares, last = worker.load(worker_pb2.SimulatedModel(context_tokens=128, load_s=0.1))
-        assert [one.progress for one in shares] == sorted({one.progress for one in shares})
-        assert shares[-1].progress == 1
-        assert last.loaded == worker_pb2.WorkerLoaded(
-            context_tokens=128, trained_context_tokens=128, embedding_dimensions=8, has_chat_template=True
+def test_a_load_tells_its_progress(worker: WorkerProcess) -> None:
+    worker.meet()
+    *shares, last = worker.load(worker_pb2.SimulatedModel(context_tokens=128, load_s=0.1))
+    assert [one.progress for one in shares] == sorted({one.progress for one in shares})
+    assert shares[-1].progress == 1
+    assert last.loaded == worker_pb2.WorkerLoaded(
+        context_tokens=128, trained_context_tokens=128, embedding_dimensions=8, has_chat_template=True
+    )
+
+
+def test_one_worker_answers_everything(worker: WorkerProcess) -> None:
+    worker.ready()
+    messages = list(worker.generate(max_tokens=8, threads=2))
+    text = "".join(message.text for message in messages)
+    ids = [one for message in messages for one in message.token_ids]
+    assert len(ids) == 8
+    assert [message.HasField("finish") for message in messages] == [False] * 7 + [True]
+    assert messages[-1].finish.reason == inference_pb2.FINISH_REASON_LENGTH
+    assert messages[-1].finish.usage.prompt_tokens == 4
+
+    parts = [inference_pb2.ContentPart(text="a b "), inference_pb2.ContentPart(text="c")]
+    chat = inference_pb2.ChatRequest(messages=[inference_pb2.ChatMessage(role="user", parts=parts)])
+    answer = list(
+        worker.stub.Chat(
+            worker_pb2.WorkerChatRequest(request=chat, threads=1), metadata=worker.metadata, timeout=BOUND_S
         )
+    )
+    assert answer[-1].finish.reason == inference_pb2.FINISH_REASON_STOP
+    assert answer[-1].finish.usage.prompt_tokens == 3
+
+    ask = inference_pb2.EmbedRequest(model="m", inputs=[inference_pb2.EmbedInput(parts=parts)] * 2)
+    embedded = worker.stub.Embed(worker_pb2.WorkerEmbedRequest(request=ask), metadata=worker.metadata, timeout=BOUND_S)
+    assert (embedded.model, embedded.dimensions, embedded.usage.prompt_tokens) == ("m", 8, 6)
+    assert [one.index for one in embedded.embeddings] == [0, 1]
+    assert sum(value * value for value in embedded.embeddings[0].values) == pytest.approx(1)
+
+    back = worker.stub.Detokenize(
+        inference_pb2.DetokenizeRequest(token_ids=ids), metadata=worker.metadata, timeout=BOUND_S
+    )
+    assert back.text == text
+    bytes_ = worker.stub.Tokenize(inference_pb2.TokenizeRequest(text="ü"), metadata=worker.metadata, timeout=BOUND_S)
+    assert list(bytes_.token_ids) == [0xC3, 0xBC]
+    worker.stub.SetThreads(worker_pb2.WorkerSetThreadsRequest(threads=1), metadata=worker.metadata, timeout=BOUND_S)
 
 
-def test_one_worker_answers_everything() -> None:
-    with WorkerProcess() as worker:
-        worker.ready()
-        messages = list(worker.generate(max_tokens=8, threads=2))
-        text = "".join(message.text for message in messages)
-        ids = [one for message in messages for one in message.token_ids]
-        assert len(ids) == 8
-        assert [message.HasField("finish") for message in messages] == [False] * 7 + [True]
-        assert messages[-1].finish.reason == inference_pb2.FINISH_REASON_LENGTH
-        assert messages[-1].finish.usage.prompt_tokens == 4
-
-        parts = [inference_pb2.ContentPart(text="a b "), inference_pb2.ContentPart(text="c")]
-        chat = inference_pb2.ChatRequest(messages=[inference_pb2.ChatMessage(role="user", parts=parts)])
-        answer = list(
-            worker.stub.Chat(
-                worker_pb2.WorkerChatRequest(request=chat, threads=1), metadata=worker.metadata, timeout=BOUND_S
-            )
-        )
-        assert answer[-1].finish.reason == inference_pb2.FINISH_REASON_STOP
-        assert answer[-1].finish.usage.prompt_tokens == 3
-
-        ask = inference_pb2.EmbedRequest(model="m", inputs=[inference_pb2.EmbedInput(parts=parts)] * 2)
-        embedded = worker.stub.Embed(
-            worker_pb2.WorkerEmbedRequest(request=ask), metadata=worker.metadata, timeout=BOUND_S
-        )
-        assert (embedded.model, embedded.dimensions, embedded.usage.prompt_tokens) == ("m", 8, 6)
-        assert [one.index for one in embedded.embeddings] == [0, 1]
-        assert sum(value * value for value in embedded.embeddings[0].values) == pytest.approx(1)
-
-        back = worker.stub.Detokenize(
-            inference_pb2.DetokenizeRequest(token_ids=ids), metadata=worker.metadata, timeout=BOUND_S
-        )
-        assert back.text == text
-        bytes_ = worker.stub.Tokenize(
-            inference_pb2.TokenizeRequest(text="ü"), metadata=worker.metadata, timeout=BOUND_S
-        )
-        assert list(bytes_.token_ids) == [0xC3, 0xBC]
-        worker.stub.SetThreads(worker_pb2.WorkerSetThreadsRequest(threads=1), metadata=worker.metadata, timeout=BOUND_S)
+def test_a_refusal_names_model_and_numbers(worker: WorkerProcess) -> None:
+    worker.ready()
+    with pytest.raises(grpc.RpcError) as refused:
+        list(worker.generate("word " * 100_000))
+    info = error_info(refused.value)
+    assert (info.domain, info.reason) == ("vramd", "CONTEXT_OVERFLOW")
+    assert dict(info.metadata) == {"promptTokens": "100000", "contextTokens": "100000"}
 
 
-def test_a_refusal_names_model_and_numbers() -> None:
-    with WorkerProcess() as worker:
-        worker.ready()
-        with pytest.raises(grpc.RpcError) as refused:
-            list(worker.generate("word " * 100_000))
-        info = error_info(refused.value)
-        assert (info.domain, info.reason) == ("vramd", "CONTEXT_OVERFLOW")
-        assert dict(info.metadata) == {"promptTokens": "100000", "contextTokens": "100000"}
+def test_messages_of_many_megabytes_pass(worker: WorkerProcess) -> None:
+    worker.ready()
+    long = worker.stub.Tokenize(
+        inference_pb2.TokenizeRequest(text="a" * 6 * MIB), metadata=worker.metadata, timeout=BOUND_S
+    )
+    assert len(long.token_ids) == 6 * MIB
 
 
-def test_messages_of_many_megabytes_pass() -> None:
-    with WorkerProcess() as worker:
-        worker.ready()
-        long = worker.stub.Tokenize(
-            inference_pb2.TokenizeRequest(text="a" * 6 * MIB), metadata=worker.metadata, timeout=BOUND_S
-        )
-        assert len(long.token_ids) == 6 * MIB
+def test_a_cancelled_call_gives_its_place_to_the_next(worker: WorkerProcess) -> None:
+    worker.ready(parallel=1)
+    endless = worker.generate(max_tokens=90_000)
+    next(endless)
+    waiting = worker.generate(max_tokens=2)
+    endless.cancel()
+    assert list(waiting)[-1].finish.usage.completion_tokens == 2
 
 
-def test_a_cancelled_call_gives_its_place_to_the_next() -> None:
-    with WorkerProcess() as worker:
-        worker.ready(parallel=1)
-        endless = worker.generate(max_tokens=90_000)
-        next(endless)
-        waiting = worker.generate(max_tokens=2)
-        endless.cancel()
-        assert list(waiting)[-1].finish.usage.completion_tokens == 2
-
-
-def test_the_first_message_leaves_before_the_second_token_exists() -> None:
-    with WorkerProcess() as worker:
-        worker.ready("block-after-first-token")
-        blocked = worker.generate()
-        assert len(next(blocked).token_ids) == 1
-        assert blocked.is_active()
-        blocked.cancel()
+def test_the_first_message_leaves_before_the_second_token_exists(worker: WorkerProcess) -> None:
+    worker.ready("block-after-first-token")
+    blocked = worker.generate()
+    assert len(next(blocked).token_ids) == 1
+    assert blocked.is_active()
+    blocked.cancel()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PSS is Linux's")
@@ -166,11 +153,10 @@ def share_bytes(process: psutil.Process) -> int:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="nice and limits are Unix's")
-def test_a_worker_claims_little() -> None:
-    with WorkerProcess() as worker:
-        worker.meet()
-        process = psutil.Process(worker.pid)
-        assert process.nice() == min(19, psutil.Process().nice() + 5)
-        if sys.platform == "linux":
-            assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
-            assert "NoNewPrivs:\t1" in Path(f"/proc/{worker.pid}/status").read_text()
+def test_a_worker_claims_little(worker: WorkerProcess) -> None:
+    worker.meet()
+    process = psutil.Process(worker.pid)
+    assert process.nice() == min(19, psutil.Process().nice() + 5)
+    if sys.platform == "linux":
+        assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{worker.pid}/status").read_text()

@@ -22,47 +22,43 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     ("fault", "exit_code", "words"),
     [(Fault.EXIT_IN_LOAD, 3, b""), (Fault.OOM, -signal.SIGABRT, b"out of memory")],
 )
-def test_dies_in_the_load(fault: Fault, exit_code: int, words: bytes) -> None:
-    with WorkerProcess() as worker:
-        worker.meet()
-        steps = worker.load(worker_pb2.SimulatedModel(manners=[fault.value], load_s=0.2, context_tokens=128))
-        with pytest.raises(grpc.RpcError) as failed:
-            list(steps)
-        assert code_of(failed.value) == GONE
-        assert worker.exit_code() == exit_code
-        assert worker.heard(words)
+def test_dies_in_the_load(fault: Fault, exit_code: int, words: bytes, worker: WorkerProcess) -> None:
+    worker.meet()
+    steps = worker.load(worker_pb2.SimulatedModel(manners=[fault.value], load_s=0.2, context_tokens=128))
+    with pytest.raises(grpc.RpcError) as failed:
+        list(steps)
+    assert code_of(failed.value) == GONE
+    assert worker.exit_code() == exit_code
+    assert worker.heard(words)
 
 
-def test_hangs_in_the_load() -> None:
-    with WorkerProcess() as worker:
-        worker.meet()
-        steps = worker.load(worker_pb2.SimulatedModel(manners=[Fault.HANG_IN_LOAD.value], context_tokens=128))
-        assert [next(steps).progress for _ in range(10)][-1] == pytest.approx(0.5)
-        assert worker.process.poll() is None
+def test_hangs_in_the_load(worker: WorkerProcess) -> None:
+    worker.meet()
+    steps = worker.load(worker_pb2.SimulatedModel(manners=[Fault.HANG_IN_LOAD.value], context_tokens=128))
+    assert [next(steps).progress for _ in range(10)][-1] == pytest.approx(0.5)
+    assert worker.process.poll() is None
 
 
-def test_dies_in_decode() -> None:
-    with WorkerProcess() as worker:
-        worker.ready(Fault.EXIT_IN_DECODE.value, tokens_per_s=50)
-        stream = worker.generate(max_tokens=50)
-        assert sum(len(next(stream).token_ids) for _ in range(3)) == 3
-        with pytest.raises(grpc.RpcError) as failed:
-            next(stream)
-        assert code_of(failed.value) == GONE
-        assert worker.exit_code() == 3
+def test_dies_in_decode(worker: WorkerProcess) -> None:
+    worker.ready(Fault.EXIT_IN_DECODE.value, tokens_per_s=50)
+    stream = worker.generate(max_tokens=50)
+    assert sum(len(next(stream).token_ids) for _ in range(3)) == 3
+    with pytest.raises(grpc.RpcError) as failed:
+        next(stream)
+    assert code_of(failed.value) == GONE
+    assert worker.exit_code() == 3
 
 
-def test_hangs_in_decode() -> None:
-    with WorkerProcess() as worker:
-        worker.ready(Fault.HANG_IN_DECODE.value)
-        stream = worker.generate(max_tokens=50)
-        for _ in range(3):
-            next(stream)
-        # The engine hangs, the process does not: what needs no step is still answered.
-        back = worker.stub.Tokenize(inference_pb2.TokenizeRequest(text="a"), metadata=worker.metadata, timeout=BOUND_S)
-        assert list(back.token_ids) == [97]
-        assert stream.is_active()
-        stream.cancel()
+def test_hangs_in_decode(worker: WorkerProcess) -> None:
+    worker.ready(Fault.HANG_IN_DECODE.value)
+    stream = worker.generate(max_tokens=50)
+    for _ in range(3):
+        next(stream)
+    # The engine hangs, the process does not: what needs no step is still answered.
+    back = worker.stub.Tokenize(inference_pb2.TokenizeRequest(text="a"), metadata=worker.metadata, timeout=BOUND_S)
+    assert list(back.token_ids) == [97]
+    assert stream.is_active()
+    stream.cancel()
 
 
 def test_sigterm_ends_a_worker_unless_it_ignores_it() -> None:
@@ -76,38 +72,34 @@ def test_sigterm_ends_a_worker_unless_it_ignores_it() -> None:
         assert len(list(rude.generate(max_tokens=3))) == 3
 
 
-def test_floods_stderr_and_still_answers() -> None:
-    with WorkerProcess() as worker:
-        worker.ready(Fault.FLOOD_STDERR.value)
-        assert len(list(worker.generate(max_tokens=8))) == 8
-        assert worker.heard(b"flood ")
-        assert len(worker.printed) > 4 * 1024 * 1024
+def test_floods_stderr_and_still_answers(worker: WorkerProcess) -> None:
+    worker.ready(Fault.FLOOD_STDERR.value)
+    assert len(list(worker.generate(max_tokens=8))) == 8
+    assert worker.heard(b"flood ")
+    assert len(worker.printed) > 4 * 1024 * 1024
 
 
-def test_garbage_on_stdout_ends_up_on_stderr() -> None:
-    with WorkerProcess() as worker:
-        worker.ready(Fault.GARBAGE_ON_STDOUT.value)
-        assert worker.heard(bytes(range(256)))
-        assert worker.stdout.read() == b""
+def test_garbage_on_stdout_ends_up_on_stderr(worker: WorkerProcess) -> None:
+    worker.ready(Fault.GARBAGE_ON_STDOUT.value)
+    assert worker.heard(bytes(range(256)))
+    assert worker.stdout.read() == b""
 
 
-def test_a_grandchild_holds_stderr_open() -> None:
-    with WorkerProcess() as worker:
-        worker.ready(Fault.GRANDCHILD.value)
-        (grandchild,) = psutil.Process(worker.pid).children()
-        worker.process.kill()
-        worker.exit_code()
-        assert grandchild.is_running()
+def test_a_grandchild_holds_stderr_open(worker: WorkerProcess) -> None:
+    worker.ready(Fault.GRANDCHILD.value)
+    (grandchild,) = psutil.Process(worker.pid).children()
+    worker.process.kill()
+    worker.exit_code()
+    assert grandchild.is_running()
 
 
-def test_a_bug_is_an_incident_and_the_worker_goes_on() -> None:
-    with WorkerProcess() as worker:
-        worker.ready(Fault.BUG.value)
-        with pytest.raises(grpc.RpcError) as failed:
-            list(worker.generate())
-        info = error_info(failed.value)
-        assert info.reason == "INTERNAL"
-        assert worker.heard(info.metadata["incidentId"].encode())
-        assert worker.heard(b"RuntimeError: a simulated model with the fault 'bug'")
-        assert "RuntimeError" not in str(failed.value)
-        worker.stub.SetThreads(worker_pb2.WorkerSetThreadsRequest(threads=1), metadata=worker.metadata, timeout=BOUND_S)
+def test_a_bug_is_an_incident_and_the_worker_goes_on(worker: WorkerProcess) -> None:
+    worker.ready(Fault.BUG.value)
+    with pytest.raises(grpc.RpcError) as failed:
+        list(worker.generate())
+    info = error_info(failed.value)
+    assert info.reason == "INTERNAL"
+    assert worker.heard(info.metadata["incidentId"].encode())
+    assert worker.heard(b"RuntimeError: a simulated model with the fault 'bug'")
+    assert "RuntimeError" not in str(failed.value)
+    worker.stub.SetThreads(worker_pb2.WorkerSetThreadsRequest(threads=1), metadata=worker.metadata, timeout=BOUND_S)

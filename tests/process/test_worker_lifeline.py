@@ -44,14 +44,13 @@ def has_ended(pidfd: int, deadline_s: float) -> bool:
 
 
 @pytest.mark.parametrize("phase", ["no orders yet", "idle", "generating"])
-def test_the_end_of_stdin_is_the_end(phase: str) -> None:
-    with WorkerProcess() as worker:
-        if phase == "idle":
-            worker.meet()
-        if phase == "generating":
-            next(worker.ready(tokens_per_s=20).generate(max_tokens=90_000))
-        worker.stdin.close()
-        assert worker.exit_code(WITHIN_S) == 1
+def test_the_end_of_stdin_is_the_end(phase: str, worker: WorkerProcess) -> None:
+    if phase == "idle":
+        worker.meet()
+    if phase == "generating":
+        next(worker.ready(tokens_per_s=20).generate(max_tokens=90_000))
+    worker.stdin.close()
+    assert worker.exit_code(WITHIN_S) == 1
 
 
 def test_a_worker_of_another_parent_refuses_to_start() -> None:
@@ -61,12 +60,11 @@ def test_a_worker_of_another_parent_refuses_to_start() -> None:
         assert worker.heard(b"its supervisor is gone")
 
 
-def test_a_line_without_an_end_is_refused() -> None:
-    with WorkerProcess() as worker:
-        worker.stdin.write(b"x" * 70_000)
-        worker.stdin.close()
-        assert worker.exit_code() == 1
-        assert worker.heard(b"no orders")
+def test_a_line_without_an_end_is_refused(worker: WorkerProcess) -> None:
+    worker.stdin.write(b"x" * 70_000)
+    worker.stdin.close()
+    assert worker.exit_code() == 1
+    assert worker.heard(b"no orders")
 
 
 def test_folders_and_variables_around_it_do_not_disturb(tmp_path: Path) -> None:
@@ -91,11 +89,10 @@ def test_folders_and_variables_around_it_do_not_disturb(tmp_path: Path) -> None:
         assert b"wrong one" not in worker.printed
 
 
-def test_a_lifeline_does_not_leak_into_a_grandchild() -> None:
-    with WorkerProcess() as worker:
-        worker.ready("grandchild")
-        worker.stdin.close()
-        assert worker.exit_code(WITHIN_S) == 1
+def test_a_lifeline_does_not_leak_into_a_grandchild(worker: WorkerProcess) -> None:
+    worker.ready("grandchild")
+    worker.stdin.close()
+    assert worker.exit_code(WITHIN_S) == 1
 
 
 @pytest.mark.parametrize(
