@@ -1,48 +1,26 @@
 """`vramd bench profiles` where there is a GPU: a virtual one, which real llama.cpp computes on."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.virtual_gpu import Card, build
+from support.carded_supervisor import MIB, nvidia
+from support.programs import python
 from vramd_cli.play import MODEL_FILE
 
 pytest.importorskip("llama_cpp")
 
-MIB = 1 << 20
-TESTS = Path(__file__).parents[1]
 PROFILES = ("low_memory", "balanced", "performance")
 
 
 def profiles(folder: Path, plug_ins: Path, total_mib: int) -> tuple[dict[str, list[float]], str]:
     """The values by the figure's name, and the notes. The card's driver takes 8 MiB for each process."""
-    (folder / "card").mkdir()
-    plug_in = folder / "libggml-cuda.so"
-    plug_in.symlink_to(build(plug_ins))
-    card = Card(folder / "card", (total_mib * MIB,), 8 * MIB, as_cuda=True)
-    paths = os.pathsep.join((str(TESTS / "support" / "ledger_nvml"), str(TESTS)))
-    environment = {**os.environ, **card.environment(plug_in), "PYTHONPATH": paths, "XDG_STATE_HOME": str(folder)}
-    command = [sys.executable, "-m", "vramd", "bench", "profiles", "--quick", "--runs", "1", "--json"]
-    done = subprocess.run(
-        [*command, "--model", str(MODEL_FILE)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    _, environment = nvidia(folder, plug_ins, total_mib)
+    command = ("-m", "vramd", "bench", "profiles", "--quick", "--runs", "1", "--json", "--model", str(MODEL_FILE))
+    done = python(*command, cwd=folder, added={**environment, "XDG_STATE_HOME": str(folder)}, bound_s=110)
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)["results"]
     return {figure["name"]: figure["values"] for figure in result["figures"]}, " ".join(result["notes"])
-
-
-@pytest.fixture(scope="session")
-def plug_ins(pytestconfig: pytest.Config) -> Path:
-    return pytestconfig.cache.mkdir("virtual_gpu")
 
 
 def test_profiles_differ_by_what_they_take_of_the_card(tmp_path: Path, plug_ins: Path) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from support.gguf_models import random_bert
 from support.gguf_shapes import MODELS
-from support.quote_desk import MIB, Desk, desk
+from support.quote_desk import MIB, Desk
 from support.quoter_process import LLAMA_8B, sparse_llama, windowed
 from vramd_common.load_settings import LoadOptions
 from vramd_supervisor.domain.device_view import HOST
@@ -51,17 +51,6 @@ MOST_MISSING_BYTES = 16 << 10
 MOST_SHARE = 0.13
 """Of the scratch that is too much, where the formulas claim to be exact before their margin (12 %)."""
 DENSE = ("one head for all", "heads of their own", "large vocabulary", "Q8_0", "Q4_0", "gemma3", "8b")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def quotes(folder: Path) -> Iterator[Desk]:
-    with desk(folder) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

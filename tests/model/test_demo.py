@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import pytest
 
 pytest.importorskip("llama_cpp")
 
+from support.programs import python
 from vramd_cli.play import MODEL_FILE
 
 
 def demo(*arguments: str) -> str:
-    command = [sys.executable, "-m", "vramd", "demo", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, stdin=subprocess.DEVNULL)
+    done = python("-m", "vramd", "demo", *arguments, bound_s=100)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

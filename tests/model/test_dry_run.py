@@ -3,9 +3,6 @@
 import json
 import platform
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,26 +12,13 @@ import psutil
 import pytest
 from support.gguf_models import Shape, random_bert, random_llama
 from support.llama_engines import spec
+from support.programs import python
 from support.quoter_process import KINDS, Quoter, windowed
 from vramd_worker.llama import LlamaEngine
 
 pytest.importorskip("llama_cpp")
 if platform.system() != "Linux":
     pytest.skip("llama.cpp's own count can be read on Linux alone", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def quoter() -> Iterator[Quoter]:
-    one = Quoter()
-    assert one.hello == {"ready": True, "version": "0.3.36", "problem": ""}
-    yield one
-    one.process.kill()
-    one.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
 
 
 def shape_of(name: str, folder: Path) -> Path:
@@ -177,28 +161,20 @@ def test_ctrl_c_is_not_for_it(folder: Path) -> None:
     assert one.end() == 0
 
 
-def ran(code: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 @pytest.mark.parametrize("constant", ["ON_HOST", "ON_GPU"])
 @pytest.mark.parametrize("kind", range(3))
 def test_it_does_not_offer_plans_that_a_known_model_contradicts(constant: str, kind: int) -> None:
-    done = ran(f"""
+    done = python(
+        "-c",
+        f"""
 from vramd_worker import quoter
 from vramd_worker.llama import self_check
 known = self_check.{constant}
 place, sizes = list(known.items())[-1]
 known[place] = tuple(size + (kind == {kind}) for kind, size in enumerate(sizes))
 quoter.run(0, b"", 1)
-""")
+""",
+    )
     hello = json.loads(done.stdout)
     assert not hello["ready"]
     assert "a known model takes" in hello["problem"]
@@ -206,12 +182,15 @@ quoter.run(0, b"", 1)
 
 
 def test_it_does_not_trust_an_untested_build() -> None:
-    done = ran("""
+    done = python(
+        "-c",
+        """
 from vramd_worker import quoter
 from vramd_worker.llama import native
 native.TESTED_VERSIONS = frozenset({"0.0.1"})
 quoter.run(0, b"", 1)
-""")
+""",
+    )
     hello = json.loads(done.stdout)
     assert not hello["ready"]
     assert "untested" in hello["problem"]
@@ -219,10 +198,13 @@ quoter.run(0, b"", 1)
 
 
 def test_neither_grpc_nor_jinja_is_imported() -> None:
-    done = ran("""
+    done = python(
+        "-c",
+        """
 import sys
 from vramd_worker import quoter
 quoter.run(0, b"", 2)
 print(sorted({"grpc", "google", "jinja2", "numpy", "asyncio", "llama_cpp.llama"} & set(sys.modules)))
-""")
+""",
+    )
     assert done.stdout.strip() == "[]", done.stderr

@@ -1,11 +1,8 @@
 """Plans for GPUs: for virtual ones as CUDA would take it, for those of a plug-in what a load on them really takes."""
 
 import json
-import os
 import platform
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import gguf
 import pytest
 from support.gguf_models import random_llama
 from support.llama_engines import spec
+from support.programs import python
 from support.quoter_process import HEADED, KINDS, LLAMA_8B, Answer, Quoter, sparse_llama
 from support.virtual_gpu import Card, build
 from vramd_worker.llama import LlamaSpec
@@ -21,19 +19,6 @@ from vramd_worker.llama import LlamaSpec
 pytest.importorskip("llama_cpp")
 if platform.system() != "Linux":
     pytest.skip("llama.cpp's own count can be read on Linux alone", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def quoter() -> Iterator[Quoter]:
-    one = Quoter()
-    yield one
-    one.process.kill()
-    one.process.communicate()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
 
 
 def padded(size: int, to: int) -> int:
@@ -181,14 +166,7 @@ def planned_and_loaded(environment: Mapping[str, str], wanted: LlamaSpec) -> tup
     one = Quoter(environment)
     planned = one.plan(wanted, devices=wanted.device_names)
     one.end()
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, json.dumps(asdict(wanted))],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = python("-c", LOAD, json.dumps(asdict(wanted)), added=environment)
     assert done.returncode == 0, done.stderr
     loaded = {memory.pop("device"): memory for memory in json.loads(done.stdout)}
     assert set(loaded) == {"", *wanted.device_names}
@@ -254,13 +232,6 @@ def test_a_whole_batch_is_computed_only_on_a_device_and_only_if_asked_for(
     folder: Path, card: Card, plug_in: Path, changes: dict[str, Any], tokens: int
 ) -> None:
     wanted = replace(spec(random_llama(folder / "headed.gguf", HEADED)), gpu_layers=-1, **changes)
-    done = subprocess.run(
-        [sys.executable, "-c", WARM_UP, json.dumps(asdict(wanted))],
-        env=os.environ | card.environment(plug_in),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = python("-c", WARM_UP, json.dumps(asdict(wanted)), added=card.environment(plug_in))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == tokens

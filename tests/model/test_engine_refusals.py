@@ -60,8 +60,7 @@ FORESEEN: Mapping[str, tuple[Change, str]] = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
+def folder(folder: Path) -> Path:
     for name, (change, _) in FORESEEN.items():
         words = ("the", "the") if name == "twice-writer" else ("the", "a")
         architecture = "strange" if name == "strange-writer" else "llama"

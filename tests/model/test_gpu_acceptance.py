@@ -1,18 +1,15 @@
 """The script for machines with an NVIDIA card, on a virtual one: what it says of a good card, and of a bad one."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.virtual_gpu import Card, build
+from support.carded_supervisor import nvidia
+from support.programs import python
 
 pytest.importorskip("llama_cpp")
 
-MIB = 1 << 20
-TESTS = Path(__file__).parents[1]
 RUN = """
 import sys
 import gpu_acceptance
@@ -24,26 +21,8 @@ def accepted(
     folder: Path, plug_ins: Path, total_mib: int, context_mib: int, *arguments: str
 ) -> "subprocess.CompletedProcess[str]":
     """`context_mib` are what the driver takes for each process."""
-    (folder / "card").mkdir()
-    plug_in = folder / "libggml-cuda.so"
-    plug_in.symlink_to(build(plug_ins))
-    card = Card(folder / "card", (total_mib * MIB,), context_mib * MIB, as_cuda=True)
-    paths = os.pathsep.join((str(TESTS / "support" / "ledger_nvml"), str(TESTS)))
-    environment = {**os.environ, **card.environment(plug_in), "PYTHONPATH": paths}
-    return subprocess.run(
-        [sys.executable, "-c", RUN, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="session")
-def plug_ins(pytestconfig: pytest.Config) -> Path:
-    return pytestconfig.cache.mkdir("virtual_gpu")
+    _, environment = nvidia(folder, plug_ins, total_mib, context_mib)
+    return python("-c", RUN, *arguments, cwd=folder, added=environment, bound_s=110)
 
 
 def test_a_card_that_gives_what_was_promised_is_accepted(tmp_path: Path, plug_ins: Path) -> None:

@@ -21,14 +21,14 @@ SCRIPT = ("hello", "big", *"€ß".encode(), "world")
 
 
 @pytest.fixture(scope="module")
-def rambler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaEngine]:
-    with loaded(spec(random_llama(tmp_path_factory.mktemp("models") / "rambler.gguf"))) as engine:
+def rambler(folder: Path) -> Iterator[LlamaEngine]:
+    with loaded(spec(random_llama(folder / "rambler.gguf"))) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
-def reciter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaEngine]:
-    with loaded(spec(reciting_llama(tmp_path_factory.mktemp("models") / "reciter.gguf", SCRIPT))) as engine:
+def reciter(folder: Path) -> Iterator[LlamaEngine]:
+    with loaded(spec(reciting_llama(folder / "reciter.gguf", SCRIPT))) as engine:
         yield engine
 
 

@@ -19,8 +19,8 @@ LAST, RANK = 3, 4
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaEngine]:
-    with loaded(spec(random_bert(tmp_path_factory.mktemp("models") / "bert.gguf"))) as engine:
+def encoder(folder: Path) -> Iterator[LlamaEngine]:
+    with loaded(spec(random_bert(folder / "bert.gguf"))) as engine:
         yield engine
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +11,7 @@ from types import ModuleType
 import pytest
 from support.gguf_models import Shape, random_bert, random_llama
 from support.llama_engines import spec
+from support.programs import python
 from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaEngine, LlamaSpec, probe
@@ -170,7 +170,7 @@ opened = open_model(library, spec, 1, lambda share: None)
 opened.context.compute([Chunk(slot=0, tokens=[10**6], position=0, output=True)])
 print("still here")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = python("-c", code)
     assert done.returncode != 0
     assert "fatal: llama.cpp could not compute a batch of 1 tokens (code -1)" in done.stderr
     assert "still here" not in done.stdout
@@ -178,7 +178,7 @@ print("still here")
 
 def test_importing_the_engine_imports_nothing_native() -> None:
     code = "import sys, vramd_worker.llama; print('llama_cpp' in sys.modules, 'jinja2' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = python("-c", code)
     assert done.stdout.split() == ["False", "False"]
 
 
@@ -191,5 +191,5 @@ print(sorted({"numpy", "jinja2", "llama_cpp"} & set(sys.modules)), "llama_cpp.ll
 import llama_cpp
 print(llama_cpp.llama_cpp is sys.modules["llama_cpp.llama_cpp"], hasattr(llama_cpp, "Llama"))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = python("-c", code)
     assert done.stdout.splitlines() == ["[] True", "True True"]

@@ -20,8 +20,8 @@ SCRIPT = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_llama(tmp_path_factory.mktemp("models") / "rambler.gguf")
+def model(folder: Path) -> Path:
+    return random_llama(folder / "rambler.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,10 @@ def engine(model: Path) -> Iterator[LlamaEngine]:
 
 
 @pytest.fixture(scope="module")
-def slow_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaEngine]:
+def slow_engine(folder: Path) -> Iterator[LlamaEngine]:
     """A long prompt keeps it busy for seconds."""
     shape = Shape(embedding=512, layers=4, heads=8, kv_heads=8, feed_forward=1536, context=4096)
-    path = random_llama(tmp_path_factory.mktemp("models") / "slow.gguf", shape)
+    path = random_llama(folder / "slow.gguf", shape)
     with loaded(spec(path, context_tokens=4096, batch_tokens=4096)) as engine:
         yield engine
 

@@ -1,17 +1,15 @@
 """The settings of a load: what llama.cpp makes of them, and that none of them ends the process later."""
 
 import json
-import os
 import platform
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.gguf_models import Shape, random_bert, random_llama
 from support.llama_engines import ask, embed, loaded, spec, start
+from support.programs import python
 from vramd_common.reasons import Reason
 from vramd_common.sampling import Sampling
 from vramd_worker.engine import EngineError, Job, Loaded, Vectors
@@ -111,7 +109,7 @@ native._LOG_WARN, native._LOG_ERROR = 2, 2
 engine = LlamaEngine({spec(path, parallel=parallel)!r}, threads=1)
 print(json.dumps([asdict(one) for one in engine.load(lambda _share: None).memory]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = python("-c", code)
     (host,) = json.loads(done.stdout)
     printed = {
         kind: sum(map(float, re.findall(rf"{kind} buffer size = +([\d.]+) MiB", done.stderr)))
@@ -142,13 +140,6 @@ try:
 except EngineError as error:
     print(error.reason.name, error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"GGML_BACKEND_PATH": str(tmp_path / "none.so")},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = python("-c", code, added={"GGML_BACKEND_PATH": str(tmp_path / "none.so")})
     assert done.stdout.startswith("ENGINE_MISSING")
     assert "none.so" in done.stdout

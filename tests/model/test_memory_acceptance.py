@@ -1,7 +1,6 @@
 """Real llama.cpp on a card that really runs out: what is promised is what is taken, and nothing is ever refused."""
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,12 @@ pytest.importorskip("llama_cpp")
 TIGHT = '[devices.gpu0]\nheadroom = "16MiB"\n'
 
 
-@pytest.fixture(scope="session")
-def plug_ins(pytestconfig: pytest.Config) -> Path:
-    return pytestconfig.cache.mkdir("virtual_gpu")
-
-
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("models")
+def models(folder: Path) -> Path:
     shape = Shape(embedding=256, layers=4, heads=4, kv_heads=2, feed_forward=704, vocabulary=2048, context=2048)
     for name in ("one", "two", "three"):
         random_llama(folder / f"{name}.gguf", shape, seed=len(name))
-    yield folder
+    return folder
 
 
 def engine_bytes(plan: vramd.Plan, device: str) -> int:

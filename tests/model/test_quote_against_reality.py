@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_shapes import MODELS
-from support.quote_desk import KINDS, MIB, Desk, desk
+from support.quote_desk import KINDS, MIB, Desk
 from support.quoter_process import Quoter
 from support.virtual_gpu import Card, build
 from support.worker_process import WorkerProcess
@@ -78,17 +78,6 @@ ALL = list(cases())
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def quotes(folder: Path) -> Iterator[Desk]:
-    with desk(folder) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def full_files() -> Iterator[Quoter]:
     """A helper that is asked about the models themselves."""
     one = Quoter()
@@ -97,8 +86,8 @@ def full_files() -> Iterator[Quoter]:
 
 
 @pytest.fixture(scope="module")
-def plug_in(pytestconfig: pytest.Config) -> Path:
-    return build(pytestconfig.cache.mkdir("virtual_gpu"))
+def plug_in(plug_ins: Path) -> Path:
+    return build(plug_ins)
 
 
 @pytest.fixture(scope="module")

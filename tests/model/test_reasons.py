@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import vramd
@@ -22,8 +23,7 @@ CASES: Mapping[Reason, Callable[[vramd.Client], object]] = {
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[vramd.Client]:
-    folder = tmp_path_factory.mktemp("models")
+def client(folder: Path) -> Iterator[vramd.Client]:
     random_llama(folder / "strange.gguf", architecture="strange")
     random_llama(folder / "plain.gguf", chat_template=None)
     random_llama(folder / "spoilt.gguf", spoilt={"blk.0.attn_q.weight": dict.fromkeys(range(128), math.nan)})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_models import Shape, random_llama
+from support.programs import python
 from support.virtual_gpu import PROLOGUE, Bench, Refusal, build, start_ticks
 
 pytest.importorskip("llama_cpp")
@@ -52,20 +53,9 @@ while times < 300:
 )
 
 
-@pytest.fixture(scope="session")
-def plug_ins(pytestconfig: pytest.Config) -> Path:
-    """Where they are compiled: once, as long as the source stays."""
-    return pytestconfig.cache.mkdir("virtual_gpu")
-
-
 @pytest.fixture
 def bench(plug_ins: Path, tmp_path: Path) -> Bench:
     return Bench(tmp_path, build(plug_ins), random_llama(tmp_path / "model.gguf", Shape(embedding=256)))
-
-
-def ended(code: str, added: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=os.environ | added)
 
 
 @pytest.mark.parametrize(
@@ -210,12 +200,12 @@ def test_memory_is_told_from_the_books(bench: Bench) -> None:
     with bench.llama(card) as user:
         assert user.logits
         taken = card.taken_bytes()
-        seen, memory = ended(MEMORY, card.environment(bench.plug_in)).stdout.splitlines()
+        seen, memory = python("-c", MEMORY, added=card.environment(bench.plug_in)).stdout.splitlines()
     assert memory == f"{PLENTY - 12345 - taken - CONTEXT_BYTES} {PLENTY}"
     assert "device" in seen
     assert seen.count("device0") == 1, "loading it takes nothing of the card"
     card.external(2 * PLENTY)
-    assert ended(MEMORY, card.environment(bench.plug_in)).stdout.splitlines()[1] == "0 0"
+    assert python("-c", MEMORY, added=card.environment(bench.plug_in)).stdout.splitlines()[1] == "0 0"
     assert card.free_bytes() == 0
 
 
@@ -238,7 +228,7 @@ def test_a_pid_that_was_used_before_has_nothing(bench: Bench, is_alive: bool) ->
 )
 def test_another_version_is_refused(bench: Bench, plug_ins: Path, definition: str, said: str) -> None:
     card = bench.card(PLENTY)
-    done = ended(PROLOGUE, card.environment(build(plug_ins, definition)))
+    done = python("-c", PROLOGUE, added=card.environment(build(plug_ins, definition)))
     assert "no virtual GPU" in done.stderr
     assert said in done.stderr
     assert list(card.folder.iterdir()) == []
@@ -254,7 +244,7 @@ def test_another_version_is_refused(bench: Bench, plug_ins: Path, definition: st
     ],
 )
 def test_an_environment_that_makes_no_sense_is_refused(bench: Bench, change: Mapping[str, str], said: str) -> None:
-    done = ended(PROLOGUE, {**bench.card(PLENTY).environment(bench.plug_in), **change})
+    done = python("-c", PROLOGUE, added={**bench.card(PLENTY).environment(bench.plug_in), **change})
     assert said in done.stderr
     assert "no virtual GPU" in done.stderr
 
@@ -286,7 +276,7 @@ print(json.dumps([planned, [int(open(book).read().split()[1]) for book in books]
 def test_a_load_takes_what_a_dry_run_says(bench: Bench, devices: int, gpu_layers: int, kv_type: str, head: int) -> None:
     model = random_llama(bench.folder / "wanted.gguf", Shape(embedding=4 * head))
     wanted = {"WANTED": json.dumps([str(model), devices, gpu_layers, kv_type])}
-    done = ended(PLAN_AND_LOAD, {**bench.card(*[PLENTY] * devices).environment(bench.plug_in), **wanted})
+    done = python("-c", PLAN_AND_LOAD, added={**bench.card(*[PLENTY] * devices).environment(bench.plug_in), **wanted})
     assert done.returncode == 0, done.stderr
     planned, taken = json.loads(done.stdout)
     assert planned == taken
@@ -333,7 +323,7 @@ print(json.dumps({
 
 
 def test_it_has_the_rules_of_cuda(bench: Bench) -> None:
-    done = ended(RULES, bench.card(PLENTY).environment(bench.plug_in))
+    done = python("-c", RULES, added=bench.card(PLENTY).environment(bench.plug_in))
     result, one, copies = 64 * 4 * 33 * 4, 64 * 4 * 4, 64 * 256 * 2 * 2
     assert json.loads(done.stdout) == {
         "alignment": 128,

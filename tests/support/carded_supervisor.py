@@ -27,6 +27,23 @@ class Carded:
         return [model.model for model in self.client.resident() if model.state == "READY"]
 
 
+def nvidia(folder: Path, plug_ins: Path, total_mib: int, context_mib: int = 8) -> tuple[Card, dict[str, str]]:
+    """A virtual card in this folder, and the environment in which it is one by NVIDIA."""
+    card, environment = virtual(folder, plug_ins, total_mib, context_mib, as_cuda=True)
+    paths = os.pathsep.join((str(TESTS / "support" / "ledger_nvml"), str(TESTS)))
+    return card, {**environment, "PYTHONPATH": paths}
+
+
+def virtual(
+    folder: Path, plug_ins: Path, total_mib: int, context_mib: int, *, as_cuda: bool
+) -> tuple[Card, dict[str, str]]:
+    (folder / "card").mkdir()
+    plug_in = folder / "libggml-cuda.so"
+    plug_in.symlink_to(build(plug_ins))
+    card = Card(folder / "card", (total_mib * MIB,), context_mib * MIB, as_cuda)
+    return card, {**card.environment(plug_in)}
+
+
 @contextmanager
 def carded(
     folder: Path,
@@ -42,14 +59,10 @@ def carded(
 
     Without `as_cuda` the card is known to llama.cpp alone, as one of Vulkan or Metal is, and called vgpu0.
     """
-    books = folder / "card"
-    books.mkdir()
-    card = Card(books, (total_mib * MIB,), context_mib * MIB, as_cuda)
-    plug_in = folder / "libggml-cuda.so"
-    plug_in.symlink_to(build(plug_ins))
-    environment = {**card.environment(plug_in)}
     if as_cuda:
-        environment["PYTHONPATH"] = os.pathsep.join((str(TESTS / "support" / "ledger_nvml"), str(TESTS)))
+        card, environment = nvidia(folder, plug_ins, total_mib, context_mib)
+    else:
+        card, environment = virtual(folder, plug_ins, total_mib, context_mib, as_cuda=False)
     arguments = ("--port", "0", "--models", str(models))
     with SupervisorProcess(configuration, environment=environment, arguments=arguments) as supervisor:
         yield Carded(supervisor, card, supervisor.client())
