@@ -5,15 +5,9 @@ from pathlib import Path
 
 import pytest
 import vramd
-from support.gguf_bytes import llama
+from support.gguf_bytes import put
 from support.supervisor_process import SupervisorProcess, until
 from vramd_cli.play import MODEL_FILE
-
-
-def put(path: Path, content: bytes | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(llama() if content is None else content)
-    return path
 
 
 def ids(client: vramd.Client) -> dict[str, bool]:

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 F32, F16, Q8_0 = 0, 1, 8
 
@@ -61,6 +62,13 @@ def gguf(
     head += b"".join(text(key) + value(given) for key, given in metadata.items()) + b"".join(table)
     head += b"\0" * (-len(head) % 32)
     return head + (b"\0" * offset if data else b"")
+
+
+def put(path: Path, content: bytes | None = None) -> Path:
+    """Writes a file, of a small model if nothing else is said, and makes its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(llama() if content is None else content)
+    return path
 
 
 def llama(layers: int = 2, more: Mapping[str, Plain] | None = None) -> bytes:

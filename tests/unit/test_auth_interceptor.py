@@ -1,7 +1,7 @@
 """What comes in without the token, and what is no message: over a real port, in this process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
@@ -100,40 +100,29 @@ async def outcome(channel: grpc.aio.Channel, method: str, message: bytes, metada
     return code.name, ""
 
 
-def run(body: Callable[[Echo, grpc.aio.Channel, str], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with served() as (echo, channel, address):
-            await body(echo, channel, address)
-
-    asyncio.run(main())
-
-
 @pytest.mark.parametrize("junk", JUNK)
 @pytest.mark.parametrize("method", ["/a/Unary", "/a/Stream", REFLECTION, CHECK, WATCH])
-def test_junk_is_the_callers_fault(method: str, junk: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def body(echo: Echo, channel: grpc.aio.Channel, _: str) -> None:
+async def test_junk_is_the_callers_fault(method: str, junk: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as (echo, channel, _):
         answer = await outcome(channel, method, JUNK[junk], TOKEN)
         assert answer == ("INVALID_ARGUMENT", "REQUEST_UNREADABLE")
         if method in (CHECK, WATCH):
             assert await outcome(channel, method, JUNK[junk]) == answer
         assert not echo.seen
-
-    run(body)
     assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("method", ["/a/Unary", "/a/Stream", REFLECTION])
 @pytest.mark.parametrize("message", [b"", JUNK["ones"], LARGE], ids=["nothing", "junk", "large"])
-def test_without_the_token_nothing_is_read(method: str, message: bytes) -> None:
-    async def body(echo: Echo, channel: grpc.aio.Channel, _: str) -> None:
+async def test_without_the_token_nothing_is_read(method: str, message: bytes) -> None:
+    async with served() as (echo, channel, _):
         assert await outcome(channel, method, message) == ("UNAUTHENTICATED", "TOKEN_MISSING")
         assert not echo.seen
 
-    run(body)
 
+async def test_a_stranger_who_sends_nothing_is_refused_at_once() -> None:
+    async with served() as (_, __, address):
 
-def test_a_stranger_who_sends_nothing_is_refused_at_once() -> None:
-    async def body(_: Echo, __: grpc.aio.Channel, address: str) -> None:
         def silent() -> bytes:
             with raw_http2.connection(address, raw_http2.HELLO + raw_http2.head(b"/a/Unary")) as sock:
                 heard = b""
@@ -144,8 +133,6 @@ def test_a_stranger_who_sends_nothing_is_refused_at_once() -> None:
             return heard
 
         assert await asyncio.to_thread(silent)
-
-    run(body)
 
 
 @pytest.mark.parametrize(
@@ -161,29 +148,25 @@ def test_a_stranger_who_sends_nothing_is_refused_at_once() -> None:
         ("", "TOKEN_INVALID"),
     ],
 )
-def test_forms_of_the_token(given: str, reason: str) -> None:
-    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+async def test_forms_of_the_token(given: str, reason: str) -> None:
+    async with served() as (_, channel, __):
         code, said = await outcome(channel, "/a/Unary", b"\x0a\x01m", (("authorization", given),))
         assert (code, said) == ("UNAUTHENTICATED" if reason else "OK", reason)
 
-    run(body)
-
 
 @pytest.mark.parametrize("method", [CHECK, WATCH])
-def test_a_stranger_may_send_little_to_an_open_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stranger_may_send_little_to_an_open_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unauthenticated, "READING_S", BOUND_S)
     name = health_pb2.HealthCheckRequest(service="x" * unauthenticated.MOST_REQUEST_BYTES).SerializeToString()
 
-    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+    async with served() as (_, channel, __):
         answers = await asyncio.gather(*(outcome(channel, method, message) for message in (name, LARGE, b"") * 3))
         too_large = ("INVALID_ARGUMENT", "PROMPT_TOO_LARGE")
         assert answers == [too_large, too_large, ("OK", "")] * 3
 
-    run(body)
 
-
-def test_strangers_who_never_finish_give_way_to_others() -> None:
-    async def body(_: Echo, channel: grpc.aio.Channel, address: str) -> None:
+async def test_strangers_who_never_finish_give_way_to_others() -> None:
+    async with served() as (_, channel, address):
         heads = (
             raw_http2.head(CHECK.encode(), stream=1 + 2 * number) for number in range(2 * unauthenticated.MOST_READING)
         )
@@ -194,30 +177,24 @@ def test_strangers_who_never_finish_give_way_to_others() -> None:
         with raw_http2.connection(address, raw_http2.HELLO + b"".join(heads)):
             await ask()
 
-    run(body)
 
-
-def test_watches_of_strangers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watches_of_strangers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unauthenticated, "MOST_CALLS", 2)
 
-    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+    async with served() as (_, channel, __):
         watches = [begun(channel, WATCH, b"") for _ in range(2)]
         for watch in watches:
             await watch.read()
         assert await outcome(channel, WATCH, b"") == ("UNAUTHENTICATED", "TOKEN_MISSING")
         assert await outcome(channel, WATCH, b"", TOKEN) == ("OK", "")
 
-    run(body)
 
-
-def test_a_method_that_is_not_served(caplog: pytest.LogCaptureFixture) -> None:
-    async def body(_: Echo, channel: grpc.aio.Channel, __: str) -> None:
+async def test_a_method_that_is_not_served(caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as (_, channel, __):
         for method, message in (
             ("/grpc.health.v1.Health/List", b""),
             ("/a/NoSuch", b""),
             ("/a/Unary", GetModelRequest(model="missing").SerializeToString()),
         ):
             assert (await outcome(channel, method, message, TOKEN))[0] == "UNIMPLEMENTED"
-
-    run(body)
     assert "Traceback" not in caplog.text

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from support.model_shapes import LLAMA_8B, MIB
 from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import ModelFile, Shape
@@ -20,22 +21,8 @@ from vramd_supervisor.quoting.closed_form import (
 )
 from vramd_supervisor.quoting.placement import decide
 
-MIB = 1 << 20
 IDLE = 50 * MIB
 
-LLAMA_8B = Shape(
-    layers=32,
-    embedding=4096,
-    feed_forward=14336,
-    heads=32,
-    kv_heads=(8,) * 32,
-    key_length=128,
-    value_length=128,
-    vocabulary=128256,
-    input_bytes=282 * MIB,
-    output_bytes=411 * MIB,
-    layer_bytes=(125 * MIB,) * 32,
-)
 POOL_BYTES = 34 * MIB + 2 * 512 * 14336 * 36 // 32
 """Of its scratch that the driver's process has beside the graph."""
 GEMMA_4B = Shape(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gguf_bytes import llama
+from support.gguf_bytes import put
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import Model, ModelFile
 from vramd_supervisor.domain.config import Config, ModelConfig, ServerConfig
@@ -49,12 +49,6 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drive]:
     drive = Drive(folder, monkeypatch)
     yield drive
     drive.there.set()
-
-
-def put(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(llama())
-    return path
 
 
 class Looks:

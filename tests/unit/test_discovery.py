@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.gguf_bytes import Row, gguf, llama, llama_rows, projector
+from support.gguf_bytes import Row, gguf, llama, llama_rows, projector, put
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
@@ -17,12 +17,6 @@ from vramd_supervisor.files.shards import part_of
 from vramd_supervisor.settings.listing import Found, catalogue, name_files
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such files, or lets few make them")
-
-
-def put(path: Path, content: bytes = b"") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content or llama())
-    return path
 
 
 def reason(file: ModelFile) -> Reason | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.gguf_bytes import llama, projector
+from support.gguf_bytes import llama, projector, put
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import Model, ModelFile
 from vramd_supervisor.domain.config import Config, ModelConfig, ServerConfig
@@ -39,12 +39,6 @@ class Looks:
         source = self.models[id_].source
         assert isinstance(source, ModelFile)
         return source
-
-
-def put(path: Path, content: bytes | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(llama() if content is None else content)
-    return path
 
 
 def renamed(folder: Path) -> None:

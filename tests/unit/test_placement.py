@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
+from support.model_shapes import LLAMA_8B, MIB
 from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
-from vramd_supervisor.domain.catalog import Model, ModelFile, Problem, Shape, Simulation
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem, Simulation
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Answer, Confidence, Lowered, Plan, Source
@@ -15,7 +16,6 @@ from vramd_supervisor.quoting.degradation import fits
 from vramd_supervisor.quoting.drive import drive
 from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
 
-MIB = 1 << 20
 GIB = 1 << 30
 IDLE = 50 * MIB
 HOST = DeviceView("host", DeviceKind.HOST)
@@ -24,19 +24,6 @@ SECOND = DeviceView("gpu1", DeviceKind.NVIDIA)
 BLIND = DeviceView("gpu0", DeviceKind.NVIDIA, "this llama.cpp was built without CUDA")
 VIRTUAL = DeviceView("card", DeviceKind.VIRTUAL)
 
-LLAMA_8B = Shape(
-    layers=32,
-    embedding=4096,
-    feed_forward=14336,
-    heads=32,
-    kv_heads=(8,) * 32,
-    key_length=128,
-    value_length=128,
-    vocabulary=128256,
-    input_bytes=282 * MIB,
-    output_bytes=411 * MIB,
-    layer_bytes=(125 * MIB,) * 32,
-)
 FILE = ModelFile("/m.gguf", 4700 * MIB, "llama", trained_context_tokens=131072, shape=LLAMA_8B)
 AMPLE: Mapping[str, int] = {"host": 64 * GIB, "gpu0": 64 * GIB, "gpu1": 64 * GIB, "card": 64 * GIB}
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import vramd
-from click.testing import CliRunner
+from support.command_line import Shell
 from support.fake_supervisor import FakeSupervisor
 from vramd.reading import read
-from vramd_cli.main import vramd as command_line
 from vramd_proto.v1 import supervisor_pb2
 from vramd_supervisor.core.actions import PressureChanged
 from vramd_supervisor.core.pressure import Lately, Level, Pressure, Reading, explain
@@ -248,18 +247,14 @@ def test_the_client_has_a_value_for_it() -> None:
     assert read(vramd.Device, supervisor_pb2.Device()).pressure == "UNSPECIFIED", "an older supervisor"
 
 
-def test_the_command_line_tells_it(tmp_path: Path) -> None:
-    def shell(*arguments: str) -> str:
-        return CliRunner(env={"VRAMD_RUNTIME_DIR": str(tmp_path / "run")}).invoke(command_line, arguments).stdout
-
-    with FakeSupervisor(tmp_path / "run") as fake:
-        fake.script("WatchEvents", PRESSED)
-        line = shell("events", "--kind", "pressure").rstrip()
-        assert line.startswith("    41  ")
-        assert line.endswith("  pressure  gpu0 WARN -> EVICT, 150.0 MiB free, 5.0 GiB of others: why")
-        asked = supervisor_pb2.WatchEventsRequest(kinds=[supervisor_pb2.EVENT_KIND_PRESSURE])
-        assert fake.requests("WatchEvents") == [asked]
-        card = supervisor_pb2.Device(id="gpu0", pressure=supervisor_pb2.PRESSURE_CRITICAL)
-        fake.script("ListDevices", supervisor_pb2.ListDevicesResponse(devices=[card]))
-        header, row = shell("devices").splitlines()
-        assert (header.split()[-1], row.split()[-1]) == ("PRESSURE", "CRITICAL")
+def test_the_command_line_tells_it(fake: FakeSupervisor, shell: Shell) -> None:
+    fake.script("WatchEvents", PRESSED)
+    line = shell("events", "--kind", "pressure").stdout.rstrip()
+    assert line.startswith("    41  ")
+    assert line.endswith("  pressure  gpu0 WARN -> EVICT, 150.0 MiB free, 5.0 GiB of others: why")
+    asked = supervisor_pb2.WatchEventsRequest(kinds=[supervisor_pb2.EVENT_KIND_PRESSURE])
+    assert fake.requests("WatchEvents") == [asked]
+    card = supervisor_pb2.Device(id="gpu0", pressure=supervisor_pb2.PRESSURE_CRITICAL)
+    fake.script("ListDevices", supervisor_pb2.ListDevicesResponse(devices=[card]))
+    header, row = shell("devices").stdout.splitlines()
+    assert (header.split()[-1], row.split()[-1]) == ("PRESSURE", "CRITICAL")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from support.core_world import CoreWorld
+from support.model_shapes import LLAMA_8B
 from vramd_common.load_settings import ANYTHING, LoadOptions, Settings
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Complete, FindPlans, Refuse, Spawn
 from vramd_supervisor.core.events import PlansFound, PlansRefused, Requested
 from vramd_supervisor.core.state import RequestKind
-from vramd_supervisor.domain.catalog import Model, ModelFile, Shape, Simulation
+from vramd_supervisor.domain.catalog import Model, ModelFile, Simulation
 from vramd_supervisor.domain.config import Config, ServerConfig
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
@@ -22,22 +23,9 @@ from vramd_supervisor.quoting.drive import drive
 from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
 
 MIB, GIB = 1 << 20, 1 << 30
-DECODER = Shape(
-    layers=32,
-    embedding=4096,
-    feed_forward=14336,
-    heads=32,
-    kv_heads=(8,) * 32,
-    key_length=128,
-    value_length=128,
-    vocabulary=128256,
-    input_bytes=282 * MIB,
-    output_bytes=411 * MIB,
-    layer_bytes=(125 * MIB,) * 32,
-)
-SMALL = replace(DECODER, embedding=384, feed_forward=1536, heads=12, key_length=32, value_length=32)
+SMALL = replace(LLAMA_8B, embedding=384, feed_forward=1536, heads=12, key_length=32, value_length=32)
 MODELS = {
-    "decoder": ModelFile("/decoder.gguf", 4700 * MIB, "llama", trained_context_tokens=131072, shape=DECODER),
+    "decoder": ModelFile("/decoder.gguf", 4700 * MIB, "llama", trained_context_tokens=131072, shape=LLAMA_8B),
     "encoder": ModelFile(
         "/encoder.gguf", 43 * MIB, "bert", trained_context_tokens=512, shape=replace(SMALL, causal=False)
     ),
