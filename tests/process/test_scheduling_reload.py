@@ -54,9 +54,7 @@ def test_what_is_as_asked_or_left_open_is_not_loaded_anew(shared: SupervisorProc
         load_pb2.LoadOptions(),
         load_pb2.LoadOptions(context_tokens=1000, parallel=2),
         load_pb2.LoadOptions(
-            device="auto",
-            flash_attention=load_pb2.FLASH_ATTENTION_AUTO,
-            output_rule=load_pb2.OUTPUT_RULE_AUTO,
+            device="auto", flash_attention=load_pb2.FLASH_ATTENTION_AUTO, output_rule=load_pb2.OUTPUT_RULE_AUTO
         ),
         load_pb2.LoadOptions(keep_alive_s=100),
     ):

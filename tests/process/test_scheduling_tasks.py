@@ -34,9 +34,7 @@ def test_one_that_is_being_loaded_goes_before_one_that_is_not(shared: Supervisor
         assert (chosen.model, chosen.loaded) == ("slow-second", False)
 
 
-def test_where_one_has_no_place_left_the_other_answers_and_the_first_again_once_it_has(
-    client: vramd.Client,
-) -> None:
+def test_where_one_has_no_place_left_the_other_answers_and_the_first_again_once_it_has(client: vramd.Client) -> None:
     client.load("first")
     client.load("second")
     assert who_answers(client, "story") == "first"

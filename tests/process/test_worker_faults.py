@@ -19,8 +19,7 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 
 
 @pytest.mark.parametrize(
-    ("fault", "exit_code", "words"),
-    [(Fault.EXIT_IN_LOAD, 3, b""), (Fault.OOM, -signal.SIGABRT, b"out of memory")],
+    ("fault", "exit_code", "words"), [(Fault.EXIT_IN_LOAD, 3, b""), (Fault.OOM, -signal.SIGABRT, b"out of memory")]
 )
 def test_dies_in_the_load(fault: Fault, exit_code: int, words: bytes, worker: WorkerProcess) -> None:
     worker.meet()

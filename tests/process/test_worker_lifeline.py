@@ -113,9 +113,7 @@ def test_without_llama_cpp_the_simulated_engine_works(tmp_path: Path, module: st
         settings = Settings(256, 1, "host", 0, 256, "f16", 1)
         told = worker_pb2.LlamaModel(path=str(model), settings=wire_values.filled(load_pb2.Settings(), settings))
         refused = worker.stub.Load(
-            worker_pb2.WorkerLoadRequest(model="m", llama=told),
-            metadata=worker.metadata,
-            timeout=BOUND_S,
+            worker_pb2.WorkerLoadRequest(model="m", llama=told), metadata=worker.metadata, timeout=BOUND_S
         )
         with pytest.raises(grpc.RpcError) as failed:
             next(refused)

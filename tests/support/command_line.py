@@ -47,11 +47,7 @@ def run(
 
 def started(folder: Path, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [*CONSOLE, *arguments],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(folder),
+        [*CONSOLE, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(folder)
     )
 
 

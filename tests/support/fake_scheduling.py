@@ -41,9 +41,6 @@ def thrashing(*, curable: bool = True) -> supervisor_pb2.WatchEventsResponse:
         model="talker", changes=["kv-type q8_0"], needed_bytes=2 << 30, lowered=[model_pb2.LOWERED_KV_TYPE]
     )
     found = supervisor_pb2.Thrashing(
-        models=["reader", "talker"],
-        loads_per_minute=7.5,
-        useful_share=0.25,
-        together=[smaller] if curable else [],
+        models=["reader", "talker"], loads_per_minute=7.5, useful_share=0.25, together=[smaller] if curable else []
     )
     return supervisor_pb2.WatchEventsResponse(sequence=12, kind=supervisor_pb2.EVENT_KIND_THRASH, thrashing=found)

@@ -162,12 +162,7 @@ def gemma3(path: Path) -> Path:
 
 
 def llama_experts(path: Path) -> Path:
-    keys: dict[str, Key] = {
-        "block_count": 2,
-        "attention.head_count_kv": 2,
-        "expert_count": 4,
-        "expert_used_count": 2,
-    }
+    keys: dict[str, Key] = {"block_count": 2, "attention.head_count_kv": 2, "expert_count": 4, "expert_used_count": 2}
     tensors = outer()
     for layer in range(2):
         tensors |= attention(layer) | experts(layer, 4, FORWARD)
@@ -250,12 +245,7 @@ def state_space(layer: int, *, normed: bool = False) -> dict[str, tuple[int, ...
 
 
 def mamba(path: Path) -> Path:
-    keys: dict[str, Key] = {
-        "block_count": 2,
-        "feed_forward_length": 0,
-        "attention.head_count": 0,
-        **STATE_SPACE,
-    }
+    keys: dict[str, Key] = {"block_count": 2, "feed_forward_length": 0, "attention.head_count": 0, **STATE_SPACE}
     return made(path, "mamba", keys, {**outer(tied=True), **state_space(0), **state_space(1)})
 
 

@@ -129,11 +129,6 @@ def in_user_site(folder: Path, built: Path, lent: Path) -> Installation:
 
 def _checked(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(
-        command,
-        env=environment or clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=BOUND_S,
-        check=False,
+        command, env=environment or clean_environment(), capture_output=True, text=True, timeout=BOUND_S, check=False
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"

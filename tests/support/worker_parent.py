@@ -27,13 +27,7 @@ def main() -> None:
     if sys.platform == "linux":
         os.kill(stopped.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
-    phases = {
-        "no orders yet": waiting,
-        "idle": idle,
-        "loading": loading,
-        "generating": generating,
-        "stopped": stopped,
-    }
+    phases = {"no orders yet": waiting, "idle": idle, "loading": loading, "generating": generating, "stopped": stopped}
     print(json.dumps({phase: worker.pid for phase, worker in phases.items()}), flush=True)
     sys.stdin.read()
     assert steps is not None

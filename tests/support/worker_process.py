@@ -124,10 +124,7 @@ class WorkerProcess:
         steps = list(
             self.load(
                 worker_pb2.SimulatedModel(
-                    allocate_bytes=allocate_bytes,
-                    tokens_per_s=tokens_per_s,
-                    manners=faults,
-                    context_tokens=100_000,
+                    allocate_bytes=allocate_bytes, tokens_per_s=tokens_per_s, manners=faults, context_tokens=100_000
                 ),
                 parallel,
             )

@@ -24,18 +24,9 @@ FILES = {
     ("name", "cannot"),
     [
         ("text", {Ability.VECTORS: Reason.EMBEDDING_UNSUPPORTED}),
-        (
-            "plain",
-            {Ability.VECTORS: Reason.EMBEDDING_UNSUPPORTED, Ability.CHAT: Reason.CHAT_TEMPLATE_UNUSABLE},
-        ),
-        (
-            "encoder",
-            {Ability.TEXT: Reason.GENERATION_UNSUPPORTED, Ability.CHAT: Reason.GENERATION_UNSUPPORTED},
-        ),
-        (
-            "last token",
-            {Ability.TEXT: Reason.GENERATION_UNSUPPORTED, Ability.CHAT: Reason.GENERATION_UNSUPPORTED},
-        ),
+        ("plain", {Ability.VECTORS: Reason.EMBEDDING_UNSUPPORTED, Ability.CHAT: Reason.CHAT_TEMPLATE_UNUSABLE}),
+        ("encoder", {Ability.TEXT: Reason.GENERATION_UNSUPPORTED, Ability.CHAT: Reason.GENERATION_UNSUPPORTED}),
+        ("last token", {Ability.TEXT: Reason.GENERATION_UNSUPPORTED, Ability.CHAT: Reason.GENERATION_UNSUPPORTED}),
     ],
 )
 def test_the_header_tells_what_a_model_cannot_do(name: str, cannot: dict[Ability, Reason]) -> None:

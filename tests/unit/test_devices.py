@@ -322,15 +322,7 @@ def test_the_share_of_a_process_in_common_pages_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("affinity", "reserved", "files", "cores"),
-    [
-        (8, 0, {}, 8),
-        (8, 2, {}, 6),
-        (8, 0, V2, 3),
-        (2, 0, V2, 2),
-        (8, 1, V2, 2),
-        (8, 0, V1, 1),
-        (1, 5, {}, 1),
-    ],
+    [(8, 0, {}, 8), (8, 2, {}, 6), (8, 0, V2, 3), (2, 0, V2, 2), (8, 1, V2, 2), (8, 0, V1, 1), (1, 5, {}, 1)],
 )
 def test_usable_cores(tmp_path: Path, affinity: int, reserved: int, files: Mapping[str, str], cores: int) -> None:
     assert usable_cores(reserved, tree(tmp_path, files), lambda: affinity) == cores

@@ -149,12 +149,7 @@ def test_of_equal_names_the_first_stays_and_the_others_get_their_folders(tmp_pat
     put(tmp_path / "z" / "other.gguf")
     assert {
         id_: Path(path).parent.relative_to(tmp_path).as_posix() for id_, path in paths(discover([tmp_path])).items()
-    } == {
-        "m": "z",
-        "q4/m": "x/q4",
-        "other": "z",
-        "y/q4/m": "y/q4",
-    }
+    } == {"m": "z", "q4/m": "x/q4", "other": "z", "y/q4/m": "y/q4"}
 
 
 @pytest.mark.parametrize(

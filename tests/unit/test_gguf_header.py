@@ -107,10 +107,7 @@ def test_sliding_layers(
 
 
 def test_layers_without_a_cache_of_their_own(tmp_path: Path) -> None:
-    more: dict[str, Plain] = {
-        "llama.attention.shared_kv_layers": 2,
-        "llama.attention.head_count_kv": [4, 2, 2, 2],
-    }
+    more: dict[str, Plain] = {"llama.attention.shared_kv_layers": 2, "llama.attention.head_count_kv": [4, 2, 2, 2]}
     assert read(written(tmp_path, llama(4, more))).shape.kv_heads == (4, 2, 0, 0)
 
 

@@ -133,11 +133,7 @@ def test_a_useless_observation_teaches_nothing(useless: Observation) -> None:
 
 @pytest.mark.parametrize(
     "elsewhere",
-    [
-        replace(CARD, build="0.3.37 cuda"),
-        replace(CARD, driver="560.28.03"),
-        replace(CARD, device="GPU-0000"),
-    ],
+    [replace(CARD, build="0.3.37 cuda"), replace(CARD, driver="560.28.03"), replace(CARD, device="GPU-0000")],
     ids=["build", "driver", "card"],
 )
 def test_a_change_of_build_driver_or_card_forgets(elsewhere: Place) -> None:
@@ -223,12 +219,7 @@ def test_the_oldest_loads_are_forgotten() -> None:
 
 
 sizes = st.integers(0, 64 << 30)
-observations = st.builds(
-    Observation,
-    st.sampled_from([CARD, OTHER_CARD, RAM]),
-    sizes,
-    st.none() | sizes,
-)
+observations = st.builds(Observation, st.sampled_from([CARD, OTHER_CARD, RAM]), sizes, st.none() | sizes)
 needs = st.builds(DeviceBytes, sizes, sizes, sizes, sizes)
 
 
@@ -239,10 +230,7 @@ needs = st.builds(DeviceBytes, sizes, sizes, sizes, sizes)
     st.sampled_from([source for source in Source if source is not Source.LEARNED]),
 )
 def test_no_lesson_touches_the_engines_own_bytes(
-    devices: dict[str, DeviceBytes],
-    seen: list[tuple[str, Observation]],
-    bumped: list[tuple[str, str]],
-    source: Source,
+    devices: dict[str, DeviceBytes], seen: list[tuple[str, Observation]], bumped: list[tuple[str, str]], source: Source
 ) -> None:
     lessons = learn(seen, bumped)
     adjusted = adjust(Quote(devices, Confidence.CLOSE, source), KEY, PLACES, lessons)

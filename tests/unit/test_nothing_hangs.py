@@ -272,18 +272,7 @@ async def test_a_worker_whose_start_hangs_is_none(
     async def no_look() -> None:
         """There are no devices to look at."""
 
-    shell: tuple[Any, ...] = (
-        loop,
-        [host],
-        logs,
-        planning,
-        None,
-        Spawner(limit_s),
-        socket_dir,
-        no_look,
-        SHORT_S,
-        False,
-    )
+    shell: tuple[Any, ...] = (loop, [host], logs, planning, None, Spawner(limit_s), socket_dir, no_look, SHORT_S, False)
     workers = Workers(*shell)
     workers.perform(Spawn(1))
     assert told == [], "it waits, and nobody else does"

@@ -39,12 +39,7 @@ def state(world: CoreWorld) -> ModelState:
 
 @pytest.mark.parametrize(
     ("size_bytes", "stays"),
-    [
-        (GIB, True),
-        (GIB + int(GIB * SPARED_SHARE), True),
-        (GIB + int(GIB * SPARED_SHARE) + 1, False),
-        (10 * GIB, False),
-    ],
+    [(GIB, True), (GIB + int(GIB * SPARED_SHARE), True), (GIB + int(GIB * SPARED_SHARE) + 1, False), (10 * GIB, False)],
 )
 def test_a_process_far_beyond_its_due_is_ended_and_told(size_bytes: int, stays: bool) -> None:
     world = CoreWorld()

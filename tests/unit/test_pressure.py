@@ -160,7 +160,7 @@ def test_the_most_of_the_last_minute_counts_and_the_first_sample_as_it_is() -> N
     first.take_in(0, 9, 4)
     assert first.most_bytes == 5, "of it, what cannot be ours"
     assert list(most([(0, 5), (1, 9), (30, 3), (60, 2), (61, 2), (89, 2), (90, 1), (149, 1), (150, 0)])) == [
-        *(5, 9, 9, 9, 3, 3, 2, 1, 1),
+        *(5, 9, 9, 9, 3, 3, 2, 1, 1)
     ]
 
 

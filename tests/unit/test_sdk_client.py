@@ -8,17 +8,7 @@ from pathlib import Path
 import pytest
 import vramd
 from support.driven_client import Connect, Naps
-from support.fake_supervisor import (
-    BOUND_S,
-    FakeSupervisor,
-    Refusal,
-    Wait,
-    answer,
-    device,
-    known,
-    receipt,
-    resident,
-)
+from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, device, known, receipt, resident
 from vramd.retry import JITTER
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2

@@ -53,11 +53,7 @@ ABSTRACT = {
 }
 """Classes that no reason has for itself; the example shows a child."""
 
-CONTENTED = {
-    "NotFound": ("LoadModel",),
-    "ChatTemplateUnusable": ("Chat",),
-    "TooLarge": ("LoadModel",),
-}
+CONTENTED = {"NotFound": ("LoadModel",), "ChatTemplateUnusable": ("Chat",), "TooLarge": ("LoadModel",)}
 """Examples that go on after the failure, and what fails in them; in the others everything does."""
 
 NEEDS_A_PROCESS = "vramd.supervisor"

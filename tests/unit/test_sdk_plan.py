@@ -4,15 +4,7 @@ import dataclasses
 
 import pytest
 import vramd
-from support.fake_supervisor import (
-    FakeSupervisor,
-    Refusal,
-    plan,
-    plan_that_does_not_fit,
-    quote,
-    resident,
-    settings,
-)
+from support.fake_supervisor import FakeSupervisor, Refusal, plan, plan_that_does_not_fit, quote, resident, settings
 from vramd.reading import read
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2

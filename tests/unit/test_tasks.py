@@ -19,16 +19,7 @@ from vramd_supervisor.selection.specialties import (
     specialties,
     task_of,
 )
-from vramd_supervisor.selection.tasks import (
-    Candidate,
-    Choice,
-    Fit,
-    Readiness,
-    Wish,
-    choose,
-    parameters,
-    size_priority,
-)
+from vramd_supervisor.selection.tasks import Candidate, Choice, Fit, Readiness, Wish, choose, parameters, size_priority
 
 
 def model(

@@ -53,8 +53,7 @@ def test_reflection_gives_the_files_that_a_client_needs(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "reason"),
-    [((), "TOKEN_MISSING"), ((("authorization", "Bearer nobody's"),), "TOKEN_INVALID")],
+    ("metadata", "reason"), [((), "TOKEN_MISSING"), ((("authorization", "Bearer nobody's"),), "TOKEN_INVALID")]
 )
 def test_reflection_needs_the_token(caller: Caller, metadata: Metadata, reason: str) -> None:
     answer = refused(lambda: listed_services(caller, metadata))
