@@ -72,8 +72,6 @@ SETTINGS: Sequence[LoadSettings] = (
 
 @dataclass(frozen=True)
 class Row:
-    """One load."""
-
     shape: str
     settings: str
     engine_bytes: int = 0
@@ -297,7 +295,6 @@ def _card(driver: Driver, client: vramd.Client, model: str) -> tuple[Card, str] 
 
 
 def main(arguments: Sequence[str], shapes: Sequence[str] = tuple(SHAPES)) -> int:
-    """The exit code."""
     end_s = time.monotonic() + LIMIT_S
     parser = argparse.ArgumentParser(description="vramd's promises on an NVIDIA card, beside what its driver shows")
     parser.add_argument("--build", action="store_true", help="first make llama-cpp-python for CUDA")

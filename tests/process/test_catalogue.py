@@ -11,7 +11,6 @@ from vramd_cli.play import MODEL_FILE
 
 
 def ids(client: vramd.Client) -> dict[str, bool]:
-    """Whether each has a problem."""
     return {model.id: bool(model.problem) for model in client.models()}
 
 

@@ -100,6 +100,5 @@ def test_a_crowd_on_a_small_card_is_served_and_the_ledger_ends_where_status_says
 
 
 def ledger(story: Story) -> dict[str, int]:
-    """The last that was told of it."""
     changes = story.details(vramd.LedgerChanged)
     return {row.id: row.reserved_bytes for row in changes[-1].devices} if changes else {}

@@ -23,7 +23,6 @@ class Carded:
     client: vramd.Client
 
     def resident(self) -> list[str]:
-        """The models that are ready."""
         return [model.model for model in self.client.resident() if model.state == "READY"]
 
 

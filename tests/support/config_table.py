@@ -30,7 +30,6 @@ seconds. Keys of `[server]` may come from the environment too: `VRAMD_PORT` and 
 
 
 def page() -> str:
-    """The whole page."""
     classes = {node.name: node for node in ast.parse(SOURCE.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
     tables = {title: list(_keys(classes[name])) for name, title in TABLES.items()}
     tables[TABLES["ModelConfig"]] += [*_keys(classes[RULES]), *_load_settings()]

@@ -6,15 +6,11 @@ from typing import Protocol
 
 
 class Process(Protocol):
-    """nvmlProcessInfo_t."""
-
     pid: int
     usedGpuMemory: int | None
 
 
 class Memory(Protocol):
-    """nvmlMemory_t."""
-
     free: int
 
 

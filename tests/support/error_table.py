@@ -21,7 +21,6 @@ client's own deadline, a message beyond 16 MiB) come without an ErrorInfo.
 
 
 def table() -> str:
-    """The whole page."""
     return INTRODUCTION + "".join(map(_row, Reason))
 
 

@@ -102,7 +102,6 @@ class FakeSupervisor:
         self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
 
     def script(self, method: str, *parts: Part) -> None:
-        """The next answer of a method."""
         self._scripts[method].append(parts)
 
     def requests(self, method: str) -> list[Message]:

@@ -44,7 +44,6 @@ def value(given: Plain) -> bytes:
 def gguf(
     metadata: Mapping[str, Plain], rows: Iterable[Row] = (), *, version: int = 3, order: str = "<", data: bool = True
 ) -> bytes:
-    """A whole file."""
     table, offset = [], 0
     for row in rows:
         elements = 1

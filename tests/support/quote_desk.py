@@ -56,7 +56,6 @@ class Desk:
 
     @property
     def helper_pid(self) -> int:
-        """Of the helper, which runs."""
         assert self._quoter.pid
         return self._quoter.pid
 

@@ -13,7 +13,6 @@ HELLO = PREFACE + struct.pack(">I", 0)[1:] + bytes([SETTINGS, 0]) + bytes(4)
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
-    """One frame."""
     return struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + body
 
 
@@ -23,7 +22,6 @@ def literal(text: bytes) -> bytes:
 
 
 def head(path: bytes, *metadata: tuple[bytes, bytes], stream: int = 1) -> bytes:
-    """The head of a call."""
     block = b"\x83\x86\x04" + literal(path) + b"\x01" + literal(b"localhost")
     for name, value in ((b"content-type", b"application/grpc"), (b"te", b"trailers"), *metadata):
         block += b"\x00" + literal(name) + literal(value)

@@ -87,7 +87,6 @@ class ScriptedCard:
         self._story.append((self.now_s() + self.lag_s, next(self._order), pid, 0))
 
     def others(self, size: int) -> None:
-        """What other programs have now."""
         self.take(0, size)
 
     def held(self, at_s: float | None = None) -> dict[int, int]:
@@ -125,14 +124,11 @@ class ScriptedCard:
             raise ScriptedNvmlError(GPU_IS_LOST)
 
 
-class ScriptedNvml:
-    """The binding. `versions` are the forms of the lists that the driver has; the binding has them all."""
+class Binding:
+    """What is the same of each binding of a test."""
 
     NVMLError: type[Exception] = ScriptedNvmlError
-
-    def __init__(self, cards: Sequence[ScriptedCard], versions: frozenset[str] = frozenset({"_v2", "_v3"})) -> None:
-        self.cards = cards
-        self.versions = versions
+    cards: Sequence[object]
 
     def nvmlSystemGetDriverVersion(self) -> str:
         return "999.1"
@@ -142,6 +138,14 @@ class ScriptedNvml:
 
     def nvmlDeviceGetCount(self) -> int:
         return len(self.cards)
+
+
+class ScriptedNvml(Binding):
+    """The binding. `versions` are the forms of the lists that the driver has; the binding has them all."""
+
+    def __init__(self, cards: Sequence[ScriptedCard], versions: frozenset[str] = frozenset({"_v2", "_v3"})) -> None:
+        self.cards = self._cards = cards
+        self.versions = versions
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> object:
         return index
@@ -192,4 +196,4 @@ class ScriptedNvml:
 
     def _card(self, handle: object) -> ScriptedCard:
         assert isinstance(handle, int)
-        return self.cards[handle]
+        return self._cards[handle]

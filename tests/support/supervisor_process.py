@@ -63,7 +63,6 @@ def busy(client: vramd.Client, model: str) -> Iterator[vramd.Stream]:
 
 
 def queued(client: vramd.Client, model: str) -> int:
-    """How many wait for a model."""
     found = client.model(model).resident
     return found.queued if found else 0
 
@@ -114,7 +113,7 @@ class Story:
         return [c for c in self.details(vramd.ModelChanged) if (c.model, c.after) == (model, state)]
 
     def moment(self, model: str, state: str, times: int = 1) -> float:
-        """When a model came into a state for the so-manieth time, Unix time; waits for it."""
+        """When a model came into a state for the nth time, in Unix time; waits for it."""
         change = self.reached(model, state, times)
         return next(event.time_s for event in self.events if event.detail is change)
 
@@ -143,7 +142,6 @@ class Story:
         return most
 
     def details(self, kind: type[Value]) -> list[Value]:
-        """The events of one kind, so far."""
         return [event.detail for event in list(self.events) if isinstance(event.detail, kind)]
 
     def __enter__(self) -> "Story":
@@ -201,7 +199,6 @@ class SupervisorProcess:
 
     @property
     def log(self) -> str:
-        """The log file of the supervisor itself."""
         return (self.folder.logs / "supervisor.log").read_text("utf-8")
 
     def ready(self) -> "SupervisorProcess":
@@ -274,7 +271,6 @@ class SupervisorProcess:
         until(f"{text!r} printed", lambda: text in self.printed)
 
     def exit_code(self, bound_s: float = BOUND_S) -> int:
-        """Waits for its end."""
         return self.process.wait(bound_s)
 
     def end(self, bound_s: float = BOUND_S) -> int:

@@ -126,8 +126,6 @@ def _compiled(command: list[str], made: Path) -> Path:
 
 
 class Refusal(NamedTuple):
-    """An allocation that did not fit."""
-
     pid: int
     device: int
     refused_bytes: int
@@ -173,7 +171,6 @@ class Card:
         fresh.replace(self._external(device))
 
     def external_bytes(self, device: int = 0) -> int:
-        """What other programs have taken."""
         file = self._external(device)
         return int(file.read_text("ascii")) if file.exists() else 0
 
@@ -188,7 +185,6 @@ class Card:
         return sum(claims[user].taken_bytes for user in users)
 
     def free_bytes(self, device: int = 0) -> int:
-        """What the device has left."""
         return max(0, self.totals[device] - self.external_bytes(device) - self.taken_bytes(device=device))
 
     def peak_bytes(self, pid: int, device: int = 0) -> int:
@@ -197,7 +193,6 @@ class Card:
         return claim.peak_bytes if claim else 0
 
     def refused(self) -> list[Refusal]:
-        """Every allocation that did not fit, in order."""
         file = self.folder / "refused"
         lines = file.read_text("ascii").splitlines() if file.exists() else []
         return [Refusal(*map(int, line.split())) for line in lines]
@@ -255,7 +250,6 @@ class Llama:
         assert self.process.stdout.readline() == "freed\n"
 
     def end(self) -> None:
-        """Has it end in order."""
         self.process.communicate("\n\n", 60)
         assert self.process.returncode == 0
 
@@ -303,7 +297,6 @@ class Bench:
         return Card(self._fresh_folder(), totals, context_bytes)
 
     def llama(self, card: Card | None, *, gpu_layers: int = -1, kv_type: int = 1) -> AbstractContextManager[Llama]:
-        """See `llama`."""
         environment = card.environment(self.plug_in) if card else {}
         printed = self._fresh_folder() / "printed"
         return llama(self.model, environment, printed, gpu_layers=gpu_layers, kv_type=kv_type)

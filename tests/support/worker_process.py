@@ -148,7 +148,6 @@ class WorkerProcess:
             return self._heard.wait_for(lambda: text in self.printed, BOUND_S)
 
     def exit_code(self, bound_s: float = BOUND_S) -> int:
-        """Waits for its end."""
         return self.process.wait(bound_s)
 
     def _read_stderr(self) -> None:

@@ -61,7 +61,6 @@ def chat(shell: Shell) -> Shell:
 
 
 def said(fake: FakeSupervisor) -> list[list[tuple[str, str]]]:
-    """The messages of each call."""
     calls = []
     for request in fake.requests("Chat"):
         assert isinstance(request, inference_pb2.ChatRequest)

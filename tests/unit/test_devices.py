@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from support.scripted_nvml import Binding, Memory, Pci, Process, Rates, ScriptedNvmlError
 from vramd_supervisor.devices.cgroup import Cgroups, MemoryLimit
 from vramd_supervisor.devices.device import Device
 from vramd_supervisor.devices.devices import find_devices, warn_of_absent
@@ -23,83 +24,45 @@ T = TypeVar("T")
 NO_LIMIT_V1 = "9223372036854771712\n"
 
 
-class FakeNvmlError(Exception):
-    def __init__(self, value: int) -> None:
-        super().__init__(f"NVML error {value}")
-        self.value = value
-
-
 NO_NAMESPACES, NO_CARDS = PidNumbers(Path("/nowhere")), Roots(Path("/nowhere"), Path("/nowhere"))
-NOT_SUPPORTED, GPU_IS_LOST = FakeNvmlError(3), FakeNvmlError(15)
-
-
-@dataclass
-class FakeMemory:
-    total: int
-    free: int
-
-
-@dataclass
-class FakeProcess:
-    pid: int
-    usedGpuMemory: int | None
-
-
-@dataclass
-class FakeRates:
-    gpu: int
-
-
-@dataclass
-class FakePci:
-    busId: str | bytes
+NOT_SUPPORTED, GPU_IS_LOST = ScriptedNvmlError(3), ScriptedNvmlError(15)
 
 
 @dataclass
 class FakeCard:
     """Answers; an error in place of one is raised."""
 
-    uuid: str | bytes | FakeNvmlError = "GPU-1"
+    uuid: str | bytes | ScriptedNvmlError = "GPU-1"
     name: str | bytes = "Fake 4090"
-    memory: FakeMemory | FakeNvmlError = field(default_factory=lambda: FakeMemory(8192 * MIB, 6144 * MIB))
-    pci: FakePci | FakeNvmlError = field(default_factory=lambda: FakePci(b"00000000:0A:00.0"))
-    mig: list[int] | FakeNvmlError = NOT_SUPPORTED
-    temperature: int | FakeNvmlError = 61
-    rates: FakeRates | FakeNvmlError = field(default_factory=lambda: FakeRates(97))
-    compute: list[FakeProcess] | FakeNvmlError = field(default_factory=list)
-    graphics: list[FakeProcess] | FakeNvmlError = field(default_factory=list)
+    memory: Memory | ScriptedNvmlError = field(default_factory=lambda: Memory(8192 * MIB, 6144 * MIB))
+    pci: Pci | ScriptedNvmlError = field(default_factory=lambda: Pci(b"00000000:0A:00.0"))
+    mig: list[int] | ScriptedNvmlError = NOT_SUPPORTED
+    temperature: int | ScriptedNvmlError = 61
+    rates: Rates | ScriptedNvmlError = field(default_factory=lambda: Rates(97))
+    compute: list[Process] | ScriptedNvmlError = field(default_factory=list)
+    graphics: list[Process] | ScriptedNvmlError = field(default_factory=list)
 
 
 @dataclass
-class FakeNvml:
+class FakeNvml(Binding):
     cards: list[FakeCard]
-    NVMLError: type[Exception] = FakeNvmlError
-
-    def nvmlSystemGetDriverVersion(self) -> str:
-        return "999.1"
-
-    def nvmlInit(self) -> None:
-        pass
-
-    def nvmlDeviceGetCount(self) -> int:
-        return len(self.cards)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> object:
         return self.cards[index]
 
     def nvmlDeviceGetUUID(self, handle: object) -> str | bytes:
-        said: str | bytes | FakeNvmlError = card(handle).uuid
-        if isinstance(said, FakeNvmlError):
+        said: str | bytes | ScriptedNvmlError = card(handle).uuid
+        if isinstance(said, ScriptedNvmlError):
             raise said
         return said
 
     def nvmlDeviceGetName(self, handle: object) -> str | bytes:
         return card(handle).name
 
-    def nvmlDeviceGetPciInfo(self, handle: object) -> FakePci:
+    def nvmlDeviceGetPciInfo(self, handle: object) -> Pci:
         return answer(card(handle).pci)
 
-    def nvmlDeviceGetMemoryInfo(self, handle: object) -> FakeMemory:
+    def nvmlDeviceGetMemoryInfo(self, handle: object) -> Memory:
         return answer(card(handle).memory)
 
     def nvmlDeviceGetMigMode(self, handle: object) -> Sequence[int]:
@@ -109,13 +72,13 @@ class FakeNvml:
         assert sensor == 0
         return answer(card(handle).temperature)
 
-    def nvmlDeviceGetUtilizationRates(self, handle: object) -> FakeRates:
+    def nvmlDeviceGetUtilizationRates(self, handle: object) -> Rates:
         return answer(card(handle).rates)
 
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> Sequence[FakeProcess]:
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> Sequence[Process]:
         return answer(card(handle).compute)
 
-    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: object) -> Sequence[FakeProcess]:
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: object) -> Sequence[Process]:
         return answer(card(handle).graphics)
 
 
@@ -124,8 +87,8 @@ def card(handle: object) -> FakeCard:
     return handle
 
 
-def answer(said: T | FakeNvmlError) -> T:
-    if isinstance(said, FakeNvmlError):
+def answer(said: T | ScriptedNvmlError) -> T:
+    if isinstance(said, ScriptedNvmlError):
         raise said
     return said
 
@@ -153,19 +116,19 @@ def test_a_lost_card_says_so() -> None:
 @pytest.mark.parametrize(
     ("compute", "graphics", "expected"),
     [
-        ([FakeProcess(7, 300)], [], 300),
-        ([FakeProcess(7, 300), FakeProcess(8, 900)], [FakeProcess(7, 310)], 310),
-        ([FakeProcess(7, None)], [FakeProcess(7, None)], None),
-        ([FakeProcess(7, None)], [FakeProcess(7, 5)], 5),
-        ([FakeProcess(8, 300)], [], 0),
+        ([Process(7, 300)], [], 300),
+        ([Process(7, 300), Process(8, 900)], [Process(7, 310)], 310),
+        ([Process(7, None)], [Process(7, None)], None),
+        ([Process(7, None)], [Process(7, 5)], 5),
+        ([Process(8, 300)], [], 0),
         ([], [], 0),
-        ([FakeProcess(8, 300)], NOT_SUPPORTED, None),
-        (NOT_SUPPORTED, [FakeProcess(7, 310)], 310),
+        ([Process(8, 300)], NOT_SUPPORTED, None),
+        (NOT_SUPPORTED, [Process(7, 310)], 310),
         (GPU_IS_LOST, GPU_IS_LOST, None),
     ],
 )
 def test_bytes_of_a_process(
-    compute: list[FakeProcess] | FakeNvmlError, graphics: list[FakeProcess] | FakeNvmlError, expected: int | None
+    compute: list[Process] | ScriptedNvmlError, graphics: list[Process] | ScriptedNvmlError, expected: int | None
 ) -> None:
     assert one(FakeCard(compute=compute, graphics=graphics)).process_bytes(7) == expected
 
