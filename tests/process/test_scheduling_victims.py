@@ -52,11 +52,21 @@ def ready(client: vramd.Client) -> set[str]:
     return {one.model for one in client.resident() if one.state == "READY"}
 
 
-def test_what_fits_beside_the_others_sends_nobody_away(client: vramd.Client, story: Story) -> None:
-    for model in ("beside-1", "beside-2", "beside-3"):
+@pytest.mark.parametrize(
+    ("loaded", "evicted"),
+    [
+        pytest.param("beside-1 beside-2 beside-3", {}, id="what fits beside the others sends nobody away"),
+        pytest.param("s1 s2 s3 s-next", {"s2": "s-next"}, id="the oldest is spared where a later one suffices"),
+        pytest.param("left-1 right-1 right-2", {"right-1": "right-2"}, id="one that holds nothing of the card stays"),
+        pytest.param("precious lamb wolf", {"lamb": "wolf"}, id="a sacrificial model goes first, although used last"),
+    ],
+)
+def test_of_models_loaded_in_turn(client: vramd.Client, story: Story, loaded: str, evicted: dict[str, str]) -> None:
+    models = loaded.split()
+    for model in models:
         client.load(model)
-    assert ready(client) == {"beside-1", "beside-2", "beside-3"}
-    assert story.evictions("beside-1", "beside-2", "beside-3", ready="beside-3") == []
+    assert story.evictions(*models, ready=models[-1]) == list(evicted.items())
+    assert ready(client) == set(models) - set(evicted)
 
 
 def test_a_large_one_waits_for_the_busy_one_and_what_is_elsewhere_is_never_touched(
@@ -90,19 +100,6 @@ def test_the_idle_one_goes_although_the_busy_one_is_older_and_would_stay_shorter
         assert next(answer)
 
 
-def test_the_oldest_is_spared_where_a_later_one_has_to_go_and_suffices(client: vramd.Client, story: Story) -> None:
-    for model in ("s1", "s2", "s3", "s-next"):
-        client.load(model)
-    assert story.evictions("s1", "s2", "s3", ready="s-next") == [("s2", "s-next")]
-
-
-def test_who_holds_nothing_where_room_is_missing_stays(client: vramd.Client, story: Story) -> None:
-    for model in ("left-1", "right-1", "right-2"):
-        client.load(model)
-    assert story.evictions("left-1", "right-1", ready="right-2") == [("right-1", "right-2")]
-    assert ready(client) == {"left-1", "right-2"}
-
-
 def test_swaps_on_two_cards_do_not_wait_for_each_other(shared: SupervisorProcess, client: vramd.Client) -> None:
     client.load("left-1")
     client.load("right-1")
@@ -129,12 +126,6 @@ def test_two_that_need_the_same_room_have_it_one_after_the_other(client: vramd.C
             ("s-other", "s-another"),
         ]
         assert story.most_at_once("s-busy", "s-other", "s-another") == 1
-
-
-def test_a_sacrificial_model_goes_first_although_it_was_used_last(client: vramd.Client, story: Story) -> None:
-    for model in ("precious", "lamb", "wolf"):
-        client.load(model)
-    assert story.evictions("precious", "lamb", ready="wolf") == [("lamb", "wolf")]
 
 
 def test_where_all_are_busy_a_caller_waits_as_long_as_it_may_and_nobody_goes(

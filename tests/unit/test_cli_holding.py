@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from support.command_line import CONSOLE, LIMIT_S, TERMINAL, Shell, posix, run, started
-from support.fake_scheduling import held, waiting
+from support.fake_answers import held, waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer, known, resident
 from vramd import Waiting
 from vramd_cli import output

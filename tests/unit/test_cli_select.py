@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.command_line import Shell
-from support.fake_selection import selection
+from support.fake_answers import selection
 from support.fake_supervisor import FakeSupervisor, Refusal, answer, known, resident
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from support.command_line import Shell, interrupted, posix, started
-from support.fake_scheduling import queue_changed, thrashing
+from support.fake_answers import queue_changed, thrashing
 from support.fake_supervisor import FakeSupervisor, Refusal, Wait, known, receipt, resident
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2

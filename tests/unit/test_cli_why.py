@@ -5,7 +5,7 @@ import time
 
 import pytest
 from support.command_line import Shell
-from support.explanations import decision, timeline
+from support.fake_answers import decision, timeline
 from support.fake_supervisor import FakeSupervisor, Refusal, answer
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import model_pb2, supervisor_pb2

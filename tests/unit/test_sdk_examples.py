@@ -14,9 +14,7 @@ from pathlib import Path
 import mypy.api
 import pytest
 import vramd
-from support.explanations import decision, timeline
-from support.fake_scheduling import held, queue_changed, thrashing, waiting
-from support.fake_selection import selection
+from support.fake_answers import decision, held, queue_changed, selection, thrashing, timeline, waiting
 from support.fake_supervisor import (
     FakeSupervisor,
     Refusal,

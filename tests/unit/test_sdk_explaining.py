@@ -2,7 +2,7 @@
 
 import pytest
 import vramd
-from support.explanations import decision, timeline
+from support.fake_answers import decision, timeline
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Trailer, Wait, answer
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import supervisor_pb2

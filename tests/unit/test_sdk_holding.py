@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import vramd
 from support.driven_client import Connect, Naps
-from support.fake_scheduling import held
+from support.fake_answers import held
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, known, resident
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2

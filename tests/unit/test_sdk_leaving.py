@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import vramd
-from support.fake_scheduling import held, waiting
+from support.fake_answers import held, waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import supervisor_pb2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import vramd
 from support.driven_client import Connect
-from support.fake_scheduling import queue_changed, thrashing
+from support.fake_answers import queue_changed, thrashing
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Part, Wait, receipt
 from vramd import callbacks
 from vramd_proto.v1 import model_pb2, supervisor_pb2

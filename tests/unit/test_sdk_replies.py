@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
-from support.fake_scheduling import queue_changed, thrashing, waiting
+from support.fake_answers import queue_changed, thrashing, waiting
 from support.fake_supervisor import device, known, receipt, resident
 from vramd import (
     CoResident,

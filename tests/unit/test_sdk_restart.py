@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import vramd
 from support.driven_client import Connect
-from support.fake_scheduling import held
+from support.fake_answers import held
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
 from vramd import callbacks
 from vramd_common.reasons import Reason

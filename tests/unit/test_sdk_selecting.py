@@ -2,7 +2,7 @@
 
 import pytest
 import vramd
-from support.fake_selection import selection
+from support.fake_answers import selection
 from support.fake_supervisor import FakeSupervisor, Refusal
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import load_pb2, model_pb2

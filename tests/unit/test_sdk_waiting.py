@@ -2,7 +2,7 @@
 
 import pytest
 import vramd
-from support.fake_scheduling import waiting
+from support.fake_answers import waiting
 from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Wait, answer
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import vramd
 import vramd_proto
+from support.programs import python
 from support.supervisor_process import SupervisorProcess
 
 BOUND_S = 100.0
@@ -37,13 +38,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def check(proto: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, str(proto / "generate.py"), "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=BOUND_S,
-    )
+    return python(str(proto / "generate.py"), "--check", bound_s=BOUND_S)
 
 
 def test_the_generated_code_is_fresh(copy: Path) -> None:
@@ -103,13 +98,7 @@ def test_the_oldest_libraries_speak_to_the_newest(tmp_path: Path, supervisor: Su
     subprocess.run(pip, check=True, timeout=BOUND_S)
     own = [str(Path(package.__path__[0]).parent) for package in (vramd_proto, vramd)]
     program = f"import sys; sys.path[:0] = {[str(old), *own]!r}\n{TALK}"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program, str(supervisor.folder.path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=BOUND_S,
-    )
+    done = python("-I", "-S", "-c", program, str(supervisor.folder.path), bound_s=BOUND_S)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "6.31.1 1.76.0",
