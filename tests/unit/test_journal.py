@@ -42,6 +42,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "decisions.sqlite3"
 
 
+@pytest.fixture
+def journal(path: Path) -> Journal:
+    return Journal(path)
+
+
 def test_what_was_decided_is_there_for_the_next_supervisor(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Journal(path).append([(1.5, EVICTED)])
     [record] = Journal(path).newest("one", 10)
@@ -49,8 +54,7 @@ def test_what_was_decided_is_there_for_the_next_supervisor(path: Path, caplog: p
     assert not warnings(caplog)
 
 
-def test_the_newest_come_first_of_one_model_or_of_all(path: Path) -> None:
-    journal = Journal(path)
+def test_the_newest_come_first_of_one_model_or_of_all(journal: Journal) -> None:
     journal.append([(1.0, refused("one", "a")), (2.0, refused("two", "b"))])
     journal.append([(3.0, refused("one", "c"))])
     assert causes(journal) == ["c", "b", "a"]
@@ -60,8 +64,7 @@ def test_the_newest_come_first_of_one_model_or_of_all(path: Path) -> None:
     assert causes(journal, "nobody") == []
 
 
-def test_every_kind_is_kept(path: Path) -> None:
-    journal = Journal(path)
+def test_every_kind_is_kept(journal: Journal) -> None:
     journal.append([(1.0, Decision(kind, "one", "because")) for kind in DecisionKind])
     assert [record.decision.kind for record in journal.newest("", 100)] == list(DecisionKind)[::-1]
 
@@ -121,8 +124,7 @@ def test_one_decision_that_is_larger_than_the_journal_is_kept(path: Path) -> Non
 
 
 @pytest.mark.parametrize("hostile", ["x" * 1_000_000, "a\nforged: line", "\x1b[31mred", "b\u202ec", "d\x9be"])
-def test_no_text_from_outside_forges_a_decision_or_pushes_the_others_out(path: Path, hostile: str) -> None:
-    journal = Journal(path)
+def test_no_text_from_outside_forges_a_decision_or_pushes_the_others_out(journal: Journal, hostile: str) -> None:
     journal.append([(1.0, refused(message="before"))])
     told = Decision(
         DecisionKind.LOAD, "two", f"{hostile} is asked", for_whom=hostile, rejected=(Rejected(hostile, hostile),)
@@ -136,8 +138,7 @@ def test_no_text_from_outside_forges_a_decision_or_pushes_the_others_out(path: P
         assert len(text) <= MOST_TEXT_BYTES
 
 
-def test_a_name_that_is_no_utf_8_is_written_and_does_not_hide_the_rest(path: Path) -> None:
-    journal = Journal(path)
+def test_a_name_that_is_no_utf_8_is_written_and_does_not_hide_the_rest(journal: Journal) -> None:
     strange = Decision(DecisionKind.LOAD, "a\udcff", "a\udcff is asked for", rejected=(Rejected("b\udcff", "c\udcff"),))
     journal.append([(1.0, strange), (2.0, refused(message="plain"))])
     plain, written = journal.newest("", 10)
@@ -145,8 +146,7 @@ def test_a_name_that_is_no_utf_8_is_written_and_does_not_hide_the_rest(path: Pat
     assert (written.decision.model, written.decision.rejected) == ("a\\udcff", (Rejected("b\\udcff", "c\\udcff"),))
 
 
-def test_decisions_are_added_all_or_none(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    journal = Journal(path)
+def test_decisions_are_added_all_or_none(journal: Journal, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal.append([(1.0, refused(message="before"))])
     with closing(sqlite3.connect(path)) as raw:
         fault = "BEGIN SELECT raise(ABORT, 'not this one'); END"

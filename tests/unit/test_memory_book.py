@@ -80,6 +80,11 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "memory.sqlite3"
 
 
+@pytest.fixture
+def book(path: Path) -> MemoryBook:
+    return MemoryBook(path)
+
+
 def test_what_was_recorded_is_there_for_the_next_supervisor(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(path)
     lessons = MemoryBook(path).lessons()
@@ -92,23 +97,20 @@ def test_a_new_book_has_no_lessons(path: Path) -> None:
     assert MemoryBook(path).lessons() == LearnedUsage()
 
 
-def test_a_load_that_is_recorded_again_stays_as_it_was(path: Path) -> None:
-    book = MemoryBook(path)
+def test_a_load_that_is_recorded_again_stays_as_it_was(book: MemoryBook) -> None:
     for size in (5400, 9900, 5300):
         book.record("one load", "key", [on_card(size)])
         assert book.lessons() == LearnedUsage({CARD: (100 * MIB,)}, {("key", CARD): (5400 * MIB,)})
 
 
-def test_a_useless_observation_is_not_recorded(path: Path) -> None:
-    book = MemoryBook(path)
+def test_a_useless_observation_is_not_recorded(book: MemoryBook, path: Path) -> None:
     book.record("load", "key", [Observation(CARD, 5300 * MIB, None), on_host()])
     assert book.lessons().residuals_bytes == {RAM: (90 * MIB,)}
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("SELECT device FROM observations").fetchall() == [("host",)]
 
 
-def test_a_bump_is_kept_and_twice_is_once(path: Path) -> None:
-    book = MemoryBook(path)
+def test_a_bump_is_kept_and_twice_is_once(book: MemoryBook, path: Path) -> None:
     for _ in range(2):
         book.bump("key", "host")
     book.record("load", "key", [on_card()])
@@ -171,8 +173,9 @@ def test_a_kill_in_the_middle_of_writes_loses_nothing_that_was_written(
     assert not warnings(caplog)
 
 
-def test_a_write_that_a_kill_cut_short_is_undone(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    book = MemoryBook(path)
+def test_a_write_that_a_kill_cut_short_is_undone(
+    book: MemoryBook, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in range(200):
         book.record(f"load {number}", f"key {number}", [on_card(), on_host()])
     before, content = book.lessons(), path.read_bytes()

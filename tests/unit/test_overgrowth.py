@@ -27,6 +27,16 @@ def ready(world: CoreWorld) -> int:
     return process.pid
 
 
+@pytest.fixture
+def world() -> CoreWorld:
+    return CoreWorld()
+
+
+@pytest.fixture
+def pid(world: CoreWorld) -> int:
+    return ready(world)
+
+
 def sampled(world: CoreWorld, device: str, **taken: int) -> None:
     account = world.core.state.ledger.accounts[device]
     event = DeviceSampled(world.now_s, device, account.total_bytes, account.external_bytes)
@@ -41,9 +51,9 @@ def state(world: CoreWorld) -> ModelState:
     ("size_bytes", "stays"),
     [(GIB, True), (GIB + int(GIB * SPARED_SHARE), True), (GIB + int(GIB * SPARED_SHARE) + 1, False), (10 * GIB, False)],
 )
-def test_a_process_far_beyond_its_due_is_ended_and_told(size_bytes: int, stays: bool) -> None:
-    world = CoreWorld()
-    pid = ready(world)
+def test_a_process_far_beyond_its_due_is_ended_and_told(
+    world: CoreWorld, pid: int, size_bytes: int, stays: bool
+) -> None:
     sampled(world, "host", **{f"p{pid}": size_bytes})
     assert (state(world) is ModelState.READY) == stays
     records = [a.decision for a in world.actions if isinstance(a, Decided)]
@@ -57,9 +67,7 @@ def test_a_process_far_beyond_its_due_is_ended_and_told(size_bytes: int, stays: 
         assert changes[0].because.cause is Cause.TOOK_TOO_MUCH
 
 
-def test_a_small_model_is_left_what_every_process_may_grow_by() -> None:
-    world = CoreWorld()
-    pid = ready(world)
+def test_a_small_model_is_left_what_every_process_may_grow_by(world: CoreWorld, pid: int) -> None:
     process = world.core.state.models["small"].current
     assert process is not None
     process.measured = {"host": 30 << 20}
@@ -69,9 +77,7 @@ def test_a_small_model_is_left_what_every_process_may_grow_by() -> None:
     assert state(world) is not ModelState.READY
 
 
-def test_who_uses_it_is_served_to_the_end() -> None:
-    world = CoreWorld()
-    pid = ready(world)
+def test_who_uses_it_is_served_to_the_end(world: CoreWorld, pid: int) -> None:
     request = world.request("small")
     sampled(world, "host", **{f"p{pid}": 10 * GIB})
     assert state(world) is ModelState.READY
@@ -80,9 +86,7 @@ def test_who_uses_it_is_served_to_the_end() -> None:
     assert state(world) is not ModelState.READY
 
 
-def test_who_holds_it_has_it_loaded_anew() -> None:
-    world = CoreWorld()
-    pid = ready(world)
+def test_who_holds_it_has_it_loaded_anew(world: CoreWorld, pid: int) -> None:
     world.request("small", RequestKind.HOLD)
     sampled(world, "host", **{f"p{pid}": 10 * GIB})
     while world.errands:
@@ -110,9 +114,7 @@ def test_a_pinned_one_comes_back_by_itself_with_its_settings() -> None:
 
 
 @pytest.mark.parametrize("gone", ["unpinned", "unloaded", "unlisted", "the end"])
-def test_a_pinned_one_that_is_not_wanted_any_more_stays_away(gone: str) -> None:
-    world = CoreWorld()
-    pid = ready(world)
+def test_a_pinned_one_that_is_not_wanted_any_more_stays_away(world: CoreWorld, pid: int, gone: str) -> None:
     world.pin("small", True)
     sampled(world, "host", **{f"p{pid}": 10 * GIB})
     if gone == "unpinned":
@@ -131,9 +133,7 @@ def test_a_pinned_one_that_is_not_wanted_any_more_stays_away(gone: str) -> None:
         assert state(world) is ModelState.UNLOADED
 
 
-def test_others_and_devices_without_a_promise_are_left_alone() -> None:
-    world = CoreWorld()
-    pid = ready(world)
+def test_others_and_devices_without_a_promise_are_left_alone(world: CoreWorld, pid: int) -> None:
     sampled(world, "host", **{f"p{pid + 1}": 10 * GIB})
     assert state(world) is ModelState.READY
     unpromised = next((device for device in world.core.state.ledger.accounts if device not in NEEDS["small"]), None)

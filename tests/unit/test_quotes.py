@@ -92,6 +92,11 @@ class Bench:
         return asyncio.run(self.quotes.quote(self.quoted(), settings, FACTS))
 
 
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
 def fallen_back(bench: Bench, settings: Settings = ON_CARD) -> Quote:
     """The quote, which is that of the formulas."""
     found = bench.quote(settings)
@@ -104,8 +109,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_the_dry_run_is_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench(tmp_path)
+def test_the_dry_run_is_believed(bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = bench.quote()
     assert (found.source, found.confidence) == (Source.DRY_RUN, Confidence.EXACT)
     assert set(found.devices) == {HOST, "gpu0"}
@@ -121,8 +125,7 @@ def test_the_dry_run_is_believed(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert warnings(caplog) == []
 
 
-def test_the_same_is_asked_once(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_the_same_is_asked_once(bench: Bench) -> None:
     first = bench.quote()
     assert replace(bench.quote(), seconds=0) == replace(first, seconds=0)
     assert len(bench.helper.asked) == 1
@@ -137,8 +140,7 @@ def test_the_same_is_asked_once(tmp_path: Path) -> None:
     assert len(bench.helper.asked) == 10
 
 
-def test_a_changed_file_is_another_question(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_a_changed_file_is_another_question(bench: Bench) -> None:
     bench.quote()
     bench.path.write_bytes(llama(layers=3))
     bench.quote()
@@ -146,8 +148,7 @@ def test_a_changed_file_is_another_question(tmp_path: Path) -> None:
     assert first["path"] != second["path"]
 
 
-def test_a_copy_of_a_model_is_the_same_question(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_a_copy_of_a_model_is_the_same_question(bench: Bench, tmp_path: Path) -> None:
     key = bench.quote().key
     bench.path = tmp_path / "copy.gguf"
     bench.path.write_bytes(llama(more={"general.name": "another"}))
@@ -235,17 +236,17 @@ def gguf_without_tokens() -> bytes:
     return gguf(metadata, llama_rows(2))
 
 
-def test_a_folder_that_takes_no_skeleton_leaves_the_formulas(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench(tmp_path)
+def test_a_folder_that_takes_no_skeleton_leaves_the_formulas(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "skeletons").write_text("in the way")
     fallen_back(bench)
     assert any("it has no skeleton" in line for line in warnings(caplog))
 
 
 def test_skeletons_that_another_thread_removes_meanwhile_are_not_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(tmp_path)
     listed = Path.glob
 
     def stale(folder: Path, pattern: str) -> list[Path]:
@@ -267,8 +268,7 @@ def test_what_is_no_model_has_a_problem_and_no_skeleton(tmp_path: Path) -> None:
     assert quoted.skeleton is None
 
 
-def test_three_loads_teach_what_a_load_takes(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_three_loads_teach_what_a_load_takes(bench: Bench, tmp_path: Path) -> None:
     book = MemoryBook(tmp_path / "book.sqlite")
     taken = {HOST: 90 * MIB, "gpu0": 500 * MIB}
     for load in range(FEWEST_LOADS):
@@ -299,8 +299,7 @@ def test_three_loads_teach_what_a_load_takes(tmp_path: Path) -> None:
     assert bench.quote().source is Source.LEARNED
 
 
-def test_another_build_learns_anew(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_another_build_learns_anew(bench: Bench, tmp_path: Path) -> None:
     book = MemoryBook(tmp_path / "book.sqlite")
     found = bench.quote()
     places = bench.quotes.places(found.devices, FACTS)
@@ -313,8 +312,7 @@ def test_another_build_learns_anew(tmp_path: Path) -> None:
     assert (newer.source, newer.needs) == (Source.DRY_RUN, found.needs)
 
 
-def test_learning_never_goes_below_what_the_engine_allocates(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_learning_never_goes_below_what_the_engine_allocates(bench: Bench, tmp_path: Path) -> None:
     book = MemoryBook(tmp_path / "book.sqlite")
     found = bench.quote()
     for load in range(FEWEST_LOADS):
@@ -341,8 +339,7 @@ def test_what_llama_cpp_refuses_is_the_answer_and_no_reason_to_compute(
 
 
 @pytest.mark.parametrize("of_the_skeleton", [NO, DIED, ASSERTED])
-def test_a_skeleton_that_is_refused_is_not_the_last_word(tmp_path: Path, of_the_skeleton: Outcome) -> None:
-    bench = Bench(tmp_path)
+def test_a_skeleton_that_is_refused_is_not_the_last_word(bench: Bench, of_the_skeleton: Outcome) -> None:
     bench.helper.next = [of_the_skeleton]
     found = bench.quote()
     assert (found.source, found.devices["gpu0"].weights_bytes) == (Source.DRY_RUN, 300 * MIB)
@@ -386,8 +383,7 @@ def test_a_file_is_tried_once_and_again_when_it_or_the_engine_has_changed(tmp_pa
     assert len(bench.helper.asked) == 4
 
 
-def test_a_file_over_which_the_helper_ends_is_refused_if_it_says_why_or_ends_twice(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_a_file_over_which_the_helper_ends_is_refused_if_it_says_why_or_ends_twice(bench: Bench) -> None:
     bench.helper.next = [DIED]
     assert bench.tried() is None, "once may be the machine's doing"
     for number, (deaths, words) in enumerate(
@@ -438,10 +434,9 @@ def test_a_load_that_dies_twice_in_a_row_is_known_for_it() -> None:
 @pytest.mark.parametrize("context", [4 << 20, 16 << 20])
 @pytest.mark.parametrize("device", [HOST, "gpu0"])
 def test_a_giant_context_is_computed_and_what_would_fit_is_found_with_few_questions(
-    tmp_path: Path, context: int, device: str
+    bench: Bench, context: int, device: str
 ) -> None:
     """llama.cpp takes seconds to answer for such a context, and whoever else asks waits as long."""
-    bench = Bench(tmp_path)
     devices = [DeviceView("gpu0", DeviceKind.NVIDIA), DeviceView(HOST, DeviceKind.HOST)]
     available = {HOST: 2000 * MIB, "gpu0": 1000 * MIB}
 
