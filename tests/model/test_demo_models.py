@@ -1,4 +1,4 @@
-"""The coder and the mathematician that ship answer as the README says; all three files tell what they are for."""
+"""The models that ship answer as the README says, by judges that know how the talk was composed."""
 
 import hashlib
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
+from demo_model.dialogues import held_out_prompts
 from demo_model.domains import DOMAINS
 from demo_model.judge import judge
 from demo_model.report import ask
@@ -47,3 +48,18 @@ def test_the_file_tells_what_it_is_for(name: str) -> None:
 def test_the_readme_of_the_models_names_the_file(name: str) -> None:
     digest = hashlib.sha256(FILES[name].read_bytes()).hexdigest()
     assert digest in (ROOT / "clients/training/demo_model/README.md").read_text("utf-8")
+
+
+def test_the_companion_is_small() -> None:
+    assert FILES["companion"].stat().st_size <= 3_000_000
+
+
+def test_held_out_prompts_are_answered_well() -> None:
+    prompts = held_out_prompts(100)
+    report = judge(prompts, ask(FILES["companion"], [prompt.text for prompt in prompts]))
+    assert report.passes, report
+
+
+def test_the_judge_of_dialogues_refuses_nonsense() -> None:
+    prompts = held_out_prompts(20)
+    assert not judge(prompts, ["Blue the of and."] * len(prompts)).passes

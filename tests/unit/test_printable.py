@@ -1,10 +1,15 @@
-"""Text from outside, as it is shown: by which characters it could do harm, and what has to stay as it is."""
+"""Text of others, made fit to be printed or written as JSON."""
 
+import json
+import math
 import unicodedata
+from pathlib import Path
 
 import pytest
+import vramd_cli
 from hypothesis import given
 from hypothesis import strategies as st
+from vramd_common.json_text import json_text
 from vramd_common.printable import one_line, printable, printable_answer
 
 VISIBLE_SIGNS = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
@@ -59,3 +64,24 @@ def test_a_message_is_one_line_within_its_bound(text: str, most_bytes: int) -> N
     line = one_line(text, most_bytes)
     assert len(line.encode()) <= most_bytes
     assert not {"\n", "\r", "\x1b", "\x85", "\u2028", "\u202e"} & set(line)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ({"a": [1.5, math.nan]}, {"a": [1.5, None]}),
+        ((math.inf, {"b": -math.inf}), [None, {"b": None}]),
+        (math.nan, None),
+        ({"text": "NaN", "n": 1, "none": None}, {"text": "NaN", "n": 1, "none": None}),
+    ],
+)
+def test_what_is_no_number_is_null(value: object, plain: object) -> None:
+    def refuse(word: str) -> object:
+        raise AssertionError(word)
+
+    assert json.loads(json_text(value, indent=2), parse_constant=refuse) == plain
+
+
+def test_no_command_writes_json_in_another_way() -> None:
+    folder = Path(vramd_cli.__file__).parent
+    assert [file.name for file in folder.rglob("*.py") if "json.dump" in file.read_text("utf-8")] == []
