@@ -121,3 +121,11 @@ def test_a_backend_that_fails_says_why() -> None:
 
     with pytest.raises(DeviceLostError, match="the helper is gone"):
         BackendProbe("Vulkan0", answer).sample()
+
+
+def test_a_worker_sees_the_cards_of_its_load_in_their_order() -> None:
+    cards = [Device(f"gpu{at}", NVIDIA, "card", Stuck(), uuid=f"GPU-{at}") for at in (3, 1)]
+    assert NVIDIA.names(cards) == ("CUDA0", "CUDA1")
+    assert NVIDIA.environment(cards) == {"CUDA_VISIBLE_DEVICES": "GPU-3,GPU-1"}
+    others = [Device("amd0", LLAMA_CARD, "card", Stuck(), uuid="Vulkan1")]
+    assert (LLAMA_CARD.names(others), LLAMA_CARD.environment(others)) == (("Vulkan1",), {})
