@@ -116,7 +116,7 @@ def test_a_feed_that_ends_is_told_and_watched_again(
     with connect(fake.folder.path) as client, caplog.at_level(logging.WARNING, "vramd"):
         client.on("model", lambda change: told(change.model))
         assert told.enough.wait(BOUND_S)
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert [(record.name, record.levelname) for record in caplog.records] == [("vramd", "WARNING")]
         client.on("eviction", print)
     assert told.words == ["a", "enough"]
     assert told.threads == {"vramd"} or connect is not vramd.Client

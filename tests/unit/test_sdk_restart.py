@@ -36,15 +36,16 @@ def scripted(fake: FakeSupervisor) -> None:
     fake.script("TailLogs", supervisor_pb2.TailLogsResponse(line="one"))
 
 
-CALLS: dict[str, Callable[[vramd.Client], object]] = {
-    "chat": lambda client: client.chat("talker", "Hi").text,
-    "embed": lambda client: client.embed("m", "a"),
-    "status": lambda client: client.status(),
-    "reserve": lambda client: client.reserve("1GiB"),
-    "hold": lambda client: client.hold("talker").ready(),
-    "logs": lambda client: list(client.logs("talker")),
-    "watch": lambda client: client.watch().__enter__().cancel(),
+CALLS: dict[str, tuple[Callable[[vramd.Client], object], object]] = {
+    "chat": (lambda client: client.chat("talker", "Hi").text, "Hello"),
+    "embed": (lambda client: [list(vector) for vector in client.embed("m", "a")], [[1.0]]),
+    "status": (lambda client: client.status().models, ()),
+    "reserve": (lambda client: client.reserve("1GiB").id, 1),
+    "hold": (lambda client: client.hold("talker").ready(), None),
+    "logs": (lambda client: list(client.logs("talker")), ["one"]),
+    "watch": (lambda client: client.watch().__enter__().cancel(), None),
 }
+"""Each call, and what of its answer is looked at."""
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -58,9 +59,10 @@ def test_the_first_call_afterwards_is_answered(
     with client, FakeSupervisor(folder, token="of the second", port=port(first)) as second:
         scripted(second)
         second.script("WatchEvents", Wait())
-        CALLS[name](client)
+        call, said = CALLS[name]
+        assert call(client) == said
         assert client.address == second.address
-        CALLS[name](client)
+        assert call(client) == said
 
 
 def test_many_calls_find_it_together(folder: Path, connect: Connect) -> None:
