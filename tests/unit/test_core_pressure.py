@@ -75,8 +75,12 @@ def evicted(world: CoreWorld) -> list[str]:
     return [action.model for action in world.actions if isinstance(action, Evicted)]
 
 
-def test_growth_evicts_the_least_recently_used_once_and_says_for_whom() -> None:
-    world = world_of()
+@pytest.fixture
+def world() -> CoreWorld:
+    return world_of()
+
+
+def test_growth_evicts_the_least_recently_used_once_and_says_for_whom(world: CoreWorld) -> None:
     loaded(world, "middle", "small")
     sample(world, 9)
     assert (level(world), evicted(world)) == (Level.CLOSED, [])
@@ -96,8 +100,7 @@ def test_growth_evicts_the_least_recently_used_once_and_says_for_whom() -> None:
     assert state(world, "small") is ModelState.READY
 
 
-def test_the_growth_of_one_sample_evicts_nobody_unless_nothing_is_left() -> None:
-    world = world_of()
+def test_the_growth_of_one_sample_evicts_nobody_unless_nothing_is_left(world: CoreWorld) -> None:
     loaded(world, "middle", "small")
     for external in (9, 8, 9, 8, 9):
         sample(world, external)
@@ -106,23 +109,20 @@ def test_the_growth_of_one_sample_evicts_nobody_unless_nothing_is_left() -> None
     assert (level(world), evicted(world)) == (Level.CRITICAL, ["middle"])
 
 
-def test_one_set_of_victims_restores_the_headroom() -> None:
-    world = world_of()
+def test_one_set_of_victims_restores_the_headroom(world: CoreWorld) -> None:
     loaded(world, "small", "middle")
     sample(world, 10)
     assert evicted(world) == ["middle"], "small alone is too little, and spared where middle is enough"
 
 
-def test_all_idle_ones_go_where_that_is_still_too_little() -> None:
-    world = world_of()
+def test_all_idle_ones_go_where_that_is_still_too_little(world: CoreWorld) -> None:
     loaded(world, "small", "middle", "ram")
     sample(world, 14)
     assert evicted(world) == ["small", "middle"]
     assert state(world, "ram") is ModelState.READY, "it has nothing on the card"
 
 
-def test_busy_and_pinned_ones_stay_and_the_busy_one_goes_when_it_is_idle() -> None:
-    world = world_of()
+def test_busy_and_pinned_ones_stay_and_the_busy_one_goes_when_it_is_idle(world: CoreWorld) -> None:
     loaded(world, "pinned")
     busy = world.request("middle")
     run_all(world)
@@ -138,15 +138,13 @@ def test_busy_and_pinned_ones_stay_and_the_busy_one_goes_when_it_is_idle() -> No
     assert state(world, "pinned") is ModelState.READY
 
 
-def test_bytes_that_the_driver_moved_to_the_host_evict_at_once() -> None:
-    world = world_of()
+def test_bytes_that_the_driver_moved_to_the_host_evict_at_once(world: CoreWorld) -> None:
     loaded(world, "small")
     world.tell(DeviceSampled(world.now_s, "card", 16, 0, 2, spilled_bytes=65 << 20))
     assert (level(world), evicted(world)) == (Level.CRITICAL, ["small"])
 
 
-def test_each_crossing_is_told_once_with_the_numbers() -> None:
-    world = world_of()
+def test_each_crossing_is_told_once_with_the_numbers(world: CoreWorld) -> None:
     loaded(world, "small")
     told = []
     for external in [0, 13, 13, 11, *[0] * 11]:
@@ -194,15 +192,13 @@ def test_a_virtual_device_has_the_alarm_only() -> None:
     assert evicted(world) == []
 
 
-def test_a_lost_device_is_under_no_pressure() -> None:
-    world = world_of()
+def test_a_lost_device_is_under_no_pressure(world: CoreWorld) -> None:
     world.tell(DeviceSampled(1.0, "card", 0, 0, 0))
     assert world.actions == []
     assert level(world) is Level.NONE
 
 
-def test_a_load_waits_while_the_device_is_closed_and_starts_when_it_reopens() -> None:
-    world = world_of()
+def test_a_load_waits_while_the_device_is_closed_and_starts_when_it_reopens(world: CoreWorld) -> None:
     loaded(world, "large")
     sample(world, 6)
     assert level(world) is Level.CLOSED
@@ -217,8 +213,7 @@ def test_a_load_waits_while_the_device_is_closed_and_starts_when_it_reopens() ->
     assert waits not in world.open_requests
 
 
-def test_a_load_does_not_wait_for_ever_where_others_have_settled() -> None:
-    world = world_of()
+def test_a_load_does_not_wait_for_ever_where_others_have_settled(world: CoreWorld) -> None:
     loaded(world, "middle", "pinned")
     sample(world, 8)
     assert level(world) is Level.CLOSED
@@ -233,8 +228,7 @@ def test_a_load_does_not_wait_for_ever_where_others_have_settled() -> None:
     assert state(world, "small") is ModelState.READY
 
 
-def test_who_waits_for_a_closed_device_hears_why_once() -> None:
-    world = world_of()
+def test_who_waits_for_a_closed_device_hears_why_once(world: CoreWorld) -> None:
     sample(world, 13)
     world.request("small", RequestKind.LOAD)
     world.run_errand()
@@ -244,8 +238,7 @@ def test_who_waits_for_a_closed_device_hears_why_once() -> None:
     assert world.actions == []
 
 
-def test_what_can_never_fit_is_refused_by_a_closed_device_too() -> None:
-    world = world_of()
+def test_what_can_never_fit_is_refused_by_a_closed_device_too(world: CoreWorld) -> None:
     sample(world, 13)
     asked(world, "giant")
     (refuse,) = [action for action in world.actions if isinstance(action, Refuse)]
@@ -253,8 +246,7 @@ def test_what_can_never_fit_is_refused_by_a_closed_device_too() -> None:
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_load_takes_another_way_around_a_closed_device(closed: bool) -> None:
-    world = world_of()
+def test_a_load_takes_another_way_around_a_closed_device(world: CoreWorld, closed: bool) -> None:
     sample(world, 13 if closed else 0)
     world.request("small", RequestKind.LOAD)
     (errand,) = world.errands
@@ -267,8 +259,7 @@ def test_a_load_takes_another_way_around_a_closed_device(closed: bool) -> None:
     assert load.plan == (ram if closed else card)
 
 
-def test_a_load_waits_for_the_other_ways_too_if_they_have_no_room() -> None:
-    world = world_of()
+def test_a_load_waits_for_the_other_ways_too_if_they_have_no_room(world: CoreWorld) -> None:
     sample(world, 13)
     sample(world, 34, device="host")
     world.request("small", RequestKind.LOAD)
@@ -279,8 +270,7 @@ def test_a_load_waits_for_the_other_ways_too_if_they_have_no_room() -> None:
     assert state(world, "small") is ModelState.QUEUED
 
 
-def test_a_load_that_fits_now_but_not_within_the_last_minute_waits_and_is_not_refused() -> None:
-    world = world_of()
+def test_a_load_that_fits_now_but_not_within_the_last_minute_waits_and_is_not_refused(world: CoreWorld) -> None:
     loaded(world, "middle")
     sample(world, 8)
     sample(world, 2)
@@ -298,8 +288,7 @@ def test_a_load_that_fits_now_but_not_within_the_last_minute_waits_and_is_not_re
     assert waits not in world.open_requests
 
 
-def test_nobody_is_evicted_for_a_room_that_a_load_may_not_use_yet() -> None:
-    world = world_of()
+def test_nobody_is_evicted_for_a_room_that_a_load_may_not_use_yet(world: CoreWorld) -> None:
     loaded(world, "middle")
     sample(world, 8)
     sample(world, 2)
@@ -311,8 +300,7 @@ def test_nobody_is_evicted_for_a_room_that_a_load_may_not_use_yet() -> None:
     assert (state(world, "large"), state(world, "middle")) == (ModelState.READY, ModelState.UNLOADED)
 
 
-def test_under_the_saw_tooth_of_a_game_one_load_is_one_swap() -> None:
-    world = world_of()
+def test_under_the_saw_tooth_of_a_game_one_load_is_one_swap(world: CoreWorld) -> None:
     loaded(world, "middle")
     sample(world, 8)
     sample(world, 2)
@@ -326,8 +314,7 @@ def test_under_the_saw_tooth_of_a_game_one_load_is_one_swap() -> None:
     assert swaps == [(50, "middle")], "at the peak there is no room for both"
 
 
-def test_a_reservation_of_the_game_itself_waits_for_neither() -> None:
-    world = world_of()
+def test_a_reservation_of_the_game_itself_waits_for_neither(world: CoreWorld) -> None:
     loaded(world, "small")
     sample(world, 13)
     sample(world, 2)
@@ -336,8 +323,7 @@ def test_a_reservation_of_the_game_itself_waits_for_neither() -> None:
     assert [action.request for action in world.actions if isinstance(action, GrantReservation)] == [request]
 
 
-def test_what_was_announced_does_not_count_a_second_time_within_the_minute() -> None:
-    world = world_of()
+def test_what_was_announced_does_not_count_a_second_time_within_the_minute(world: CoreWorld) -> None:
     ledger = world.core.state.ledger
     sample(world, 1)
     world.announce("card", 4)
@@ -350,8 +336,7 @@ def test_what_was_announced_does_not_count_a_second_time_within_the_minute() -> 
     assert (ledger.steady_free_bytes("card"), ledger.free_bytes("card")) == (6, 8)
 
 
-def test_bytes_of_a_process_that_ends_do_not_linger_as_others() -> None:
-    world = world_of()
+def test_bytes_of_a_process_that_ends_do_not_linger_as_others(world: CoreWorld) -> None:
     ledger = world.core.state.ledger
     loaded(world, "large")
     sample(world, 1)
@@ -365,8 +350,7 @@ def test_bytes_of_a_process_that_ends_do_not_linger_as_others() -> None:
     assert ledger.steady_free_bytes("card") == 4, "of others they do"
 
 
-def test_bytes_of_a_load_do_not_linger_as_others_where_nobody_tells_whose_they_are() -> None:
-    world = world_of()
+def test_bytes_of_a_load_do_not_linger_as_others_where_nobody_tells_whose_they_are(world: CoreWorld) -> None:
     ledger = world.core.state.ledger
     sample(world, 1)
     world.request("middle", RequestKind.LOAD)

@@ -123,10 +123,16 @@ FAILURES: dict[Callable[[CoreWorld], None], Reason] = {
 }
 
 
+@pytest.fixture
+def world() -> CoreWorld:
+    return world_of()
+
+
 @HOW
 @pytest.mark.parametrize("fails", FAILURES, ids=lambda how: how.__name__)
-def test_what_fails_is_refused_and_the_old_process_goes_on(how: Renew, fails: Callable[[CoreWorld], None]) -> None:
-    world = world_of()
+def test_what_fails_is_refused_and_the_old_process_goes_on(
+    world: CoreWorld, how: Renew, fails: Callable[[CoreWorld], None]
+) -> None:
     first = loaded(world, "small")
     running = world.request("small")
     request = how(world)
@@ -141,8 +147,9 @@ def test_what_fails_is_refused_and_the_old_process_goes_on(how: Renew, fails: Ca
 
 
 @pytest.mark.parametrize("fails", [held_meanwhile, held_while_it_loads, otherwise_again], ids=lambda how: how.__name__)
-def test_a_reload_breaks_no_hold_and_ends_nothing_for_other_settings(fails: Callable[[CoreWorld], None]) -> None:
-    world = world_of()
+def test_a_reload_breaks_no_hold_and_ends_nothing_for_other_settings(
+    world: CoreWorld, fails: Callable[[CoreWorld], None]
+) -> None:
     first = loaded(world, "small")
     reload(world)
     fails(world)
@@ -153,8 +160,7 @@ def test_a_reload_breaks_no_hold_and_ends_nothing_for_other_settings(fails: Call
 
 
 @HOW
-def test_the_old_process_serves_until_the_new_one_is_ready(how: Renew) -> None:
-    world = world_of()
+def test_the_old_process_serves_until_the_new_one_is_ready(world: CoreWorld, how: Renew) -> None:
     first = loaded(world, "small")
     request = how(world)
     load = until(world, Load)
@@ -173,8 +179,7 @@ def test_the_old_process_serves_until_the_new_one_is_ready(how: Renew) -> None:
 
 
 @HOW
-def test_where_there_is_no_room_for_both_the_old_one_goes_first(how: Renew) -> None:
-    world = world_of()
+def test_where_there_is_no_room_for_both_the_old_one_goes_first(world: CoreWorld, how: Renew) -> None:
     large = replace(MODELS["large"], id="small")
     world.models = {**MODELS, "small": large}
     world.rescan()
@@ -187,8 +192,7 @@ def test_where_there_is_no_room_for_both_the_old_one_goes_first(how: Renew) -> N
     assert request not in world.open_requests
 
 
-def test_the_room_of_another_model_is_not_taken_for_a_second_process() -> None:
-    world = world_of()
+def test_the_room_of_another_model_is_not_taken_for_a_second_process(world: CoreWorld) -> None:
     loaded(world, "small")
     other = loaded(world, "middle")
     world.ways["small"] = (plan({"card": 4, "host": 1}),)
@@ -197,8 +201,7 @@ def test_the_room_of_another_model_is_not_taken_for_a_second_process() -> None:
     assert serving(world, "middle") == other
 
 
-def test_memory_that_runs_out_beside_the_old_process_is_that_processs() -> None:
-    world = world_of()
+def test_memory_that_runs_out_beside_the_old_process_is_that_processs(world: CoreWorld) -> None:
     first = loaded(world, "small")
     request = world.restart("small")
     place = until(world, Load)
@@ -214,8 +217,7 @@ def test_memory_that_runs_out_beside_the_old_process_is_that_processs() -> None:
     assert serving(world, "small") not in (0, first)
 
 
-def test_a_caller_who_leaves_has_nothing_replaced() -> None:
-    world = world_of()
+def test_a_caller_who_leaves_has_nothing_replaced(world: CoreWorld) -> None:
     first = loaded(world, "small")
     for kind in (FindPlans, Spawn, Load):
         request = world.restart("small")
@@ -226,8 +228,7 @@ def test_a_caller_who_leaves_has_nothing_replaced() -> None:
 
 
 @pytest.mark.parametrize("kind", [FindPlans, Spawn, Load])
-def test_a_process_that_dies_meanwhile_has_a_successor(kind: type) -> None:
-    world = world_of()
+def test_a_process_that_dies_meanwhile_has_a_successor(world: CoreWorld, kind: type) -> None:
     first = loaded(world, "small")
     request = world.restart("small")
     until(world, kind)
@@ -241,8 +242,7 @@ def test_a_process_that_dies_meanwhile_has_a_successor(kind: type) -> None:
 
 @pytest.mark.parametrize("kind", [FindPlans, Spawn, Load, Stop])
 @pytest.mark.parametrize("end", ["unload", "shut down"])
-def test_an_unload_or_the_end_takes_both_processes_along(kind: type, end: str) -> None:
-    world = world_of()
+def test_an_unload_or_the_end_takes_both_processes_along(world: CoreWorld, kind: type, end: str) -> None:
     loaded(world, "small")
     running = world.request("small")
     request = world.restart("small")
@@ -259,8 +259,7 @@ def test_an_unload_or_the_end_takes_both_processes_along(kind: type, end: str) -
     assert not world.core.state.ledger.rows
 
 
-def test_two_who_want_a_new_process_get_one() -> None:
-    world = world_of()
+def test_two_who_want_a_new_process_get_one(world: CoreWorld) -> None:
     first = loaded(world, "small")
     both = [world.restart("small"), world.restart("small")]
     world.wait(0.0)
@@ -268,8 +267,7 @@ def test_two_who_want_a_new_process_get_one() -> None:
     assert serving(world, "small") == first + 1
 
 
-def test_two_who_want_different_settings_get_them_one_after_the_other() -> None:
-    world = world_of()
+def test_two_who_want_different_settings_get_them_one_after_the_other(world: CoreWorld) -> None:
     loaded(world, "small")
     first = world.request("small", RequestKind.LOAD, context_tokens=4096, reload=True)
     second = world.request("small", RequestKind.LOAD, context_tokens=1024, reload=True)
@@ -278,8 +276,7 @@ def test_two_who_want_different_settings_get_them_one_after_the_other() -> None:
     assert not {first, second} & world.open_requests
 
 
-def test_a_model_that_is_about_to_have_a_new_process_is_not_unloaded_for_being_idle() -> None:
-    world = world_of()
+def test_a_model_that_is_about_to_have_a_new_process_is_not_unloaded_for_being_idle(world: CoreWorld) -> None:
     first = loaded(world, "small")
     world.restart("small")
     until(world, Load)

@@ -55,8 +55,12 @@ def ring(world: CoreWorld, kind: type[ReservationExpired] | type[DeadlinePassed]
     world.tell(timer)
 
 
-def test_room_is_made_before_the_grant_and_the_least_recently_used_goes() -> None:
-    world = world_of()
+@pytest.fixture
+def world() -> CoreWorld:
+    return world_of()
+
+
+def test_room_is_made_before_the_grant_and_the_least_recently_used_goes(world: CoreWorld) -> None:
     loaded(world, "middle", "small")
     asked = world.announce("card", 4)
     (evicted,) = [a for a in world.actions if isinstance(a, Evicted)]
@@ -76,16 +80,14 @@ def test_room_is_made_before_the_grant_and_the_least_recently_used_goes() -> Non
     assert state(world, "small") is ModelState.READY
 
 
-def test_room_that_is_there_is_given_at_once_and_the_ledger_says_why() -> None:
-    world = world_of()
+def test_room_that_is_there_is_given_at_once_and_the_ledger_says_why(world: CoreWorld) -> None:
     asked = world.announce("host", 3, ttl_s=7.5)
     assert granted(world) == [asked]
     (change,) = [a for a in world.actions if isinstance(a, LedgerChanged)]
     assert (change.reserved_and_budget["host"], change.message) == ((3, 12), "reservation 1 (game) stands for 7.5 s")
 
 
-def test_it_ends_after_its_time() -> None:
-    world = world_of()
+def test_it_ends_after_its_time(world: CoreWorld) -> None:
     world.announce("card", 8, ttl_s=30)
     ring(world, ReservationExpired)
     assert world.now_s == 30
@@ -94,8 +96,7 @@ def test_it_ends_after_its_time() -> None:
     assert change.message == "reservation 1 (game) has had its time"
 
 
-def test_it_ends_by_release_and_a_second_release_is_harmless() -> None:
-    world = world_of()
+def test_it_ends_by_release_and_a_second_release_is_harmless(world: CoreWorld) -> None:
     world.announce("card", 8)
     world.release(world.reserved[0])
     assert reserved(world, "card") == 0
@@ -107,8 +108,7 @@ def test_it_ends_by_release_and_a_second_release_is_harmless() -> None:
     assert world.actions == []
 
 
-def test_it_waits_for_a_busy_model() -> None:
-    world = world_of()
+def test_it_waits_for_a_busy_model(world: CoreWorld) -> None:
     busy = world.request("middle")
     run_all(world)
     asked = world.announce("card", 6)
@@ -121,8 +121,7 @@ def test_it_waits_for_a_busy_model() -> None:
     assert asked not in world.open_requests
 
 
-def test_it_waits_no_longer_than_its_caller() -> None:
-    world = world_of()
+def test_it_waits_no_longer_than_its_caller(world: CoreWorld) -> None:
     world.request("middle")
     run_all(world)
     asked = world.announce("card", 6, limit_s=5)
@@ -131,16 +130,14 @@ def test_it_waits_no_longer_than_its_caller() -> None:
     assert not world.core.state.pending_reservations
 
 
-def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
-    world = world_of()
+def test_what_can_never_fit_is_refused_with_the_numbers(world: CoreWorld) -> None:
     world.announce("card", 9)
     refusal = refused(world).refusal
     assert refusal.reason is Reason.RESERVATION_TOO_LARGE
     assert refusal.metadata == {"device": "card", "neededBytes": "9", "budgetBytes": "8"}
 
 
-def test_what_pinned_models_hold_is_not_taken_and_they_are_named() -> None:
-    world = world_of()
+def test_what_pinned_models_hold_is_not_taken_and_they_are_named(world: CoreWorld) -> None:
     loaded(world, "pinned")
     world.announce("card", 8)
     refusal = refused(world).refusal
@@ -149,8 +146,7 @@ def test_what_pinned_models_hold_is_not_taken_and_they_are_named() -> None:
     assert state(world, "pinned") is ModelState.READY
 
 
-def test_a_load_does_not_evict_a_reservation_and_hears_of_it() -> None:
-    world = world_of()
+def test_a_load_does_not_evict_a_reservation_and_hears_of_it(world: CoreWorld) -> None:
     world.announce("card", 6)
     world.request("middle")
     world.run_errand()
@@ -162,8 +158,7 @@ def test_a_load_does_not_evict_a_reservation_and_hears_of_it() -> None:
     assert state(world, "middle") is ModelState.READY
 
 
-def test_no_load_overtakes_it_on_its_device() -> None:
-    world = world_of()
+def test_no_load_overtakes_it_on_its_device(world: CoreWorld) -> None:
     busy = world.request("middle")
     run_all(world)
     world.announce("card", 7)
@@ -178,8 +173,7 @@ def test_no_load_overtakes_it_on_its_device() -> None:
     assert len(world.reserved) == 1
 
 
-def test_it_overtakes_no_load_that_waits() -> None:
-    world = world_of()
+def test_it_overtakes_no_load_that_waits(world: CoreWorld) -> None:
     busy = world.request("middle")
     run_all(world)
     first = world.request("large", RequestKind.LOAD)
@@ -224,8 +218,7 @@ def test_a_load_does_not_take_a_spare_that_goes() -> None:
     assert len(world.reserved) == 1
 
 
-def test_a_caller_that_leaves_leaves_no_reservation() -> None:
-    world = world_of()
+def test_a_caller_that_leaves_leaves_no_reservation(world: CoreWorld) -> None:
     busy = world.request("middle")
     run_all(world)
     waits = world.announce("card", 6)
@@ -235,16 +228,14 @@ def test_a_caller_that_leaves_leaves_no_reservation() -> None:
     assert state(world, "middle") is ModelState.READY, "nobody wants its room any more"
 
 
-def test_a_caller_that_leaves_in_the_moment_of_the_grant_leaves_none_either() -> None:
-    world = world_of()
+def test_a_caller_that_leaves_in_the_moment_of_the_grant_leaves_none_either(world: CoreWorld) -> None:
     asked = world.announce("card", 6)
     world.open_requests.add(asked)
     world.caller(asked, "cancel")
     assert reserved(world, "card") == 0
 
 
-def test_an_end_ends_reservations_and_tells_those_who_wait() -> None:
-    world = world_of()
+def test_an_end_ends_reservations_and_tells_those_who_wait(world: CoreWorld) -> None:
     world.request("middle")
     run_all(world)
     world.announce("card", 2)
@@ -287,8 +278,7 @@ def listed(world: CoreWorld) -> list[tuple[str, int, int, float]]:
     ]
 
 
-def test_those_that_stand_are_listed_with_what_is_taken_and_left() -> None:
-    world = world_of()
+def test_those_that_stand_are_listed_with_what_is_taken_and_left(world: CoreWorld) -> None:
     world.sample("host", 1)
     world.announce("card", 4, ttl_s=30, label="game")
     world.now_s += 10
@@ -305,8 +295,7 @@ def test_those_that_stand_are_listed_with_what_is_taken_and_left() -> None:
     assert listed(world) == []
 
 
-def test_one_that_waits_for_room_is_not_listed_yet() -> None:
-    world = world_of()
+def test_one_that_waits_for_room_is_not_listed_yet(world: CoreWorld) -> None:
     busy = world.request("middle")
     run_all(world)
     world.announce("card", 6)

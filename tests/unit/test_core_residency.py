@@ -22,6 +22,11 @@ from vramd_supervisor.domain.decisions import DecisionKind
 from vramd_supervisor.quoting.placement import Ways
 
 
+@pytest.fixture
+def world() -> CoreWorld:
+    return world_of()
+
+
 def test_s14_of_those_that_were_used_last_at_the_same_moment_goes_what_is_soon_loaded_again() -> None:
     world = world_of(three())
     calls = []
@@ -108,8 +113,7 @@ def test_preload_takes_what_there_is_room_for_and_sends_nobody_away(
     assert state(world, "c") is ModelState.UNLOADED
 
 
-def test_a_pinned_model_is_planned_for_anew_with_its_own_bytes() -> None:
-    world = world_of()
+def test_a_pinned_model_is_planned_for_anew_with_its_own_bytes(world: CoreWorld) -> None:
     use(world, "middle")
     world.pin("middle", True)
     core = world.core.state
@@ -137,8 +141,7 @@ def test_a_load_that_takes_too_long_is_not_tried_again() -> None:
         world.wait(0.0)
 
 
-def test_a_hold_keeps_a_model_warm_until_its_caller_leaves() -> None:
-    world = world_of()
+def test_a_hold_keeps_a_model_warm_until_its_caller_leaves(world: CoreWorld) -> None:
     hold = world.request("middle", RequestKind.HOLD, keep_alive_s=0.0)
     brought = world.wait(1000.0)
     assert any(isinstance(a, Report) and a.request == hold and "kept warm" in a.message for a in brought)
@@ -150,8 +153,7 @@ def test_a_hold_keeps_a_model_warm_until_its_caller_leaves() -> None:
     assert state(world, "middle") is ModelState.UNLOADED
 
 
-def test_a_held_model_comes_back_after_a_crash() -> None:
-    world = world_of()
+def test_a_held_model_comes_back_after_a_crash(world: CoreWorld) -> None:
     hold = world.request("middle", RequestKind.HOLD)
     world.wait(0.0)
     (before,) = world.alive
@@ -163,8 +165,7 @@ def test_a_held_model_comes_back_after_a_crash() -> None:
     assert hold in world.open_requests
 
 
-def test_a_held_model_comes_back_with_the_settings_of_its_holder_although_others_wait() -> None:
-    world = world_of()
+def test_a_held_model_comes_back_with_the_settings_of_its_holder_although_others_wait(world: CoreWorld) -> None:
     hold = world.request("middle", RequestKind.HOLD, context_tokens=1024)
     world.wait(0.0)
     running = [world.request("middle") for _ in range(3)]
@@ -192,8 +193,7 @@ def test_a_sacrificial_one_does_not_and_its_holder_hears_of_the_crash() -> None:
     assert state(world, "b") is ModelState.UNLOADED
 
 
-def test_an_unload_ends_a_hold() -> None:
-    world = world_of()
+def test_an_unload_ends_a_hold(world: CoreWorld) -> None:
     hold = world.request("middle", RequestKind.HOLD)
     world.wait(0.0)
     world.unload("middle")
@@ -203,8 +203,7 @@ def test_an_unload_ends_a_hold() -> None:
     assert state(world, "middle") is ModelState.UNLOADED
 
 
-def test_other_options_are_refused_or_bring_a_new_process_when_that_is_asked_for() -> None:
-    world = world_of()
+def test_other_options_are_refused_or_bring_a_new_process_when_that_is_asked_for(world: CoreWorld) -> None:
     running = world.request("small")
     world.wait(0.0)
     (before,) = world.alive
@@ -226,15 +225,13 @@ def test_other_options_are_refused_or_bring_a_new_process_when_that_is_asked_for
     assert set(world.granted) == {other, late}
 
 
-def test_a_reload_with_the_options_it_has_is_none() -> None:
-    world = world_of()
+def test_a_reload_with_the_options_it_has_is_none(world: CoreWorld) -> None:
     use(world, "small")
     request = world.request("small", context_tokens=2048, reload=True)
     assert request in world.granted
 
 
-def test_ping_pong_is_told_once_with_settings_under_which_both_would_fit() -> None:
-    world = world_of()
+def test_ping_pong_is_told_once_with_settings_under_which_both_would_fit(world: CoreWorld) -> None:
     brought = use(world, *["middle", "large"] * 8)
     (told,) = [a for a in brought if isinstance(a, Thrashing)]
     assert told.models == ("large", "middle")
@@ -264,8 +261,7 @@ def test_every_load_and_every_eviction_leaves_a_record_with_numbers_and_what_was
     assert "least recently used" in eviction.message
 
 
-def test_a_refusal_a_degradation_and_a_load_that_took_too_much_leave_a_record() -> None:
-    world = world_of()
+def test_a_refusal_a_degradation_and_a_load_that_took_too_much_leave_a_record(world: CoreWorld) -> None:
     world.request("giant")
     (refusal,) = decided(world.wait(0.0), DecisionKind.REFUSE)
     assert refusal.decision.numbers == {"needed_bytes": 9, "budget_bytes": 8}

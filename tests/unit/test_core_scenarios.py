@@ -53,8 +53,12 @@ def refusals(world: CoreWorld) -> list[Reason]:
     return [action.refusal.reason for action in world.actions if isinstance(action, Refuse)]
 
 
-def test_twenty_callers_of_one_cold_model_start_one_process() -> None:
-    world = world_of()
+@pytest.fixture
+def world() -> CoreWorld:
+    return world_of()
+
+
+def test_twenty_callers_of_one_cold_model_start_one_process(world: CoreWorld) -> None:
     for _ in range(20):
         world.request("small")
     assert len(world.errands) == 1, "one quote"
@@ -63,8 +67,7 @@ def test_twenty_callers_of_one_cold_model_start_one_process() -> None:
     assert len(world.granted) == 2, "as many as may run at once"
 
 
-def test_the_next_in_line_is_served_when_a_place_is_free() -> None:
-    world = world_of()
+def test_the_next_in_line_is_served_when_a_place_is_free(world: CoreWorld) -> None:
     first, second, third = (world.request("small") for _ in range(3))
     run_all(world)
     assert sorted(world.granted) == [first, second]
@@ -72,8 +75,7 @@ def test_the_next_in_line_is_served_when_a_place_is_free() -> None:
     assert [a.request for a in world.actions if isinstance(a, Grant)] == [third]
 
 
-def test_the_least_recently_used_goes_not_the_oldest() -> None:
-    world = world_of()
+def test_the_least_recently_used_goes_not_the_oldest(world: CoreWorld) -> None:
     loaded(world, "small", "middle")
     world.now_s += 1
     again = world.request("small")
@@ -84,8 +86,7 @@ def test_the_least_recently_used_goes_not_the_oldest() -> None:
     assert {a.beneficiary.model for a in world.actions if isinstance(a, Evicted)} == {"large"}
 
 
-def test_no_more_is_evicted_than_is_needed() -> None:
-    world = world_of()
+def test_no_more_is_evicted_than_is_needed(world: CoreWorld) -> None:
     loaded(world, "middle", "small", "pinned")
     world.request("ram")
     run_all(world)
@@ -93,8 +94,7 @@ def test_no_more_is_evicted_than_is_needed() -> None:
     assert state(world, "ram") is ModelState.READY
 
 
-def test_a_busy_model_is_waited_for_and_a_pinned_one_stays() -> None:
-    world = world_of()
+def test_a_busy_model_is_waited_for_and_a_pinned_one_stays(world: CoreWorld) -> None:
     loaded(world, "pinned")
     busy = world.request("middle")
     run_all(world)
@@ -110,8 +110,7 @@ def test_a_busy_model_is_waited_for_and_a_pinned_one_stays() -> None:
     assert state(world, "pinned") is ModelState.READY
 
 
-def test_a_model_that_can_never_fit_is_refused_at_once_with_the_numbers() -> None:
-    world = world_of()
+def test_a_model_that_can_never_fit_is_refused_at_once_with_the_numbers(world: CoreWorld) -> None:
     world.request("giant")
     world.run_errand()
     (refuse,) = [a for a in world.actions if isinstance(a, Refuse)]
@@ -119,8 +118,7 @@ def test_a_model_that_can_never_fit_is_refused_at_once_with_the_numbers() -> Non
     assert refuse.refusal.metadata == {"model": "giant", "device": "card", "neededBytes": "9", "budgetBytes": "8"}
 
 
-def test_what_pinned_models_and_other_programs_hold_is_named() -> None:
-    world = world_of()
+def test_what_pinned_models_and_other_programs_hold_is_named(world: CoreWorld) -> None:
     loaded(world, "pinned")
     world.sample("card", 3)
     world.request("large")
@@ -132,8 +130,7 @@ def test_what_pinned_models_and_other_programs_hold_is_named() -> None:
 
 
 @pytest.mark.parametrize("external", [0, 3, 60])
-def test_where_the_budget_is_the_limit_others_are_not_blamed(external: int) -> None:
-    world = world_of()
+def test_where_the_budget_is_the_limit_others_are_not_blamed(world: CoreWorld, external: int) -> None:
     ledger = world.core.state.ledger
     loaded(world, "pinned")
     ledger._accounts["card"] = Account(total_bytes=80, budget_bytes=7, external_bytes=external)
@@ -147,8 +144,7 @@ def test_where_the_budget_is_the_limit_others_are_not_blamed(external: int) -> N
     assert "other programs" not in refuse.refusal.metadata["heldBy"]
 
 
-def test_memory_on_its_way_back_is_waited_for_without_a_further_eviction() -> None:
-    world = world_of()
+def test_memory_on_its_way_back_is_waited_for_without_a_further_eviction(world: CoreWorld) -> None:
     loaded(world, "middle", "small")
     world.request("large")
     world.run_errand()
@@ -158,8 +154,7 @@ def test_memory_on_its_way_back_is_waited_for_without_a_further_eviction() -> No
     assert evicted == ["middle", "small"]
 
 
-def test_a_load_that_waits_lets_nobody_overtake_it_on_its_device() -> None:
-    world = world_of()
+def test_a_load_that_waits_lets_nobody_overtake_it_on_its_device(world: CoreWorld) -> None:
     busy = world.request("middle")
     run_all(world)
     world.request("large")
@@ -174,8 +169,7 @@ def test_a_load_that_waits_lets_nobody_overtake_it_on_its_device() -> None:
     assert state(world, "large") is ModelState.READY
 
 
-def test_a_caller_that_leaves_does_not_stop_the_load() -> None:
-    world = world_of()
+def test_a_caller_that_leaves_does_not_stop_the_load(world: CoreWorld) -> None:
     request = world.request("small")
     world.run_errand()
     world.caller(request, "cancel")
@@ -233,8 +227,7 @@ def test_a_spare_that_cannot_start_is_not_tried_again_and_again() -> None:
     assert not world.alive
 
 
-def test_a_crash_before_the_first_word_and_one_in_the_middle_differ() -> None:
-    world = world_of()
+def test_a_crash_before_the_first_word_and_one_in_the_middle_differ(world: CoreWorld) -> None:
     silent, speaking = world.request("small"), world.request("small")
     run_all(world)
     world.caller(speaking, "stream")
@@ -249,8 +242,7 @@ def repeatable(world: CoreWorld) -> dict[int, bool]:
     return {action.request: action.refusal.retry for action in world.actions if isinstance(action, Refuse)}
 
 
-def test_a_call_that_reached_a_process_that_died_is_not_to_be_made_again() -> None:
-    world = world_of()
+def test_a_call_that_reached_a_process_that_died_is_not_to_be_made_again(world: CoreWorld) -> None:
     silent, speaking = world.request("small"), world.request("small")
     run_all(world)
     world.caller(speaking, "stream")
@@ -258,8 +250,7 @@ def test_a_call_that_reached_a_process_that_died_is_not_to_be_made_again() -> No
     assert repeatable(world) == {silent: False, speaking: False}
 
 
-def test_a_call_that_waited_for_a_load_that_died_may_be_made_again() -> None:
-    world = world_of()
+def test_a_call_that_waited_for_a_load_that_died_may_be_made_again(world: CoreWorld) -> None:
     waits = world.request("small")
     while not isinstance(world.errands[0], Load):
         world.run_errand()
@@ -267,8 +258,7 @@ def test_a_call_that_waited_for_a_load_that_died_may_be_made_again() -> None:
     assert repeatable(world) == {waits: True}
 
 
-def test_a_crash_while_loading_fails_those_who_wait_and_is_not_repeated() -> None:
-    world = world_of()
+def test_a_crash_while_loading_fails_those_who_wait_and_is_not_repeated(world: CoreWorld) -> None:
     request = world.request("small")
     world.run_errand()
     world.fail_errand()
@@ -277,8 +267,7 @@ def test_a_crash_while_loading_fails_those_who_wait_and_is_not_repeated() -> Non
     assert state(world, "small") is ModelState.UNLOADED
 
 
-def test_callers_of_a_model_that_drains_wait_for_its_next_life() -> None:
-    world = world_of()
+def test_callers_of_a_model_that_drains_wait_for_its_next_life(world: CoreWorld) -> None:
     running = world.request("small")
     run_all(world)
     world.unload("small")
@@ -290,8 +279,7 @@ def test_callers_of_a_model_that_drains_wait_for_its_next_life() -> None:
     assert world.granted.keys() == {late}
 
 
-def test_a_forced_unload_ends_what_runs() -> None:
-    world = world_of()
+def test_a_forced_unload_ends_what_runs(world: CoreWorld) -> None:
     world.request("small")
     run_all(world)
     world.unload("small", force=True)
@@ -299,8 +287,7 @@ def test_a_forced_unload_ends_what_runs() -> None:
     assert state(world, "small") is ModelState.STOPPING
 
 
-def test_a_drain_ends_at_its_time() -> None:
-    world = world_of()
+def test_a_drain_ends_at_its_time(world: CoreWorld) -> None:
     world.request("small")
     run_all(world)
     world.unload("small")
@@ -310,14 +297,12 @@ def test_a_drain_ends_at_its_time() -> None:
     assert world.now_s - began_s == world.config.scheduling.drain_s
 
 
-def test_unloading_what_is_not_loaded_is_an_error() -> None:
-    world = world_of()
+def test_unloading_what_is_not_loaded_is_an_error(world: CoreWorld) -> None:
     world.unload("small")
     assert refusals(world) == [Reason.MODEL_NOT_LOADED]
 
 
-def test_an_unload_gives_up_a_load_that_waits_for_room() -> None:
-    world = world_of()
+def test_an_unload_gives_up_a_load_that_waits_for_room(world: CoreWorld) -> None:
     world.request("middle")
     run_all(world)
     world.request("large")
@@ -327,8 +312,7 @@ def test_an_unload_gives_up_a_load_that_waits_for_room() -> None:
     assert state(world, "large") is ModelState.UNLOADED
 
 
-def test_an_idle_model_leaves_after_its_time_and_a_use_prolongs_it() -> None:
-    world = world_of()
+def test_an_idle_model_leaves_after_its_time_and_a_use_prolongs_it(world: CoreWorld) -> None:
     loaded(world, "small")
     ends_s = world.now_s + 60
     world.now_s += 50
@@ -341,8 +325,7 @@ def test_an_idle_model_leaves_after_its_time_and_a_use_prolongs_it() -> None:
     assert state(world, "small") is ModelState.STOPPING
 
 
-def test_keep_alive_of_a_request_counts_from_then_on() -> None:
-    world = world_of()
+def test_keep_alive_of_a_request_counts_from_then_on(world: CoreWorld) -> None:
     stays = world.request("small", keep_alive_s=-1.0)
     run_all(world)
     world.caller(stays, "end")
@@ -353,15 +336,13 @@ def test_keep_alive_of_a_request_counts_from_then_on() -> None:
     assert state(world, "small") is ModelState.STOPPING
 
 
-def test_a_pinned_model_is_never_idle_for_too_long() -> None:
-    world = world_of()
+def test_a_pinned_model_is_never_idle_for_too_long(world: CoreWorld) -> None:
     loaded(world, "pinned")
     world.tell(KeepAliveEnded(world.now_s + 1e6, next(iter(world.alive))))
     assert state(world, "pinned") is ModelState.READY
 
 
-def test_a_request_that_waits_too_long_is_told_so() -> None:
-    world = world_of()
+def test_a_request_that_waits_too_long_is_told_so(world: CoreWorld) -> None:
     request = world.request("small", limit_s=3.0)
     world.tell(DeadlinePassed(3.0, request))
     assert refusals(world) == [Reason.DEADLINE_PASSED]
@@ -369,8 +350,7 @@ def test_a_request_that_waits_too_long_is_told_so() -> None:
     assert state(world, "small") is ModelState.READY, "the load goes on"
 
 
-def test_a_load_that_takes_too_long_is_ended() -> None:
-    world = world_of()
+def test_a_load_that_takes_too_long_is_ended(world: CoreWorld) -> None:
     world.request("small")
     world.run_errand()
     world.run_errand()
@@ -389,8 +369,7 @@ def test_full_queues_refuse_and_say_how_many_wait() -> None:
     assert refusals(world) == [Reason.QUEUE_FULL]
 
 
-def test_other_settings_than_the_loaded_ones_are_refused_by_name() -> None:
-    world = world_of()
+def test_other_settings_than_the_loaded_ones_are_refused_by_name(world: CoreWorld) -> None:
     loaded(world, "small")
     world.request("small", context_tokens=4096)
     (refuse,) = [a for a in world.actions if isinstance(a, Refuse)]
@@ -400,16 +379,14 @@ def test_other_settings_than_the_loaded_ones_are_refused_by_name() -> None:
     assert same in world.granted
 
 
-def test_an_unknown_model_is_refused_with_a_near_name() -> None:
-    world = world_of()
+def test_an_unknown_model_is_refused_with_a_near_name(world: CoreWorld) -> None:
     world.request("smal")
     (refuse,) = [a for a in world.actions if isinstance(a, Refuse)]
     assert refuse.refusal.reason is Reason.MODEL_NOT_FOUND
     assert "small" in refuse.refusal.message
 
 
-def test_threads_are_shared_while_two_generate_and_given_back() -> None:
-    world = world_of()
+def test_threads_are_shared_while_two_generate_and_given_back(world: CoreWorld) -> None:
     loaded(world, "small", "ram")
     first = world.request("small")
     (grant,) = [a for a in world.actions if isinstance(a, Grant)]
@@ -423,8 +400,7 @@ def test_threads_are_shared_while_two_generate_and_given_back() -> None:
     assert world.core.state.threads == {}
 
 
-def test_progress_reaches_those_who_wait_for_a_load() -> None:
-    world = world_of()
+def test_progress_reaches_those_who_wait_for_a_load(world: CoreWorld) -> None:
     request = world.request("small", RequestKind.LOAD)
     world.run_errand()
     world.run_errand()
@@ -432,8 +408,7 @@ def test_progress_reaches_those_who_wait_for_a_load() -> None:
     assert [(a.request, a.share) for a in world.actions if isinstance(a, Report)] == [(request, 0.25)]
 
 
-def test_a_model_whose_file_is_gone_leaves_when_nothing_uses_it_any_more() -> None:
-    world = world_of()
+def test_a_model_whose_file_is_gone_leaves_when_nothing_uses_it_any_more(world: CoreWorld) -> None:
     busy = world.request("small")
     run_all(world)
     world.rescan(without="small")
@@ -445,8 +420,7 @@ def test_a_model_whose_file_is_gone_leaves_when_nothing_uses_it_any_more() -> No
     assert "small" not in world.core.state.models
 
 
-def test_an_end_tells_the_waiting_lets_the_running_finish_and_leaves_nothing() -> None:
-    world = world_of()
+def test_an_end_tells_the_waiting_lets_the_running_finish_and_leaves_nothing(world: CoreWorld) -> None:
     running = world.request("small")
     run_all(world)
     world.request("ram", RequestKind.LOAD)
@@ -460,8 +434,7 @@ def test_an_end_tells_the_waiting_lets_the_running_finish_and_leaves_nothing() -
     assert world.exited
 
 
-def test_a_second_end_cuts_off_what_runs() -> None:
-    world = world_of()
+def test_a_second_end_cuts_off_what_runs(world: CoreWorld) -> None:
     world.request("small")
     run_all(world)
     world.tell(ShutdownRequested(world.now_s))
@@ -469,8 +442,7 @@ def test_a_second_end_cuts_off_what_runs() -> None:
     assert refusals(world) == [Reason.SHUTTING_DOWN]
 
 
-def test_late_and_double_news_are_harmless() -> None:
-    world = world_of()
+def test_late_and_double_news_are_harmless(world: CoreWorld) -> None:
     loaded(world, "small")
     before = residents(world.core.state, world.now_s)
     world.tell(DeadlinePassed(world.now_s, 777))
@@ -480,8 +452,7 @@ def test_late_and_double_news_are_harmless() -> None:
     assert residents(world.core.state, world.now_s) == before
 
 
-def test_what_is_seen_of_it() -> None:
-    world = world_of()
+def test_what_is_seen_of_it(world: CoreWorld) -> None:
     loaded(world, "small")
     world.now_s += 5
     seen = resident(world.core.state, "small", world.now_s)
@@ -497,15 +468,13 @@ def test_what_is_seen_of_it() -> None:
     assert books(world.core.state)["card"].free_bytes == 6
 
 
-def test_an_unload_without_a_model_is_refused() -> None:
-    world = world_of()
+def test_an_unload_without_a_model_is_refused(world: CoreWorld) -> None:
     world.open_requests.add(99)
     world.tell(UnloadRequested(world.now_s, 99, "nobody", 60.0))
     assert refusals(world) == [Reason.MODEL_NOT_FOUND]
 
 
-def test_a_restart_gives_a_new_process_and_keeps_the_waiting_in_their_places() -> None:
-    world = world_of()
+def test_a_restart_gives_a_new_process_and_keeps_the_waiting_in_their_places(world: CoreWorld) -> None:
     running = [world.request("small"), world.request("small")]
     waiting = [world.request("small"), world.request("small")]
     run_all(world)
@@ -524,8 +493,7 @@ def test_a_restart_gives_a_new_process_and_keeps_the_waiting_in_their_places() -
     assert sorted(world.granted) == waiting
 
 
-def test_a_restart_while_loading_begins_anew_and_loses_nobody() -> None:
-    world = world_of()
+def test_a_restart_while_loading_begins_anew_and_loses_nobody(world: CoreWorld) -> None:
     first = world.request("small")
     world.run_errand()
     restart = world.restart("small")
@@ -535,22 +503,19 @@ def test_a_restart_while_loading_begins_anew_and_loses_nobody() -> None:
     assert first in world.granted
 
 
-def test_a_restart_keeps_the_settings_that_were_asked_for() -> None:
-    world = world_of()
+def test_a_restart_keeps_the_settings_that_were_asked_for(world: CoreWorld) -> None:
     loaded(world, "small")
     world.restart("small")
     (find,) = [errand for errand in world.errands if isinstance(errand, FindPlans)]
     assert (find.options.context_tokens, find.options.parallel, find.options.keep_alive_s) == (2048, 2, 60.0)
 
 
-def test_what_has_no_process_cannot_be_restarted() -> None:
-    world = world_of()
+def test_what_has_no_process_cannot_be_restarted(world: CoreWorld) -> None:
     world.restart("small")
     assert refusals(world) == [Reason.MODEL_NOT_LOADED]
 
 
-def test_a_model_can_be_pinned_and_unpinned_while_it_runs() -> None:
-    world = world_of()
+def test_a_model_can_be_pinned_and_unpinned_while_it_runs(world: CoreWorld) -> None:
     loaded(world, "middle")
     world.tell(ModelUpdated(world.now_s, "middle", pinned=True))
     world.request("large")
@@ -562,8 +527,7 @@ def test_a_model_can_be_pinned_and_unpinned_while_it_runs() -> None:
     assert state(world, "large") is ModelState.READY
 
 
-def test_a_changed_keep_alive_counts_at_once_and_for_the_next_life() -> None:
-    world = world_of()
+def test_a_changed_keep_alive_counts_at_once_and_for_the_next_life(world: CoreWorld) -> None:
     loaded(world, "small")
     world.tell(ModelUpdated(world.now_s, "small", keep_alive_s=0.0))
     assert state(world, "small") is ModelState.STOPPING
@@ -583,8 +547,7 @@ def test_a_load_does_not_take_the_first_worker_that_was_told_to_go() -> None:
     assert request in world.granted
 
 
-def test_an_answer_to_an_older_wish_is_none_to_a_newer_one() -> None:
-    world = world_of()
+def test_an_answer_to_an_older_wish_is_none_to_a_newer_one(world: CoreWorld) -> None:
     world.request("small")
     world.unload("small")
     again = world.request("small")
@@ -594,8 +557,7 @@ def test_an_answer_to_an_older_wish_is_none_to_a_newer_one() -> None:
     assert again in world.granted
 
 
-def test_memory_that_a_device_shows_as_others_while_it_comes_back_does_not_refuse_a_load() -> None:
-    world = world_of()
+def test_memory_that_a_device_shows_as_others_while_it_comes_back_does_not_refuse_a_load(world: CoreWorld) -> None:
     loaded(world, "middle")
     request = world.request("large")
     world.run_errand()
@@ -614,8 +576,7 @@ def test_a_batch_longer_than_the_context_is_no_difference() -> None:
     assert not differences(MODELS["small"], replace(settings, batch_tokens=2048), LoadOptions(batch_tokens=4096))
 
 
-def test_what_a_load_will_take_does_not_count_as_taken_before_it_is_ready() -> None:
-    world = world_of()
+def test_what_a_load_will_take_does_not_count_as_taken_before_it_is_ready(world: CoreWorld) -> None:
     request = world.request("middle")
     world.run_errand()
     world.run_errand()

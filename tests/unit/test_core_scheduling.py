@@ -2,6 +2,7 @@
 
 import pytest
 from support.core_scenes import Crowd, decided, evicted, refused, state, three, use, world_of
+from support.core_world import CoreWorld
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
     Action,
@@ -20,9 +21,15 @@ from vramd_supervisor.domain.decisions import DecisionKind
 BOUND_S, DRAIN_S, STOP_S, RESIDENCY_S = 60.0, 30.0, 2.0, 10.0
 
 
+@pytest.fixture
+def world() -> CoreWorld:
+    return world_of()
+
+
 @pytest.mark.parametrize("priority", list(Priority))
-def test_o29_a_victim_under_constant_load_from_eight_clients_yields_within_the_bound(priority: Priority) -> None:
-    world = world_of()
+def test_o29_a_victim_under_constant_load_from_eight_clients_yields_within_the_bound(
+    world: CoreWorld, priority: Priority
+) -> None:
     crowd = Crowd(world, "middle", 8)
     crowd.go_on(1.0)
     waits = world.request("large", priority=priority)
@@ -36,8 +43,7 @@ def test_o29_a_victim_under_constant_load_from_eight_clients_yields_within_the_b
     assert Reason.MODEL_UNLOADED not in refused(late), "answers of three seconds are not cut off"
 
 
-def test_an_answer_that_does_not_end_is_cut_off_so_that_the_bound_holds() -> None:
-    world = world_of()
+def test_an_answer_that_does_not_end_is_cut_off_so_that_the_bound_holds(world: CoreWorld) -> None:
     endless = world.request("middle")
     world.wait(1.0)
     waits = world.request("large")
@@ -94,8 +100,7 @@ def test_twenty_calls_of_one_model_with_one_of_another_in_the_middle_cost_at_mos
     assert {a.request for a in brought if isinstance(a, Grant)} == set(requests)
 
 
-def test_r9_a_cold_model_serves_its_own_caller_before_it_may_be_evicted() -> None:
-    world = world_of()
+def test_r9_a_cold_model_serves_its_own_caller_before_it_may_be_evicted(world: CoreWorld) -> None:
     first = world.request("middle")
     world.run_errand()
     world.now_s += 0.1
@@ -108,8 +113,7 @@ def test_r9_a_cold_model_serves_its_own_caller_before_it_may_be_evicted() -> Non
     assert second in world.granted
 
 
-def test_o28_a_victim_that_is_called_at_that_instant_still_goes_and_comes_back() -> None:
-    world = world_of()
+def test_o28_a_victim_that_is_called_at_that_instant_still_goes_and_comes_back(world: CoreWorld) -> None:
     use(world, "middle")
     waits = world.request("large")
     world.run_errand()
@@ -137,8 +141,7 @@ def test_s16_calls_of_models_that_exclude_each_other_are_served_together() -> No
     assert sum(isinstance(a, Grant) for a in brought) == 6
 
 
-def test_s18_a_caller_that_left_before_the_grant_keeps_nothing() -> None:
-    world = world_of()
+def test_s18_a_caller_that_left_before_the_grant_keeps_nothing(world: CoreWorld) -> None:
     gone = world.request("middle")
     world.run_errand()
     world.caller(gone, "cancel")
@@ -148,8 +151,7 @@ def test_s18_a_caller_that_left_before_the_grant_keeps_nothing() -> None:
     assert waits in world.granted
 
 
-def test_s21_the_urgent_first_and_within_one_priority_by_arrival() -> None:
-    world = world_of()
+def test_s21_the_urgent_first_and_within_one_priority_by_arrival(world: CoreWorld) -> None:
     running = [world.request("small"), world.request("small")]
     world.wait(0.0)
     order = [Priority.BATCH, Priority.NORMAL, Priority.INTERACTIVE, Priority.BATCH, Priority.INTERACTIVE]
@@ -164,8 +166,7 @@ def test_s21_the_urgent_first_and_within_one_priority_by_arrival() -> None:
     assert served == [requests[place] for place in (2, 4, 1, 0, 3)]
 
 
-def test_what_has_waited_for_a_bound_is_as_urgent_as_what_is_one_priority_above() -> None:
-    world = world_of()
+def test_what_has_waited_for_a_bound_is_as_urgent_as_what_is_one_priority_above(world: CoreWorld) -> None:
     running = [world.request("small"), world.request("small")]
     world.wait(0.0)
     batch = world.request("small", priority=Priority.BATCH)
@@ -179,8 +180,7 @@ def test_what_has_waited_for_a_bound_is_as_urgent_as_what_is_one_priority_above(
     assert later in world.open_requests
 
 
-def test_the_priority_of_a_model_holds_where_a_call_does_not_say() -> None:
-    world = world_of()
+def test_the_priority_of_a_model_holds_where_a_call_does_not_say(world: CoreWorld) -> None:
     world.request("small")
     world.request("small")
     world.wait(0.0)
@@ -218,8 +218,7 @@ def test_the_queues_of_a_model_and_of_all_are_limited_and_a_hold_waits_in_them_t
     assert refuse.refusal.reason.value.retry_after_s
 
 
-def test_a_grant_tells_what_the_time_was_spent_on() -> None:
-    world = world_of()
+def test_a_grant_tells_what_the_time_was_spent_on(world: CoreWorld) -> None:
     running = world.request("middle")
     world.wait(0.0)
     world.request("large")
@@ -237,8 +236,7 @@ def test_a_grant_tells_what_the_time_was_spent_on() -> None:
     assert grant.timeline == {}, "it is there"
 
 
-def test_a_waiting_caller_hears_its_place_if_it_wants_to() -> None:
-    world = world_of()
+def test_a_waiting_caller_hears_its_place_if_it_wants_to(world: CoreWorld) -> None:
     world.request("small")
     silent, curious = world.request("small"), world.request("small", progress=True)
     last = world.request("small", progress=True)
@@ -265,16 +263,14 @@ def test_a_short_deadline_does_not_start_a_long_load_anew_each_time() -> None:
     assert len(world.granted) == 1
 
 
-def test_a_load_only_waits_for_the_model_and_takes_no_place() -> None:
-    world = world_of()
+def test_a_load_only_waits_for_the_model_and_takes_no_place(world: CoreWorld) -> None:
     loads = [world.request("small", RequestKind.LOAD) for _ in range(4)]
     brought = world.wait(0.0)
     assert [a.request for a in brought if isinstance(a, Complete)] == loads
     assert not world.granted
 
 
-def test_who_calls_for_a_load_that_has_waited_long_enough_for_nobody_does_not_wait_anew() -> None:
-    world = world_of()
+def test_who_calls_for_a_load_that_has_waited_long_enough_for_nobody_does_not_wait_anew(world: CoreWorld) -> None:
     busy = world.request("middle")
     world.wait(0.0)
     gone = world.request("large")
@@ -286,8 +282,7 @@ def test_who_calls_for_a_load_that_has_waited_long_enough_for_nobody_does_not_wa
     assert busy in world.granted, "it may end first"
 
 
-def test_late_news_and_timers_of_a_former_process_do_not_touch_the_next() -> None:
-    world = world_of()
+def test_late_news_and_timers_of_a_former_process_do_not_touch_the_next(world: CoreWorld) -> None:
     world.request("small")
     while not isinstance(world.errands[0], Load):
         world.run_errand()
@@ -308,8 +303,7 @@ def test_late_news_and_timers_of_a_former_process_do_not_touch_the_next() -> Non
     assert request in world.granted
 
 
-def test_a_load_that_a_hold_keeps_out_from_now_on_is_refused_at_once() -> None:
-    world = world_of()
+def test_a_load_that_a_hold_keeps_out_from_now_on_is_refused_at_once(world: CoreWorld) -> None:
     running = world.request("middle")
     world.wait(0.0)
     waits = world.request("large")

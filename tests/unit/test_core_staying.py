@@ -50,8 +50,12 @@ def hold(world: CoreWorld, name: str, context_tokens: int | None = None, caller:
 # Models whose file is gone.
 
 
-def test_a_held_model_that_is_not_listed_stays_until_the_hold_ends() -> None:
-    world = world_of()
+@pytest.fixture
+def world() -> CoreWorld:
+    return world_of()
+
+
+def test_a_held_model_that_is_not_listed_stays_until_the_hold_ends(world: CoreWorld) -> None:
     holder = hold(world, "small")
     first = process(world, "small")
     world.rescan(without="small")
@@ -63,8 +67,7 @@ def test_a_held_model_that_is_not_listed_stays_until_the_hold_ends() -> None:
     assert "small" not in world.core.state.models
 
 
-def test_a_pinned_model_that_is_not_listed_stays_and_serves() -> None:
-    world = world_of()
+def test_a_pinned_model_that_is_not_listed_stays_and_serves(world: CoreWorld) -> None:
     first = loaded(world, "pinned")
     world.rescan(without="pinned")
     world.wait(10 * STAYS_S)
@@ -72,8 +75,7 @@ def test_a_pinned_model_that_is_not_listed_stays_and_serves() -> None:
     assert world.granted[request] == first
 
 
-def test_what_a_caller_has_changed_comes_back_with_the_file() -> None:
-    world = world_of()
+def test_what_a_caller_has_changed_comes_back_with_the_file(world: CoreWorld) -> None:
     world.tell(ModelUpdated(world.now_s, "small", pinned=True, keep_alive_s=7.0))
     world.rescan(without="small")
     world.request("small")
@@ -84,8 +86,7 @@ def test_what_a_caller_has_changed_comes_back_with_the_file() -> None:
     assert entry.keep_alive_now_s == 7.0
 
 
-def test_a_model_that_nobody_has_changed_is_forgotten_with_its_file() -> None:
-    world = world_of()
+def test_a_model_that_nobody_has_changed_is_forgotten_with_its_file(world: CoreWorld) -> None:
     world.rescan(without="small")
     assert "small" not in world.core.state.models
 
@@ -94,8 +95,7 @@ def test_a_model_that_nobody_has_changed_is_forgotten_with_its_file() -> None:
 
 
 @pytest.mark.parametrize("kept", ["hold", "pin", "stay"])
-def test_the_time_to_stay_begins_when_nothing_keeps_the_model_any_more(kept: str) -> None:
-    world = world_of()
+def test_the_time_to_stay_begins_when_nothing_keeps_the_model_any_more(world: CoreWorld, kept: str) -> None:
     loaded(world, "small")
     holder = hold(world, "small") if kept == "hold" else 0
     if kept == "pin":
@@ -115,8 +115,7 @@ def test_the_time_to_stay_begins_when_nothing_keeps_the_model_any_more(kept: str
     assert state(world, "small") is ModelState.UNLOADED
 
 
-def test_the_first_of_two_holds_to_end_changes_nothing() -> None:
-    world = world_of()
+def test_the_first_of_two_holds_to_end_changes_nothing(world: CoreWorld) -> None:
     first, second = hold(world, "small"), hold(world, "small")
     world.wait(5 * STAYS_S)
     world.caller(first, "cancel")
@@ -127,8 +126,7 @@ def test_the_first_of_two_holds_to_end_changes_nothing() -> None:
     assert state(world, "small") is ModelState.UNLOADED
 
 
-def test_a_load_of_what_is_loaded_is_a_use() -> None:
-    world = world_of()
+def test_a_load_of_what_is_loaded_is_a_use(world: CoreWorld) -> None:
     loaded(world, "small")
     world.wait(STAYS_S - 1)
     loaded(world, "small")
@@ -136,8 +134,7 @@ def test_a_load_of_what_is_loaded_is_a_use() -> None:
     assert state(world, "small") is ModelState.READY
 
 
-def test_an_update_of_something_else_does_not_lengthen_the_stay() -> None:
-    world = world_of()
+def test_an_update_of_something_else_does_not_lengthen_the_stay(world: CoreWorld) -> None:
     loaded(world, "small")
     world.wait(STAYS_S - 1)
     world.pin("small", False)
@@ -149,8 +146,7 @@ def test_an_update_of_something_else_does_not_lengthen_the_stay() -> None:
 
 
 @pytest.mark.parametrize("holders", [1, 2])
-def test_a_reload_with_other_settings_does_not_break_a_hold(holders: int) -> None:
-    world = world_of()
+def test_a_reload_with_other_settings_does_not_break_a_hold(world: CoreWorld, holders: int) -> None:
     held = [hold(world, "small", 2048, f"game {place}") for place in range(holders)]
     first = process(world, "small")
     world.wait(12.0)
@@ -166,8 +162,7 @@ def test_a_reload_with_other_settings_does_not_break_a_hold(holders: int) -> Non
     assert process(world, "small") != first
 
 
-def test_a_reload_with_the_settings_of_the_hold_is_granted() -> None:
-    world = world_of()
+def test_a_reload_with_the_settings_of_the_hold_is_granted(world: CoreWorld) -> None:
     hold(world, "small", 2048)
     first = process(world, "small")
     request = world.request("small", RequestKind.LOAD, context_tokens=2048, reload=True)
@@ -175,8 +170,7 @@ def test_a_reload_with_the_settings_of_the_hold_is_granted() -> None:
     assert process(world, "small") == first
 
 
-def test_a_restart_of_a_held_model_keeps_the_settings_and_the_hold() -> None:
-    world = world_of()
+def test_a_restart_of_a_held_model_keeps_the_settings_and_the_hold(world: CoreWorld) -> None:
     holder = hold(world, "small", 4096)
     first = process(world, "small")
     world.restart("small")
@@ -195,8 +189,7 @@ def test_a_restart_of_a_held_model_keeps_the_settings_and_the_hold() -> None:
 BROKEN = replace(MODELS["small"], source=ModelFile("/b.gguf", 1, problem=Problem(Reason.MODEL_FILE_INVALID, "cut off")))
 
 
-def test_what_is_loaded_is_served_whatever_becomes_of_its_file() -> None:
-    world = world_of()
+def test_what_is_loaded_is_served_whatever_becomes_of_its_file(world: CoreWorld) -> None:
     first = loaded(world, "small")
     world.tell(CatalogueRead(world.now_s, {**MODELS, "small": BROKEN}))
     run, load = world.request("small"), world.request("small", RequestKind.LOAD)
@@ -205,8 +198,7 @@ def test_what_is_loaded_is_served_whatever_becomes_of_its_file() -> None:
     assert not refused(world)
 
 
-def test_what_is_not_loaded_is_refused_with_its_problem() -> None:
-    world = world_of()
+def test_what_is_not_loaded_is_refused_with_its_problem(world: CoreWorld) -> None:
     world.tell(CatalogueRead(world.now_s, {**MODELS, "small": BROKEN}))
     world.request("small")
     assert refused(world) == [(Reason.MODEL_FILE_INVALID, "small: cut off")]
