@@ -113,6 +113,8 @@ class LoadOptions:
 
     def chosen(self) -> "LoadOptions":
         """These options without the words that leave a choice to vramd, which may stand over another setting."""
+        if self.device != AUTO and self.gpu_layers != AUTO_LAYERS:
+            return self
         device = None if self.device == AUTO else self.device
         gpu_layers = None if self.gpu_layers == AUTO_LAYERS else self.gpu_layers
         return replace(self, device=device, gpu_layers=gpu_layers)

@@ -132,8 +132,12 @@ def residents(state: CoreState) -> set[int]:
     most = state.config.scheduling.keep_resident
     if not most:
         return set()
-    there = [worker for worker in state.workers.values() if worker.owner and worker.owner.state is ModelState.READY]
-    used = sorted((worker.last_used_s, worker.id) for worker in there if not worker.exited)
+    used = [
+        (worker.last_used_s, worker.id)
+        for worker in state.workers.values()
+        if worker.owner and worker.owner.state is ModelState.READY and not worker.exited
+    ]
+    used.sort()
     return {worker_id for _, worker_id in used[-most:]}
 
 

@@ -62,7 +62,8 @@ class PriorityQueue(Generic[T]):
         """The next to be served. Raises ValueError if nothing waits."""
         if self._ahead:
             return next(iter(self._ahead.values()))
-        return min((next(iter(lane.values())) for lane in self._lanes.values() if lane), key=self.key)
+        heads = [next(iter(lane.values())) for lane in self._lanes.values() if lane]
+        return heads[0] if len(heads) == 1 else min(heads, key=self.key)
 
     def add(self, one: T) -> None:
         """Adds to the end of its priority."""
@@ -115,5 +116,5 @@ class AdmissionQueue(Generic[T]):
     def first(self, taken: Collection[str]) -> T | None:
         """The next of those that want none of the devices that are taken."""
         free = [queue for devices, queue in self._queues.items() if devices.isdisjoint(taken)]
-        heads = [(queue.key(head := queue.first()), head) for queue in free]
-        return min(heads, key=lambda one: one[0])[1] if heads else None
+        heads = [queue.first() for queue in free]
+        return min(heads, key=free[0].key) if len(heads) > 1 else heads[0] if heads else None

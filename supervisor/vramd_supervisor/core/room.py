@@ -187,7 +187,8 @@ def find_room(state: CoreState, claim: Claim, index: EvictionIndex) -> Admission
     at_most = freed(soon, index.idle, busy)
     for place, way in feasible:  # 3
         if not lacking(way, at_most):
-            drain = victims(sorted(index.idle + index.busy), lacking(way, soon)) or ()
+            in_turn = sorted(index.idle + index.busy) if index.idle else index.busy
+            drain = victims(in_turn, lacking(way, soon)) or ()
             message = f"waits until one of these is idle: {_names(busy)}"
             return Wait(lacking(way, free), Awaited.BUSY_MODELS, message, place, drain=drain)
     place, way = feasible[0]

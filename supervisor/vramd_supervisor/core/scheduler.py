@@ -106,8 +106,9 @@ def _settle(state: CoreState, model: ModelRuntime) -> None:
 
 
 def _tell_queue(state: CoreState, model: ModelRuntime) -> None:
-    if model.told_queued != len(model.queue):
-        model.told_queued = len(model.queue)
+    queued = len(model.queue)
+    if model.told_queued != queued:
+        model.told_queued = queued
         state.emit(QueueChanged(model.id, model.told_queued, state.queued))
         report_places(state, model, None, f"{model.id} is {model.state.name}")
 
