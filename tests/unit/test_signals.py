@@ -8,8 +8,7 @@ import pytest
 PROGRAM = """
 import os, signal, sys, time
 from vramd_supervisor import signals
-if "ignored" in sys.argv:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if "ignored" in sys.argv else signal.SIG_DFL)  # nohup may have ignored it
 signals.leave_orderly()
 try:
     os.kill(os.getpid(), int(sys.argv[1]))
