@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class InferenceServiceStub(object):
-    """Text generation, embeddings and tokens of one model. A model that is not loaded is loaded first.
+    """Text generation, embeddings and tokens. A call loads its model first if need be.
     """
 
     def __init__(self, channel):
@@ -63,11 +63,11 @@ class InferenceServiceStub(object):
 
 
 class InferenceServiceServicer(object):
-    """Text generation, embeddings and tokens of one model. A model that is not loaded is loaded first.
+    """Text generation, embeddings and tokens. A call loads its model first if need be.
     """
 
     def Generate(self, request, context):
-        """Continues a prompt as it stands: no chat template.
+        """Continues a prompt as it is, without a chat template.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,21 +81,21 @@ class InferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """One vector per input, in the order given.
+        """Computes one vector per input, in the order given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Tokenize(self, request, context):
-        """Text to token ids of this model.
+        """Turns text into token ids of the model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Detokenize(self, request, context):
-        """Token ids of this model to text.
+        """Turns token ids of the model into text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService(object):
-    """Text generation, embeddings and tokens of one model. A model that is not loaded is loaded first.
+    """Text generation, embeddings and tokens. A call loads its model first if need be.
     """
 
     @staticmethod

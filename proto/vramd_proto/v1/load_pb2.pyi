@@ -26,25 +26,25 @@ class _Priority:
 class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
-    """The model's own from the configuration, else interactive."""
+    """The model's priority from the configuration, else interactive."""
     PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
-    """Somebody waits for it: a model that it needs is loaded within the starvation bound."""
+    """A user is waiting: a model that it needs is loaded within the starvation bound."""
     PRIORITY_NORMAL: _Priority.ValueType  # 2
-    """Within twice the bound."""
+    """The model is loaded within twice the bound."""
     PRIORITY_BATCH: _Priority.ValueType  # 3
-    """Within eight times the bound."""
+    """The model is loaded within eight times the bound."""
 
 class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
-    """How urgent a request is. First come, first served within one; who waits long enough rises."""
+    """How urgent a request is. Requests of one priority are served in order of arrival; long waiting raises the priority."""
 
 PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
-"""The model's own from the configuration, else interactive."""
+"""The model's priority from the configuration, else interactive."""
 PRIORITY_INTERACTIVE: Priority.ValueType  # 1
-"""Somebody waits for it: a model that it needs is loaded within the starvation bound."""
+"""A user is waiting: a model that it needs is loaded within the starvation bound."""
 PRIORITY_NORMAL: Priority.ValueType  # 2
-"""Within twice the bound."""
+"""The model is loaded within twice the bound."""
 PRIORITY_BATCH: Priority.ValueType  # 3
-"""Within eight times the bound."""
+"""The model is loaded within eight times the bound."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 class _Prefer:
@@ -56,15 +56,15 @@ class _PreferEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Prefer.ValueTy
     PREFER_UNSPECIFIED: _Prefer.ValueType  # 0
     """The best one, waiting for its load if need be."""
     PREFER_LIGHT_NOW: _Prefer.ValueType  # 1
-    """One that is loaded and suits answers at once, while the best one is being loaded for the next time."""
+    """A loaded model that suits answers at once, while the best one loads for the next time."""
 
 class Prefer(_Prefer, metaclass=_PreferEnumTypeWrapper):
-    """Which model serves a task, if several could."""
+    """Which model serves a task if several could."""
 
 PREFER_UNSPECIFIED: Prefer.ValueType  # 0
 """The best one, waiting for its load if need be."""
 PREFER_LIGHT_NOW: Prefer.ValueType  # 1
-"""One that is loaded and suits answers at once, while the best one is being loaded for the next time."""
+"""A loaded model that suits answers at once, while the best one loads for the next time."""
 Global___Prefer: _TypeAlias = Prefer  # noqa: Y015
 
 class _KvType:
@@ -110,7 +110,7 @@ class _FlashAttentionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FlashA
     FLASH_ATTENTION_UNSPECIFIED: _FlashAttention.ValueType  # 0
     """The configuration's, then the default."""
     FLASH_ATTENTION_AUTO: _FlashAttention.ValueType  # 1
-    """Where the backend has it."""
+    """On where the backend has it."""
     FLASH_ATTENTION_ON: _FlashAttention.ValueType  # 2
     FLASH_ATTENTION_OFF: _FlashAttention.ValueType  # 3
 
@@ -120,7 +120,7 @@ class FlashAttention(_FlashAttention, metaclass=_FlashAttentionEnumTypeWrapper):
 FLASH_ATTENTION_UNSPECIFIED: FlashAttention.ValueType  # 0
 """The configuration's, then the default."""
 FLASH_ATTENTION_AUTO: FlashAttention.ValueType  # 1
-"""Where the backend has it."""
+"""On where the backend has it."""
 FLASH_ATTENTION_ON: FlashAttention.ValueType  # 2
 FLASH_ATTENTION_OFF: FlashAttention.ValueType  # 3
 Global___FlashAttention: _TypeAlias = FlashAttention  # noqa: Y015
@@ -160,9 +160,9 @@ class Scheduling(_message.Message):
     PREFER_FIELD_NUMBER: _builtins.int
     priority: Global___Priority.ValueType
     progress: _builtins.bool
-    """Tell in the stream, before the answer, what is being waited for."""
+    """Report in the stream, before the answer, the reason for waiting."""
     prefer: Global___Prefer.ValueType
-    """Only for a model given as "task:NAME"."""
+    """Applies only to a model given as "task:NAME"."""
     def __init__(
         self,
         *,
@@ -180,7 +180,7 @@ Global___Scheduling: _TypeAlias = Scheduling  # noqa: Y015
 
 @_typing.final
 class LoadOptions(_message.Message):
-    """What is not set comes from the configuration of the model, then from the defaults."""
+    """Settings asked for. An unset field comes from the configuration of the model, then from the defaults."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -208,36 +208,34 @@ class LoadOptions(_message.Message):
     device: _builtins.str
     """Id of a device, see ListDevices; "auto" lets vramd choose. At most 64 printable characters."""
     gpu_layers: _builtins.int
-    """Layers on the GPU; 0 is none, -1 all, -2 as many as fit, whatever the configuration says."""
+    """Layers on the GPU; 0 is none, -1 all, -2 as many as fit, overriding the configuration."""
     batch_tokens: _builtins.int
     """Tokens per decode step at most."""
     kv_type: Global___KvType.ValueType
     parallel: _builtins.int
     """Sequences that may run at the same time."""
     keep_alive_s: _builtins.float
-    """Seconds that the model stays after its last use; 0 leaves at once, -1 stays. It is applied, never compared."""
+    """Seconds that the model stays after its last use; 0 unloads at once, -1 never. Applied, never compared."""
     ubatch_tokens: _builtins.int
     """Tokens of one computation at most, a part of a decode step (n_ubatch)."""
     flash_attention: Global___FlashAttention.ValueType
     swa_full: _builtins.bool
     """Keep the whole context in the layers with a sliding window too."""
     output_tokens: _builtins.int
-    """So many, 1 or more."""
+    """Number of tokens, 1 or more."""
     output_rule: Global___OutputRule.ValueType
-    """As many as this rule gives."""
+    """Rule that gives the number."""
     kv_split: _builtins.bool
-    """A cache of its own for each sequence instead of one that they share. Texts with a seed then seldom depend on what
-    else is computed: on a CPU, with weights in halves, 48 of 48 were the same beside three others, and 24 of 48 with
-    the shared cache. It is no promise: other kernels may round batches of other sizes in other ways.
+    """A separate cache for each sequence instead of a shared one. Texts with a seed then seldom depend on concurrent
+    requests: on a CPU, with weights in halves, 48 of 48 were the same beside three others, and 24 of 48 with the
+    shared cache. This is no promise: other kernels may round batches of other sizes differently.
     """
     gpu_only: _builtins.bool
-    """Refuse rather than leave a layer to the CPU. It is applied, never compared."""
+    """Refuse rather than leave a layer to the CPU. Applied, never compared."""
     least_context_tokens: _builtins.int
-    """The context may be lowered to so many tokens where the asked one does not fit. It is applied, never compared."""
+    """Fewest tokens of context to accept where the requested context does not fit. Applied, never compared."""
     degrade: _builtins.bool
-    """Take smaller settings where those that nobody asked for do not fit; false refuses instead. Unset: on GPUs.
-    It is applied, never compared.
-    """
+    """Lower default settings that do not fit; false refuses instead. Unset: on GPUs. Applied, never compared."""
     def __init__(
         self,
         *,
@@ -324,7 +322,7 @@ Global___LoadOptions: _TypeAlias = LoadOptions  # noqa: Y015
 
 @_typing.final
 class Settings(_message.Message):
-    """What a load is done with, everything decided."""
+    """Settings of a load, each one decided."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -359,7 +357,7 @@ class Settings(_message.Message):
     swa_full: _builtins.bool
     """The whole context is kept in the layers with a sliding window too."""
     kv_split: _builtins.bool
-    """Each sequence has a cache of its own."""
+    """Each sequence has a separate cache."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Devices that compute, by id; several share the layers."""

@@ -85,63 +85,64 @@ class ModelServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ListModels(self, request, context):
-        """Every model vramd knows, loaded or not, by id.
+        """Lists every model that vramd knows, loaded or not, by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """One model.
+        """Returns one model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RescanModels(self, request, context):
-        """Looks into the folders again.
+        """Scans the model folders again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Loads a model, or joins its load; ends when it is ready. Leaving the call does not stop the load.
+        """Loads a model or joins its load; ends when the model is ready. Cancelling the call does not stop the load.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PlanLoad(self, request, context):
-        """What a load would take, whether it fits, and who would have to go. Changes nothing.
+        """Tells how much memory a load needs, whether it fits, and which models it would evict. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Ends a model's process; returns when it is gone and its memory is back.
+        """Ends a model's process; returns when the process is gone and its memory is free.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SelectModel(self, request, context):
-        """The best model for a task: suitability, fit, and being loaded are weighed. Changes nothing.
+        """Selects the best model for a task by suitability, fit and whether it is loaded. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModel(self, request, context):
-        """Changes how long a model stays, until the supervisor ends.
+        """Changes how long a model stays and how urgent its requests are, until the supervisor ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RestartModel(self, request, context):
-        """Gives a loaded model a new process with the same settings; who waits keeps his place. Ends when it is ready.
+        """Gives a loaded model a new process with the same settings; waiting requests keep their place. Ends when the new
+        process is ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

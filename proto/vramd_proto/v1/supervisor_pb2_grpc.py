@@ -90,51 +90,51 @@ class SupervisorServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def GetStatus(self, request, context):
-        """The supervisor, its devices and the resident models, at one moment.
+        """Returns the supervisor, its devices and the resident models, at one moment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDevices(self, request, context):
-        """Every device, counted or not.
+        """Lists every device, counted or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """What happens from now on; with after_sequence also what is still remembered. The header of the call comes when
-        collecting has begun: who waits for it misses nothing afterwards.
+        """Streams events from now on; with after_sequence, also those still remembered. The header of the call comes once
+        collecting has begun: a caller that waits for it misses nothing afterwards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDecisions(self, request, context):
-        """Why things were done or refused: loads, evictions, unloads, refusals, degradations; newest first.
+        """Lists decisions with their reasons: loads, evictions, unloads, refusals, degradations; newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HoldModel(self, request, context):
-        """Keeps a model warm as long as the stream lives: it is loaded if need be, and not evicted for others nor for being
-        idle. Ends with the caller's connection, however that ends.
+        """Keeps a model warm as long as the stream lives: the model is loaded if need be, and neither evicted for others nor
+        unloaded for being idle. The hold ends with the caller's connection, however that ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TailLogs(self, request, context):
-        """What a model's worker printed, or the supervisor itself.
+        """Streams the log of a model's worker or of the supervisor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReserveMemory(self, request, context):
-        """Announces bytes that another program is about to take, and answers when vramd has made room for them: idle models
+        """Reserves bytes that another program is about to take, and answers when vramd has made room for them: idle models
         are evicted, least recently used first; busy ones are waited for until the deadline of the call. Loads leave the
         bytes alone until ReleaseMemory, or until ttl_s are over.
         """
@@ -143,21 +143,21 @@ class SupervisorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListReservations(self, request, context):
-        """Every reservation that stands, by id.
+        """Lists every current reservation, by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseMemory(self, request, context):
-        """Ends a reservation. Harmless for one that has ended already: its time may be over at any moment.
+        """Ends a reservation. Does nothing to one that has ended already, as its time may be over at any moment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Shutdown(self, request, context):
-        """Ends the workers, then the supervisor. Answers before it goes.
+        """Ends the workers, then the supervisor. Answers before the supervisor exits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

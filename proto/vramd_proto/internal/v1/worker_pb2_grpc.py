@@ -28,7 +28,7 @@ if _version_not_supported:
 
 class WorkerServiceStub(object):
     """One worker process. Every call carries the nonce of its spawn in the metadata. Streams and replies are the public
-    messages, so that the supervisor can hand them through as bytes.
+    messages, so that the supervisor can pass them on as bytes.
     """
 
     def __init__(self, channel):
@@ -76,11 +76,11 @@ class WorkerServiceStub(object):
 
 class WorkerServiceServicer(object):
     """One worker process. Every call carries the nonce of its spawn in the metadata. Streams and replies are the public
-    messages, so that the supervisor can hand them through as bytes.
+    messages, so that the supervisor can pass them on as bytes.
     """
 
     def Load(self, request, context):
-        """Loads the one model of this process; once.
+        """Loads the one model of this process; called once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,7 +117,7 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetThreads(self, request, context):
-        """The CPU threads that this worker may use from its next step on.
+        """Sets the CPU threads that this worker may use from its next step on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,7 +171,7 @@ def add_WorkerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class WorkerService(object):
     """One worker process. Every call carries the nonce of its spawn in the metadata. Streams and replies are the public
-    messages, so that the supervisor can hand them through as bytes.
+    messages, so that the supervisor can pass them on as bytes.
     """
 
     @staticmethod
