@@ -1,7 +1,7 @@
-"""Makes the client for threads from that for event loops, and the stub of the package; `--check` compares only.
+"""Generates the client for threads from the one for event loops, and the package's stub; `--check` only compares.
 
-Each file `vramd/async_X.py` gives `vramd/X.py`, except the transports: those are where the two differ, and are written
-by hand. What is made is formatted by ruff, and never edited.
+Each file `vramd/async_X.py` gives `vramd/X.py`, except the transports: there the two differ, and both are written by
+hand. Generated files are formatted by ruff and never edited.
 """
 
 import re
@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent / "vramd"
 WRITTEN_TWICE = {"async_transport.py"}
 
 SUBSTITUTIONS = (
-    # Whole definitions that only event loops need.
+    # Removes whole definitions that only event loops need.
     (r"(?m)^( *)[^\n]*# only async\n(?:\1 +[^\n]*\n)+", ""),
     (r"\b(?:Awaitable|Coroutine)\[(?:None, None, )?([^\[\]]+)\]", r"\1"),
     (r"\basync (?=(?:def|for|with)\b)|\bawait ", ""),
@@ -47,7 +47,7 @@ PHRASES = {
     '"""Ends the hold; iterating': '"""Ends the hold, from any thread; iterating',
     "None begins afterwards.": "None begins afterwards; one that takes very long may go on.",
 }
-"""What docstrings say of event loops, once the substitutions are made, and what they say of threads instead."""
+"""Phrases of docstrings about event loops, after the substitutions, and their replacements about threads."""
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def made() -> Iterator[tuple[Path, str]]:
-    """Every file that is made, and its text."""
+    """Yields every generated file and its text."""
     sources = sorted(path for path in PACKAGE.glob("async_*.py") if path.name not in WRITTEN_TWICE)
     texts = {path: substituted(path.read_text("utf-8")) for path in sources}
     if unused := [phrase for phrase in PHRASES if not any(phrase in text for text in texts.values())]:
@@ -76,7 +76,7 @@ def header(source: str) -> str:
 
 
 def substituted(text: str) -> str:
-    """What is written for event loops, for threads: code, and examples in docstrings."""
+    """Converts code, and examples in docstrings, from event loops to threads."""
     text = without_brackets(text)
     for pattern, other in SUBSTITUTIONS:
         text = re.sub(pattern, other, text)
@@ -90,7 +90,7 @@ def in_words_of_threads(text: str) -> str:
 
 
 def without_brackets(text: str) -> str:
-    """Takes away the brackets in `(await x(…)).y` that only the `await` needs."""
+    """Removes the brackets in `(await x(…)).y` that only the `await` needs."""
     while found := re.search(r"(?<![\w\])])\(await (?=[\w.]+\()", text):
         depth, end = 0, found.start()
         for end in range(found.start(), len(text)):
@@ -102,7 +102,7 @@ def without_brackets(text: str) -> str:
 
 
 def stub() -> str:
-    """What a type checker sees of the package: the names of `_MODULES`, imported."""
+    """Returns the package's stub for type checkers: imports of the names in `_MODULES`."""
     modules = runpy.run_path(str(PACKAGE / "__init__.py"))["_MODULES"]
     lines = [f"from vramd.{module} import {', '.join(names)}\n" for module, names in sorted(modules.items())]
     every = sorted(name for names in modules.values() for name in names)
@@ -110,7 +110,7 @@ def stub() -> str:
 
 
 def in_order(text: str) -> str:
-    """Formatted by ruff, imports sorted, those that are not needed gone."""
+    """Formats the text with ruff, sorts its imports and removes unused ones."""
     for command in (("check", "--fix", "--quiet", "--select=I,F401"), ("format",)):
         name = "made.pyi" if "__version__: str" in text else "made.py"
         ruff = [sys.executable, "-m", "ruff", *command, f"--stdin-filename={PACKAGE / name}", "-"]

@@ -1,4 +1,4 @@
-"""Values as JSON, and as nothing else: Python writes NaN and Infinity, which no other reader takes. Pure."""
+"""Writes strict JSON: Python would write NaN and Infinity, which no other reader accepts. Pure."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """The value in JSON; what is no finite number becomes null."""
+    """Returns the value as JSON; NaN and infinities become null."""
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Settings of a load: what may be asked for, a row each, and what it is decided to be. Pure."""
+"""Settings of a load: the options that may be requested, a row each, and the decided values. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -13,16 +13,16 @@ DEFAULT_BATCH_TOKENS = 512
 DEFAULT_PARALLEL = 4
 DEFAULT_KEEP_ALIVE_S = 300.0
 ALL_LAYERS, AUTO_LAYERS = -1, -2
-"""Numbers that stand for words."""
+"""Numbers that mean "all" and "auto" as `gpu_layers`."""
 AUTO = "auto"
-"""As a setting: vramd chooses."""
+"""Value of a setting that lets vramd choose."""
 KV_TYPES = ("f16", "f32", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 FLASH_ATTENTIONS = (AUTO, "on", "off")
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What a call or the configuration asks of a load; None leaves it open."""
+    """Options that a call or the configuration sets for a load; None leaves one open."""
 
     context_tokens: int | None = setting(
         "Tokens that all parallel sequences share.",
@@ -105,14 +105,14 @@ class LoadOptions:
     )
 
     def over(self, weaker: "LoadOptions") -> "LoadOptions":
-        """These options, and where they leave something open, the weaker ones."""
+        """Returns these options, with the open ones taken from `weaker`."""
         if self == ANYTHING:
             return weaker
         mine = {f.name: getattr(self, f.name) for f in fields(self)}
         return LoadOptions(**{key: getattr(weaker, key) if value is None else value for key, value in mine.items()})
 
     def chosen(self) -> "LoadOptions":
-        """These options without the words that leave a choice to vramd, which may stand over another setting."""
+        """Returns these options without "auto" for device and GPU layers, which only overrides a weaker setting."""
         if self.device != AUTO and self.gpu_layers != AUTO_LAYERS:
             return self
         device = None if self.device == AUTO else self.device
@@ -121,13 +121,13 @@ class LoadOptions:
 
 
 ANYTHING = LoadOptions()
-"""Nothing is asked for."""
+"""Options that leave everything open."""
 
 LOAD_SETTINGS = rows(LoadOptions)
 
 
 def load_faults(options: LoadOptions) -> Iterator[tuple[Setting, str]]:
-    """Settings that are out of range, each with what is wrong with it."""
+    """Yields the settings that are out of range, each with its fault in words."""
     for row in LOAD_SETTINGS:
         is_least = row.field == "least_context_tokens" and options.context_tokens
         bounded = replace(row, most=options.context_tokens) if is_least else row
@@ -137,12 +137,12 @@ def load_faults(options: LoadOptions) -> Iterator[tuple[Setting, str]]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a load is done with: every option decided."""
+    """Settings of a load, each one decided."""
 
     context_tokens: int
     threads: int
     device: str
-    """Id of the device that computes, the first of several; "host" for the CPU."""
+    """Id of the device that computes, or of the first of several; "host" for the CPU."""
     gpu_layers: int
     """-1 is all."""
     batch_tokens: int
@@ -157,9 +157,9 @@ class Settings:
     swa_full: bool = False
     """Layers with a sliding window keep the whole context too."""
     kv_split: bool = False
-    """Each sequence has a cache of its own."""
+    """Each sequence has a separate cache."""
     shares: tuple[tuple[str, float], ...] = ()
-    """Devices that share the layers, and how much of them each takes; empty: `device` takes all."""
+    """Devices that share the layers, and the share of each; empty: `device` takes all."""
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ class Settings:
         return tuple(device for device, _ in self.shares) or (self.device,)
 
     def again(self, keep_alive_s: float) -> LoadOptions:
-        """Options that ask for these settings; layers that several devices share are shared out anew."""
+        """Returns options that request these settings; layers on several devices are divided again."""
         same = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "shares"}
         same.update(outputs=str(self.outputs), device=None if self.shares else self.device)
         return LoadOptions(**same, keep_alive_s=keep_alive_s)

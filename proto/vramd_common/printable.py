@@ -1,28 +1,28 @@
-"""How text from outside is shown: nothing in it moves a cursor, begins a line, turns the order of letters, or hides.
+"""Makes text from outside safe to show: it cannot move a cursor, begin a line, reverse letters, or hide characters.
 
-Names, messages and log lines are one line. An answer keeps its line breaks and what its script needs.
+Names, messages and log lines are one line. An answer keeps its line breaks and the characters that its script needs.
 """
 
 import re
 
 MOST_ID_CHARACTERS = 512
-"""Of a model's id, and of its other names."""
+"""Most characters of a model's id and of its aliases."""
 MOST_NAME_CHARACTERS = 64
-"""Of a device, a role, a task, a label: a word or a few."""
+"""Most characters of the name of a device, a role, a task or a label."""
 
 _MOVES = (
     "\x00-\x1f\x7f-\x9f"  # control characters: cursor, colours, title, clipboard
-    "\u2028\u2029"  # line breaks to some
+    "\u2028\u2029"  # line breaks for some programs
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"  # turn the order in which letters are shown
     "\ufff9-\ufffb"  # annotations
-    "\ud800-\udfff"  # halves of characters: bytes of a file's name that are no UTF-8
+    "\ud800-\udfff"  # surrogates: bytes of a file's name that are not UTF-8
 )
 _HIDES = (
     "\xad\u115f\u1160\u180e\u200b\u2060-\u2065\u3164\ufeff\uffa0\ufff0-\ufff8"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
-"""Takes no room, so that two names look the same. Some scripts write with it, so answers keep it."""
-# Emoji and Indic scripts join with these; between other letters they only hide.
+"""Invisible characters, with which two names could look the same. Some scripts need them, so answers keep them."""
+# Joiners are needed by emoji and Indic scripts; between other letters they only hide.
 _JOINED = f"[^\x00-\x7f\u200c\u200d{_MOVES}{_HIDES}]"
 _JOINER = f"(?<!{_JOINED})[\u200c\u200d]|[\u200c\u200d](?!{_JOINED})"
 _ONE_LINE = re.compile(f"[{_MOVES}{_HIDES}]|{_JOINER}")
@@ -30,32 +30,32 @@ _ANSWER = re.compile(f"(?![\t\n])[{_MOVES}]")
 
 
 def printable(text: str, keep: str = "") -> str:
-    """One line that can be shown: other characters than those of `keep` are written as Python writes them (`\\x1b`)."""
+    """Returns one line that is safe to show: unsafe characters not in `keep` are escaped as in Python (`\\x1b`)."""
     return _ONE_LINE.sub(lambda found: found[0] if found[0] in keep else _escaped(found), text)
 
 
 def is_name(text: str, most_characters: int) -> bool:
-    """Whether a text can stand for something: short, printable as it is, and more than spaces."""
+    """Whether a text can be a name: short, printable as it is, and not only spaces."""
     return bool(text.strip()) and len(text) <= most_characters and printable(text) == text
 
 
 def printable_answer(text: str) -> str:
-    """What a model said, with its tabs and line breaks, for a terminal."""
+    """Returns a model's answer, with its tabs and line breaks, safe for a terminal."""
     return _ANSWER.sub(_escaped, text.replace("\r\n", "\n"))
 
 
 def bounded(text: str, most_bytes: int) -> str:
-    """The same, cut to so many bytes; takes no longer for a text of any length."""
+    """Returns the text printable and cut to `most_bytes`; the time does not depend on its length."""
     return cut(printable(text[: most_bytes + 1]), most_bytes)
 
 
 def one_line(text: str, most_bytes: int) -> str:
-    """A message, bounded: what stands on several lines is joined."""
+    """Returns a message as one bounded line: its lines are joined."""
     return bounded(" ".join(text[: 4 * most_bytes].split()), most_bytes)
 
 
 def cut(text: str, most_bytes: int) -> str:
-    """The text if it is short enough in UTF-8, else its beginning, in whole characters, and an ellipsis."""
+    """Returns the text if it is short enough in UTF-8, else its beginning, in whole characters, and an ellipsis."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= most_bytes:
         return encoded.decode()

@@ -1,6 +1,6 @@
-"""The one table of errors: reason, canonical code, whether and when to try again, what its metadata tells.
+"""The one table of errors: reason, canonical code, whether and when to try again, keys of its metadata.
 
-Supervisor, worker and SDK read it; nothing else maps errors. The reason travels as google.rpc.ErrorInfo.reason in the
+Supervisor, worker and SDK read it; nothing else maps errors. The reason is sent as google.rpc.ErrorInfo.reason in the
 domain `vramd`. Pure: the standard library only.
 """
 
@@ -12,20 +12,20 @@ DOMAIN = "vramd"
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a reason means on the wire."""
+    """Meaning of a reason on the wire."""
 
     code: str
     """Name of a canonical gRPC status code."""
     text: str
-    """When it is given."""
+    """Situation in which it is given."""
     metadata: tuple[str, ...] = ()
-    """Keys that its metadata has, lowerCamelCase."""
+    """Keys of its metadata, lowerCamelCase."""
     retry_after_s: float | None = None
-    """Seconds after which the same call may succeed; None: not by waiting."""
+    """Seconds after which the same call may succeed; None: waiting does not help."""
 
 
 class Reason(Enum):
-    """Why a call failed. The member's name is what travels."""
+    """Why a call failed. The member's name is sent."""
 
     FIELD_INVALID = Meaning("INVALID_ARGUMENT", "a field of the request is missing or out of range", ("field",))
     CONTEXT_OVERFLOW = Meaning(

@@ -1,4 +1,4 @@
-"""How processes of vramd find and recognise each other: the runtime folder, metadata keys, the worker's first words.
+"""How processes of vramd find and recognise each other: the runtime folder, metadata keys, the worker's first message.
 
 Pure but for `default_runtime_dir`, which asks the system for its folder.
 """
@@ -17,38 +17,38 @@ PROTOCOL = 1
 """Version of the private wire between supervisor and worker; both ship together and must agree."""
 
 API = 1
-"""Number of the public contract: it counts up with each change that breaks clients."""
+"""Version of the public API, raised by each change that breaks clients."""
 
-TOKEN_KEY = "authorization"  # noqa: S105  the name of the key, no secret
+TOKEN_KEY = "authorization"  # noqa: S105  the name of the key, not a secret
 """Metadata key of every public call; the value is `Bearer TOKEN`."""
 
 NONCE_KEY = "vramd-nonce"
-"""Metadata key of every call to a worker; the value was handed to that one process when it was spawned."""
+"""Metadata key of every call to a worker; the value was given to that one process when it was spawned."""
 
 
 def default_runtime_dir() -> Path:
-    """The folder of this user's supervisor: `VRAMD_RUNTIME_DIR`, else the system's place for such things."""
+    """The folder of this user's supervisor: `VRAMD_RUNTIME_DIR`, else the system's place for runtime files."""
     chosen = os.environ.get("VRAMD_RUNTIME_DIR")
     return Path(chosen) if chosen else system_runtime_dir()
 
 
 def system_runtime_dir() -> Path:
-    """The system's place for the folder, for a user who has chosen none."""
+    """The system's place for the folder, used if the user has chosen none."""
     with warnings.catch_warnings():
-        # Without XDG_RUNTIME_DIR, as in containers, the folder is one below /tmp: that is no news to a user of vramd.
+        # Without XDG_RUNTIME_DIR, as in containers, the folder is below /tmp: no warning is needed for that.
         warnings.simplefilter("ignore")
         return user_runtime_path("vramd", appauthor=False)
 
 
 def log_name(model: str) -> str:
-    """What the log of a model is called: as the model, or with a number that tells apart what cannot be a name."""
+    """Name of a model's log file without `.log`: its id, or a safe form of it with a checksum to keep it distinct."""
     name = re.sub(r"[^\w.-]", "_", model)[:100]
     return name if name == model else f"{name}-{zlib.crc32(model.encode('utf-8', 'backslashreplace')):08x}"
 
 
 @dataclass(frozen=True)
 class RuntimeDir:
-    """Names of what lies in a runtime folder (0700)."""
+    """Paths of the files in a runtime folder (0700)."""
 
     path: Path
 
@@ -74,11 +74,11 @@ class RuntimeDir:
 
     @property
     def start_log(self) -> Path:
-        """What a supervisor prints that a client has started: until it listens, then its own log has the rest."""
+        """Output of a supervisor started by a client, until it listens; its log has the rest."""
         return self.logs / "start.log"
 
     def log_of(self, model: str) -> Path:
-        """The log file of a model; of the supervisor, if that is empty."""
+        """The log file of a model, or of the supervisor if `model` is empty."""
         return self.logs / "models" / f"{log_name(model)}.log" if model else self.logs / "supervisor.log"
 
 
@@ -91,17 +91,17 @@ class Address:
     pid: int
     version: str
     api: int = API
-    """Number of the contract that it speaks; 0 where that is not told."""
+    """Version of the API that it serves; 0 if the file does not say."""
 
     def write(self, file: Path) -> None:
-        """Puts the file there at once and whole."""
+        """Writes the file atomically."""
         fresh = file.with_suffix(".new")
         fresh.write_text(json.dumps(asdict(self)), "utf-8")
         fresh.replace(file)
 
     @classmethod
     def read(cls, file: Path) -> "Address | None":
-        """None if there is no file, or none that can be read."""
+        """Reads the file; None if it is missing or unreadable."""
         try:
             raw = json.loads(file.read_text("utf-8"))
             return cls(str(raw["address"]), int(raw["pid"]), str(raw["version"]), int(raw.get("api", 0)))
@@ -111,10 +111,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a supervisor writes to a new worker's stdin: one line of JSON. The pipe then stays open as its lifeline."""
+    """Message of a supervisor to a new worker's stdin: one line of JSON. The pipe then stays open as its lifeline."""
 
     paths: tuple[str, ...]
-    """Import folders, put before what is installed and behind the standard library."""
+    """Import folders, searched after the standard library and before installed packages."""
     parent_pid: int
     nonce: str
     socket_dir: str
@@ -122,12 +122,12 @@ class Orders:
     untested_engine: bool
 
     def line(self) -> bytes:
-        """As it is written."""
+        """The line as written, with its line break."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> "Orders":
-        """Raises ValueError, KeyError or TypeError for what is no such line."""
+        """Reads the line. Raises ValueError, KeyError or TypeError if it is no such message."""
         raw = json.loads(line)
         return cls(
             tuple(map(str, raw["paths"])),
@@ -140,27 +140,27 @@ class Orders:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a worker writes to its original stdout when it listens: one line of JSON, and nothing after it."""
+    """Message of a worker to its original stdout when it listens: one line of JSON, and nothing after it."""
 
     protocol: int
     nonce: str
     pid: int
     address: str
-    """As a gRPC target: `unix:PATH` or `127.0.0.1:PORT`."""
+    """gRPC target: `unix:PATH` or `127.0.0.1:PORT`."""
     llama_version: str
     """Version of llama-cpp-python; empty without it."""
     llama_problem: str
-    """Why llama.cpp cannot be used here, and what to do; empty if it can."""
+    """Why llama.cpp cannot be used here, and how to fix that; empty if it can."""
     backends: tuple[str, ...]
     """Kinds of devices that its llama.cpp was built for: "cpu", "cuda", …"""
 
     def line(self) -> bytes:
-        """As it is written."""
+        """The line as written, with its line break."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> "Hello":
-        """Raises ValueError, KeyError or TypeError for what is no such line."""
+        """Reads the line. Raises ValueError, KeyError or TypeError if it is no such message."""
         raw = json.loads(line)
         return cls(
             int(raw["protocol"]),

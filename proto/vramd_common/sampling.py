@@ -1,4 +1,4 @@
-"""How an answer is made: sampling, limits and control tokens, a row for each option. Pure."""
+"""Options of an answer: sampling, limits and control tokens, one row for each option. Pure."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Sampling:
     min_p: float = setting(
         "Tokens at least this share as likely as the likeliest; 0 is off.", value=0.05, least=0, most=1
     )
-    # Beyond these the penalties of a few tokens are more than a number can hold.
+    # Beyond this range the penalties of a few tokens would overflow a float.
     repeat_penalty: float = setting("Divides the logits of recent tokens; 1 is off.", value=1.0, least=0.01, most=100)
     frequency_penalty: float = setting("Taken from a logit each time its token occurred.", value=0.0, least=-2, most=2)
     presence_penalty: float = setting("Taken from a logit once if its token occurred.", value=0.0, least=-2, most=2)
@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ControlTokens:
-    """What becomes of the names of control tokens; fields of the request itself."""
+    """How the names of control tokens are treated; fields of the request itself."""
 
     parse_special: bool | None = setting(
         "Names of control tokens are read as those tokens, else they are text.",

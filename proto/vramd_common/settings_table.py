@@ -1,4 +1,4 @@
-"""What a row of the tables of settings is: a field of a value, with its name, range, default and help. Pure.
+"""A row of the tables of settings: a field of a dataclass, with its name, range, default and help. Pure.
 
 `load_settings` and `sampling` have the tables. The configuration file, the gRPC edge, the SDK, the command line and
 docs/configuration.md take names, ranges and words from them.
@@ -17,7 +17,7 @@ _EXPECTED = {bool: TRUTH, str: TEXT, int: WHOLE, float: NUMBER}
 
 
 class WrongKindError(Exception):
-    """A value of another kind than the setting takes."""
+    """A value is of another kind than its setting takes."""
 
     def __init__(self, expected: str) -> None:
         super().__init__(f"expected {expected}")
@@ -26,27 +26,27 @@ class WrongKindError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One row."""
+    """One row of a table."""
 
     field: str
-    """Of the value, and of the wire's message."""
+    """Name of the field in the dataclass and in the message of the wire."""
     name: str
-    """In the configuration file, in the SDK and on the command line."""
+    """Name in the configuration file, in the SDK and on the command line."""
     kind: type
     """int, float, bool, str, or tuple for several texts."""
     help: str
     default: str
-    """In words; empty: nothing is said by default."""
+    """The default in words; empty: there is none to show."""
     least: float | None = None
     most: float | None = None
     words: Mapping[str, int] | tuple[str, ...] = ()
-    """Beside numbers, or all that a text may be; with the number that stands for a word where there is one."""
+    """Words accepted beside numbers, or the only accepted texts; a mapping gives the number that each word means."""
     characters: int = 0
-    """Of a text at most, all of them printable; 0: it has no such bound."""
+    """Most characters of a text, all of them printable; 0: no bound."""
     also: Mapping[float, str] = dataclasses.field(default_factory=dict)
-    """Numbers outside of the range, each with what it means."""
+    """Numbers accepted outside the range, each with its meaning."""
     applied: bool = False
-    """A load applies it; it is not compared with what a resident model was loaded with."""
+    """A load applies it; it is not compared with the settings of a resident model."""
     simulated: bool = False
     """A simulated model takes it too."""
 
@@ -57,7 +57,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """What kind of value it takes, in words."""
+        """Kind of value that it takes, in words."""
         if self.kind is str and self.words and self.least is None:
             return f"one of {', '.join(self.words)}"
         if self.words:
@@ -66,7 +66,7 @@ class Setting:
 
     @property
     def range(self) -> str:
-        """What a value must be, in words; empty: any value of its kind."""
+        """Accepted values, in words; empty: any value of its kind."""
         if self.characters:
             return f"at most {self.characters} printable characters"
         if self.least is None:
@@ -80,16 +80,16 @@ class Setting:
         return ", ".join(f'"{word}"' for word in self.words)
 
     def number(self, value: object) -> object:
-        """A word that stands for a number, or digits, as that number; anything else as it is."""
+        """Converts a word that means a number, or digits, to that number; returns anything else unchanged."""
         if isinstance(value, str) and isinstance(self.words, Mapping) and value in self.words:
             return self.words[value]
         digits = value.removeprefix("-") if isinstance(value, str) and self.words else ""
         return int(str(value)) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else value
 
     def read(self, value: object) -> Any:
-        """A value as the user wrote it, in the form that it has from there on. Raises WrongKindError.
+        """Converts a value that the user wrote to its internal form. Raises WrongKindError.
 
-        Its range is not looked at.
+        The range is not checked.
         """
         if self.words and self.least is not None:
             value = self.number(value)
@@ -105,14 +105,14 @@ class Setting:
         raise WrongKindError(self.expected)
 
     def fault(self, value: object) -> str:
-        """What is wrong with a value that `read` gave, as "must be …, not …"; empty if nothing is."""
+        """The fault of a value that `read` returned, as "must be …, not …"; empty if it is in range."""
         if value is None or not self.range or (isinstance(value, str) and value in self.words):
             return ""
         if self.characters:
             text = str(value)
             is_fine, shown = len(text) <= self.characters and printable(text) == text, repr(text[: self.characters])
         else:
-            # A number that came as 32 bits is a little beside what was written.
+            # A number that was sent as 32 bits differs a little from the one written.
             number = float(f"{value:.7g}") if isinstance(value, float) else int(str(value))
             is_fine, shown = self._allows(number), _plain(number)
         return "" if is_fine else f"must be {self.range}, not {shown}"
@@ -129,7 +129,7 @@ def _plain(number: float) -> str:
 
 
 def setting(help: str, *, value: Any = None, name: str = "", default: str = "", **more: Any) -> Any:
-    """A field of a table's dataclass: `value` is its default there, `default` says it for people."""
+    """Declares a field of a table's dataclass: `value` is its default there, `default` describes it for people."""
     if not default and value not in (None, ()):
         default = str(value).lower() if isinstance(value, bool) else f"{value:g}" if value != "" else ""
     return dataclasses.field(
@@ -138,7 +138,7 @@ def setting(help: str, *, value: Any = None, name: str = "", default: str = "", 
 
 
 def rows(table: type) -> tuple[Setting, ...]:
-    """The rows of a table, in its order."""
+    """Returns the rows of a table, in its order."""
     hints = get_type_hints(table)
     return tuple(_row(one, hints[one.name]) for one in dataclasses.fields(table))
 

@@ -1,4 +1,4 @@
-"""Sizes as people write them: the same words in the configuration, the SDK and the command line. Pure."""
+"""Sizes as people write them, the same in the configuration, the SDK and the command line. Pure."""
 
 import re
 
@@ -20,7 +20,7 @@ SIZE_WORDS = 'a size such as "8GiB", "600MB" or a number of bytes'
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "8GiB", "600 MB", "1.5GiB" or "1048576". Raises ValueError."""
+    """Returns the bytes of "8GiB", "600 MB", "1.5GiB" or "1048576". Raises ValueError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None or (match[2] is None and "." in match[1]):
         raise ValueError(f'expected {SIZE_WORDS}, got "{text}"')

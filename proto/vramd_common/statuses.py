@@ -1,7 +1,7 @@
-"""How a reason of the table travels: a google.rpc.Status with exactly one ErrorInfo, and RetryInfo where it helps.
+"""Encodes a reason as a google.rpc.Status with exactly one ErrorInfo, and RetryInfo where it helps.
 
 Sizes are bounded: past 8 KB of details gRPC answers RESOURCE_EXHAUSTED instead of the real code (measured; C-core masks
-a status whose metadata is too large). Knows the messages of google.rpc, not gRPC itself.
+a status whose metadata is too large). This module knows the messages of google.rpc, not gRPC itself.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ MOST_VALUE_BYTES = 500
 
 @dataclass(frozen=True)
 class Packed:
-    """What a call is ended with."""
+    """Status with which a call ends."""
 
     code: str
     """Name of the canonical status code."""
@@ -35,7 +35,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Told:
-    """What a caller of ours was told."""
+    """Decoded status of a failed call."""
 
     reason: str
     """Name of a `Reason`, perhaps one that only another version knows."""
@@ -45,9 +45,9 @@ class Told:
 
 
 def pack(reason: Reason, message: str, metadata: Mapping[str, str], *, retry: bool = True) -> Packed:
-    """The status for a refusal, in printable text. Keys that the table does not name are left out, long texts are cut.
+    """Encodes a refusal in printable text. Keys that the table does not name are dropped, long texts are cut.
 
-    Without `retry` it says of no reason that the call may be made again.
+    Without `retry` the status never says that the call may be made again.
     """
     meaning = reason.value
     text = one_line(message, MOST_MESSAGE_BYTES)
@@ -62,7 +62,7 @@ def pack(reason: Reason, message: str, metadata: Mapping[str, str], *, retry: bo
 
 
 def unpack(details: bytes) -> Told | None:
-    """What the value of `DETAILS_KEY` says; None if it is not in our words."""
+    """Decodes the value of `DETAILS_KEY`; None if it is not a status of vramd."""
     info, retry, known = ErrorInfo(), RetryInfo(), False
     try:
         status = Status.FromString(details)

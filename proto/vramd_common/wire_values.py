@@ -1,4 +1,4 @@
-"""Between a message's fields and plain values, by name: a word stands for a value of an enum. Pure."""
+"""Converts between fields of messages and plain values, by name: an enum's values are words. Pure."""
 
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 class UnknownValueError(ValueError):
-    """A word or number that an enum does not have."""
+    """An enum has no such word or number."""
 
 
 def put(message: Message, field: str, value: object) -> None:
@@ -20,7 +20,7 @@ def put(message: Message, field: str, value: object) -> None:
 
 
 def get(message: Message, field: str) -> Any:
-    """The value of a field; None where it is not set. Raises UnknownValueError for a number of a newer version."""
+    """Returns the value of a field; None if it is unset. Raises UnknownValueError for a number of a newer version."""
     if field in message.DESCRIPTOR.oneofs_by_name:
         field = message.WhichOneof(field) or ""
         if not field:
@@ -33,7 +33,7 @@ def get(message: Message, field: str) -> Any:
 
 
 def filled(message: AnyMessage, value: object) -> AnyMessage:
-    """The message with each of its fields as the value's attribute of that name says."""
+    """Sets each field of the message from the value's attribute of the same name, and returns the message."""
     for target in message.DESCRIPTOR.fields:
         found = getattr(value, target.name)
         if target.is_repeated:
@@ -44,7 +44,7 @@ def filled(message: AnyMessage, value: object) -> AnyMessage:
 
 
 def carrier(message: Message, field: str, is_word: bool) -> Any:
-    """The field that carries a value; of a oneof by this name the one for words, or the one for numbers."""
+    """Returns the field that carries a value; in a oneof of this name, the one for words or the one for numbers."""
     oneof = message.DESCRIPTOR.oneofs_by_name.get(field)
     if oneof is None:
         return message.DESCRIPTOR.fields_by_name[field]
@@ -52,7 +52,7 @@ def carrier(message: Message, field: str, is_word: bool) -> Any:
 
 
 def number_of(enum: Any, word: object) -> int:
-    """Raises UnknownValueError for a word that the enum does not have."""
+    """Returns the number of a word. Raises UnknownValueError if the enum does not have it."""
     known = words(enum)
     if not isinstance(word, str) or word not in known:
         raise UnknownValueError(f"{word!r} is not one of {', '.join(known)}")
@@ -60,7 +60,7 @@ def number_of(enum: Any, word: object) -> int:
 
 
 def word_of(enum: Any, number: int) -> str:
-    """Raises UnknownValueError for a number that the enum does not have."""
+    """Returns the word of a number. Raises UnknownValueError if the enum does not have it."""
     for word, known in words(enum).items():
         if known == number:
             return word
@@ -68,6 +68,6 @@ def word_of(enum: Any, number: int) -> str:
 
 
 def words(enum: Any) -> dict[str, int]:
-    """Every value but the unspecified one, by its name without what all names begin with, in small letters."""
+    """Returns the numbers of all values but the unspecified one, by lower-case name without the common prefix."""
     prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
     return {value.name.removeprefix(prefix).lower(): value.number for value in enum.values if value.number}

@@ -1,4 +1,4 @@
-"""Actions: what the core wants done. Frozen, imperative; the loop does them, and what comes of it returns as events."""
+"""Actions: commands of the core. Frozen, imperative; the loop carries them out, and the outcome returns as events."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,7 +85,7 @@ class Complete:
 
     request: int
     receipt: Receipt | None = None
-    """Of an unload."""
+    """The receipt of an unload."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -98,7 +98,7 @@ class GrantReservation:
 
 @dataclass(frozen=True, match_args=False)
 class Report:
-    """Tell a caller what it waits for, and how far that is."""
+    """Tell a caller the reason for its wait, and the progress."""
 
     request: int
     state: ModelState
@@ -151,7 +151,7 @@ class ModelChanged:
 
 @dataclass(frozen=True, match_args=False)
 class LedgerChanged:
-    """Notify watchers: what is promised of each device has changed."""
+    """Notify watchers: the promised bytes of the devices have changed."""
 
     reserved_and_budget: Mapping[str, tuple[int, int]]
     message: str
@@ -185,7 +185,7 @@ class PressureChanged:
     external_bytes: int
     headroom_bytes: int
     message: str
-    """With the numbers."""
+    """The reason, with the numbers."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -212,7 +212,7 @@ class Thrashing:
     models: tuple[str, ...]
     loads_per_minute: float
     useful_share: float
-    """Of the time, the part in which neither was being loaded."""
+    """Share of the time in which neither was being loaded."""
     together: Sequence[Plan]
     """Settings under which they would fit together, in their order; empty: there are none."""
 
@@ -225,17 +225,17 @@ class Decided:
 
 
 Notice = ModelChanged | LedgerChanged | Evicted | Released | PressureChanged | QueueChanged | Thrashing
-"""What is published to watchers."""
+"""Actions that notify watchers."""
 
 WorkerAction = Spawn | Load | Stop | SetThreads
-"""What is done to a worker process."""
+"""Actions on a worker process."""
 
 Answer = Grant | Complete | GrantReservation | Refuse | Report
-"""What a caller is told."""
+"""Actions that answer a caller."""
 
 TimerAction = SetTimer | CancelDeadline | CancelExpiry
 
 Effect = WorkerAction | FindPlans | FindTogether | Answer | Exit | Decided | Notice
-"""What is carried out outside; all but the timers, which `pump` keeps."""
+"""Actions carried out by the shell; all but the timers, which `pump` keeps."""
 
 Action = Effect | TimerAction

@@ -57,7 +57,7 @@ def admit(state: CoreState) -> bool:
 
 
 def claim_of(waiting: Waiting) -> Claim:
-    """What a load or a reservation needs."""
+    """The need of a load or a reservation."""
     if isinstance(waiting, Reservation):
         return Claim(waiting.name, [{waiting.device: waiting.size_bytes}], is_load=False)
     return Claim(waiting.model, waiting.ways)
@@ -123,7 +123,7 @@ def _go_on(state: CoreState, pending: PendingLoad, decision: Admission) -> None:
 
 
 def _tell(state: CoreState, pending: PendingLoad, awaited: Awaited, message: str) -> None:
-    """Tells the callers of a load what it waits for, once."""
+    """Tells the callers of a load the reason for its wait, once."""
     if pending.told != message:
         pending.awaited, pending.told = awaited, message
         report(state, state.models[pending.model], None, message)

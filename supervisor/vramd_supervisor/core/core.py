@@ -99,15 +99,15 @@ class Core:
         return available_if_evicted(self.state, self.state.models.get(id_))
 
     def plan_load(self, id_: str, ways: Ways) -> LoadForecast:
-        """What would happen if this load came now."""
+        """Forecasts the outcome of this load if it came now."""
         return plan_load(self.state, self.state.models[id_], ways)
 
     def accounts(self) -> Mapping[str, Account]:
-        """Each device: what it has, and what of that may be promised."""
+        """Each device, with its total bytes and those that may be promised."""
         return dict(self.state.ledger.accounts)
 
     def devices(self) -> dict[str, DeviceBooks]:
-        """What the ledger says of each device."""
+        """Bytes of each device in the ledger."""
         return view.books(self.state)
 
     def reservations(self, now_s: float) -> list[ReservationView]:

@@ -1,4 +1,4 @@
-"""What the core remembers, as data, and how it says what is to be done. Pure: no I/O, no clock."""
+"""The memory of the core, as data, and the functions by which it emits actions. Pure: no I/O, no clock."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from .state import ModelRuntime, PendingLoad, Request, Reservation, WorkerProces
 from .thrash import Loads, PingPong
 
 Waiting: TypeAlias = PendingLoad | Reservation
-"""What waits for room."""
+"""A load or reservation that waits for room."""
 
 
 class CoreState:
@@ -54,7 +54,7 @@ class CoreState:
         self.pending_reservations: dict[int, Reservation] = {}
         """Reservations that wait for room, by the request of their caller."""
         self.admission_queue = AdmissionQueue[Waiting](config.scheduling.starvation_bound_s)
-        """Those of both that wait for room."""
+        """Loads and reservations that wait for room."""
         self.reservations: dict[int, Reservation] = {}
         """Reservations that were granted, by their row."""
 
@@ -87,7 +87,7 @@ class CoreState:
         self.decide(Decision(DecisionKind.REFUSE, about, why.message, numbers=numbers, reason=why.reason.name))
 
     def ledger_changed(self, message: str) -> None:
-        """Tells what is promised now."""
+        """Reports the promised bytes to watchers."""
         ledger = self.ledger
         rows = {d: (ledger.reserved_bytes(d), account.budget_bytes) for d, account in ledger.accounts.items()}
         self.emit(LedgerChanged(rows, message))
@@ -118,14 +118,14 @@ class CoreState:
         self.ledger_changed(cause)
 
     def free_row(self, worker: WorkerProcess, cause: str) -> Mapping[str, int]:
-        """Forgets a process and frees its row of the ledger; returns what that held."""
+        """Forgets a process and frees its row of the ledger; returns the bytes that the row held."""
         held = self.ledger.release(worker.id)
         del self.workers[worker.id]
         self.ledger_changed(cause)
         return held
 
     def name_of(self, row: int) -> str:
-        """What messages call a row of the ledger."""
+        """Name of a row of the ledger in messages."""
         reservation = self.reservations.get(row)
         return reservation.name if reservation else self.workers[row].name
 
@@ -145,4 +145,4 @@ class CoreState:
 
 
 Handlers: TypeAlias = Mapping[type[Any], Callable[[CoreState, Any], None]]
-"""What is done for each kind of event: each file that handles some has such a table."""
+"""Handlers by kind of event: each module that handles events has such a table."""

@@ -1,4 +1,4 @@
-"""Events: what has happened. Frozen, past tense, each with its moment in monotonic seconds. Pure."""
+"""Events that have happened. Frozen, past tense, each with its moment in monotonic seconds. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Requested:
     priority: Priority | None = None
     """None: the model's own."""
     progress: bool = False
-    """The caller wants to hear what it waits for."""
+    """The caller wants to hear the reason for its wait."""
     reload: bool = False
     """If the model is loaded with other settings, give it a new process."""
     caller: str = ""
@@ -80,7 +80,7 @@ class UnloadRequested:
     model: str
     limit_s: float
     force: bool = False
-    """End what runs at once."""
+    """End running requests at once."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -92,7 +92,7 @@ class RestartRequested:
     model: str
     limit_s: float
     force: bool = False
-    """End what runs at once."""
+    """End running requests at once."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -163,7 +163,7 @@ class PlansFound:
     """Of the load that this answers; a later one has another."""
     plans: Sequence[Plan]
     alternatives: Sequence[Plan] = ()
-    """What would fit, if none of the plans can."""
+    """Settings that would fit, if none of the plans can."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -299,11 +299,11 @@ class ShutdownRequested:
 
     at_s: float
     force: bool = False
-    """End what runs at once."""
+    """End running requests at once."""
 
 
 Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | PatienceEnded | ReservationExpired
-"""What timers send."""
+"""Events that timers send."""
 
 Event = (
     Started

@@ -38,7 +38,7 @@ class Evictability(IntEnum):
 
 
 class Answer(NamedTuple):
-    """What `may_go` says of a process."""
+    """Result of `may_go` for a process."""
 
     may: Evictability
     why: str = ""
@@ -63,7 +63,7 @@ class Rank(NamedTuple):
     since_s: float
     """The moment it was last used; of a busy one the moment it was ready, as its last use changes all the time."""
     reload_s: float
-    """What its last load took."""
+    """Seconds that its last load took."""
     worker_id: int
 
 
@@ -73,7 +73,7 @@ class Candidate(NamedTuple):
     rank: Rank
     worker: WorkerProcess
     held_bytes: Mapping[str, int]
-    """Per device."""
+    """Bytes per device."""
     why_not: str
     """Why it may not go now."""
 
@@ -84,12 +84,12 @@ def may_go(state: CoreState, worker: WorkerProcess, *, for_load: bool, replaced:
     `replaced` is the model whose process is to be replaced by a new one: that one may go, protected or not.
 
     1. The spare is reused by a load, and ended for others.
-    2. What drains or ends goes anyway.
-    3. What is pinned or held by a client is protected.
-    4. What loads may go once it has served the callers of its model.
+    2. A draining or ending process goes anyway.
+    3. A pinned model, or one held by a client, is protected.
+    4. A loading process may go once it has served the callers of its model.
     5. The last `keep_resident` models that were used stay whatever others need; a load puts a new one in their place.
-    6. What is busy may go once it is idle, or drained if something has waited too long for it.
-    7. What is idle may go now.
+    6. A busy process may go once it is idle, or drained if something has waited too long for it.
+    7. An idle process may go now.
     """
     owner, phase = worker.owner, worker.phase
     if phase is Phase.SPARE:  # 1
@@ -165,7 +165,7 @@ class EvictionIndex:
 
     @property
     def going(self) -> list[Candidate]:
-        """Those that end anyway; what they hold counts as taken until it is back."""
+        """Processes that end anyway; their bytes count as taken until they are free."""
         return self.draining + self.ending
 
     def __iter__(self) -> Iterator[Candidate]:
@@ -181,12 +181,12 @@ def available_if_evicted(state: CoreState, replaced: ModelRuntime | None = None)
 
 
 def held_bytes(some: Iterable[Candidate], device: str) -> int:
-    """What these hold on a device together."""
+    """Bytes that these processes hold on a device together."""
     return sum([one.held_bytes.get(device, 0) for one in some])
 
 
 def freed(free_bytes: Mapping[str, int], *kinds: Sequence[Candidate]) -> dict[str, int]:
-    """What is free of the same devices once all of these have given back what they hold."""
+    """Free bytes of the same devices once all of these processes have given theirs back."""
     after = dict(free_bytes)
     for kind in kinds:
         for one in kind:

@@ -1,4 +1,4 @@
-"""Forecasts what a load would come to if it were asked for now. Pure; changes nothing."""
+"""Forecasts the outcome of a load if it were requested now. Pure; changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Victim:
 
 
 class Verdict(Enum):
-    """What a load would come to now."""
+    """Outcome of a load if it came now."""
 
     BEGINS = auto()
     """It would begin at once."""
@@ -38,18 +38,18 @@ class Verdict(Enum):
     WAITS = auto()
     """It would wait."""
     NO_ROOM = auto()
-    """It would be refused: what is protected from eviction holds too much."""
+    """It would be refused: protected models hold too much."""
     TOO_LARGE = auto()
     """It would be refused, whatever were evicted."""
     LOADED = auto()
-    """It is loaded like this."""
+    """It is loaded with these settings."""
     LOADED_DIFFERENTLY = auto()
     """It is loaded with other settings."""
 
 
 @dataclass(frozen=True)
 class LoadForecast:
-    """What a load would come to."""
+    """Forecast of a load."""
 
     plan: Plan
     verdict: Verdict
@@ -58,12 +58,12 @@ class LoadForecast:
     victims: tuple[Victim, ...]
     """In the order in which they would be evicted."""
     message: str
-    """What it would wait for, or why it does not fit."""
+    """Reason for waiting, or why it does not fit."""
     expected_load_s: float | None
     alternatives: tuple[Plan, ...]
-    """What would fit instead."""
+    """Settings that would fit instead."""
     awaited: Awaited | None = None
-    """What it would wait for."""
+    """Reason for waiting."""
 
 
 def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast:

@@ -12,7 +12,7 @@ from .pressure import Lately
 
 @dataclass(frozen=True)
 class Account:
-    """One device: what it has, and what of that vramd may promise."""
+    """One device, with its total bytes and those that vramd may promise."""
 
     total_bytes: int
     budget_bytes: int
@@ -20,7 +20,7 @@ class Account:
     headroom_bytes: int = 0
     """Left to other programs."""
     external_bytes: int = 0
-    """What other programs take, as last seen."""
+    """Bytes that other programs take, as last seen."""
 
 
 class OverBudgetError(Exception):
@@ -49,7 +49,7 @@ class Ledger:
         return self._rows
 
     def observe(self, device: str, total_bytes: int, external_bytes: int) -> None:
-        """Takes in what a sample of the device says."""
+        """Takes in a sample of the device."""
         self._accounts[device] = replace(self._accounts[device], total_bytes=total_bytes, external_bytes=external_bytes)
         for firsts in self._external_at_first.values():
             if device in firsts:
@@ -63,7 +63,7 @@ class Ledger:
         self._lately[device].take_in(at_s, self._others_bytes(device), doubtful_bytes)
 
     def reserved_bytes(self, device: str) -> int:
-        """What is promised on a device."""
+        """Bytes promised on a device."""
         return self._reserved[device]
 
     def free_bytes(self, device: str) -> int:
@@ -109,12 +109,12 @@ class Ledger:
         return min(each, max(grown.values(), default=0))
 
     def arrived_bytes(self, row: int, device: str) -> int:
-        """What others took of a device since this reservation was granted, up to its bytes."""
+        """Bytes that others took of a device since this reservation was granted, up to its own."""
         growth = self._accounts[device].external_bytes - self._external_at_first[row][device]
         return min(self._rows[row][device], growth)
 
     def held_bytes(self, rows: Iterable[int], device: str) -> int:
-        """What these rows hold on a device together."""
+        """Bytes that these rows hold on a device together."""
         return sum(self._rows[row].get(device, 0) for row in rows)
 
     def book(self, row: int, needs: Mapping[str, int]) -> None:

@@ -85,7 +85,7 @@ def _learn_of_load(state: CoreState, model: ModelRuntime) -> None:
 
 
 def _set_drain_timer(state: CoreState, model: ModelRuntime) -> None:
-    """What still runs has its time to end."""
+    """Running requests have their time to end."""
     assert model.current
     state.emit(SetTimer(DrainEnded(model.current.drained_by_s, model.current.id)))
 
@@ -209,7 +209,7 @@ def started(state: CoreState, event: WorkerStarted) -> None:
 
 
 def learn_of_start(state: CoreState, worker: WorkerProcess, event: WorkerStarted) -> None:
-    """Takes in what a process has said of itself."""
+    """Takes in the facts that a process has reported about itself."""
     worker.pid = event.pid
     state.spare_bytes = event.idle_bytes
     state.spare_wanted = state.config.server.spare
@@ -275,7 +275,7 @@ def load_limit_reached(state: CoreState, event: LoadLimitReached) -> None:
 
 
 def drain_ended(state: CoreState, event: DrainEnded) -> None:
-    """Ends what still runs on a model that was to drain."""
+    """Ends the requests that still run on a draining model."""
     model, worker = _served_by(state, event.worker_id)
     if model and worker and model.state is ModelState.DRAINING:
         assert worker.leaves
@@ -388,12 +388,12 @@ def timed_out(state: CoreState, model: ModelRuntime) -> Refusal:
 
 
 def _final(model: ModelRuntime, why: Refusal) -> Refusal:
-    """What fails a sacrificial model is not to be tried again."""
+    """A request that failed on a sacrificial model is not to be tried again."""
     return replace(why, retry=why.retry and not model.spec.sacrificial)
 
 
 def crashed(model: ModelRuntime, worker: WorkerProcess, how: str, *, streaming: bool, idle: bool = False) -> Refusal:
-    """Why calls fail whose process died."""
+    """Returns the refusal for calls whose process died."""
     reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
     when = "in the middle of an answer" if streaming else "before it had answered"
     when = "while nothing ran on it" if idle else when

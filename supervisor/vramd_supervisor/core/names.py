@@ -14,11 +14,11 @@ from ..selection.specialties import TASK_PREFIX
 from .state import ModelRuntime, is_known
 
 MOST_ID_CHARACTERS = 500
-"""A little less than may be asked for (validation.MOST_ID_CHARACTERS)."""
+"""Most characters of an id; a little less than a request may have (validation.MOST_ID_CHARACTERS)."""
 _SUFFIX = ".gguf"
 _MOST_NEAR = 5
 _MOST_SAID = 200
-"""Characters of a name that no model has, in what is said of it."""
+"""Most characters of an unknown name in its error message."""
 
 
 def spelled(name: str) -> str:

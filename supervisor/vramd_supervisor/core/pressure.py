@@ -13,7 +13,7 @@ from enum import IntEnum
 from ..domain.errors import in_words
 
 OTHERS = "other programs"
-"""What they are called in messages."""
+"""Their names in messages."""
 WINDOW_S = 60.0
 """How long the most that others took counts: a game that has freed its memory is likely to take it again."""
 REOPEN_S = 10.0
@@ -46,12 +46,12 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """What one sample says of a device."""
+    """One sample of a device."""
 
     at_s: float
     total_bytes: int
     used_bytes: int
-    """By all programs together."""
+    """Bytes that all programs take together."""
     headroom_bytes: int
     alarm_share: float
     """Of the total, 0 to 1."""
@@ -62,7 +62,7 @@ class Reading:
 
     @property
     def free_bytes(self) -> int:
-        """What no program takes. Negative where more is taken than there is."""
+        """Bytes that no program takes. Negative where more is taken than there is."""
         return self.total_bytes - self.used_bytes
 
     @property
@@ -116,7 +116,7 @@ class Pressure:
         return Pressure(Level.WARN if warned else Level.NONE, low_samples)
 
     def deficit_bytes(self, reading: Reading) -> int:
-        """What idle models have to give back now, so that the headroom is free again; 0 if they may stay."""
+        """Bytes that idle models have to give back now, so that the headroom is free again; 0 if they may stay."""
         if not reading.critical and self.low_samples < _LOW_SAMPLES:
             return 0
         missing_bytes = reading.headroom_bytes - reading.free_bytes

@@ -11,7 +11,7 @@ from ..domain.config import Priority
 
 
 class Waits(Protocol):
-    """What can wait in a queue."""
+    """An item that can wait in a queue."""
 
     @property
     def order(self) -> int:

@@ -1,4 +1,4 @@
-"""Compares what a process really takes with what it was promised. Pure."""
+"""Compares the bytes that a process really takes with those promised to it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ class Overrun:
     """A process takes more than it may."""
 
     needs: Mapping[str, int]
-    """What it takes of each device, or was promised where that is more."""
+    """Bytes that it takes of each device, or was promised where that is more."""
     message: str
 
 

@@ -35,7 +35,7 @@ _AWAITED = {
     ModelState.DRAINING: Awaited.FORMER_PROCESS,
     ModelState.STOPPING: Awaited.FORMER_PROCESS,
 }
-"""What is waited for in most states; a load that waits for room says it itself."""
+"""Reason for waiting by state; a load that waits for room gives its own."""
 
 
 def requested(state: CoreState, event: Requested) -> None:
@@ -255,7 +255,7 @@ def report_places(state: CoreState, model: ModelRuntime, share: float | None, me
 
 
 def _awaited(state: CoreState, model: ModelRuntime) -> Awaited | None:
-    """What callers of a model wait for."""
+    """Reason for the wait of a model's callers."""
     return state.pending_loads[model.id].awaited if model.state is ModelState.QUEUED else _AWAITED.get(model.state)
 
 

@@ -23,7 +23,7 @@ from .state import COMING, GOING, MOST_NAMED, ModelRuntime, Phase, is_idle, is_k
 
 @dataclass(frozen=True)
 class Claim:
-    """What a load or a reservation needs."""
+    """The need of a load or a reservation."""
 
     name: str
     ways: Sequence[Mapping[str, int]]

@@ -1,4 +1,4 @@
-"""What a look at a device brings: how scarce its memory is, and which process has grown too large. Pure."""
+"""Handles samples of devices: how scarce their memory is, and which process has grown too large. Pure."""
 
 from collections.abc import Collection
 
@@ -18,7 +18,7 @@ SPARED_SHARE = 0.5
 
 
 def sampled(state: CoreState, event: DeviceSampled) -> None:
-    """Takes in what others take, now and of late, and how scarce the memory is; a device that is lost has none."""
+    """Takes in the bytes of other programs, now and recently, and how scarce the memory is; a lost device has none."""
     state.ledger.observe(event.device, event.total_bytes, event.external_bytes)
     if event.total_bytes:
         _press(state, event)
@@ -37,7 +37,7 @@ def _press(state: CoreState, event: DeviceSampled) -> None:
         ours_bytes = ledger.reserved_bytes(device) - ledger.held_bytes(state.reservations, device)
         used_bytes = min(event.total_bytes, event.external_bytes + ours_bytes)
     else:
-        # What a sample may count as others' that is ours: of what ends, or of loads where the driver does not tell.
+        # Our bytes that a sample may count as others': of ending processes, or of loads where the driver does not tell.
         doubtful = {Phase.ENDING} if event.attributed else {Phase.ENDING, Phase.LOADING, Phase.SPARE}
         ledger.remember(device, event.at_s, _held_bytes(state, device, doubtful))
     account, before = ledger.accounts[device], state.pressures[device]

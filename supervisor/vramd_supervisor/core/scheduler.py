@@ -235,7 +235,7 @@ def _timeline(now_s: float, worker: WorkerProcess, request: Request) -> dict[str
 
 
 def _stay(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
-    """Unloads an idle model at the end of its keep-alive, listed or not: what is loaded needs no file."""
+    """Unloads an idle model at the end of its keep-alive, listed or not: a loaded model needs no file."""
     until_s = worker.stays_until_s
     if is_kept(model) or model.renewal or until_s == math.inf:
         return

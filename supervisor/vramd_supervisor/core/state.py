@@ -1,4 +1,4 @@
-"""What the core works with: models, their processes, requests, loads and reservations, as data. Pure.
+"""The data of the core: models, their processes, requests, loads and reservations, as data. Pure.
 
 Only the core changes these.
 """
@@ -22,7 +22,7 @@ MOST_NAMED = 8
 
 
 class ModelState(Enum):
-    """What a model is doing."""
+    """State of a model."""
 
     UNLOADED = auto()
     QUEUED = auto()
@@ -38,7 +38,7 @@ GOING = frozenset({ModelState.DRAINING, ModelState.STOPPING})
 
 
 class RequestKind(Enum):
-    """What a caller wants of a model."""
+    """Kind of a call, by the outcome that its caller wants."""
 
     RUN = auto()
     """A place in the model: it is granted, and ends when the caller says so."""
@@ -76,7 +76,7 @@ class Request:
     since_s: float = 0.0
     """The moment it arrived."""
     progress: bool = False
-    """Its caller wants to hear what it waits for."""
+    """Its caller wants to hear the reason for its wait."""
     reload: bool = False
     """If the model is there with other settings, its process is to be replaced."""
     planned: bool = False
@@ -85,7 +85,7 @@ class Request:
     worker_id: int | None = None
     """Where it runs, once granted."""
     caller: str = ""
-    """Of a hold: what its caller calls itself, or where it is connected from."""
+    """Label of a hold's caller, or the address of its connection."""
     held_from_s: float = 0.0
     """The moment from which it has held its model."""
 
@@ -130,7 +130,7 @@ class WorkerProcess:
     load_from_s: float = 0.0
     """The moment its load began."""
     measured: Mapping[str, int] = field(default_factory=dict)
-    """What it took of each device when it became ready."""
+    """Bytes that it took of each device when it became ready."""
     ready_s: float | None = None
     """The moment it became ready."""
     last_used_s: float = 0.0
@@ -151,7 +151,7 @@ class WorkerProcess:
 
     @property
     def name(self) -> str:
-        """What messages call it: its model."""
+        """Its name in messages: its model."""
         return self.owner.spec.id if self.owner else "a spare worker"
 
     @property
@@ -182,7 +182,7 @@ class Renewal:
     """The request for it; in no queue meanwhile."""
     because: Because
     force: bool = False
-    """What runs on the old process is ended once the new one is ready."""
+    """Requests on the old process are ended once the new one is ready."""
     turn: int = 0
     """Of FindPlans for it; 0: not asked, -1: answered."""
     options: LoadOptions = field(default_factory=LoadOptions)
@@ -208,7 +208,7 @@ class ModelRuntime:
     loads: dict[int, Request] = field(default_factory=dict)
     """Those of the queue that only wait until it is ready, and take no place."""
     progress_watchers: dict[int, Request] = field(default_factory=dict)
-    """Those of the queue whose callers want to hear what they wait for."""
+    """Requests of the queue whose callers want to hear the reason for their wait."""
     holds: dict[int, Request] = field(default_factory=dict)
     """Requests of callers that hold it."""
     again: LoadOptions | None = None
@@ -222,7 +222,7 @@ class ModelRuntime:
     priority_now: Priority | None = None
     """Runtime override of the default priority of its requests."""
     listed: bool = True
-    """False: the catalogue has dropped it; what is loaded stays, and what a caller has changed is remembered."""
+    """False: the catalogue has dropped it; a loaded model stays, and changes by callers are remembered."""
     taken: dict[Settings, Mapping[str, int]] = field(default_factory=dict)
     """Bytes per device that loads took which were given back for taking too much."""
     ran_out: bool = False
@@ -259,15 +259,15 @@ class PendingLoad:
     ways: Sequence[Mapping[str, int]] = ()
     """Bytes per device of each plan."""
     alternatives: Sequence[Plan] = ()
-    """What would fit, if none of the plans can."""
+    """Settings that would fit, if none of the plans can."""
     room_from_s: float = math.inf
     """The moment from which others were evicted for it."""
     patience_until_s: float = -math.inf
     """The moment for which the timer is set that has busy models drained for it."""
     awaited: Awaited = Awaited.PLAN
-    """What it waits for."""
+    """Reason for its wait."""
     told: str = ""
-    """What its callers were last told."""
+    """The last report to its callers."""
 
     @property
     def order(self) -> int:
@@ -317,7 +317,7 @@ class Reservation:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"reservation {self.id} ({self.label})" if self.label else f"reservation {self.id}"
 
 

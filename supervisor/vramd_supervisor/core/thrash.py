@@ -10,9 +10,9 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 WINDOW_S = 120.0
-"""What is longer ago does not count, and the same two are not told of again within it."""
+"""Seconds for which loads and evictions count; the same two models are reported at most once within them."""
 MOST_EVICTIONS = 4
-"""Of two models by each other within the window; that is two rounds of ping-pong."""
+"""Evictions of two models by each other, within the window, that are reported; that is two rounds of ping-pong."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PingPong:
     models: Pair
     loads_per_minute: float
     useful_share: float
-    """Of the time, the part in which neither was being loaded."""
+    """Share of the time in which neither was being loaded."""
 
 
 class Loads:

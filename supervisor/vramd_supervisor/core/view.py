@@ -1,4 +1,4 @@
-"""What the core knows, as those who look at it get it. Pure; only reads."""
+"""Read-only views of the core's state for its readers. Pure; only reads."""
 
 import math
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class ModelView:
     keep_alive_s: float
     """Seconds that it stays after its last use, where a load does not say."""
     priority: Priority
-    """Of requests that do not say."""
+    """Default priority of its requests."""
     worker_id: int
     """0 without a process."""
     plan: Plan | None
@@ -60,7 +60,7 @@ class ModelView:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What its settings may do to its answers; those that it would be loaded with, if it is not."""
+        """Effects of its settings on its answers; of an unloaded model, of the settings for its next load."""
         if self.plan:
             return self.plan.cautions
         file = self.spec.source
@@ -96,13 +96,13 @@ class Resident:
     plan: Plan | None
     """How it was placed; None while it waits for room."""
     holders: tuple[str, ...]
-    """Who holds it."""
+    """Clients that hold it."""
     keep_alive_s: float | None
     """Seconds that it stays after its last use; None while it has no process."""
     keep_alive_left_s: float | None
-    """Seconds until it leaves if nobody uses it; None while that is not to come."""
+    """Seconds until it is unloaded if it stays idle; None if it will not be."""
     priority: Priority
-    """Of requests that do not say."""
+    """Default priority of its requests."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,15 @@ class ReservationView:
     device: str
     size_bytes: int
     taken_bytes: int
-    """Of these, what others took since the grant."""
+    """Bytes of these that others took since the grant."""
     label: str
     left_s: float
-    """Until it ends by itself."""
+    """Seconds until it ends by itself."""
 
 
 @dataclass(frozen=True)
 class DeviceBooks:
-    """What the ledger says of a device."""
+    """Bytes of a device in the ledger."""
 
     total_bytes: int
     budget_bytes: int
@@ -222,10 +222,10 @@ def reservations(state: CoreState, now_s: float) -> list[ReservationView]:
 
 
 def taken_bytes(state: CoreState, device: str) -> int:
-    """What living processes that were ready once hold on a device in the ledger.
+    """Bytes that living processes which were ready once hold on a device in the ledger.
 
-    Where a driver does not tell what our processes take, this is what is known of it: a load takes it bit by bit, and
-    of the dead nobody knows when it is back.
+    This replaces a driver's figure where it gives none. It excludes loading processes, which still grow, and exited
+    ones, whose release time is unknown.
     """
     living = [i.id for i in state.workers.values() if i.ready_s is not None and not i.exited]
     return state.ledger.held_bytes(living, device)
@@ -237,7 +237,7 @@ def ready_pids(state: CoreState) -> list[int]:
 
 
 def books(state: CoreState) -> dict[str, DeviceBooks]:
-    """What the ledger says of each device."""
+    """Bytes of each device in the ledger."""
     ledger = state.ledger
     return {
         device: DeviceBooks(
