@@ -1,1 +1,1 @@
-"""Values without behaviour: what the configuration, the catalogue and the devices say."""
+"""Plain values: configuration, catalogue, devices, quotes, decisions."""

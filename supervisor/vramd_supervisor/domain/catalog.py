@@ -12,40 +12,40 @@ from .config import ModelRules, Priority
 
 @dataclass(frozen=True)
 class Shape:
-    """Hyper-parameters of a model, as its GGUF header tells them; 0 where it does not."""
+    """Hyper-parameters of a model, from its GGUF header; 0 where the header lacks them."""
 
     layers: int = 0
     embedding: int = 0
     feed_forward: int = 0
     heads: int = 0
     kv_heads: tuple[int, ...] = ()
-    """Per layer; 0 for a layer without attention."""
+    """KV heads per layer; 0 for a layer without attention."""
     key_length: int = 0
     value_length: int = 0
     vocabulary: int = 0
     sliding_window: int = 0
-    """Tokens that sliding-window layers look back; 0: no such layers."""
+    """Tokens that sliding-window layers look back; 0: there are no such layers."""
     sliding_layers: tuple[bool, ...] = ()
-    """Per layer, whether it slides; empty: none."""
+    """Whether each layer uses a sliding window; empty: none does."""
     causal: bool = True
-    """False for encoders (BERT and its kin), which keep no KV cache."""
+    """False for encoders (the BERT family), which keep no KV cache."""
     pooling: int = 0
-    """How a model made for embeddings sums up its tokens, by llama.cpp's numbers: 1 mean, 2 first, 3 last, 4 rank."""
+    """Pooling of an embedding model, in llama.cpp's numbers: 1 mean, 2 first, 3 last, 4 rank."""
     tied_bytes: int = 0
-    """Bytes of the input embedding where it serves as the output too, which copies it to the output's device."""
+    """Bytes of the input embedding where it is also the output, and so is copied to the output's device."""
     state_bytes: tuple[int, ...] = ()
-    """Recurrent state of each block, for one sequence; empty: none."""
+    """Bytes of each block's recurrent state, for one sequence; empty: none."""
     input_bytes: int = 0
-    """Tensors of the input layer, which stay on the CPU."""
+    """Bytes of the input layer's tensors, which stay on the CPU."""
     output_bytes: int = 0
-    """Tensors of the output layer."""
+    """Bytes of the output layer's tensors."""
     layer_bytes: tuple[int, ...] = ()
-    """Tensors of each block."""
+    """Bytes of each block's tensors."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a file cannot be loaded, or not with certain settings."""
+    """The reason why a file cannot be loaded, at all or with certain settings."""
 
     reason: Reason
     text: str
@@ -53,12 +53,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What discovery knows of a GGUF model without loading it."""
+    """A GGUF model as discovery knows it without loading it."""
 
     path: str
-    """Absolute; the first shard of several."""
+    """Absolute path; the first shard if there are several."""
     size_bytes: int
-    """Of all shards."""
+    """Bytes of all shards."""
     architecture: str = ""
     parameters: int = 0
     quantization: str = ""
@@ -68,14 +68,14 @@ class ModelFile:
     shape: Shape = field(default_factory=Shape)
     problem: Problem | None = None
     titles: tuple[str, ...] = ()
-    """What its header calls it: name, family, kind of training."""
+    """Names from the header: name, family, kind of training."""
     modified_ns: int = 0
-    """When its file was written last, in Unix time."""
+    """Last modification of the file, in nanoseconds of Unix time."""
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A model without weights."""
+    """A simulated model, without weights."""
 
     memory: Mapping[str, int]
     """Bytes per device."""
@@ -92,17 +92,17 @@ class Model(ModelRules):
     id: str
     source: ModelFile | Simulation
     options: LoadOptions = field(default_factory=LoadOptions)
-    """From the configuration."""
+    """Load settings from the configuration."""
     priority: Priority = Priority.INTERACTIVE
-    """Of requests that do not say."""
+    """Priority of requests that set none."""
     group: str = ""
-    """Of the models of one group at most one is there at a time; empty: it is in none."""
+    """Group of which at most one model is loaded at a time; empty: no group."""
 
 
 def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:
-    """Results that one computation may give: "auto" is one for each sequence, "all" one for each token.
+    """Returns the most results of one computation: "auto" is one per sequence, "all" one per token.
 
-    Less than one for each sequence llama.cpp does not take (llama-context.cpp `output_reserve`).
+    llama.cpp accepts no less than one per sequence (llama-context.cpp `output_reserve`).
     """
     if asked == "all":
         return ubatch_tokens
@@ -110,7 +110,7 @@ def outputs(asked: str | None, parallel: int, ubatch_tokens: int) -> int:
 
 
 def why_no_task(name: str) -> str:
-    """Why a text cannot name a task; empty if it can."""
+    """Says why a text cannot name a task; empty if it can."""
     if not any(character.isalnum() for character in name):
         return "names no task, such as code_generation, dialogue or math"
     if len(name) > MOST_NAME_CHARACTERS or printable(name) != name:

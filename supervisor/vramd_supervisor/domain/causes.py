@@ -1,71 +1,71 @@
-"""Why a model changes its state, and what is waited for: what programs go by, and words for people. Pure values."""
+"""Causes of state changes and of waiting: an enum for programs, words for people. Pure values."""
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 
 class Cause(Enum):
-    """Why a model changes its state, or why its process ended."""
+    """The cause of a model's state change, or of the end of its process."""
 
     ASKED_FOR = auto()
-    """Somebody wants it."""
+    """It was requested, or it is pinned."""
     PRELOAD = auto()
-    """The configuration wants it from the start."""
+    """The configuration preloads it."""
     LOADING = auto()
-    """Its load goes on."""
+    """Its load proceeds."""
     NO_ROOM = auto()
-    """A load that nobody waits for found no room beside the others."""
+    """A load without a waiting caller found no room beside the other models."""
     REFUSED = auto()
-    """There is no way to load it, or it did not load."""
+    """It cannot be loaded, or its load failed."""
     TOOK_TOO_MUCH = auto()
-    """It took more than it was promised."""
+    """It took more memory than it was promised."""
     HUNG = auto()
-    """It did not come to an end."""
+    """Its load did not finish."""
     CRASHED = auto()
-    """Its process ended by itself."""
+    """Its process died unasked."""
     IDLE = auto()
-    """Nobody used it for its keep-alive."""
+    """It was idle for its keep-alive."""
     UNLOAD = auto()
-    """Somebody had it unloaded."""
+    """An unload was requested."""
     RESTART = auto()
-    """Somebody had it restarted."""
+    """A restart was requested."""
     RELOAD = auto()
-    """Somebody had it loaded with other settings."""
+    """A load with other settings was requested."""
     EVICTED_FOR_MODEL = auto()
     """Another model needs its memory."""
     EVICTED_FOR_GROUP = auto()
-    """Another model of its group is to come."""
+    """Another model of its group is about to load."""
     EVICTED_FOR_LIMIT = auto()
-    """Another model is to come, and there are as many as may be."""
+    """Another model is about to load, and `at_most_resident` is reached."""
     EVICTED_FOR_RESERVATION = auto()
     """A reservation needs its memory."""
     EVICTED_FOR_OTHERS = auto()
-    """Other programs need the headroom."""
+    """Other programs are using the headroom."""
     SHUTDOWN = auto()
-    """The supervisor ends."""
+    """The supervisor is shutting down."""
 
 
 class Awaited(Enum):
-    """What is waited for until a model answers."""
+    """The thing that a request waits for until its model answers."""
 
     PLAN = auto()
-    """What it will take is being found out."""
+    """Its memory need is being computed."""
     MEMORY = auto()
-    """The memory of others is on its way back."""
+    """Memory of ended processes is being released."""
     BUSY_MODELS = auto()
-    """Others hold the memory, and work."""
+    """Busy models hold the memory."""
     OTHER_PROGRAMS = auto()
-    """Other programs take the memory, or took it of late."""
+    """Other programs hold the memory, or did recently."""
     EXCLUSION = auto()
-    """Others may not be there beside it, and are still there."""
+    """Models that may not be loaded beside it still are."""
     PROCESS = auto()
-    """Its process starts."""
+    """Its process is starting."""
     WEIGHTS = auto()
-    """Its process reads the weights."""
+    """Its process is reading the weights."""
     PLACE = auto()
-    """It answers as many as it can at once."""
+    """All its slots are taken."""
     FORMER_PROCESS = auto()
-    """The process that it had is on its way out."""
+    """Its previous process is still ending."""
 
 
 RECORDED = frozenset(
@@ -80,34 +80,34 @@ RECORDED = frozenset(
         Cause.EVICTED_FOR_OTHERS,
     }
 )
-"""The end of a process for one of these has its record before the process is ended; for the others it is the record."""
+"""Causes that are journalled before the process is ended; for the others, the end itself is journalled."""
 
 
 @dataclass(frozen=True)
 class Because:
-    """One cause, with its words."""
+    """A cause, with words for people."""
 
     cause: Cause
     words: str
 
     def after(self, words: str) -> "Because":
-        """The same cause of what comes of it."""
+        """Returns the same cause for a consequence, with these words in front."""
         return replace(self, words=f"{words}: {self.words}")
 
 
 @dataclass(frozen=True)
 class Beneficiary:
-    """For whom something has to go."""
+    """The model, reservation or other program that an eviction serves."""
 
     name: str
-    """In messages."""
+    """Name in messages."""
     model: str = ""
-    """Its id, if it is one."""
+    """Model id; empty if it is no model."""
     reservation: int = 0
-    """Its id, if it is one."""
+    """Reservation id; 0 if it is no reservation."""
 
     def because(self, words: str) -> Because:
-        """Its need of room is why others have to go."""
+        """Returns the eviction cause that its need for memory amounts to."""
         if self.model:
             return Because(Cause.EVICTED_FOR_MODEL, words)
         return Because(Cause.EVICTED_FOR_RESERVATION if self.reservation else Cause.EVICTED_FOR_OTHERS, words)
@@ -125,50 +125,50 @@ SHUTDOWN = Because(Cause.SHUTDOWN, "the supervisor ends")
 
 
 def loaded(context_tokens: int) -> Because:
-    """It answers."""
+    """The model is loaded and answers."""
     return Because(Cause.LOADING, f"loaded with {context_tokens} tokens of context")
 
 
 def idle(keep_alive_s: float) -> Because:
-    """Nobody used it for so long."""
+    """The model was idle for its keep-alive."""
     return Because(Cause.IDLE, f"it was idle for {keep_alive_s:g} s (keep-alive)")
 
 
 def reload(differences: str) -> Because:
-    """Somebody wants it with other settings."""
+    """A load with other settings was requested."""
     return Because(Cause.RELOAD, f"a load with other settings was asked for: {differences}")
 
 
 def evicted(cause: Cause, beneficiary: Beneficiary) -> Because:
-    """It has to go for something else."""
+    """The process is evicted for something else."""
     return Because(cause, f"evicted for {beneficiary.name}")
 
 
 def group_of(model: str, group: str) -> Because:
-    """Why others of a group have to go before a model may begin."""
+    """Other models of the group must be unloaded before this one may load."""
     return Because(Cause.EVICTED_FOR_GROUP, f"{model} is of the group {group!r}, of which one may be there")
 
 
 def limit_of(most: int) -> Because:
-    """Why others have to go before a model may begin where there are as many as may be."""
+    """Other models must be unloaded before this one may load: the limit is reached."""
     return Because(Cause.EVICTED_FOR_LIMIT, f"at most {most} models may be there")
 
 
 def refused(message: str) -> Because:
-    """It cannot be loaded, as those who wait for it are told."""
+    """The model cannot be loaded; its waiting callers get the same message."""
     return Because(Cause.REFUSED, message)
 
 
 def took_too_much(message: str) -> Because:
-    """It took more than it was promised."""
+    """The process took more memory than it was promised."""
     return Because(Cause.TOOK_TOO_MUCH, message)
 
 
 def hung() -> Because:
-    """Its load did not come to an end."""
+    """The load did not finish in time."""
     return Because(Cause.HUNG, "the load took too long")
 
 
 def crashed(how: str) -> Because:
-    """Its process ended by itself, in this way."""
+    """The process died unasked; `how` says in which way."""
     return Because(Cause.CRASHED, f"its process died: {how}")

@@ -1,6 +1,6 @@
-"""What the user has configured, as values. Pure: `settings_file` fills and checks them.
+"""The user's configuration, as values. Pure: `settings_file` fills and checks them.
 
-Field names are the keys of the TOML file. Sizes are bytes and durations seconds once they are here.
+Field names are the keys of the TOML file. Here sizes are in bytes and durations in seconds.
 """
 
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ from typing import Any, Literal, NewType
 from vramd_common.load_settings import ANYTHING, LoadOptions
 
 Size = NewType("Size", int)
-"""Bytes; in the file a number or text such as "8GiB", "600MB"."""
+"""Bytes; in the file, a number or text such as "8GiB" or "600MB"."""
 
 
 @dataclass(frozen=True)
 class Headroom:
-    """What stays free for other programs: the larger of both. In the file a size, or a share such as "15%"."""
+    """Memory left free for other programs: the larger of both fields. In the file, a size or a share such as "15%"."""
 
     size_bytes: int = 0
     share: float = 0.0
-    """Of the device's total, 0 to 1."""
+    """Share of the device's total, 0 to 1."""
 
     def of(self, total_bytes: int) -> int:
-        """Bytes on a device of this size."""
+        """Returns the headroom in bytes on a device of this size."""
         return max(self.size_bytes, int(self.share * total_bytes))
 
 
@@ -42,144 +42,144 @@ SIMULATED_FAULTS = (
     "leak",
     "bug",
 )
-"""What a simulated model can be made to do wrong; the worker's engine of that name does it."""
+"""Faults that a simulated model can have; the worker's engine `simulated` implements them."""
 
 
 class Priority(IntEnum):
-    """How urgent something is; less is more."""
+    """Urgency of a request or load; a lower number is more urgent."""
 
     INTERACTIVE = 0
-    """A person waits for it."""
+    """A person is waiting."""
     NORMAL = 1
     BATCH = 2
 
 
 BOUND_FACTORS = {Priority.INTERACTIVE: 1, Priority.NORMAL: 2, Priority.BATCH: 8}
-"""Of the starvation bound."""
+"""Multiple of `starvation_bound_s` that applies to each priority."""
 
 PriorityName = Literal["interactive", "normal", "batch"]
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """`[server]`: where vramd listens and what it looks at."""
+    """`[server]`: where vramd listens, where it looks for models, and defaults."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Other machines are kept out by the default."""
+    """Address to listen on. The default accepts connections from this machine only."""
     port: int = 50151
-    """0 picks a free one."""
+    """TCP port to listen on; 0 picks a free one."""
     models: tuple[str, ...] = ()
-    """Folders to look into for GGUF files, with all their subfolders. Relative ones start at the file's folder."""
+    """Folders to search for GGUF files, with subfolders. Relative paths start at the configuration file's folder."""
     lm_studio: bool = False
-    """Look into LM Studio's folder of models too."""
+    """Search LM Studio's model folder too."""
     hugging_face: bool = False
-    """Look into the Hugging Face cache too."""
+    """Search the Hugging Face cache too."""
     watch: bool = True
-    """Look into the folders again when something in them changes. Without it, and on network drives: `vramd rescan`."""
+    """Search the folders again when they change. Without it, and on network drives, run `vramd rescan`."""
     headroom: Headroom | None = None
-    """Left free on every device that does not say otherwise. Default: max(256 MiB, 3 %), none on virtual devices."""
+    """Memory left free on each device that sets no `headroom`. Default: max(256 MiB, 3 %), none on virtual devices."""
     alarm: float = 0.90
-    """Share of a device in use, by all programs, that is told as pressure; 0.05 to 1."""
+    """Share of a device in use by all programs from which vramd reports pressure; 0.05 to 1."""
     reserved_cores: int = 0
-    """CPU threads that generating workers leave to the rest of the machine."""
+    """CPU threads that generating workers leave for the rest of the machine."""
     spare: bool = True
     """Keep an idle worker process ready, so that a load does not wait for one to start."""
     request_deadline_s: float = 600.0
-    """For a request without a deadline of its own."""
+    """Deadline of a request that sets none."""
     load_deadline_s: float = 900.0
-    """For a load, from the start of its process until it is ready."""
+    """Deadline of a load, from the start of its process until it is ready."""
     owner_grace_s: float = 2.0
-    """With `--owned`: what runs may take this long to end once the owner is gone."""
+    """With `--owned`: time for running requests to finish once the owner is gone."""
     untested_engine: bool = False
-    """Use a build of llama.cpp that vramd was not tested with."""
+    """Use a llama.cpp build that vramd was not tested with."""
 
 
 @dataclass(frozen=True)
 class SchedulingConfig:
-    """`[scheduling]`: who waits how long."""
+    """`[scheduling]`: waiting times, queues, and the number of resident models."""
 
     drain_s: float = 30.0
-    """Running requests of a model that is to be unloaded may take this long to end."""
+    """Time for running requests to finish when their model is being unloaded."""
     stop_s: float = 2.0
-    """A process that was asked to stop may take this long before it is killed."""
+    """Time for a process to stop when asked, before it is killed."""
     queue_per_model: int = 64
-    """Requests that may wait for one model."""
+    """Most requests that may wait for one model."""
     queue_total: int = 512
-    """Requests that may wait in all."""
+    """Most requests that may wait in total."""
     starvation_bound_s: float = 60.0
-    """A load that waits for busy models starts within this, if it is interactive; normal ones within twice, batch ones
-    within eight times as long."""
+    """Longest wait of an interactive load for busy models; normal loads wait at most twice, batch loads eight times as
+    long."""
     minimum_residency_s: float = 10.0
-    """A model that is in use is not sent away for another before it was ready for so long."""
+    """Time that a model in use stays ready before it may be evicted for another."""
     keep_resident: int = 0
-    """So many models stay, the most recently used ones, however long they are idle."""
+    """Number of most recently used models that stay loaded, however long they are idle."""
     at_most_resident: int = 0
-    """So many models may be there at once; 0: as many as fit."""
+    """Most models that may be loaded at once; 0: as many as fit."""
     preload: Literal["first", "all", "none"] = "first"
-    """Of the models that say so: the first of the file is loaded at start, or all that fit, or none."""
+    """Of the models with `preload`: load the first in the file at start, all that fit, or none."""
 
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """`[devices.ID]`: a virtual device, or limits of a real one ("host", "gpu0", …)."""
+    """`[devices.ID]`: a virtual device, or the limits of a real one ("host", "gpu0", …)."""
 
     kind: Literal["virtual"] | None = None
-    """Real devices are found by themselves."""
+    """"virtual" declares a virtual device; real devices are detected."""
     total: Size | None = None
-    """Bytes of a virtual device."""
+    """Size of a virtual device."""
     budget: Size | None = None
-    """Bytes that vramd may promise at most. Default: total less headroom."""
+    """Most bytes that vramd may promise. Default: total less headroom."""
     headroom: Headroom | None = None
-    """Left free for other programs."""
+    """Memory left free for other programs on this device."""
     alarm: float | None = None
-    """As in `[server]`, for this device."""
+    """Pressure threshold of this device, as in `[server]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRules:
-    """What the scheduler goes by, as the configuration says it of a model; the catalogue has it as it is."""
+    """Scheduling rules of a model; the catalogue takes them over from the configuration unchanged."""
 
     aliases: tuple[str, ...] = ()
-    """Other names for it, wherever a model is named."""
+    """Other names for the model, accepted wherever a model is named."""
     pinned: bool = False
-    """Never evicted, never idle for too long."""
+    """Never evict the model, and never unload it when idle."""
     sacrificial: bool = False
-    """The first to go when another needs room; what fails it does not try again: for the crash-prone."""
+    """Evict the model before all others, and retry nothing that fails; for crash-prone models."""
     preload: bool = False
-    """Load it when the supervisor starts; see `[scheduling] preload`."""
+    """Load the model when the supervisor starts; see `[scheduling] preload`."""
     tasks: tuple[str, ...] = ()
-    """What it is good for, such as "code". Default: guessed from its file."""
+    """Tasks that the model is good at, such as "code". Default: guessed from its file."""
 
     @property
     def rules(self) -> Mapping[str, Any]:
-        """The same by name, for another value that has them."""
+        """Returns the rules by name, to build another value that has them."""
         return {rule.name: getattr(self, rule.name) for rule in fields(ModelRules)}
 
 
 @dataclass(frozen=True)
 class ModelConfig(ModelRules):
-    """`[models.ID]`: a simulated model, a file under a name of its own, or settings of a model that is found."""
+    """`[models.ID]`: a simulated model, a file under a chosen name, or settings of a model found in a folder."""
 
     engine: Literal["llama", "simulated"] = "llama"
-    """"simulated": a model without weights, for trials."""
+    """Engine that runs the model; "simulated" needs no weights and is for trials."""
     path: str | None = None
-    """GGUF file; relative to the configuration file, else inside one of the folders. None: the model found as ID."""
+    """GGUF file, relative to the configuration file, else inside one of the folders. Default: the model found as ID."""
     priority: PriorityName | None = None
-    """Of requests that do not say. Default interactive."""
+    """Priority of requests that set none. Default: interactive."""
     group: str | None = None
-    """Of the models of one group at most one is there at a time."""
+    """Group of which at most one model is loaded at a time."""
     load: LoadOptions = ANYTHING
-    """Each of the settings of a load stands in the table under its name: see `vramd_common.load_settings`."""
+    """Load settings, each a key of the model's table: see `vramd_common.load_settings`."""
     memory: Mapping[str, Size] = field(default_factory=dict)
     """Simulated only: bytes per device."""
     load_s: float = 0.0
-    """Simulated only: seconds of a load."""
+    """Simulated only: duration of a load."""
     tokens_per_s: float = 50.0
-    """Simulated only: per sequence."""
+    """Simulated only: speed of each sequence."""
     manners: tuple[str, ...] = ()
-    """Simulated only: what it does wrong, by name."""
+    """Simulated only: names of the faults it has."""
     allocate: bool = False
-    """Simulated only: the process really takes its host bytes."""
+    """Simulated only: really allocate the host bytes."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the scheduler has decided, with its cause, the numbers, and what it did not do instead. Pure values."""
+"""Decisions of the scheduler, with cause, numbers, and rejected alternatives. Pure values."""
 
 import re
 from collections.abc import Mapping
@@ -12,28 +12,28 @@ _NUMBER = re.compile(r"\d{1,18}(\.\d{1,9})?", re.ASCII)
 
 
 class DecisionKind(Enum):
-    """What was decided."""
+    """The kind of a decision."""
 
     LOAD = "load"
     EVICT = "evict"
     REFUSE = "refuse"
     DEGRADE = "degrade"
     GIVE_BACK = "give_back"
-    """A process took more than it was promised."""
+    """A process took more memory than it was promised."""
     THRASH = "thrash"
     UNLOAD = "unload"
-    """A process has ended, if no other record says why."""
+    """A process ended, and no other record says why."""
 
 
 def numbers_of(why: Refusal) -> dict[str, float]:
-    """The numbers of a refusal's metadata, by the journal's names: neededBytes is needed_bytes."""
+    """Returns the numbers in a refusal's metadata under the journal's names: neededBytes becomes needed_bytes."""
     names = {key: re.sub("([A-Z])", r"_\1", key).lower() for key in why.metadata}
     return {names[key]: float(value) for key, value in why.metadata.items() if _NUMBER.fullmatch(value)}
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """What was weighed and not done."""
+    """An alternative that was considered and rejected."""
 
     what: str
     why: str
@@ -46,17 +46,17 @@ class Decision:
     kind: DecisionKind
     model: str
     message: str
-    """In words, with the numbers."""
+    """The decision in words, with the numbers."""
     worker_id: int = 0
     for_whom: str = ""
-    """For whose sake: a model, "other programs", or nobody."""
+    """Beneficiary: a model, "other programs", or empty."""
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """By name: bytes end in _bytes, seconds in _s."""
+    """Numbers by name: bytes end in _bytes, seconds in _s."""
     rejected: tuple[Rejected, ...] = ()
     cause: Cause | None = None
-    """Of what happened to a model's process."""
+    """Cause of what happened to a model's process."""
     reason: str = ""
-    """Of a refusal, by its name in the table of reasons."""
+    """Reason of a refusal, by its name in the table of reasons."""
 
     @classmethod
     def because(
@@ -69,5 +69,5 @@ class Decision:
         numbers: Mapping[str, float] | None = None,
         rejected: tuple[Rejected, ...] = (),
     ) -> "Decision":
-        """The record of what happened to a model's process."""
+        """Builds the record of what happened to a model's process."""
         return cls(kind, model, because.words, worker_id, for_whom, numbers or {}, rejected, because.cause)

@@ -1,4 +1,4 @@
-"""What a device is, as values. Pure: `devices` finds and measures them."""
+"""Devices, as values. Pure: `devices` finds and measures them."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,15 +6,15 @@ from enum import Enum
 from .config import Config, DeviceConfig, Headroom
 
 HOST = "host"
-"""Id of the device that is this machine's RAM."""
+"""Id of the device for this machine's RAM."""
 
 CUDA_CONTEXT_BYTES = 320 << 20
-"""A process's CUDA context before anything of it was measured. Reported: 107 MiB (RTX 4060 Ti) to 555 MiB (RTX PRO
+"""Assumed size of a process's CUDA context until one was measured. Reported: 107 MiB (RTX 4060 Ti) to 555 MiB (RTX PRO
 6000) in llama.cpp #23604, about 300 MiB in Ollama #12102."""
 
 
 class DeviceKind(Enum):
-    """What gives a device its bytes, with what placements and quotes have to know of it."""
+    """The kind of a device, with the properties that placements and quotes depend on."""
 
     HOST = "host"
     NVIDIA = "nvidia", CUDA_CONTEXT_BYTES, True
@@ -24,39 +24,39 @@ class DeviceKind(Enum):
 
     def __init__(self, word: str, context_bytes: int = 0, has_pool: bool = False) -> None:
         self.word = word
-        """As clients are told; a further backend of llama.cpp is told as "backend"."""
+        """Name that clients see; a further llama.cpp backend is called "backend"."""
         self.is_card = word not in ("host", "virtual")
         self.context_bytes = context_bytes
-        """Of a driver for each process, before loads have taught what it takes."""
+        """Driver context of each process, until loads have shown its true size."""
         self.has_pool = has_pool
-        """Beside the graph it computes in a pool of ggml-cuda's."""
+        """Whether computing needs ggml-cuda's pool beside the graph."""
         self.usual_headroom = Headroom() if word == "virtual" else Headroom(size_bytes=256 << 20, share=0.03)
 
 
 @dataclass(frozen=True)
 class DeviceView:
-    """As much of a device as a placement has to know."""
+    """The part of a device that a placement needs."""
 
     id: str
     kind: DeviceKind
     unusable: str = ""
-    """Why no model is placed here, and what to do about it; empty if models are."""
+    """Reason why no model is placed here, and the remedy; empty if models are."""
     total_bytes: int = 0
-    """As its driver shows; 0 where that is not known."""
+    """Size that the driver shows; 0 where it is not known."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What vramd may promise of a device."""
+    """Limits on the bytes that vramd may promise on a device."""
 
     budget_bytes: int
-    """At most, ever."""
+    """Most bytes that are ever promised."""
     headroom_bytes: int
-    """Left free for other programs."""
+    """Bytes left free for other programs."""
 
 
 def limits(config: Config, device: str, kind: DeviceKind, total_bytes: int) -> Limits:
-    """What the configuration says of a device of this size, else the defaults."""
+    """Returns the configured limits of a device of this size, else the defaults."""
     own = config.devices.get(device, DeviceConfig())
     headroom = own.headroom or config.server.headroom
     if headroom is None:
@@ -72,12 +72,12 @@ class Sample:
 
     total_bytes: int
     used_bytes: int
-    """By all programs together."""
+    """Bytes used by all programs together."""
     temperature_c: int | None = None
-    """None where it cannot be known."""
+    """Temperature; None where it is not known."""
     utilisation_percent: int | None = None
-    """None where it cannot be known."""
+    """Utilisation; None where it is not known."""
 
 
 class DeviceLostError(Exception):
-    """A device that was there gives no answer any more."""
+    """Raised when a device that was present no longer answers."""

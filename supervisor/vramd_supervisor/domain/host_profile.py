@@ -1,34 +1,34 @@
-"""What a machine's size says about defaults: CPU threads, how much to dare, and how a card is used. Pure."""
+"""Defaults that follow from a machine's size: CPU threads, strategy, and use of a card. Pure."""
 
 from enum import Enum
 
 _MOST_THREADS = 12
-"""Decoding waits for memory: more threads than this rarely make it faster on a desktop."""
+"""Most default threads: decoding is bound by memory, so more rarely make it faster on a desktop."""
 _LEFT_CORES = 2
-"""For the application and the system."""
+"""Cores left for the application and the system."""
 
 _GB = 10**9
 _GIB = 1 << 30
 
 _CARD_SIZES_GB = (1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 141, 180, 192, 288)
-"""As cards are sold."""
+"""Nominal sizes that cards are sold with."""
 _SHOWN_SHARE = 0.92
-"""A card shows at least this much of the size it is sold by. The driver keeps 0.05 to 2 % (an "8 GB" card shows 8188
+"""Least share of its nominal size that a card shows. The driver keeps 0.05 to 2 % (an "8 GB" card shows 8188
 MiB, a "6 GB" one 6141 or 5926, a "4 GB" one 3911), error correction a sixteenth on top (a "16 GB" T4 shows 15109)."""
 
 
 def default_threads(physical_cores: int | None, usable_cores: int) -> int:
-    """CPU threads of a model for which nobody asked otherwise: min(physical cores - 2, 12), within what may be used.
+    """Returns the default CPU threads of a model: min(physical cores - 2, 12), within the usable cores.
 
-    `usable_cores` are those that affinity and quota leave; they stand in for physical ones that are not known (None).
-    At least 1, which is what a machine of two cores gets.
+    `usable_cores` are those that affinity and quota leave; they replace an unknown number of physical cores (None). The
+    result is at least 1, which a machine with two cores gets.
     """
     wanted = (physical_cores or usable_cores) - _LEFT_CORES
     return max(1, min(wanted, _MOST_THREADS, usable_cores))
 
 
 class Strategy(Enum):
-    """How much a machine can be asked for, by its RAM."""
+    """The load that a machine can bear, by its RAM."""
 
     LIGHT = "light"
     MEDIUM = "medium"
@@ -36,9 +36,9 @@ class Strategy(Enum):
 
     @classmethod
     def of_ram(cls, total_bytes: int) -> "Strategy":
-        """Light below 8 GB, medium below 16 GB, heavy from there.
+        """Returns light below 8 GB, medium below 16 GB, else heavy.
 
-        GB of 10^9 bytes: a machine with modules of 8 or 16 GiB shows some per cent less, which its firmware keeps.
+        A GB is 10^9 bytes: firmware keeps a few per cent of modules of 8 or 16 GiB.
         """
         if total_bytes < 8 * _GB:
             return cls.LIGHT
@@ -46,7 +46,7 @@ class Strategy(Enum):
 
 
 class Profile(Enum):
-    """How a card is used where nobody asked otherwise."""
+    """Default use of a card."""
 
     LOW_MEMORY = ("low_memory", 20, 256)
     BALANCED = ("balanced", 32, 512)
@@ -55,12 +55,12 @@ class Profile(Enum):
     def __init__(self, label: str, gpu_layers: int, batch_tokens: int) -> None:
         self.label = label
         self.gpu_layers = gpu_layers
-        """-1 is all."""
+        """Layers on the card; -1: all."""
         self.batch_tokens = batch_tokens
 
     @classmethod
     def of_card(cls, total_bytes: int) -> "Profile":
-        """By the size the card is sold by: below 4 GB, below 6 GB, from there."""
+        """Chooses by the card's nominal size: below 4 GB, below 6 GB, or larger."""
         size_gb = nominal_gb(total_bytes)
         if size_gb < 4:
             return cls.LOW_MEMORY
@@ -68,8 +68,8 @@ class Profile(Enum):
 
 
 def nominal_gb(total_bytes: int) -> int:
-    """The size that a card is sold by, of the bytes that its driver shows; 0 below every size.
+    """Returns the nominal size of a card from the bytes that its driver shows; 0 below every size.
 
-    The largest size of which enough is there: 5.8 GiB are a card of 6 GB, 5.2 GiB one of 5 GB.
+    That is the largest size of which the card shows enough: 5.8 GiB is a 6 GB card, 5.2 GiB a 5 GB one.
     """
     return max((size for size in _CARD_SIZES_GB if total_bytes >= _SHOWN_SHARE * size * _GIB), default=0)

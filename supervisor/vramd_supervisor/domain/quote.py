@@ -1,4 +1,4 @@
-"""What a load will need: bytes by device and kind, and how well they are known. Pure values."""
+"""Quotes: bytes that a load will need, by device and kind, and their confidence. Pure values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ class DeviceBytes:
 
     weights_bytes: int = 0
     context_bytes: int = 0
-    """KV cache and recurrent state."""
+    """Bytes of the KV cache and the recurrent state."""
     compute_bytes: int = 0
-    """Scratch of the graph, and the logits."""
+    """Bytes of the graph's scratch and the logits."""
     process_bytes: int = 0
-    """What a worker takes before any model is there."""
+    """Bytes that the worker process takes without a model."""
 
     @property
     def engine_bytes(self) -> int:
-        """What llama.cpp allocates."""
+        """Bytes that llama.cpp allocates."""
         return self.weights_bytes + self.context_bytes + self.compute_bytes
 
     @property
     def total_bytes(self) -> int:
-        """Over all kinds."""
+        """Bytes of all kinds."""
         return self.engine_bytes + self.process_bytes
 
     def plus(self, other: "DeviceBytes") -> "DeviceBytes":
-        """Both together."""
+        """Returns the sum, kind by kind."""
         return DeviceBytes(
             self.weights_bytes + other.weights_bytes,
             self.context_bytes + other.context_bytes,
@@ -44,26 +44,26 @@ class DeviceBytes:
 
 
 class Source(Enum):
-    """Where a quote comes from."""
+    """The source of a quote."""
 
     DECLARED = "declared"
-    """The configuration of a simulated model says so."""
+    """Configuration of a simulated model."""
     CLOSED_FORM = "closed_form"
     """Formulas over the file's header."""
     DRY_RUN = "dry_run"
-    """llama.cpp's own allocator, asked without allocating."""
+    """llama.cpp's own allocator, run without allocating."""
     LEARNED = "learned"
-    """What the same load took before."""
+    """Measurements of earlier, identical loads."""
     FILE_SIZE = "file_size"
-    """The header tells too little: bytes of the file and a guess."""
+    """Size of the file and a guess, as the header tells too little."""
 
 
 class Confidence(Enum):
-    """How near a quote is to the truth."""
+    """The accuracy of a quote."""
 
     EXACT = "exact"
     CLOSE = "close"
-    """Weights and KV cache exact, compute within some per cent."""
+    """Weights and KV cache are exact, compute is within a few per cent."""
     ROUGH = "rough"
 
 
@@ -75,27 +75,27 @@ class Quote:
     confidence: Confidence
     source: Source
     seconds: float = 0.0
-    """That it took to find out."""
+    """Time that computing the quote took."""
     key: str = ""
-    """Under which it is remembered what such a load takes; empty: it is not."""
+    """Key under which observations of such a load are kept; empty: none are."""
 
     @property
     def total_bytes(self) -> int:
-        """Over all devices."""
+        """Bytes on all devices."""
         return sum(self.needs.values())
 
     @cached_property
     def needs(self) -> Mapping[str, int]:
-        """Bytes of each device, over all kinds."""
+        """Bytes on each device, of all kinds."""
         return {device: need.total_bytes for device, need in self.devices.items()}
 
 
 Answer: TypeAlias = Quote | Problem
-"""What becomes of a question for settings: what they need, or why the engine refuses them."""
+"""Answer to a question about settings: their quote, or the reason why the engine refuses them."""
 
 
 class Lowered(Enum):
-    """A setting that is less than the usual one, so that a load fits."""
+    """A setting that was lowered from its usual value so that a load fits."""
 
     UBATCH = auto()
     KV_TYPE = auto()
@@ -110,8 +110,8 @@ class Plan:
     settings: Settings
     quote: Quote
     degraded: tuple[str, ...] = ()
-    """Where the settings are less than the usual ones, in words and in the order of the steps."""
+    """Settings that were lowered, in words, in the order of the steps."""
     lowered: tuple[Lowered, ...] = ()
-    """The setting of each of these steps."""
+    """The setting that each of these steps lowered."""
     cautions: tuple[str, ...] = ()
-    """What the settings may do to the answers, in words: they are as asked for all the same."""
+    """Effects that the settings may have on answers, in words; the settings are kept as asked for."""

@@ -1,4 +1,4 @@
-"""What an unload gave back. Pure values; the shell measures, the core adds what was promised."""
+"""Receipts of the memory that an unload gave back. Pure values; the shell measures, the core adds the promises."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,25 +7,25 @@ from enum import Enum, auto
 
 @dataclass(frozen=True)
 class Observed:
-    """What was measured on one device."""
+    """A measurement on one device."""
 
     size_bytes: int | None
-    """None: it cannot be known here."""
+    """Bytes; None where they cannot be measured."""
     reason: str
-    """How it was measured, or why it could not be."""
+    """Method of the measurement, or the reason why there is none."""
 
 
 class Exit(Enum):
-    """How a process came to its end."""
+    """The way in which a process ended."""
 
     ENDED = auto()
-    """As it was asked to."""
+    """It ended when asked to."""
     FORCED = auto()
-    """It was killed: it did not end when it was asked, or something was wrong with it."""
+    """It was killed: it did not end when asked, or it was faulty."""
     DIED = auto()
-    """By itself."""
+    """It died unasked."""
     NOT_STARTED = auto()
-    """There was none."""
+    """It was never started."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Receipt:
     worker_id: int
     pid: int
     message: str
-    """How it ended, in words."""
+    """The end in words."""
     exit_s: float
-    """From the decision to stop until it was gone; 0 for one that went by itself."""
+    """Time from the decision to stop until the process was gone; 0 if it died unasked."""
     release_s: float
-    """From then until its memory was seen to be free."""
+    """Time from then until its memory was seen to be free."""
     observed: Mapping[str, Observed]
-    """Per device that it had bytes on."""
+    """Measurements by device that it had bytes on."""
     exit: Exit | None = None
-    """None: that is not known."""
+    """The way in which it ended; None if that is not known."""
     model: str = ""
     expected: Mapping[str, int] = field(default_factory=dict)
-    """Bytes per device that were promised to it."""
+    """Bytes that were promised to it, by device."""

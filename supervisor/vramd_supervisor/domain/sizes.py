@@ -1,4 +1,4 @@
-"""Sizes as people write them. Pure."""
+"""Parses sizes as people write them. Pure."""
 
 import re
 
@@ -11,12 +11,12 @@ HEADROOM_WORDS = 'a size such as "1GiB" or a share such as "15%"'
 
 
 def parse_size(text: str) -> Size:
-    """Bytes of "8GiB", "600 MB", "1.5GiB" or "1048576". Raises ValueError."""
+    """Parses "8GiB", "600 MB", "1.5GiB" or "1048576" into bytes. Raises ValueError."""
     return Size(parse_bytes(text))
 
 
 def parse_headroom(text: str) -> Headroom:
-    """Headroom of a size or of a share below 100 %. Raises ValueError."""
+    """Parses a size, or a share below 100 %, into headroom. Raises ValueError."""
     if match := _SHARE.fullmatch(text.strip()):
         if float(match[1]) >= 100:
             raise ValueError(f'expected a share below 100%, got "{text}"')
@@ -28,7 +28,7 @@ def parse_headroom(text: str) -> Headroom:
 
 
 def parse_budget(text: str) -> tuple[str, Size]:
-    """Device and bytes of "host=600MiB". Raises ValueError."""
+    """Parses "host=600MiB" into device and bytes. Raises ValueError."""
     device, equals, size = text.rpartition("=")
     if not equals or not device:
         raise ValueError(f'expected DEVICE=SIZE such as host=600MiB, got "{text}"')
