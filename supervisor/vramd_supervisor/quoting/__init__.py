@@ -1,1 +1,1 @@
-"""What a load takes, and how it may be made to fit. Pure."""
+"""Quotes of loads, and settings that make them fit. Pure."""

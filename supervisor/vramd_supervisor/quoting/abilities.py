@@ -1,4 +1,4 @@
-"""What a call needs a model to be able to do, as its file's header tells it before anything is loaded. Pure."""
+"""Abilities that a call needs of a model, read from its file's header before a load. Pure."""
 
 from enum import Enum, auto
 
@@ -10,16 +10,16 @@ from .closed_form import embeds
 
 
 class Ability(Enum):
-    """What a call asks for beside a place."""
+    """An ability that a call needs of its model."""
 
     TEXT = auto()
     CHAT = auto()
-    """Text, to messages that the model's template puts together."""
+    """Text in answer to messages, which the model's chat template formats."""
     VECTORS = auto()
 
 
 def lack(model: Model, needed: Ability) -> Refusal | None:
-    """Why a model cannot do it; None if it can, or if that cannot be told."""
+    """Returns the refusal for an ability that a model lacks; None if it has it, or if that is unknown."""
     file = model.source
     if not isinstance(file, ModelFile):
         return None

@@ -1,11 +1,11 @@
-"""What a load will need, by formulas over the file's header. Pure.
+"""Computes the bytes of a load by formulas over the file's header. Pure.
 
-The formulas say what llama.cpp allocates where the weights are not mapped. Weights follow llama-model.cpp
-`load_tensors`, the cache llama-kv-cache.cpp: both are exact on a card like CUDA's, and on the host, but that weights
-there count as padded for a card (see `gguf_model`). Exempt are models whose cache has parts that the header does not
-show: indexers of sparse attention. The scratch is ggml-alloc's worst case of the graph. Its formulas take what lives
-at the same time in the widest steps and come out up to 12 % low, hence `_SCRATCH_MARGIN`; with it they are above the
-dry run, the further the smaller or the stranger the model.
+The formulas give what llama.cpp allocates when weights are not mapped. Weights follow llama-model.cpp `load_tensors`,
+the cache llama-kv-cache.cpp. Both are exact on CUDA cards and on the host, except that weights on the host count as
+padded for a card (see `gguf_model`), and that the header does not show all of some caches (indexers of sparse
+attention). The scratch is ggml-alloc's worst case of the graph. Its formulas add what is alive at once in the widest
+steps and are up to 12 % low, hence `_SCRATCH_MARGIN`; with it they exceed the dry run, most for small or unusual
+models.
 """
 
 from bisect import bisect_right
@@ -23,7 +23,7 @@ _MIB = 1 << 20
 _CELLS_STEP = 256
 _POOLING_LAST = 3
 _EMBEDDING_SEQUENCES = 64
-"""Inputs that the worker's engine embeds at the same time, whatever `parallel` says."""
+"""Inputs that the worker's engine embeds at once, whatever `parallel` is."""
 _SCRATCH_MARGIN = 1.12
 
 _VALUE_BYTES = {
@@ -40,48 +40,48 @@ _VALUE_BYTES = {
 _PLAIN = ("f32", "f16", "bf16")
 _BLOCK_VALUES = 32
 _ROW_VALUES = 512
-"""To a multiple of which CUDA fills up the last row of a quantised tensor (MATRIX_ROW_PADDING)."""
+"""Multiple to which CUDA pads the last row of a quantised tensor (MATRIX_ROW_PADDING)."""
 _ALIGNMENT_BYTES = 128
 _ATTENDED_HEADS = frozenset({40, 64, 72, 80, 96, 112, 128, 192, 256, 320, 512, 576})
-"""Lengths of a key for which CUDA has flash attention (fattn.cu); other cards have it for fewer or for more."""
+"""Key lengths for which CUDA has flash attention (fattn.cu); other cards have it for fewer or more."""
 _OFFLOAD_TOKENS = 32
-"""From this batch on a card also computes with the weights that lie on the host (op_offload_min_batch_size)."""
+"""Least batch for which a card also computes with weights on the host (op_offload_min_batch_size)."""
 _UNPOSITIONED = frozenset(
     (
         *("gpt2", "gptj", "mpt", "refact", "bloom", "jamba", "jais", "nemotron_h", "nemotron_h_moe"),
         *("kimi-linear", "kimi-k3", "glm5-next"),
     )
 )
-"""Causal architectures without rotary positions (llama-model.cpp `llama_model_rope_type`) which are not recurrent
-throughout: the worker gives them no more context than they were trained for."""
+"""Causal architectures without rotary positions (llama-model.cpp `llama_model_rope_type`) that are not fully recurrent:
+the worker gives them no more context than they were trained for."""
 
 _CUDA_POOL_BYTES = 34 * _MIB
-"""First steps of ggml-cuda's scratch pool (2 MiB) and the cuBLAS workspace of recent cards (32 MiB, common.cuh)."""
+"""First chunk of ggml-cuda's scratch pool (2 MiB) and the cuBLAS workspace of recent cards (32 MiB, common.cuh)."""
 _UNKNOWN_CONTEXT_BYTES = 600 * _MIB
-"""Cache and scratch of a model whose header tells nothing; the margin that peers keep for it."""
+"""Assumed cache and scratch of a model whose header tells nothing; the margin that similar tools keep."""
 WORKER_GROWTH_BYTES = 6 * _MIB
-"""By which Python and gRPC grow with their first requests; 2 to 6 MiB were seen."""
+"""Growth of Python and gRPC with their first requests; 2 to 6 MiB were measured."""
 _VOCABULARY_ENTRY_BYTES = 400
-"""Host bytes per token of the vocabulary and its merges in llama.cpp's tables."""
+"""Host bytes per vocabulary token, with its merges, in llama.cpp's tables."""
 
 
 def is_computed_whole(shape: Shape) -> bool:
-    """Whether an input has to be seen by one computation: by encoders, and by what pools over all tokens."""
+    """Returns whether one computation must see the whole input: in encoders, and where all tokens are pooled."""
     return not shape.causal or shape.pooling not in (0, _POOLING_LAST)
 
 
 def batch_tokens(shape: Shape, context_tokens: int, asked: int) -> int:
-    """Tokens that are handed over at once at most (n_batch)."""
+    """Returns the most tokens that are submitted at once (n_batch)."""
     return context_tokens if is_computed_whole(shape) else min(asked, context_tokens)
 
 
 def ubatch_tokens(shape: Shape, context_tokens: int, batch_tokens: int, asked: int | None) -> int:
-    """Tokens of one computation at most (n_ubatch)."""
+    """Returns the most tokens of one computation (n_ubatch)."""
     return context_tokens if is_computed_whole(shape) else min(batch_tokens, asked or DEFAULT_BATCH_TOKENS)
 
 
 def context_tokens(file: ModelFile, asked: int) -> int:
-    """The context that the worker's engine makes: no position that the model has no vector for."""
+    """Returns the context that the worker's engine creates: only positions that the model has a vector for."""
     trained = file.trained_context_tokens
     if not trained or (file.shape.causal and file.architecture not in _UNPOSITIONED):
         return asked
@@ -89,7 +89,7 @@ def context_tokens(file: ModelFile, asked: int) -> int:
 
 
 def embeds(shape: Shape) -> bool:
-    """Whether a model gives embeddings, and no text."""
+    """Returns whether a model gives embeddings and no text."""
     return not shape.causal or shape.pooling != 0
 
 
@@ -98,7 +98,7 @@ def _sequences(shape: Shape, settings: Settings) -> int:
 
 
 def problem_of(shape: Shape, settings: Settings) -> Problem | None:
-    """Why llama.cpp refuses these settings, as far as a header tells: its rules for a quantised cache
+    """Returns why llama.cpp refuses these settings, as far as a header tells: its rules for a quantised cache
     (llama-context.cpp `llama_init_from_model`)."""
     kind = settings.kv_type
     if kind in _PLAIN:
@@ -115,7 +115,7 @@ def problem_of(shape: Shape, settings: Settings) -> Problem | None:
 
 
 def quote(file: ModelFile, settings: Settings, idle_worker_bytes: int) -> Quote:
-    """Bytes that loading this file with these settings will need; `idle_worker_bytes` is a worker without a model."""
+    """Quotes a load of this file with these settings; `idle_worker_bytes` is the size of a worker without a model."""
     host_process = DeviceBytes(process_bytes=host_process_bytes(file.shape, idle_worker_bytes))
     gpus = [device for device in settings.devices if device != HOST]
     if not known(file.shape):
@@ -136,17 +136,17 @@ def quote(file: ModelFile, settings: Settings, idle_worker_bytes: int) -> Quote:
 
 
 def known(shape: Shape) -> bool:
-    """Whether the header tells enough for the formulas."""
+    """Returns whether the header tells enough for the formulas."""
     return bool(shape.layers and shape.embedding and any(shape.layer_bytes))
 
 
 def host_process_bytes(shape: Shape, idle_worker_bytes: int) -> int:
-    """Host memory of a worker beside what llama.cpp counts: itself, its growth, and the tables of the vocabulary."""
+    """Returns a worker's host memory beyond llama.cpp's count: the process, its growth, and vocabulary tables."""
     return idle_worker_bytes + WORKER_GROWTH_BYTES + shape.vocabulary * _VOCABULARY_ENTRY_BYTES
 
 
 def _first_on_gpu(shape: Shape, settings: Settings) -> int:
-    """The first layer on the GPU; layer number `shape.layers` is the output, which goes there first."""
+    """Returns the first layer on the GPU; layer number `shape.layers` is the output, which moves there first."""
     if settings.device == HOST:
         return shape.layers + 1
     wanted = settings.gpu_layers if settings.gpu_layers >= 0 else shape.layers + 1
@@ -154,7 +154,7 @@ def _first_on_gpu(shape: Shape, settings: Settings) -> int:
 
 
 def _device_of(layer: int, shape: Shape, settings: Settings) -> str:
-    """Where a layer lies; cards take theirs in turn, by their shares (llama-model.cpp `get_layer_buft`)."""
+    """Returns the device of a layer; cards take layers in order, by their shares (llama-model.cpp `get_layer_buft`)."""
     first = _first_on_gpu(shape, settings)
     if layer < first:
         return HOST
@@ -164,7 +164,7 @@ def _device_of(layer: int, shape: Shape, settings: Settings) -> str:
 
 
 def _weights_and_context(shape: Shape, settings: Settings) -> dict[str, DeviceBytes]:
-    """Per device. The input layer stays on the host always; a layer's cache lies beside the layer."""
+    """Returns weights and context per device. The input layer stays on the host; each cache is with its layer."""
     needs = dict.fromkeys((*settings.devices, HOST), DeviceBytes())
     needs[HOST] = DeviceBytes(shape.input_bytes)
     contexts = _context_bytes(shape, settings)
@@ -186,7 +186,7 @@ def _streams(settings: Settings) -> int:
 
 
 def _cells(shape: Shape, settings: Settings) -> tuple[int, int]:
-    """Cells of a full layer's cache, and of a sliding layer's, for each stream."""
+    """Returns the cache cells of a full and of a sliding layer, for each stream."""
     full = _padded(settings.context_tokens // _streams(settings))
     if settings.swa_full:
         return full, full
@@ -195,7 +195,7 @@ def _cells(shape: Shape, settings: Settings) -> tuple[int, int]:
 
 
 def _context_bytes(shape: Shape, settings: Settings) -> list[int]:
-    """KV cache and recurrent state of each layer."""
+    """Returns the bytes of KV cache and recurrent state of each layer."""
     if not shape.causal:
         return []
     full, sliding = _cells(shape, settings)
@@ -216,7 +216,7 @@ def _context_bytes(shape: Shape, settings: Settings) -> list[int]:
 
 
 def _filling_bytes(row_values: int, kv_type: str) -> int:
-    """What a card adds to a quantised tensor so that its last row can be read in whole steps."""
+    """Returns the padding that lets a card read a quantised tensor's last row in whole steps."""
     over = row_values % _ROW_VALUES
     if kv_type in _PLAIN or not over:
         return 0
@@ -225,18 +225,18 @@ def _filling_bytes(row_values: int, kv_type: str) -> int:
 
 
 def _outputs(shape: Shape, settings: Settings) -> int:
-    """Tokens of one computation whose result is wanted."""
+    """Returns the tokens of one computation whose results are wanted."""
     tokens = settings.ubatch_tokens
     return tokens if embeds(shape) else min(tokens, settings.outputs)
 
 
 def _tokens(settings: Settings) -> int:
-    """Of the largest computation."""
+    """Returns the tokens of the largest computation."""
     return min(settings.context_tokens, settings.ubatch_tokens)
 
 
 def _flashes(shape: Shape, settings: Settings) -> bool:
-    """Whether the graph attends in one step. A quantised cache demands it, wherever that step is computed."""
+    """Returns whether the graph uses flash attention. A quantised cache requires it on every device."""
     if settings.kv_type not in _PLAIN:
         return True
     has_kernel = _has_kernel(shape, settings)
@@ -248,7 +248,7 @@ def _has_kernel(shape: Shape, settings: Settings) -> bool:
 
 
 def _masks_bytes(shape: Shape, settings: Settings, tokens: int) -> int:
-    """Which token sees which cell: f16 for flash attention, else f32."""
+    """Returns the bytes of the attention masks: f16 for flash attention, else f32."""
     value_bytes = 2 if _flashes(shape, settings) else 4
     if not shape.causal:
         return value_bytes * tokens * tokens
@@ -259,19 +259,19 @@ def _masks_bytes(shape: Shape, settings: Settings, tokens: int) -> int:
 
 
 def _layer_cache_values(shape: Shape, settings: Settings) -> int:
-    """Values that one layer's attention reads: keys, and what it reads as values."""
+    """Returns the count of cached values that one layer's attention reads: keys, and what it reads as values."""
     cells = _cells(shape, settings)[0] if shape.causal else _tokens(settings)
     lengths = shape.key_length + (shape.value_length or shape.key_length)
     return cells * max(shape.kv_heads, default=0) * lengths
 
 
 def _scratch_bytes(shape: Shape, settings: Settings, copied_weights: int = 0, copied_cache: int = 0) -> int:
-    """Worst-case scratch of the graph where it is computed; `copied` is what comes over from the host for it.
+    """Returns the graph's worst-case scratch where it is computed; `copied_*` are bytes copied from the host for it.
 
-    The feed-forward with its three results; the logits; the attention with its query, keys and values, and with one
-    score per head and cell unless it flashes. Then values are turned over where they are not kept so: in latent
-    attention, and in a cache made for a flash attention that proved to have no kernel. Where it does flash, a card
-    keeps a quantised cache as halves too.
+    It is the largest of three steps: the feed-forward with its three results; the logits; the attention with its query,
+    keys and values. Without flash attention, attention adds one score per head and cell, and transposes values that are
+    not cached transposed: in latent attention, and in a cache made for flash attention that turned out to have no
+    kernel. With flash attention, a card also holds a quantised cache as f16.
     """
     tokens = _tokens(settings)
     kv_heads = max(shape.kv_heads, default=0)
@@ -299,7 +299,7 @@ def _scratch_bytes(shape: Shape, settings: Settings, copied_weights: int = 0, co
 
 
 def _card_scratch_bytes(shape: Shape, settings: Settings) -> int:
-    """What a card computes in. With layers on the host, their weights and caches come over for a large batch."""
+    """Returns a card's scratch. For a large batch, weights and caches of layers on the host are copied to the card."""
     first = _first_on_gpu(shape, settings)
     if first > shape.layers:
         return 0
@@ -309,40 +309,40 @@ def _card_scratch_bytes(shape: Shape, settings: Settings) -> int:
     # A matrix is at most about half of its block: the gated feed-forward has three of one size, the plain one two.
     weights = max(shape.layer_bytes[:first], default=0) // 2
     cache = int(_layer_cache_values(shape, settings) * _VALUE_BYTES[settings.kv_type]) if shape.causal else 0
-    # Copies of other sizes than what they take turns with leave holes.
+    # Copies that differ in size from the buffers they alternate with leave holes.
     holed = cache * 2 if settings.kv_type not in _PLAIN or not shape.value_length else cache * 3 // 2
     if stateful:
-        # The steps of a state space have no weights: they stay on the host, and what is between them goes to and fro.
+        # State-space steps have no weights: they stay on the host, and the results between them are copied both ways.
         weights += 16 * _tokens(settings) * shape.feed_forward + holed
     if not shape.causal:
-        # Words, their types and their places.
+        # Embeddings of words, their types and their positions.
         weights += 16 * _tokens(settings) * shape.embedding
     return _scratch_bytes(shape, settings, weights, holed)
 
 
 def _host_scratch_bytes(shape: Shape, settings: Settings) -> int:
-    """What the host computes in; for a graph that runs on a card, its inputs and masks, pinned."""
+    """Returns the host's scratch; for a graph that runs on a card, its pinned inputs and masks."""
     first, tokens = _first_on_gpu(shape, settings), _tokens(settings)
     if first > shape.layers:
         return _scratch_bytes(shape, replace(settings, device=HOST))
     new_cache = 8 * tokens * max(shape.kv_heads, default=0) * shape.key_length
     staging = (8 if shape.causal else 16) * tokens * shape.embedding + _masks_bytes(shape, settings, tokens)
     if not _flashes(shape, settings):
-        # A number for each value of the cache that is written: values are kept turned over.
+        # One index for each cached value that is written, as values are stored transposed.
         staging += new_cache
     elif not _has_kernel(shape, settings):
-        # The host attends, and each layer's cache comes over.
+        # The host computes attention, and each layer's cache is copied to it.
         staging += int(_layer_cache_values(shape, settings) * _VALUE_BYTES[settings.kv_type])
     if not first:
         return staging
-    # Into the cache of a layer of the host go its new keys and values. What has no weights the host computes itself.
+    # New keys and values go to the caches on the host, and steps without weights are computed there.
     staging += new_cache
     alone = tokens < _OFFLOAD_TOKENS or any(shape.state_bytes[:first])
     return max(staging, _scratch_bytes(shape, settings)) if alone else staging
 
 
 def _output_bytes(shape: Shape, settings: Settings) -> int:
-    """The buffer on the host that results are copied to; llama.cpp counts logits also for embeddings."""
+    """Returns the host buffer for results; llama.cpp counts logits even for embeddings."""
     if not embeds(shape):
         return 4 * settings.parallel * shape.vocabulary
     rows = max(_EMBEDDING_SEQUENCES, settings.batch_tokens)
@@ -350,6 +350,6 @@ def _output_bytes(shape: Shape, settings: Settings) -> int:
 
 
 def pool_bytes(shape: Shape, settings: Settings) -> int:
-    """ggml-cuda's pool outside the graph: activations as q8_1 for the widest matrix (mmq.cu), twice."""
+    """Returns ggml-cuda's pool outside the graph: q8_1 activations for the widest matrix (mmq.cu), twice."""
     width = -(-shape.feed_forward // 512) * 512
     return _CUDA_POOL_BYTES + 2 * settings.ubatch_tokens * width * 36 // 32

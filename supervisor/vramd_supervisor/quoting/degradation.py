@@ -1,7 +1,7 @@
-"""What to do with less when a model does not fit: smaller settings, one step after the other. Pure.
+"""Lowers settings step by step when a model does not fit. Pure.
 
-The order is that of least harm: what costs speed only, then precision of the cache, then context, then layers on the
-GPU. Like a placement these are generators that yield settings and are sent their quote.
+Steps come in order of harm: speed only, then cache precision, then context, then layers on the GPU. Like placements,
+these are generators that yield settings and are sent their quote.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -16,7 +16,7 @@ from ..domain.errors import in_words
 from ..domain.quote import Answer, Lowered, Plan, Quote
 
 LEAST_CONTEXT_TOKENS = 2048
-"""A context that nobody asked for is never lowered below this."""
+"""Least context to which one that was not asked for is lowered."""
 _LEAST_TOKENS = 256
 _CONTEXT_STEP = 256
 _UBATCHES = (256, 128)
@@ -25,11 +25,11 @@ _MOST_ALTERNATIVES = 3
 
 Asking: TypeAlias = Generator[Settings, Answer, "Plan | None"]
 Change = Callable[[int], Settings]
-"""Settings with a number put in."""
+"""Puts a number into settings."""
 
 
 class _Step(NamedTuple):
-    """One setting that was given up."""
+    """One setting that was lowered."""
 
     lowered: Lowered
     words: str
@@ -39,23 +39,23 @@ _Steps: TypeAlias = tuple[_Step, ...]
 
 
 def fits(answer: Answer, available: Mapping[str, int]) -> TypeGuard[Quote]:
-    """Whether the engine takes the settings and every device has what is needed."""
+    """Returns whether the engine accepts the settings and every device has the bytes they need."""
     if isinstance(answer, Problem):
         return False
     return all(need <= available.get(device, 0) for device, need in answer.needs.items())
 
 
 def shrink(settings: Settings, asked: LoadOptions, available: Mapping[str, int], layers: int) -> Asking:
-    """The first settings that fit, giving up as little as possible of what nobody asked for; None if none do.
+    """Finds the first settings that fit, lowering as little as possible and nothing that was asked for; else None.
 
     1. Smaller computations, 256 then 128 tokens.
     2. The KV cache as q8_0.
-    3. The largest context that fits, not below the one asked for unless that may be lowered.
-    4. The KV cache as q4_0, if degrading was allowed in so many words.
+    3. The largest context that fits, not below the one asked for unless it may be lowered.
+    4. The KV cache as q4_0, if degrading was explicitly allowed.
     5. As many layers on the GPU as fit.
 
-    On the host only the context is given up, unless degrading was allowed: there is no slower place to flee from. A
-    cache that the engine refuses is no step.
+    The host is the slowest device already, so only the context is lowered there, unless degrading was explicitly
+    allowed. A cache type that the engine refuses is skipped.
     """
     everything = asked.degrade if asked.degrade is not None else settings.device != HOST
     said: _Steps = ()
@@ -94,9 +94,9 @@ def shrink(settings: Settings, asked: LoadOptions, available: Mapping[str, int],
 def nearest(
     asked: Sequence[Settings], available: Mapping[str, int], layers: int, *, gpu_only: bool
 ) -> Generator[Settings, Answer, tuple[Plan, ...]]:
-    """Settings that would fit where those asked for do not, the least change first; at most three.
+    """Finds settings that would fit where those asked for do not: at most three, the smallest change first.
 
-    One change alone, then several together, to the first of what was asked for.
+    It changes the first of the settings asked for: one change alone, then several together.
     """
     found: list[Plan] = []
     if not asked:
@@ -132,7 +132,7 @@ def _plan(settings: Settings, quote: Quote, said: _Steps) -> Plan:
 
 
 def _is_divisible(settings: Settings) -> bool:
-    """Not so where an input has to be computed whole, as encoders do, nor worth it where a whole context is short."""
+    """Returns whether computations can be smaller: not where an input is computed whole, or the context is short."""
     return settings.ubatch_tokens < settings.context_tokens
 
 
@@ -147,7 +147,7 @@ def _context(settings: Settings, tokens: int) -> Settings:
 
 
 def _largest_context(settings: Settings, least: int, available: Mapping[str, int], said: _Steps) -> Asking:
-    """The largest context below the present one that fits, in steps of 256 tokens from `least` on."""
+    """Finds the largest context below the present one that fits, in steps of 256 tokens from `least`."""
     steps = -(-(settings.context_tokens - least) // _CONTEXT_STEP)
     plan = yield from _largest(lambda step: _context(settings, least + step * _CONTEXT_STEP), 0, steps - 1, available)
     if plan is None:
@@ -157,7 +157,7 @@ def _largest_context(settings: Settings, least: int, available: Mapping[str, int
 
 
 def _most_layers(settings: Settings, layers: int, available: Mapping[str, int], said: _Steps) -> Asking:
-    """As many layers on the GPU as fit there, at least one; the rest, and what it needs, has to fit on the host."""
+    """Puts as many layers on the GPU as fit, at least one; the rest and its scratch must fit on the host."""
     gpus = {device: room for device, room in available.items() if device != HOST}
     gpus[HOST] = 1 << 62
     plan = yield from _largest(lambda count: replace(settings, gpu_layers=count), 1, layers, gpus)
@@ -169,7 +169,7 @@ def _most_layers(settings: Settings, layers: int, available: Mapping[str, int], 
 
 
 def _largest(change: Change, low: int, high: int, available: Mapping[str, int]) -> Asking:
-    """The plan of the largest number from `low` to `high` that fits; by halves, for more never needs less."""
+    """Finds the largest number from `low` to `high` that fits, by bisection: a larger one never needs less."""
     best = None
     while low <= high:
         middle = (low + high + 1) // 2 if best else low

@@ -1,4 +1,4 @@
-"""Runs a generator that yields questions, until it returns what it has found out. Pure."""
+"""Runs a generator that yields questions until it returns its result. Pure."""
 
 from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar, cast
@@ -9,7 +9,7 @@ Found = TypeVar("Found")
 
 
 def drive(asking: Generator[Question, Answer, Found], answer: Callable[[Question], Answer]) -> Found:
-    """Answers each question at once."""
+    """Runs the generator and answers each question synchronously."""
     try:
         question = next(asking)
         while True:
@@ -21,7 +21,7 @@ def drive(asking: Generator[Question, Answer, Found], answer: Callable[[Question
 async def drive_async(
     asking: Generator[Question, Answer, Found], answer: Callable[[Question], Awaitable[Answer]]
 ) -> Found:
-    """Waits for each answer."""
+    """Runs the generator and awaits each answer."""
     try:
         question = next(asking)
         while True:

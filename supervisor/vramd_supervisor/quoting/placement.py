@@ -1,8 +1,7 @@
-"""In which ways a model can be loaded: settings decided, and what each way needs. Pure.
+"""Finds the ways to load a model: decided settings, each with its quote. Pure.
 
-The exact need of settings is known to llama.cpp alone, so a placement asks for it as it goes: it is a generator that
-yields settings and is sent their quote, or why the engine refuses them. Who drives it (`planning`) gets the answers
-wherever it likes.
+Only llama.cpp knows the exact need of settings, so a placement asks for it: it is a generator that yields settings and
+is sent their quote, or why the engine refuses them. Its driver (`planning`) decides where the answers come from.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -30,22 +29,22 @@ from .closed_form import batch_tokens, context_tokens, embeds, known, ubatch_tok
 from .degradation import fits, nearest, shrink
 
 UNKNOWN_CONTEXT_TOKENS = 4096
-"""Context of a model that does not say what it was trained for."""
+"""Context of a model whose header does not state its trained context."""
 _NO_FILE = ModelFile(path="", size_bytes=0)
-"""What a simulated model decides its settings by."""
+"""Empty file from which a simulated model's settings are decided."""
 
 
 @dataclass(frozen=True)
 class Ways:
-    """How a model can be loaded."""
+    """The ways in which a model can be loaded."""
 
     plans: tuple[Plan, ...]
-    """Best first. What of it there is room for now is not said."""
+    """Plans, best first, whether or not there is room for them now."""
     nearest: tuple[Plan, ...] = ()
-    """If none of the plans can have its room: what could."""
+    """Plans that would fit, if none of `plans` can."""
 
     def with_cautions(self, file: ModelFile) -> "Ways":
-        """Each plan with what its settings may do to the answers of this file's model."""
+        """Returns the ways with the cautions of each plan added."""
         plans, found = (
             tuple(replace(plan, cautions=cautions(file, plan.settings)) for plan in some)
             for some in (self.plans, self.nearest)
@@ -59,10 +58,10 @@ Placing: TypeAlias = Generator[Settings, Answer, "Ways | Refusal"]
 def placements(
     model: Model, options: LoadOptions, devices: Sequence[DeviceView], threads: int, available: Mapping[str, int]
 ) -> Placing:
-    """Finds the ways to load a model, or why there is none.
+    """Finds the ways to load a model, or the refusal if there are none.
 
-    `options` are the call's; the model's own fill what they leave open, `threads` what nobody says. `available` has
-    the bytes of each device that the load could have once all that may be ended is gone.
+    `options` come from the call; the model's options fill in what they leave open, `threads` what both do. `available`
+    has the bytes of each device that the load could have once all that may be evicted is gone.
     """
     asked = options.over(model.options).chosen()
     match model.source:
@@ -76,9 +75,9 @@ def placements(
 
 
 def cautions(file: ModelFile, settings: Settings) -> tuple[str, ...]:
-    """What settings may do to the answers of a file's model, in words."""
+    """Lists the effects that settings may have on a model's answers, in words."""
     trained, tokens = file.trained_context_tokens, settings.context_tokens
-    if settings.kv_split:  # then no sequence has more than its part
+    if settings.kv_split:  # each sequence has only its part
         tokens //= settings.parallel
     if not 0 < trained < tokens:
         return ()
@@ -88,9 +87,9 @@ def cautions(file: ModelFile, settings: Settings) -> tuple[str, ...]:
 def decide(
     file: ModelFile, options: LoadOptions, threads: int, device: str, usual_batch_tokens: int = DEFAULT_BATCH_TOKENS
 ) -> Settings:
-    """Settles what the options leave open, for one device. More context than trained for is taken as asked.
+    """Decides what the options leave open, for one device. A context larger than the trained one is kept as asked for.
 
-    What the model decides by itself is the model's, whatever the options say.
+    Settings that the model dictates override the options.
     """
     usual = min(file.trained_context_tokens or UNKNOWN_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
     context = context_tokens(file, options.context_tokens or usual)
@@ -117,15 +116,15 @@ def decide(
 
 
 def with_other_settings(model: str, differs: str) -> str:
-    """Says that a model is there with other settings than those asked for."""
+    """Says that a model is loaded with other settings than those asked for."""
     return f"{model} is loaded with other settings: {differs}"
 
 
 def differences(model: Model, settings: Settings, wanted: LoadOptions) -> str:
-    """Where a call asks for something else than a model is loaded with, as text; empty where it does not.
+    """Lists as text where a call asks for other settings than a model is loaded with; empty if nowhere.
 
-    What counts is what the wish would be decided to if all that it leaves open were as it is: so a wish is never at
-    odds with what its own placement has decided. "auto" asks for nothing, nor does a context that may be lowered.
+    It compares with what the call's options would be decided to if all that they leave open stayed as it is, so they
+    never contradict what their placement decided. "auto" asks for nothing, nor does a context that may be lowered.
     """
     wanted = wanted.chosen()
     if wanted == ANYTHING:
@@ -140,7 +139,7 @@ def differences(model: Model, settings: Settings, wanted: LoadOptions) -> str:
     file = model.source if isinstance(model.source, ModelFile) else _NO_FILE
     same = settings.again(0.0)
     has = decide(file, same, settings.threads, settings.device)
-    # The layers of one device say nothing of another.
+    # The layers on one device say nothing about another.
     same = same if wanted.device == settings.device else replace(same, gpu_layers=None)
     asks = {row.field: getattr(wanted, row.field) for row in LOAD_SETTINGS if not row.applied}
     asks = {name: None if value == AUTO else value for name, value in asks.items()}
@@ -160,15 +159,15 @@ def _real(
     threads: int,
     available: Mapping[str, int],
 ) -> Placing:
-    """A model of llama.cpp.
+    """Places a llama.cpp model: the first of these that fits.
 
-    1. On one GPU, the one with the least room to spare first.
-    2. Over several GPUs, by the room that they have.
-    3. On the roomiest GPU, or over several, with less of what nobody asked for.
-    4. On the host.
-    5. It fits nowhere: what was asked for first, and beside it what would fit.
+    1. One GPU, the one with the least memory to spare first.
+    2. Several GPUs, in proportion to their available memory.
+    3. The GPU with the most memory, or several, with lowered settings.
+    4. The host.
+    5. If it fits nowhere: the settings asked for, and beside them settings that would fit.
 
-    Where the engine refuses the settings is no way; if it does so everywhere, that is why there is none.
+    Settings that the engine refuses are skipped; if it refuses all of them, the model is refused for the first problem.
     """
     gpus = _gpus(model, asked, devices)
     if isinstance(gpus, Refusal):
@@ -186,7 +185,7 @@ def _real(
         by_rest = sorted(fitting, key=lambda plan: available[plan.settings.device] - plan.quote.total_bytes)
         return Ways(tuple(by_rest))
     kinds = {device.id: device.kind for device in devices}
-    alike = len({kinds[gpu] for gpu in gpus}) == 1  # llama.cpp names those of one backend in order
+    alike = len({kinds[gpu] for gpu in gpus}) == 1  # llama.cpp numbers the cards of one backend in order
     if whole and len(gpus) > 1 and alike:  # 2
         shared = yield from _ask(_shared(whole[0].settings, gpus, available), whole, problems)
         if shared and fits(shared.quote, available):
@@ -213,13 +212,13 @@ def _on_card(file: ModelFile, asked: LoadOptions, threads: int, card: DeviceView
     profile = Profile.of_card(card.total_bytes) if card.total_bytes else Profile.PERFORMANCE
     settings = decide(file, asked, threads, card.id, profile.batch_tokens)
     if asked.gpu_layers is None and not known(file.shape):
-        # Where the need is a guess, the usual layers for such a card are the better one.
+        # Where the need is only a guess, the usual number of layers for such a card is a better one.
         settings = replace(settings, gpu_layers=profile.gpu_layers)
     return settings
 
 
 def _ask(settings: Settings, whole: list[Plan], problems: list[Problem]) -> Generator[Settings, Answer, Plan | None]:
-    """One way more, or one problem."""
+    """Asks for the quote of settings, and records a plan or a problem."""
     answer = yield settings
     if isinstance(answer, Problem):
         problems.append(answer)
@@ -234,7 +233,7 @@ def _refused(model: str, file: ModelFile, why: Problem) -> Refusal:
 
 
 def _gpus(model: str, asked: LoadOptions, devices: Sequence[DeviceView]) -> list[str] | Refusal:
-    """The cards that come into question."""
+    """Returns the cards that may hold the model."""
     if asked.device is not None:
         chosen = next((device for device in devices if device.id == asked.device), None)
         if why := _unfit(chosen, asked.device, devices):
@@ -255,7 +254,7 @@ def _no_gpu(model: str, devices: Sequence[DeviceView]) -> str:
 
 
 def _shared(settings: Settings, gpus: Sequence[str], available: Mapping[str, int]) -> Settings:
-    """The layers over several cards, in proportion to the room that each has."""
+    """Spreads the layers over several cards in proportion to their available memory."""
     rooms = {gpu: max(0, available.get(gpu, 0)) for gpu in gpus}
     total = sum(rooms.values()) or 1
     shares = tuple((gpu, room / total) for gpu, room in rooms.items() if room)
@@ -263,7 +262,7 @@ def _shared(settings: Settings, gpus: Sequence[str], available: Mapping[str, int
 
 
 def _unfit(device: DeviceView | None, asked: str, devices: Sequence[DeviceView]) -> str:
-    """Why a real model cannot go there; empty if it can."""
+    """Says why a real model cannot be placed on a device; empty if it can."""
     if device is None:
         return f"there is no device {asked}, only {', '.join(known.id for known in devices)}"
     if device.kind is DeviceKind.VIRTUAL:
@@ -274,7 +273,7 @@ def _unfit(device: DeviceView | None, asked: str, devices: Sequence[DeviceView])
 def _simulated(
     model: str, simulation: Simulation, asked: LoadOptions, devices: Sequence[DeviceView], threads: int
 ) -> Ways | Refusal:
-    """Where its declaration says; the device with the largest share counts as the one that computes."""
+    """Places a simulated model as declared; the device with the most bytes counts as the one that computes."""
     known = {device.id for device in devices}
     for device in simulation.memory:
         if device not in known:

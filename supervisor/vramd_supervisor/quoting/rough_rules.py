@@ -1,6 +1,6 @@
-"""The rules of thumb for a model's memory that people know, as they are told. Pure.
+"""Popular rules of thumb for a model's memory. Pure.
 
-vramd decides nothing by them: they are shown beside its own figure, with how far off they are.
+vramd decides nothing by them: it shows them beside its quote, with their error.
 """
 
 import re
@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 GB = 10**9
-"""The rules are told in gigabytes; of 10^9 bytes, as a billion parameters of 8 bits are one."""
+"""Gigabyte of the rules: 10^9 bytes, as a billion parameters of 8 bits take one."""
 _OVERHEAD = 1.2
 
 
 @dataclass(frozen=True)
 class RoughFigure:
-    """What one rule says of a model."""
+    """The figure that one rule gives for a model."""
 
     rule: str
-    """The rule itself, as people say it."""
+    """The rule in its usual words."""
     least_bytes: int
     most_bytes: int | None
-    """The same where the rule gives one number; None where it is open upwards ("12 GB and more")."""
+    """Upper bound, equal to `least_bytes` if the rule gives one number; None if there is none ("12 GB and more")."""
 
     def error(self, true_bytes: int) -> float:
-        """How far off it is, as a share of the truth: -0.2 is a fifth too little; 0 for a truth within its bounds."""
+        """Returns the error as a share of the truth: -0.2 is a fifth too little; 0 for a truth within the bounds."""
         if true_bytes < self.least_bytes:
             return self.least_bytes / true_bytes - 1
         if self.most_bytes is not None and true_bytes > self.most_bytes:
@@ -51,9 +51,9 @@ _TABLE = (
 
 
 def rough_figures(parameters: float, bits: float) -> Sequence[RoughFigure]:
-    """What the rules say of a model with so many parameters (8e9, not 8) of so many bits each.
+    """Returns what the rules say of a model with this number of parameters (8e9, not 8), each of `bits` bits.
 
-    None of them knows the context, and the table does not know the bits. Raises ValueError unless both are positive.
+    No rule considers the context, and the table does not consider the bits. Raises ValueError unless both are positive.
     """
     if not (parameters > 0 and bits > 0):
         raise ValueError("a model has more than 0 parameters of more than 0 bits")
@@ -66,11 +66,11 @@ def rough_figures(parameters: float, bits: float) -> Sequence[RoughFigure]:
 
 
 def _distance(parameters: float, row: _Row) -> float:
-    """How many times larger or smaller than the row's models; 1 inside."""
+    """Returns the factor between the model's size and the row's; 1 inside the row."""
     return max(row.least_parameters / parameters, parameters / row.most_parameters, 1.0)
 
 
 def nominal_bits(quantization: str) -> int | None:
-    """The bits per parameter that people read out of a type's name (Q4_K_M: 4, BF16: 16); None if it has no number."""
+    """Reads the bits per parameter from a type's name (Q4_K_M: 4, BF16: 16); None if it has no number."""
     match = re.search(r"\d{1,2}", quantization, re.ASCII)
     return int(match[0]) if match and int(match[0]) else None

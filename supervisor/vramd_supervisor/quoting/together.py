@@ -1,4 +1,4 @@
-"""Settings under which models would fit beside each other. Pure; a generator, as a placement is."""
+"""Finds settings with which several models fit together. Pure; a generator like a placement."""
 
 from collections.abc import Generator, Mapping, Sequence
 from typing import TypeAlias
@@ -12,15 +12,15 @@ from .degradation import LEAST_CONTEXT_TOKENS, fits
 from .placement import Ways
 
 Wanted: TypeAlias = tuple[Model, LoadOptions, Mapping[str, int]]
-"""The ways to load a model under options, with the bytes of each device that it could have."""
+"""Question for the ways to load a model: the model, options, and the bytes that it could have on each device."""
 
 
 def together(
     models: Sequence[Model], available: Mapping[str, int]
 ) -> Generator[Wanted, "Ways | Refusal", tuple[Plan, ...]]:
-    """One plan for each model, in their order; none if they would not fit together.
+    """Returns one plan for each model, in order; none if they do not fit together.
 
-    Each gets the part of every device that its usual settings would take of what those of all would.
+    Each device is divided in proportion to the bytes that the models need there with their usual settings.
     """
     needs = []
     for model in models:

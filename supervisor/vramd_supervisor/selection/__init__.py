@@ -1,1 +1,1 @@
-"""Which model answers a task. Pure."""
+"""Selects the model for a task. Pure."""

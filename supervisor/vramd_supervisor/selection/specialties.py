@@ -1,4 +1,4 @@
-"""What models are good at, and what words for a task or a role mean. Pure."""
+"""Specialties of models, and the meaning of words for tasks and roles. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from ..domain.catalog import Model, ModelFile
 from ..quoting.closed_form import embeds
 
 TASK_PREFIX = "task:"
-"""Before a task that stands in the place of a model."""
+"""Prefix that marks a model id as a task, such as task:code."""
 
 DIALOGUE, CODE, MATH, REASONING = "dialogue", "code", "math", "reasoning"
 WRITING, SUMMARY, TRANSLATION, EMBEDDING = "writing", "summary", "translation", "embedding"
@@ -26,16 +26,16 @@ _SAID: Mapping[str, str] = {
     EMBEDDING: "embed embeddings retrieval rag similarity semantic_search vectors",
 }
 TASKS: Mapping[str, str] = {word: task for task, words in _SAID.items() for word in (task, *words.split())}
-"""Word → the task that is meant. A task of another name is one that the configuration gives a model."""
+"""Task for each word. Any other task is one that the configuration gives to a model."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """What somebody who asks needs beside the task."""
+    """The needs of a caller's role."""
 
     task: str
     thorough: bool = False
-    """A large model is worth its time."""
+    """Whether a large model is worth its time."""
 
 
 _PLAYED: Mapping[Role, str] = {
@@ -58,44 +58,44 @@ _HINTS: Mapping[str, str] = {
     SUMMARY: r"summar\w*",
     TRANSLATION: r"translat\w*|madlad\d*|nllb",
 }
-"""Words of a model's id, of the titles in its header, and of its file that tell what it is made for."""
+"""Words in a model's id, header titles and file name that reveal its purpose."""
 
 GENERALIST, SPECIALIST_ELSEWHERE, UNTRAINED = 0.5, 0.3, 0.1
-"""How well a model does what it is not made for: one for dialogue, one for something else, one that only goes on with
-a text. What it is made for counts 1."""
+"""Suitability for a task that a model is not made for: of a dialogue model, of a specialist in something else, and
+of a model that only continues text. A task that it is made for counts 1."""
 
 
 @dataclass(frozen=True)
 class Specialties:
-    """What a model is good at."""
+    """The tasks that a model is good at."""
 
     tasks: tuple[str, ...]
     general: float
-    """How well it does anything else, 0 to 1."""
+    """Suitability for any other task, 0 to 1."""
     source: str
-    """How that is known."""
+    """Evidence for this, in words."""
 
     def suits(self, task: str) -> float:
-        """0 (not at all) to 1 (made for it)."""
+        """Returns the suitability for a task, from 0 (none) to 1 (made for it)."""
         if task in self.tasks:
             return 1.0
         return min(self.general, UNTRAINED) if task == EMBEDDING else self.general
 
 
 def task_of(words: str) -> str:
-    """The task that is meant: "code_generation" is "code". What nobody knows keeps its own name."""
+    """Returns the task that words mean: "code_generation" is "code". An unknown task keeps its name."""
     name = "_".join(re.findall(r"\w+", words.lower().replace("-", "_")))
     known = (TASKS[part] for part in (name, *name.split("_")) if part in TASKS)
     return next(known, name)
 
 
 def role_of(words: str) -> Role | None:
-    """The role that is meant: a "senior architect" is an architect. None: nobody knows it."""
+    """Returns the role that words mean: a "senior architect" is an architect. None if the role is unknown."""
     return next((ROLES[word] for word in re.findall(r"[^\W_]+", words.lower()) if word in ROLES), None)
 
 
 def specialties(model: Model) -> Specialties:
-    """As configured, else guessed from the header and the names of the model."""
+    """Returns a model's specialties: configured, else guessed from its header and names."""
     if model.tasks:
         tasks = tuple(dict.fromkeys(map(task_of, model.tasks)))
         general = 0.0 if tasks == (EMBEDDING,) else GENERALIST if DIALOGUE in tasks else SPECIALIST_ELSEWHERE

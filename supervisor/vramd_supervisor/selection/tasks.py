@@ -1,4 +1,4 @@
-"""Which model serves a task: how the best one is chosen. Pure."""
+"""Chooses the best model for a task. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,65 +23,65 @@ from .specialties import (
 )
 
 SUITABLE = SPECIALIST_ELSEWHERE
-"""From here on a model may stand in for a better one that is not loaded."""
+"""Least suitability with which a loaded model may replace a better one that is not loaded."""
 
 _SUITABILITY, _ROLE, _FIT, _LOADED, _SIZE = 60.0, 5.0, 15.0, 10.0, 1.5
 _UNFIT_SHARE = 0.15
-"""What is left of the score of a model that cannot be loaded: less than any has that can."""
+"""Factor on the score of a model that cannot be loaded, which puts it below any that can."""
 SIZE_PRIORITIES = ((5e9, 10), (10e9, 8), (18e9, 5))
-"""Up to so many parameters: the bands of models called 1-3B, 7B and 13B; above them 1."""
+"""Priority below each number of parameters: the bands of 1-3B, 7B and 13B models; 1 above them."""
 _BYTES_PER_PARAMETER = 0.606
-"""Of Q4_K_M, 4.85 bits: for models that do not tell their parameters."""
+"""Bytes per parameter in Q4_K_M (4.85 bits), for models that do not state their parameters."""
 
 
 class Fit(Enum):
-    """Whether a model could be loaded now."""
+    """The prospect of loading a model now."""
 
     NOW = 1.0
     LIKELY = 0.999
-    """By the size of its file; nobody has computed it. Counts as NOW, almost: it is computed before it is believed."""
+    """It should fit by its file size, but has no quote yet. Counts almost as NOW: the quote comes before any use."""
     AFTER_OTHERS = 0.5
-    """Once others have gone."""
+    """It fits once other models are evicted."""
     NOT = 0.0
 
 
 class Readiness(Enum):
-    """How soon a model answers."""
+    """The state of a model that decides how soon it answers."""
 
     LOADED = 1.0
     BUSY = 0.6
-    """Loaded, without a free place."""
+    """Loaded, without a free slot."""
     COMING = 0.5
     ABSENT = 0.0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that comes into question."""
+    """A model that may be chosen."""
 
     model: Model
     readiness: Readiness = Readiness.ABSENT
     fit: Fit = Fit.LIKELY
     about_fit: str = ""
-    """The fit in words."""
+    """Fit in words."""
     context_tokens: int = 0
-    """That it has, or could have; 0: not known."""
+    """Context that it has or could have; 0: not known."""
     hindrance: str = ""
-    """Why it cannot serve at all."""
+    """Reason why it cannot serve at all; empty if it can."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be done, by whom."""
+    """The task to serve, and the requirements of the caller."""
 
     task: str
     role: str = ""
     context_tokens: int = 0
-    """Needed at least."""
+    """Least context needed."""
     light_now: bool = False
-    """Better a loaded model than the best one."""
+    """Whether a loaded model is preferred to the best one."""
     vectors: bool = False
-    """Embeddings are wanted, whatever the task is called."""
+    """Whether embeddings are wanted, whatever the task's name."""
 
 
 @dataclass(frozen=True)
@@ -95,38 +95,38 @@ class Considered:
 
 @dataclass(frozen=True)
 class Choice:
-    """The model for a wish."""
+    """The model chosen for a wish."""
 
     model: str
     score: float
     loaded: bool
     fits: bool
     reasons: tuple[str, ...]
-    """The weightiest first."""
+    """Reasons, the weightiest first."""
     considered: tuple[Considered, ...]
-    """The others, best first."""
+    """Other models, best first."""
     better: str = ""
-    """The best model, if it is not this one because it is not loaded."""
+    """Best model, if it was passed over because it is not loaded; else empty."""
 
 
 def parameters(model: Model) -> int:
-    """How many it has; where it does not tell, as many as its bytes usually hold."""
+    """Returns a model's number of parameters, estimated from its bytes where it is not stated."""
     if isinstance(model.source, ModelFile):
         return model.source.parameters or int(model.source.size_bytes / _BYTES_PER_PARAMETER)
     return int(sum(model.source.memory.values()) / _BYTES_PER_PARAMETER)
 
 
 def size_priority(parameters: int) -> int:
-    """10 for the smallest to 1 for the largest."""
+    """Returns the priority of a size, from 10 for the smallest to 1 for the largest."""
     return next((priority for most, priority in SIZE_PRIORITIES if parameters < most), 1)
 
 
 def choose(candidates: Sequence[Candidate], wish: Wish) -> Choice | Refusal:
-    """The best model for a wish; models of the same score by name.
+    """Chooses the best model for a wish; equal scores are ordered by name.
 
-    Suitability weighs most, then that there is room, that it is small (for a thorough role: large), that it is loaded.
-    With `light_now` the best of the loaded ones that suit goes before a better one that would have to be loaded; never
-    for embeddings, as vectors of different models cannot be compared.
+    Suitability weighs most, then fit, then a small size (for a thorough role: a large one), then readiness. With
+    `light_now`, the best suitable loaded model is preferred to a better one that would have to be loaded; never for
+    embeddings, as vectors of different models cannot be compared.
     """
     guesses = [(candidate, specialties(candidate.model)) for candidate in candidates]
     role = role_of(wish.role)
@@ -159,7 +159,7 @@ def choose(candidates: Sequence[Candidate], wish: Wish) -> Choice | Refusal:
 
 
 def _settled(wish: Wish, role: Role | None, known: set[str]) -> tuple[str, list[str]]:
-    """The task, and what has to be said about how it was understood."""
+    """Returns the task, and remarks on how it was understood."""
     task, remarks = task_of(wish.task), []
     if task not in known and task not in TASKS.values():
         taken = role.task if role else DIALOGUE
@@ -171,14 +171,14 @@ def _settled(wish: Wish, role: Role | None, known: set[str]) -> tuple[str, list[
 
 
 class _Weighed:
-    """A candidate with what speaks for it: points and words, by factor."""
+    """A candidate with points and words for each factor."""
 
     def __init__(self, candidate: Candidate, good_at: Specialties, task: str, wish: Wish, role: Role | None) -> None:
         self.candidate = candidate
         self.name = candidate.model.id
         self.suits = good_at.suits(task)
         self.hindrance = candidate.hindrance or self._unable(good_at, task, wish)
-        # Vectors of different models cannot be compared: the same one has to be chosen each time.
+        # Vectors of different models cannot be compared, so the same model must be chosen each time.
         steady = wish.vectors or task == EMBEDDING
         fit = 1.0 if steady and candidate.fit is not Fit.NOT else candidate.fit.value
         ready = 0.0 if steady else candidate.readiness.value
@@ -193,12 +193,12 @@ class _Weighed:
         self.score = round(total * (_UNFIT_SHARE if candidate.fit is Fit.NOT else 1), 1)
 
     def reasons(self) -> tuple[str, ...]:
-        """What speaks for it, the weightiest first."""
+        """Lists what favours the candidate, the weightiest first."""
         counted = sorted(self.points.values(), key=lambda one: -one[0])
         return tuple(words for points, words in counted if points and words)
 
     def why_not(self, chosen: "_Weighed") -> str:
-        """What it lacks most beside the one that was chosen."""
+        """Says what the candidate lacks most in comparison with the chosen one."""
         if self.hindrance:
             return self.hindrance
         if self.candidate.fit is Fit.NOT:
@@ -240,7 +240,7 @@ _READY: Mapping[Readiness, str] = {
 
 
 def _is_there(one: _Weighed) -> bool:
-    """Loaded, and with settings that will do."""
+    """Returns whether the model is loaded with suitable settings."""
     return one.candidate.readiness in (Readiness.LOADED, Readiness.BUSY) and one.candidate.fit is not Fit.NOT
 
 
@@ -251,7 +251,7 @@ def _role(good_at: Specialties, task: str, wish: Wish, role: Role | None) -> tup
 
 
 def _size(count: int, wish: Wish, role: Role | None) -> tuple[float, str]:
-    """Small is quick and leaves room; a thorough role turns that round."""
+    """Scores the size: a small model is fast and leaves memory free; a thorough role reverses that."""
     priority = size_priority(count)
     words = f"{count / 1e9:.1f}B parameters" if count >= 1e9 else f"{count / 1e6:.1f}M parameters"
     if role and role.thorough:
