@@ -1,1 +1,1 @@
-"""The devices of this machine: found, measured, watched."""
+"""Finds, measures and watches the devices of this machine."""

@@ -1,4 +1,4 @@
-"""Devices of which nothing but llama.cpp itself tells anything: Metal, Vulkan, SYCL and whatever comes."""
+"""Devices that only llama.cpp reports: Metal, Vulkan, SYCL and later backends."""
 
 import importlib.util
 import platform
@@ -16,7 +16,7 @@ from .probe import BoundedProbe, Probe
 _LIBRARY = re.compile(r"(?:lib)?ggml-([a-z]+)[.-]")
 _KNOWN_LIBRARIES = frozenset({"base", "cpu", "cuda", "blas", "rpc"})
 _GPU_TYPES = frozenset({"gpu", "igpu"})
-"""Of ggml's types of devices, those that hold a model; the others are cpu and accel."""
+"""ggml's device types that can hold a model; the others are cpu and accel."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,21 @@ class BackendDevice:
     """A device as a backend of llama.cpp describes it."""
 
     name: str
-    """As llama.cpp calls it: MTL0, Vulkan0, SYCL0."""
+    """Name in llama.cpp: MTL0, Vulkan0, SYCL0."""
     description: str
     type: str
-    """cpu, gpu, igpu or accel."""
+    """Type in ggml: cpu, gpu, igpu or accel."""
     total_bytes: int
     free_bytes: int
     pci_id: str = ""
-    """Where the backend tells."""
+    """PCI address, where the backend reports it."""
 
 
 NO_BACKEND = "vramd uses such a card through Vulkan or SYCL, not ROCm, and llama.cpp here names none for it"
 
 
 class LlamaCard(Backend):
-    """A card that llama.cpp uses through another backend than CUDA, and has a name for."""
+    """A card that llama.cpp uses, and names, through another backend than CUDA."""
 
     kind = DeviceKind.BACKEND
 
@@ -50,11 +50,11 @@ class LlamaCard(Backend):
 LLAMA_CARD = LlamaCard()
 
 Answer = Callable[[], Sequence[BackendDevice]]
-"""Asks llama.cpp, which is in another process. May raise anything; called from any thread."""
+"""Asks llama.cpp in another process. May raise any exception; may be called from any thread."""
 
 
 class BackendProbe(Probe):
-    """Measures a device by its backend's own figures, and its processes by another probe, if one can."""
+    """Measures a device by its backend's figures, and its processes by another probe, if there is one."""
 
     def __init__(self, name: str, answer: Answer, processes: Probe | None = None) -> None:
         self._name = name
@@ -62,10 +62,10 @@ class BackendProbe(Probe):
         self._processes = processes
 
     def sample(self) -> Sample:
-        """As the backend says. Raises DeviceLostError if it names the device no more, or says what cannot be."""
+        """Returns the backend's figures. Raises DeviceLostError if they are missing or impossible."""
         try:
             named = self._answer()
-        except Exception as error:  # the helper's process, or its pipe: whatever it is, there is no answer
+        except Exception as error:  # the helper's process or its pipe failed: in any case there is no answer
             raise DeviceLostError(f"llama.cpp does not tell of {self._name}: {error}") from error
         told = next((device for device in named if device.name == self._name), None)
         if told is None:
@@ -75,14 +75,14 @@ class BackendProbe(Probe):
         return Sample(told.total_bytes, told.total_bytes - told.free_bytes)
 
     def process_bytes(self, pid: int) -> int | None:
-        """What the other probe says; no backend tells it."""
+        """Returns the other probe's figure; no backend reports it."""
         return self._processes.process_bytes(pid) if self._processes else None
 
 
 def has_further_backends(environment: Mapping[str, str]) -> bool:
-    """Whether the llama.cpp of this installation may know devices that no driver is asked about here.
+    """Returns whether the installed llama.cpp may know devices that no driver reports here.
 
-    By the names of its libraries: asking it means starting a process.
+    It looks at the names of the libraries, as asking llama.cpp means starting a process.
     """
     if environment.get("GGML_BACKEND_PATH"):
         return True
@@ -93,17 +93,18 @@ def has_further_backends(environment: Mapping[str, str]) -> bool:
 
 
 def with_backends(answer: Answer, known: Sequence[Device]) -> list[Device]:
-    """All devices: those that are known, with what llama.cpp adds to them, and those that it alone knows."""
+    """Returns all devices: known ones, completed by llama.cpp, and those that only llama.cpp reports."""
     found = {device.id: device for device in backend_devices(answer, known)}
     merged = [found.pop(device.id, device) for device in known]
     return [*found.values(), *merged]
 
 
 def backend_devices(answer: Answer, known: Sequence[Device]) -> list[Device]:
-    """The devices that llama.cpp can use through other backends than CUDA, with its names for them.
+    """Returns the devices that llama.cpp can use through other backends than CUDA, with its names for them.
 
-    Called once a worker or helper can tell. One that is in `known` by its PCI address keeps its id, and replaces it; if
-    its driver tells no totals, its backend's count. The id of any other is its name in small letters (mtl0, vulkan0).
+    It is called once a worker or helper can answer. A device whose PCI address is in `known` replaces that entry and
+    keeps its id; the backend's totals apply if the driver reports none. The id of any other device is its name in lower
+    case (mtl0, vulkan0).
     """
     at = {device.pci_id: device for device in known if device.pci_id}
     found: dict[str, Device] = {}
@@ -133,9 +134,9 @@ def _device(told: BackendDevice, answer: Answer, card: Device | None) -> Device:
 
 
 def shares_host_memory(device: BackendDevice) -> bool:
-    """Whether its memory is the host's: of a GPU in the processor, and of any Mac with a processor by Apple.
+    """Returns whether a device uses the host's memory, as integrated GPUs and those of Macs with Apple processors do.
 
-    Metal calls the GPU of such a Mac a gpu, not an igpu.
+    Metal reports the GPU of such a Mac as gpu, not igpu.
     """
     by_apple = sys.platform == "darwin" and platform.machine() == "arm64"
     return device.type == "igpu" or (by_apple and device.name.startswith("MTL"))

@@ -1,6 +1,6 @@
-"""Limits that Linux control groups set for this process: memory and CPU time, version 1 and 2.
+"""Reads the limits that Linux control groups (version 1 and 2) set for this process: memory and CPU time.
 
-Reads small files below /proc and /sys; on other systems there are none, and so no limits.
+It reads small files below /proc and /sys; other systems have none, and so no limits.
 """
 
 import re
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _UNLIMITED_BYTES = 1 << 60
-"""Version 1 writes a number near 2^63 where there is no limit."""
+"""Least number that means no limit: version 1 then writes one near 2^63."""
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """One group's limit, and what is left below it."""
+    """The memory limit of one group, and the bytes left below it."""
 
     limit_bytes: int
     available_bytes: int
-    """Limit less use, plus file pages that the kernel drops when it needs them."""
+    """Limit less use, plus file pages that the kernel can drop."""
 
 
 @dataclass(frozen=True)
 class Cgroups:
-    """The control groups of this process, where the system shows them."""
+    """The control groups of this process, at the paths where the system shows them."""
 
     proc: Path = Path("/proc")
     root: Path = Path("/sys/fs/cgroup")
 
     def memory_limits(self) -> list[MemoryLimit]:
-        """Limits of the process's group and of all above it; each of them holds."""
+        """Returns the limits of the process's group and of all its parents; all of them apply."""
         limits = []
         for folder in self._folders("memory"):
             limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
@@ -41,12 +41,12 @@ class Cgroups:
         return limits
 
     def cpu_quota(self) -> float | None:
-        """CPUs' worth of time that the process may take; None without a limit."""
+        """Returns the CPU time that the process may use, in CPUs; None without a limit."""
         quotas = [quota for folder in self._folders("cpu") if (quota := _quota(folder)) is not None]
         return min(quotas, default=None)
 
     def _folders(self, controller: str) -> Iterator[Path]:
-        """The group's folder and those above it. Version 1 has a tree per controller, beside which 2 may be empty."""
+        """Yields the group's folder and its parents. Version 1 has a tree per controller; beside it, 2 may be empty."""
         try:
             lines = (self.proc / "self" / "cgroup").read_text("utf-8", "replace").splitlines()
         except OSError:
@@ -59,7 +59,7 @@ class Cgroups:
             top = self.root
         if own is None:
             return
-        # Inside a container the path may be the host's and not be there: then the root is the container's own group.
+        # In a container, the path may be the host's and not exist: then the root is the container's group.
         folder = Path(top, own.lstrip("/"))
         while True:
             if folder.is_dir():
@@ -70,7 +70,7 @@ class Cgroups:
 
 
 def _text(file: Path) -> str:
-    """Empty if the file is not there: which files a group has depends on the system."""
+    """Reads a file; empty if it does not exist, as the files of a group depend on the system."""
     try:
         return file.read_text("utf-8", "replace")
     except OSError:
@@ -89,7 +89,7 @@ def _droppable_bytes(file: Path) -> int:
 
 
 def _quota(folder: Path) -> float | None:
-    """Version 2 has both numbers in one file, 1 in two; without a limit there is a word or a negative number."""
+    """Reads the CPU quota: in one file in version 2, in two in 1. A word or a negative number means no limit."""
     if both := re.fullmatch(r"(\d+) (\d+)\s*", _text(folder / "cpu.max"), re.ASCII):
         quota_us, period_us = int(both[1]), int(both[2])
     else:

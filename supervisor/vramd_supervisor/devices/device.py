@@ -1,4 +1,4 @@
-"""What a device is to the shell, and what a backend is: all that devices of different kinds differ in."""
+"""Devices as the shell sees them, and backends: the differences between kinds of devices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ from ..domain.device_view import DeviceKind, DeviceView, Sample
 from .probe import Probe
 
 SHARED = "it has no memory of its own: models go to the host's"
-"""Said of a card whose pool is the host's, so that no byte of it is promised twice."""
+"""Reason shown for a card that uses the host's memory, so that no byte is promised twice."""
 
 
 class Seen(NamedTuple):
-    """A device at one moment, and what our own processes take of it."""
+    """A device at one moment, with the bytes that vramd's processes take."""
 
     sample: Sample
     ours_bytes: int | None
-    """None where the driver does not tell."""
+    """Bytes of vramd's processes; None where the driver does not report them."""
     spilled_bytes: int = 0
-    """The part of that which was moved to the host's memory."""
+    """Bytes of vramd's processes that were moved to host memory."""
     taken_bytes: Mapping[int, int] = MappingProxyType({})
-    """Of each of them alone."""
+    """Bytes of each of these processes."""
     used_bytes: int | None = None
-    """By all programs; None where only ours can be there."""
+    """Bytes used by all programs; None where only vramd can use the device."""
 
 
 class Backend:
-    """The devices of one kind. The base is a card that llama.cpp and a driver know; the others say what differs.
+    """The behaviour of one kind of devices. The base is a card that llama.cpp and a driver know.
 
-    A further backend is a file with a subclass and a function that finds its devices, its row in `DeviceKind`, and its
-    place in `devices.find_devices`.
+    A further backend needs a file with a subclass and a function that finds its devices, a row in `DeviceKind`, and a
+    call in `devices.find_devices`.
     """
 
     kind: ClassVar[DeviceKind]
@@ -38,11 +38,11 @@ class Backend:
     why_not_measured = "the driver does not tell what the process held"
 
     def names(self, devices: "Sequence[Device]") -> tuple[str, ...]:
-        """Names the devices of a load as llama.cpp does in the worker that uses them."""
+        """Returns llama.cpp's names for the devices of a load, in the worker that uses them."""
         return tuple(device.uuid for device in devices)
 
     def helper_names(self, devices: "Sequence[Device]") -> tuple[str, ...]:
-        """Names them as llama.cpp does in the quote helper."""
+        """Returns llama.cpp's names for the devices in the quote helper."""
         return self.names(devices)
 
     def environment(self, devices: "Sequence[Device]") -> Mapping[str, str]:  # noqa: ARG002  most need none
@@ -52,15 +52,15 @@ class Backend:
     def why_unusable(self, device: "Device", libraries: Sequence[str] | None) -> str:  # noqa: ARG002  as above
         """Says why no model is placed on a device; empty if models are.
 
-        `libraries` are those that llama.cpp was built for ("cuda", …); None: not known yet.
+        `libraries` are the backends that llama.cpp was built with ("cuda", …); None if they are not known yet.
         """
         return device.unusable
 
     def look(self, probe: Probe, pids: Sequence[int], ready: Sequence[int]) -> Seen:
-        """Measures a device, and what our processes take of it.
+        """Measures a device, and the bytes that vramd's processes take of it.
 
-        That is None where the driver does not tell (containers, Windows). They are asked about first: what one takes
-        in between then counts as others', which is the safe side. What a load moves on purpose is no spill.
+        Those are None where the driver does not report them (containers, Windows). They are measured first, so growth
+        in between counts as external, which is the safe side. Memory that a load moves on purpose is no spill.
         """
         told = {pid: size for pid in pids if (size := probe.process_bytes(pid)) is not None}
         ours = sum(told.values()) if told or not pids else None
@@ -69,26 +69,26 @@ class Backend:
 
 
 class Card(Probe, Protocol):
-    """A card that may have no memory of its own."""
+    """A card that may share the host's memory."""
 
     def temperature_c(self) -> int | None: ...  # noqa: D102
     def utilisation_percent(self) -> int | None: ...  # noqa: D102
 
 
 class UnifiedProbe(Probe):
-    """A card without memory of its own: its bytes are the host's, its processes are the driver's to tell."""
+    """Measures a card that shares the host's memory: bytes of the host, processes by the card's driver."""
 
     def __init__(self, card: Card, host: Probe) -> None:
         self._card = card
         self._host = host
 
     def sample(self) -> Sample:
-        """The host's totals, with what the card is doing."""
+        """Returns the host's totals, with the card's temperature and utilisation."""
         host = self._host.sample()
         return Sample(host.total_bytes, host.used_bytes, self._card.temperature_c(), self._card.utilisation_percent())
 
     def process_bytes(self, pid: int) -> int | None:
-        """What one process has through the card; None if the driver does not tell."""
+        """Returns the bytes of one process through the card; None if the driver does not report them."""
         return self._card.process_bytes(pid)
 
 
@@ -99,30 +99,30 @@ class Device:
     id: str
     backend: Backend
     name: str
-    """As its maker calls it."""
+    """Name given by its maker."""
     probe: Probe
     uuid: str = ""
-    """Of a card by NVIDIA; of any other, what llama.cpp calls it (Vulkan0), once it has been asked."""
+    """UUID of an NVIDIA card; for any other, its name in llama.cpp (Vulkan0), once that is known."""
     unusable: str = ""
-    """Why no model can be placed here, whatever llama.cpp was built for."""
+    """Reason why no model can be placed here, whichever backends llama.cpp has."""
     pci_id: str = ""
-    """Of a card, as the system writes it: 0000:01:00.0."""
+    """PCI address of a card, as the system writes it: 0000:01:00.0."""
     driver: str = ""
-    """Version of its driver, where that is known."""
+    """Version of its driver, if known."""
     shares: str = ""
-    """Id of the device whose memory it uses; empty if it has its own."""
+    """Id of the device whose memory it uses; empty if it uses none."""
 
     @property
     def kind(self) -> DeviceKind:
-        """What gives it its bytes."""
+        """Kind of the device's backend."""
         return self.backend.kind
 
     @property
     def pool(self) -> str:
-        """Id of the device whose bytes are taken when something is placed here: one pool is one account."""
+        """Id of the device whose bytes are used by what is placed here: one pool is one account."""
         return self.shares or self.id
 
     @property
     def view(self) -> DeviceView:
-        """What a placement has to know."""
+        """View of the device for placements."""
         return DeviceView(self.id, self.kind, self.unusable)

@@ -1,4 +1,4 @@
-"""Finds the devices of this machine. Decides nothing."""
+"""Finds the devices of this machine."""
 
 import logging
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 def find_devices(config: Config, nvml: Nvml | None = None, roots: drm.Roots | None = None) -> list[Device]:
-    """NVIDIA cards, AMD and Intel ones, virtual devices, then the host. Without a driver there are no cards: no fault.
+    """Returns NVIDIA cards, AMD and Intel cards, virtual devices, then the host. A missing driver is no fault.
 
-    `nvml` stands in for the binding, None loads it; `roots` says where the system's files are.
+    `nvml` replaces the binding, which None loads; `roots` has the paths of the system's files.
     """
     binding = nvml or load_nvml()
     host = host_memory.HostProbe()
@@ -23,11 +23,11 @@ def find_devices(config: Config, nvml: Nvml | None = None, roots: drm.Roots | No
 
 
 def without_cards(config: Config, host: Probe | None = None) -> list[Device]:
-    """Those that no driver has to be asked for: virtual devices, then the host."""
+    """Returns the devices that need no driver: virtual devices, then the host."""
     return [*virtual.find(config), host_memory.find(host)]
 
 
 def warn_of_absent(config: Config, devices: Iterable[Device]) -> None:
-    """Logs the devices that the configuration has limits for and that are not among all the devices there are."""
+    """Logs the devices that the configuration has limits for but that are absent."""
     for absent in sorted(set(config.devices) - {device.id for device in devices}):
         _log.warning("the configuration has limits for %s, which is not there", absent)

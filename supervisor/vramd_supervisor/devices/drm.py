@@ -1,7 +1,7 @@
 """AMD and Intel cards on Linux: totals from sysfs, bytes of a process from /proc/<pid>/fdinfo.
 
-The format is the kernel's Documentation/gpu/drm-usage-stats.rst. Nothing is asked of a card itself, so nothing here
-wakes one or fails for lack of rights: a process may read what its own children have open.
+The format is the kernel's Documentation/gpu/drm-usage-stats.rst. The card itself is not accessed, so nothing
+here wakes it or fails for lack of rights: a process may read what its children have open.
 """
 
 import re
@@ -20,44 +20,44 @@ _TOTALS = (
     ("mem_info_vram_total", "mem_info_vram_used", True),
     ("lmem_total_bytes", "lmem_avail_bytes", False),
 )
-"""Files with a total and with what is taken of it, or left of it: amdgpu, and i915 as Intel ships it for its servers.
-The xe and i915 of the kernel itself tell no totals."""
+"""Files with a total and with its used or free part: amdgpu, and i915 as Intel ships it for its servers. The kernel's
+xe and i915 report no totals."""
 _OWN_MEMORY = re.compile(r"(?:vram|local)\d*", re.ASCII)
-"""Regions that are on the card: vram (amdgpu), vram0 (xe), local0 (i915)."""
+"""Regions on the card: vram (amdgpu), vram0 (xe), local0 (i915)."""
 _ALL_MEMORY = re.compile(r"(?:vram|local|gtt|system)\d*", re.ASCII)
-"""Those, and what a card takes of the host's memory, which no process's own figures show."""
+"""Regions on the card and in host memory; a process's usual figures do not show the latter."""
 _KINDS = ("resident", "memory", "total")
-"""Of a region's figures, best first: what is on the card now; the same in amdgpu's older words; what was asked for."""
+"""Figures of a region, best first: bytes on the card now; the same under amdgpu's older name; bytes requested."""
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 @dataclass(frozen=True)
 class Roots:
-    """Where the system's files are."""
+    """Paths of the system's files."""
 
     drm: Path = Path("/sys/class/drm")
     proc: Path = Path("/proc")
 
 
 class DrmCard(Probe):
-    """One card."""
+    """An AMD or Intel card."""
 
     def __init__(self, id_: str, card: Path, driver: str, roots: Roots) -> None:
-        """`card` is its folder below the class; its PCI address is the name of the folder it leads to."""
+        """`card` is the card's folder below the class, a link to a folder that is named by the PCI address."""
         self.id = id_
         self._folder = card / "device"
         self._proc = roots.proc
         self.unified = _is_unified(self._folder)
-        """Whether it is part of the processor and takes the host's memory, beside the little set apart for it."""
+        """Whether it is part of the processor and uses host memory beyond the little reserved for it."""
         self.pci_id = self._folder.resolve().name
         self.name = _text(self._folder / "product_name") or f"{driver} card at {self.pci_id}"
 
     def unusable(self) -> str:
-        """Why no model can be placed here, whatever llama.cpp was built for; empty if one can."""
+        """Says why no model can be placed here, whichever backends llama.cpp has; empty if one can."""
         return "" if self._totals() else "its driver does not tell how much memory it has"
 
     def sample(self) -> Sample:
-        """What the card is doing; nothing where its driver tells no totals. Raises DeviceLostError once it is gone."""
+        """Measures the card; totals are 0 where its driver reports none. Raises DeviceLostError once it is gone."""
         if not self._folder.is_dir():
             raise DeviceLostError(f"{self.id} ({self.name}) is not there any more")
         total_bytes, used_bytes = self._totals() or (0, 0)
@@ -72,18 +72,18 @@ class DrmCard(Probe):
         return None
 
     def temperature_c(self) -> int | None:
-        """Of the edge of the chip, which is the first sensor; None where the driver does not tell."""
+        """Returns the temperature at the edge of the chip, the first sensor; None where the driver reports none."""
         inputs = (_number(file) for file in sorted(self._folder.glob("hwmon/hwmon*/temp1_input")))
         return next((thousandths // 1000 for thousandths in inputs if thousandths is not None), None)
 
     def utilisation_percent(self) -> int | None:
-        """None where the driver does not tell."""
+        """Returns the utilisation; None where the driver does not report it."""
         return _number(self._folder / "gpu_busy_percent")
 
     def process_bytes(self, pid: int) -> int | None:
-        """What one process has on the card; None if the process is gone or not ours to look at.
+        """Returns the bytes of one process on the card; None if the process is gone or may not be read.
 
-        What is open several times is one client, and counts once.
+        A client that is open several times counts once.
         """
         try:
             files = list((self._proc / str(pid) / "fdinfo").iterdir())
@@ -99,13 +99,13 @@ class DrmCard(Probe):
 
 
 def find_drm_cards(roots: Roots | None = None) -> list[DrmCard]:
-    """AMD and Intel cards that the kernel drives, in its order; their ids count per maker: amd0, intel0."""
+    """Returns AMD and Intel cards in the kernel's order; their ids count per maker: amd0, intel0."""
     roots = roots or Roots()
     cards: list[DrmCard] = []
     for folder in sorted(roots.drm.glob("card*"), key=lambda path: (len(path.name), path.name)):
         maker = _MAKERS.get(_text(folder / "device" / "vendor"))
         driver = (folder / "device" / "driver").resolve().name
-        # card0-HDMI-A-1 and the like are its connectors
+        # card0-HDMI-A-1 and the like are connectors
         if maker and driver in _DRIVERS and folder.name[len("card") :].isdigit():
             number = sum(card.id.startswith(maker) for card in cards)
             cards.append(DrmCard(f"{maker}{number}", folder, driver, roots))
@@ -113,9 +113,9 @@ def find_drm_cards(roots: Roots | None = None) -> list[DrmCard]:
 
 
 def _is_unified(device: Path) -> bool:
-    """amdgpu shows how busy a memory is that is a card's own, and names its maker.
+    """Returns whether a card uses host memory: for dedicated memory amdgpu shows how busy it is, and names its maker.
 
-    Of the cards with their own, one generation lacks the first (Vega 10), and old kernels name none.
+    One generation of dedicated cards lacks the former (Vega 10), and old kernels name no maker.
     """
     if not (device / "mem_info_vram_total").exists():
         return False
@@ -124,7 +124,7 @@ def _is_unified(device: Path) -> bool:
 
 
 def _region_bytes(fields: Mapping[str, str], regions: re.Pattern[str]) -> int:
-    """What one client has in these regions, of the keys and values of its fdinfo."""
+    """Returns the bytes of one client in these regions, from the keys and values of its fdinfo."""
     told: dict[str, dict[str, int]] = {}
     for key, value in fields.items():
         parts = key.split("-", 2)
@@ -142,13 +142,13 @@ def _clients(files: Sequence[Path]) -> Iterator[dict[str, str]]:
 
 
 def _size_bytes(value: str) -> int:
-    """0 for what is not in the format."""
+    """Parses a size; 0 if it is not in the format."""
     number, _, unit = value.partition(" ")
     return int(number) * _UNITS.get(unit.strip(), 0) if number.isascii() and number.isdigit() else 0
 
 
 def _text(file: Path) -> str:
-    """Empty if the file is not there: which files a card has depends on its driver, and a process closes its own."""
+    """Reads a file; empty if it does not exist: a card's files depend on its driver, and processes close theirs."""
     try:
         return file.read_text("utf-8", "replace").strip()
     except OSError:
@@ -161,7 +161,7 @@ def _number(file: Path) -> int | None:
 
 
 def find(roots: Roots | None, host: Probe) -> Iterator[Device]:
-    """AMD's and Intel's cards."""
+    """Yields AMD and Intel cards as devices."""
     for card in find_drm_cards(roots):
         yield Device(
             card.id,

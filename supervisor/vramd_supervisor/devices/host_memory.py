@@ -1,4 +1,4 @@
-"""RAM and CPU threads of this machine, within what its control group and affinity leave to this process."""
+"""RAM and CPU threads of this machine, within this process's control group and affinity."""
 
 import contextlib
 import os
@@ -24,14 +24,14 @@ def _machine_memory() -> tuple[int, int]:
 
 
 class HostProbe(Probe):
-    """Measures host RAM: the machine's, or the control group's where that is less."""
+    """Measures host RAM: the machine's, or the control group's limit where that is lower."""
 
     def __init__(self, cgroups: Cgroups | None = None, memory: Memory = _machine_memory) -> None:
         self._cgroups = cgroups or Cgroups()
         self._memory = memory
 
     def sample(self) -> Sample:
-        """Total and use; file pages that the kernel would drop count as free."""
+        """Returns total and used bytes; file pages that the kernel would drop count as free."""
         total_bytes, available_bytes = self._memory()
         for limit in self._cgroups.memory_limits():
             total_bytes = min(total_bytes, limit.limit_bytes)
@@ -39,7 +39,7 @@ class HostProbe(Probe):
         return Sample(total_bytes, max(0, total_bytes - available_bytes))
 
     def process_bytes(self, pid: int) -> int | None:
-        """RAM of one process, pages shared with others by its share (PSS); outside Linux only what it has alone."""
+        """Returns the RAM of one process, with its part of shared pages (PSS); outside Linux, only private pages."""
         if sys.platform == "linux" and (shared := _pss_bytes(self._cgroups.proc, pid)) is not None:
             return shared
         try:
@@ -49,7 +49,7 @@ class HostProbe(Probe):
 
 
 class Host(Backend):
-    """RAM, which the system counts for each process."""
+    """The backend for RAM, which the system counts per process."""
 
     kind = DeviceKind.HOST
     how_measured = "what the process held just before the stop (proportional set size where the system tells it)"
@@ -71,18 +71,18 @@ HOST_RAM = Host()
 
 
 def find(probe: Probe | None = None) -> Device:
-    """The host."""
+    """Returns the host as a device."""
     return Device(HOST, HOST_RAM, "RAM of this machine", probe or HostProbe())
 
 
 class _Resident(NamedTuple):
     resident: int
     own: int
-    """Without what it may share with others, where the system tells: libraries."""
+    """Bytes without pages that may be shared (libraries), where the system reports those."""
 
 
 def _resident_bytes(pid: int) -> _Resident:
-    """Cheap enough for every second; what processes share is counted for each."""
+    """Measures cheaply enough for every second; shared pages count for each process."""
     with contextlib.suppress(psutil.Error):
         memory = psutil.Process(pid).memory_info()
         return _Resident(int(memory.rss), int(memory.rss - getattr(memory, "shared", 0)))
@@ -98,7 +98,7 @@ def _pss_bytes(proc: Path, pid: int) -> int | None:
 
 
 def _affinity() -> int:
-    """CPU threads that this process may run on; macOS knows no such limit."""
+    """Returns the CPU threads that this process may run on; macOS has no such limit."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     elif sys.platform == "win32":  # noqa: RET505  mypy takes what follows a platform's return for unreachable
@@ -108,9 +108,9 @@ def _affinity() -> int:
 
 
 def usable_cores(reserved: int, cgroups: Cgroups | None = None, affinity: Callable[[], int] = _affinity) -> int:
-    """CPU threads for generating workers: those this process may run on, within the quota, less `reserved`; at least 1.
+    """Returns the CPU threads for generating workers: usable here, within the quota, less `reserved`; at least 1.
 
-    Part of a core counts as none: a thread more than the quota is stopped in the middle of every period.
+    A fraction of a core is dropped: a thread beyond the quota is stopped in the middle of every period.
     """
     cores = affinity()
     quota = (cgroups or Cgroups()).cpu_quota()

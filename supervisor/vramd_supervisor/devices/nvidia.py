@@ -16,7 +16,7 @@ NO_CUDA = (
 
 
 class Nvidia(Backend):
-    """CUDA numbers the cards that it sees in the order of their UUIDs in the variable."""
+    """NVIDIA cards; CUDA numbers them in the order of their UUIDs in CUDA_VISIBLE_DEVICES."""
 
     kind = DeviceKind.NVIDIA
 
@@ -25,7 +25,7 @@ class Nvidia(Backend):
         return tuple(f"CUDA{at}" for at in range(len(devices)))
 
     def helper_names(self, devices: Sequence[object]) -> tuple[str, ...]:
-        """See `Backend`. The helper sees no card: CUDA takes memory of one for being asked. It has virtual ones."""
+        """See `Backend`. The helper sees virtual cards only, as CUDA takes memory of a real one just for a query."""
         return tuple(f"VRAMD{at}" for at in range(len(devices)))
 
     def environment(self, devices: Sequence[Device]) -> Mapping[str, str]:
@@ -41,7 +41,7 @@ NVIDIA = Nvidia()
 
 
 def find(binding: Nvml, host: Probe) -> Iterator[Device]:
-    """Windows counts per process and not per card, so that its counters serve where there is one card only."""
+    """Yields NVIDIA cards. Windows counts per process, not per card, so its counters serve with a single card only."""
     cards, driver = find_cards(binding), driver_version(binding)
     counters = open_counters() if len(cards) == 1 else None
     for card in cards:

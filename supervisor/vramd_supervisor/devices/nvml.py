@@ -12,17 +12,17 @@ from .probe import Probe
 _log = logging.getLogger(__name__)
 
 Handle = object
-"""A card, as NVML knows it."""
+"""Handle of a card in NVML."""
 
 _NOT_SUPPORTED = 3
 _FUNCTION_NOT_FOUND = 13
 _NOT_AVAILABLE_BYTES = (1 << 64) - 1
-"""NVML_VALUE_NOT_AVAILABLE, where a binding passes it on."""
+"""NVML_VALUE_NOT_AVAILABLE, which some bindings pass on."""
 _TEMPERATURE_GPU = 0
 _LISTS = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses")
 _VERSIONS = ("_v3", "_v2", "")
-"""Of a list: a driver before 510 lacks the third, and then the binding's plain function fails instead of falling back.
-An old binding has the plain one only."""
+"""Suffixes of a list's versions. A driver before 510 lacks `_v3`, and then the binding's plain function fails instead
+of falling back. An old binding has only the plain function."""
 
 
 class MemoryInfo(Protocol):
@@ -37,7 +37,7 @@ class ProcessInfo(Protocol):
 
     pid: int
     usedGpuMemory: int | None
-    """None under Windows' own memory manager, which does not tell."""
+    """Bytes; None under Windows' memory manager, which does not report them."""
 
 
 class Rates(Protocol):
@@ -53,7 +53,7 @@ class PciInfo(Protocol):
 
 
 class Nvml(Protocol):
-    """What is used of the module pynvml, beside the lists of processes, which go by several names."""
+    """The part of the module pynvml that is used, without the process lists, which have several names."""
 
     NVMLError: type[Exception]
 
@@ -71,7 +71,7 @@ class Nvml(Protocol):
 
 
 def load_nvml() -> Nvml | None:
-    """The binding, connected to the driver; None where there is no driver, which is no fault."""
+    """Returns the binding, connected to the driver; None if there is no driver, which is no fault."""
     try:
         import pynvml  # noqa: PLC0415  only a machine with a driver pays for it
     except ImportError:
@@ -86,14 +86,14 @@ def load_nvml() -> Nvml | None:
 
 
 class Card(Probe):
-    """One card."""
+    """An NVIDIA card."""
 
     def __init__(
         self, nvml: Nvml, index: int, pids: PidNumbers | None = None, *, tells_all: bool | None = None
     ) -> None:
-        """Raises NVMLError if the driver does not even say who the card is.
+        """Opens the card. Raises NVMLError if the driver does not even identify it.
 
-        `tells_all`: whether a process that the driver does not list takes nothing; None asks the system.
+        `tells_all` is whether a process that the driver does not list takes nothing; None decides by the system.
         """
         self._nvml = nvml
         self.id = f"gpu{index}"
@@ -105,7 +105,7 @@ class Card(Probe):
 
     @property
     def pci_id(self) -> str:
-        """Where the card is, as llama.cpp and the system write it (0000:01:00.0); empty if the driver does not say."""
+        """PCI address as llama.cpp and the system write it (0000:01:00.0); empty if the driver does not report it."""
         try:
             return short_pci_id(_text(self._nvml.nvmlDeviceGetPciInfo(self._handle).busId))
         except self._nvml.NVMLError:
@@ -113,16 +113,16 @@ class Card(Probe):
 
     @property
     def unified(self) -> bool:
-        """Whether the card has no memory of its own (GB10, Jetson): its models take the host's."""
+        """Whether the card uses the host's memory (GB10, Jetson)."""
         fault = self._memory_fault()
         return fault is not None and _code(fault) == _NOT_SUPPORTED
 
     def unusable(self) -> str:
-        """Why no model can be placed here, whatever llama.cpp was built for; empty if one can."""
+        """Says why no model can be placed here, whichever backends llama.cpp has; empty if one can."""
         try:
             mode = self._nvml.nvmlDeviceGetMigMode(self._handle)
         except self._nvml.NVMLError:
-            mode = (0,)  # a card that cannot be split says that it does not know the question
+            mode = (0,)  # a card that cannot be split does not support the query
         if mode[0]:
             return "it is split into instances (MIG), which vramd does not use"
         fault = self._memory_fault()
@@ -131,7 +131,7 @@ class Card(Probe):
         return ""
 
     def _memory_fault(self) -> Exception | None:
-        """Why there are no totals; None if there are."""
+        """Returns why there are no totals; None if there are."""
         try:
             self._nvml.nvmlDeviceGetMemoryInfo(self._handle)
         except self._nvml.NVMLError as error:
@@ -139,7 +139,7 @@ class Card(Probe):
         return None
 
     def sample(self) -> Sample:
-        """What the card is doing. Raises DeviceLostError when the driver gives no answer."""
+        """Measures the card. Raises DeviceLostError if the driver does not answer."""
         nvml, handle = self._nvml, self._handle
         try:
             memory = nvml.nvmlDeviceGetMemoryInfo(handle)
@@ -148,25 +148,25 @@ class Card(Probe):
         return Sample(memory.total, memory.total - memory.free, self.temperature_c(), self.utilisation_percent())
 
     def temperature_c(self) -> int | None:
-        """None where the driver does not tell."""
+        """Returns the temperature; None where the driver does not report it."""
         try:
             return int(self._nvml.nvmlDeviceGetTemperature(self._handle, _TEMPERATURE_GPU))
         except self._nvml.NVMLError:
             return None
 
     def utilisation_percent(self) -> int | None:
-        """None where the driver does not tell."""
+        """Returns the utilisation; None where the driver does not report it."""
         try:
             return int(self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu)
         except self._nvml.NVMLError:
             return None
 
     def process_bytes(self, pid: int) -> int | None:
-        """What one process has on the card; None if the driver does not tell.
+        """Returns the bytes of one process on the card; None if the driver does not report them.
 
-        A process may be in both lists with the same bytes, so the larger counts. Who is in neither has nothing, if the
-        driver tells all. In a container a driver may name processes by the host's numbers; if ours cannot be
-        translated, nothing is known.
+        A process may be in both lists with the same bytes, so the larger figure counts. A process in neither list has
+        nothing, if the driver lists all. In a container, a driver may list processes by the host's numbers; if those
+        cannot be translated, nothing is known.
         """
         lists = [self._running(name) for name in _LISTS]
         running = [entry for listed in lists if listed is not None for entry in listed]
@@ -178,7 +178,7 @@ class Card(Probe):
         return 0
 
     def _running(self, name: str) -> Sequence[ProcessInfo] | None:
-        """One of the lists, in the newest form that both binding and driver have; None if the driver does not tell."""
+        """Returns a list in the newest version that both binding and driver have; None if the driver gives none."""
         for listing in self._versions(name):
             try:
                 return listing(self._handle)
@@ -188,7 +188,7 @@ class Card(Probe):
         return None
 
     def _versions(self, name: str) -> Iterator[Callable[[Handle], Sequence[ProcessInfo]]]:
-        """The plain one last, and only where there is no other: of a new binding it is the newest again."""
+        """Yields the versions of a list; the plain one only if it is alone, as a new binding maps it to the newest."""
         known = [getattr(self._nvml, name + version, None) for version in _VERSIONS]
         found = [listing for listing in known if listing is not None]
         for listing in found[:-1] or found:
@@ -196,7 +196,7 @@ class Card(Probe):
 
 
 def driver_version(nvml: Nvml) -> str:
-    """Of the NVIDIA driver; empty where it does not tell."""
+    """Returns the version of the NVIDIA driver; empty if it does not report it."""
     try:
         return _text(nvml.nvmlSystemGetDriverVersion())
     except nvml.NVMLError:
@@ -204,7 +204,7 @@ def driver_version(nvml: Nvml) -> str:
 
 
 def find_cards(nvml: Nvml) -> list[Card]:
-    """Every card that the driver shows, in its order (by PCI bus)."""
+    """Returns every card that the driver shows, in its order (by PCI bus)."""
     cards = []
     try:
         count = nvml.nvmlDeviceGetCount()
@@ -220,13 +220,13 @@ def find_cards(nvml: Nvml) -> list[Card]:
 
 
 def short_pci_id(text: str) -> str:
-    """A PCI address in the system's form; NVML writes eight digits of the domain and capitals."""
+    """Converts a PCI address to the system's form; NVML writes an eight-digit domain and capitals."""
     domain, _, rest = text.strip().lower().partition(":")
     return f"{domain[-4:]}:{rest}" if rest.count(":") == 1 else text.strip().lower()
 
 
 def _lists_all() -> bool:
-    """Under Windows and its Linux subsystem the driver cannot: Windows manages the memory."""
+    """Returns whether the driver lists all processes: not under Windows or WSL, where Windows manages the memory."""
     try:
         release = Path("/proc/sys/kernel/osrelease").read_text("ascii", "replace")
     except OSError:
@@ -235,7 +235,7 @@ def _lists_all() -> bool:
 
 
 def _text(value: str | bytes) -> str:
-    """Older bindings give bytes."""
+    """Decodes a text, which older bindings give as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 

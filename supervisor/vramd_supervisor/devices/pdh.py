@@ -1,7 +1,7 @@
-r"""What Windows counts of each process's GPU memory: the driver does not tell, since Windows manages the memory.
+r"""GPU memory of each process by Windows' counters: Windows manages the memory, so the driver does not report it.
 
-Read from the counters \GPU Process Memory(pid_*)\Dedicated Usage and \Shared Usage, by pdh.dll; no rights are needed.
-A card that runs full does not fail under Windows: it goes on, many times slower, with shared memory of the host.
+pdh.dll reads the counters \GPU Process Memory(pid_*)\Dedicated Usage and \Shared Usage; no rights are needed. Under
+Windows, a full card does not fail: it continues, many times slower, in shared host memory.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from .probe import Probe
 _log = logging.getLogger(__name__)
 
 SPILL_BYTES = 64 << 20
-"""More than this in shared memory since a model was ready, and it has spilled; drivers move a few MiB by themselves."""
+"""Growth in shared memory since a model was ready beyond which it has spilled; drivers move a few MiB anyway."""
 
 _INSTANCE = re.compile(r"pid_(\d+)_luid_0x[0-9a-f]+_0x[0-9a-f]+_phys_\d+(?:#\d+)?", re.ASCII | re.IGNORECASE)
 _DEDICATED = r"\GPU Process Memory(*)\Dedicated Usage"
@@ -26,17 +26,17 @@ _SHARED = r"\GPU Process Memory(*)\Shared Usage"
 
 
 class Counters(Protocol):
-    """Windows's counters of GPU memory."""
+    """Windows' counters of GPU memory."""
 
     def dedicated(self) -> Mapping[int, int]:
-        """Bytes on cards, by process. Raises OSError."""
+        """Returns the bytes on cards, by process. Raises OSError."""
 
     def shared(self) -> Mapping[int, int]:
-        """Bytes in host memory that cards use, by process. Raises OSError."""
+        """Returns the bytes in host memory that cards use, by process. Raises OSError."""
 
 
 def by_process(instances: Iterable[tuple[str, int]]) -> dict[int, int]:
-    """Sums counted bytes by process, over the adapters it uses. Names that are not of a process are left out."""
+    """Sums counted bytes by process, over the adapters it uses. Names that are not of a process are skipped."""
     sums: dict[int, int] = {}
     for name, size in instances:
         if match := _INSTANCE.fullmatch(name):
@@ -46,19 +46,19 @@ def by_process(instances: Iterable[tuple[str, int]]) -> dict[int, int]:
 
 
 class Growth:
-    """How much more processes have than when each was first seen."""
+    """The growth of processes since each was first seen."""
 
     def __init__(self) -> None:
         self._first: dict[int, int] = {}
 
     def grown_bytes(self, now: Mapping[int, int], pids: Sequence[int]) -> int:
-        """Of these processes together. One that is not asked about is forgotten: its number may be given anew."""
+        """Returns the total growth of these processes. Any other process is forgotten, as its number may be reused."""
         self._first = {pid: self._first.get(pid, now.get(pid, 0)) for pid in pids}
         return sum(max(0, now.get(pid, 0) - first) for pid, first in self._first.items())
 
 
 class WddmProbe(Probe):
-    """A card under Windows: what it has is asked of its driver, what a process has of Windows."""
+    """Measures a card under Windows: the card by its driver, processes by Windows."""
 
     def __init__(self, card: Probe, counters: Counters) -> None:
         self._card = card
@@ -66,11 +66,11 @@ class WddmProbe(Probe):
         self._growth = Growth()
 
     def sample(self) -> Sample:
-        """As the driver says. Raises DeviceLostError."""
+        """Returns the driver's figures. Raises DeviceLostError."""
         return self._card.sample()
 
     def process_bytes(self, pid: int) -> int | None:
-        """As the driver says (it does for cards that drive no display), else as Windows counts."""
+        """Returns the driver's figure (cards without a display have one), else Windows' count."""
         told = self._card.process_bytes(pid)
         if told is not None:
             return told
@@ -81,7 +81,7 @@ class WddmProbe(Probe):
             return None
 
     def spilled_bytes(self, pids: Sequence[int]) -> int:
-        """Growth in shared memory; a model has spilled when it is over SPILL_BYTES."""
+        """Returns the growth in shared memory; a model has spilled if it exceeds SPILL_BYTES."""
         try:
             return self._growth.grown_bytes(self._counters.shared(), pids)
         except OSError as error:
@@ -93,13 +93,13 @@ if sys.platform == "win32":
     _FORMAT_LARGE = 0x00000400
     _MORE_DATA = 0x800007D2
     _NOTHING = frozenset({0x800007D1, 0x800007D5})
-    """PDH_CSTATUS_NO_INSTANCE and PDH_NO_DATA: no process uses a card now."""
+    """Codes PDH_CSTATUS_NO_INSTANCE and PDH_NO_DATA: no process uses a card now."""
     _VALID = frozenset({0, 1})
     """PDH_CSTATUS_VALID_DATA, PDH_CSTATUS_NEW_DATA."""
     _TRIES = 5
 
     class _Value(ctypes.Structure):
-        """PDH_FMT_COUNTERVALUE, of which the large form is read; the status is padded to eight bytes."""
+        """PDH_FMT_COUNTERVALUE in its large form; the status is padded to eight bytes."""
 
         _fields_ = (("status", ctypes.c_uint32), ("large", ctypes.c_int64))
 
@@ -109,7 +109,7 @@ if sys.platform == "win32":
         _fields_ = (("name", ctypes.c_wchar_p), ("value", _Value))
 
     class PdhCounters:
-        """A query on both counters. Raises OSError where this Windows has no such counters (before Windows 10 1709)."""
+        """A query on both counters. Raises OSError where Windows lacks them (before Windows 10 1709)."""
 
         def __init__(self) -> None:
             self._pdh = ctypes.WinDLL("pdh.dll")
@@ -120,11 +120,11 @@ if sys.platform == "win32":
             self._shared = self._add(_SHARED)
 
         def dedicated(self) -> Mapping[int, int]:
-            """Bytes on cards, by process. Raises OSError."""
+            """Returns the bytes on cards, by process. Raises OSError."""
             return by_process(self._read(self._dedicated))
 
         def shared(self) -> Mapping[int, int]:
-            """Bytes in host memory that cards use, by process. Raises OSError."""
+            """Returns the bytes in host memory that cards use, by process. Raises OSError."""
             return by_process(self._read(self._shared))
 
         def _add(self, path: str) -> ctypes.c_void_p:
@@ -133,11 +133,11 @@ if sys.platform == "win32":
             return counter
 
         def _read(self, counter: ctypes.c_void_p) -> list[tuple[str, int]]:
-            """The counter's instances, as of now."""
+            """Returns the counter's current instances."""
             with self._lock:
                 code = self._code(self._pdh.PdhCollectQueryData(self._query))
                 buffer, count = ctypes.create_string_buffer(0), ctypes.c_uint32(0)
-                # Instances may come between the question of how many there are and the next: then both are asked again.
+                # Instances may appear between the query for the size and the next one: then both are repeated.
                 for _ in range(_TRIES) if not code else ():
                     size = ctypes.c_uint32(0)
                     code = self._array(counter, size, count, None)
@@ -172,7 +172,7 @@ if sys.platform == "win32":
 
 
 def open_counters() -> Counters | None:
-    """Windows's counters; None on other systems, and where Windows has none."""
+    """Returns Windows' counters; None on other systems, and where Windows has none."""
     if sys.platform == "win32":
         try:
             return PdhCounters()

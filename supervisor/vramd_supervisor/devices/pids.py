@@ -1,18 +1,17 @@
-"""By which number a GPU driver calls a process of ours. Linux: in a container it may be the host's."""
+"""Numbers by which a GPU driver lists vramd's processes: in a Linux container they may be the host's."""
 
 from collections.abc import Set
 from pathlib import Path
 
 _INITIAL = "pid:[4026531836]"
-"""The namespace that is no container: PROC_PID_INIT_INO of the kernel (include/linux/proc_ns.h)."""
+"""Namespace outside any container: PROC_PID_INIT_INO of the kernel (include/linux/proc_ns.h)."""
 
 
 class PidNumbers:
-    """Translates our process numbers into a driver's.
+    """Translates vramd's process numbers into a driver's.
 
-    NVIDIA's open drivers translate by themselves (osFindNsPid), older ones name every process by the number that the
-    host has for it. Which of the two this one does is seen by whom it lists: numbers that no process here has are the
-    host's.
+    NVIDIA's open drivers translate numbers themselves (osFindNsPid), older ones list every process by its number on the
+    host. The listed numbers tell both apart: those that no process here has are the host's.
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
@@ -20,10 +19,10 @@ class PidNumbers:
         self._own = _namespace(proc / "self")
         self._sees_host = len(_numbers(proc / "self")) > 1
         self._asked: set[int] = set()
-        """Processes that were asked about: such a one may be listed for a while after it has ended."""
+        """Processes that were asked about; a driver may list them for a while after they have ended."""
 
     def number(self, pid: int, listed: Set[int]) -> int | None:
-        """The number under which a driver lists a process, if it lists it; None where that cannot be known."""
+        """Returns the number under which a driver would list a process; None if that cannot be known."""
         if self._own in ("", _INITIAL):
             return pid
         if self._sees_host:
@@ -37,7 +36,7 @@ class PidNumbers:
 
 
 def _numbers(process: Path) -> list[int]:
-    """A process's numbers, from the namespace of this /proc inwards; empty once it is gone."""
+    """Returns a process's numbers, from the namespace of this /proc inwards; empty once it is gone."""
     try:
         lines = (process / "status").read_text("ascii", "replace").splitlines()
     except OSError:
@@ -47,7 +46,7 @@ def _numbers(process: Path) -> list[int]:
 
 
 def _namespace(process: Path) -> str:
-    """Empty where the system has none."""
+    """Returns a process's namespace; empty where the system has none."""
     try:
         return str((process / "ns" / "pid").readlink())
     except OSError:

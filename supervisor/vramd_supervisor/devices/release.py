@@ -1,4 +1,4 @@
-"""Bytes that a process takes, and the moment they are free again. Measures; decides nothing."""
+"""Measures the bytes of a process, and waits until they are free again."""
 
 import asyncio
 import logging
@@ -13,19 +13,19 @@ from .device import Device
 log = logging.getLogger(__name__)
 
 MEASURE_S = 1.0
-"""A measurement takes milliseconds."""
+"""Longest measurement of a process; one usually takes milliseconds."""
 WATCH_S = 5.0
-"""Longer than a card's probe, which gives up by itself."""
+"""Longest look at a card; its probe gives up earlier."""
 POLL_S = 0.02
 STEADY_S = 0.5
 RELEASE_S = 2.0
-"""Drivers give memory back within 0.5 to 1.5 s (as Ollama and Unsloth observed); past this it counts as others'."""
+"""Longest wait for a release. Drivers take 0.5 to 1.5 s (observed by Ollama and Unsloth); later, memory is external."""
 
 BY_ITSELF = "the process ended by itself, so nothing was measured just before"
 
 
 def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
-    """What a process takes on these devices now. Takes milliseconds: not for the loop's thread."""
+    """Measures a process on these devices. It takes milliseconds, so it must not run in the loop's thread."""
     seen = {}
     for device in devices:
         size = device.probe.process_bytes(pid)
@@ -35,12 +35,12 @@ def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
 
 
 def measuring_lane(worker_id: int) -> Lane:
-    """For all that is measured of one process: the system may keep whoever asks about it."""
+    """Returns a lane for all measurements of one process, as the system may block the thread that asks."""
     return Lane(f"the system, asked about worker {worker_id},", MEASURE_S)
 
 
 async def measure_soon(lane: Lane, devices: Sequence[Device], pid: int) -> dict[str, Observed]:
-    """What a process takes now. Bounded, and it never fails: nothing must wait for a driver or a file that hangs."""
+    """Measures a process, within a bound and without failing: nothing must wait for a driver or file that hangs."""
     try:
         return await lane.run(lambda: measure(devices, pid))
     except NoAnswerError as error:
@@ -52,10 +52,10 @@ async def measure_soon(lane: Lane, devices: Sequence[Device], pid: int) -> dict[
 
 
 async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Observed]) -> dict[str, Observed]:
-    """Waits, bounded, until cards do not show a dead process any more. Returns what each device gave back.
+    """Waits, within a bound, until cards no longer show a dead process. Returns the bytes that each device gave back.
 
-    Host memory is back when the process is reaped. A card that tells nothing of processes is watched until what is
-    taken of it has not fallen for `STEADY_S`. One that does not answer is not watched.
+    Host memory is back when the process is reaped. A card that reports no processes is watched until its used bytes
+    have not fallen for `STEADY_S`. A card that does not answer is not watched.
     """
     cards = [device for device in devices if device.kind.is_card]
     lane = Lane(f"the cards, asked about process {pid},", WATCH_S)
@@ -78,15 +78,15 @@ async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Obser
             if not held:
                 cards.remove(card)
         if cards:
-            # A driver tells nobody when memory is free: it has to be asked.
+            # Drivers do not signal that memory is free, so they are polled.
             await asyncio.sleep(POLL_S)
     return {device.id: before.get(device.id, Observed(None, BY_ITSELF)) for device in devices}
 
 
 def _look_at(card: Device, pid: int) -> tuple[int | None, int | None]:
-    """What a process holds there, and where the driver does not tell that, what is taken in all.
+    """Returns the bytes of a process on a card, and where the driver does not report those, all used bytes.
 
-    A card that is lost holds nothing any more.
+    On a lost card the process holds nothing.
     """
     try:
         held = card.probe.process_bytes(pid)

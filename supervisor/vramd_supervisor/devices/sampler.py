@@ -1,4 +1,4 @@
-"""Looks at the devices again and again, and tells the core what they have and what others take of it."""
+"""Measures the devices periodically, and reports their totals and external bytes to the core."""
 
 import asyncio
 import logging
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
 LOOK_S = 5.0
-"""For one device; the probe of a card gives up by itself."""
+"""Longest look at one device; the probe of a card gives up earlier."""
 
 
 class Sampler:
-    """Measures in a thread, tells in the loop."""
+    """Measures devices in threads and submits the results to the loop."""
 
     def __init__(
         self, loop: Loop, devices: Sequence[Device], samples: dict[str, Sample], pids: Callable[[], list[int]]
     ):
-        """`samples` is kept current for those who look; `pids` tells which processes are ours."""
+        """Keeps `samples` current for readers; `pids` returns vramd's processes."""
         self._loop = loop
         self._devices = devices
         self._samples = samples
@@ -35,25 +35,25 @@ class Sampler:
         self._unasked: set[str] = set()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Samples until it is cancelled."""
         while True:
             await self.look()
             await asyncio.sleep(PERIOD_S)
 
     async def look(self) -> None:
-        """Once, at every device."""
+        """Samples every device once."""
         pids = self._pids()
         ready = self._loop.core.ready_pids()
         for device in self._devices:
             try:
                 look = partial(device.backend.look, device.probe, pids, ready)
                 seen = await self._lanes[device.id].run(look)
-            except NoThreadError as error:  # of ours: what was last seen holds
+            except NoThreadError as error:  # a lack of threads here: the last sample holds
                 if device.id not in self._unasked:
                     log.warning("what was last seen of a device holds: %s", error)
                 self._unasked.add(device.id)
                 continue
-            except Exception as error:  # whatever a driver does, the others are looked at
+            except Exception as error:  # whatever one driver does, the other devices are sampled
                 if device.id not in self._lost and not device.unusable:
                     log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)
                 self._lost.add(device.id)
@@ -80,5 +80,5 @@ class Sampler:
 
 
 def first_account(sample: Sample, budget_bytes: int, headroom_bytes: int) -> Account:
-    """A device's account before anything of ours runs: all that is used is others'."""
+    """Returns a device's account before any worker runs: all used bytes are external."""
     return Account(sample.total_bytes, budget_bytes, headroom_bytes, sample.used_bytes)

@@ -9,22 +9,22 @@ from .probe import Probe
 
 
 class VirtualProbe(Probe):
-    """A device that is nothing but a number of bytes; nobody else can use it."""
+    """Reports a virtual device: a number of bytes that only vramd uses."""
 
     def __init__(self, total_bytes: int) -> None:
         self._total_bytes = total_bytes
 
     def sample(self) -> Sample:
-        """Nothing is ever taken of it but what the ledger says."""
+        """Returns the total; only the ledger counts what is used."""
         return Sample(self._total_bytes, 0)
 
     def process_bytes(self, pid: int) -> int | None:  # noqa: ARG002  the same for all
-        """Never known: nothing is there."""
+        """Returns None: a virtual device holds no real bytes."""
         return None
 
 
 class Virtual(Backend):
-    """Only the ledger says what is taken."""
+    """The backend for virtual devices, whose use only the ledger counts."""
 
     kind = DeviceKind.VIRTUAL
     why_not_measured = "a virtual device has no bytes that could be measured"
@@ -38,7 +38,7 @@ VIRTUAL = Virtual()
 
 
 def find(config: Config) -> Iterator[Device]:
-    """Those of the configuration."""
+    """Yields the configured virtual devices."""
     for device, settings in config.devices.items():
         if settings.kind == "virtual":
             assert settings.total is not None

@@ -1,1 +1,1 @@
-"""The configuration of the user: read and checked."""
+"""Reads and checks the user's configuration."""

@@ -1,4 +1,4 @@
-"""Which models there are, and under which ids. Pure: `discovery` has read the files."""
+"""Lists the models and gives them their ids. Pure: `discovery` has read the files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,29 +17,29 @@ _NO_FILE = ModelFile("", 0)
 
 @dataclass(frozen=True)
 class Found:
-    """A model that lies in a folder."""
+    """A model found in a folder."""
 
     base: str
-    """What it is called there."""
+    """Name of the model in its folder."""
     file: ModelFile
 
 
 class Looked(NamedTuple):
-    """What a look into the folders has found."""
+    """The result of a search of the folders."""
 
     found: Sequence[Found]
-    """In the order in which files come to their ids, where nothing was known before."""
+    """Models, in the order in which new files get their ids."""
     configured: Mapping[str, ModelFile]
-    """The files of configured models with a path, by the model's id."""
+    """Files of configured models with a path, by model id."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """A model as it is known so far."""
+    """A model as known before this search."""
 
     model: Model
     kept: bool = False
-    """It is in use, or a caller has changed something about it: its id is nobody else's, even if its file is gone."""
+    """Whether it is in use or was changed by a caller: then its id stays taken, even if its file is gone."""
 
 
 def catalogue(
@@ -48,9 +48,9 @@ def catalogue(
     configured: Mapping[str, ModelFile],
     before: Mapping[str, Held] | None = None,
 ) -> dict[str, Model]:
-    """Every model by id: the configured ones, and what was found and is not one of them under another name.
+    """Returns every model by id: the configured ones, and found ones that are not a configured one under another name.
 
-    The other two are as in `Looked`.
+    `found` and `configured` are as in `Looked`.
     """
     before = before or {}
     renamed = {file.path for file in configured.values()}
@@ -68,14 +68,14 @@ def catalogue(
 
 
 def by_name(config: Config) -> set[str]:
-    """The configured models whose file is the one that is called so."""
+    """Returns the configured models whose file is found by the model's id."""
     return {id_ for id_, settings in config.models.items() if settings.engine != "simulated" and not settings.path}
 
 
 def called(config: Config, found: Sequence[Found], known: Mapping[str, ModelFile]) -> dict[str, str]:
-    """The file of each configured model without a path, of those called so: the one that it was, or the first.
+    """Returns the file of each configured model without a path: its previous file, else the first of that name.
 
-    It may have been moved to another folder. `known` are the files until now, by id; those of other ids stay theirs.
+    The file may have moved to another folder. `known` has the previous files by id; files of other ids keep theirs.
     """
     ids = by_name(config)
     theirs = {file.path for id_, file in known.items() if id_ not in config.models}
@@ -95,11 +95,11 @@ def _same(files: Sequence[ModelFile], was: ModelFile) -> ModelFile:
 def name_files(
     found: Sequence[Found], reserved: Collection[str] = (), before: Mapping[str, Held] | None = None
 ) -> dict[str, str]:
-    """The id of each file, by its path.
+    """Returns the id of each file, by path.
 
-    1. A file keeps its id as long as it is there, and takes it along to another folder.
-    2. Any other has the shortest of its possible ids that is free: not `reserved`, no other file's, and not that of a
-       file that is gone and may come back.
+    1. A file keeps its id while it exists, even when it moves to another folder.
+    2. Any other file gets the shortest of its possible ids that is free: not `reserved`, not another file's, and not
+       that of a missing file that may come back.
     """
     before = before or {}
     there = {one.file.path for one in found}
@@ -120,7 +120,7 @@ def name_files(
 
 
 def _free(one: Found, holders: Mapping[str, str]) -> str:
-    """The shortest id that a file may have. Where the folder tells it from no other, its own name does."""
+    """Returns the shortest free id of a file. Files in one folder are told apart by file name."""
     path, base = PurePath(one.file.path), one.base
     rival = holders.get(spelled(base))
     if rival and PurePath(rival).parent == path.parent:
@@ -135,12 +135,12 @@ def _file(held: Held) -> ModelFile:
 
 
 def _trace(file: ModelFile) -> tuple[str, int, int]:
-    """What a file takes along to another folder: its name, its size and when it was written."""
+    """Returns what identifies a file after a move: its name, size and modification time."""
     return PurePath(file.path).name, file.size_bytes, file.modified_ns
 
 
 def _as_known(model: Model, held: Held | None) -> Model:
-    """A file that cannot be read now is told as it was, with its problem."""
+    """Keeps the previous details of a file that cannot be read now, with its problem."""
     file, was = model.source, held.model.source if held else None
     if not isinstance(file, ModelFile) or not isinstance(was, ModelFile) or file.problem is None:
         return model

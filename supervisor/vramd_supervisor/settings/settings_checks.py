@@ -1,4 +1,4 @@
-"""What a configuration must keep to beyond the types of its values. Pure."""
+"""Checks a configuration beyond the types of its values. Pure."""
 
 import difflib
 import re
@@ -14,12 +14,12 @@ from ..selection.specialties import TASK_PREFIX
 
 Path = tuple[str, ...]
 Fault = tuple[Path, str]
-"""Where, as keys from the outside in, and what is wrong."""
+"""Path of a fault, as keys from the outermost in, and its description."""
 
 _LARGEST = (1 << 31) - 1
 _REAL_GPU = re.compile(r"gpu\d+", re.ASCII)
 _OTHER_GPU = re.compile(r"[a-z]+\d+", re.ASCII)
-"""As those are called that a driver or a backend of llama.cpp tells of; which there are is known at the start only."""
+"""Names of devices that a driver or llama.cpp backend reports; the devices present are known only at start."""
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 _SIMULATED_KEYS = frozenset({"memory", "load_s", "tokens_per_s", "manners", "allocate"})
@@ -27,13 +27,13 @@ _LLAMA_KEYS = frozenset({"path", *(row.name for row in LOAD_SETTINGS if not row.
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at what may have been meant; empty if nothing is near."""
+    """Returns a hint at the word that was probably meant; empty if none is similar."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def faults(config: Config, given: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
-    """All that is wrong, in the order of the file's tables; `given` has the keys that each model's table sets."""
+    """Yields all faults, in the order of the file's tables; `given` has the keys that each model's table sets."""
     yield from _server(config.server)
     yield from _scheduling(config.scheduling)
     for device, settings in config.devices.items():
@@ -144,7 +144,7 @@ def _model(
 
 
 def _aliases(models: Mapping[str, ModelConfig]) -> Iterator[Fault]:
-    """A name stands for one model."""
+    """Checks that each name means only one model."""
     taken = dict.fromkeys(models, "is the name of a model")
     for model, settings in models.items():
         for alias in settings.aliases:
@@ -154,7 +154,7 @@ def _aliases(models: Mapping[str, ModelConfig]) -> Iterator[Fault]:
 
 
 def _misnamed(name: str) -> str:
-    """What is wrong with an alias; empty if it can be one."""
+    """Says what is wrong with an alias; empty if nothing is."""
     if not is_name(name, MOST_ID_CHARACTERS):
         return f"is no name of at most {MOST_ID_CHARACTERS} printable characters"
     return f'begins with "{TASK_PREFIX}", which stands before a task' if name.startswith(TASK_PREFIX) else ""

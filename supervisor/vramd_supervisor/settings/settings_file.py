@@ -1,7 +1,7 @@
-"""Reads the configuration: one TOML file, over it the environment, over that the flags of the command line.
+"""Reads the configuration: one TOML file, overridden by the environment, overridden by command-line flags.
 
-Everything is checked here, so that the rest of the program has to trust its configuration only. What is wrong is a
-ConfigError, which says where; several things at once, as far as they can be told apart.
+Everything is checked here, so the rest of the program can trust its configuration. Faults are raised as a ConfigError
+with their places, several at once where they can be told apart.
 """
 
 import json
@@ -21,23 +21,23 @@ from .toml_lines import line_of
 
 _PREFIX = "VRAMD_"
 _VARIABLES = ("CONFIG", "RUNTIME_DIR", "STATE_DIR", "ADDRESS", "TOKEN", "LOG_LEVEL")
-"""Names behind the prefix that are no keys of `[server]`."""
+"""Names after the prefix that are not keys of `[server]`."""
 
 
 @dataclass(frozen=True)
 class Flags:
-    """What the command line sets; None and empty leave it to what is weaker."""
+    """Settings from the command line; None or empty defers to the environment and the file."""
 
     models: tuple[str, ...] = ()
     budgets: Mapping[str, Size] = field(default_factory=dict)
-    """By device."""
+    """Budgets by device."""
     host: str | None = None
     port: int | None = None
     untested_engine: bool = False
 
 
 class ConfigError(Exception):
-    """Something in the configuration that cannot stand; its text is for the user, with file, line and key."""
+    """A fault in the configuration; its text is for the user, with file, line and key."""
 
     def __init__(self, file: Path | None, line: int | None, key: str, message: str) -> None:
         place = ":".join(str(part) for part in (file, line) if part is not None)
@@ -47,28 +47,28 @@ class ConfigError(Exception):
         self.key = key
         self.message = message
         self.others: tuple[ConfigError, ...] = ()
-        """What is wrong besides."""
+        """Further faults."""
 
     def __str__(self) -> str:
-        """A line for each."""
+        """Returns one line for each fault."""
         return "\n".join((super().__str__(), *map(str, self.others)))
 
     @classmethod
     def of(cls, errors: Sequence["ConfigError"]) -> "ConfigError":
-        """The first, in the order of the file, with the others."""
+        """Returns the first error, in the order of the file, with the others attached."""
         first, *others = sorted(errors, key=lambda error: error.line or 0)
         first.others = tuple(others)
         return first
 
 
 def load_config(file: Path | None, environment: Mapping[str, str], flags: Flags) -> Config:
-    """The whole configuration, checked. Folders of models are absolute in it. Raises ConfigError."""
+    """Loads and checks the whole configuration and makes model folders absolute. Raises ConfigError."""
     try:
         source = _Source(file, toml_text.read(file) if file else "")
         raw = toml_text.parse(source.text)
     except toml_text.TomlError as error:
         raise ConfigError(file, error.line, "", str(error)) from error
-    source.checked(raw)  # what is laid over it hides no mistake of the file
+    source.checked(raw)  # before overrides, which must not hide a mistake in the file
     source.overlay(raw, _from_environment(environment))
     source.overlay(raw, _from_flags(flags))
     config = source.checked(raw)
@@ -78,16 +78,16 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Flags)
 
 @dataclass(frozen=True)
 class _Setting:
-    """What something stronger than the file sets."""
+    """A setting that overrides the file."""
 
     path: tuple[str, ...]
     value: object
     origin: str
-    """What the user wrote it as."""
+    """Variable or flag that the user set."""
 
 
 def _tables(raw: Mapping[str, object], key: str) -> dict[str, dict[str, object]]:
-    """The tables below a key, as far as they are tables; what is not is found fault with elsewhere."""
+    """Returns the tables below a key; other values are skipped and reported elsewhere."""
     tables = raw.get(key)
     if not isinstance(tables, dict):
         return {}
@@ -95,7 +95,7 @@ def _tables(raw: Mapping[str, object], key: str) -> dict[str, dict[str, object]]
 
 
 class _Source:
-    """A file of configuration, or none, and what was laid over it."""
+    """A configuration file, or none, and the origins of its overrides."""
 
     def __init__(self, file: Path | None, text: str) -> None:
         self.file = file
@@ -103,14 +103,14 @@ class _Source:
         self.origins: dict[tuple[str, ...], str] = {}
 
     def error(self, path: tuple[str, ...], message: str) -> ConfigError:
-        """Names the place that set what is wrong."""
+        """Builds an error that names the place that set the faulty value."""
         for end in range(len(path), 0, -1):
             if origin := self.origins.get(path[:end]):
                 return ConfigError(None, None, origin, message)
         return ConfigError(self.file, line_of(self.text, path), ".".join(path), message)
 
     def overlay(self, raw: dict[str, object], settings: Iterable[_Setting]) -> None:
-        """Puts values into the tables, in place of what they have."""
+        """Overrides values in the tables."""
         for setting in settings:
             table = raw
             for depth, key in enumerate(setting.path[:-1], 1):
@@ -123,7 +123,7 @@ class _Source:
             self.origins[setting.path] = setting.origin
 
     def checked(self, raw: Mapping[str, object]) -> Config:
-        """The configuration that the tables come to. Raises ConfigError with all that is wrong."""
+        """Converts the tables into a checked configuration. Raises ConfigError with all faults."""
         try:
             config = structure(raw)
         except BaseValidationError as error:
@@ -135,7 +135,7 @@ class _Source:
 
 
 def _mistaken(error: BaseValidationError) -> Iterator[Fault]:
-    """Keys and values that are none of this configuration's."""
+    """Yields unknown keys and values of the wrong kind."""
     for path, cause in causes(error):
         if isinstance(cause, ForbiddenExtraKeysError):
             known = [field.name for field in fields(cause.cl)]
@@ -158,12 +158,12 @@ def _shown(value: object) -> str:
 
 
 def _absolute(folders: Sequence[str], base: Path) -> tuple[str, ...]:
-    """From the folder that relative ones start at."""
+    """Makes folders absolute; relative ones start at `base`."""
     return tuple(os.path.abspath(base / Path(folder).expanduser()) for folder in folders)  # noqa: PTH100  keeps links
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
-    """`VRAMD_PORT` and so on: the keys of `[server]`. Other names that begin like this mean something else."""
+    """Yields the keys of `[server]` from `VRAMD_PORT` and so on. Other names with this prefix are ignored."""
     for known in fields(ServerConfig):
         name = _PREFIX + known.name.upper()
         if text := environment.get(name):
@@ -175,7 +175,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
 
 
 def stray_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """What is written as a variable of vramd and is none, each with a hint."""
+    """Yields a message for each variable that looks like one of vramd's and is none, with a hint."""
     known = [_PREFIX + name for name in (*_VARIABLES, *(key.name.upper() for key in fields(ServerConfig)))]
     for name in sorted(environment):
         if name.startswith(_PREFIX) and name not in known and not name.startswith(_PREFIX + "TEST_"):

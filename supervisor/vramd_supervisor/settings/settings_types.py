@@ -1,4 +1,4 @@
-"""Turns tables of TOML into the values of `config`, and turns nothing into something else on the way. Pure."""
+"""Converts TOML tables into the values of `config`, without coercing one kind into another. Pure."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -24,11 +24,11 @@ _MODEL_TABLE = make_dataclass(
         *((row.name, Annotated[object, row.name], field(default=None)) for row in LOAD_SETTINGS),
     ],
 )
-"""`[models.ID]` as it stands in the file: the model's own keys, and beside them those of its loads."""
+"""`[models.ID]` as written in the file: the keys of `ModelConfig`, and beside them the load settings."""
 
 
 class ExpectedError(Exception):
-    """A value of another kind than the key takes."""
+    """Raised for a value of another kind than the key takes."""
 
     def __init__(self, expected: str, value: object) -> None:
         super().__init__(expected)
@@ -37,12 +37,12 @@ class ExpectedError(Exception):
 
 
 def structure(raw: Mapping[str, object]) -> Config:
-    """Raises cattrs' BaseValidationError; `causes` says what is in it."""
+    """Converts tables into a configuration. Raises cattrs' BaseValidationError; `causes` lists its contents."""
     return _CONVERTER.structure(raw, Config)
 
 
 def causes(error: BaseException) -> Iterator[tuple[tuple[str, ...], BaseException]]:
-    """Everything that is wrong, each with the path to it."""
+    """Yields every fault with its path."""
     if not isinstance(error, BaseValidationError):
         yield (), error
         return
@@ -132,7 +132,7 @@ def _setting(row: Setting) -> Hook:
 
 
 def _plain(kind: object) -> Hook | None:
-    """How a value without parts is read; None for tables."""
+    """Returns the hook that reads a plain value; None for tables."""
     if get_origin(kind) is Annotated:
         return _setting(next(row for row in LOAD_SETTINGS if row.name == get_args(kind)[1]))
     hooks: dict[object, Hook] = {

@@ -1,7 +1,7 @@
 """Finds the line of a key in TOML text that parses, for messages. Pure.
 
-A scanner over lines, not a parser: it follows table headers, dotted and quoted keys and steps over texts of several
-lines. A key inside an inline table is found at the line of the table.
+This is a line scanner, not a parser: it follows table headers, dotted and quoted keys, and skips multi-line strings. A
+key inside an inline table is found at the line of the table.
 """
 
 import re
@@ -16,7 +16,7 @@ _QUOTES = re.compile(r'"""|\'\'\'|"(?:[^"\\]|\\.)*"|\'[^\']*\'|#.*')
 
 
 def line_of(text: str, path: Sequence[str]) -> int | None:
-    """Line of the key, else of the nearest table or key that holds it, from 1. None if there is no such thing."""
+    """Returns the line of the key, else of the nearest table or key that holds it, from 1; None if there is neither."""
     best: tuple[int, int] | None = None
     table: tuple[str, ...] = ()
     inside = ""
@@ -40,7 +40,7 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
 
 
 def _common(here: Sequence[str], path: Sequence[str]) -> int:
-    """How much of the path a line names; 0 where the line is about something else."""
+    """Returns how many parts of the path a line names; 0 if the line is about something else."""
     shared = min(len(here), len(path))
     return shared if tuple(path[:shared]) == tuple(here[:shared]) else 0
 
@@ -50,7 +50,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _left_open(value: str) -> str:
-    """The quotes of a text that this line begins and does not end; empty if there is none."""
+    """Returns the quotes of a string that this line begins and does not end; empty if there is none."""
     place = 0
     while match := _QUOTES.search(value, place):
         place = match.end()

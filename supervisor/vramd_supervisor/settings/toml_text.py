@@ -1,4 +1,4 @@
-"""Reads files of TOML as people write them, with words for what cannot be read."""
+"""Reads TOML files as people write them, and describes errors for users."""
 
 import re
 import sys
@@ -11,16 +11,16 @@ else:
 
 
 class TomlError(Exception):
-    """A file that is no TOML; its text is for the user, without the file's name."""
+    """Raised for a file that is not valid TOML; its text is for the user, without the file's name."""
 
     def __init__(self, line: int | None, message: str) -> None:
         super().__init__(message)
         self.line = line
-        """From 1; None if the whole file is meant."""
+        """Line, from 1; None if the error concerns the whole file."""
 
 
 def read(file: Path) -> str:
-    """Without the mark that editors of Windows put before a text. Raises TomlError."""
+    """Reads a file without the byte order mark that Windows editors add. Raises TomlError."""
     try:
         return file.read_text("utf-8-sig")
     except OSError as error:
@@ -30,7 +30,7 @@ def read(file: Path) -> str:
 
 
 def parse(text: str) -> dict[str, object]:
-    """Its tables. Raises TomlError."""
+    """Parses text into tables. Raises TomlError."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
