@@ -209,7 +209,7 @@ def started(state: CoreState, event: WorkerStarted) -> None:
 
 
 def learn_of_start(state: CoreState, worker: WorkerProcess, event: WorkerStarted) -> None:
-    """Takes in the facts that a process has reported about itself."""
+    """Takes in what a started process has reported: its pid and the bytes that it takes without a model."""
     worker.pid = event.pid
     state.spare_bytes = event.idle_bytes
     state.spare_wanted = state.config.server.spare

@@ -45,11 +45,11 @@ def requested(state: CoreState, event: Requested) -> None:
         return
     source = model.spec.source
     problem = source.problem if isinstance(source, ModelFile) and model.current is None else None
-    if problem and isinstance(source, ModelFile):  # what is loaded needs no file
+    if problem and isinstance(source, ModelFile):  # a loaded model needs no file
         text = f"{event.model}: {problem.text}"
         state.emit(Refuse(event.request, refusal(problem.reason, text, model=event.model, path=source.path)))
         return
-    # What is loaded says itself what it cannot do; for what is not, nothing is evicted.
+    # A loaded model itself refuses calls that it cannot serve; an unloaded one is refused before it evicts others.
     why = lack(model.spec, event.needs) if event.needs and model.current is None else None
     if why := why or _queue_full(state, model, event.kind):
         state.record_refusal(event.model, why)

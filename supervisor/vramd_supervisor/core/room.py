@@ -1,4 +1,4 @@
-"""Decides whether a load or a reservation may begin now, and if not, what has to happen first. Pure; changes nothing.
+"""Decides whether a load or a reservation may begin now, and if not, the steps that come first. Pure; changes nothing.
 
 `admission` carries the decisions out.
 """
@@ -73,7 +73,7 @@ def decide_admission(state: CoreState, claim: Claim, replaced: ModelRuntime | No
 
     1. A device whose headroom others need takes no load: there is another way, or it waits for the device to reopen.
        Idle models are evicted for it meanwhile, so that this comes sooner.
-    2. What fits beside what others take now, but not beside the most that they took within the last minute, waits.
+    2. A load that fits beside others' present bytes, but not beside their most within the last minute, waits.
     3. Models that may not be resident beside it are evicted first.
 
     `replaced`: see `may_go`.

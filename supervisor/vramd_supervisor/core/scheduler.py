@@ -1,4 +1,4 @@
-"""Draws the conclusions of an event: what is served, what is loaded, what is unloaded. Pure.
+"""Decides the consequences of an event: requests to serve, models to load and to unload. Pure.
 
 Runs at the end of every event, over the models that the event has touched, then over what waits for room.
 """

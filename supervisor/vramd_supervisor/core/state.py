@@ -1,4 +1,4 @@
-"""The data of the core: models, their processes, requests, loads and reservations, as data. Pure.
+"""The data of the core: models, their processes, requests, loads and reservations. Pure.
 
 Only the core changes these.
 """
@@ -41,13 +41,13 @@ class RequestKind(Enum):
     """Kind of a call, by the outcome that its caller wants."""
 
     RUN = auto()
-    """A place in the model: it is granted, and ends when the caller says so."""
+    """A place in the model; it is granted, and ends when the caller says so."""
     LOAD = auto()
-    """That the model is ready; ends with that."""
+    """A ready model; the call ends once it is ready."""
     HOLD = auto()
-    """That the model is ready, and stays; ends with the caller."""
+    """A ready model that stays; the call ends with the caller."""
     UNLOAD = auto()
-    """That the model's process is gone and its memory back; ends with the receipt."""
+    """An unloaded model whose memory is free; the call ends with the receipt."""
 
 
 class RequestState(Enum):
