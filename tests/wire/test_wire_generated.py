@@ -14,6 +14,7 @@ from support.supervisor_process import SupervisorProcess
 
 BOUND_S = 100.0
 ROOT = Path(__file__).parents[2]
+OPTION_TYPES = Path("clients/python/vramd/option_types.py")
 OLDEST = ("protobuf==6.31.1", "grpcio==1.76.0")
 BESIDE = ("googleapis-common-protos==1.70.0", "platformdirs", "typing-extensions")
 
@@ -34,6 +35,8 @@ with vramd.Client(sys.argv[1]) as client:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "proto", tmp_path / "proto", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / OPTION_TYPES).parent.mkdir(parents=True)
+    shutil.copy(ROOT / OPTION_TYPES, tmp_path / OPTION_TYPES)
     return tmp_path / "proto"
 
 
@@ -70,6 +73,14 @@ def test_generated_code_that_somebody_edited_is_noticed(copy: Path) -> None:
     done = check(copy)
     assert done.returncode == 1
     assert "out of date" in done.stderr
+
+
+def test_option_types_that_are_not_those_of_the_tables_are_noticed(copy: Path) -> None:
+    made = copy.parent / OPTION_TYPES
+    made.write_text(made.read_text("utf-8").replace("context:", "contexts:"), "utf-8")
+    done = check(copy)
+    assert done.returncode == 1
+    assert "option_types.py" in done.stderr
 
 
 def test_a_proto_lies_where_its_package_says() -> None:
