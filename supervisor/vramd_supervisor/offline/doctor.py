@@ -37,7 +37,7 @@ from ..settings.settings_file import Flags, load_config
 from ..threads.lane import NoAnswerError
 from ..workers import containment
 from ..workers.planning import UNKNOWN_FACTS
-from ..workers.process import HelloError, Spawner, WorkerProcess
+from ..workers.process import ChildProcess, HelloError, Spawner
 from .diagnosis import (
     CardFacts,
     EngineFacts,
@@ -167,7 +167,7 @@ async def _ask_worker(untested: bool) -> tuple[EngineFacts, int]:
             child = await Spawner().start("vramd_worker", folder)
         except (NoAnswerError, OSError) as error:
             return EngineFacts("", f"a worker could not be started: {error}", ()), UNKNOWN_FACTS.idle_bytes
-        process = WorkerProcess(child, "", untested, printed.append, lambda *_: None)
+        process = ChildProcess(child, "", untested, printed.append, lambda *_: None)
         try:
             hello = await process.hello()
             idle_bytes = HostProbe().process_bytes(hello.pid)

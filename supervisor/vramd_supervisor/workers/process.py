@@ -65,7 +65,7 @@ def worker_arguments(role: str) -> tuple[str, ...]:
     return sys.executable, "-I", str(Path(spec.origin).with_name("boot.py")), role
 
 
-class WorkerProcess:
+class ChildProcess:
     """A child process. Made and used from the loop's thread."""
 
     def __init__(

@@ -26,7 +26,7 @@ from ..loop import Loop
 from ..wire_status import from_worker, incident
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
-from .process import EXIT_SEEN_S, WORKING_FOLDER, HelloError, Spawner, WorkerProcess
+from .process import EXIT_SEEN_S, WORKING_FOLDER, ChildProcess, HelloError, Spawner
 from .quotes import EngineFacts
 from .usage_recorder import UsageRecorder
 from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
@@ -47,7 +47,7 @@ class Worker:
         """Starts the process, and greets it."""
         self.spawned = asyncio.Event()
         """It has a process, or will have none."""
-        self.process: WorkerProcess | None = None
+        self.process: ChildProcess | None = None
         self.client: WorkerClient | None = None
         self.log = spare_log
         self.has_model = False
@@ -177,7 +177,7 @@ class Workers:
 
         try:
             socket_dir = await self._spawner.run(self._socket_dir)
-            worker.process = WorkerProcess(
+            worker.process = ChildProcess(
                 await self._spawner.start("vramd_worker", WORKING_FOLDER),
                 socket_dir,
                 self._untested_engine,
@@ -202,7 +202,7 @@ class Workers:
         if not worker.has_model:
             worker.first_lines = (worker.first_lines + lines)[-100:]
 
-    async def _greet(self, worker: Worker, process: WorkerProcess) -> None:
+    async def _greet(self, worker: Worker, process: ChildProcess) -> None:
         """Waits for the hello, measures what an idle worker takes, and opens the channel."""
         try:
             hello = await process.hello()
