@@ -110,6 +110,21 @@ def test_the_map_names_files_and_what_is_in_them() -> None:
         assert not name or name in names_in(file), f"docs/architecture.md: {path} has no {name}"
 
 
+def test_each_fault_is_shown_by_a_test_or_says_why_not() -> None:
+    tests = {file.stem: file for file in (ROOT / "tests").glob("*/test_*.py")}
+    page = (ROOT / "docs" / "faults.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    faults = [row for row in rows if not row.startswith(("| fault |", "| --- |"))]
+    assert faults
+    for row in faults:
+        assert row.count(" |") == 3, f"docs/faults.md: a row has three cells: {row}"
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", row)
+        assert named or "not shown: " in row, f"docs/faults.md: no test, and no reason why: {row}"
+        for file, test in named:
+            assert file in tests, f"docs/faults.md: there is no {file}"
+            assert test in names_in(tests[file]), f"docs/faults.md: {file} has no {test}"
+
+
 def test_the_files_that_are_named_are_there() -> None:
     named = [
         name for page in PAGES for name in re.findall(r"`((?:tests|proto|docs)/[\w./]+)`", page.read_text("utf-8"))
