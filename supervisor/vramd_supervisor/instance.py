@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_state_dir
 from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir, system_runtime_dir
 
+from .files.private import tighten
 from .threads.lane import Lane, NoAnswerError
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Instance:
         self._take()
         self.folder.address_file.unlink(missing_ok=True)
         self._fill()
+        for left in (*self.folder.path.iterdir(), *self.folder.logs.rglob("*")):
+            tighten(left)
         self._socket_dir = ""
         if sys.platform != "win32":
             self._socket_dir = _socket_folder(self.folder.path)

@@ -20,6 +20,7 @@ from vramd_common.rendezvous import default_runtime_dir
 from . import signals
 from .domain.config import Config
 from .files.discovery import PATIENCE_S
+from .files.private import write_for_owner_only
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
 from .server import serve
@@ -62,6 +63,7 @@ def run(
     `file` is the configuration, `record` receives all events and actions. With `owned` it ends when stdin does.
     """
     heap.share_one()
+    write_for_owner_only()
     with output_aside():
         try:
             return _run(file, flags, runtime_dir, log_level, record, owned)

@@ -75,6 +75,7 @@ from .workers.process import WORKING_FOLDER, Spawner, import_paths
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
 from .workers.usage_recorder import UsageRecorder
+from .workers.worker_environment import worker_environment
 from .workers.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ def _open(config: Config, file: Path | None, parts: Parts, listening: Listening,
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:
     import_paths()  # while the folder that this is started in is there
-    spawner = Spawner()
+    spawner = Spawner(variables=config.server.worker_environment)
     quoter = Quoter(spawner, WORKING_FOLDER, config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)
@@ -257,7 +258,7 @@ async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
     except NoAnswerError as error:
         log.error("no card is used: %s", error)
         return without_cards(config)
-    if not has_further_backends(os.environ):
+    if not has_further_backends(worker_environment(os.environ, config.server.worker_environment)):
         return devices
     try:
         return await Lane("llama.cpp", BACKENDS_S).run(partial(with_backends, quoter.devices, devices))

@@ -155,7 +155,7 @@ class Card:
 
     def environment(self, plug_in: Path) -> Mapping[str, str]:
         """For a process that is to have these devices."""
-        return {
+        needed = {
             "GGML_BACKEND_PATH": str(plug_in),
             "GGML_VGPU_DIR": str(self.folder),
             "GGML_VGPU_TOTAL": ",".join(map(str, self.totals)),
@@ -163,6 +163,7 @@ class Card:
             "GGML_VGPU_CONTEXT_BYTES": str(self.context_bytes),
             **({"GGML_VGPU_AS_CUDA": "1"} if self.as_cuda else {}),
         }
+        return {**needed, "VRAMD_WORKER_ENVIRONMENT": ",".join(needed)}
 
     def external(self, taken_bytes: int, device: int = 0) -> None:
         """Other programs have now taken so many bytes."""

@@ -90,6 +90,8 @@ class ServerConfig:
     """Deadline of a load, from the start of its process until it is ready."""
     owner_grace_s: float = 2.0
     """With `--owned`: time for running requests to finish once the owner is gone."""
+    worker_environment: tuple[str, ...] = ()
+    """Names of further variables that workers get, such as "GGML_BACKEND_PATH"; see docs/security.md."""
     untested_engine: bool = False
     """Use a llama.cpp build that vramd was not tested with."""
 

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from .private import tighten
+
 _log = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
 BUSY_S = 5.0
 _SET_ASIDE_AT_MOST = 99
+_COMPANIONS = ("-journal", "-wal", "-shm")
+"""Files that SQLite keeps beside a book while it is written; they get the book's mode."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class Book:
     def _attempt(self, work: Callable[[sqlite3.Connection], _Found]) -> _Found:
         """Raises UnusableBookError for a damaged or strange file, OSError or sqlite3.Error for all else."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._examined:
+            for path in (self._path.parent, self._path, *(self._with(end) for end in _COMPANIONS)):
+                tighten(path)
         try:
             with closing(sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)) as book:
                 # A damaged name is never asked for; it must not keep the rest from being read.
@@ -90,6 +97,9 @@ class Book:
             if type(error) is sqlite3.DatabaseError:
                 raise UnusableBookError(str(error)) from error
             raise
+
+    def _with(self, end: str) -> Path:
+        return self._path.with_name(self._path.name + end)
 
     def _examine(self, book: sqlite3.Connection) -> None:
         number, tables = _found(book)

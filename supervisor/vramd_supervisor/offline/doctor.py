@@ -27,7 +27,7 @@ from ..devices.host_memory import HostProbe, usable_cores
 from ..devices.nvidia import NO_CUDA
 from ..devices.nvml import driver_version, load_nvml
 from ..domain.catalog import Model, ModelFile
-from ..domain.config import Config
+from ..domain.config import Config, ServerConfig
 from ..domain.device_view import HOST, DeviceKind, DeviceLostError, Sample, limits
 from ..files.discovery import Discovery
 from ..quoting.closed_form import embeds, quote
@@ -38,6 +38,7 @@ from ..threads.lane import NoAnswerError
 from ..workers import containment
 from ..workers.planning import UNKNOWN_FACTS
 from ..workers.process import ChildProcess, HelloError, Spawner
+from ..workers.worker_environment import worker_environment
 from .diagnosis import (
     CardFacts,
     EngineFacts,
@@ -117,10 +118,10 @@ def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
     `base` is the folder of the configuration's relative paths.
     """
     leave_job = containment.contain()
-    engine, idle_bytes = asyncio.run(_ask_worker(config.server.untested_engine))
+    engine, idle_bytes = asyncio.run(_ask_worker(config.server))
     leave_job()
     devices = find_devices(config)
-    if not has_further_backends(os.environ):
+    if not has_further_backends(worker_environment(os.environ, config.server.worker_environment)):
         warn_of_absent(config, devices)
     samples = {device.id: _sample(device) for device in devices}
     unusable = {
@@ -159,15 +160,15 @@ def _host(cores: int) -> HostFacts:
     )
 
 
-async def _ask_worker(untested: bool) -> tuple[EngineFacts, int]:
+async def _ask_worker(server: ServerConfig) -> tuple[EngineFacts, int]:
     """Asks a worker for its llama.cpp; returns that and the host bytes of a worker without a model."""
     printed: list[bytes] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            child = await Spawner().start("vramd_worker", folder)
+            child = await Spawner(variables=server.worker_environment).start("vramd_worker", folder)
         except (NoAnswerError, OSError) as error:
             return EngineFacts("", f"a worker could not be started: {error}", ()), UNKNOWN_FACTS.idle_bytes
-        process = ChildProcess(child, "", untested, printed.append, lambda *_: None)
+        process = ChildProcess(child, "", server.untested_engine, printed.append, lambda *_: None)
         try:
             hello = await process.hello()
             idle_bytes = HostProbe().process_bytes(hello.pid)

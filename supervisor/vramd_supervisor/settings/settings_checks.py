@@ -20,6 +20,7 @@ _LARGEST = (1 << 31) - 1
 _REAL_GPU = re.compile(r"gpu\d+", re.ASCII)
 _OTHER_GPU = re.compile(r"[a-z]+\d+", re.ASCII)
 """Names of devices that a driver or llama.cpp backend reports; the devices present are known only at start."""
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 _SIMULATED_KEYS = frozenset({"memory", "load_s", "tokens_per_s", "manners", "allocate"})
@@ -75,6 +76,9 @@ def _server(server: ServerConfig) -> Iterator[Fault]:
     ]
     if not server.host.strip():
         found.append((("host",), "must not be empty"))
+    for name in server.worker_environment:
+        if not _VARIABLE.fullmatch(name):
+            found.append((("worker_environment",), f"{name!r} is no name of a variable"))
     if "" in server.models:
         found.append((("models",), "must not have an empty name"))
     return ((("server", *path), text) for path, text in found)

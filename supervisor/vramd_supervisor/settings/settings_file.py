@@ -168,7 +168,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
         name = _PREFIX + known.name.upper()
         if text := environment.get(name):
             try:
-                value = _READERS[known.type](text)
+                value = _read_names(text) if known.name == "worker_environment" else _READERS[known.type](text)
             except ValueError as error:
                 raise ConfigError(None, None, name, str(error)) from error
             yield _Setting(("server", known.name), value, name)
@@ -216,6 +216,10 @@ def _read_truth(text: str) -> bool:
 
 def _read_folders(text: str) -> list[str]:
     return list(_absolute([folder for folder in text.split(os.pathsep) if folder], Path.cwd()))
+
+
+def _read_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 _READERS: Mapping[object, Callable[[str], object]] = {

@@ -20,6 +20,7 @@ from ..core.core import Core
 from ..core.events import Event
 from ..core.ledger import Account
 from ..domain.config import Config
+from ..files.private import tighten
 from ..threads.lane import Lane
 from ..threads.outlet import Outlet
 from .codec import encode, encode_action, encode_event
@@ -109,6 +110,7 @@ class RecordingFile(io.TextIOBase):
     def __init__(self, path: Path) -> None:
         """Raises OSError, or NoAnswerError for a disk that does not answer."""
         self._file = Lane(str(path), _OPEN_S).ask(lambda: path.open("wb", buffering=0))
+        tighten(path)
         self._error: OSError | None = None
         self._outlet: Outlet[bytes] = Outlet("recording", self._write_all, _WAITING_BYTES, _loss)
 

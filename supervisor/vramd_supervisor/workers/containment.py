@@ -18,50 +18,6 @@ from ..domain.receipt import Exit
 
 Child: TypeAlias = "subprocess.Popen[bytes]"
 
-KEPT_VARIABLES = (
-    # What a process needs to run at all.
-    "PATH",
-    "HOME",
-    "USER",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "TMP",
-    "TEMP",
-    "XDG_RUNTIME_DIR",
-    "SYSTEMROOT",
-    "SYSTEMDRIVE",
-    "WINDIR",
-    "USERPROFILE",
-    "APPDATA",
-    "LOCALAPPDATA",
-    "PROGRAMDATA",
-    "PATHEXT",
-    "COMSPEC",
-    "NUMBER_OF_PROCESSORS",
-    # How it finds its libraries and its card.
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "CUDA_PATH",
-    "CUDA_HOME",
-    "CUDA_CACHE_PATH",
-    "CUDA_DEVICE_ORDER",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "HSA_OVERRIDE_GFX_VERSION",
-    "VK_ICD_FILENAMES",
-    "VK_DRIVER_FILES",
-)
-"""PYTHON*, LD_PRELOAD and the variables by which libraries load code of somebody's choice are left out on purpose."""
-
-KEPT_PREFIX = "GGML_"
-"""How ggml's backends are set up; GGML_BACKEND_PATH names one that did not come with llama.cpp."""
-
-
 if sys.platform == "win32":
     _KILLED = -9
     _ABORTED, _LEAST_FAULT, _CTRL_C = 3, 0xC0000000, 0xC000013A
@@ -70,14 +26,7 @@ else:
     _FAULTS = {-one for one in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
 
 
-def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Returns the part of the supervisor's environment that a worker gets."""
-    kept = {name: value for name, value in own.items() if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIX)}
-    # An assertion in ggml otherwise starts a debugger from PATH and holds the memory meanwhile.
-    return kept | {"GGML_NO_BACKTRACE": "1"}
-
-
-def start(arguments: Sequence[str], cwd: str) -> Child:
+def start(arguments: Sequence[str], cwd: str, environment: Mapping[str, str]) -> Child:
     """Starts a child with three pipes. Only from a thread that lives as long as the process. Raises OSError.
 
     The kernel's parent-death signal is tied to the thread that started the child.
@@ -91,7 +40,7 @@ def start(arguments: Sequence[str], cwd: str) -> Child:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=cwd,
-        env=environment(os.environ),
+        env=environment,
         start_new_session=sys.platform != "win32",
         creationflags=flags,
         bufsize=0,

@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from vramd_common.rendezvous import PROTOCOL, Hello, Orders
@@ -20,6 +20,7 @@ from vramd_common.rendezvous import PROTOCOL, Hello, Orders
 from ..domain.receipt import Exit
 from ..threads.lane import Lane
 from . import containment
+from .worker_environment import worker_environment
 
 HELLO_S = 15.0
 """A worker that has not said hello by then is ended. Python with its libraries takes 0.3 s, on a busy machine some."""
@@ -199,9 +200,13 @@ class ChildProcess:
 class Spawner(Lane):
     """A lane whose thread, once begun, lives as long as this process: the children that it starts die with it."""
 
-    def __init__(self, limit_s: float = HELLO_S) -> None:
-        """A start that takes longer than `limit_s` is one that hangs."""
+    def __init__(self, limit_s: float = HELLO_S, variables: Collection[str] = ()) -> None:
+        """A start that takes longer than `limit_s` is one that hangs.
+
+        `variables` are those that children get beyond the usual ones.
+        """
         super().__init__("the start of a process", limit_s)
+        self._variables = variables
         self._turns = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
 
@@ -210,7 +215,9 @@ class Spawner(Lane):
 
         A process that starts too late, or whose waiter was cancelled, is ended at once.
         """
-        return await self.run(lambda: containment.start(worker_arguments(role), cwd), late=containment.discard)
+        environment = worker_environment(os.environ, self._variables)
+        start = functools.partial(containment.start, worker_arguments(role), cwd, environment)
+        return await self.run(start, late=containment.discard)
 
     def _take_thread(self) -> None:
         if self._thread is None:

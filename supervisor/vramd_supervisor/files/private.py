@@ -1,0 +1,35 @@
+"""Keeps what the supervisor writes to its user alone: folders 0700, files 0600, whatever the umask of the start."""
+
+import contextlib
+import os
+import stat
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":
+
+    def write_for_owner_only() -> None:
+        """Windows has no umask worth the name: the folders lie in the user's profile, which is closed to others."""
+
+    def tighten(path: Path) -> None:
+        """As above: the profile is closed to others."""
+
+else:
+
+    def write_for_owner_only() -> None:
+        """Makes all that this process and its children create readable by its user only."""
+        os.umask(0o077)
+
+    def tighten(path: Path) -> None:
+        """Closes a file or folder of an earlier start to other users; one that another user owns is left alone.
+
+        A folder that all users share, such as /tmp, is left alone too. What is not there is none.
+        """
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
+                return
+            if stat.S_ISDIR(found.st_mode):
+                path.chmod(0o700)
+            elif stat.S_ISREG(found.st_mode):
+                path.chmod(0o600)
