@@ -26,7 +26,7 @@ class Sampling:
     penalty_last_tokens: int = setting("Tokens that the penalties look back.", value=64, least=0, most=MOST_TOKENS)
     seed: int | None = setting(
         "Makes an answer repeatable while the model works on nothing else.",
-        default="drawn anew",
+        default="drawn at random",
         least=0,
         most=(1 << 32) - 1,
     )

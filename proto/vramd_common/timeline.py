@@ -19,7 +19,7 @@ class Told:
     """Decoded value of `KEY`."""
 
     model: str
-    incarnation: int
+    worker_id: int
     seconds: Mapping[str, float]
     """Seconds by phase."""
 
@@ -27,7 +27,7 @@ class Told:
 def pack(told: Told) -> str:
     """Encodes the value of `KEY`. Phases that `PHASES` does not name are dropped."""
     seconds = {phase: round(told.seconds[phase], _DIGITS) for phase in PHASES if phase in told.seconds}
-    line = json.dumps({**seconds, "model": told.model, "incarnation": told.incarnation}, separators=(",", ":"))
+    line = json.dumps({**seconds, "model": told.model, "worker_id": told.worker_id}, separators=(",", ":"))
     return line.replace("\x7f", "\\u007f")  # the one character that JSON allows and metadata does not
 
 
@@ -36,6 +36,6 @@ def unpack(value: str) -> Told | None:
     try:
         raw = json.loads(value)
         seconds = {phase: float(raw[phase]) for phase in PHASES if phase in raw}
-        return Told(str(raw["model"]), int(raw["incarnation"]), seconds)
+        return Told(str(raw["model"]), int(raw["worker_id"]), seconds)
     except (ValueError, KeyError, TypeError):
         return None

@@ -17,7 +17,7 @@ from platformdirs import user_state_dir
 from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir, system_runtime_dir
 
 from .files.private import tighten
-from .threads.lane import Lane, NoAnswerError
+from .threads.serial_calls import NoAnswerError, SerialCalls
 
 log = logging.getLogger(__name__)
 
@@ -174,12 +174,12 @@ def journal_folder(runtime: Path) -> Path:
 
 async def keep(instance: Instance, on_taken: Callable[[], None], period_s: float = PERIOD_S) -> None:
     """Restores the runtime folder when it is removed. Once another supervisor has it, calls `on_taken` and returns."""
-    lane, folder, said = Lane(str(instance.folder.path), KEEP_S), instance.folder.path, ""
+    calls, folder, said = SerialCalls(str(instance.folder.path), KEEP_S), instance.folder.path, ""
     while True:
         await asyncio.sleep(period_s)
         why = ""
         try:
-            if await lane.run(instance.keep):
+            if await calls.run(instance.keep):
                 log.warning("the runtime folder %s, or what belongs there, was removed; it is restored", folder)
         except AlreadyRunningError as error:
             log.error("the runtime folder was removed, and now %s: this one ends, as nobody can find it", error)

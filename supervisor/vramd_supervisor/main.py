@@ -26,8 +26,8 @@ from .listening import AddressError, Listening
 from .server import serve
 from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
-from .threads.lane import Lane, NoAnswerError, NoThreadError
-from .threads.outlet import FLUSH_S, output_aside
+from .threads.queued_writer import FLUSH_S, output_aside
+from .threads.serial_calls import NoAnswerError, NoThreadError, SerialCalls
 from .workers.log_book import LineFormatter
 
 ALREADY_RUNNING = 69
@@ -118,7 +118,7 @@ def start_folder() -> Path:
 def configuration(file: Path | None, flags: Flags) -> Config:
     """The configuration of file, environment and flags. Raises StartError for mistakes and a drive without answer."""
     try:
-        config = Lane(str(file), START_S).ask(lambda: load_config(file, os.environ, flags))
+        config = SerialCalls(str(file), START_S).ask(lambda: load_config(file, os.environ, flags))
     except NoAnswerError as error:
         raise StartError(2, f"{error}; is its drive there?") from error
     except ConfigError as error:
@@ -133,7 +133,7 @@ def take(folder: Path) -> Instance:
     """Claims the runtime folder for this process. Raises StartError."""
     signals.leave_orderly()
     try:
-        return Lane(str(folder), START_S).ask(lambda: Instance(folder))
+        return SerialCalls(str(folder), START_S).ask(lambda: Instance(folder))
     except AlreadyRunningError as error:
         raise StartError(ALREADY_RUNNING, str(error)) from error
     except (OSError, NoAnswerError) as error:
@@ -143,7 +143,7 @@ def take(folder: Path) -> Instance:
 def leave(instance: Instance) -> None:
     """Releases the runtime folder within a bound; the next supervisor cleans up what is left."""
     try:
-        Lane("the runtime folder", LEAVE_S).ask(instance.leave)
+        SerialCalls("the runtime folder", LEAVE_S).ask(instance.leave)
     except NoThreadError:
         instance.leave()
     except NoAnswerError as error:
@@ -161,7 +161,7 @@ def prints_into(file: Path) -> bool:
 def is_file(path: str) -> bool:
     """Whether a path is a file; False also if the drive does not answer in time."""
     try:
-        return Lane(path, PATIENCE_S).ask(Path(path).is_file)
+        return SerialCalls(path, PATIENCE_S).ask(Path(path).is_file)
     except NoAnswerError:
         return False
 

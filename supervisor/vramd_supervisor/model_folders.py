@@ -20,7 +20,7 @@ from .files.walk import absolute
 from .files.watch import END_S, Watch
 from .loop import Loop
 from .settings.listing import Held, catalogue
-from .threads.lane import Lane, NoAnswerError
+from .threads.serial_calls import NoAnswerError, SerialCalls
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class Folders:
         self._loop = loop
         self._event_loop = asyncio.get_running_loop()
         self._one_at_a_time = asyncio.Lock()
-        self._looking = Lane("the folders of models", LOOK_S)
-        self._again = Lane("what has a problem", AGAIN_S)
+        self._looking = SerialCalls("the folders of models", LOOK_S)
+        self._again = SerialCalls("what has a problem", AGAIN_S)
         self._own_look: asyncio.Task[None] | None = None
         """A look that no caller has asked for."""
         self._to_look = False
@@ -75,7 +75,7 @@ class Folders:
         for watch in self._watches:
             watch.leave()
         with contextlib.suppress(NoAnswerError):
-            await Lane("what watches folders", END_S).run(self._join)
+            await SerialCalls("what watches folders", END_S).run(self._join)
 
     def _join(self) -> None:
         for watch in self._watches:

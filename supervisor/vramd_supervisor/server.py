@@ -50,7 +50,7 @@ from .devices.sampler import LOOK_S, Sampler, first_account
 from .domain.config import Config
 from .domain.device_view import DeviceLostError, Sample, limits
 from .domain.host_profile import default_threads
-from .files.discovery import reading_lanes
+from .files.discovery import file_calls
 from .files.journal import Journal
 from .files.memory_book import MemoryBook
 from .instance import Instance, journal_folder, keep, state_folder
@@ -67,7 +67,7 @@ from .services.service_models import ModelService
 from .services.service_supervisor import SupervisorService
 from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
 from .simulation.recorder import Header, LineFile, Recorder
-from .threads.lane import Lane, NoAnswerError
+from .threads.serial_calls import NoAnswerError, SerialCalls
 from .workers import containment
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
@@ -227,7 +227,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
                     log.info("%s", words)
 
     loop = Loop(core, do, Recorder(header, core.handle, record).handle if record else None)
-    quotes = Quotes(quoter, instance.folder.path / "skeletons", devices, reading_lanes())
+    quotes = Quotes(quoter, instance.folder.path / "skeletons", devices, file_calls())
     threads = default_threads(psutil.cpu_count(logical=False), cores)
     planning = Planning(loop, devices, threads, quotes)
     recorder = UsageRecorder(MemoryBook(state_folder() / "memory.sqlite3"), quotes)
@@ -254,14 +254,14 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
 
 async def _all_devices(config: Config, quoter: Quoter) -> list[Device]:
     try:
-        devices = await Lane("the drivers of cards", DRIVERS_S).run(partial(find_devices, config))
+        devices = await SerialCalls("the drivers of cards", DRIVERS_S).run(partial(find_devices, config))
     except NoAnswerError as error:
         log.error("no card is used: %s", error)
         return without_cards(config)
     if not has_further_backends(worker_environment(os.environ, config.server.worker_environment)):
         return devices
     try:
-        return await Lane("llama.cpp", BACKENDS_S).run(partial(with_backends, quoter.devices, devices))
+        return await SerialCalls("llama.cpp", BACKENDS_S).run(partial(with_backends, quoter.devices, devices))
     except (QuoterError, NoAnswerError) as error:
         log.warning("llama.cpp does not tell of its devices: %s", error)
         return devices
@@ -283,7 +283,7 @@ def _in_words(notice: Notice) -> str:
 async def _first_sample(device: Device) -> Sample:
     """Samples a device; one that gives no answer has nothing, and is reported as unusable."""
     try:
-        return await Lane(device.id, LOOK_S).run(device.probe.sample)
+        return await SerialCalls(device.id, LOOK_S).run(device.probe.sample)
     except (DeviceLostError, NoAnswerError) as error:
         log.warning("%s gives no answer: %s", device.id, error)
         return Sample(0, 0)

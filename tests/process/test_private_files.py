@@ -14,7 +14,7 @@ from support.supervisor_process import SupervisorProcess, simulated, until
 MARKER = "a-word-of-a-prompt-that-nobody-else-says"
 FAULTS = ("bug", "exit-in-prompt", "exit-in-decode", "exit-in-load")
 CONFIGURATION = "".join(
-    simulated(name, card="", manners=list(manners), sacrificial=True)
+    simulated(name, card="", manners=list(manners), expendable=True)
     for name, manners in {"sound": (), **{fault: (fault,) for fault in FAULTS}}.items()
 )
 

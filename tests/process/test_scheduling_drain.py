@@ -74,14 +74,14 @@ def test_a_victim_admits_nothing_new_and_who_asks_is_served_by_its_next_life(
     client: vramd.Client, story: Story
 ) -> None:
     with ThreadPoolExecutor() as pool, busy(client, "victim") as running:
-        first_life = client.load("victim").incarnation
+        first_life = client.load("victim").worker_id
         waiting = pool.submit(client.embed, "next", "x")
         story.reached("victim", "DRAINING")
         late = client.generate("victim", "y", max_tokens=2)
         until("it waits", lambda: queued(client, "victim") == 1)
         assert len(waiting.result(BOUND_S)) == 1
         assert late.timeline is not None
-        assert late.timeline.incarnation > first_life
+        assert late.timeline.worker_id > first_life
         with pytest.raises(vramd.Unloaded):
             list(running)
         assert running.received

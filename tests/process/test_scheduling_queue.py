@@ -216,13 +216,13 @@ def test_who_watches_sees_a_queue_grow_and_shrink(shared: SupervisorProcess, cli
 
 def test_a_model_that_goes_is_not_brought_back_for_who_has_left(client: vramd.Client, story: Story) -> None:
     with ThreadPoolExecutor() as pool, busy(client, "other") as running:
-        before = client.load("other").incarnation
+        before = client.load("other").worker_id
         going = pool.submit(client.unload, "other")
-        story.until("it drains", lambda _: before in {c.incarnation for c in story.changes("other", "DRAINING")})
+        story.until("it drains", lambda _: before in {c.worker_id for c in story.changes("other", "DRAINING")})
         with client.generate("other", "x"):
             until("it waits for the next life of the model", lambda: queued(client, "other") == 1)
         until("it has left", lambda: queued(client, "other") == 0)
         assert next(running)
         running.cancel()
-        assert going.result(BOUND_S).incarnation == before
+        assert going.result(BOUND_S).worker_id == before
         assert client.model("other").state == "UNLOADED"

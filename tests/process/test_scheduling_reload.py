@@ -42,7 +42,7 @@ def test_a_reload_waits_for_what_runs_and_gives_the_model_a_new_process(
         assert (after.context_tokens, before.context_tokens) == (500, 1000)
         assert after.pid != before.pid
         assert late.timeline is not None
-        assert late.timeline.incarnation == after.incarnation
+        assert late.timeline.worker_id == after.worker_id
         assert story.began("one") == [], "the new process was ready before the old one went"
     client.unload("one")
 

@@ -149,5 +149,5 @@ def test_loads_and_unloads_of_one_model_all_at_once_all_end(shared: SupervisorPr
     with shared.news() as story, ThreadPoolExecutor(6) as pool:
         list(pool.map(toggle, range(18), timeout=BOUND_S))
         assert client.load("toggled").state == "READY"
-        lives = [change.incarnation for change in story.changes("toggled", "LOADING")]
+        lives = [change.worker_id for change in story.changes("toggled", "LOADING")]
         assert len(lives) == len(set(lives))

@@ -34,7 +34,7 @@ CONFIGURATION = "\n".join(
         simulated("right-2", device="right", load_s=0),
         virtual("altar", "2GiB"),
         simulated("precious", device="altar", load_s=0),
-        simulated("lamb", device="altar", sacrificial=True, load_s=0),
+        simulated("lamb", device="altar", expendable=True, load_s=0),
         simulated("wolf", device="altar", load_s=0),
         virtual("single", "1GiB"),
         simulated("s-busy", device="single", tokens_per_s=20, load_s=0),
@@ -58,7 +58,7 @@ def ready(client: vramd.Client) -> set[str]:
         pytest.param("beside-1 beside-2 beside-3", {}, id="what fits beside the others sends nobody away"),
         pytest.param("s1 s2 s3 s-next", {"s2": "s-next"}, id="the oldest is spared where a later one suffices"),
         pytest.param("left-1 right-1 right-2", {"right-1": "right-2"}, id="one that holds nothing of the card stays"),
-        pytest.param("precious lamb wolf", {"lamb": "wolf"}, id="a sacrificial model goes first, although used last"),
+        pytest.param("precious lamb wolf", {"lamb": "wolf"}, id="an expendable model goes first, although used last"),
     ],
 )
 def test_of_models_loaded_in_turn(client: vramd.Client, story: Story, loaded: str, evicted: dict[str, str]) -> None:

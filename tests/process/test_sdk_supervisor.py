@@ -319,7 +319,7 @@ def test_an_async_client_does_what_the_other_does(config: Path) -> None:
                 assert await client.chat("talker", "Hi", max_tokens=3).text
                 assert (await client.update("talker", pinned=True, keep_alive_s=60)).pinned
                 fresh = await client.restart("talker")
-                assert (fresh.incarnation, fresh.pid) != (loaded.incarnation, loaded.pid)
+                assert (fresh.worker_id, fresh.pid) != (loaded.worker_id, loaded.pid)
                 await client.unload("talker", force=True)
                 seen = set[str]()
                 while "UNLOADED" not in seen:

@@ -60,23 +60,21 @@ def test_a_deadline_ends_a_request_that_waits(client: vramd.Client) -> None:
 
 def test_a_model_that_shall_not_stay_leaves_at_once(shared: SupervisorProcess, client: vramd.Client) -> None:
     with shared.story() as story:
-        incarnation = client.load("a", keep_alive_s=-1).incarnation
+        worker_id = client.load("a", keep_alive_s=-1).worker_id
         client.embed("a", "x", keep_alive_s=0)
-        story.until("it has left", lambda _: incarnation in {c.incarnation for c in story.changes("a", "STOPPING")})
-        story.until(
-            "its memory is back", lambda _: incarnation in {r.incarnation for r in story.details(vramd.Receipt)}
-        )
+        story.until("it has left", lambda _: worker_id in {c.worker_id for c in story.changes("a", "STOPPING")})
+        story.until("its memory is back", lambda _: worker_id in {r.worker_id for r in story.details(vramd.Receipt)})
 
 
 def test_a_model_stays_as_long_as_it_shall(shared: SupervisorProcess, client: vramd.Client) -> None:
     with shared.story() as story:
-        incarnation = client.load("a", keep_alive_s=0.4).incarnation
+        worker_id = client.load("a", keep_alive_s=0.4).worker_id
         client.embed("a", "x")
-        story.until("it has left", lambda _: incarnation in {c.incarnation for c in story.changes("a", "DRAINING")})
+        story.until("it has left", lambda _: worker_id in {c.worker_id for c in story.changes("a", "DRAINING")})
         moments = {
             event.detail.after: event.time_s
             for event in story.events
-            if isinstance(event.detail, vramd.ModelChanged) and event.detail.incarnation == incarnation
+            if isinstance(event.detail, vramd.ModelChanged) and event.detail.worker_id == worker_id
         }
         assert 0.39 <= moments["DRAINING"] - moments["READY"] < 5
 

@@ -20,7 +20,7 @@ CONFIGURATION = "\n".join(
         simulated("brittle", card="", manners=["exit-in-decode"]),
         simulated("hang-in-decode", card="", manners=["hang-in-decode"]),
         simulated("fragile", card="", manners=["exit-in-load"]),
-        simulated("lamb", card="", manners=["exit-in-load"], sacrificial=True),
+        simulated("lamb", card="", manners=["exit-in-load"], expendable=True),
     )
 )
 
@@ -32,7 +32,7 @@ def process_of(client: vramd.Client, model: str) -> psutil.Process:
 
 
 @pytest.mark.parametrize(("model", "loads"), [("fragile", 3), ("lamb", 1)])
-def test_a_load_that_crashed_is_asked_for_again_but_not_of_a_sacrificial_model(
+def test_a_load_that_crashed_is_asked_for_again_but_not_of_an_expendable_model(
     shared: SupervisorProcess, model: str, loads: int
 ) -> None:
     with shared.story() as story:

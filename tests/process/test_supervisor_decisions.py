@@ -30,7 +30,7 @@ def test_an_eviction_names_victim_cause_numbers_and_who_was_spared() -> None:
             client.load(model)
         evicted = of_kind(client, "one", "evict")
         assert (evicted.model, evicted.for_whom) == ("one", "two")
-        assert evicted.incarnation > 0
+        assert evicted.worker_id > 0
         assert before_s <= evicted.time_s <= time.time()
         assert "card" in evicted.message
         assert evicted.numbers
@@ -136,7 +136,7 @@ def test_an_answer_tells_where_its_time_went() -> None:
         client = supervisor.client()
         first = client.chat("one", "Hi", max_tokens=5).timeline
         assert first is not None
-        assert (first.model, first.incarnation) == ("one", client.resident()[0].incarnation)
+        assert (first.model, first.worker_id) == ("one", client.resident()[0].worker_id)
         assert first.loaded_s is not None
         assert 0.1 <= first.loaded_s < BOUND_S
         assert first.decode_s is not None

@@ -13,7 +13,7 @@ def test_twenty_requests_for_a_cold_model_start_one_process() -> None:
         streams = [clients[number % 4].generate("cold", f"{number}", max_tokens=2) for number in range(20)]
         assert [len(stream.token_ids) for stream in streams if stream.finish.reason == "LENGTH"] == [2] * 20
         story.reached("cold", "READY")
-        assert {change.incarnation for change in story.changes("cold", "LOADING")} == {1}
+        assert {change.worker_id for change in story.changes("cold", "LOADING")} == {1}
         assert len(story.changes("cold", "LOADING")) == 1
 
 

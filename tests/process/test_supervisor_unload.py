@@ -31,7 +31,7 @@ def test_the_receipt_says_what_was_promised_and_what_was_really_there(client: vr
     assert loaded.pid is not None
     receipt = client.unload("real")
     assert not psutil.pid_exists(loaded.pid)
-    assert (receipt.model, receipt.incarnation, receipt.pid) == ("real", loaded.incarnation, loaded.pid)
+    assert (receipt.model, receipt.worker_id, receipt.pid) == ("real", loaded.worker_id, loaded.pid)
     assert receipt.exit == "ended"
     assert 0 < receipt.exit_s < STOP_S
     assert 0 <= receipt.release_s < 0.5
@@ -118,10 +118,10 @@ def test_an_unload_ends_a_load(shared: SupervisorProcess, client: vramd.Client) 
 def test_who_asks_while_a_model_goes_gets_it_anew(shared: SupervisorProcess, client: vramd.Client) -> None:
     with shared.story() as story, ThreadPoolExecutor() as pool, client.generate("slow", "x", max_tokens=6) as stream:
         next(stream)
-        before = client.load("slow").incarnation
+        before = client.load("slow").worker_id
         going = pool.submit(client.unload, "slow")
-        story.until("it drains", lambda _: before in {c.incarnation for c in story.changes("slow", "DRAINING")})
+        story.until("it drains", lambda _: before in {c.worker_id for c in story.changes("slow", "DRAINING")})
         assert client.embed("slow", "x").dimensions == 8
-        assert going.result(BOUND_S).incarnation == before
-        assert client.load("slow").incarnation > before
+        assert going.result(BOUND_S).worker_id == before
+        assert client.load("slow").worker_id > before
         assert stream.finish is not None

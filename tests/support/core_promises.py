@@ -376,4 +376,4 @@ def _is_idle(model: ModelRuntime) -> bool:
 
 def _rank(model: ModelRuntime) -> tuple[bool, float, float, int]:
     assert model.current
-    return not model.spec.sacrificial, model.current.last_used_s, model.load_s or 0.0, model.current.id
+    return not model.spec.expendable, model.current.last_used_s, model.load_s or 0.0, model.current.id

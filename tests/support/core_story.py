@@ -55,7 +55,7 @@ def _draw_models(dice: random.Random, faults: set[str]) -> dict[str, Model]:
             pinned="pin" in faults and place == 0,
             priority=dice.choice((Priority.INTERACTIVE, Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH)),
             group=group if place < 3 else "",
-            sacrificial=dice.random() < 0.2,
+            expendable=dice.random() < 0.2,
             preload=dice.random() < 0.4,
         )
     return models

@@ -24,7 +24,7 @@ def decision() -> supervisor_pb2.Decision:
         time_s=1_700_000_000.5,
         kind=supervisor_pb2.DECISION_KIND_EVICT,
         model="reader",
-        incarnation=2,
+        worker_id=2,
         for_whom="talker",
         cause=model_pb2.CAUSE_EVICTED_FOR_MODEL,
         message="talker lacks 52.0 MiB on gpu0; reader is the least recently used of the idle",

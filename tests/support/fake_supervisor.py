@@ -246,7 +246,7 @@ def plan() -> model_pb2.PlanLoadResponse:
         settings=settings(),
         quote=quote(),
         devices=[card, model_pb2.PlannedDevice(id="host", free_bytes=1 << 30)],
-        victims=[model_pb2.Victim(model="reader", incarnation=2, gives_back=gives_back)],
+        victims=[model_pb2.Victim(model="reader", worker_id=2, gives_back=gives_back)],
         expected_load_s=2.5,
         message="1.00 GiB are missing on gpu0",
         verdict=model_pb2.PLAN_VERDICT_EVICTS,
@@ -273,7 +273,7 @@ def resident(model: str = "talker") -> model_pb2.ResidentModel:
     """A loaded model with every field set but `degraded` and `keep_alive_left_s`, as one that is held."""
     return model_pb2.ResidentModel(
         model=model,
-        incarnation=3,
+        worker_id=3,
         state=model_pb2.MODEL_STATE_READY,
         pid=4711,
         devices=[model_pb2.DeviceUse(id="gpu0", reserved_bytes=3 << 30, measured_bytes=2 << 30)],
@@ -321,7 +321,7 @@ def standing() -> supervisor_pb2.Reservation:
 def receipt() -> model_pb2.Receipt:
     return model_pb2.Receipt(
         model="talker",
-        incarnation=3,
+        worker_id=3,
         pid=4711,
         exit=model_pb2.EXIT_ENDED,
         message="ended",

@@ -8,7 +8,7 @@ from pathlib import Path
 from vramd_common.load_settings import LoadOptions, Settings
 from vramd_supervisor.domain.catalog import ModelFile
 from vramd_supervisor.domain.quote import DeviceBytes, Quote, Source
-from vramd_supervisor.files.discovery import reading_lanes
+from vramd_supervisor.files.discovery import file_calls
 from vramd_supervisor.quoting.placement import decide
 from vramd_supervisor.workers.process import Spawner
 from vramd_supervisor.workers.quoter import Quoter
@@ -75,7 +75,7 @@ def desk(folder: Path) -> Iterator[Desk]:
 
     quoter = loop.run_until_complete(begin())
     try:
-        yield Desk(loop, quoter, Quotes(quoter, folder / "skeletons", (), reading_lanes()))
+        yield Desk(loop, quoter, Quotes(quoter, folder / "skeletons", (), file_calls()))
     finally:
         loop.run_until_complete(quoter.end())
         loop.run_until_complete(loop.shutdown_default_executor())

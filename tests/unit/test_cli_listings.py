@@ -18,7 +18,7 @@ OWN_SUPERVISOR = ("serve", "demo", "bench", "estimate", "simulate", "replay")
 
 PS_KEYS = [
     "model",
-    "incarnation",
+    "worker_id",
     "state",
     "pid",
     "devices",
@@ -212,7 +212,7 @@ def test_unload_prints_the_receipt(fake: FakeSupervisor, shell: Shell) -> None:
     devices = told.pop("devices")
     assert told == {
         "model": "talker",
-        "incarnation": 3,
+        "worker_id": 3,
         "pid": 4711,
         "exit": "ended",
         "exit_s": 0.25,

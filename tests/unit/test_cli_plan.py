@@ -67,7 +67,7 @@ DOCUMENT = {
     "victims": [
         {
             "model": "reader",
-            "incarnation": 2,
+            "worker_id": 2,
             "gives_back": [{"id": "gpu0", "bytes": 3 << 29}, {"id": "host", "bytes": 64 << 20}],
         }
     ],

@@ -76,7 +76,7 @@ def test_restart(fake: FakeSupervisor, shell: Shell) -> None:
     done = shell("restart", "talker", "--force")
     assert done.stdout == "talker is loaded: pid 4711, 3.0 GiB on gpu0, context 4096\n"
     assert fake.requests("RestartModel") == [model_pb2.RestartModelRequest(model="talker", force=True)]
-    assert json.loads(shell("restart", "talker", "--json").stdout)["incarnation"] == 3
+    assert json.loads(shell("restart", "talker", "--json").stdout)["worker_id"] == 3
 
 
 def test_restart_of_what_is_not_loaded(fake: FakeSupervisor, shell: Shell) -> None:
@@ -112,9 +112,9 @@ def test_what_is_no_size_is_told(fake: FakeSupervisor, shell: Shell, size: str) 
 def story() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
     row = supervisor_pb2.LedgerRow(id="gpu0", reserved_bytes=3 << 30, budget_bytes=7 << 30)
     ledger = supervisor_pb2.LedgerChanged(devices=[row], message="a is loaded")
-    change = supervisor_pb2.ModelChanged(model="a", incarnation=2, cause=model_pb2.CAUSE_LOADING, message="it answers")
+    change = supervisor_pb2.ModelChanged(model="a", worker_id=2, cause=model_pb2.CAUSE_LOADING, message="it answers")
     change.before, change.after = model_pb2.MODEL_STATE_LOADING, model_pb2.MODEL_STATE_READY
-    evicted = supervisor_pb2.Evicted(model="a", incarnation=2, message="used 3 s ago", for_model="b")
+    evicted = supervisor_pb2.Evicted(model="a", worker_id=2, message="used 3 s ago", for_model="b")
     evicted.cause = model_pb2.CAUSE_EVICTED_FOR_MODEL
     told = supervisor_pb2.WatchEventsResponse
     return (
@@ -160,7 +160,7 @@ def test_events_as_json_are_an_object_per_line(fake: FakeSupervisor, shell: Shel
     assert all(list(event) == ["sequence", "time_s", "kind", "detail"] for event in told)
     assert told[2]["detail"] == {
         "model": "a",
-        "incarnation": 2,
+        "worker_id": 2,
         "cause": "evicted_for_model",
         "message": "used 3 s ago",
         "for_model": "b",

@@ -85,7 +85,7 @@ def test_json_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: Sh
             "time_s": 1_700_000_000.5,
             "kind": "evict",
             "model": "reader",
-            "incarnation": 2,
+            "worker_id": 2,
             "for_whom": "talker",
             "cause": "evicted_for_model",
             "reason": None,

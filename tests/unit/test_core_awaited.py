@@ -6,7 +6,7 @@ from vramd_supervisor.core.actions import Report
 from vramd_supervisor.core.forecast import Verdict, plan_load
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.causes import Awaited, Cause
-from vramd_supervisor.quoting.placement import Ways
+from vramd_supervisor.quoting.placement import LoadPlans
 
 
 def until(world: CoreWorld, kind: type) -> None:
@@ -106,7 +106,7 @@ def test_who_holds_a_model_hears_why_it_was_lost_and_that_nothing_is_awaited_onc
 def verdict(world: CoreWorld, model: str, card: int = 4, context_tokens: int = 2048) -> tuple[Verdict, Awaited | None]:
     core = world.core.state
     way = plan({"card": card, "host": 1}, context_tokens)
-    seen = plan_load(core, core.models[model], Ways((way,)))
+    seen = plan_load(core, core.models[model], LoadPlans((way,)))
     return seen.verdict, seen.awaited
 
 

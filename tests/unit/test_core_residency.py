@@ -19,7 +19,7 @@ from vramd_supervisor.core.forecast import plan_load
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.decisions import DecisionKind
-from vramd_supervisor.quoting.placement import Ways
+from vramd_supervisor.quoting.placement import LoadPlans
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ def test_the_ones_to_keep_do_not_go_for_others() -> None:
     assert evicted(brought) == ["small"]
 
 
-def test_a_sacrificial_model_goes_first() -> None:
+def test_an_expendable_model_goes_first() -> None:
     models = three()
-    models["b"] = replace(models["b"], sacrificial=True)
+    models["b"] = replace(models["b"], expendable=True)
     world = world_of(models)
     assert evicted(use(world, "a", "b", "c")) == ["b"]
 
@@ -120,14 +120,16 @@ def test_a_pinned_model_is_planned_for_anew_with_its_own_bytes(world: CoreWorld)
     entry = core.models["middle"]
     assert available_if_evicted(core)["card"] == 4
     assert available_if_evicted(core, entry)["card"] == 8
-    seen = plan_load(core, entry, Ways((plan({"card": 7}),)))
+    seen = plan_load(core, entry, LoadPlans((plan({"card": 7}),)))
     assert (seen.fits, [victim.model for victim in seen.victims]) == (True, ["middle"])
-    assert not plan_load(core, core.models["large"], Ways((plan({"card": 7}),))).fits, "others have no right to them"
+    assert not plan_load(core, core.models["large"], LoadPlans((plan({"card": 7}),))).fits, (
+        "others have no right to them"
+    )
 
 
 def test_a_load_that_takes_too_long_is_not_tried_again() -> None:
     models = three()
-    models["b"] = replace(models["b"], sacrificial=True)
+    models["b"] = replace(models["b"], expendable=True)
     world = world_of(models)
     for name in ("a", "b"):
         world.request(name)
@@ -181,9 +183,9 @@ def test_a_held_model_comes_back_with_the_settings_of_its_holder_although_others
     assert running[2] in world.granted
 
 
-def test_a_sacrificial_one_does_not_and_its_holder_hears_of_the_crash() -> None:
+def test_an_expendable_one_does_not_and_its_holder_hears_of_the_crash() -> None:
     models = three()
-    models["b"] = replace(models["b"], sacrificial=True)
+    models["b"] = replace(models["b"], expendable=True)
     world = world_of(models)
     hold = world.request("b", RequestKind.HOLD)
     world.wait(0.0)

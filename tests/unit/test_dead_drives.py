@@ -14,8 +14,8 @@ from vramd_supervisor.domain.config import Config, ModelConfig, ServerConfig
 from vramd_supervisor.files import discovery
 from vramd_supervisor.files.discovery import Discovery, hugging_face_folder, lm_studio_folders
 from vramd_supervisor.settings.listing import Held, catalogue
-from vramd_supervisor.threads.errands import Errands
-from vramd_supervisor.threads.lane import NoAnswerError
+from vramd_supervisor.threads.concurrent_calls import ConcurrentCalls
+from vramd_supervisor.threads.serial_calls import NoAnswerError
 
 BOUND_S = 30.0
 PATIENCE_S = 0.1
@@ -154,28 +154,28 @@ def test_a_file_that_leads_to_a_dead_drive_costs_none_beside_it(drive: Drive, tm
     looks.until({"near": None, "far": None})
 
 
-def test_errands_are_made_side_by_side_and_each_is_given_up_by_itself() -> None:
+def test_calls_are_made_side_by_side_and_each_is_given_up_by_itself() -> None:
     goes_on, late = threading.Event(), threading.Event()
-    errands: Errands[int] = Errands(0.05, 2, late.set)
+    calls: ConcurrentCalls[int] = ConcurrentCalls(0.05, 2, late.set)
 
     def hangs() -> int:
         assert goes_on.wait(BOUND_S)
         return 7
 
-    answers = errands.run({"a": hangs, "b": lambda: 1, "c": hangs, "d": lambda: 2})
+    answers = calls.run({"a": hangs, "b": lambda: 1, "c": hangs, "d": lambda: 2})
     assert {name for name, answer in answers.items() if isinstance(answer, NoAnswerError)} == {"a", "c"}
     assert (answers["b"], answers["d"]) == (1, 2)
     goes_on.set()
     for name in ("a", "c"):
-        while isinstance(got := errands.run({name: lambda: 8})[name], NoAnswerError):
+        while isinstance(got := calls.run({name: lambda: 8})[name], NoAnswerError):
             assert late.wait(BOUND_S)
         assert got == 7, "the answer that is late counts"
-    assert errands.run({"a": lambda: 8, "c": lambda: 9}) == {"a": 8, "c": 9}
+    assert calls.run({"a": lambda: 8, "c": lambda: 9}) == {"a": 8, "c": 9}
 
 
-def test_errands_beside_one_that_fails_are_not_made_twice() -> None:
+def test_calls_beside_one_that_fails_are_not_made_twice() -> None:
     goes_on, late = threading.Event(), threading.Event()
-    errands: Errands[int] = Errands(BOUND_S, 2, late.set)
+    calls: ConcurrentCalls[int] = ConcurrentCalls(BOUND_S, 2, late.set)
     made: list[int] = []
 
     def slow() -> int:
@@ -187,20 +187,20 @@ def test_errands_beside_one_that_fails_are_not_made_twice() -> None:
         raise OSError("it cannot be followed")
 
     with pytest.raises(OSError, match="cannot be followed"):
-        errands.run({"slow": slow, "fails": fails})
-    assert isinstance(errands.run({"slow": slow})["slow"], NoAnswerError)
+        calls.run({"slow": slow, "fails": fails})
+    assert isinstance(calls.run({"slow": slow})["slow"], NoAnswerError)
     goes_on.set()
     assert late.wait(BOUND_S)
-    assert errands.run({"slow": slow}) == {"slow": 7}
+    assert calls.run({"slow": slow}) == {"slow": 7}
     assert len(made) == 1
 
 
-def test_errands_without_threads_are_refused_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_without_threads_are_refused_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    errands: Errands[int] = Errands(BOUND_S, 2)
+    calls: ConcurrentCalls[int] = ConcurrentCalls(BOUND_S, 2)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_more)
-        assert isinstance(errands.run({"a": lambda: 1})["a"], NoAnswerError)
-    assert errands.run({"a": lambda: 1}) == {"a": 1}
+        assert isinstance(calls.run({"a": lambda: 1})["a"], NoAnswerError)
+    assert calls.run({"a": lambda: 1}) == {"a": 1}

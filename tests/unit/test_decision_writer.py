@@ -116,6 +116,6 @@ def test_every_field_of_a_decision_reaches_the_wire() -> None:
     assert (message.id, message.time_s, message.model) == (7, 1.5, "one")
     assert message.kind == supervisor_pb2.DECISION_KIND_GIVE_BACK
     assert (message.cause, message.reason) == (model_pb2.CAUSE_TOOK_TOO_MUCH, "MEMORY_EXHAUSTED")
-    assert (message.incarnation, message.for_whom, message.message) == (3, "two", "because")
+    assert (message.worker_id, message.for_whom, message.message) == (3, "two", "because")
     assert dict(message.numbers) == {"needed_bytes": 1.0}
     assert [(one.what, one.why) for one in message.rejected] == [("evict three", "pinned")]

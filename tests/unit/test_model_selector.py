@@ -19,7 +19,7 @@ from vramd_supervisor.domain.config import Priority
 from vramd_supervisor.domain.errors import Refusal, RefusedError, refusal
 from vramd_supervisor.loop import Loop
 from vramd_supervisor.model_selector import MOST_PLANNED, ModelSelector
-from vramd_supervisor.quoting.placement import Ways
+from vramd_supervisor.quoting.placement import LoadPlans
 from vramd_supervisor.selection.tasks import Wish
 from vramd_supervisor.workers.planning import Planning
 
@@ -41,7 +41,7 @@ class Desk:
         self.loaded: list[tuple[str, RequestKind, Priority | None]] = []
         self.load_begun = asyncio.Event()
         self.load_may_end = asyncio.Event()
-        self.answers: dict[str, Ways | Refusal | Exception] = {}
+        self.answers: dict[str, LoadPlans | Refusal | Exception] = {}
         self.never = never
         self.problems: dict[str, Problem] = {}
         """What the engine has said of models, once they were planned."""
@@ -65,13 +65,13 @@ class Desk:
             self.world.run_errand()
         return request
 
-    async def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> Ways | Refusal:
+    async def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> LoadPlans | Refusal:
         self.planned.append((model.id, options))
         if model.id in self.never:
             await asyncio.Event().wait()
         if no := self.problems.get(model.id):
             return refusal(no.reason, no.text, model=model.id)
-        answer = self.answers.get(model.id, Ways((plan(NEEDS[model.id]),)))
+        answer = self.answers.get(model.id, LoadPlans((plan(NEEDS[model.id]),)))
         if isinstance(answer, Exception):
             raise answer
         return answer

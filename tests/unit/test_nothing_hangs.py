@@ -43,7 +43,7 @@ from vramd_supervisor.loop import Loop, OutsideAction
 from vramd_supervisor.quoting.learning import LearnedUsage
 from vramd_supervisor.services import decision_writer
 from vramd_supervisor.services.decision_writer import DecisionWriter
-from vramd_supervisor.threads.lane import Lane, Lanes, NoAnswerError
+from vramd_supervisor.threads.serial_calls import NoAnswerError, SerialCalls, SerialCallsByName
 from vramd_supervisor.workers import containment, quotes, usage_recorder
 from vramd_supervisor.workers.process import Spawner
 from vramd_supervisor.workers.quoter import Quoter, QuoterError
@@ -78,9 +78,9 @@ class HangingProbe(Probe):
 
 async def test_a_process_that_nobody_tells_of_is_measured_as_unknown(goes_on: threading.Event) -> None:
     host = Device("host", HOST_RAM, "RAM", HangingProbe(goes_on))
-    lane = Lane("the system", SHORT_S)
+    calls = SerialCalls("the system", SHORT_S)
     for why in ("gives no answer within 0.02 s", "has not answered an earlier question"):
-        observed = await release.measure_soon(lane, [host], 7)
+        observed = await release.measure_soon(calls, [host], 7)
         assert observed["host"].size_bytes is None
         assert why in observed["host"].reason
 
@@ -178,7 +178,7 @@ async def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
         return unanswered(path, NoAnswerError("read")), []
 
     monkeypatch.setattr(quotes, "read_with_headers", read)
-    desk = Quotes(cast(Any, None), tmp_path, (), Lanes(SHORT_S, 1, 10))
+    desk = Quotes(cast(Any, None), tmp_path, (), SerialCallsByName(SHORT_S, 1, 10))
     dead = await desk.quoted(tmp_path / "dead.gguf")
     assert dead.file.problem
     assert dead.file.problem.reason is Reason.FILE_UNANSWERED

@@ -14,7 +14,7 @@ from vramd_supervisor.domain.quote import Answer, Confidence, Lowered, Plan, Sou
 from vramd_supervisor.quoting.closed_form import quote
 from vramd_supervisor.quoting.degradation import fits
 from vramd_supervisor.quoting.drive import drive
-from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
+from vramd_supervisor.quoting.placement import LoadPlans, decide, differences, placements
 
 GIB = 1 << 30
 IDLE = 50 * MIB
@@ -34,7 +34,7 @@ def answered(
     devices: tuple[DeviceView, ...],
     available: Mapping[str, int],
     refuses: Callable[[Settings], bool] = lambda _: False,
-) -> Ways | Refusal:
+) -> LoadPlans | Refusal:
     def answer(settings: Settings) -> Answer:
         if refuses(settings):
             return Problem(Reason.MODEL_UNSUPPORTED, f"llama.cpp says no to {settings.kv_type}")
@@ -171,7 +171,7 @@ def test_what_was_asked_for_is_not_given_up() -> None:
 
 def test_a_gpu_only_load_is_refused_rather_than_spread() -> None:
     found = answered(Model("m", FILE), LoadOptions(gpu_only=True), (HOST, CARD), {**AMPLE, "gpu0": 2 * GIB})
-    assert isinstance(found, Ways)
+    assert isinstance(found, LoadPlans)
     assert [(plan.settings.device, plan.settings.gpu_layers) for plan in found.plans] == [("gpu0", -1)]
 
 
@@ -216,13 +216,13 @@ def test_what_would_fit_is_named_where_nothing_does() -> None:
     for less in (10, 100, 700):
         available = {"host": room - less * MIB}
         found = answered(Model("m", FILE), asked, (HOST,), available)
-        assert isinstance(found, Ways)
+        assert isinstance(found, LoadPlans)
         assert [plan.settings.context_tokens for plan in found.plans] == [8192]
-        assert found.nearest
-        assert all(plan.quote.needs["host"] <= available["host"] and plan.degraded for plan in found.nearest)
+        assert found.alternatives
+        assert all(plan.quote.needs["host"] <= available["host"] and plan.degraded for plan in found.alternatives)
     nothing = answered(Model("m", FILE), asked, (HOST,), {"host": GIB})
-    assert isinstance(nothing, Ways)
-    assert nothing.nearest == ()
+    assert isinstance(nothing, LoadPlans)
+    assert nothing.alternatives == ()
 
 
 def test_a_damaged_model_is_refused_with_its_problem() -> None:
@@ -310,7 +310,7 @@ def test_no_step_down_is_one_that_the_engine_refuses() -> None:
         for degrade in (None, True):
             available = {**AMPLE, "gpu0": room - less * MIB}
             found = answered(Model("m", FILE), LoadOptions(degrade=degrade), (HOST, CARD), available, plain_only)
-            assert isinstance(found, Ways)
+            assert isinstance(found, LoadPlans)
             [plan] = found.plans
             assert fits(plan.quote, available)
             assert plan.settings.kv_type == "f16"
@@ -323,9 +323,9 @@ def test_what_would_fit_is_never_what_the_engine_refuses() -> None:
         room = only(plans(replace(asked, device=device), *devices)).quote.needs[device]
         available = {**AMPLE, device: room - 100 * MIB}
         found = answered(Model("m", FILE), replace(asked, device=device, degrade=False), devices, available, plain_only)
-        assert isinstance(found, Ways)
-        assert found.nearest
-        assert all(plan.settings.kv_type == "f16" for plan in found.nearest)
+        assert isinstance(found, LoadPlans)
+        assert found.alternatives
+        assert all(plan.settings.kv_type == "f16" for plan in found.alternatives)
 
 
 def test_a_way_that_the_engine_refuses_leaves_the_others() -> None:
@@ -335,8 +335,8 @@ def test_a_way_that_the_engine_refuses_leaves_the_others() -> None:
             return settings.device == no
 
         found = answered(Model("m", FILE), LoadOptions(), (HOST, CARD, SECOND), AMPLE, refuses)
-        assert isinstance(found, Ways)
+        assert isinstance(found, LoadPlans)
         assert refused not in [plan.settings.device for plan in found.plans]
     no_card = answered(Model("m", FILE), LoadOptions(), (HOST, CARD), AMPLE, lambda s: s.device != "host")
-    assert isinstance(no_card, Ways)
+    assert isinstance(no_card, LoadPlans)
     assert [plan.settings.device for plan in no_card.plans] == ["host"]

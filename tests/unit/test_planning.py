@@ -9,7 +9,7 @@ import pytest
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
-from vramd_supervisor.quoting.placement import Ways
+from vramd_supervisor.quoting.placement import LoadPlans
 from vramd_supervisor.workers.planning import UNKNOWN_FACTS, Planning
 from vramd_supervisor.workers.quotes import EngineFacts, QuotedFile
 from vramd_supervisor.workers.verdicts import Verdicts
@@ -31,8 +31,8 @@ class Disk:
     async def tried(self, quoted: QuotedFile, _: EngineFacts) -> QuotedFile:
         return quoted
 
-    async def answer(self, *_: object) -> Ways:
-        return Ways(())
+    async def answer(self, *_: object) -> LoadPlans:
+        return LoadPlans(())
 
 
 def file(modified_ns: int) -> ModelFile:

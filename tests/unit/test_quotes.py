@@ -16,11 +16,11 @@ from vramd_supervisor.domain.catalog import Model, ModelFile, Problem
 from vramd_supervisor.domain.device_view import HOST, DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Answer, Confidence, DeviceBytes, Quote, Source
-from vramd_supervisor.files.discovery import reading_lanes
+from vramd_supervisor.files.discovery import file_calls
 from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.quoting.closed_form import quote as closed_form
 from vramd_supervisor.quoting.learning import FEWEST_LOADS, MARGIN_SHARE, Observation
-from vramd_supervisor.quoting.placement import Ways, placements
+from vramd_supervisor.quoting.placement import LoadPlans, placements
 from vramd_supervisor.workers import quotes
 from vramd_supervisor.workers.helper import Death
 from vramd_supervisor.workers.quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
@@ -75,7 +75,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.path = self.folder / "m.gguf"
         self.path.write_bytes(self.content)
-        self.quotes = Quotes(self.helper, self.folder / "skeletons", (), reading_lanes())
+        self.quotes = Quotes(self.helper, self.folder / "skeletons", (), file_calls())
 
     def quoted(self) -> QuotedFile:
         return asyncio.run(self.quotes.quoted(self.path))
@@ -294,7 +294,7 @@ def test_three_loads_teach_what_a_load_takes(bench: Bench, tmp_path: Path) -> No
     # What the driver takes was learned for every load.
     assert other.devices["gpu0"].process_bytes == taken["gpu0"] + FEWEST_LOADS - 2 - other.devices["gpu0"].engine_bytes
     # What was learned outlives the helper.
-    bench.quotes = Quotes(Scripted(QuoterError("gone")), tmp_path / "skeletons", (), reading_lanes())
+    bench.quotes = Quotes(Scripted(QuoterError("gone")), tmp_path / "skeletons", (), file_calls())
     bench.quotes.lessons = book.lessons()
     assert bench.quote().source is Source.LEARNED
 
@@ -440,7 +440,7 @@ def test_a_giant_context_is_computed_and_what_would_fit_is_found_with_few_questi
     devices = [DeviceView("gpu0", DeviceKind.NVIDIA), DeviceView(HOST, DeviceKind.HOST)]
     available = {HOST: 2000 * MIB, "gpu0": 1000 * MIB}
 
-    async def ways() -> Ways | Refusal:
+    async def ways() -> LoadPlans | Refusal:
         quoted = await bench.quotes.quoted(bench.path)
         options = LoadOptions(context_tokens=context, device=device)
         placing = placements(Model("m", quoted.file), options, devices, 1, available)
@@ -449,8 +449,8 @@ def test_a_giant_context_is_computed_and_what_would_fit_is_found_with_few_questi
     if device == HOST:
         bench.helper.answer = {**GOOD, "gpus": []}
     found = asyncio.run(ways())
-    assert isinstance(found, Ways)
+    assert isinstance(found, LoadPlans)
     assert found.plans[0].quote.source is Source.CLOSED_FORM
-    assert found.nearest
+    assert found.alternatives
     assert 0 < len(bench.helper.asked) < 40
     assert max(question["settings"]["context_tokens"] for question in bench.helper.asked) <= MOST_ASKED_TOKENS

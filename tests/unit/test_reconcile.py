@@ -15,7 +15,7 @@ from vramd_supervisor.domain.quote import Source
 
 
 def loading(world: CoreWorld, name: str = "middle") -> int:
-    """Asks for a model and goes on until its process loads; returns the incarnation."""
+    """Asks for a model and goes on until its process loads; returns the worker_id."""
     world.request(name)
     while not isinstance(world.errands[-1], Load):
         world.run_errand()
@@ -146,23 +146,23 @@ def test_a_load_that_ran_out_of_memory_is_planned_once_more_and_then_refused() -
     assert not world.open_requests
 
 
-def sacrificial() -> CoreWorld:
+def expendable() -> CoreWorld:
     world = CoreWorld(Config(), spare=False)
     entry = world.core.state.models["middle"]
-    entry.spec = replace(entry.spec, source=ModelFile("/m.gguf", 4), sacrificial=True)
+    entry.spec = replace(entry.spec, source=ModelFile("/m.gguf", 4), expendable=True)
     return world
 
 
-def test_a_sacrificial_model_gets_no_second_try() -> None:
+def test_an_expendable_model_gets_no_second_try() -> None:
     out_of_memory = refusal(
         Reason.MEMORY_EXHAUSTED, "no", model="middle", device="card", neededBytes=4, freeBytes=0, heldBy=""
     )
-    world = sacrificial()
+    world = expendable()
     world.tell(LoadRefused(world.now_s, loading(world), out_of_memory))
     assert [action.refusal for action in world.actions if isinstance(action, Refuse)] == [
         replace(out_of_memory, retry=False)
     ]
-    world = sacrificial()
+    world = expendable()
     ready(world, loading(world), card=9)
     assert [action.refusal.reason for action in world.actions if isinstance(action, Refuse)] == [
         Reason.MEMORY_EXHAUSTED

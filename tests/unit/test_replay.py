@@ -17,7 +17,7 @@ from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, SchedulingConfig
 from vramd_supervisor.simulation.recorder import LOST, Header, LineFile, Recorder, RecordingFile
 from vramd_supervisor.simulation.replay import UnreadableRecordingError, replay
-from vramd_supervisor.threads.lane import NoAnswerError
+from vramd_supervisor.threads.serial_calls import NoAnswerError
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

@@ -97,7 +97,7 @@ def test_every_call_says_what_it_raises(name: str) -> None:
 
 def events() -> tuple[supervisor_pb2.WatchEventsResponse, ...]:
     evicted = supervisor_pb2.Evicted(
-        model="reader", incarnation=2, cause=model_pb2.CAUSE_EVICTED_FOR_MODEL, for_model="talker"
+        model="reader", worker_id=2, cause=model_pb2.CAUSE_EVICTED_FOR_MODEL, for_model="talker"
     )
     row = supervisor_pb2.LedgerRow(id="gpu0", reserved_bytes=3 << 30, budget_bytes=7 << 30)
     ledger = supervisor_pb2.LedgerChanged(devices=[row], message="talker is loaded")

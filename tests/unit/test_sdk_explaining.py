@@ -7,7 +7,7 @@ from support.fake_supervisor import BOUND_S, FakeSupervisor, Refusal, Trailer, W
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import supervisor_pb2
 
-TOLD = vramd.Timeline(0.25, None, None, 2.5, 0.5, 1.5, model="talker", incarnation=3)
+TOLD = vramd.Timeline(0.25, None, None, 2.5, 0.5, 1.5, model="talker", worker_id=3)
 
 
 def test_decisions(fake: FakeSupervisor, either: vramd.Client) -> None:
@@ -19,7 +19,7 @@ def test_decisions(fake: FakeSupervisor, either: vramd.Client) -> None:
         time_s=1_700_000_000.5,
         kind="evict",
         model="reader",
-        incarnation=2,
+        worker_id=2,
         for_whom="talker",
         cause="evicted_for_model",
         reason=None,

@@ -142,7 +142,7 @@ def test_embeddings_come_in_the_order_of_the_texts() -> None:
 def test_events_carry_what_happened() -> None:
     changed = supervisor_pb2.ModelChanged(
         model="talker",
-        incarnation=3,
+        worker_id=3,
         before=model_pb2.MODEL_STATE_LOADING,
         after=model_pb2.MODEL_STATE_READY,
         cause=model_pb2.CAUSE_LOADING,
@@ -152,7 +152,7 @@ def test_events_carry_what_happened() -> None:
         devices=[supervisor_pb2.LedgerRow(id="host", reserved_bytes=1, budget_bytes=2)], message="reserved"
     )
     evicted = supervisor_pb2.Evicted(
-        model="a", incarnation=1, cause=model_pb2.CAUSE_EVICTED_FOR_RESERVATION, message="old", for_reservation=8
+        model="a", worker_id=1, cause=model_pb2.CAUSE_EVICTED_FOR_RESERVATION, message="old", for_reservation=8
     )
     events = [
         read(Event, supervisor_pb2.WatchEventsResponse(sequence=1, time_s=2.5, kind=1, model_changed=changed)),  # type: ignore[arg-type]  # the number of MODEL

@@ -138,6 +138,10 @@ BAD = {
     ("[server]", "server = 4\n[sever]"): "vramd.toml:1: server: expected a table, got 4",
     ("pinned = true", "pinned = 1"): "vramd.toml:24: models.talker.pinned: expected true or false, got 1",
     ("pinned = true", "pined = true"): "vramd.toml:24: models.talker.pined: unknown key; did you mean pinned?",
+    (
+        "pinned = true",
+        "sacrificial = true",
+    ): "vramd.toml:24: models.talker.sacrificial: unknown key; did you mean expendable?",
     ("context = 4096", "context = 0"): "vramd.toml:25: models.talker.context: must be 1 to",
     ("context = 4096", "parallel = 0"): "vramd.toml:25: models.talker.parallel: must be 1 to 256, not 0",
     ("context = 4096", "gpu_layers = -3"): 'vramd.toml:25: models.talker.gpu_layers: must be "auto", "all", or 0 to',

@@ -15,7 +15,7 @@ def test_what_is_packed_is_unpacked() -> None:
 
 def test_only_what_happened_is_told_in_the_order_in_which_it_came() -> None:
     value = pack(Told("talker", 3, {"decode_s": 1.5, "queued_s": 0.123456789, "slept_s": 9}))
-    assert value == '{"queued_s":0.123457,"decode_s":1.5,"model":"talker","incarnation":3}'
+    assert value == '{"queued_s":0.123457,"decode_s":1.5,"model":"talker","worker_id":3}'
 
 
 @pytest.mark.parametrize("model", ["дом", "\U0001f600" * 512, "a\tb\x7f\r\n", "\udcff", ' "quoted" '])
@@ -39,8 +39,8 @@ def test_any_model_travels_as_printable_ascii(model: str) -> None:
         '"queued_s"',
         "{}",
         '{"model":"a"}',
-        '{"model":"a","incarnation":"x"}',
-        '{"model":"a","incarnation":1,"queued_s":"long"}',
+        '{"model":"a","worker_id":"x"}',
+        '{"model":"a","worker_id":1,"queued_s":"long"}',
     ],
 )
 def test_what_is_no_timeline_is_none(value: str) -> None:
@@ -48,7 +48,7 @@ def test_what_is_no_timeline_is_none(value: str) -> None:
 
 
 def test_phases_of_a_newer_supervisor_are_left_out() -> None:
-    told = unpack('{"dreamed_s":1,"queued_s":2,"model":"a","incarnation":1}')
+    told = unpack('{"dreamed_s":1,"queued_s":2,"model":"a","worker_id":1}')
     assert told == Told("a", 1, {"queued_s": 2.0})
 
 
@@ -60,7 +60,7 @@ def test_the_trailing_metadata_of_a_call() -> None:
         "loaded_s": 2.0,
         "prompt_s": 0.25,
         "model": "talker",
-        "incarnation": 3,
+        "worker_id": 3,
     }
 
 

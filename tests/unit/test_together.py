@@ -6,7 +6,7 @@ from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Plan
 from vramd_supervisor.quoting.closed_form import quote
 from vramd_supervisor.quoting.drive import drive
-from vramd_supervisor.quoting.placement import Ways, placements
+from vramd_supervisor.quoting.placement import LoadPlans, placements
 from vramd_supervisor.quoting.together import Wanted, together
 
 MIB = 1 << 20
@@ -29,7 +29,7 @@ DEVICES = (DeviceView("host", DeviceKind.HOST), DeviceView("gpu0", DeviceKind.NV
 def found(gpu_mib: int, host_mib: int = 65536) -> tuple[Plan, ...]:
     models = [Model(name, ModelFile(f"/{name}.gguf", 760 * MIB, "llama", shape=SHAPE)) for name in ("a", "b")]
 
-    def placed(wanted: Wanted) -> Ways | Refusal:
+    def placed(wanted: Wanted) -> LoadPlans | Refusal:
         model, options, available = wanted
         file = model.source
         assert isinstance(file, ModelFile)

@@ -20,7 +20,7 @@ from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import DeviceBytes, Plan
 from vramd_supervisor.quoting.closed_form import quote
 from vramd_supervisor.quoting.drive import drive
-from vramd_supervisor.quoting.placement import Ways, decide, differences, placements
+from vramd_supervisor.quoting.placement import LoadPlans, decide, differences, placements
 
 MIB, GIB = 1 << 20, 1 << 30
 SMALL = replace(LLAMA_8B, embedding=384, feed_forward=1536, heads=12, key_length=32, value_length=32)
@@ -84,7 +84,7 @@ def wishes() -> Iterator[LoadOptions]:
 WISHES = tuple(wishes())
 
 
-def ways(model: Model, options: LoadOptions, machine: str) -> Ways | Refusal:
+def ways(model: Model, options: LoadOptions, machine: str) -> LoadPlans | Refusal:
     devices, available = MACHINES[machine]
     file = model.source
     assert isinstance(file, ModelFile)

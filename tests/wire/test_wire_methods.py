@@ -106,7 +106,7 @@ def restart_model(caller: Caller) -> None:
     before = caller.models.GetModel(model_pb2.GetModelRequest(model="talker")).resident
     after = caller.models.RestartModel(model_pb2.RestartModelRequest(model="talker")).resident
     assert after.pid != before.pid
-    assert after.incarnation > before.incarnation
+    assert after.worker_id > before.worker_id
     assert after.state == model_pb2.MODEL_STATE_READY
 
 

@@ -427,7 +427,7 @@ class AsyncClient:
             NotLoaded: It has no process that could be replaced.
             VramdError: What `load` raises, except LoadedDifferently.
 
-        >>> (await client.restart("talker")).incarnation
+        >>> (await client.restart("talker")).worker_id
         3
         """
         return await self._ask(calls.RESTART_MODEL(requests.restart(model, force)), timeout_s)

@@ -427,7 +427,7 @@ class Client:
             NotLoaded: It has no process that could be replaced.
             VramdError: What `load` raises, except LoadedDifferently.
 
-        >>> client.restart("talker").incarnation
+        >>> client.restart("talker").worker_id
         3
         """
         return self._ask(calls.RESTART_MODEL(requests.restart(model, force)), timeout_s)

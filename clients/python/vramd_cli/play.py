@@ -165,9 +165,9 @@ class Stage:
             with self._news:
                 assert self._news.wait_for(lambda: self._evicted, WAIT_S), "nothing was evicted"
                 evicted = self._evicted.pop()
-                gone = evicted.incarnation
-                assert self._news.wait_for(lambda: any(r.incarnation == gone for r in self._released), WAIT_S)
-                receipt = next(r for r in self._released if r.incarnation == gone)
+                gone = evicted.worker_id
+                assert self._news.wait_for(lambda: any(r.worker_id == gone for r in self._released), WAIT_S)
+                receipt = next(r for r in self._released if r.worker_id == gone)
         status = self.client.status()
         done = Step(title, answers, evicted, receipt, killed_pid, chosen or {}, status.models, status.devices)
         self.audience.ends(done)

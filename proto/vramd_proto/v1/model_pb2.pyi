@@ -528,7 +528,7 @@ class ResidentModel(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
@@ -552,7 +552,7 @@ class ResidentModel(_message.Message):
     LOWERED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of the model."""
-    incarnation: _builtins.int
+    worker_id: _builtins.int
     """Number of the model's process; 0 while it has none yet."""
     state: Global___ModelState.ValueType
     pid: _builtins.int
@@ -609,7 +609,7 @@ class ResidentModel(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
-        incarnation: _builtins.int = ...,
+        worker_id: _builtins.int = ...,
         state: Global___ModelState.ValueType = ...,
         pid: _builtins.int = ...,
         devices: _abc.Iterable[Global___DeviceUse] | None = ...,
@@ -634,7 +634,7 @@ class ResidentModel(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "cautions", b"cautions", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "incarnation", b"incarnation", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "lowered", b"lowered", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "cautions", b"cautions", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "lowered", b"lowered", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_left_s: _TypeAlias = _typing.Literal["keep_alive_left_s"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_left_s: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s"]  # noqa: Y015
@@ -1035,22 +1035,22 @@ class Victim(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
     GIVES_BACK_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    incarnation: _builtins.int
+    worker_id: _builtins.int
     @_builtins.property
     def gives_back(self) -> _containers.RepeatedCompositeFieldContainer[Global___GivenBack]: ...
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
-        incarnation: _builtins.int = ...,
+        worker_id: _builtins.int = ...,
         gives_back: _abc.Iterable[Global___GivenBack] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gives_back", b"gives_back", "incarnation", b"incarnation", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gives_back", b"gives_back", "model", b"model", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1244,7 +1244,7 @@ class Receipt(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     EXIT_FIELD_NUMBER: _builtins.int
     EXIT_S_FIELD_NUMBER: _builtins.int
@@ -1255,7 +1255,7 @@ class Receipt(_message.Message):
     DEVICES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    incarnation: _builtins.int
+    worker_id: _builtins.int
     pid: _builtins.int
     exit: Global___Exit.ValueType
     """How the process ended."""
@@ -1277,7 +1277,7 @@ class Receipt(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
-        incarnation: _builtins.int = ...,
+        worker_id: _builtins.int = ...,
         pid: _builtins.int = ...,
         exit: Global___Exit.ValueType = ...,
         exit_s: _builtins.float = ...,
@@ -1290,7 +1290,7 @@ class Receipt(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes", "observed_bytes", b"observed_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes", "devices", b"devices", "exit", b"exit", "exit_s", b"exit_s", "expected_bytes", b"expected_bytes", "incarnation", b"incarnation", "message", b"message", "model", b"model", "observed_bytes", b"observed_bytes", "pid", b"pid", "reason", b"reason", "release_s", b"release_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes", "devices", b"devices", "exit", b"exit", "exit_s", b"exit_s", "expected_bytes", b"expected_bytes", "message", b"message", "model", b"model", "observed_bytes", b"observed_bytes", "pid", b"pid", "reason", b"reason", "release_s", b"release_s", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__observed_bytes: _TypeAlias = _typing.Literal["observed_bytes"]  # noqa: Y015
     _WhichOneofArgType__observed_bytes: _TypeAlias = _typing.Literal["_observed_bytes", b"_observed_bytes"]  # noqa: Y015

@@ -377,13 +377,13 @@ class ModelChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    incarnation: _builtins.int
+    worker_id: _builtins.int
     before: _model_pb2.ModelState.ValueType
     after: _model_pb2.ModelState.ValueType
     cause: _model_pb2.Cause.ValueType
@@ -393,7 +393,7 @@ class ModelChanged(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
-        incarnation: _builtins.int = ...,
+        worker_id: _builtins.int = ...,
         before: _model_pb2.ModelState.ValueType = ...,
         after: _model_pb2.ModelState.ValueType = ...,
         cause: _model_pb2.Cause.ValueType = ...,
@@ -401,7 +401,7 @@ class ModelChanged(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "cause", b"cause", "incarnation", b"incarnation", "message", b"message", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "cause", b"cause", "message", b"message", "model", b"model", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -468,14 +468,14 @@ class Evicted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     FOR_MODEL_FIELD_NUMBER: _builtins.int
     FOR_RESERVATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The victim."""
-    incarnation: _builtins.int
+    worker_id: _builtins.int
     cause: _model_pb2.Cause.ValueType
     """One of CAUSE_EVICTED_FOR_…."""
     message: _builtins.str
@@ -488,7 +488,7 @@ class Evicted(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
-        incarnation: _builtins.int = ...,
+        worker_id: _builtins.int = ...,
         cause: _model_pb2.Cause.ValueType = ...,
         message: _builtins.str = ...,
         for_model: _builtins.str = ...,
@@ -496,7 +496,7 @@ class Evicted(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_model", b"for_model", "for_reservation", b"for_reservation", "incarnation", b"incarnation", "message", b"message", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_model", b"for_model", "for_reservation", b"for_reservation", "message", b"message", "model", b"model", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -727,7 +727,7 @@ class Decision(_message.Message):
     TIME_S_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
     FOR_WHOM_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
@@ -740,7 +740,7 @@ class Decision(_message.Message):
     """Unix time, seconds."""
     kind: Global___DecisionKind.ValueType
     model: _builtins.str
-    incarnation: _builtins.int
+    worker_id: _builtins.int
     for_whom: _builtins.str
     """Beneficiary, in words: the id of a model, a reservation, "other programs", or empty."""
     cause: _model_pb2.Cause.ValueType
@@ -762,7 +762,7 @@ class Decision(_message.Message):
         time_s: _builtins.float = ...,
         kind: Global___DecisionKind.ValueType = ...,
         model: _builtins.str = ...,
-        incarnation: _builtins.int = ...,
+        worker_id: _builtins.int = ...,
         for_whom: _builtins.str = ...,
         cause: _model_pb2.Cause.ValueType = ...,
         reason: _builtins.str = ...,
@@ -772,7 +772,7 @@ class Decision(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_whom", b"for_whom", "id", b"id", "incarnation", b"incarnation", "kind", b"kind", "message", b"message", "model", b"model", "numbers", b"numbers", "reason", b"reason", "rejected", b"rejected", "time_s", b"time_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "for_whom", b"for_whom", "id", b"id", "kind", b"kind", "message", b"message", "model", b"model", "numbers", b"numbers", "reason", b"reason", "rejected", b"rejected", "time_s", b"time_s", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

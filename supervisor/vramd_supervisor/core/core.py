@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ..domain.config import Config
 from ..domain.errors import Refusal
-from ..quoting.placement import Ways
+from ..quoting.placement import LoadPlans
 from . import commands, names, renewal, requests, reservations, samples, scheduler, view
 from .actions import Action
 from .core_state import CoreState, Handlers
@@ -98,7 +98,7 @@ class Core:
         """
         return available_if_evicted(self.state, self.state.models.get(id_))
 
-    def plan_load(self, id_: str, ways: Ways) -> LoadForecast:
+    def plan_load(self, id_: str, ways: LoadPlans) -> LoadForecast:
         """Forecasts the outcome of this load if it came now."""
         return plan_load(self.state, self.state.models[id_], ways)
 

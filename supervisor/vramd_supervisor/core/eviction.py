@@ -59,7 +59,7 @@ class Rank(NamedTuple):
     busy: bool
     """It has requests, or callers wait for its model."""
     lasting: bool
-    """It is not sacrificial."""
+    """It is not expendable."""
     since_s: float
     """The moment it was last used; of a busy one the moment it was ready, as its last use changes all the time."""
     reload_s: float
@@ -111,19 +111,19 @@ def may_go(state: CoreState, worker: WorkerProcess, *, for_load: bool, replaced:
 
 
 def rank(worker: WorkerProcess, answer: Answer) -> Rank:
-    """Idle ones go before busy ones, sacrificial ones before others, then those that were used the longest ago."""
+    """Idle ones go before busy ones, expendable ones before others, then those that were used the longest ago."""
     owner = worker.owner
     if owner is None:
         return Rank(busy=False, lasting=False, since_s=-math.inf, reload_s=0.0, worker_id=worker.id)
     idle = answer is _NOW
     since_s = worker.last_used_s if idle else math.inf if worker.ready_s is None else worker.ready_s
-    return Rank(not idle, not owner.spec.sacrificial, since_s, owner.load_s or 0.0, worker.id)
+    return Rank(not idle, not owner.spec.expendable, since_s, owner.load_s or 0.0, worker.id)
 
 
 def chosen_for(owner: ModelRuntime, *, busy: bool) -> str:
     """Says what put a victim before the others, as `rank` has it."""
-    if owner.spec.sacrificial:
-        return "is sacrificial: it goes before all others"
+    if owner.spec.expendable:
+        return "is expendable: it goes before all others"
     return "was there the longest among the busy" if busy else "was least recently used among the idle"
 
 
@@ -254,6 +254,6 @@ def _why_others(
     group = state.models[whom.model].spec.group if whom.model in state.models else ""
     if not missing_bytes and group and all(model.group == group for model in models):
         return f"is not of the group {group!r}"
-    if models and one.rank.lasting and all(model.sacrificial for model in models):
-        return "is not sacrificial"
+    if models and one.rank.lasting and all(model.expendable for model in models):
+        return "is not expendable"
     return "was used later" if one.rank > last else "was not needed: what goes suffices without it"

@@ -11,7 +11,7 @@ from ..domain.catalog import Simulation
 from ..domain.causes import Awaited
 from ..domain.errors import Refusal, in_words
 from ..domain.quote import Plan
-from ..quoting.placement import Ways, differences, with_other_settings
+from ..quoting.placement import LoadPlans, differences, with_other_settings
 from .core_state import CoreState
 from .room import Begin, Claim, Evict, Wait, decide_admission
 from .state import ModelRuntime, ModelState
@@ -66,7 +66,7 @@ class LoadForecast:
     """Reason for waiting."""
 
 
-def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast:
+def plan_load(state: CoreState, model: ModelRuntime, ways: LoadPlans) -> LoadForecast:
     """Applies the rules of a load. The process of a model that is loaded already counts as one of the victims."""
     claim = Claim(model.id, [plan.quote.needs for plan in ways.plans])
     decision = decide_admission(state, claim, replaced=model)
@@ -93,7 +93,7 @@ def plan_load(state: CoreState, model: ModelRuntime, ways: Ways) -> LoadForecast
         message = f"{with_other_settings('it', differs)}; `vramd load --reload` gives it these"
         if not differs:
             verdict, fits, message = Verdict.LOADED, True, "it is loaded like this: a load answers at once"
-    alternatives = () if fits else ways.nearest
+    alternatives = () if fits else ways.alternatives
     load_s = _expected_load_s(state, model, plan)
     return LoadForecast(plan, verdict, fits, victims, message, load_s, alternatives, awaited)
 

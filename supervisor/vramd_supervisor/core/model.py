@@ -225,7 +225,7 @@ def progressed(state: CoreState, event: LoadProgressed) -> None:
 def ready(state: CoreState, event: WorkerReady) -> None:
     """A model serves if it takes no more than it may; else it is given back, and planned once more with what it took.
 
-    Its callers keep their places. A sacrificial model gets no second try.
+    Its callers keep their places. An expendable model gets no second try.
     """
     model, worker = _served_by(state, event.worker_id)
     if model is None or worker is None or model.state is not ModelState.LOADING:
@@ -237,7 +237,7 @@ def ready(state: CoreState, event: WorkerReady) -> None:
         return
     assert worker.plan is not None
     settings = worker.plan.settings
-    if settings in model.taken or model.spec.sacrificial:
+    if settings in model.taken or model.spec.expendable:
         give_up_queue(state, model, _final(model, too_much(model, overrun)))
     model.taken[settings] = overrun.needs
     numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
@@ -249,14 +249,14 @@ def ready(state: CoreState, event: WorkerReady) -> None:
 def load_refused(state: CoreState, event: LoadRefused) -> None:
     """A process could not load: its callers hear why, and it is stopped.
 
-    A file for which a device ran out of memory is planned once more, unless it is sacrificial: others may have taken
+    A file for which a device ran out of memory is planned once more, unless it is expendable: others may have taken
     what was free, and from now on it is quoted higher.
     """
     model, worker = _served_by(state, event.worker_id)
     if model is None or worker is None or model.state not in COMING:
         return
     exhausted = event.refusal.reason is Reason.MEMORY_EXHAUSTED and isinstance(model.spec.source, ModelFile)
-    if exhausted and not model.ran_out and not model.spec.sacrificial:
+    if exhausted and not model.ran_out and not model.spec.expendable:
         model.ran_out = True
         stop(state, worker, causes.refused(f"{event.refusal.message}; it is planned once more"))
         return
@@ -296,7 +296,7 @@ def keep_alive_ended(state: CoreState, event: KeepAliveEnded) -> None:
 def exited(state: CoreState, event: WorkerExited) -> None:
     """A process is gone. Fails what ran on it; its row stays until its memory is back.
 
-    For callers that hold the model it is loaded again, unless it is sacrificial and died by itself.
+    For callers that hold the model it is loaded again, unless it is expendable and died by itself.
     """
     worker = state.workers.get(event.worker_id)
     if worker is None or worker.exited:
@@ -318,7 +318,7 @@ def exited(state: CoreState, event: WorkerExited) -> None:
         refuse(state, request, replace(crashed(model, worker, event.exit, streaming=streaming), retry=False))
     if model.state in COMING:
         refuse_queue(state, model, crashed(model, worker, event.exit, streaming=False))
-    if model.spec.sacrificial and not worker.stopping:
+    if model.spec.expendable and not worker.stopping:
         refuse_holds(state, model, crashed(model, worker, event.exit, streaming=False, idle=True))
     move(state, model, ModelState.UNLOADED, because)
 
@@ -388,8 +388,8 @@ def timed_out(state: CoreState, model: ModelRuntime) -> Refusal:
 
 
 def _final(model: ModelRuntime, why: Refusal) -> Refusal:
-    """A request that failed on a sacrificial model is not to be tried again."""
-    return replace(why, retry=why.retry and not model.spec.sacrificial)
+    """A request that failed on an expendable model is not to be tried again."""
+    return replace(why, retry=why.retry and not model.spec.expendable)
 
 
 def crashed(model: ModelRuntime, worker: WorkerProcess, how: str, *, streaming: bool, idle: bool = False) -> Refusal:

@@ -34,24 +34,24 @@ class PriorityQueue(Generic[T]):
 
     def __init__(self, age_s: float) -> None:
         self._age_s = age_s
-        self._lanes: dict[Priority, dict[int, T]] = {priority: {} for priority in Priority}
+        self._by_priority: dict[Priority, dict[int, T]] = {priority: {} for priority in Priority}
         self._ahead: dict[int, T] = {}
 
     def __len__(self) -> int:
-        return len(self._ahead) + sum(map(len, self._lanes.values()))
+        return len(self._ahead) + sum(map(len, self._by_priority.values()))
 
     def __contains__(self, order: object) -> bool:
-        return order in self._ahead or any(order in lane for lane in self._lanes.values())
+        return order in self._ahead or any(order in queue for queue in self._by_priority.values())
 
     def __iter__(self) -> Iterator[T]:
         """In the order in which they would be served if none aged further."""
         yield from self._ahead.values()
-        lanes = [iter(lane.values()) for lane in self._lanes.values()]
-        heads = [next(lane, None) for lane in lanes]
+        queues = [iter(queue.values()) for queue in self._by_priority.values()]
+        heads = [next(queue, None) for queue in queues]
         while found := min((head for head in heads if head), key=self.key, default=None):
             place = heads.index(found)
             yield found
-            heads[place] = next(lanes[place], None)
+            heads[place] = next(queues[place], None)
 
     def key(self, one: T) -> tuple[float, int]:
         """The lower, the sooner; comparable between queues of the same ageing."""
@@ -62,12 +62,12 @@ class PriorityQueue(Generic[T]):
         """The next to be served. Raises ValueError if nothing waits."""
         if self._ahead:
             return next(iter(self._ahead.values()))
-        heads = [next(iter(lane.values())) for lane in self._lanes.values() if lane]
+        heads = [next(iter(queue.values())) for queue in self._by_priority.values() if queue]
         return heads[0] if len(heads) == 1 else min(heads, key=self.key)
 
     def add(self, one: T) -> None:
         """Adds to the end of its priority."""
-        self._lanes[one.priority][one.order] = one
+        self._by_priority[one.priority][one.order] = one
 
     def add_ahead(self, one: T) -> None:
         """Adds before all others whatever their priority, and behind those that were added so before."""
@@ -75,8 +75,8 @@ class PriorityQueue(Generic[T]):
 
     def remove(self, order: int) -> T | None:
         """None if it was not in here."""
-        for lane in (self._ahead, *self._lanes.values()):
-            if one := lane.pop(order, None):
+        for queue in (self._ahead, *self._by_priority.values()):
+            if one := queue.pop(order, None):
                 return one
         return None
 

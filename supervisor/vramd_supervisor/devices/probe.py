@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..domain.device_view import DeviceLostError, Sample
-from ..threads.lane import Lane, NoAnswerError
+from ..threads.serial_calls import NoAnswerError, SerialCalls
 
 ANSWER_S = 2.0
 """Longest wait for a driver. It answers within milliseconds; at first, or from deep sleep, in up to a second."""
@@ -29,30 +29,30 @@ class Probe(Protocol):
 
 
 class BoundedProbe(Probe):
-    """Asks another probe in a separate lane, with a time limit: a driver that hangs must not stop the others."""
+    """Asks another probe in a separate thread, with a time limit: a driver that hangs must not stop the others."""
 
     def __init__(self, name: str, probe: Probe, limit_s: float = ANSWER_S) -> None:
         """`name` is for messages."""
         self._probe = probe
-        self._lane = Lane(name, limit_s)
+        self._calls = SerialCalls(name, limit_s)
 
     def sample(self) -> Sample:
         """Returns the other probe's figures. Raises DeviceLostError if they are late."""
         try:
-            return self._lane.ask(self._probe.sample)
+            return self._calls.ask(self._probe.sample)
         except NoAnswerError as error:
             raise DeviceLostError(str(error)) from None
 
     def process_bytes(self, pid: int) -> int | None:
         """Returns the other probe's figure; None if it is late."""
         try:
-            return self._lane.ask(lambda: self._probe.process_bytes(pid))
+            return self._calls.ask(lambda: self._probe.process_bytes(pid))
         except NoAnswerError:
             return None
 
     def spilled_bytes(self, pids: Sequence[int]) -> int:
         """Returns the other probe's figure; 0 if it is late."""
         try:
-            return self._lane.ask(lambda: self._probe.spilled_bytes(pids))
+            return self._calls.ask(lambda: self._probe.spilled_bytes(pids))
         except NoAnswerError:
             return 0

@@ -7,7 +7,7 @@ from functools import partial
 
 from ..domain.device_view import DeviceLostError
 from ..domain.receipt import Observed
-from ..threads.lane import Lane, NoAnswerError
+from ..threads.serial_calls import NoAnswerError, SerialCalls
 from .device import Device
 
 log = logging.getLogger(__name__)
@@ -34,15 +34,15 @@ def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
     return seen
 
 
-def measuring_lane(worker_id: int) -> Lane:
-    """Returns a lane for all measurements of one process, as the system may block the thread that asks."""
-    return Lane(f"the system, asked about worker {worker_id},", MEASURE_S)
+def measuring_calls(worker_id: int) -> SerialCalls:
+    """Returns the thread for all measurements of one process, as the system may block the thread that asks."""
+    return SerialCalls(f"the system, asked about worker {worker_id},", MEASURE_S)
 
 
-async def measure_soon(lane: Lane, devices: Sequence[Device], pid: int) -> dict[str, Observed]:
+async def measure_soon(calls: SerialCalls, devices: Sequence[Device], pid: int) -> dict[str, Observed]:
     """Measures a process, within a bound and without failing: nothing must wait for a driver or file that hangs."""
     try:
-        return await lane.run(lambda: measure(devices, pid))
+        return await calls.run(lambda: measure(devices, pid))
     except NoAnswerError as error:
         why = str(error)
     except Exception as error:  # a probe's fault must not keep a process alive
@@ -58,7 +58,7 @@ async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Obser
     have not fallen for `STEADY_S`. A card that does not answer is not watched.
     """
     cards = [device for device in devices if device.kind.is_card]
-    lane = Lane(f"the cards, asked about process {pid},", WATCH_S)
+    calls = SerialCalls(f"the cards, asked about process {pid},", WATCH_S)
     loop = asyncio.get_running_loop()
     begun_s = loop.time()
     least_bytes: dict[str, int] = {}
@@ -66,7 +66,7 @@ async def settle(devices: Sequence[Device], pid: int, before: Mapping[str, Obser
     while cards and loop.time() < begun_s + RELEASE_S:
         for card in cards.copy():
             try:
-                held, used = await lane.run(partial(_look_at, card, pid))
+                held, used = await calls.run(partial(_look_at, card, pid))
             except NoAnswerError as error:
                 log.warning("%s", error)
                 held, used = None, None

@@ -9,7 +9,7 @@ from ..core.events import DeviceSampled
 from ..core.ledger import Account
 from ..domain.device_view import Sample
 from ..loop import Loop
-from ..threads.lane import Lane, NoThreadError
+from ..threads.serial_calls import NoThreadError, SerialCalls
 from .device import Device, Seen
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Sampler:
         self._devices = devices
         self._samples = samples
         self._pids = pids
-        self._lanes = {device.id: Lane(device.id, LOOK_S) for device in devices}
+        self._calls = {device.id: SerialCalls(device.id, LOOK_S) for device in devices}
         self._lost: set[str] = set()
         self._unasked: set[str] = set()
 
@@ -47,7 +47,7 @@ class Sampler:
         for device in self._devices:
             try:
                 look = partial(device.backend.look, device.probe, pids, ready)
-                seen = await self._lanes[device.id].run(look)
+                seen = await self._calls[device.id].run(look)
             except NoThreadError as error:  # a lack of threads here: the last sample holds
                 if device.id not in self._unasked:
                     log.warning("what was last seen of a device holds: %s", error)

@@ -114,7 +114,7 @@ class Beneficiary:
 
 
 ASKED_FOR = Because(Cause.ASKED_FOR, "it is asked for")
-PINNED = Because(Cause.ASKED_FOR, "it is pinned: it is loaded anew")
+PINNED = Because(Cause.ASKED_FOR, "it is pinned: it is loaded again")
 PRELOAD = Because(Cause.PRELOAD, "it is to be there from the start")
 HAS_ROOM = Because(Cause.LOADING, "there is room")
 STARTED = Because(Cause.LOADING, "its process has started")

@@ -145,7 +145,7 @@ class ModelRules:
     """Other names for the model, accepted wherever a model is named."""
     pinned: bool = False
     """Never evict the model, and never unload it when idle."""
-    sacrificial: bool = False
+    expendable: bool = False
     """Evict the model before all others, and retry nothing that fails; for crash-prone models."""
     preload: bool = False
     """Load the model when the supervisor starts; see `[scheduling] preload`."""

@@ -34,7 +34,7 @@ class Layout:
     """Name → its columns, in SQL."""
     lost: str
     """The loss if the file can be neither read nor written, in words."""
-    begun_anew: str
+    begun_again: str
     """The consequence of beginning a new book, in words."""
 
 
@@ -126,7 +126,7 @@ class Book:
             self._path,
             why,
             aside,
-            self._layout.begun_anew,
+            self._layout.begun_again,
         )
 
 

@@ -15,8 +15,8 @@ from vramd_common.reasons import Reason
 from ..domain.catalog import ModelFile, Problem
 from ..domain.config import Config
 from ..settings.listing import Found, Looked, by_name, called
-from ..threads.errands import Errands
-from ..threads.lane import Lanes, NoAnswerError
+from ..threads.concurrent_calls import ConcurrentCalls
+from ..threads.serial_calls import NoAnswerError, SerialCallsByName
 from .gguf_header import read_header
 from .gguf_model import describe, is_projector
 from .gguf_values import Header, UnreadableModelError
@@ -84,8 +84,8 @@ class Discovery:
         self._environment = {name: str(absolute(Path(value).expanduser())) for name, value in named.items()}
         self._home = home
         self._walker = Walker(patience_s, on_late)
-        self._reading: Errands[ModelFile | None] = Errands(patience_s, _READ_AT_ONCE, on_late)
-        self._locating: Errands[ModelFile] = Errands(patience_s, _READ_AT_ONCE, on_late)
+        self._reading: ConcurrentCalls[ModelFile | None] = ConcurrentCalls(patience_s, _READ_AT_ONCE, on_late)
+        self._locating: ConcurrentCalls[ModelFile] = ConcurrentCalls(patience_s, _READ_AT_ONCE, on_late)
         self._read: dict[object, ModelFile | None] = {}
         """By path and stamp of each of a model's files; None: a projector."""
         self._folders: dict[Path, Folder] = {}
@@ -287,9 +287,9 @@ def _broken(path: Path, problem: Problem) -> ModelFile:
     return ModelFile(_readable(str(path)), size_bytes, problem=problem, modified_ns=modified_ns)
 
 
-def reading_lanes() -> Lanes:
+def file_calls() -> SerialCallsByName:
     """A file on a drive that is gone blocks no other."""
-    return Lanes(READ_S, _AT_ONCE, _MOST)
+    return SerialCallsByName(READ_S, _AT_ONCE, _MOST)
 
 
 def unanswered(path: Path, error: NoAnswerError) -> ModelFile:

@@ -12,7 +12,7 @@ from ..domain.causes import Cause
 from ..domain.decisions import Decision, DecisionKind, Rejected
 from .book import BUSY_S, Book, Layout, UnusableBookError
 
-LAYOUT = 3
+LAYOUT = 4
 """Of the tables, and of the kinds of decisions and causes."""
 ROWS_KEPT = 20_000
 BYTES_KEPT = 16 << 20
@@ -29,7 +29,7 @@ _TABLES = {
         time_s REAL NOT NULL,
         kind TEXT NOT NULL,
         model TEXT NOT NULL,
-        incarnation INTEGER NOT NULL,
+        worker_id INTEGER NOT NULL,
         for_whom TEXT NOT NULL,
         cause TEXT NOT NULL,
         message TEXT NOT NULL,
@@ -39,7 +39,7 @@ _TABLES = {
     )""",
 }
 
-_COLUMNS = "time_s, kind, model, incarnation, for_whom, cause, message, reason, numbers, rejected"
+_COLUMNS = "time_s, kind, model, worker_id, for_whom, cause, message, reason, numbers, rejected"
 _APPEND = f"INSERT INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names of ours
 _NEWEST = f"""
     SELECT number, {_COLUMNS} FROM decisions WHERE ?1 IN ('', model) ORDER BY number DESC LIMIT ?2
@@ -159,7 +159,7 @@ def _record(
     time_s: float,
     kind: str,
     model: str,
-    incarnation: int,
+    worker_id: int,
     for_whom: str,
     cause: str,
     message: str,
@@ -171,5 +171,5 @@ def _record(
     amounts = {str(name): float(amount) for name, amount in json.loads(numbers).items()}
     others = tuple(Rejected(_name(what), _words(why)) for what, why in json.loads(rejected))
     why = Cause[cause] if cause else None
-    made = Decision(DecisionKind(kind), model, message, incarnation, for_whom, amounts, others, why, reason)
+    made = Decision(DecisionKind(kind), model, message, worker_id, for_whom, amounts, others, why, reason)
     return Record(number, time_s, made)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..threads.errands import Errands
-from ..threads.lane import NoAnswerError
+from ..threads.concurrent_calls import ConcurrentCalls
+from ..threads.serial_calls import NoAnswerError
 
 _log = logging.getLogger(__name__)
 
@@ -112,8 +112,8 @@ class Walker:
 
     def __init__(self, patience_s: float, on_late: Callable[[], None] = lambda: None) -> None:
         """Each folder and each link is waited for so long; `on_late` is called when one answers after that."""
-        self._folders: Errands[_Listing | OSError] = Errands(patience_s, _AT_ONCE, on_late)
-        self._links: Errands[_Entry] = Errands(patience_s, _AT_ONCE, on_late)
+        self._folders: ConcurrentCalls[_Listing | OSError] = ConcurrentCalls(patience_s, _AT_ONCE, on_late)
+        self._links: ConcurrentCalls[_Entry] = ConcurrentCalls(patience_s, _AT_ONCE, on_late)
 
     def walk(self, roots: Sequence[Path], perhaps: Sequence[Path] = ()) -> Walk:
         """Everything in these folders and all below them; `perhaps` are further ones that need not be there.

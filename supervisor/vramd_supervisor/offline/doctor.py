@@ -34,7 +34,7 @@ from ..quoting.closed_form import embeds, quote
 from ..quoting.placement import decide
 from ..settings.listing import catalogue
 from ..settings.settings_file import Flags, load_config
-from ..threads.lane import NoAnswerError
+from ..threads.serial_calls import NoAnswerError
 from ..workers import containment
 from ..workers.planning import UNKNOWN_FACTS
 from ..workers.process import ChildProcess, HelloError, Spawner

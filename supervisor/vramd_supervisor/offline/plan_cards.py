@@ -19,7 +19,7 @@ from ..domain.config import Config
 from ..domain.device_view import HOST, DeviceKind, DeviceView, limits
 from ..domain.errors import Refusal, RefusedError, in_words
 from ..domain.host_profile import default_threads
-from ..quoting.placement import Ways, placements
+from ..quoting.placement import LoadPlans, placements
 from ..services import plan_messages, validation
 from ..workers.planning import UNKNOWN_FACTS
 from ..workers.quotes import standalone_quotes
@@ -53,7 +53,7 @@ def _empty(view: DeviceView) -> DeviceBooks:
     return DeviceBooks(view.total_bytes, may.budget_bytes, 0, 0, may.headroom_bytes, may.budget_bytes)
 
 
-def _forecast(ways: Ways, available: Mapping[str, int]) -> LoadForecast:
+def _forecast(ways: LoadPlans, available: Mapping[str, int]) -> LoadForecast:
     """The plan as a forecast: nothing is loaded, so nothing is evicted. One on the CPU alone does not fit the card."""
     plan = ways.plans[0]
     lacking = {id_: need for id_, need in plan.quote.needs.items() if need > available[id_]}
@@ -63,4 +63,4 @@ def _forecast(ways: Ways, available: Mapping[str, int]) -> LoadForecast:
     if plan.settings.device == HOST and not lacking:
         message = "no part of it fits on the card; it would run on the CPU alone"
     verdict = Verdict.TOO_LARGE if message else Verdict.BEGINS
-    return LoadForecast(plan, verdict, not message, (), message, None, ways.nearest)
+    return LoadForecast(plan, verdict, not message, (), message, None, ways.alternatives)

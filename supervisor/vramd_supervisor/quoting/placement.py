@@ -35,24 +35,24 @@ _NO_FILE = ModelFile(path="", size_bytes=0)
 
 
 @dataclass(frozen=True)
-class Ways:
-    """The ways in which a model can be loaded."""
+class LoadPlans:
+    """The plans by which a model can be loaded."""
 
     plans: tuple[Plan, ...]
-    """Plans, best first, whether or not there is room for them now."""
-    nearest: tuple[Plan, ...] = ()
+    """Best first, whether or not there is room for them now."""
+    alternatives: tuple[Plan, ...] = ()
     """Plans that would fit, if none of `plans` can."""
 
-    def with_cautions(self, file: ModelFile) -> "Ways":
-        """Returns the ways with the cautions of each plan added."""
+    def with_cautions(self, file: ModelFile) -> "LoadPlans":
+        """Returns the plans with their cautions added."""
         plans, found = (
             tuple(replace(plan, cautions=cautions(file, plan.settings)) for plan in some)
-            for some in (self.plans, self.nearest)
+            for some in (self.plans, self.alternatives)
         )
-        return Ways(plans, found)
+        return LoadPlans(plans, found)
 
 
-Placing: TypeAlias = Generator[Settings, Answer, "Ways | Refusal"]
+Placing: TypeAlias = Generator[Settings, Answer, "LoadPlans | Refusal"]
 
 
 def placements(
@@ -183,29 +183,29 @@ def _real(
     fitting = [plan for plan in whole if fits(plan.quote, available)]
     if fitting:  # 1
         by_rest = sorted(fitting, key=lambda plan: available[plan.settings.device] - plan.quote.total_bytes)
-        return Ways(tuple(by_rest))
+        return LoadPlans(tuple(by_rest))
     kinds = {device.id: device.kind for device in devices}
     alike = len({kinds[gpu] for gpu in gpus}) == 1  # llama.cpp numbers the cards of one backend in order
     if whole and len(gpus) > 1 and alike:  # 2
         shared = yield from _ask(_shared(whole[0].settings, gpus, available), whole, problems)
         if shared and fits(shared.quote, available):
-            return Ways((shared,))
+            return LoadPlans((shared,))
     if whole and asked.degrade is not False:  # 3
         roomiest = max(whole, key=lambda plan: sum(available.get(device, 0) for device in plan.settings.devices))
         if smaller := (yield from shrink(roomiest.settings, asked, available, file.shape.layers)):
-            return Ways((smaller,))
+            return LoadPlans((smaller,))
     if (asked.device in (None, HOST) or asked.gpu_layers == 0) and not asked.gpu_only:  # 4
         on_host = yield from _ask(decide(file, asked, threads, HOST), whole, problems)
         if on_host and fits(on_host.quote, available):
-            return Ways((on_host,))
+            return LoadPlans((on_host,))
         if on_host and (smaller := (yield from shrink(on_host.settings, asked, available, file.shape.layers))):
-            return Ways((smaller,))
+            return LoadPlans((smaller,))
     if not whole:
         return _refused(model, file, problems[0])
     found = yield from nearest(
         [plan.settings for plan in whole], available, file.shape.layers, gpu_only=bool(asked.gpu_only)
     )  # 5
-    return Ways(tuple(whole), found)
+    return LoadPlans(tuple(whole), found)
 
 
 def _on_card(file: ModelFile, asked: LoadOptions, threads: int, card: DeviceView) -> Settings:
@@ -272,7 +272,7 @@ def _unfit(device: DeviceView | None, asked: str, devices: Sequence[DeviceView])
 
 def _simulated(
     model: str, simulation: Simulation, asked: LoadOptions, devices: Sequence[DeviceView], threads: int
-) -> Ways | Refusal:
+) -> LoadPlans | Refusal:
     """Places a simulated model as declared; the device with the most bytes counts as the one that computes."""
     known = {device.id for device in devices}
     for device in simulation.memory:
@@ -286,4 +286,4 @@ def _simulated(
     chosen = asked.device or largest
     settings = decide(_NO_FILE, asked, threads, chosen)
     needs = {device: DeviceBytes(weights_bytes=size) for device, size in simulation.memory.items()}
-    return Ways((Plan(settings, Quote(needs, Confidence.EXACT, Source.DECLARED)),))
+    return LoadPlans((Plan(settings, Quote(needs, Confidence.EXACT, Source.DECLARED)),))

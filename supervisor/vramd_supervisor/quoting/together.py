@@ -9,7 +9,7 @@ from ..domain.catalog import Model
 from ..domain.errors import Refusal
 from ..domain.quote import Plan
 from .degradation import LEAST_CONTEXT_TOKENS, fits
-from .placement import Ways
+from .placement import LoadPlans
 
 Wanted: TypeAlias = tuple[Model, LoadOptions, Mapping[str, int]]
 """Question for the ways to load a model: the model, options, and the bytes that it could have on each device."""
@@ -17,7 +17,7 @@ Wanted: TypeAlias = tuple[Model, LoadOptions, Mapping[str, int]]
 
 def together(
     models: Sequence[Model], available: Mapping[str, int]
-) -> Generator[Wanted, "Ways | Refusal", tuple[Plan, ...]]:
+) -> Generator[Wanted, "LoadPlans | Refusal", tuple[Plan, ...]]:
     """Returns one plan for each model, in order; none if they do not fit together.
 
     Each device is divided in proportion to the bytes that the models need there with their usual settings.

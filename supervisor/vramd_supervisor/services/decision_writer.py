@@ -10,7 +10,7 @@ from vramd_common.reasons import Reason
 from ..domain.decisions import Decision
 from ..domain.errors import RefusedError, refusal
 from ..files.journal import Journal, Record
-from ..threads.lane import Lane, NoAnswerError
+from ..threads.serial_calls import NoAnswerError, SerialCalls
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ class DecisionWriter:
         self._journal = journal
         # More than that the journal would forget at once.
         self._pending: deque[tuple[float, Decision]] = deque(maxlen=journal.rows_kept)
-        # One lane: what is asked of it is done in this order.
-        self._lane = Lane("the journal of decisions", JOURNAL_S)
+        # Serial: what is asked of it is done in this order.
+        self._calls = SerialCalls("the journal of decisions", JOURNAL_S)
         self._asked = False
         """All that is pending is about to be written."""
 
@@ -36,7 +36,7 @@ class DecisionWriter:
         if not self._asked:
             self._asked = True
             try:
-                self._lane.submit(self._write).add_done_callback(_tell_of_fault)
+                self._calls.submit(self._write).add_done_callback(_tell_of_fault)
             except NoAnswerError:  # what is pending waits for the next one
                 self._asked = False
 
@@ -46,7 +46,7 @@ class DecisionWriter:
         Raises RefusedError where the file does not answer.
         """
         try:
-            return await self._lane.run(lambda: self._journal.newest(model, limit))
+            return await self._calls.run(lambda: self._journal.newest(model, limit))
         except NoAnswerError as error:
             text = f"{error}; is its drive there?"
             raise RefusedError(refusal(Reason.FILE_UNANSWERED, text, path=self._journal.path)) from None
@@ -54,7 +54,7 @@ class DecisionWriter:
     async def close(self) -> None:
         """Waits, bounded, until everything noted is written or cannot be."""
         try:
-            await self._lane.run(self._write)
+            await self._calls.run(self._write)
         except NoAnswerError as error:
             log.error("the last decisions are not written down: %s", error)
 

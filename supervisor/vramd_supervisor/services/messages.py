@@ -51,7 +51,6 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
     return filled(
         model_pb2.ResidentModel,
         seen,
-        incarnation=seen.worker_id,
         devices=[
             model_pb2.DeviceUse(id=device, reserved_bytes=size, measured_bytes=measured.get(device))
             for device, size in seen.reserved.items()
@@ -94,7 +93,6 @@ def receipt(given: Receipt) -> model_pb2.Receipt:
     return filled(
         model_pb2.Receipt,
         given,
-        incarnation=given.worker_id,
         expected_bytes=sum(given.expected.values()),
         observed_bytes=sum(observed.values()) if observed else None,
         reason="; ".join(known + unknown),
@@ -117,7 +115,7 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
         case ModelChanged() as changed:
             message.kind = supervisor_pb2.EVENT_KIND_MODEL
             message.model_changed.model = changed.model
-            message.model_changed.incarnation = changed.worker_id
+            message.model_changed.worker_id = changed.worker_id
             message.model_changed.before = STATES[changed.before]
             message.model_changed.after = STATES[changed.after]
             message.model_changed.cause = CAUSES[changed.because.cause]
@@ -130,7 +128,7 @@ def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
         case Evicted() as evicted:
             message.kind = supervisor_pb2.EVENT_KIND_EVICTION
             message.evicted.model = evicted.model
-            message.evicted.incarnation = evicted.worker_id
+            message.evicted.worker_id = evicted.worker_id
             message.evicted.cause = CAUSES[evicted.because.cause]
             message.evicted.message = evicted.because.words
             message.evicted.for_model = evicted.beneficiary.model
@@ -169,7 +167,7 @@ def decision(record: Record) -> supervisor_pb2.Decision:
         record.decision,
         id=record.number,
         time_s=record.time_s,
-        incarnation=record.decision.worker_id,
+        worker_id=record.decision.worker_id,
         rejected=[filled(supervisor_pb2.Rejected, one) for one in record.decision.rejected],
     )
 

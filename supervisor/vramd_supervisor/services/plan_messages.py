@@ -43,7 +43,7 @@ def plan(model: str, forecast: LoadForecast, books: Mapping[str, DeviceBooks]) -
         victims=[
             model_pb2.Victim(
                 model=victim.model,
-                incarnation=victim.worker_id,
+                worker_id=victim.worker_id,
                 gives_back=[model_pb2.GivenBack(id=id_, bytes=size) for id_, size in victim.gives_back.items()],
             )
             for victim in forecast.victims

@@ -12,7 +12,7 @@ from ..core.events import ModelUpdated, Requested, RestartRequested, UnloadReque
 from ..core.state import ModelState, RequestKind
 from ..core.view import ModelView
 from ..domain.errors import Refusal, RefusedError
-from ..quoting.placement import Ways
+from ..quoting.placement import LoadPlans
 from ..wire_status import Context, time_left_s
 from . import enums, messages, plan_messages, validation
 from .parts import Parts
@@ -75,7 +75,7 @@ class ModelService(ModelServiceServicer):
             raise RefusedError(why)
         return found
 
-    async def _ways(self, entry: ModelView, options: LoadOptions) -> Ways:
+    async def _ways(self, entry: ModelView, options: LoadOptions) -> LoadPlans:
         """How a model could be loaded. Raises RefusedError."""
         ways = await self._parts.planning.ways(entry.spec, options, self._loop.core.available_if_evicted(entry.id))
         if isinstance(ways, Refusal):

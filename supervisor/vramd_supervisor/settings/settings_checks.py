@@ -23,13 +23,15 @@ _OTHER_GPU = re.compile(r"[a-z]+\d+", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
+_RENAMED = {"sacrificial": "expendable"}
 _SIMULATED_KEYS = frozenset({"memory", "load_s", "tokens_per_s", "manners", "allocate"})
 _LLAMA_KEYS = frozenset({"path", *(row.name for row in LOAD_SETTINGS if not row.simulated)})
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns a hint at the word that was probably meant; empty if none is similar."""
-    near = difflib.get_close_matches(word, list(known), 1)
+    names = list(known)
+    near = [name for name in names if name == _RENAMED.get(word)] or difflib.get_close_matches(word, names, 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

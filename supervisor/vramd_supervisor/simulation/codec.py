@@ -23,6 +23,7 @@ NAME = "is"
 
 SPELLED = {
     "worker_id": "incarnation",
+    "expendable": "sacrificial",
     "available_if_evicted": "attainable",
     "alternatives": "nearest",
     "ReservationRequested": "MemoryAnnounced",

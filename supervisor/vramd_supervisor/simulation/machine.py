@@ -17,7 +17,7 @@ from ..domain.errors import Refusal
 from ..domain.quote import Plan, Quote
 from ..quoting.closed_form import quote
 from ..quoting.drive import drive
-from ..quoting.placement import Ways, placements
+from ..quoting.placement import LoadPlans, placements
 from ..quoting.together import together
 from .traffic import Machine, Speed, TrafficError
 
@@ -44,7 +44,7 @@ class VirtualMachine:
     machine: Machine = field(default_factory=Machine)
     speeds: Mapping[str, Speed] = field(default_factory=dict)
 
-    def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> Ways | Refusal:
+    def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> LoadPlans | Refusal:
         """Every quote by closed form: llama.cpp itself is not asked."""
 
         def answer(settings: Settings) -> Quote:

@@ -21,8 +21,8 @@ from ..core.events import Event
 from ..core.ledger import Account
 from ..domain.config import Config
 from ..files.private import tighten
-from ..threads.lane import Lane
-from ..threads.outlet import Outlet
+from ..threads.queued_writer import QueuedWriter
+from ..threads.serial_calls import SerialCalls
 from .codec import encode, encode_action, encode_event
 
 log = logging.getLogger(__name__)
@@ -109,23 +109,24 @@ class RecordingFile(io.TextIOBase):
 
     def __init__(self, path: Path) -> None:
         """Raises OSError, or NoAnswerError for a disk that does not answer."""
-        self._file = Lane(str(path), _OPEN_S).ask(lambda: path.open("wb", buffering=0))
+        self._file = SerialCalls(str(path), _OPEN_S).ask(lambda: path.open("wb", buffering=0))
         tighten(path)
+        self._file = SerialCalls(str(path), _OPEN_S).ask(lambda: path.open("wb", buffering=0))
         self._error: OSError | None = None
-        self._outlet: Outlet[bytes] = Outlet("recording", self._write_all, _WAITING_BYTES, _loss)
+        self._writer: QueuedWriter[bytes] = QueuedWriter("recording", self._write_all, _WAITING_BYTES, _loss)
 
     def write(self, line: str) -> int:
         """Raises OSError if an earlier line could not be written, or this one is lost."""
         if self._error:
             raise self._error
         data = line.encode()
-        if not self._outlet.put(data, len(data)):
+        if not self._writer.put(data, len(data)):
             raise OSError(errno.EWOULDBLOCK, "the disk does not keep up, what comes is lost")
         return len(line)
 
     def settle(self, within_s: float) -> bool:
         """Waits, bounded, until all is written; whether it is."""
-        return self._outlet.flush(within_s) and not self._error
+        return self._writer.flush(within_s) and not self._error
 
     def _write_all(self, data: bytes) -> None:
         if self._error:  # behind half a line nothing makes sense

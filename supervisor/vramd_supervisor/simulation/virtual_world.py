@@ -96,7 +96,7 @@ class VirtualWorld:
         if isinstance(found, Refusal):
             self.submit(PlansRefused(now_s, model, action.turn, found))
         else:
-            self.submit(PlansFound(now_s, model, action.turn, found.plans, found.nearest))
+            self.submit(PlansFound(now_s, model, action.turn, found.plans, found.alternatives))
 
     def _sample(self, device: str) -> None:
         """Submits a sample, as a sampler does once a second."""

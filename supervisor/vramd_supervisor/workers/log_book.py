@@ -10,7 +10,7 @@ from pathlib import Path
 from vramd_common.printable import bounded, one_line, printable
 from vramd_common.rendezvous import log_name
 
-from ..threads.outlet import FLUSH_S, Outlet
+from ..threads.queued_writer import FLUSH_S, QueuedWriter
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class LineFormatter(logging.Formatter):
 class Log:
     """The lines of one model, over all its processes."""
 
-    def __init__(self, file: Path, files: "Outlet[tuple[Log, bytes]]") -> None:
+    def __init__(self, file: Path, files: "QueuedWriter[tuple[Log, bytes]]") -> None:
         """`files` has `keep` called for what is written."""
         self.file = file
         self._files = files
@@ -113,7 +113,7 @@ class LogBook:
         """`folder` is there, with a folder `models` in it."""
         self._folder = folder / "models"
         self._logs: dict[str, Log] = {}
-        self._files: Outlet[tuple[Log, bytes]] = Outlet("logs", _keep, WAITING_BYTES, self._loss)
+        self._files: QueuedWriter[tuple[Log, bytes]] = QueuedWriter("logs", _keep, WAITING_BYTES, self._loss)
         self.own = Log(folder / "supervisor.log", self._files)
         self.spare = Log(folder / "spare.log", self._files)
         """Of workers that have no model yet."""

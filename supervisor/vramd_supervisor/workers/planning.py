@@ -19,7 +19,7 @@ from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import Plan
 from ..loop import Loop
 from ..quoting.drive import drive_async
-from ..quoting.placement import Ways, placements
+from ..quoting.placement import LoadPlans, placements
 from ..quoting.together import together
 from ..wire_status import incident
 from .last_words import blames_the_machine, telling
@@ -149,7 +149,7 @@ class Planning:
         if isinstance(found, Refusal):
             self._loop.submit(PlansRefused(now_s, action.model.id, action.turn, found))
         else:
-            self._loop.submit(PlansFound(now_s, action.model.id, action.turn, found.plans, found.nearest))
+            self._loop.submit(PlansFound(now_s, action.model.id, action.turn, found.plans, found.alternatives))
 
     async def _find_together(self, action: FindTogether) -> None:
         plans: tuple[Plan, ...] = ()
@@ -162,7 +162,7 @@ class Planning:
         models = tuple(model.id for model in action.models)
         self._loop.submit(TogetherFound(self._loop.now_s(), models, plans))
 
-    async def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> Ways | Refusal:
+    async def ways(self, model: Model, options: LoadOptions, available: Mapping[str, int]) -> LoadPlans | Refusal:
         """The ways to load a model; `available` has the bytes of each device that it could have."""
         quoted = QuotedFile(ModelFile("", 0), "", None)
         if isinstance(model.source, ModelFile):

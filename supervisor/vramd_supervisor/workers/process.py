@@ -18,7 +18,7 @@ from pathlib import Path
 from vramd_common.rendezvous import PROTOCOL, Hello, Orders
 
 from ..domain.receipt import Exit
-from ..threads.lane import Lane
+from ..threads.serial_calls import SerialCalls
 from . import containment
 from .worker_environment import worker_environment
 
@@ -197,8 +197,8 @@ class ChildProcess:
             self._loop.call_soon_threadsafe(what, *values)
 
 
-class Spawner(Lane):
-    """A lane whose thread, once begun, lives as long as this process: the children that it starts die with it."""
+class Spawner(SerialCalls):
+    """Serial calls whose thread, once begun, lives as long as this process: the children that it starts die with it."""
 
     def __init__(self, limit_s: float = HELLO_S, variables: Collection[str] = ()) -> None:
         """A start that takes longer than `limit_s` is one that hangs.

@@ -19,7 +19,7 @@ from vramd_common.rendezvous import Orders
 
 from ..devices.backend import BackendDevice
 from ..domain.catalog import Problem
-from ..threads.lane import Lane, NoAnswerError
+from ..threads.serial_calls import NoAnswerError, SerialCalls
 from .helper import LAST_WORDS_S, Death, Helper
 from .process import Spawner, import_paths
 
@@ -132,8 +132,8 @@ class Quoter:
     async def _within(self, limit_s: float, helper: Helper, line: bytes, failed: str) -> dict[str, Any]:
         """Ends the process if the answer is late, or is none: then it cannot be trusted with the next one either."""
         try:
-            # A new lane: an answer that hangs ends with its process.
-            return await Lane("the helper", limit_s).run(lambda: helper.ask(line))
+            # A new thread: an answer that hangs ends with its process.
+            return await SerialCalls("the helper", limit_s).run(lambda: helper.ask(line))
         except NoAnswerError as error:
             self.close()
             raise QuoterError(f"{failed}: {error}") from None
@@ -155,7 +155,7 @@ class Quoter:
         self.close()
         if helper:
             with contextlib.suppress(NoAnswerError):
-                await Lane("the helper's end", 2 * REAP_S).run(lambda: helper.wait(REAP_S))
+                await SerialCalls("the helper's end", 2 * REAP_S).run(lambda: helper.wait(REAP_S))
 
     def close(self) -> None:
         """Ends the process, if there is one. Harmless to repeat."""
@@ -168,6 +168,6 @@ class Quoter:
 
 async def _death(helper: Helper) -> Death | None:
     try:
-        return await Lane("the helper's end", 3 * LAST_WORDS_S).run(helper.death)
+        return await SerialCalls("the helper's end", 3 * LAST_WORDS_S).run(helper.death)
     except NoAnswerError:
         return None

@@ -24,7 +24,7 @@ from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import HOST, DeviceKind
 from ..domain.errors import Refusal
 from ..domain.quote import Answer, Confidence, DeviceBytes, Quote, Source
-from ..files.discovery import read_with_headers, reading_lanes, unanswered
+from ..files.discovery import file_calls, read_with_headers, unanswered
 from ..files.gguf_values import UnreadableModelError
 from ..files.skeleton import skeleton_key, write_skeleton
 from ..files.walk import stamp
@@ -32,8 +32,8 @@ from ..quoting.closed_form import host_process_bytes, known, pool_bytes, problem
 from ..quoting.closed_form import quote as closed_form
 from ..quoting.drive import drive_async
 from ..quoting.learning import LearnedUsage, Place, adjust, load_key
-from ..quoting.placement import Placing, Ways
-from ..threads.lane import Lanes, NoAnswerError
+from ..quoting.placement import LoadPlans, Placing
+from ..threads.serial_calls import NoAnswerError, SerialCallsByName
 from .process import Spawner
 from .quoter import EngineRefusedError, HelperDiedError, Quoter, QuoterError
 from .verdicts import Verdicts
@@ -81,8 +81,8 @@ class QuotedFile:
 class Quotes:
     """Made by the composition root. For the loop's thread."""
 
-    def __init__(self, quoter: Quoter, folder: Path, devices: Sequence[Device], reading: Lanes) -> None:
-        """`folder` takes the skeletons; `reading` has a lane for each file of a model."""
+    def __init__(self, quoter: Quoter, folder: Path, devices: Sequence[Device], reading: SerialCallsByName) -> None:
+        """`folder` takes the skeletons; `reading` has a thread for each file of a model."""
         self._quoter = quoter
         self._folder = folder
         self._reading = reading
@@ -185,7 +185,7 @@ class Quotes:
                 self._said = str(error)
             return _computed(quoted.file, settings, facts)
 
-    async def answer(self, placing: Placing, quoted: QuotedFile, facts: EngineFacts) -> Ways | Refusal:
+    async def answer(self, placing: Placing, quoted: QuotedFile, facts: EngineFacts) -> LoadPlans | Refusal:
         """Gives a placement the quotes that it asks for, to its end."""
         return await drive_async(placing, lambda settings: self.quote(quoted, settings, facts))
 
@@ -277,7 +277,7 @@ async def standalone_quotes() -> AsyncIterator[Quotes]:
     with tempfile.TemporaryDirectory(prefix="vramd-") as folder:
         quoter = Quoter(Spawner(), folder, untested_engine=False)
         try:
-            yield Quotes(quoter, Path(folder), (), reading_lanes())
+            yield Quotes(quoter, Path(folder), (), file_calls())
         finally:
             await quoter.end()
 

@@ -10,7 +10,7 @@ from ..core.actions import Load
 from ..domain.quote import DeviceBytes
 from ..files.memory_book import MemoryBook
 from ..quoting.learning import LearnedUsage, Observation, Place
-from ..threads.lane import Lane, NoAnswerError
+from ..threads.serial_calls import NoAnswerError, SerialCalls
 from .quotes import EngineFacts, Quotes
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class UsageRecorder:
     def __init__(self, book: MemoryBook, quotes: Quotes) -> None:
         self._book = book
         self._quotes = quotes
-        self._lane = Lane("the book of what loads took", BOOK_S)
+        self._calls = SerialCalls("the book of what loads took", BOOK_S)
         self._beginning: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -52,7 +52,7 @@ class UsageRecorder:
             return self._book.lessons()
 
         try:
-            self._quotes.lessons = await self._lane.run(work)
+            self._quotes.lessons = await self._calls.run(work)
         except NoAnswerError as error:
             log.warning("nothing is learned from loads: %s", error)
 

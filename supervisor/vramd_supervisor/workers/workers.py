@@ -17,7 +17,7 @@ from vramd_common.reasons import Reason
 from ..core.actions import Load, SetThreads, Spawn, Stop, WorkerAction
 from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
 from ..devices.device import Device
-from ..devices.release import measure_soon, measuring_lane, settle
+from ..devices.release import measure_soon, measuring_calls, settle
 from ..devices.sampler import LOOK_S
 from ..domain.device_view import HOST
 from ..domain.errors import Refusal
@@ -42,7 +42,7 @@ class Worker:
 
     def __init__(self, worker_id: int, spare_log: Log) -> None:
         self.worker_id = worker_id
-        self.lane = measuring_lane(worker_id)
+        self.measuring = measuring_calls(worker_id)
         self.start: asyncio.Task[None] | None = None
         """Starts the process, and greets it."""
         self.spawned = asyncio.Event()
@@ -124,7 +124,7 @@ class Workers:
         worker = self._workers.get(worker_id)
         if worker is None or worker.process is None or worker.process.gone:
             return {}
-        observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
+        observed = await measure_soon(worker.measuring, self._on(worker), worker.pid)
         return {device: seen.size_bytes for device, seen in observed.items()}
 
     def perform(self, action: WorkerAction) -> None:
@@ -213,7 +213,7 @@ class Workers:
                 await process.kill()
             return
         worker.pid = hello.pid
-        idle = (await measure_soon(worker.lane, [self._devices[HOST]], worker.pid))[HOST].size_bytes
+        idle = (await measure_soon(worker.measuring, [self._devices[HOST]], worker.pid))[HOST].size_bytes
         client = WorkerClient(hello.address, process.nonce)
         worker.client = client
         try:
@@ -264,7 +264,7 @@ class Workers:
         used = [self._devices[device] for device in action.plan.settings.devices]
         names = {"": HOST} | {name: card.id for name, card in zip(used[0].backend.names(used), used, strict=False)}
         engine = {names[name]: need for name, need in loaded.memory if name in names}
-        observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
+        observed = await measure_soon(worker.measuring, self._on(worker), worker.pid)
         measured = {device: seen.size_bytes for device, seen in observed.items()}
         if lesson := self._recorder.lesson(action, self._planning.facts, engine):
             self._run(self._recorder.observed(lesson, measured))
@@ -306,7 +306,7 @@ class Workers:
         if worker.process.gone:
             return
         worker.stop_s = self._loop.now_s()
-        worker.observed = await measure_soon(worker.lane, self._on(worker), worker.pid)
+        worker.observed = await measure_soon(worker.measuring, self._on(worker), worker.pid)
         await worker.process.stop(self._patience_s)
         if not worker.process.gone:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)

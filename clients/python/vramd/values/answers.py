@@ -65,7 +65,7 @@ class Timeline:
     """Seconds from the first token to the last."""
     model: str
     """The model that answered."""
-    incarnation: int
+    worker_id: int
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class ModelChanged:
     """
 
     model: str
-    incarnation: int
+    worker_id: int
     before: ModelState | str
     after: ModelState | str
     cause: Cause | str
@@ -67,7 +67,7 @@ class Evicted:
     """
 
     model: str
-    incarnation: int
+    worker_id: int
     cause: Cause | str
     message: str
     """The cause in words, with the numbers, and why it was this one."""
@@ -203,7 +203,7 @@ class Decision:
     """Unix time."""
     kind: DecisionKind | str
     model: str
-    incarnation: int
+    worker_id: int
     """Which of the model's processes it was about; 0 for none."""
     for_whom: str
     """The beneficiary, in words: the id of a model, a reservation, "other programs", or empty."""

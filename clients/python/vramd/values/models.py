@@ -30,7 +30,7 @@ class ResidentModel:
     """
 
     model: str
-    incarnation: int
+    worker_id: int
     """Counts the processes of the model; 0 while it has none yet."""
     state: ModelState | str
     pid: int | None
@@ -169,7 +169,7 @@ class Receipt:
     """
 
     model: str
-    incarnation: int
+    worker_id: int
     pid: int | None
     exit: Exit | str
     """The way in which the process ended."""

@@ -122,7 +122,7 @@ class Victim:
 
     model: str
     """Empty for the spare, a process without a model."""
-    incarnation: int
+    worker_id: int
     gives_back: tuple[GivenBack, ...]
 
 

@@ -52,14 +52,14 @@ def _tell(event: Event) -> None:
 
 def _words(event: Event) -> str:
     match event.detail:
-        case ModelChanged(model, incarnation, before, after, _, message):
-            return f"{model} ({incarnation}) {before} -> {after}: {message}"
+        case ModelChanged(model, worker_id, before, after, _, message):
+            return f"{model} ({worker_id}) {before} -> {after}: {message}"
         case LedgerChanged(devices, message):
             rows = (f"{row.id} {output.size(row.reserved_bytes)} of {output.size(row.budget_bytes)}" for row in devices)
             return f"{', '.join(rows)}: {message}"
-        case Evicted(model, incarnation, _, message, for_model, for_reservation):
+        case Evicted(model, worker_id, _, message, for_model, for_reservation):
             whom = for_model or (f"reservation {for_reservation}" if for_reservation else "other programs")
-            return f"{model} ({incarnation}) leaves for {whom}: {message}"
+            return f"{model} ({worker_id}) leaves for {whom}: {message}"
         case Receipt() as receipt:
             return output.receipt(receipt)
         case PressureChanged(device, before, after, free_bytes, external_bytes, _, message):

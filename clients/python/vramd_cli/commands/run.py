@@ -95,7 +95,7 @@ def _print_timings(stream: Stream) -> None:
         return
     phases = {name: seconds for name, seconds in dataclasses.asdict(told).items() if name.endswith("_s")}
     times = (f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in phases.items() if seconds is not None)
-    output.say(f"{told.model} ({told.incarnation}): {', '.join(times)}", err=True)
+    output.say(f"{told.model} ({told.worker_id}): {', '.join(times)}", err=True)
     use = stream.finish.usage
     # The first token ends the prompt's time, so the answer's time has one token less.
     rates = (

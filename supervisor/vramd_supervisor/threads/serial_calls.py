@@ -42,10 +42,10 @@ class _Job(Generic[T]):
             self.answer.set_result(answer)
 
 
-class Lane:
+class SerialCalls:
     """The calls about one thing, such as a driver or a file, one after another.
 
-    One that hangs takes a thread with it, and only this lane: until it comes back, every further call here fails at
+    One that hangs takes a thread with it, and only that one: until it comes back, every further call here fails at
     once, so that no more than one thread is ever lost. There is no thread while there is nothing to do.
     """
 
@@ -131,23 +131,23 @@ class Lane:
         return NoAnswerError(f"{self.name} gives no answer within {self._limit_s:g} s")
 
 
-class Lanes:
-    """A lane for each key, for as long as it has work; few move at once, those that hang not counted."""
+class SerialCallsByName:
+    """Serial calls for each name, for as long as there are any; few run at once, those that hang not counted."""
 
     def __init__(self, limit_s: float, at_once: int, most: int) -> None:
         """`most` is how many there may be, with those that hang."""
         self._limit_s = limit_s
         self._at_once = asyncio.Semaphore(at_once)
         self._most = most
-        self._lanes: dict[str, Lane] = {}
+        self._calls: dict[str, SerialCalls] = {}
 
     async def run(self, name: str, call: Callable[[], T]) -> T:
-        """As `Lane.run`, in the lane of this name."""
+        """As `SerialCalls.run`, after the others of this name."""
         async with self._at_once:
-            lane = self._lanes.get(name)
-            if lane is None:
-                self._lanes = {name: lane for name, lane in self._lanes.items() if lane.busy}
-                if len(self._lanes) >= self._most:
-                    raise NoAnswerError(f"{name} is not asked: {len(self._lanes)} others give no answer")
-                lane = self._lanes[name] = Lane(name, self._limit_s)
-            return await lane.run(call)
+            calls = self._calls.get(name)
+            if calls is None:
+                self._calls = {name: calls for name, calls in self._calls.items() if calls.busy}
+                if len(self._calls) >= self._most:
+                    raise NoAnswerError(f"{name} is not asked: {len(self._calls)} others give no answer")
+                calls = self._calls[name] = SerialCalls(name, self._limit_s)
+            return await calls.run(call)

@@ -1,11 +1,11 @@
-"""Blocking calls are waited for within a bound, and one that hangs costs one thread and its own lane."""
+"""Blocking calls are waited for within a bound, and one that hangs costs one thread and its own thread."""
 
 import asyncio
 import threading
 from collections.abc import Callable
 
 import pytest
-from vramd_supervisor.threads.lane import Lane, Lanes, NoAnswerError
+from vramd_supervisor.threads.serial_calls import NoAnswerError, SerialCalls, SerialCallsByName
 
 BOUND_S = 30.0
 
@@ -23,40 +23,40 @@ class Hanging:
 
 
 async def test_one_that_hangs_is_not_asked_again_until_it_answers() -> None:
-    hanging, lane = Hanging(), Lane("the drive", 0.02)
+    hanging, calls = Hanging(), SerialCalls("the drive", 0.02)
     with pytest.raises(NoAnswerError, match=r"the drive gives no answer within 0\.02 s"):
-        await lane.run(hanging)
+        await calls.run(hanging)
     for _ in range(100):
         with pytest.raises(NoAnswerError, match="has not answered an earlier question"):
-            lane.submit(hanging)
+            calls.submit(hanging)
     assert hanging.calls == 1
     hanging.goes_on.set()
 
 
 async def test_answers_and_faults_come_in_the_order_of_the_calls() -> None:
-    lane, came = Lane("the book", BOUND_S), list[int]()
+    calls, came = SerialCalls("the book", BOUND_S), list[int]()
 
     def fails() -> None:
         came.append(1)
         raise TimeoutError(110, "Connection timed out")
 
     answers = await asyncio.gather(
-        lane.run(lambda: came.append(0)), lane.run(fails), lane.run(lambda: came.append(2)), return_exceptions=True
+        calls.run(lambda: came.append(0)), calls.run(fails), calls.run(lambda: came.append(2)), return_exceptions=True
     )
     assert came == [0, 1, 2]
     assert [type(answer) for answer in answers] == [type(None), TimeoutError, type(None)]
-    assert await lane.run(lambda: 4) == 4
+    assert await calls.run(lambda: 4) == 4
 
 
 async def test_what_waits_behind_one_that_hangs_is_never_called() -> None:
-    hanging, lane, called = Hanging(), Lane("the drive", 0.05), list[int]()
-    first = asyncio.ensure_future(lane.run(hanging))
-    second = asyncio.ensure_future(lane.run(lambda: called.append(1)))
+    hanging, calls, called = Hanging(), SerialCalls("the drive", 0.05), list[int]()
+    first = asyncio.ensure_future(calls.run(hanging))
+    second = asyncio.ensure_future(calls.run(lambda: called.append(1)))
     for waits in (first, second):
         with pytest.raises(NoAnswerError):
             await waits
     hanging.goes_on.set()
-    patient = Lane("another", BOUND_S)
+    patient = SerialCalls("another", BOUND_S)
     assert await patient.run(lambda: 7) == 7
     assert called == []
 
@@ -65,33 +65,33 @@ def test_a_thread_that_cannot_be_had_costs_one_call(monkeypatch: pytest.MonkeyPa
     def no_more(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    lane = Lane("gpu0", BOUND_S)
+    calls = SerialCalls("gpu0", BOUND_S)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_more)
         with pytest.raises(NoAnswerError, match="gpu0 cannot be asked: can't start new thread"):
-            lane.ask(lambda: 1)
-    assert lane.ask(lambda: 2) == 2
+            calls.ask(lambda: 1)
+    assert calls.ask(lambda: 2) == 2
 
 
 async def test_the_end_of_an_event_loop_does_not_wait_for_what_hangs() -> None:
     hanging = Hanging()
     with pytest.raises(NoAnswerError):
-        await Lane("the drive", 0.01).run(hanging)
+        await SerialCalls("the drive", 0.01).run(hanging)
     assert not hanging.goes_on.is_set()
     hanging.goes_on.set()
 
 
 def test_lanes_of_other_names_move_past_one_that_hangs() -> None:
     async def main() -> None:
-        hanging, lanes = Hanging(), Lanes(0.05, at_once=1, most=2)
+        hanging, by_name = Hanging(), SerialCallsByName(0.05, at_once=1, most=2)
 
         async def refused(name: str, call: Callable[[], int]) -> str:
             with pytest.raises(NoAnswerError) as refusal:
-                await lanes.run(name, call)
+                await by_name.run(name, call)
             return str(refusal.value)
 
         assert "a gives no answer" in await refused("a", hanging)
-        assert await lanes.run("b", lambda: 1) == 1
+        assert await by_name.run("b", lambda: 1) == 1
         assert "a has not answered" in await refused("a", hanging)
         assert "b gives no answer" in await refused("b", hanging)
         assert await refused("c", lambda: 1) == "c is not asked: 2 others give no answer"

@@ -5,7 +5,7 @@ import sys
 import threading
 
 import pytest
-from vramd_supervisor.threads.outlet import Outlet, OutputStream
+from vramd_supervisor.threads.queued_writer import OutputStream, QueuedWriter
 
 BOUND_S = 30.0
 
@@ -26,13 +26,13 @@ class Gate:
         self.written.append(item)
 
 
-def outlet(gate: Gate, most: int = 3) -> Outlet[str]:
-    return Outlet("test", gate, most, lambda lost: f"{lost} lost")
+def queued(gate: Gate, most: int = 3) -> QueuedWriter[str]:
+    return QueuedWriter("test", gate, most, lambda lost: f"{lost} lost")
 
 
 def test_what_does_not_fit_is_dropped_and_counted_in_its_place() -> None:
     gate = Gate()
-    one = outlet(gate)
+    one = queued(gate)
     taken = [one.put(str(number), 1) for number in range(10)]
     assert gate.writing.wait(BOUND_S)
     assert taken == [True] * 3 + [False] * 7
@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_dropped_and_counted_in_its_place() -> None:
 
 def test_nothing_more_is_taken_between_a_loss_and_its_telling() -> None:
     gate = Gate()
-    one = outlet(gate, most=10)
+    one = queued(gate, most=10)
     assert one.put("a", 6)
     assert not one.put("too large", 6)
     assert not one.put("b", 1)
@@ -59,7 +59,7 @@ def test_a_reader_that_is_gone_costs_what_comes_and_is_told_when_writing_goes_on
     gate = Gate()
     gate.goes_on.set()
     gate.fails = True
-    one = outlet(gate)
+    one = queued(gate)
     for item in ("a", "b"):
         assert one.put(item, 1)
         assert one.flush(BOUND_S)
@@ -75,7 +75,7 @@ def test_without_a_thread_nothing_is_lost_that_fits(monkeypatch: pytest.MonkeyPa
 
     gate = Gate()
     gate.goes_on.set()
-    one = outlet(gate)
+    one = queued(gate)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_more)
         assert one.put("a", 1)

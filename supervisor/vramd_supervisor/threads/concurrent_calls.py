@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Generic, TypeVar
 
-from .lane import NoAnswerError
+from .serial_calls import NoAnswerError
 
 T = TypeVar("T")
 
 
-class Errands(Generic[T]):
+class ConcurrentCalls(Generic[T]):
     """Calls by key, on daemon threads. A slow one goes on by itself, and is never made twice at once.
 
     Its answer serves the next run. For one thread at a time, and not for an event loop's.

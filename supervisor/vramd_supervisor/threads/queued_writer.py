@@ -17,7 +17,7 @@ FLUSH_S = 1.0
 """At the end, for what is not written yet."""
 
 
-class Outlet(Generic[T]):
+class QueuedWriter(Generic[T]):
     """A bounded queue and its writer; `put` never waits.
 
     Items that come while it is full are dropped until the queue is written; then an item reports how many were lost.
@@ -88,24 +88,24 @@ class Outlet(Generic[T]):
 
 
 class OutputStream(io.TextIOBase):
-    """Replaces stdout or stderr: writes go through an outlet."""
+    """Replaces stdout or stderr: writes go through a queue."""
 
     def __init__(self, stream: TextIO) -> None:
         """Raises OSError for a stream without a descriptor."""
         # Raw: at its end the interpreter would wait for the lock of a buffer that a writer holds.
         self._raw = open(stream.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115  it stays open
         self._encoding = stream.encoding
-        self._outlet: Outlet[bytes] = Outlet(stream.name, self._write_all, MOST_OUTPUT_BYTES, self._loss)
+        self._writer: QueuedWriter[bytes] = QueuedWriter(stream.name, self._write_all, MOST_OUTPUT_BYTES, self._loss)
 
     def write(self, text: str) -> int:
         """Never waits."""
         if data := self._encoded(text):
-            self._outlet.put(data, len(data))
+            self._writer.put(data, len(data))
         return len(text)
 
     def settle(self) -> None:
         """Waits, bounded, until all is written."""
-        self._outlet.flush(FLUSH_S)
+        self._writer.flush(FLUSH_S)
 
     def _encoded(self, text: str) -> bytes:
         return text.encode(self._encoding, "backslashreplace")
