@@ -35,6 +35,7 @@ class Reason(Enum):
     REQUEST_UNREADABLE = Meaning("INVALID_ARGUMENT", "the request's bytes are no message of the method")
     TOKEN_MISSING = Meaning("UNAUTHENTICATED", "the call carries no token")
     TOKEN_INVALID = Meaning("UNAUTHENTICATED", "the call carries another token than the supervisor's")
+    SCOPE_DENIED = Meaning("PERMISSION_DENIED", "the token is for use only, and the call is not", ("scope",))
     MODEL_NOT_FOUND = Meaning("NOT_FOUND", "no model has this id", ("model",))
     MODEL_FILE_MISSING = Meaning("NOT_FOUND", "the model's file is not there", ("model", "path"))
     FILE_UNANSWERED = Meaning(

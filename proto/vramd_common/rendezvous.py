@@ -59,8 +59,18 @@ class RuntimeDir:
 
     @property
     def token_file(self) -> Path:
-        """The token of this start (0600), one line."""
+        """The token of this start for everything (0600), one line."""
         return self.path / "token"
+
+    @property
+    def use_token_file(self) -> Path:
+        """The token of this start for use only: it asks models, and changes nothing."""
+        return self.path / "token-use"
+
+    @property
+    def token_files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return self.token_file, self.use_token_file
 
     @property
     def lock_file(self) -> Path:

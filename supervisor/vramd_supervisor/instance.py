@@ -52,7 +52,8 @@ class Instance:
     def __init__(self, path: Path) -> None:
         """Takes the folder. Raises AlreadyRunningError, or OSError for a folder that cannot be had."""
         self.folder = RuntimeDir(path.absolute())
-        self.token = secrets.token_urlsafe(32)
+        self.tokens = {file: secrets.token_urlsafe(32) for file in self.folder.token_files}
+        """By the file that each is written into."""
         self._address: Address | None = None
         self._take()
         self.folder.address_file.unlink(missing_ok=True)
@@ -85,11 +86,12 @@ class Instance:
 
     def _fill(self) -> None:
         (self.folder.logs / "models").mkdir(parents=True, exist_ok=True)
-        fresh = self.folder.token_file.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(self.token + "\n")
-        fresh.replace(self.folder.token_file)
+        for file, token in self.tokens.items():
+            fresh = file.with_suffix(".new")
+            fresh.unlink(missing_ok=True)
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                out.write(token + "\n")
+            fresh.replace(file)
         if self._address:
             self._address.write(self.folder.address_file)
 
@@ -104,7 +106,7 @@ class Instance:
         Raises AlreadyRunningError if another supervisor has taken the folder meanwhile, or OSError if it cannot be had.
         """
         held = _identity(self.folder.lock_file) == self._lock_id
-        files = (self.folder.token_file, self.folder.address_file, self.folder.logs / "models")
+        files = (*self.tokens, self.folder.address_file, self.folder.logs / "models")
         if held and all(map(os.path.exists, files)):
             return False
         if not held:
@@ -123,7 +125,8 @@ class Instance:
         """Takes everything back that others could stumble over; the last thing a supervisor does."""
         if _identity(self.folder.lock_file) == self._lock_id:
             self.folder.address_file.unlink(missing_ok=True)
-            self.folder.token_file.unlink(missing_ok=True)
+            for file in self.tokens:
+                file.unlink(missing_ok=True)
             if self._socket_dir:
                 shutil.rmtree(self._socket_dir, ignore_errors=True)
         self._lock.release()

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +62,7 @@ from .services.auth_interceptor import AuthInterceptor
 from .services.decision_writer import DecisionWriter
 from .services.event_log import EventLog
 from .services.parts import Parts, load_deadline_s
+from .services.scopes import Scope
 from .services.service_inference import InferenceService
 from .services.service_models import ModelService
 from .services.service_supervisor import SupervisorService
@@ -150,7 +151,7 @@ async def serve(
     # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
     connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
     server = steady_server(
-        (AuthInterceptor(instance.token),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop)
+        (AuthInterceptor(_tokens(instance)),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop)
     )
     listening = listen(server, config.server.host, config.server.port)
     healthy = _add_services(server, parts, listening.address)
@@ -177,6 +178,11 @@ async def serve(
     logging.getLogger().removeHandler(handler)
     logs.settle()
     return loop.failed is None
+
+
+def _tokens(instance: Instance) -> Mapping[Scope, str]:
+    files = {Scope.ADMIN: instance.folder.token_file, Scope.USE: instance.folder.use_token_file}
+    return {scope: instance.tokens[file] for scope, file in files.items()}
 
 
 def _open(config: Config, file: Path | None, parts: Parts, listening: Listening, instance: Instance) -> None:

@@ -2,6 +2,9 @@
 
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -37,6 +40,39 @@ def test_every_method_wants_the_token_but_health() -> None:
         assert supervisor.client().status().supervisor.pid == supervisor.pid
 
 
+def test_a_token_for_use_changes_nothing() -> None:
+    with SupervisorProcess(MODEL) as supervisor:
+        user = supervisor.stranger(supervisor.ready().folder.use_token_file.read_text().strip())
+        assert list(user.generate("a", "x", max_tokens=1)), "a request loads what it needs"
+        assert user.model("a").resident
+        denied: dict[str, Callable[[], object]] = {
+            "LoadModel": lambda: user.load("a"),
+            "UnloadModel": lambda: user.unload("a", force=True),
+            "RestartModel": lambda: user.restart("a"),
+            "UpdateModel": lambda: user.update("a", pinned=True),
+            "RescanModels": user.rescan,
+            "ReserveMemory": lambda: user.reserve("1MiB", ttl_s=1),
+            "Shutdown": lambda: user.shutdown(force=True),
+        }
+        for method, call in denied.items():
+            with pytest.raises(vramd.ScopeDenied, match=method) as caught:
+                call()
+            assert caught.value.metadata == {"scope": "admin"}
+        assert user.model("a").resident
+        assert supervisor.client().unload("a").model == "a"
+
+
+def test_tokens_are_printed_for_other_programs() -> None:
+    with SupervisorProcess(MODEL) as supervisor:
+        folder = supervisor.ready().folder
+        for options, file in (((), folder.use_token_file), (("--scope", "admin"), folder.token_file)):
+            command = [sys.executable, "-m", "vramd", "token", "--runtime-dir", str(folder.path), *options]
+            said = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=True)
+            assert said.stdout == file.read_text()
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    assert (refused.returncode, "no supervisor runs in" in refused.stderr) == (1, True)
+
+
 def code_without_right(channel: grpc.Channel, method: str, metadata: tuple[tuple[str, str], ...]) -> grpc.StatusCode:
     call = channel.unary_stream(method, lambda raw: raw, lambda raw: raw)(b"", metadata=metadata, timeout=BOUND_S)
     return call.code()
@@ -49,7 +85,7 @@ def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
     with SupervisorProcess(MODEL, runtime_dir=folder) as supervisor:
         supervisor.ready()
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert stat.S_IMODE(supervisor.folder.token_file.stat().st_mode) == 0o600
+        assert {stat.S_IMODE(file.stat().st_mode) for file in supervisor.folder.token_files} == {0o600}
 
 
 def test_each_start_makes_a_new_token(tmp_path: Path) -> None:

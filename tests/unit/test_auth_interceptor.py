@@ -11,17 +11,22 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from support import raw_http2
+from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2 import GetModelRequest
 from vramd_supervisor.services import unauthenticated
 from vramd_supervisor.services.auth_interceptor import AuthInterceptor
+from vramd_supervisor.services.scopes import SCOPES, Scope, scope_of
 from vramd_supervisor.services.steady_server import steady_server
 
 BOUND_S = 20.0
+TOKENS = {Scope.ADMIN: "right", Scope.USE: "use-only"}
 TOKEN = (("authorization", "Bearer right"),)
+USE_TOKEN = (("authorization", "Bearer use-only"),)
 LARGE = bytes(9 * 1024 * 1024)
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
+LIST = "/grpc.health.v1.Health/List"
 JUNK = {
     "ones": b"\xff" * 50,
     "text that is no UTF-8": b"\x0a\x02\xff\xfe",
@@ -58,7 +63,7 @@ class Echo(grpc.GenericRpcHandler):
 async def served() -> AsyncIterator[tuple[Echo, grpc.aio.Channel, str]]:
     echo = Echo()
     server = steady_server(
-        (AuthInterceptor("right"),), (("grpc.max_receive_message_length", 16 * 1024 * 1024),), lambda: None
+        (AuthInterceptor(TOKENS),), (("grpc.max_receive_message_length", 16 * 1024 * 1024),), lambda: None
     )
     server.add_generic_rpc_handlers((echo,))
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
@@ -198,3 +203,23 @@ async def test_a_method_that_is_not_served(caplog: pytest.LogCaptureFixture) -> 
         ):
             assert (await outcome(channel, method, message, TOKEN))[0] == "UNIMPLEMENTED"
     assert "Traceback" not in caplog.text
+
+
+def test_every_method_has_a_scope_and_no_other_is_in_the_table() -> None:
+    files = (inference_pb2, model_pb2, supervisor_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    own = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
+    assert {path for path in SCOPES if path.startswith("/vramd.")} == own
+    assert {path for path, scope in SCOPES.items() if scope is Scope.NONE} == {CHECK, WATCH, LIST}
+    assert scope_of("/a/Unary") is Scope.ADMIN, "what the table does not have is for administration"
+
+
+async def test_a_token_for_use_opens_what_is_for_use() -> None:
+    async with served() as (echo, channel, _):
+        message = GetModelRequest(model="m").SerializeToString()
+        for method in ("/a/Unary", "/a/Stream"):
+            assert await outcome(channel, method, message, USE_TOKEN) == ("PERMISSION_DENIED", "SCOPE_DENIED")
+            assert await outcome(channel, method, LARGE, USE_TOKEN) == ("PERMISSION_DENIED", "SCOPE_DENIED")
+        assert not echo.seen
+        assert await outcome(channel, CHECK, b"", USE_TOKEN) == ("OK", "")
+        assert (await outcome(channel, REFLECTION, b"", USE_TOKEN))[0] == "OK"

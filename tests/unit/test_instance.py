@@ -81,7 +81,7 @@ def private(path: Path) -> bool:
 
 
 @posix
-@pytest.mark.parametrize("removed", [".", "token", "supervisor.json", "logs", "lock"])
+@pytest.mark.parametrize("removed", [".", "token", "token-use", "supervisor.json", "logs", "lock"])
 def test_what_is_removed_is_made_anew(instance: Instance, removed: str) -> None:
     folder = instance.folder
     assert not instance.keep()
@@ -90,10 +90,13 @@ def test_what_is_removed_is_made_anew(instance: Instance, removed: str) -> None:
     assert instance.keep()
     assert not instance.keep()
     assert Address.read(folder.address_file) == ADDRESS
-    assert folder.token_file.read_text("utf-8") == instance.token + "\n"
+    assert {file: file.read_text("utf-8") for file in folder.token_files} == {
+        file: token + "\n" for file, token in instance.tokens.items()
+    }
+    assert len({*instance.tokens.values()}) == 2
     assert (folder.logs / "models").is_dir()
     assert private(folder.path)
-    assert private(folder.token_file)
+    assert all(map(private, folder.token_files))
     with pytest.raises(AlreadyRunningError, match=r"pid 7 at 127\.0\.0\.1:1"):
         Instance(folder.path)
     instance.leave()
@@ -125,7 +128,7 @@ def test_one_who_has_lost_the_folder_says_so_and_leaves_it_to_the_other(
     found = Address.read(instance.folder.address_file)
     assert found
     assert found.pid == 8
-    assert other.folder.token_file.read_text("utf-8") == other.token + "\n"
+    assert other.folder.token_file.read_text("utf-8") == other.tokens[other.folder.token_file] + "\n"
     other.leave()
 
 

@@ -32,6 +32,7 @@ _MODULES = {
         "NotLoaded",
         "PromptTooLong",
         "QueueFull",
+        "ScopeDenied",
         "ShuttingDown",
         "StartFailed",
         "SupervisorNotFound",

@@ -60,6 +60,7 @@ class Client:
         SupervisorNotFound: There is none, when the client is made.
         InvalidRequest: Any call: an argument cannot be sent, or is out of range. An unknown setting is a TypeError.
         TokenRefused: Any call: the token is none, or that of another supervisor.
+        ScopeDenied: Calls that load, unload, reserve, change or end something: the token is for use only.
         SupervisorUnreachable: Any call: nothing answers at the address.
         ShuttingDown: Any call: the supervisor ends.
         DeadlinePassed: Any call: it took longer than `timeout_s`, or than the supervisor allows.

@@ -74,6 +74,15 @@ class TokenRefused(VramdError, PermissionError):
     """
 
 
+class ScopeDenied(VramdError, PermissionError):
+    """The token is for use only, and the call changes what is loaded or how the supervisor runs.
+
+    >>> client.load("talker")
+    Traceback (most recent call last):
+    vramd.errors.ScopeDenied: the token is for use only, and the call is not
+    """
+
+
 class NotFound(VramdError, LookupError):
     """No model has this id.
 

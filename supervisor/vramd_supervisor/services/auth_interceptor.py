@@ -20,12 +20,10 @@ from vramd_common.rendezvous import TOKEN_KEY
 from ..domain.errors import Refusal, RefusedError, refusal
 from ..wire_status import Context, abort, incident
 from . import field_count
+from .scopes import Scope, scope_of
 from .unauthenticated import UnauthenticatedCalls
 
 log = logging.getLogger(__name__)
-
-OPEN_METHODS = "/grpc.health.v1.Health/"
-"""Methods that need no token: a probe may ask whether the supervisor serves."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
@@ -33,10 +31,10 @@ Behavior: TypeAlias = Callable[[Any, Any], Any]
 
 
 class AuthInterceptor(grpc.aio.ServerInterceptor):
-    """Admits calls that carry the token; a failing call ends with a status of the table and never leaks its text."""
+    """Admits calls whose token has the scope; a failing call ends with a status of the table, its text never leaks."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    def __init__(self, tokens: Mapping[Scope, str]) -> None:
+        self._tokens = {scope: token.encode() for scope, token in tokens.items()}
         self._heap = Heap()
         self._unauthenticated = UnauthenticatedCalls(self._heap)
 
@@ -49,26 +47,31 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        stranger = self._lacks(handler_call_details)
-        if stranger and not handler_call_details.method.startswith(OPEN_METHODS):
-            return _refused(stranger)
-        if stranger:
-            return _for_strangers(handler, self._unauthenticated, stranger)
-        return self._for_caller(handler)
+        needed = scope_of(handler_call_details.method)
+        given = self._scope(handler_call_details)
+        if not isinstance(given, Refusal):
+            if given.value >= needed.value:
+                return self._for_caller(handler)
+            return _refused(_denied(handler_call_details.method, needed))
+        if needed is Scope.NONE:
+            return _for_strangers(handler, self._unauthenticated, given)
+        return _refused(given)
 
-    def _lacks(self, call: grpc.HandlerCallDetails) -> Refusal | None:
-        """Returns why a call's token is refused; None if it is right."""
+    def _scope(self, call: grpc.HandlerCallDetails) -> Scope | Refusal:
+        """What the token of a call is for, or why there is none that counts."""
         given = dict(call.invocation_metadata or ()).get(TOKEN_KEY)
         if given is None:
-            text = "the call carries no token; it lies in the runtime folder, in the file `token`"
+            text = "the call carries no token; `vramd token` prints it, from the runtime folder"
             return refusal(Reason.TOKEN_MISSING, text)
         scheme, _, token = (given.encode() if isinstance(given, str) else given).partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             return refusal(Reason.TOKEN_INVALID, f"the metadata {TOKEN_KEY!r} is no token: expected `Bearer TOKEN`")
-        if not hmac.compare_digest(token.strip(), self._token.encode()):
-            text = "the token is not this supervisor's; each start makes a new one, in the runtime folder"
+        # All are compared, so that the time does not tell which one is near.
+        found = [scope for scope, own in self._tokens.items() if hmac.compare_digest(token.strip(), own)]
+        if not found:
+            text = "the token is not this supervisor's; each start makes new ones, in the runtime folder"
             return refusal(Reason.TOKEN_INVALID, text)
-        return None
+        return found[0]
 
     def _for_caller(self, handler: Handler) -> Handler:
         """A method for a caller with the token. Requests come as bytes: an unreadable one is the caller's fault."""
@@ -76,6 +79,12 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             if behavior := getattr(handler, kind):
                 return make(_shielded(guard(handler, behavior, self._heap)), None, handler.response_serializer)
         raise AssertionError("the method is of a kind that has no guard")
+
+
+def _denied(method: str, needed: Scope) -> Refusal:
+    scope = needed.name.lower()
+    text = f"{method.rpartition('/')[2]} needs the {scope} token, this one is for use only; `vramd token` prints both"
+    return refusal(Reason.SCOPE_DENIED, text, scope=scope)
 
 
 def _unary(handler: Handler, behavior: Behavior, heap: Heap) -> Behavior:
