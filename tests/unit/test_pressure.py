@@ -202,7 +202,7 @@ def test_the_wire_carries_every_level_and_number() -> None:
         headroom_bytes=3,
         message="why",
     )
-    names = {level: supervisor_pb2.Pressure.Name(enums.LEVELS[level]) for level in Level}
+    names = {level: supervisor_pb2.Pressure.Name(enums.TABLES[Level][level]) for level in Level}
     assert names == {level: f"PRESSURE_{level.name}" for level in Level}
 
 

@@ -1,6 +1,7 @@
 """Values to public messages, and wishes from them."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from typing_extensions import assert_never
 from vramd_common.load_settings import MOST_TOKENS
@@ -17,7 +18,7 @@ from ..domain.receipt import Receipt
 from ..files.journal import Record
 from ..selection.tasks import Choice, Wish
 from . import plan_messages
-from .enums import CAUSES, DEVICE_KINDS, STATES, filled
+from .enums import filled
 from .event_log import Published
 from .validation import bad, name
 
@@ -58,7 +59,7 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
         reserved_bytes=sum(seen.reserved.values()),
         measured_bytes=sum(known) if known else None,
         degraded=plan.degraded if plan else (),
-        lowered=plan_messages.lowered(plan) if plan else (),
+        lowered=plan.lowered if plan else (),
         cautions=plan.cautions if plan else (),
         settings=plan_messages.settings(plan.settings) if plan else None,
         quote=plan_messages.quote(plan.quote) if plan else None,
@@ -76,7 +77,7 @@ def device(known: Device, books: DeviceBooks, unusable: str, sample: Sample) -> 
         supervisor_pb2.Device,
         books,
         id=known.id,
-        kind=DEVICE_KINDS[known.kind],
+        kind=known.kind,
         name=known.name,
         temperature_c=sample.temperature_c,
         utilisation_percent=sample.utilisation_percent,
@@ -110,54 +111,50 @@ def receipt(given: Receipt) -> model_pb2.Receipt:
 
 def event(published: Published) -> supervisor_pb2.WatchEventsResponse:
     """A notice for watchers."""
-    message = supervisor_pb2.WatchEventsResponse(sequence=published.sequence, time_s=published.time_s)
+    made = partial(supervisor_pb2.WatchEventsResponse, sequence=published.sequence, time_s=published.time_s)
     match published.notice:
-        case ModelChanged() as changed:
-            message.kind = supervisor_pb2.EVENT_KIND_MODEL
-            message.model_changed.model = changed.model
-            message.model_changed.worker_id = changed.worker_id
-            message.model_changed.before = STATES[changed.before]
-            message.model_changed.after = STATES[changed.after]
-            message.model_changed.cause = CAUSES[changed.because.cause]
-            message.model_changed.message = changed.because.words
+        case ModelChanged(because=because) as changed:
+            told = filled(supervisor_pb2.ModelChanged, changed, cause=because.cause, message=because.words)
+            return made(kind=supervisor_pb2.EVENT_KIND_MODEL, model_changed=told)
         case LedgerChanged(reserved_and_budget=rows, message=words):
-            message.kind = supervisor_pb2.EVENT_KIND_LEDGER
-            message.ledger_changed.message = words
-            for device_id, (reserved, budget) in rows.items():
-                message.ledger_changed.devices.add(id=device_id, reserved_bytes=reserved, budget_bytes=budget)
-        case Evicted() as evicted:
-            message.kind = supervisor_pb2.EVENT_KIND_EVICTION
-            message.evicted.model = evicted.model
-            message.evicted.worker_id = evicted.worker_id
-            message.evicted.cause = CAUSES[evicted.because.cause]
-            message.evicted.message = evicted.because.words
-            message.evicted.for_model = evicted.beneficiary.model
-            message.evicted.for_reservation = evicted.beneficiary.reservation
+            devices = [
+                supervisor_pb2.LedgerRow(id=device_id, reserved_bytes=reserved, budget_bytes=budget)
+                for device_id, (reserved, budget) in rows.items()
+            ]
+            ledger = supervisor_pb2.LedgerChanged(message=words, devices=devices)
+            return made(kind=supervisor_pb2.EVENT_KIND_LEDGER, ledger_changed=ledger)
+        case Evicted(because=because, beneficiary=beneficiary) as evicted:
+            gone = filled(
+                supervisor_pb2.Evicted,
+                evicted,
+                cause=because.cause,
+                message=because.words,
+                for_model=beneficiary.model,
+                for_reservation=beneficiary.reservation,
+            )
+            return made(kind=supervisor_pb2.EVENT_KIND_EVICTION, evicted=gone)
         case Released() as released:
-            message.kind = supervisor_pb2.EVENT_KIND_RELEASE
-            message.released.CopyFrom(receipt(released.receipt))
+            return made(kind=supervisor_pb2.EVENT_KIND_RELEASE, released=receipt(released.receipt))
         case PressureChanged() as pressed:
-            message.kind = supervisor_pb2.EVENT_KIND_PRESSURE
-            message.pressure_changed.CopyFrom(filled(supervisor_pb2.PressureChanged, pressed))
-        case QueueChanged() as changed:
-            message.kind = supervisor_pb2.EVENT_KIND_QUEUE
-            message.queue_changed.CopyFrom(filled(supervisor_pb2.QueueChanged, changed))
+            pressure = filled(supervisor_pb2.PressureChanged, pressed)
+            return made(kind=supervisor_pb2.EVENT_KIND_PRESSURE, pressure_changed=pressure)
+        case QueueChanged() as queue:
+            return made(kind=supervisor_pb2.EVENT_KIND_QUEUE, queue_changed=filled(supervisor_pb2.QueueChanged, queue))
         case Thrashing() as thrashing:
-            message.kind = supervisor_pb2.EVENT_KIND_THRASH
-            message.thrashing.models.extend(thrashing.models)
-            message.thrashing.loads_per_minute = thrashing.loads_per_minute
-            message.thrashing.useful_share = thrashing.useful_share
-            for model_id, plan in zip(thrashing.models, thrashing.together, strict=False):
-                needed_bytes = plan.quote.total_bytes
-                message.thrashing.together.add(
+            together = [
+                filled(
+                    supervisor_pb2.CoResident,
+                    plan,
                     model=model_id,
                     changes=plan.degraded,
-                    needed_bytes=needed_bytes,
-                    lowered=plan_messages.lowered(plan),
+                    needed_bytes=plan.quote.total_bytes,
                 )
+                for model_id, plan in zip(thrashing.models, thrashing.together, strict=False)
+            ]
+            found = filled(supervisor_pb2.Thrashing, thrashing, together=together)
+            return made(kind=supervisor_pb2.EVENT_KIND_THRASH, thrashing=found)
         case _:
             assert_never(published.notice)
-    return message
 
 
 def decision(record: Record) -> supervisor_pb2.Decision:
@@ -167,7 +164,6 @@ def decision(record: Record) -> supervisor_pb2.Decision:
         record.decision,
         id=record.number,
         time_s=record.time_s,
-        worker_id=record.decision.worker_id,
         rejected=[filled(supervisor_pb2.Rejected, one) for one in record.decision.rejected],
     )
 

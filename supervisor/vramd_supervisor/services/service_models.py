@@ -14,7 +14,8 @@ from ..core.view import ModelView
 from ..domain.errors import Refusal, RefusedError
 from ..quoting.placement import LoadPlans
 from ..wire_status import Context, time_left_s
-from . import enums, messages, plan_messages, validation
+from . import messages, plan_messages, validation
+from .enums import filled
 from .parts import Parts
 
 
@@ -59,14 +60,9 @@ class ModelService(ModelServiceServicer):
         async with self._loop.request(event) as ticket:
             async for report in ticket.reports():
                 if report.state is not ModelState.READY:  # the last message of the call says so, with the details
-                    yield model_pb2.LoadModelResponse(
-                        state=enums.STATES[report.state],
-                        progress=report.share,
-                        message=report.message,
-                        awaited=enums.AWAITED[report.awaited],
-                    )
+                    yield filled(model_pb2.LoadModelResponse, report, progress=report.share)
             await ticket.outcome
-        yield model_pb2.LoadModelResponse(state=enums.STATES[ModelState.READY], resident=await self._loaded(model))
+        yield model_pb2.LoadModelResponse(state=model_pb2.MODEL_STATE_READY, resident=await self._loaded(model))
 
     async def _loaded(self, model: str) -> model_pb2.ResidentModel | None:
         """Returns a model whose load has ended well. Raises RefusedError if it is gone by now."""

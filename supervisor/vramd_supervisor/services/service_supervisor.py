@@ -17,7 +17,8 @@ from ..core.events import Requested, ReservationReleased, ReservationRequested, 
 from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
 from ..wire_status import Context, time_left_s
-from . import enums, messages, validation
+from . import messages, validation
+from .enums import filled
 from .parts import Parts
 
 USUALLY_LISTED = 100
@@ -158,13 +159,7 @@ class SupervisorService(SupervisorServiceServicer):
         )
         async with self._loop.request(event) as ticket:
             async for report in ticket.reports():
-                yield supervisor_pb2.HoldModelResponse(
-                    state=enums.STATES[report.state],
-                    message=report.message,
-                    model=model,
-                    cause=enums.CAUSES[report.cause],
-                    awaited=enums.AWAITED[report.awaited],
-                )
+                yield filled(supervisor_pb2.HoldModelResponse, report, model=model)
             await ticket.outcome
 
     async def Shutdown(

@@ -127,7 +127,6 @@ class Sparing(logging.Filter):
         self._seen = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Called by the logging library."""
         if record.created - self._began_s > LINES_S:
             self._began_s, self._seen = record.created, 0
         self._seen += 1

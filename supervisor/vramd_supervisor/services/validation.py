@@ -15,7 +15,7 @@ from vramd_proto.v1 import inference_pb2, load_pb2, supervisor_pb2
 
 from ..domain.config import Priority
 from ..domain.errors import RefusedError, in_words, refusal
-from .enums import PRIORITIES
+from .enums import TABLES
 
 MOST_REQUEST_BYTES = 8 * 1024 * 1024
 MOST_INPUTS = 1024
@@ -114,7 +114,7 @@ def _wire_name(options: load_pb2.LoadOptions, row: Setting) -> str:
 
 def priority(field: str, given: "load_pb2.Priority.ValueType") -> Priority | None:
     """How urgent a request is; None: it does not say. Raises RefusedError."""
-    return _one_of(field, given, PRIORITIES)
+    return _one_of(field, given, TABLES[Priority])
 
 
 def keep_alive_s(seconds: float) -> float:
