@@ -275,7 +275,8 @@ def test_a_picture_without_the_library_says_what_to_install(bench: Bench, monkey
     [
         ("", "duration_s: is missing"),
         ("duration_s = 0", "duration_s: must be more than 0"),
-        ("duration_s = 60\ncolour = 1", "colour: unknown key; there are duration_s, seed"),
+        ("duration_s = 60\nsede = 1", "sede: unknown key; did you mean seed?"),
+        ("duration_s = 60\nstream = 1", "stream: expected tables, each under its name in double brackets"),
         ("duration_s = 60\n[[stream]]\nmodel = 'talker'\nevery_s = 1", "stream: 1: tokens: is missing"),
         (
             "duration_s = 60\n" + stream("talker", tokens=[5, 1]),

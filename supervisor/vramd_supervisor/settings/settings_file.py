@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from cattrs import BaseValidationError, ForbiddenExtraKeysError
+from cattrs import BaseValidationError
 
 from ..domain.config import Config, Headroom, ServerConfig, Size
 from . import toml_text
-from .settings_checks import Fault, faults, nearest
-from .settings_types import ExpectedError, causes, structure
+from .settings_checks import faults, nearest
+from .settings_types import mistakes, structure
 from .toml_lines import line_of
 
 _PREFIX = "VRAMD_"
@@ -30,7 +30,6 @@ class Flags:
 
     models: tuple[str, ...] = ()
     budgets: Mapping[str, Size] = field(default_factory=dict)
-    """Budgets by device."""
     host: str | None = None
     port: int | None = None
     untested_engine: bool = False
@@ -47,10 +46,8 @@ class ConfigError(Exception):
         self.key = key
         self.message = message
         self.others: tuple[ConfigError, ...] = ()
-        """Further faults."""
 
     def __str__(self) -> str:
-        """Returns one line for each fault."""
         return "\n".join((super().__str__(), *map(str, self.others)))
 
     @classmethod
@@ -110,7 +107,6 @@ class _Source:
         return ConfigError(self.file, line_of(self.text, path), ".".join(path), message)
 
     def overlay(self, raw: dict[str, object], settings: Iterable[_Setting]) -> None:
-        """Overrides values in the tables."""
         for setting in settings:
             table = raw
             for depth, key in enumerate(setting.path[:-1], 1):
@@ -127,34 +123,11 @@ class _Source:
         try:
             config = structure(raw)
         except BaseValidationError as error:
-            raise ConfigError.of([self.error(*fault) for fault in _mistaken(error)]) from error
+            raise ConfigError.of([self.error(*fault) for fault in mistakes(error)]) from error
         given = {model: frozenset(table) for model, table in _tables(raw, "models").items()}
         if wrong := [self.error(*fault) for fault in faults(config, given)]:
             raise ConfigError.of(wrong)
         return config
-
-
-def _mistaken(error: BaseValidationError) -> Iterator[Fault]:
-    """Yields unknown keys and values of the wrong kind."""
-    for path, cause in causes(error):
-        if isinstance(cause, ForbiddenExtraKeysError):
-            known = [field.name for field in fields(cause.cl)]
-            yield from (((*path, unknown), f"unknown key{nearest(unknown, known)}") for unknown in cause.extra_fields)
-        elif isinstance(cause, ExpectedError):
-            seconds = " of seconds" if path[-1].endswith("_s") else ""
-            yield path, f"expected {cause.expected}{seconds}, got {_shown(cause.value)}"
-        elif isinstance(cause, ValueError):
-            yield path, str(cause)
-        else:
-            raise cause
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
 
 
 def _absolute(folders: Sequence[str], base: Path) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """Converts TOML tables into the values of `config`, without coercing one kind into another. Pure."""
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from cattrs import BaseValidationError, Converter
+from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.cols import is_mapping, mapping_structure_factory
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
@@ -15,6 +16,7 @@ from vramd_common.sizes import SIZE_WORDS
 
 from ..domain.config import Config, Headroom, ModelConfig, Size
 from ..domain.sizes import HEADROOM_WORDS, parse_headroom, parse_size
+from .settings_checks import Fault, nearest
 
 _OWN = [own for own in fields(ModelConfig) if own.name != "load"]
 _MODEL_TABLE = make_dataclass(
@@ -37,11 +39,36 @@ class ExpectedError(Exception):
 
 
 def structure(raw: Mapping[str, object]) -> Config:
-    """Converts tables into a configuration. Raises cattrs' BaseValidationError; `causes` lists its contents."""
+    """Converts tables into a configuration. Raises cattrs' BaseValidationError; `mistakes` lists its contents."""
     return _CONVERTER.structure(raw, Config)
 
 
-def causes(error: BaseException) -> Iterator[tuple[tuple[str, ...], BaseException]]:
+def mistakes(error: BaseValidationError) -> Iterator[Fault]:
+    """Yields unknown and missing keys, and values of the wrong kind."""
+    for path, cause in _causes(error):
+        if isinstance(cause, ForbiddenExtraKeysError):
+            known = [field.name for field in fields(cause.cl)]
+            yield from (((*path, unknown), f"unknown key{nearest(unknown, known)}") for unknown in cause.extra_fields)
+        elif isinstance(cause, ExpectedError):
+            seconds = " of seconds" if path[-1].endswith("_s") else ""
+            yield path, f"expected {cause.expected}{seconds}, got {_shown(cause.value)}"
+        elif isinstance(cause, KeyError):
+            yield path, "is missing"
+        elif isinstance(cause, ValueError):
+            yield path, str(cause)
+        else:
+            raise cause
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+
+
+def _causes(error: BaseException) -> Iterator[tuple[tuple[str, ...], BaseException]]:
     """Yields every fault with its path."""
     if not isinstance(error, BaseValidationError):
         yield (), error
@@ -51,9 +78,9 @@ def causes(error: BaseException) -> Iterator[tuple[tuple[str, ...], BaseExceptio
         for note in getattr(inner, "__notes__", ()):
             if isinstance(note, AttributeValidationNote):
                 keys.append(note.name)
-            elif isinstance(note, IterableValidationNote) and isinstance(note.index, str):
-                keys.append(note.index)
-        yield from (((*keys, *path), cause) for path, cause in causes(inner))
+            elif isinstance(note, IterableValidationNote):
+                keys.append(note.index if isinstance(note.index, str) else f"{note.index + 1}")
+        yield from (((*keys, *path), cause) for path, cause in _causes(inner))
 
 
 Hook = Callable[[object, object], object]
@@ -68,13 +95,15 @@ def _only_tables(hook: Callable[[Mapping[str, object], Any], object]) -> Hook:
     return structured
 
 
-def _whole(value: object, _: object) -> int:
+def whole(value: object, _: object) -> int:
+    """Raises ExpectedError, for a truth value too."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ExpectedError("a whole number", value)
     return value
 
 
-def _number(value: object, _: object) -> float:
+def number(value: object, _: object) -> float:
+    """Raises ExpectedError, for infinity and NaN too."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ExpectedError("a number", value)
     return float(value)
@@ -136,8 +165,8 @@ def _plain(kind: object) -> Hook | None:
     if get_origin(kind) is Annotated:
         return _setting(next(row for row in LOAD_SETTINGS if row.name == get_args(kind)[1]))
     hooks: dict[object, Hook] = {
-        int: _whole,
-        float: _number,
+        int: whole,
+        float: number,
         bool: _truth,
         str: _words,
         tuple[str, ...]: _several,
@@ -159,20 +188,19 @@ def _model(table: Any) -> ModelConfig:
     return ModelConfig(**own, load=load)
 
 
-def _converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True)
-    converter.register_structure_hook_factory(
+def converter() -> Converter:
+    """Returns a converter that takes tables as dataclasses, and refuses unknown keys."""
+    made = Converter(forbid_extra_keys=True)
+    made.register_structure_hook_factory(
         is_dataclass,
-        lambda kind: _only_tables(make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)),
+        lambda kind: _only_tables(make_dict_structure_fn(kind, made, _cattrs_forbid_extra_keys=True)),
     )
-    converter.register_structure_hook_factory(
-        is_mapping, lambda kind: _only_tables(mapping_structure_factory(kind, converter))
-    )
-    converter.register_structure_hook_func(lambda kind: _plain(kind) is not None, _structure_plain)
-    converter.register_structure_hook(ModelConfig, lambda value, _: _model(converter.structure(value, _MODEL_TABLE)))
+    made.register_structure_hook_factory(is_mapping, lambda kind: _only_tables(mapping_structure_factory(kind, made)))
+    made.register_structure_hook_func(lambda kind: _plain(kind) is not None, _structure_plain)
+    made.register_structure_hook(ModelConfig, lambda value, _: _model(made.structure(value, _MODEL_TABLE)))
     for kind in (int, float, bool, str):
-        converter.register_structure_hook(kind, _structure_plain)
-    return converter
+        made.register_structure_hook(kind, _structure_plain)
+    return made
 
 
-_CONVERTER = _converter()
+_CONVERTER = converter()

@@ -3,27 +3,22 @@
 docs/simulation.md describes it. Reads the file; all that is wrong with it is a TrafficError, which says where.
 """
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NewType, TypeVar
+from typing import Any, NewType, get_args, get_origin
+
+from cattrs import BaseValidationError, Converter
 
 from ..domain.config import Priority, Size
-from ..domain.sizes import parse_size
-from ..settings import toml_text
+from ..settings import settings_types, toml_text
+from ..settings.settings_types import ExpectedError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Table = TypeVar("Table", bound="DataclassInstance")
-Choice = TypeVar("Choice", bound=Enum)
 Rate = NewType("Rate", float)
 """More than 0."""
 Count = NewType("Count", int)
 """1 or more."""
-
 
 _READ_PER_S = Size(1 << 30)
 MOST_REQUESTS = 1_000_000
@@ -134,23 +129,24 @@ class TrafficError(Exception):
 def read_traffic(file: Path) -> Traffic:
     """Raises TrafficError."""
     try:
-        raw = toml_text.parse(toml_text.read(file))
-    except toml_text.TomlError as error:
+        traffic: Traffic = _CONVERTER.structure(toml_text.parse(toml_text.read(file)), Traffic)
+        _check(traffic)
+    except (toml_text.TomlError, TrafficError) as error:
         raise TrafficError(f"{file}: {error}") from error
-    try:
-        traffic = _table(Traffic, raw)
-        for number, stream in enumerate(traffic.stream, 1):
-            if not stream.every_s and stream.arrivals is not Arrivals.CLOSED:
-                raise TrafficError(f"stream: {number}: every_s: may be 0 only where arrivals are closed")
-            if stream.end_s is not None and stream.end_s <= stream.start_s:
-                raise TrafficError(f"stream: {number}: end_s: must be later than start_s, {stream.start_s:g}")
-        if (requests := sum(_requests(stream, traffic.duration_s) for stream in traffic.stream)) > MOST_REQUESTS:
-            raise TrafficError(
-                f"it would ask about {requests:.2g} times, at most {MOST_REQUESTS:,} times are simulated"
-            )
-    except TrafficError as error:
-        raise TrafficError(f"{file}: {error}") from error
+    except BaseValidationError as error:
+        path, text = next(settings_types.mistakes(error))
+        raise TrafficError(f"{file}: {': '.join((*path, text))}") from error
     return traffic
+
+
+def _check(traffic: Traffic) -> None:
+    for number, stream in enumerate(traffic.stream, 1):
+        if not stream.every_s and stream.arrivals is not Arrivals.CLOSED:
+            raise TrafficError(f"stream: {number}: every_s: may be 0 only where arrivals are closed")
+        if stream.end_s is not None and stream.end_s <= stream.start_s:
+            raise TrafficError(f"stream: {number}: end_s: must be later than start_s, {stream.start_s:g}")
+    if (requests := sum(_requests(stream, traffic.duration_s) for stream in traffic.stream)) > MOST_REQUESTS:
+        raise TrafficError(f"it would ask about {requests:.2g} times, at most {MOST_REQUESTS:,} times are simulated")
 
 
 def _requests(stream: Stream, duration_s: float) -> float:
@@ -160,122 +156,70 @@ def _requests(stream: Stream, duration_s: float) -> float:
     return stream.clients * max(1.0, max(0.0, until_s - stream.start_s) / each_s)
 
 
-def _table(kind: type[Table], raw: object) -> Table:
-    """Reads a table as a dataclass; `_READERS` has a reader for each type of field."""
-    if not isinstance(raw, dict):
-        raise TrafficError("expected a table")
-    known = {one.name: one for one in fields(kind)}
-    values = {}
-    for key, given in raw.items():
-        if key not in known:
-            raise TrafficError(f"{key}: unknown key; there are {', '.join(known)}")
-        try:
-            values[key] = _READERS[known[key].type](given)
-        except TrafficError as error:
-            raise TrafficError(f"{key}: {error}") from error
-    for name, one in known.items():
-        if name not in values and one.default is MISSING and one.default_factory is MISSING:
-            raise TrafficError(f"{name}: is missing")
-    return kind(**values)
+def _number(given: object, kind: object) -> float:
+    if (number := settings_types.number(given, kind)) < 0:
+        raise ValueError(f"must be 0 or more, not {number:g}")
+    return number
 
 
-def _number(given: object, least: float = 0.0) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise TrafficError(f"expected a number, got {given!r}")
-    if given < least:
-        raise TrafficError(f"must be {least:g} or more, not {given:g}")
-    return float(given)
-
-
-def _rate(given: object) -> float:
-    if not (rate := _number(given)):
-        raise TrafficError("must be more than 0")
+def _rate(given: object, kind: object) -> float:
+    if not (rate := _number(given, kind)):
+        raise ValueError("must be more than 0")
     return rate
 
 
 def _whole(given: object, least: int = 0) -> int:
-    if isinstance(given, bool) or not isinstance(given, int):
-        raise TrafficError(f"expected a whole number, got {given!r}")
-    return int(_number(given, least))
+    if (number := settings_types.whole(given, int)) < least:
+        raise ValueError(f"must be {least} or more, not {number}")
+    return number
 
 
-def _span(given: object) -> Span:
+def _span(given: object, _: object) -> Span:
     """A number, or a list of the least and the most."""
     ends = given if isinstance(given, list) else [given, given]
     if len(ends) != 2 or (span := Span(_whole(ends[0]), _whole(ends[1]))).least > span.most:
-        raise TrafficError(f"expected a number or [least, most], got {given!r}")
+        raise ExpectedError("a number or [least, most]", given)
     return span
 
 
-def _word(given: object) -> str:
-    if not isinstance(given, str):
-        raise TrafficError(f"expected text in quotes, got {given!r}")
+def _is_tuple(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is tuple
+
+
+def _listed(given: object) -> object:
+    if not isinstance(given, list):
+        raise ExpectedError("tables, each under its name in double brackets", given)
     return given
 
 
-def _size(given: object) -> Size:
-    try:
-        return parse_size(given) if isinstance(given, str) else Size(_whole(given))
-    except ValueError as error:
-        raise TrafficError(str(error)) from error
-
-
-def _one_of(kind: type[Choice]) -> Callable[[object], Choice]:
+def _member(name: object, kind: type[Enum]) -> Enum:
     """By the name of a member in small letters."""
-
-    def read(given: object) -> Choice:
-        names = {member.name.lower(): member for member in kind}
-        if not isinstance(given, str) or given not in names:
-            raise TrafficError(f"expected one of {', '.join(names)}, got {given!r}")
-        return names[given]
-
-    return read
+    names = {member.name.lower(): member for member in kind}
+    if not isinstance(name, str) or name not in names:
+        raise ExpectedError(f"one of {', '.join(names)}", name)
+    return names[name]
 
 
-def _several(kind: type[Table]) -> Callable[[object], tuple[Table, ...]]:
-    """`[[table]]`s; they are counted from 1."""
-
-    def read(given: object) -> tuple[Table, ...]:
-        if not isinstance(given, list):
-            raise TrafficError("expected tables, each under its name in double brackets")
-        found = []
-        for number, table in enumerate(given, 1):
-            try:
-                found.append(_table(kind, table))
-            except TrafficError as error:
-                raise TrafficError(f"{number}: {error}") from error
-        return tuple(found)
-
-    return read
-
-
-def _speeds(given: object) -> dict[str, Speed]:
-    if not isinstance(given, dict):
-        raise TrafficError("expected a table")
-    speeds = {}
-    for model, table in given.items():
-        try:
-            speeds[model] = _table(Speed, table)
-        except TrafficError as error:
-            raise TrafficError(f"{model}: {error}") from error
-    return speeds
+def _converter() -> Converter:
+    converter = settings_types.converter()
+    hooks: Mapping[Any, Any] = {
+        float: _number,
+        Rate: _rate,
+        int: lambda given, _: _whole(given),
+        Count: lambda given, _: _whole(given, 1),
+        Span: _span,
+        Arrivals: _member,
+        Priority: _member,
+    }
+    for kind, hook in hooks.items():
+        converter.register_structure_hook(kind, hook)
+    converter.register_structure_hook_func(
+        _is_tuple,
+        lambda given, kind: tuple(converter.structure(_listed(given), _LIST[get_args(kind)[0]])),
+    )
+    return converter
 
 
-_READERS: Mapping[object, Callable[[object], object]] = {
-    float: _number,
-    float | None: _number,
-    Rate: _rate,
-    Rate | None: _rate,
-    int: _whole,
-    Count: lambda given: _whole(given, 1),
-    str: _word,
-    Size: _size,
-    Span: _span,
-    Arrivals: _one_of(Arrivals),
-    Priority | None: _one_of(Priority),
-    Machine: lambda given: _table(Machine, given),
-    Mapping[str, Speed]: _speeds,
-    tuple[Stream, ...]: _several(Stream),
-    tuple[Program, ...]: _several(Program),
-}
-"""By the type of the field."""
+_LIST: Any = list
+_CONVERTER = _converter()
