@@ -56,9 +56,7 @@ def test_a_load_tells_its_progress(worker: WorkerProcess) -> None:
     *shares, last = worker.load(worker_pb2.SimulatedModel(context_tokens=128, load_s=0.1))
     assert [one.progress for one in shares] == sorted({one.progress for one in shares})
     assert shares[-1].progress == 1
-    assert last.loaded == worker_pb2.WorkerLoaded(
-        context_tokens=128, trained_context_tokens=128, embedding_dimensions=8, has_chat_template=True
-    )
+    assert last.loaded == worker_pb2.WorkerLoaded(context_tokens=128)
 
 
 def test_one_worker_answers_everything(worker: WorkerProcess) -> None:

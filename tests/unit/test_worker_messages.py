@@ -100,12 +100,12 @@ def test_one_device_takes_all() -> None:
 
 def test_a_load_tells_what_its_engine_counted() -> None:
     counted = (DeviceMemory("", 1, 2, 3), DeviceMemory("CUDA0", 4, 5, 6))
-    told = translate.loaded(Loaded(7, 8, 9, True, counted)).loaded
+    told = translate.loaded(Loaded(7, counted)).loaded
     assert [(one.device, one.weights_bytes, one.context_bytes, one.compute_bytes) for one in told.memory] == [
         ("", 1, 2, 3),
         ("CUDA0", 4, 5, 6),
     ]
-    assert not translate.loaded(Loaded(7, 8, 9, True)).loaded.memory
+    assert not translate.loaded(Loaded(7)).loaded.memory
 
 
 @pytest.mark.parametrize(

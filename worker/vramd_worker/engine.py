@@ -101,10 +101,6 @@ class Loaded:
     """The result of a load."""
 
     context_tokens: int
-    trained_context_tokens: int
-    embedding_dimensions: int
-    """0: the model gives no embeddings."""
-    has_chat_template: bool
     memory: tuple[DeviceMemory, ...] = ()
     """As the engine counts it; empty if it cannot."""
 

@@ -70,9 +70,6 @@ def loaded(result: Loaded) -> worker_pb2.WorkerLoadResponse:
     return worker_pb2.WorkerLoadResponse(
         loaded=worker_pb2.WorkerLoaded(
             context_tokens=result.context_tokens,
-            trained_context_tokens=result.trained_context_tokens,
-            embedding_dimensions=result.embedding_dimensions,
-            has_chat_template=result.has_chat_template,
             memory=[worker_pb2.WorkerMemory(**asdict(one)) for one in result.memory],
         )
     )

@@ -105,7 +105,6 @@ class NativeContext:
         self.logits = Logits(library, handle, model.vocabulary_tokens)
 
     def close(self) -> None:
-        """Frees the context with its memory."""
         self._library.llama_free(self.handle)
 
     @property

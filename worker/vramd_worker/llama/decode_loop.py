@@ -44,7 +44,6 @@ class Interrupt:
             self._abort(all(item.cancelled for item in running))
 
     def end(self) -> None:
-        """Notes that the batch is over."""
         with self._lock:
             self._running = ()
             self._abort(False)

@@ -22,14 +22,12 @@ class EmbeddingTask(Question[Vectors]):
     def __init__(self, done: Callable[[Vectors | EngineError], None]) -> None:
         super().__init__(done)
         self.inputs: Sequence[Sequence[int]] = ()
-        """Tokens of each text."""
         self.begun = 0
         """Number of texts that have been put into a batch."""
         self.vectors: dict[int, Vector] = {}
         """By the index of their texts."""
 
     def ready(self, inputs: Sequence[Sequence[int]]) -> None:
-        """Sets the tokens of the texts."""
         self.inputs = inputs
 
     def take(self, place: int, vector: Vector | None) -> None:
@@ -43,7 +41,6 @@ class EmbeddingTask(Question[Vectors]):
             self.finish()
 
     def finish(self) -> None:
-        """Answers with the vectors."""
         vectors = tuple(self.vectors[place] for place in range(len(self.inputs)))
         self.answer(Vectors(vectors, sum(map(len, self.inputs))))
 

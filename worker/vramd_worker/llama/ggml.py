@@ -103,7 +103,6 @@ class Ggml:
         return _bound(self, name)(*arguments)
 
     def text(self, name: str, handle: int) -> str:
-        """Calls a function that returns a string."""
         return bytes(self.call(name, handle) or b"").decode("utf-8", "replace")
 
     def device(self, name: str) -> int:
@@ -125,7 +124,6 @@ class Ggml:
         ]
 
     def describe(self, handle: int) -> Device:
-        """Returns the device of this handle."""
         found = Properties()
         self.call("ggml_backend_dev_get_props", handle, ctypes.addressof(found))
         return Device(

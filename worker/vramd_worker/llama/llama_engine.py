@@ -37,7 +37,6 @@ class _Ready:
 
     @property
     def loop(self) -> DecodeLoop[Generation] | DecodeLoop[EmbeddingTask]:
-        """The one that there is."""
         loop = self.generating or self.embedding
         assert loop is not None
         return loop
@@ -76,16 +75,9 @@ class LlamaEngine:
         self._ready = _Ready(
             library, model, opened.context_tokens, prompts, PromptThread(), generating, embedding, context.close
         )
-        return Loaded(
-            context_tokens=opened.context_tokens,
-            trained_context_tokens=model.trained_context_tokens,
-            embedding_dimensions=model.embedding_dimensions if opened.embeds else 0,
-            has_chat_template=prompts.has_template,
-            memory=opened.memory,
-        )
+        return Loaded(opened.context_tokens, opened.memory)
 
     def generate(self, job: Job, emit: Emit) -> Task:
-        """Takes the job in and returns at once."""
         ready = self._loaded
         generation = Generation(job, emit)
 
@@ -101,7 +93,6 @@ class LlamaEngine:
         return generation
 
     def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
-        """Takes the texts in and returns at once."""
         ready = self._loaded
         task = EmbeddingTask(done)
 
@@ -123,7 +114,6 @@ class LlamaEngine:
     def tokenize(
         self, text: str, add_special: bool, parse_special: bool, done: Callable[[Sequence[int] | EngineError], None]
     ) -> Task:
-        """Takes the text in and returns at once."""
         steps: Steps[Sequence[int]] = self._loaded.prompts.of_question(text, add_special, parse_special)
         return self._ask(Question(done), steps)
 

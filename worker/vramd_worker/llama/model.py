@@ -20,7 +20,6 @@ class NativeModel:
         self._library = library
         self.handle = handle
         self.vocabulary = int(library.llama_model_get_vocab(handle))
-        """Handle of the vocabulary."""
         self.vocabulary_tokens = int(library.llama_vocab_n_tokens(self.vocabulary))
         self.trained_context_tokens = int(library.llama_model_n_ctx_train(handle)) & 0xFFFFFFFF
         """Unsigned in the file, signed in llama.cpp."""
@@ -85,7 +84,6 @@ class NativeModel:
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether it can read text at all."""
         return int(self._library.llama_vocab_type(self.vocabulary)) != int(self._library.LLAMA_VOCAB_TYPE_NONE)
 
     def detokenize(self, token_ids: Sequence[int]) -> bytes:
@@ -109,7 +107,6 @@ class NativeModel:
         return "" if token is None else bytes(self._library.llama_vocab_get_text(self.vocabulary, token)).decode()
 
     def ends_answer(self, token: int) -> bool:
-        """Whether the token ends an answer."""
         return bool(self._library.llama_vocab_is_eog(self.vocabulary, token))
 
     def _said(self, token: int) -> bytes | str:

@@ -39,11 +39,6 @@ class Prompts:
         if self._template is not None:
             tokenizer.set_apart(self._template.turn_marks)
 
-    @property
-    def has_template(self) -> bool:
-        """Whether it renders conversations."""
-        return self._template is not None
-
     def of_job(self, job: Job, unwanted: Callable[[], bool] = lambda: False) -> Steps[list[int]]:
         """Returns the tokens of a job. Raises EngineError, also if they leave no room for an answer.
 

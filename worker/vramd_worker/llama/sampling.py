@@ -58,7 +58,6 @@ class SamplerChain:
         return int(self._library.llama_sampler_sample(self._handle, context.handle, index))
 
     def close(self) -> None:
-        """Frees the samplers."""
         self._library.llama_sampler_free(self._handle)
 
 

@@ -52,7 +52,6 @@ class Question(LlamaTask, Generic[Answer]):
 
     @property
     def is_over(self) -> bool:
-        """Whether it is answered or cancelled."""
         return self.cancelled or self._answered
 
     def answer(self, answer: Answer | EngineError) -> None:
@@ -62,7 +61,6 @@ class Question(LlamaTask, Generic[Answer]):
             self._tell(self._done, answer)
 
     def fail(self, error: EngineError) -> None:
-        """Answers with the error."""
         self.answer(error)
 
     def answer_by(self, steps: Steps[Answer]) -> Iterator[None]:

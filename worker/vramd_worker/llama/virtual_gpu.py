@@ -138,7 +138,6 @@ class VirtualGpus:
         )
         self._registry = _Registry(API_VERSION)
         self.handles = [self._device(number) for number in range(MOST_GPUS)]
-        """Handles of the devices, in order."""
         self._registry.get_name = self._text_callback(REGISTRY)
         self._registry.get_device_count = self._callback(_Size, [_Pointer], lambda _: MOST_GPUS)
         self._registry.get_device = self._callback(_Pointer, [_Pointer, _Size], lambda _, at: self.handles[at])

@@ -30,7 +30,6 @@ class SimulatedGeneration:
         self._began_s = self._first_s = 0.0
 
     def cancel(self) -> None:
-        """Ends the job before its next token."""
         self.is_cancelled = True
         self._cancelled()
 
@@ -52,7 +51,6 @@ class SimulatedGeneration:
         self.due_s = now_s + period_s
 
     def step(self, now_s: float, period_s: float) -> Piece:
-        """Gives the next token, which is due."""
         token = words.word_token(self._seed, self.given)
         self.given += 1
         if self.given == 1:

@@ -30,11 +30,9 @@ class SimulatedSpec:
     faults: Faults
     context_tokens: int
     parallel: int = 4
-    """Sequences at the same time."""
 
     @property
     def in_words(self) -> str:
-        """Describes the model for people."""
         words = {
             f"context {self.context_tokens}": True,
             f"takes {self.allocate_bytes} bytes": self.allocate_bytes,
@@ -87,10 +85,9 @@ class SimulatedEngine:
             if step == LOAD_STEPS // 2:
                 faults.in_load(self._spec.faults)
         threading.Thread(target=self._run, name="engine", daemon=True).start()
-        return Loaded(self._spec.context_tokens, self._spec.context_tokens, words.DIMENSIONS, True)
+        return Loaded(self._spec.context_tokens)
 
     def generate(self, job: Job, emit: Emit) -> Task:
-        """Queues the job and returns at once."""
         if Fault.BUG in self._spec.faults:
             raise RuntimeError("a simulated model with the fault 'bug' was asked to generate")
         generation = SimulatedGeneration(job, emit, self._spec.context_tokens, self._wake)
@@ -100,7 +97,6 @@ class SimulatedEngine:
         return generation
 
     def embed(self, texts: Sequence[str], done: Callable[[Vectors | EngineError], None]) -> Task:
-        """Queues the texts and returns at once."""
         embedding = _Embedding(texts, done)
         with self._changed:
             self._embeddings.append(embedding)
@@ -119,7 +115,6 @@ class SimulatedEngine:
         return _Answered()
 
     def detokenize(self, token_ids: Sequence[int], done: Callable[[bytes | EngineError], None]) -> Task:
-        """Answers at once."""
         try:
             done(words.detokenize(token_ids))
         except EngineError as refused:

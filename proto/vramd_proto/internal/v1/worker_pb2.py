@@ -26,7 +26,7 @@ from vramd_proto.v1 import inference_pb2 as vramd_dot_v1_dot_inference__pb2
 from vramd_proto.v1 import load_pb2 as vramd_dot_v1_dot_load__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evramd/internal/v1/worker.proto\x12\x11vramd.internal.v1\x1a\x18vramd/v1/inference.proto\x1a\x13vramd/v1/load.proto\"\xf0\x01\n\nLlamaModel\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x08settings\x18\x02 \x01(\x0b\x32\x12.vramd.v1.Settings\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\r\n\x05split\x18\x04 \x03(\x02\x12\x43\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32..vramd.internal.v1.LlamaModel.EnvironmentEntry\x12\x15\n\rwarm_up_batch\x18\x06 \x01(\x08\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x01\n\x0eSimulatedModel\x12\x16\n\x0e\x61llocate_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06load_s\x18\x02 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x03 \x01(\x01\x12\x0f\n\x07manners\x18\x04 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\r\x12\x10\n\x08parallel\x18\x06 \x01(\r\"\xa5\x01\n\x11WorkerLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12.\n\x05llama\x18\x03 \x01(\x0b\x32\x1d.vramd.internal.v1.LlamaModelH\x00\x12\x36\n\tsimulated\x18\x04 \x01(\x0b\x32!.vramd.internal.v1.SimulatedModelH\x00\x42\x08\n\x06\x65ngine\"\xb0\x01\n\x0cWorkerLoaded\x12\x16\n\x0e\x63ontext_tokens\x18\x01 \x01(\r\x12\x1e\n\x16trained_context_tokens\x18\x02 \x01(\r\x12\x1c\n\x14\x65mbedding_dimensions\x18\x03 \x01(\r\x12\x19\n\x11has_chat_template\x18\x04 \x01(\x08\x12/\n\x06memory\x18\x05 \x03(\x0b\x32\x1f.vramd.internal.v1.WorkerMemory\"c\n\x0cWorkerMemory\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rweights_bytes\x18\x02 \x01(\x04\x12\x15\n\rcontext_bytes\x18\x03 \x01(\x04\x12\x15\n\rcompute_bytes\x18\x04 \x01(\x04\"c\n\x12WorkerLoadResponse\x12\x12\n\x08progress\x18\x01 \x01(\x02H\x00\x12\x31\n\x06loaded\x18\x02 \x01(\x0b\x32\x1f.vramd.internal.v1.WorkerLoadedH\x00\x42\x06\n\x04step\"T\n\x15WorkerGenerateRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.vramd.v1.GenerateRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"L\n\x11WorkerChatRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.vramd.v1.ChatRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"N\n\x12WorkerEmbedRequest\x12\'\n\x07request\x18\x01 \x01(\x0b\x32\x16.vramd.v1.EmbedRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"*\n\x17WorkerSetThreadsRequest\x12\x0f\n\x07threads\x18\x01 \x01(\r\"\x1a\n\x18WorkerSetThreadsResponse2\xbe\x04\n\rWorkerService\x12U\n\x04Load\x12$.vramd.internal.v1.WorkerLoadRequest\x1a%.vramd.internal.v1.WorkerLoadResponse0\x01\x12R\n\x08Generate\x12(.vramd.internal.v1.WorkerGenerateRequest\x1a\x1a.vramd.v1.GenerateResponse0\x01\x12\x46\n\x04\x43hat\x12$.vramd.internal.v1.WorkerChatRequest\x1a\x16.vramd.v1.ChatResponse0\x01\x12G\n\x05\x45mbed\x12%.vramd.internal.v1.WorkerEmbedRequest\x1a\x17.vramd.v1.EmbedResponse\x12\x41\n\x08Tokenize\x12\x19.vramd.v1.TokenizeRequest\x1a\x1a.vramd.v1.TokenizeResponse\x12G\n\nDetokenize\x12\x1b.vramd.v1.DetokenizeRequest\x1a\x1c.vramd.v1.DetokenizeResponse\x12\x65\n\nSetThreads\x12*.vramd.internal.v1.WorkerSetThreadsRequest\x1a+.vramd.internal.v1.WorkerSetThreadsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evramd/internal/v1/worker.proto\x12\x11vramd.internal.v1\x1a\x18vramd/v1/inference.proto\x1a\x13vramd/v1/load.proto\"\xf0\x01\n\nLlamaModel\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x08settings\x18\x02 \x01(\x0b\x32\x12.vramd.v1.Settings\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\r\n\x05split\x18\x04 \x03(\x02\x12\x43\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32..vramd.internal.v1.LlamaModel.EnvironmentEntry\x12\x15\n\rwarm_up_batch\x18\x06 \x01(\x08\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x01\n\x0eSimulatedModel\x12\x16\n\x0e\x61llocate_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06load_s\x18\x02 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x03 \x01(\x01\x12\x0f\n\x07manners\x18\x04 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\r\x12\x10\n\x08parallel\x18\x06 \x01(\r\"\xa5\x01\n\x11WorkerLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12.\n\x05llama\x18\x03 \x01(\x0b\x32\x1d.vramd.internal.v1.LlamaModelH\x00\x12\x36\n\tsimulated\x18\x04 \x01(\x0b\x32!.vramd.internal.v1.SimulatedModelH\x00\x42\x08\n\x06\x65ngine\"W\n\x0cWorkerLoaded\x12\x16\n\x0e\x63ontext_tokens\x18\x01 \x01(\r\x12/\n\x06memory\x18\x02 \x03(\x0b\x32\x1f.vramd.internal.v1.WorkerMemory\"c\n\x0cWorkerMemory\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rweights_bytes\x18\x02 \x01(\x04\x12\x15\n\rcontext_bytes\x18\x03 \x01(\x04\x12\x15\n\rcompute_bytes\x18\x04 \x01(\x04\"c\n\x12WorkerLoadResponse\x12\x12\n\x08progress\x18\x01 \x01(\x02H\x00\x12\x31\n\x06loaded\x18\x02 \x01(\x0b\x32\x1f.vramd.internal.v1.WorkerLoadedH\x00\x42\x06\n\x04step\"T\n\x15WorkerGenerateRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.vramd.v1.GenerateRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"L\n\x11WorkerChatRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.vramd.v1.ChatRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"N\n\x12WorkerEmbedRequest\x12\'\n\x07request\x18\x01 \x01(\x0b\x32\x16.vramd.v1.EmbedRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"*\n\x17WorkerSetThreadsRequest\x12\x0f\n\x07threads\x18\x01 \x01(\r\"\x1a\n\x18WorkerSetThreadsResponse2\xbe\x04\n\rWorkerService\x12U\n\x04Load\x12$.vramd.internal.v1.WorkerLoadRequest\x1a%.vramd.internal.v1.WorkerLoadResponse0\x01\x12R\n\x08Generate\x12(.vramd.internal.v1.WorkerGenerateRequest\x1a\x1a.vramd.v1.GenerateResponse0\x01\x12\x46\n\x04\x43hat\x12$.vramd.internal.v1.WorkerChatRequest\x1a\x16.vramd.v1.ChatResponse0\x01\x12G\n\x05\x45mbed\x12%.vramd.internal.v1.WorkerEmbedRequest\x1a\x17.vramd.v1.EmbedResponse\x12\x41\n\x08Tokenize\x12\x19.vramd.v1.TokenizeRequest\x1a\x1a.vramd.v1.TokenizeResponse\x12G\n\nDetokenize\x12\x1b.vramd.v1.DetokenizeRequest\x1a\x1c.vramd.v1.DetokenizeResponse\x12\x65\n\nSetThreads\x12*.vramd.internal.v1.WorkerSetThreadsRequest\x1a+.vramd.internal.v1.WorkerSetThreadsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,22 +43,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIMULATEDMODEL']._serialized_end=481
   _globals['_WORKERLOADREQUEST']._serialized_start=484
   _globals['_WORKERLOADREQUEST']._serialized_end=649
-  _globals['_WORKERLOADED']._serialized_start=652
-  _globals['_WORKERLOADED']._serialized_end=828
-  _globals['_WORKERMEMORY']._serialized_start=830
-  _globals['_WORKERMEMORY']._serialized_end=929
-  _globals['_WORKERLOADRESPONSE']._serialized_start=931
-  _globals['_WORKERLOADRESPONSE']._serialized_end=1030
-  _globals['_WORKERGENERATEREQUEST']._serialized_start=1032
-  _globals['_WORKERGENERATEREQUEST']._serialized_end=1116
-  _globals['_WORKERCHATREQUEST']._serialized_start=1118
-  _globals['_WORKERCHATREQUEST']._serialized_end=1194
-  _globals['_WORKEREMBEDREQUEST']._serialized_start=1196
-  _globals['_WORKEREMBEDREQUEST']._serialized_end=1274
-  _globals['_WORKERSETTHREADSREQUEST']._serialized_start=1276
-  _globals['_WORKERSETTHREADSREQUEST']._serialized_end=1318
-  _globals['_WORKERSETTHREADSRESPONSE']._serialized_start=1320
-  _globals['_WORKERSETTHREADSRESPONSE']._serialized_end=1346
-  _globals['_WORKERSERVICE']._serialized_start=1349
-  _globals['_WORKERSERVICE']._serialized_end=1923
+  _globals['_WORKERLOADED']._serialized_start=651
+  _globals['_WORKERLOADED']._serialized_end=738
+  _globals['_WORKERMEMORY']._serialized_start=740
+  _globals['_WORKERMEMORY']._serialized_end=839
+  _globals['_WORKERLOADRESPONSE']._serialized_start=841
+  _globals['_WORKERLOADRESPONSE']._serialized_end=940
+  _globals['_WORKERGENERATEREQUEST']._serialized_start=942
+  _globals['_WORKERGENERATEREQUEST']._serialized_end=1026
+  _globals['_WORKERCHATREQUEST']._serialized_start=1028
+  _globals['_WORKERCHATREQUEST']._serialized_end=1104
+  _globals['_WORKEREMBEDREQUEST']._serialized_start=1106
+  _globals['_WORKEREMBEDREQUEST']._serialized_end=1184
+  _globals['_WORKERSETTHREADSREQUEST']._serialized_start=1186
+  _globals['_WORKERSETTHREADSREQUEST']._serialized_end=1228
+  _globals['_WORKERSETTHREADSRESPONSE']._serialized_start=1230
+  _globals['_WORKERSETTHREADSRESPONSE']._serialized_end=1256
+  _globals['_WORKERSERVICE']._serialized_start=1259
+  _globals['_WORKERSERVICE']._serialized_end=1833
 # @@protoc_insertion_point(module_scope)

@@ -173,15 +173,8 @@ class WorkerLoaded(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
-    TRAINED_CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
-    EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
-    HAS_CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
     context_tokens: _builtins.int
-    trained_context_tokens: _builtins.int
-    embedding_dimensions: _builtins.int
-    """Length of its embeddings; 0 if it has none."""
-    has_chat_template: _builtins.bool
     @_builtins.property
     def memory(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerMemory]:
         """Bytes by llama.cpp's own count after the load; empty where this build does not report them."""
@@ -190,14 +183,11 @@ class WorkerLoaded(_message.Message):
         self,
         *,
         context_tokens: _builtins.int = ...,
-        trained_context_tokens: _builtins.int = ...,
-        embedding_dimensions: _builtins.int = ...,
-        has_chat_template: _builtins.bool = ...,
         memory: _abc.Iterable[Global___WorkerMemory] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "embedding_dimensions", b"embedding_dimensions", "has_chat_template", b"has_chat_template", "memory", b"memory", "trained_context_tokens", b"trained_context_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_tokens", b"context_tokens", "memory", b"memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
