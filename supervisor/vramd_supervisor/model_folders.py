@@ -71,7 +71,6 @@ class Folders:
             log.warning("models are still looked for after %g s: a drive may be slow, or gone", START_S)
 
     async def end(self) -> None:
-        """Watches no longer."""
         for watch in self._watches:
             watch.leave()
         with contextlib.suppress(NoAnswerError):

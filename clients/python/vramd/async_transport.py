@@ -39,7 +39,6 @@ class AsyncLink:
 
     @property
     def is_stale(self) -> bool:
-        """Whether its loop has ended."""
         return self.loop.is_closed()
 
     def require_here(self) -> None:
@@ -55,7 +54,6 @@ class AsyncLink:
         return await _outcome(method(request, timeout=left_s, metadata=self._metadata))
 
     def begin(self, path: str, request: bytes, left_s: float | None) -> AsyncStreamCall:
-        """Begins a call that has many."""
         method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(path)
         return AsyncStreamCall(self, method(request, timeout=left_s, metadata=self._metadata))
 

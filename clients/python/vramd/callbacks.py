@@ -73,7 +73,6 @@ class Callbacks(Generic[Callback]):
             self._wanted = {kept: wanted for kept, wanted in self._wanted.items() if kept is not subscription}
 
     def of(self, kind: EventKind | str) -> list[Callback]:
-        """In the order in which they were added."""
         return [callback for wanted, callback in self._wanted.values() if wanted == kind]
 
 

@@ -56,7 +56,6 @@ class Supervisor:
     """The folder where other programs of this user find it: `vramd ps --runtime-dir …`."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: RuntimeDir, found: Address, temporary: bool) -> None:
-        """For `start`."""
         self.client = Client(folder.path)
         self.address = self.client.address
         self.pid = found.pid

@@ -57,12 +57,10 @@ class Link:
             raise
 
     def begin(self, path: str, request: bytes, left_s: float | None) -> StreamCall:
-        """Begins a call that has many."""
         method: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(path)
         return StreamCall(self, method(request, timeout=left_s, metadata=self._metadata))
 
     def close(self) -> None:
-        """Ends its calls."""
         self._channel.close()
 
 

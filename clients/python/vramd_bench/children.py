@@ -90,12 +90,10 @@ class BareWorker:
 
     @property
     def address(self) -> str:
-        """As a target of gRPC."""
         return self._hello.address
 
     @property
     def nonce(self) -> str:
-        """The secret that its calls carry."""
         return self._nonce
 
     def load(self, wanted: Load) -> float:
@@ -125,7 +123,6 @@ class BareWorker:
             return time.perf_counter() - began_s
 
     def way(self, threads: int) -> wire.Way:
-        """Calls straight to it."""
         return wire.to_worker(self.address, self._nonce, threads)
 
     def kill(self) -> float:

@@ -27,17 +27,14 @@ class Spread:
 
     @property
     def least(self) -> float:
-        """The smallest."""
         return min(self.runs)
 
     @property
     def median(self) -> float:
-        """The one in the middle."""
         return statistics.median(self.runs)
 
     @property
     def most(self) -> float:
-        """The largest."""
         return max(self.runs)
 
 
@@ -50,7 +47,6 @@ class Bar:
     """False: at least."""
 
     def met_by(self, value: float) -> bool:
-        """Whether a value reaches it."""
         return value <= self.limit if self.at_most else value >= self.limit
 
 
@@ -76,7 +72,6 @@ class Result:
     benchmark: str
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
-    """Explanations of the figures."""
 
 
 def at_most(limit: float) -> Bar:

@@ -45,7 +45,6 @@ class Turn:
     """Why, for each answer that failed; a load that failed fails them all."""
 
     def add(self, name: str, value: float) -> None:
-        """Notes a measurement."""
         self.seen.setdefault(name, []).append(value)
 
 

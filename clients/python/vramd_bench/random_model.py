@@ -13,7 +13,6 @@ from platformdirs import user_cache_path
 UNKNOWN, BEGIN, END = 0, 1, 2
 FIRST_WORD = 3 + 256
 WEIGHT = 0.05
-"""Standard deviation of the weights."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ class Relay(grpc.GenericRpcHandler):
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """Called by the library for each call."""
         method = handler_call_details.method
         if method not in self._handlers:
             streams = method.rpartition("/")[2] in STREAMS

@@ -27,7 +27,6 @@ class Setup:
     """The settings that all benchmarks share."""
 
     path: Path
-    """The model's file."""
     runs: int
     quick: bool
     """Few and short measurements: they show that everything works, their figures mean nothing."""
@@ -55,12 +54,10 @@ class Subject:
 
     @property
     def client(self) -> Client:
-        """A client for everything that is not measured."""
         return self._supervisor.client
 
     @property
     def pid(self) -> int:
-        """Of the supervisor's process."""
         return self._supervisor.pid
 
     def way(self, model: str) -> wire.Way:

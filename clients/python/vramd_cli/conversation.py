@@ -34,19 +34,15 @@ class Conversation:
         return [(turn.role, turn.text) for turn in self._kept()]
 
     def tell(self, system: Turn | None) -> None:
-        """Replaces the system message."""
         self._system = [system] if system else []
 
     def clear(self) -> None:
-        """Removes all turns but not the system message."""
         self._turns.clear()
 
     def say(self, text: str, tokens: int) -> None:
-        """Adds a turn of the user."""
         self._turns.append(Turn(USER, text, tokens))
 
     def answered(self, text: str, tokens: int) -> None:
-        """Adds a turn of the model."""
         self._turns.append(Turn("assistant", text, tokens))
 
     def learn(self, prompt_tokens: int) -> None:

@@ -108,7 +108,6 @@ class Answer:
         """A carriage return whose line feed may be still to come."""
 
     def add(self, text: str) -> None:
-        """Prints the next piece."""
         text = self._held + text
         self._held = "\r" if text.endswith("\r") else ""
         text = text[: len(text) - len(self._held)]
@@ -116,7 +115,6 @@ class Answer:
         click.echo(shown.replace("\n", f"\n{self._indent}"), nl=False, color=True)
 
     def end(self) -> None:
-        """Ends the last line."""
         click.echo(printable_answer(self._held) if self._terminal else self._held, color=True)
         self._held = ""
 
@@ -182,7 +180,6 @@ class Progress:
         """Shows a state, and the share of the work that is done, 0 to 1; None if unknown."""
 
     def step(self, progress: LoadProgress) -> None:
-        """Shows a step of a load."""
         self.show(progress.message or progress.state.lower(), progress.progress)
 
 

@@ -59,7 +59,6 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        """Called by click."""
         try:
             return self._parse(str(value))
         except ValueError as error:
@@ -109,7 +108,6 @@ class Headed(click.Option):
 
     @classmethod
     def add(cls, *names: str, heading: str, **settings: Any) -> Callable[[Command], Command]:
-        """As `click.option`."""
         return click.option(*names, cls=cls, heading=heading, **settings)
 
 
@@ -117,7 +115,6 @@ class HeadedCommand(click.Command):
     """A command whose help groups the options by heading, those without one first."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Called by click."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             # Newer versions of click have a record of arguments too; the usage names those.

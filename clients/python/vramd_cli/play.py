@@ -126,7 +126,6 @@ class Stage:
             self._news.notify_all()
 
     def pid(self, model: str) -> int:
-        """The process id of a loaded model."""
         return next(resident.pid or 0 for resident in self.client.resident() if resident.model == model)
 
     def answer(

@@ -85,7 +85,6 @@ class Complete:
 
     request: int
     receipt: Receipt | None = None
-    """The receipt of an unload."""
 
 
 @dataclass(frozen=True, match_args=False)

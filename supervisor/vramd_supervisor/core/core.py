@@ -53,7 +53,6 @@ class Core:
 
     @property
     def ending(self) -> bool:
-        """Whether the supervisor is to end."""
         return self.state.ending
 
     @property
@@ -111,7 +110,6 @@ class Core:
         return view.books(self.state)
 
     def reservations(self, now_s: float) -> list[ReservationView]:
-        """Every reservation that stands, by id."""
         return view.reservations(self.state, now_s)
 
     def ready_pids(self) -> list[int]:

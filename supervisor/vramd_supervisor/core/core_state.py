@@ -59,7 +59,6 @@ class CoreState:
         """Reservations that were granted, by their row."""
 
         self.last_begun_s = -math.inf
-        """The moment the last load began."""
         self.load_bytes_per_s: float | None = None
         """How fast the last load of a file read its weights."""
         self.loads = Loads()

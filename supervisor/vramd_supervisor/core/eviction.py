@@ -145,7 +145,6 @@ class EvictionIndex:
     """All processes by what may be done about them for one beneficiary, each kind in the order of eviction."""
 
     def __init__(self, state: CoreState, *, for_load: bool, replaced: ModelRuntime | None = None) -> None:
-        """See `may_go`."""
         kinds: list[list[Candidate]] = [[] for _ in Evictability]
         rows = state.ledger.rows
         for worker in state.workers.values():

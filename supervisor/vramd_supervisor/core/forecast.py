@@ -32,19 +32,15 @@ class Verdict(Enum):
     """Outcome of a load if it came now."""
 
     BEGINS = auto()
-    """It would begin at once."""
     EVICTS = auto()
     """It would begin once the victims have gone."""
     WAITS = auto()
-    """It would wait."""
     NO_ROOM = auto()
     """It would be refused: protected models hold too much."""
     TOO_LARGE = auto()
     """It would be refused, whatever were evicted."""
     LOADED = auto()
-    """It is loaded with these settings."""
     LOADED_DIFFERENTLY = auto()
-    """It is loaded with other settings."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,6 @@ class LoadForecast:
     alternatives: tuple[Plan, ...]
     """Settings that would fit instead."""
     awaited: Awaited | None = None
-    """Reason for waiting."""
 
 
 def plan_load(state: CoreState, model: ModelRuntime, ways: LoadPlans) -> LoadForecast:

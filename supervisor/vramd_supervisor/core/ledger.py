@@ -18,7 +18,6 @@ class Account:
     budget_bytes: int
     """The most that may ever be promised."""
     headroom_bytes: int = 0
-    """Left to other programs."""
     external_bytes: int = 0
     """Bytes that other programs take, as last seen."""
 
@@ -40,7 +39,6 @@ class Ledger:
 
     @property
     def accounts(self) -> Mapping[str, Account]:
-        """Every device, by id."""
         return self._accounts
 
     @property
@@ -49,7 +47,6 @@ class Ledger:
         return self._rows
 
     def observe(self, device: str, total_bytes: int, external_bytes: int) -> None:
-        """Takes in a sample of the device."""
         self._accounts[device] = replace(self._accounts[device], total_bytes=total_bytes, external_bytes=external_bytes)
         for firsts in self._external_at_first.values():
             if device in firsts:
@@ -63,7 +60,6 @@ class Ledger:
         self._lately[device].take_in(at_s, self._others_bytes(device), doubtful_bytes)
 
     def reserved_bytes(self, device: str) -> int:
-        """Bytes promised on a device."""
         return self._reserved[device]
 
     def free_bytes(self, device: str) -> int:

@@ -106,7 +106,6 @@ class AdmissionQueue(Generic[T]):
         self._queues.setdefault(where, PriorityQueue(self._age_s)).add(one)
 
     def remove(self, one: T) -> None:
-        """Harmless if it did not wait."""
         where = self._places.pop(one.order, None)
         if where is not None:
             self._queues[where].remove(one.order)

@@ -74,7 +74,6 @@ class Request:
     """How long that was from its arrival."""
     priority: Priority = Priority.INTERACTIVE
     since_s: float = 0.0
-    """The moment it arrived."""
     progress: bool = False
     """Its caller wants to hear the reason for its wait."""
     reload: bool = False
@@ -91,7 +90,6 @@ class Request:
 
     @property
     def order(self) -> int:
-        """Its place in a line."""
         return self.id
 
 
@@ -99,7 +97,6 @@ class Phase(Enum):
     """Where a process is in its life."""
 
     SPARE = auto()
-    """It waits for a model."""
     LOADING = auto()
     """It starts or loads its model."""
     SERVING = auto()
@@ -128,11 +125,9 @@ class WorkerProcess:
     begun_s: float = 0.0
     """The moment it was chosen for its model, with the room for it."""
     load_from_s: float = 0.0
-    """The moment its load began."""
     measured: Mapping[str, int] = field(default_factory=dict)
     """Bytes that it took of each device when it became ready."""
     ready_s: float | None = None
-    """The moment it became ready."""
     last_used_s: float = 0.0
     """The moment its last request began or ended, its last hold ended, or it became ready."""
     free_from_s: float = 0.0
@@ -151,7 +146,6 @@ class WorkerProcess:
 
     @property
     def name(self) -> str:
-        """Its name in messages: its model."""
         return self.owner.spec.id if self.owner else "a spare worker"
 
     @property
@@ -236,7 +230,6 @@ class ModelRuntime:
 
     @property
     def id(self) -> str:
-        """Of the model."""
         return self.spec.id
 
 
@@ -252,7 +245,6 @@ class PendingLoad:
     since_s: float
     """The moment it was first asked for."""
     because: Because = ASKED_FOR
-    """Why it is to be loaded."""
     opportunistic: bool = False
     """A preload: it is loaded only if it fits without evicting anything."""
     plans: Sequence[Plan] = ()
@@ -265,13 +257,11 @@ class PendingLoad:
     patience_until_s: float = -math.inf
     """The moment for which the timer is set that has busy models drained for it."""
     awaited: Awaited = Awaited.PLAN
-    """Reason for its wait."""
     told: str = ""
     """The last report to its callers."""
 
     @property
     def order(self) -> int:
-        """Its place in the queue."""
         return self.turn
 
     @property
@@ -301,7 +291,6 @@ class Reservation:
     limit_s: float
     """How long its caller waits at most."""
     since_s: float
-    """The moment it was asked for."""
     turn: int
     """Its place among all that wait for room."""
     priority: Priority = Priority.INTERACTIVE
@@ -312,12 +301,10 @@ class Reservation:
 
     @property
     def order(self) -> int:
-        """Its place in the line."""
         return self.turn
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
         return f"reservation {self.id} ({self.label})" if self.label else f"reservation {self.id}"
 
 

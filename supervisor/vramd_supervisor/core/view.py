@@ -47,15 +47,12 @@ class ModelView:
     worker_id: int
     """0 without a process."""
     plan: Plan | None
-    """How its process was placed."""
     context_tokens: int
     """Of a process that is ready."""
     has_place: bool
-    """It can take one more request."""
 
     @property
     def id(self) -> str:
-        """As callers name it."""
         return self.spec.id
 
     @property
@@ -96,7 +93,6 @@ class Resident:
     plan: Plan | None
     """How it was placed; None while it waits for room."""
     holders: tuple[str, ...]
-    """Clients that hold it."""
     keep_alive_s: float | None
     """Seconds that it stays after its last use; None while it has no process."""
     keep_alive_left_s: float | None

@@ -43,7 +43,6 @@ class LlamaCard(Backend):
     kind = DeviceKind.BACKEND
 
     def why_unusable(self, device: Device, libraries: Sequence[str] | None) -> str:  # noqa: ARG002  it is the name
-        """See `Backend`."""
         return device.unusable if device.uuid else device.unusable or NO_BACKEND
 
 

@@ -71,8 +71,8 @@ class Backend:
 class Card(Probe, Protocol):
     """A card that may share the host's memory."""
 
-    def temperature_c(self) -> int | None: ...  # noqa: D102
-    def utilisation_percent(self) -> int | None: ...  # noqa: D102
+    def temperature_c(self) -> int | None: ...
+    def utilisation_percent(self) -> int | None: ...
 
 
 class UnifiedProbe(Probe):
@@ -114,7 +114,6 @@ class Device:
 
     @property
     def kind(self) -> DeviceKind:
-        """Kind of the device's backend."""
         return self.backend.kind
 
     @property
@@ -124,5 +123,4 @@ class Device:
 
     @property
     def view(self) -> DeviceView:
-        """View of the device for placements."""
         return DeviceView(self.id, self.kind, self.unusable)

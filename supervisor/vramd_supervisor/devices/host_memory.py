@@ -56,11 +56,9 @@ class Host(Backend):
     why_not_measured = "the system does not tell what the process held"
 
     def names(self, devices: Sequence[Device]) -> tuple[str, ...]:  # noqa: ARG002  llama.cpp has no name for it
-        """See `Backend`."""
         return ()
 
     def look(self, probe: Probe, pids: Sequence[int], ready: Sequence[int]) -> Seen:  # noqa: ARG002  nothing spills
-        """See `Backend`."""
         resident = {pid: _resident_bytes(pid) for pid in [*pids, psutil.Process().pid]}
         ours = sum(size.resident for size in resident.values())
         sample = probe.sample()

@@ -21,7 +21,6 @@ class Nvidia(Backend):
     kind = DeviceKind.NVIDIA
 
     def names(self, devices: Sequence[Device]) -> tuple[str, ...]:
-        """See `Backend`."""
         return tuple(f"CUDA{at}" for at in range(len(devices)))
 
     def helper_names(self, devices: Sequence[object]) -> tuple[str, ...]:
@@ -29,11 +28,9 @@ class Nvidia(Backend):
         return tuple(f"VRAMD{at}" for at in range(len(devices)))
 
     def environment(self, devices: Sequence[Device]) -> Mapping[str, str]:
-        """See `Backend`."""
         return {"CUDA_VISIBLE_DEVICES": ",".join(device.uuid for device in devices)}
 
     def why_unusable(self, device: Device, libraries: Sequence[str] | None) -> str:
-        """See `Backend`."""
         return NO_CUDA if libraries is not None and "cuda" not in libraries else device.unusable
 
 

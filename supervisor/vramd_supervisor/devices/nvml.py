@@ -12,7 +12,6 @@ from .probe import Probe
 _log = logging.getLogger(__name__)
 
 Handle = object
-"""Handle of a card in NVML."""
 
 _NOT_SUPPORTED = 3
 _FUNCTION_NOT_FOUND = 13
@@ -57,17 +56,17 @@ class Nvml(Protocol):
 
     NVMLError: type[Exception]
 
-    def nvmlInit(self) -> None: ...  # noqa: D102
-    def nvmlSystemGetDriverVersion(self) -> str | bytes: ...  # noqa: D102
-    def nvmlDeviceGetCount(self) -> int: ...  # noqa: D102
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Handle: ...  # noqa: D102
-    def nvmlDeviceGetUUID(self, handle: Handle) -> str | bytes: ...  # noqa: D102
-    def nvmlDeviceGetName(self, handle: Handle) -> str | bytes: ...  # noqa: D102
-    def nvmlDeviceGetPciInfo(self, handle: Handle) -> PciInfo: ...  # noqa: D102
-    def nvmlDeviceGetMemoryInfo(self, handle: Handle) -> MemoryInfo: ...  # noqa: D102
-    def nvmlDeviceGetMigMode(self, handle: Handle) -> Sequence[int]: ...  # noqa: D102
-    def nvmlDeviceGetTemperature(self, handle: Handle, sensor: int) -> int: ...  # noqa: D102
-    def nvmlDeviceGetUtilizationRates(self, handle: Handle) -> Rates: ...  # noqa: D102
+    def nvmlInit(self) -> None: ...
+    def nvmlSystemGetDriverVersion(self) -> str | bytes: ...
+    def nvmlDeviceGetCount(self) -> int: ...
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Handle: ...
+    def nvmlDeviceGetUUID(self, handle: Handle) -> str | bytes: ...
+    def nvmlDeviceGetName(self, handle: Handle) -> str | bytes: ...
+    def nvmlDeviceGetPciInfo(self, handle: Handle) -> PciInfo: ...
+    def nvmlDeviceGetMemoryInfo(self, handle: Handle) -> MemoryInfo: ...
+    def nvmlDeviceGetMigMode(self, handle: Handle) -> Sequence[int]: ...
+    def nvmlDeviceGetTemperature(self, handle: Handle, sensor: int) -> int: ...
+    def nvmlDeviceGetUtilizationRates(self, handle: Handle) -> Rates: ...
 
 
 def load_nvml() -> Nvml | None:

@@ -32,7 +32,6 @@ class BoundedProbe(Probe):
     """Asks another probe in a separate thread, with a time limit: a driver that hangs must not stop the others."""
 
     def __init__(self, name: str, probe: Probe, limit_s: float = ANSWER_S) -> None:
-        """`name` is for messages."""
         self._probe = probe
         self._calls = SerialCalls(name, limit_s)
 

@@ -41,7 +41,6 @@ class Sampler:
             await asyncio.sleep(PERIOD_S)
 
     async def look(self) -> None:
-        """Samples every device once."""
         pids = self._pids()
         ready = self._loop.core.ready_pids()
         for device in self._devices:

@@ -30,7 +30,6 @@ class Virtual(Backend):
     why_not_measured = "a virtual device has no bytes that could be measured"
 
     def look(self, probe: Probe, pids: Sequence[int], ready: Sequence[int]) -> Seen:  # noqa: ARG002  none has any
-        """See `Backend`."""
         return Seen(probe.sample(), 0)
 
 

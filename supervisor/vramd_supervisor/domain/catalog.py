@@ -92,7 +92,6 @@ class Model(ModelRules):
     id: str
     source: ModelFile | Simulation
     options: LoadOptions = field(default_factory=LoadOptions)
-    """Load settings from the configuration."""
     priority: Priority = Priority.INTERACTIVE
     """Priority of requests that set none."""
     group: str = ""

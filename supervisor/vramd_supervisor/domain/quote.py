@@ -30,11 +30,9 @@ class DeviceBytes:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of all kinds."""
         return self.engine_bytes + self.process_bytes
 
     def plus(self, other: "DeviceBytes") -> "DeviceBytes":
-        """Returns the sum, kind by kind."""
         return DeviceBytes(
             self.weights_bytes + other.weights_bytes,
             self.context_bytes + other.context_bytes,
@@ -81,7 +79,6 @@ class Quote:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes on all devices."""
         return sum(self.needs.values())
 
     @cached_property

@@ -25,7 +25,6 @@ class Exit(Enum):
     DIED = auto()
     """It died unasked."""
     NOT_STARTED = auto()
-    """It was never started."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,6 @@ class Receipt:
     worker_id: int
     pid: int
     message: str
-    """The end in words."""
     exit_s: float
     """Time from the decision to stop until the process was gone; 0 if it died unasked."""
     release_s: float

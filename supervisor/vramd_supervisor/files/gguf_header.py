@@ -89,7 +89,6 @@ class _Cursor:
 
     @property
     def offset(self) -> int:
-        """Bytes from the file's beginning."""
         return self._start + self._place
 
     def check_time(self) -> None:
@@ -114,7 +113,6 @@ class _Cursor:
             self._window += more
 
     def take(self, count: int) -> bytes:
-        """The next bytes."""
         if self._place + count > len(self._window):
             self._refill(count)
         taken = self._window[self._place : self._place + count]
@@ -122,7 +120,6 @@ class _Cursor:
         return taken
 
     def skip(self, count: int) -> None:
-        """Goes on without reading."""
         if self.offset + count > self.file_bytes:
             _invalid(f"its header ends early, at byte {self.file_bytes}")
         self._place += count

@@ -42,7 +42,6 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many values it has."""
         return math.prod(self.lengths)
 
 

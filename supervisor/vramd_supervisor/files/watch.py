@@ -49,7 +49,6 @@ class Watch:
             log.warning("%s is not watched: %s", self._folder, error)
 
     def leave(self) -> None:
-        """Asks it to end."""
         self._over.set()
 
     def join(self) -> None:

@@ -76,7 +76,6 @@ class _Notes(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by logging."""
         self.texts.append(record.getMessage())
 
 
@@ -86,7 +85,6 @@ class Diagnosis:
 
     facts: Facts
     first: First | None
-    """The model to take first."""
     lines: Sequence[Line]
 
 

@@ -29,8 +29,6 @@ Change = Callable[[int], Settings]
 
 
 class _Step(NamedTuple):
-    """One setting that was lowered."""
-
     lowered: Lowered
     words: str
 

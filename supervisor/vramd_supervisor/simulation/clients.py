@@ -56,7 +56,6 @@ class Clients:
 
     @property
     def waiting(self) -> bool:
-        """Whether a request has not ended yet."""
         return bool(self._open)
 
     def begin(self) -> None:
@@ -75,7 +74,6 @@ class Clients:
                 self._next(client, stream.start_s + first_s)
 
     def granted(self, request: int, worker_id: int, threads: int) -> None:
-        """A request has its place."""
         self._workers.run(worker_id, request, threads, self._open[request].work, lambda: self._ended(request))
 
     def refused(self, request: int) -> None:

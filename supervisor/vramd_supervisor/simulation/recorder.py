@@ -65,7 +65,6 @@ class Header:
         return cls(FORMAT, version("vramd"), config, accounts, usable_cores, spare_bytes)
 
     def core(self) -> Core:
-        """A new one, as it was."""
         return Core(self.config, self.accounts, self.usable_cores, self.spare_bytes)
 
 

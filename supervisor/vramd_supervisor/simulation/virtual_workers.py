@@ -92,7 +92,6 @@ class VirtualWorkers:
         return sum(worker.holds.get(device, 0) for worker in self._workers.values())
 
     def perform(self, action: Spawn | Load | Stop | SetThreads) -> None:
-        """Carries out an action of the core."""
         match action:
             case Spawn(worker_id=worker_id):
                 worker = self._workers[worker_id] = _Worker(worker_id, {HOST: IDLE_WORKER_BYTES})

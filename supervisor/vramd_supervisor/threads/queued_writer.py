@@ -63,7 +63,6 @@ class QueuedWriter(Generic[T]):
             return self._changed.wait_for(lambda: not (self._items or self._writing or self._owes()), within_s)
 
     def _owes(self) -> bool:
-        """Whether a loss is still to be told."""
         return bool(self._lost) and not self._refused
 
     def _run(self) -> None:
@@ -98,7 +97,6 @@ class OutputStream(io.TextIOBase):
         self._writer: QueuedWriter[bytes] = QueuedWriter(stream.name, self._write_all, MOST_OUTPUT_BYTES, self._loss)
 
     def write(self, text: str) -> int:
-        """Never waits."""
         if data := self._encoded(text):
             self._writer.put(data, len(data))
         return len(text)

@@ -61,7 +61,6 @@ class SerialCalls:
 
     @property
     def busy(self) -> bool:
-        """Whether a call is being made, or hangs."""
         return self._running is not None
 
     def ask(self, call: Callable[[], T]) -> T:

@@ -37,7 +37,6 @@ class LineFormatter(logging.Formatter):
     """One line for a record, with whatever names and messages, and further in a line for each of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Called by the logging library."""
         line = f"{self.formatTime(record)} {record.levelname} {one_line(record.getMessage(), LINE_BYTES)}"
         if not record.exc_info or record.exc_info[0] is None:
             return line
@@ -119,7 +118,6 @@ class LogBook:
         """Of workers that have no model yet."""
 
     def of(self, model: str) -> Log:
-        """The log of one model."""
         if model not in self._logs:
             self._logs[model] = Log(self._folder / f"{log_name(model)}.log", self._files)
         return self._logs[model]
@@ -175,7 +173,6 @@ class OwnLogHandler(logging.Handler):
         self._event_loop = event_loop
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by the logging library."""
         if record.name == __name__:
             return  # what is wrong with the log cannot be told in the log
         lines = self.format(record).split("\n")

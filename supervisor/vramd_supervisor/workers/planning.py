@@ -108,7 +108,6 @@ class Planning:
         return refusal(problem.reason, f"{model.id}: {problem.text}", model=model.id)
 
     def loaded(self, load: Load) -> None:
-        """A load went well."""
         if isinstance(load.model.source, ModelFile):
             self._quotes.verdicts.loaded(self._way(load, load.model.source))
 

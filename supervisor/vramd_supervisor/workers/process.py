@@ -109,7 +109,6 @@ class ChildProcess:
 
     @property
     def gone(self) -> bool:
-        """Whether its exit was seen."""
         return self._gone.is_set()
 
     async def hello(self) -> Hello:

@@ -75,7 +75,6 @@ class Quoter:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while there is one."""
         return self._helper.pid if self._helper else None
 
     async def ask(self, question: Mapping[str, object]) -> dict[str, Any]:

@@ -77,7 +77,6 @@ class Verdicts:
         return again
 
     def loaded(self, way: Way) -> None:
-        """A load went well."""
         self._died.discard(way)
 
     def _keep(self, way: Way, problem: Problem | None) -> None:

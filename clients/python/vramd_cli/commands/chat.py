@@ -127,7 +127,6 @@ class Talk:
         self._conversation.tell(Turn("system", system, self._count(system)) if system else None)
 
     def clear(self) -> None:
-        """Forgets everything but the system message."""
         self._conversation.clear()
 
     def turn(self, text: str) -> bool:

@@ -19,12 +19,10 @@ class Person(Audience):
         self._answer = output.Answer()
 
     def begins(self, title: str) -> None:
-        """Prints a heading."""
         click.secho(f"\n{self._number}. {title}", bold=True)
         self._number += 1
 
     def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
-        """Prints what each model needs, and the budget."""
         rows = [(model, output.size(size)) for model, size in needs_bytes.items()]
         output.table(("MODEL", "NEEDS>"), rows, "")
         output.say(f"The budget is {output.size(budget_bytes)}: two of them fit.")
@@ -37,15 +35,12 @@ class Person(Audience):
         self._answer.add(f"   {model}: ")
 
     def hears(self, text: str) -> None:
-        """Prints a piece of the answer."""
         self._answer.add(text)
 
     def killed(self, model: str, pid: int) -> None:
-        """Prints which process was killed."""
         self._answer.add(f"\n(meanwhile the process of {model}, pid {pid}, was killed in the middle of its answer)")
 
     def ends(self, step: Step) -> None:
-        """Prints the outcome, and the ledger."""
         self._answer.end()
         for answer in step.answers:
             if answer.error:

@@ -69,7 +69,6 @@ class ReservationId(click.ParamType):  # type: ignore[type-arg]
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Called by click."""
         text = str(value)
         if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**64:
             self.fail(f"{value!r} is no number of a reservation; `vramd reservations` lists them", param, ctx)
