@@ -3,7 +3,7 @@
 import psutil
 import pytest
 import vramd
-from support.supervisor_process import SupervisorProcess, simulated, until
+from support.supervisor_process import SupervisorProcess, simulated
 
 MIB = 1 << 20
 
@@ -12,7 +12,6 @@ CONFIGURATION = "\n".join(
         "[scheduling]\nstop_s = 0.3",
         simulated("dying", card="", tokens_per_s=20),
         simulated("living", card="", tokens_per_s=50),
-        simulated("parent", card="", manners=["grandchild"]),
         simulated("flood", card="", manners=["flood-stderr"]),
         simulated("garbage", card="", manners=["garbage-on-stdout"]),
         simulated("leaking", card="", manners=["leak"]),
@@ -90,15 +89,6 @@ def test_a_process_that_grows_far_beyond_its_load_is_ended_once_it_is_idle(
     (record,) = [one for one in client.decisions("leaking") if one.kind == "give_back"]
     assert record.numbers["host_bytes"] > record.numbers["promised_bytes"] + (256 << 20)
     assert list(client.generate("leaking", "x", max_tokens=5)), "and is loaded anew for whoever comes next"
-
-
-def test_an_exit_is_seen_at_once_although_a_grandchild_holds_stderr(client: vramd.Client) -> None:
-    worker = process_of(client, "parent")
-    (grandchild,) = worker.children()
-    receipt = client.unload("parent")
-    assert receipt.exit == "ended"
-    assert receipt.exit_s < 0.3
-    until("the grandchild is gone too", lambda: not grandchild.is_running())
 
 
 def test_a_flood_on_stderr_neither_stops_the_answer_nor_fills_memory_or_disk(shared: SupervisorProcess) -> None:

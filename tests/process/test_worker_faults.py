@@ -3,7 +3,6 @@
 import signal
 
 import grpc
-import psutil
 import pytest
 from support.worker_process import BOUND_S, WorkerProcess, error_info
 from vramd_proto.internal.v1 import worker_pb2
@@ -82,14 +81,6 @@ def test_garbage_on_stdout_ends_up_on_stderr(worker: WorkerProcess) -> None:
     worker.ready(Fault.GARBAGE_ON_STDOUT.value)
     assert worker.heard(bytes(range(256)))
     assert worker.stdout.read() == b""
-
-
-def test_a_grandchild_holds_stderr_open(worker: WorkerProcess) -> None:
-    worker.ready(Fault.GRANDCHILD.value)
-    (grandchild,) = psutil.Process(worker.pid).children()
-    worker.process.kill()
-    worker.exit_code()
-    assert grandchild.is_running()
 
 
 def test_a_bug_is_an_incident_and_the_worker_goes_on(worker: WorkerProcess) -> None:

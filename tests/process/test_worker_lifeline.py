@@ -89,12 +89,6 @@ def test_folders_and_variables_around_it_do_not_disturb(tmp_path: Path) -> None:
         assert b"wrong one" not in worker.printed
 
 
-def test_a_lifeline_does_not_leak_into_a_grandchild(worker: WorkerProcess) -> None:
-    worker.ready("grandchild")
-    worker.stdin.close()
-    assert worker.exit_code(WITHIN_S) == 1
-
-
 @pytest.mark.parametrize(
     ("module", "problem"),
     [

@@ -52,8 +52,9 @@ def main() -> None:
     find_packages_in(orders["paths"])
 
     # Only now can our own packages be found.
-    from vramd_worker import containment, lifeline  # noqa: PLC0415
+    from vramd_worker import childless, containment, lifeline  # noqa: PLC0415
 
+    alone = childless.forbid_children()
     if sys.argv[1:] == [QUOTER]:
         requests_fd = lifeline.take(parent_pid)
         containment.step_back()
@@ -62,7 +63,7 @@ def main() -> None:
 
         quoter.run(requests_fd, more, answers_fd)
         return
-    lifeline.hold(parent_pid)
+    lifeline.hold(parent_pid, alone)
     containment.step_back()
     hello_fd = containment.take_stdout()
 
