@@ -50,19 +50,20 @@ def forbid_children() -> bool:
 
     New threads are allowed. Not to be undone. Calls for another processor's numbers are refused altogether.
     """
-    if sys.platform != "linux" or (processor := PROCESSORS.get(os.uname().machine)) is None or _is_32_bit():
-        return False
-    steps = b"".join(_filter(processor))
+    if sys.platform == "linux":
+        processor = PROCESSORS.get(os.uname().machine)
+        if processor and sys.maxsize > 1 << 32:
+            return _install(b"".join(_filter(processor)))
+    return False
+
+
+def _install(steps: bytes) -> bool:
     held = ctypes.create_string_buffer(steps, len(steps))
     program = _Program(len(steps) // 8, ctypes.addressof(held))
     prctl = ctypes.CDLL(None).prctl
     return not prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) and not prctl(
         PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0
     )
-
-
-def _is_32_bit() -> bool:
-    return sys.maxsize < 2**32
 
 
 def _filter(processor: Processor) -> list[bytes]:
