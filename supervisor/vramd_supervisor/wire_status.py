@@ -32,13 +32,36 @@ def incident(what: str) -> tuple[str, Refusal]:
     return incident_id, Refusal(Reason.INTERNAL, text, {"incidentId": incident_id})
 
 
-def from_worker(error: grpc.aio.AioRpcError) -> Refusal | None:
-    """Returns a worker's refusal; None if the call failed without one, that is, if the connection broke.
+OF_WORKERS = frozenset(
+    {
+        Reason.FIELD_INVALID,
+        Reason.CONTEXT_OVERFLOW,
+        Reason.MODEL_FILE_MISSING,
+        Reason.MODEL_PATH_INVALID,
+        Reason.MODEL_FILE_INVALID,
+        Reason.MODEL_UNSUPPORTED,
+        Reason.ENGINE_MISSING,
+        Reason.DEVICE_UNUSABLE,
+        Reason.EMBEDDING_UNSUPPORTED,
+        Reason.GENERATION_UNSUPPORTED,
+        Reason.CHAT_TEMPLATE_UNUSABLE,
+        Reason.OUTPUT_NOT_FINITE,
+        Reason.MEMORY_EXHAUSTED,
+        Reason.INTERNAL,
+    }
+)
+"""Reasons that are a worker's to give; the others speak of the supervisor."""
 
-    Only reasons of the table pass, so a worker cannot make up statuses.
+
+def from_worker(error: grpc.aio.AioRpcError, model: str) -> Refusal | None:
+    """Returns the refusal of the worker of a model; None if the call failed without one.
+
+    Only certain reasons pass, under the code of the table and for this model, so a worker cannot make up statuses.
     """
     details = dict(error.trailing_metadata() or ()).get(DETAILS_KEY)
     told = unpack(details) if isinstance(details, bytes) else None
-    if told is None or told.reason not in Reason.__members__:
+    reason = Reason.__members__.get(told.reason) if told else None
+    if told is None or reason not in OF_WORKERS:
         return None
-    return Refusal(Reason[told.reason], told.message, told.metadata)
+    about = {key: value for key, value in told.metadata.items() if key in reason.value.metadata}
+    return Refusal(reason, told.message, about | ({"model": model} if "model" in reason.value.metadata else {}))

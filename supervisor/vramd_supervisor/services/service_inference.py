@@ -21,9 +21,10 @@ from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
 from ..loop import Ticket
 from ..quoting.abilities import Ability
-from ..wire_status import Context, from_worker, incident, time_left_s
+from ..wire_status import Context, incident, time_left_s
+from ..workers.breach import BreachError
 from ..workers.process import EXIT_SEEN_S
-from ..workers.worker_client import WorkerClient
+from ..workers.worker_client import Answer, Reply, WorkerClient
 from . import enums, validation
 from .parts import Parts
 
@@ -169,7 +170,7 @@ class InferenceService:
             client = self._parts.workers.client(grant.worker_id)
             yield Place(ticket, client, method.wrap(request, grant.threads), request.model, grant)
 
-    async def _relay(self, place: Place, call: "grpc.aio.UnaryStreamCall[Message, bytes]", context: Context) -> None:
+    async def _relay(self, place: Place, call: Answer, context: Context) -> None:
         """Relays each message as it comes."""
         async with _broken_off(place.ticket, call):
             last = b""
@@ -200,7 +201,7 @@ async def _tell_progress(ticket: Ticket, context: Context) -> None:
 @asynccontextmanager
 async def _broken_off(
     ticket: Ticket,
-    call: "grpc.aio.UnaryStreamCall[Message, bytes] | grpc.aio.UnaryUnaryCall[Message, bytes]",
+    call: Answer | Reply,
 ) -> AsyncIterator[None]:
     """A call to a worker, ended when the request is ended, with the reason the core gives. Raises RefusedError."""
     ticket.on_abort = call.cancel
@@ -212,19 +213,17 @@ async def _broken_off(
         if ticket.aborted:
             raise RefusedError(ticket.aborted) from None
         raise
-    except grpc.aio.AioRpcError as error:
+    except BreachError as error:
         raise RefusedError(await _why(ticket, error)) from error
     finally:
         call.cancel()
 
 
-async def _why(ticket: Ticket, error: grpc.aio.AioRpcError) -> Refusal:
-    """Returns the worker's refusal, else how its process ended, which the core reports once the exit is seen."""
-    if said := from_worker(error):
-        return said
+async def _why(ticket: Ticket, error: BreachError) -> Refusal:
+    """Returns how the process ended: it has died, or is being killed, and the core reports it once the exit is seen."""
     if aborted := await ticket.wait_aborted(EXIT_SEEN_S):
         return aborted
-    incident_id, why = incident("the connection to a worker broke, and the worker lives")
+    incident_id, why = incident("the connection to a worker broke, and the worker cannot be ended")
     log.error("incident %s: %s", incident_id, error)
     return why
 

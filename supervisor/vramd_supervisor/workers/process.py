@@ -15,11 +15,13 @@ import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from vramd_common.rendezvous import PROTOCOL, Hello, Orders
+import psutil
+from vramd_common.rendezvous import Hello, Orders
 
 from ..domain.receipt import Exit
 from ..threads.serial_calls import SerialCalls
 from . import containment
+from .breach import BreachError, check_hello
 from .worker_environment import worker_environment
 
 HELLO_S = 15.0
@@ -27,7 +29,9 @@ HELLO_S = 15.0
 KILL_S = 10.0
 """A process that is killed and still there after this is in the hands of the kernel."""
 EXIT_SEEN_S = 15.0
-"""A connection that breaks means a process that died; its exit is seen milliseconds later, bounded by this."""
+"""A process that is killed is seen to have ended milliseconds later, bounded by this."""
+BROKEN_S = 3.0
+"""A connection that breaks means a process that died; one that is there after this is killed."""
 WORKING_FOLDER = Path(sys.executable).anchor
 """Of every child: a folder that is never removed."""
 OUTPUT_ENDS_S = 1.0
@@ -64,6 +68,14 @@ def worker_arguments(role: str) -> tuple[str, ...]:
     spec = _spec("vramd_worker")
     assert spec and spec.origin
     return sys.executable, "-I", str(Path(spec.origin).with_name("boot.py")), role
+
+
+def _parent(pid: int) -> int:
+    """The process id of a process's parent; 0 if it is not there."""
+    try:
+        return psutil.Process(pid).ppid()
+    except (psutil.Error, OverflowError, ValueError):
+        return 0
 
 
 class ChildProcess:
@@ -118,11 +130,12 @@ class ChildProcess:
             hello = Hello.parse(line)
         except asyncio.TimeoutError:
             raise HelloError(f"the worker did not say hello within {HELLO_S:g} s") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise HelloError("the worker's first words were not a hello") from None
-        if hello.nonce != self.nonce or hello.protocol != PROTOCOL:
-            raise HelloError(f"the worker speaks version {hello.protocol} of the protocol, {PROTOCOL} is needed")
-        return hello
+        try:
+            return check_hello(hello, self.nonce, self.pid, self._socket_dir, _parent)
+        except BreachError as error:
+            raise HelloError(str(error)) from None
 
     async def exit_within(self, within_s: float) -> bool:
         """Waits for its exit to be seen; whether it was."""

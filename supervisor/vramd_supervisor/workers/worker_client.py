@@ -1,36 +1,63 @@
-"""The gRPC channel to one worker process. Replies of a request come as bytes: they are handed through, not parsed."""
+"""The gRPC channel to one worker process. Replies of a request are checked, and handed through as bytes.
+
+What a worker refuses is a `RefusedError`. Whatever else goes wrong is a `BreachError`: its process is gone or will be.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from vramd_common import wire_values
 from vramd_common.load_settings import Settings
 from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1.worker_pb2 import (
     LlamaModel,
     SimulatedModel,
+    WorkerChatRequest,
+    WorkerEmbedRequest,
+    WorkerGenerateRequest,
     WorkerLoadRequest,
     WorkerLoadResponse,
     WorkerMemory,
     WorkerSetThreadsRequest,
     WorkerSetThreadsResponse,
 )
-from vramd_proto.v1 import load_pb2
+from vramd_proto.v1 import inference_pb2, load_pb2
 
 from ..domain.catalog import Model, ModelFile
 from ..domain.device_view import HOST
+from ..domain.errors import RefusedError
 from ..domain.quote import DeviceBytes
+from ..wire_status import from_worker
+from .breach import (
+    MOST_CONTEXT_TOKENS,
+    AnswerCheck,
+    BreachError,
+    LoadCheck,
+    check_seconds,
+    check_token_ids,
+    check_vectors,
+)
 
 SERVICE = "/vramd.internal.v1.WorkerService/"
 CONNECT_S = 10.0
 """A worker listens before it says hello."""
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
+MOST_REPLY_BYTES = {"Load": 64 * 1024, "SetThreads": 1024, "Generate": 256 * 1024, "Chat": 256 * 1024}
+"""Of one message, where it is less than of any."""
+MOST_ID_BYTES = 5
+"""Of a token id on the wire."""
+MOST_TOKEN_TEXT_BYTES = 4 * 1024
+MOST_VECTOR_BYTES = 512 * 1024
+SPARE_BYTES = 1024
+ENDS_S = 2.0
+"""A stream ends within this after its last message."""
 
-OPTIONS: tuple[tuple[str, int], ...] = (
+OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
@@ -38,9 +65,21 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
     ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {"name": [{"service": SERVICE.strip("/"), "method": method}], "maxResponseMessageBytes": most}
+                    for method, most in MOST_REPLY_BYTES.items()
+                ]
+            }
+        ),
+    ),
 )
 
 _Reply = TypeVar("_Reply")
+_Message = TypeVar("_Message", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -55,9 +94,16 @@ class LoadedFacts:
 class WorkerClient:
     """The channel to one worker process. Every call carries its nonce."""
 
-    def __init__(self, address: str, nonce: str) -> None:
+    def __init__(self, address: str, nonce: str, on_breach: Callable[[str, bool], None]) -> None:
+        """`on_breach` gets how the worker broke the protocol, and whether only its connection broke.
+
+        The latter is what a death looks like before it is seen.
+        """
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._metadata = ((NONCE_KEY, nonce),)
+        self._on_breach = on_breach
+        self._model = ""
+        self._context_tokens = MOST_CONTEXT_TOKENS
 
     async def connect(self) -> bool:
         """Whether it stands: not if it was closed meanwhile.
@@ -73,10 +119,11 @@ class WorkerClient:
     async def load(
         self, model: Model, settings: Settings, threads: int, names: Sequence[str], environment: Mapping[str, str]
     ) -> AsyncIterator[float | LoadedFacts]:
-        """Shares of the weights read, then what was loaded. Raises grpc.aio.AioRpcError.
+        """Shares of the weights read, then what was loaded. Raises RefusedError or BreachError.
 
         The devices have these `names` in a worker with this `environment`.
         """
+        self._model = model.id
         request = WorkerLoadRequest(model=model.id, threads=threads)
         if isinstance(model.source, ModelFile):
             request.llama.CopyFrom(
@@ -102,20 +149,52 @@ class WorkerClient:
                     parallel=settings.parallel,
                 )
             )
-        call = self._streamed("Load", WorkerLoadResponse.FromString)(request, metadata=self._metadata)
-        async for response in call:
-            if response.WhichOneof("step") == "loaded":
-                yield LoadedFacts(response.loaded.context_tokens, tuple(map(_memory, response.loaded.memory)))
-            else:
-                yield response.progress
+        call = self._streamed("Load", bytes)(request, metadata=self._metadata)
+        check, facts = LoadCheck(), None
+        try:
+            async for message in call:
+                response = _parsed(WorkerLoadResponse, message)
+                if response.WhichOneof("step") == "loaded":
+                    facts = LoadedFacts(response.loaded.context_tokens, tuple(map(_memory, response.loaded.memory)))
+                    check.loaded(facts.context_tokens, [(name, told.engine_bytes) for name, told in facts.memory])
+                else:
+                    yield check.progress(response.progress)
+            check.end()
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(error) from error
+        except BreachError as error:
+            raise self._told(error) from None
+        assert facts
+        self._context_tokens = facts.context_tokens
+        yield facts
 
-    def stream(self, method: str, request: Message) -> "grpc.aio.UnaryStreamCall[Message, bytes]":
-        """Generate or Chat; yields the public messages as bytes."""
-        return self._streamed(method, bytes)(request, metadata=self._metadata)
+    def stream(self, method: str, request: Message) -> "Answer":
+        """Generate or Chat; yields the public messages as bytes. Raises RefusedError or BreachError while it does."""
+        assert isinstance(request, WorkerGenerateRequest | WorkerChatRequest)
+        call = self._streamed(method, bytes)(request, metadata=self._metadata)
+        limits = request.request.limits
+        most = limits.max_tokens if limits.HasField("max_tokens") else self._context_tokens
+        return Answer(call, AnswerCheck(min(most, self._context_tokens)), self._explained, self._told)
 
-    def ask(self, method: str, request: Message) -> "grpc.aio.UnaryUnaryCall[Message, bytes]":
-        """Embed, Tokenize or Detokenize; gives the public message as bytes."""
-        return self._unary(method, bytes)(request, metadata=self._metadata)
+    def ask(self, method: str, request: Message) -> "Reply":
+        """Embed, Tokenize or Detokenize; gives the public message as bytes. Raises RefusedError or BreachError."""
+        call = self._unary(method, bytes)(request, metadata=self._metadata)
+        return Reply(call, request, self._explained, self._told)
+
+    def _explained(self, error: grpc.aio.AioRpcError) -> RefusedError | BreachError:
+        """Returns the worker's refusal, else tells that it broke the protocol."""
+        if said := from_worker(error, self._model):
+            return RefusedError(said)
+        broke = error.code() is grpc.StatusCode.UNAVAILABLE and not dict(error.trailing_metadata() or ())
+        words = (
+            "its connection broke" if broke else f"it ended a call with a status of another kind ({error.code().name})"
+        )
+        self._on_breach(words, broke)
+        return BreachError(words)
+
+    def _told(self, error: BreachError) -> BreachError:
+        self._on_breach(str(error), False)
+        return error
 
     async def set_threads(self, threads: int) -> None:
         """Raises grpc.aio.AioRpcError."""
@@ -135,6 +214,137 @@ class WorkerClient:
         self, method: str, parse: Callable[[bytes], _Reply]
     ) -> "grpc.aio.UnaryUnaryMultiCallable[Message, _Reply]":
         return self._channel.unary_unary(SERVICE + method, _serialized, parse)
+
+
+class Answer:
+    """The messages of one answer, each as it comes, until the one that says how it ended."""
+
+    def __init__(
+        self,
+        call: "grpc.aio.UnaryStreamCall[Message, bytes]",
+        check: AnswerCheck,
+        explained: Callable[[grpc.aio.AioRpcError], Exception],
+        told: Callable[[BreachError], Exception],
+    ) -> None:
+        self._call = call
+        self._check = check
+        self._explained = explained
+        self._told = told
+
+    def cancel(self) -> object:
+        """Ends it. Idempotent."""
+        return self._call.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        messages, last = aiter(self._call), False
+        try:
+            while not last:
+                message = await anext(messages, None)
+                if message is None:
+                    self._check.end()
+                    return
+                last = _take(self._check, message)
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(error) from error
+        except BreachError as error:
+            raise self._told(error) from None
+        await self._ends(messages)
+
+    async def _ends(self, messages: AsyncIterator[bytes]) -> None:
+        """Nothing comes after the last message. If anything does, the process is ended, and the answer is whole."""
+        try:
+            message = await asyncio.wait_for(anext(messages, None), ENDS_S)
+        except asyncio.TimeoutError:
+            self._told(BreachError("it did not end a stream after its last message"))
+        except grpc.aio.AioRpcError as error:
+            self._explained(error)
+        else:
+            if message is not None:
+                self._told(BreachError("it went on after the end of an answer"))
+
+
+class Reply:
+    """The one reply of a call; awaited once."""
+
+    def __init__(
+        self,
+        call: "grpc.aio.UnaryUnaryCall[Message, bytes]",
+        request: Message,
+        explained: Callable[[grpc.aio.AioRpcError], Exception],
+        told: Callable[[BreachError], Exception],
+    ) -> None:
+        self._call = call
+        self._request = request
+        self._explained = explained
+        self._told = told
+
+    def cancel(self) -> object:
+        """Ends the call. Idempotent."""
+        return self._call.cancel()
+
+    def __await__(self) -> Generator[object, None, bytes]:
+        return self._checked().__await__()
+
+    async def _checked(self) -> bytes:
+        try:
+            reply = await self._call
+            _check_reply(self._request, reply)
+        except grpc.aio.AioRpcError as error:
+            raise self._explained(error) from error
+        except BreachError as error:
+            raise self._told(error) from None
+        return reply
+
+
+def _take(check: AnswerCheck, message: bytes) -> bool:
+    """Takes in a message of a stream; whether it is the last one. Raises BreachError.
+
+    Generate and Chat give the same fields under the same numbers. Parsing costs a microsecond.
+    """
+    piece = _parsed(inference_pb2.ChatResponse, message)
+    last = piece.HasField("finish")
+    if piece.HasField("waiting"):
+        raise BreachError("it told what a request waits for, which is not its to tell")
+    check.piece(piece.token_ids, last=last)
+    if last:
+        usage = piece.finish.usage
+        check_seconds(usage.prompt_s, usage.generation_s)
+    return last
+
+
+def _check_reply(request: Message, reply: bytes) -> None:
+    """Raises BreachError for a reply that cannot be one to the request. Values of vectors are not looked at."""
+    match request:
+        case WorkerEmbedRequest():
+            inputs = len(request.request.inputs)
+            _bound(reply, inputs * MOST_VECTOR_BYTES)
+            told = _parsed(inference_pb2.EmbedResponse, reply)
+            if told.model != request.request.model:
+                raise BreachError("it answered for another model")
+            lengths = [len(one.values) for one in told.embeddings]
+            check_vectors(lengths, [one.index for one in told.embeddings], told.dimensions, inputs)
+        case inference_pb2.TokenizeRequest():
+            # A token has one byte of the text, but for a few around it; a character has four at most.
+            _bound(reply, MOST_ID_BYTES * 4 * len(request.text))
+            check_token_ids(_parsed(inference_pb2.TokenizeResponse, reply).token_ids)
+        case inference_pb2.DetokenizeRequest():
+            _bound(reply, MOST_TOKEN_TEXT_BYTES * len(request.token_ids))
+            _parsed(inference_pb2.DetokenizeResponse, reply)
+        case _:
+            raise TypeError(f"no call has this request: {type(request).__name__}")
+
+
+def _parsed(kind: type[_Message], message: bytes) -> _Message:
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise BreachError("a message of it cannot be read") from None
+
+
+def _bound(reply: bytes, most_bytes: int) -> None:
+    if len(reply) > most_bytes + SPARE_BYTES:
+        raise BreachError("a reply is larger than any to its request")
 
 
 def _serialized(message: Message) -> bytes:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -20,13 +21,13 @@ from ..devices.device import Device
 from ..devices.release import measure_soon, measuring_calls, settle
 from ..devices.sampler import LOOK_S
 from ..domain.device_view import HOST
-from ..domain.errors import Refusal
+from ..domain.errors import RefusedError
 from ..domain.receipt import Exit, Observed, Receipt
 from ..loop import Loop
-from ..wire_status import from_worker, incident
+from .breach import BreachError
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
-from .process import EXIT_SEEN_S, WORKING_FOLDER, ChildProcess, HelloError, Spawner
+from .process import BROKEN_S, WORKING_FOLDER, ChildProcess, HelloError, Spawner
 from .quotes import EngineFacts
 from .usage_recorder import UsageRecorder
 from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
@@ -214,7 +215,7 @@ class Workers:
             return
         worker.pid = hello.pid
         idle = (await measure_soon(worker.measuring, [self._devices[HOST]], worker.pid))[HOST].size_bytes
-        client = WorkerClient(hello.address, process.nonce)
+        client = WorkerClient(hello.address, process.nonce, partial(self._distrust, worker))
         worker.client = client
         try:
             if not await client.connect():
@@ -249,15 +250,16 @@ class Workers:
                     self._loop.submit(ready)
                 else:
                     self._loop.submit(LoadProgressed(self._loop.now_s(), worker.worker_id, step))
-        except grpc.aio.AioRpcError as error:
-            why = from_worker(error)
-            if why is None and worker.process and not worker.process.gone:
-                why = await self._unexplained(worker, error)
-            if why:
-                self._planning.refused(action, why)
-                self._loop.submit(LoadRefused(self._loop.now_s(), worker.worker_id, why))
-            if why and why.reason is Reason.MEMORY_EXHAUSTED:
-                await self._recorder.exhausted(action, self._planning.facts)
+        except BreachError:
+            return  # it is ended, and its exit says why
+        except RefusedError as error:
+            why = error.refusal
+        else:
+            return
+        self._planning.refused(action, why)
+        self._loop.submit(LoadRefused(self._loop.now_s(), worker.worker_id, why))
+        if why.reason is Reason.MEMORY_EXHAUSTED:
+            await self._recorder.exhausted(action, self._planning.facts)
 
     async def _take_stock(self, worker: Worker, action: Load, loaded: LoadedFacts) -> dict[str, int]:
         """Returns the bytes of a process whose model is loaded: as measured, at least as llama.cpp counts."""
@@ -271,15 +273,16 @@ class Workers:
         counted = {device: need.engine_bytes for device, need in engine.items() if device != HOST}
         return counted | {device: size for device, size in measured.items() if size is not None}
 
+    def _distrust(self, worker: Worker, words: str, broke: bool) -> None:
+        """Ends a process that broke the protocol; one whose connection broke has a moment to be seen ending itself."""
+        if worker.process and not worker.process.gone and not worker.fault:
+            self._run(self._end_untrusted(worker, worker.process, words, BROKEN_S if broke else 0.0), worker)
+
     @staticmethod
-    async def _unexplained(worker: Worker, error: grpc.aio.AioRpcError) -> Refusal | None:
-        """A connection that broke: nearly always the process died, and its exit is about to be seen."""
-        assert worker.process is not None
-        if await worker.process.exit_within(EXIT_SEEN_S):
-            return None
-        incident_id, why = incident("a load broke off, and the worker lives")
-        log.error("incident %s: %s", incident_id, error)
-        return why
+    async def _end_untrusted(worker: Worker, process: ChildProcess, words: str, patience_s: float) -> None:
+        if not await process.exit_within(patience_s) and not worker.fault:
+            worker.fault = words
+            process.kill_now()
 
     def _give_log(self, worker: Worker, model_log: Log) -> None:
         """From now on what it prints belongs to its model, and so does what it has printed before."""
