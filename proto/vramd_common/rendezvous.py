@@ -73,6 +73,11 @@ class RuntimeDir:
         return self.token_file, self.use_token_file
 
     @property
+    def certificate_file(self) -> Path:
+        """The certificate that it serves with, in PEM; there only if it serves by TLS."""
+        return self.path / "certificate.pem"
+
+    @property
     def lock_file(self) -> Path:
         """Locked as long as the supervisor lives."""
         return self.path / "lock"
@@ -102,6 +107,8 @@ class Address:
     version: str
     api: int = API
     """Version of the API that it serves; 0 if the file does not say."""
+    tls_name: str = ""
+    """A host that its certificate is for; empty: it serves without TLS."""
 
     def write(self, file: Path) -> None:
         """Writes the file atomically."""
@@ -114,7 +121,8 @@ class Address:
         """Reads the file; None if it is missing or unreadable."""
         try:
             raw = json.loads(file.read_text("utf-8"))
-            return cls(str(raw["address"]), int(raw["pid"]), str(raw["version"]), int(raw.get("api", 0)))
+            api, tls_name = int(raw.get("api", 0)), str(raw.get("tls_name", ""))
+            return cls(str(raw["address"]), int(raw["pid"]), str(raw["version"]), api, tls_name)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

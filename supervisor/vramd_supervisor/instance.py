@@ -55,6 +55,7 @@ class Instance:
         self.tokens = {file: secrets.token_urlsafe(32) for file in self.folder.token_files}
         """By the file that each is written into."""
         self._address: Address | None = None
+        self._certificate = b""
         self._take()
         self.folder.address_file.unlink(missing_ok=True)
         self._fill()
@@ -93,11 +94,16 @@ class Instance:
                 out.write(token + "\n")
             fresh.replace(file)
         if self._address:
-            self._address.write(self.folder.address_file)
+            self._announce(self._address)
 
-    def announce(self, address: Address) -> None:
-        """Tells clients where to go; called once the server answers."""
-        self._address = address
+    def announce(self, address: Address, certificate: bytes = b"") -> None:
+        """Tells clients where to go; called once the server answers. `certificate` is its own, in PEM."""
+        self._address, self._certificate = address, certificate
+        self._announce(address)
+
+    def _announce(self, address: Address) -> None:
+        if self._certificate:
+            self.folder.certificate_file.write_bytes(self._certificate)
         address.write(self.folder.address_file)
 
     def keep(self) -> bool:
@@ -125,7 +131,7 @@ class Instance:
         """Takes everything back that others could stumble over; the last thing a supervisor does."""
         if _identity(self.folder.lock_file) == self._lock_id:
             self.folder.address_file.unlink(missing_ok=True)
-            for file in self.tokens:
+            for file in (*self.tokens, self.folder.certificate_file):
                 file.unlink(missing_ok=True)
             if self._socket_dir:
                 shutil.rmtree(self._socket_dir, ignore_errors=True)

@@ -29,18 +29,33 @@ class Listening:
     """Other machines may reach it."""
 
 
-def listen(server: Any, host: str, port: int) -> Listening:
-    """Takes the address for a server of gRPC. Raises AddressError."""
+def listen(
+    server: Any, host: str, port: int, credentials: object = None, *, insecure_network: bool = False
+) -> Listening:
+    """Takes the address for a server of gRPC. Raises AddressError.
+
+    Without credentials for TLS an address that other machines reach is refused, unless `insecure_network`.
+    """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     found = _try(bare, port)
+    is_open = not all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+    if is_open and not credentials and not insecure_network:
+        raise AddressError(
+            f"{_joined(bare, port)} is open to the network, and without TLS others read the token, prompts and answers "
+            f"on their way: `vramd cert` makes a certificate for --tls-cert and --tls-key; --insecure-network does "
+            "without one"
+        )
     try:
-        taken = server.add_insecure_port(_joined(bare, port))
+        taken = _add(server, _joined(bare, port), credentials)
     except RuntimeError:
         taken = 0
     if not taken:
         raise AddressError(f"{_joined(bare, port)} cannot be listened on; --host and --port choose another address")
-    is_open = not all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
     return Listening(_joined(WILDCARDS.get(bare, bare), taken), _joined(bare, taken), is_open)
+
+
+def _add(server: Any, address: str, credentials: object) -> int:
+    return int(server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address))
 
 
 def _joined(host: str, port: int) -> str:

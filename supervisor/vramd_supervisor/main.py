@@ -18,6 +18,7 @@ from vramd_common.printable import printable
 from vramd_common.rendezvous import default_runtime_dir
 
 from . import signals
+from .certificate import Certificate, CertificateError, read_certificate
 from .domain.config import Config
 from .files.discovery import PATIENCE_S
 from .files.private import write_for_owner_only
@@ -82,6 +83,7 @@ def _run(
     here = start_folder()
     file = here / file if file else None
     config = configuration(file, replace(flags, models=tuple(str(here / folder) for folder in flags.models)))
+    certificate = certificate_of(config)
     instance = take(here / (runtime_dir or default_runtime_dir()))
     base = file.parent if file else here
 
@@ -96,7 +98,9 @@ def _run(
 
     try:
         recording = open_recording(record)
-        ended_well = asyncio.run(serve(config, file, base, instance, ready, owned=owned, record=recording))
+        ended_well = asyncio.run(
+            serve(config, file, base, instance, ready, owned=owned, certificate=certificate, record=recording)
+        )
         if recording and not recording.settle(FLUSH_S):
             _print(sys.stderr, f"vramd: {record}: the recording is not whole, its disk did not take all")
     except AddressError as error:
@@ -127,6 +131,16 @@ def configuration(file: Path | None, flags: Flags) -> Config:
         text = f"{folder} is a file; --models takes the folder that it is in, and finds it there"
         raise StartError(2, text)
     return config
+
+
+def certificate_of(config: Config) -> Certificate | None:
+    """The certificate to serve with, if there is one. Raises StartError."""
+    if not config.server.tls_cert:
+        return None
+    try:
+        return SerialCalls(config.server.tls_cert, START_S).ask(lambda: read_certificate(config.server))
+    except (CertificateError, NoAnswerError) as error:
+        raise StartError(2, str(error)) from error
 
 
 def take(folder: Path) -> Instance:

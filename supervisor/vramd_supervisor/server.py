@@ -24,6 +24,7 @@ from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
 from . import opening, owner, signals
+from .certificate import Certificate
 from .core.actions import (
     Decided,
     Evicted,
@@ -133,12 +134,14 @@ async def serve(
     on_ready: Callable[[Listening], None],
     *,
     owned: bool,
+    certificate: Certificate | None = None,
     record: LineFile | None = None,
 ) -> bool:
     """Serves until it is ended; returns whether that was in order. Raises AddressError.
 
     `file` is the configuration, `base` where its relative paths start; `on_ready` gets the address once clients can
-    connect; `owned` ends it with the program that holds its stdin; `record` takes all events and actions.
+    connect; `owned` ends it with the program that holds its stdin; with a `certificate` it serves by TLS; `record`
+    takes all events and actions.
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
@@ -153,7 +156,9 @@ async def serve(
     server = steady_server(
         (AuthInterceptor(_tokens(instance)),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop)
     )
-    listening = listen(server, config.server.host, config.server.port)
+    open_to_all = config.server.insecure_network
+    credentials = _credentials(certificate) if certificate else None
+    listening = listen(server, config.server.host, config.server.port, credentials, insecure_network=open_to_all)
     healthy = _add_services(server, parts, listening.address)
     await parts.folders.begin()
     loop.submit(Started(loop.now_s()))
@@ -163,8 +168,9 @@ async def serve(
             if owned:
                 grace_s = config.server.owner_grace_s
                 owner.watch(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, grace_s))
-            instance.announce(Address(listening.address, os.getpid(), version("vramd")))
-            _open(config, file, parts, listening, instance)
+            name, chain = (certificate.name, certificate.chain) if certificate else ("", b"")
+            instance.announce(Address(listening.address, os.getpid(), version("vramd"), tls_name=name), chain)
+            _open(config, file, parts, listening, certificate, instance)
             on_ready(listening)
             await _until_end(parts, healthy)
     await parts.folders.end()
@@ -180,24 +186,40 @@ async def serve(
     return loop.failed is None
 
 
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    pairs = [(certificate.key, certificate.chain)]
+    needs_client = certificate.client_ca is not None
+    return grpc.ssl_server_credentials(pairs, certificate.client_ca, require_client_auth=needs_client)
+
+
 def _tokens(instance: Instance) -> Mapping[Scope, str]:
     files = {Scope.ADMIN: instance.folder.token_file, Scope.USE: instance.folder.use_token_file}
     return {scope: instance.tokens[file] for scope, file in files.items()}
 
 
-def _open(config: Config, file: Path | None, parts: Parts, listening: Listening, instance: Instance) -> None:
+def _open(
+    config: Config,
+    file: Path | None,
+    parts: Parts,
+    listening: Listening,
+    certificate: Certificate | None,
+    instance: Instance,
+) -> None:
     """Logs what there is."""
     core = parts.loop.core
     models = [model.spec for model in core.all_models() if model.listed]
     for level, text in opening.lines(version("vramd"), file, config, os.environ, models, core.accounts()):
         log.log(level, "%s", text)
-    if listening.is_open:
+    if listening.is_open and not certificate:
         log.warning(
-            "%s is open to the network: the token is all that keeps others out, and it travels in clear text, as do "
-            "prompts and answers; without --host only this machine can call",
+            "%s is open to the network without TLS (--insecure-network): the token is all that keeps others out, and "
+            "it travels in clear text, as do prompts and answers; without --host only this machine can call",
             listening.real,
         )
-    log.info("serves at %s, runtime folder %s", listening.real, instance.folder.path)
+    how = ""
+    if certificate:
+        how = f" by TLS as {certificate.name}{', to clients with a certificate' if certificate.client_ca else ''}"
+    log.info("serves at %s%s, runtime folder %s", listening.real, how, instance.folder.path)
 
 
 async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:

@@ -43,13 +43,21 @@ def taken() -> Iterator[int]:
 def test_what_is_asked_for_and_what_is_told(host: str, asked: str, address: str, real: str, is_open: bool) -> None:
     server = Server()
     try:
-        found = listen(server, host, 0)
+        found = listen(server, host, 0, insecure_network=True)
     except AddressError:
         if ":" in host or host == "127.0.0.2":
             pytest.skip(f"this machine has no {host}")
         raise
     assert server.asked == [asked]
     assert (found.address, found.real, found.is_open) == (address, real, is_open)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_what_others_can_call_needs_tls(host: str) -> None:
+    server = Server()
+    with pytest.raises(AddressError, match=r"vramd cert|no address of this machine"):
+        listen(server, host, 0)
+    assert not server.asked
 
 
 def test_a_port_that_is_taken(taken: int) -> None:

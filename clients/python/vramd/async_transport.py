@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from vramd import failures
-from vramd.channel import OPTIONS, metadata, require_own
+from vramd.channel import OPTIONS, metadata, require_own, secured
 from vramd.errors import Cancelled, VramdError, WrongContext
 from vramd.finding import Place
 
@@ -34,7 +34,10 @@ class AsyncLink:
         self.place = place
         self.pid = os.getpid()
         self.loop = _running_loop()
-        self._channel = grpc.aio.insecure_channel(place.address, OPTIONS)
+        if place.tls is None:
+            self._channel = grpc.aio.insecure_channel(place.address, OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(place.address, *secured(place.tls))
         self._metadata = metadata(place)
 
     @property

@@ -2,10 +2,11 @@
 
 import os
 
+import grpc
 from vramd_common.rendezvous import TOKEN_KEY
 
 from vramd.errors import WrongContext
-from vramd.finding import Place
+from vramd.finding import Place, Tls
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -23,6 +24,16 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # A proxy of the environment must not see what goes to this machine.
     ("grpc.enable_http_proxy", 0),
 )
+
+
+Options = tuple[tuple[str, int | str], ...]
+
+
+def secured(tls: Tls) -> tuple[grpc.ChannelCredentials, Options]:
+    """What a channel by TLS takes."""
+    credentials = grpc.ssl_channel_credentials(tls.roots, tls.client_key, tls.client_cert)
+    # A certificate of the LAN may not be for the loopback address, by which programs of the same machine call.
+    return credentials, (*OPTIONS, ("grpc.ssl_target_name_override", tls.name)) if tls.name else OPTIONS
 
 
 def metadata(place: Place) -> Metadata:

@@ -13,7 +13,7 @@ from vramd.callbacks import Subscription, Topic
 from vramd.calls import Call
 from vramd.connection import Connection
 from vramd.errors import VramdError
-from vramd.finding import PathLike, Search
+from vramd.finding import PathLike, Search, TlsFiles
 from vramd.listener import Listener
 from vramd.option_types import LoadSettings
 from vramd.requests import Messages
@@ -52,6 +52,10 @@ class Client:
     `address` (VRAMD_ADDRESS) with `token` or `token_file` (VRAMD_TOKEN). When another supervisor has taken its place in
     the runtime folder, calls go to that one.
 
+    Files in PEM make it TLS: `ca` (VRAMD_CA) has certificates of which the supervisor's must be one, or signed by one;
+    `client_cert` and `client_key` (VRAMD_CLIENT_CERT, VRAMD_CLIENT_KEY) are for a supervisor that wants a client's. One
+    that is found by its runtime folder needs no `ca`: its certificate lies there.
+
     `timeout_s` limits a whole call, retries included; None takes that of the client, and None there leaves it to the
     supervisor. Up to two retries follow where the supervisor could not begin to answer and says that waiting helps;
     `sleep` is used between attempts.
@@ -81,11 +85,15 @@ class Client:
         address: str | None = None,
         token: str | None = None,
         token_file: PathLike | None = None,
+        ca: PathLike | None = None,
+        client_cert: PathLike | None = None,
+        client_key: PathLike | None = None,
         timeout_s: float | None = None,
         sleep: Sleep | None = None,
     ) -> None:
         self._timeout_s = timeout_s
-        self._connection = Connection(Search(runtime_dir, address, token, token_file), sleep)
+        search = Search(runtime_dir, address, token, token_file, TlsFiles(ca, client_cert, client_key))
+        self._connection = Connection(search, sleep)
         self._listener = Listener()
 
     def __repr__(self) -> str:

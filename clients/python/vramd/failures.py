@@ -102,6 +102,9 @@ def failure(code: str, text: str, details: bytes) -> VramdError:
 
 def _without_reason(code: str, text: str) -> VramdError:
     """The error that gRPC itself reports, or a server that is not vramd."""
+    if code == "UNAVAILABLE" and "handshake" in text.lower():
+        words = f"no TLS with the supervisor ({text}); `ca` (--ca, VRAMD_CA) names the certificate that it serves with"
+        return SupervisorUnreachable(code, words, code=code)
     if code == "UNAVAILABLE":
         return SupervisorUnreachable(code, f"no supervisor answers ({text}); {HOW_TO_START}", code=code)
     if code == "DEADLINE_EXCEEDED":

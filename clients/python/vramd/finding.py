@@ -1,7 +1,7 @@
 """Finds a running supervisor: by the address given, else by its runtime folder."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
@@ -10,11 +10,35 @@ from vramd.errors import InvalidRequest, SupervisorNotFound, TokenRefused
 
 ADDRESS_VARIABLE = "VRAMD_ADDRESS"
 TOKEN_VARIABLE = "VRAMD_TOKEN"  # noqa: S105  the name of the variable, no secret
+CA_VARIABLE, CLIENT_CERT_VARIABLE, CLIENT_KEY_VARIABLE = "VRAMD_CA", "VRAMD_CLIENT_CERT", "VRAMD_CLIENT_KEY"
 
 PathLike = str | os.PathLike[str]
 
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  never bound here, only recognised
 """A supervisor on all interfaces is reached through the loopback one."""
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Files in PEM, as a program names them."""
+
+    ca: PathLike | None = None
+    """Certificates of which the supervisor's must be one, or signed by one."""
+    client_cert: PathLike | None = None
+    """The program's own, for a supervisor that wants one."""
+    client_key: PathLike | None = None
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What a channel needs for TLS; all in PEM."""
+
+    roots: bytes
+    """Certificates of which the supervisor's must be one, or signed by one."""
+    name: str
+    """A host that its certificate is for; empty: that of the address."""
+    client_cert: bytes | None
+    client_key: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -27,6 +51,8 @@ class Place:
     """Empty: none is known, and calls will be refused."""
     address_file: Path | None
     """Lies there as long as the supervisor lives; None if it was found by an address of another place."""
+    tls: Tls | None = None
+    """None: it is called without TLS."""
 
 
 class Search:
@@ -35,6 +61,10 @@ class Search:
     The supervisor at `address`, else in `runtime_dir`, else at VRAMD_ADDRESS, else in the default runtime folder.
     The token is the one given, else that in `token_file`, else that of the runtime folder, else VRAMD_TOKEN; an address
     that is not the runtime folder's own never gets the folder's token. Reads files only: nothing is called.
+
+    With a `ca` it is called by TLS, and trusted by that; without one, the runtime folder says whether its supervisor
+    serves by TLS, and has its certificate; at another address VRAMD_CA names one. The client's certificate is the one
+    given, else that of VRAMD_CLIENT_CERT and VRAMD_CLIENT_KEY.
     """
 
     def __init__(
@@ -43,6 +73,7 @@ class Search:
         address: str | None = None,
         token: str | None = None,
         token_file: PathLike | None = None,
+        tls: TlsFiles = TlsFiles(),
     ) -> None:
         """Raises SupervisorNotFound if there can be no default runtime folder."""
         if address is None and runtime_dir is None:
@@ -52,12 +83,20 @@ class Search:
         self._default = runtime_dir is None
         self._token = token
         self._token_file = None if token_file is None else Path(token_file).absolute()
+        self._ca = None if tls.ca is None else Path(tls.ca).absolute()
+        self._client_cert = _file(tls.client_cert, CLIENT_CERT_VARIABLE)
+        self._client_key = _file(tls.client_key, CLIENT_KEY_VARIABLE)
+        if (self._client_cert is None) != (self._client_key is None):
+            words = "a client's certificate and its key go together: give both, or none"
+            raise InvalidRequest(
+                "FIELD_INVALID", words, {"field": "client_key" if self._client_cert else "client_cert"}
+            )
 
     def look(self) -> Place:
         """Looks where it is now.
 
         Raises SupervisorNotFound, TokenRefused for a token file that cannot be read, InvalidRequest for an address
-        without a port.
+        without a port and for a certificate or key that cannot be read.
         """
         recorded = Address.read(self._folder.address_file) if self._folder else None
         address = self._address
@@ -67,7 +106,21 @@ class Search:
                 raise SupervisorNotFound("SUPERVISOR_NOT_FOUND", _how_to_start(self._folder.path, self._default))
             address = recorded.address
         own = self._folder if recorded is not None and recorded.address == address else None
-        return Place(_reachable(address), _checked(self._its_token(own).strip()), own.address_file if own else None)
+        token = _checked(self._its_token(own).strip())
+        tls = self._its_tls(own, recorded.tls_name if own and recorded else "")
+        return Place(_reachable(address), token, own.address_file if own else None, tls)
+
+    def _its_tls(self, folder: RuntimeDir | None, name: str) -> Tls | None:
+        if self._ca is not None:
+            roots: Path | None = self._ca
+        elif folder is not None:
+            roots = folder.certificate_file if name else None
+        else:
+            roots = _file(None, CA_VARIABLE)
+        if roots is None:
+            return None
+        own = [None if file is None else _read_pem(file) for file in (self._client_cert, self._client_key)]
+        return Tls(_read_pem(roots), name, *own)
 
     def _its_token(self, folder: RuntimeDir | None) -> str:
         if self._token is not None:
@@ -84,9 +137,10 @@ def find(
     address: str | None = None,
     token: str | None = None,
     token_file: PathLike | None = None,
+    tls: TlsFiles = TlsFiles(),
 ) -> Place:
     """Looks once, as `Search` does. Raises what it raises."""
-    return Search(runtime_dir, address, token, token_file).look()
+    return Search(runtime_dir, address, token, token_file, tls).look()
 
 
 def own_runtime_dir() -> Path:
@@ -117,6 +171,19 @@ def _reachable(address: str) -> str:
     if not host or not port.isdigit():
         raise InvalidRequest("FIELD_INVALID", f"the address is no HOST:PORT: {address}", {"field": "address"})
     return f"{_ANY_HOST.get(host, host)}:{port}"
+
+
+def _file(given: PathLike | None, variable: str) -> Path | None:
+    named = given if given is not None else os.environ.get(variable) or None
+    return None if named is None else Path(named).absolute()
+
+
+def _read_pem(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        words = f"{file}: the certificate or key cannot be read: {error.strerror}"
+        raise InvalidRequest("FIELD_INVALID", words, {"field": "ca"}) from error
 
 
 def _read_token(file: Path) -> str:

@@ -96,8 +96,9 @@ def _environment(own: Mapping[str, str], here: Path) -> dict[str, str]:
     if folders := own.get("VRAMD_MODELS"):
         whole = [str(here / Path(folder).expanduser()) for folder in folders.split(os.pathsep) if folder]
         changed["VRAMD_MODELS"] = os.pathsep.join(whole)
-    if config := own.get("VRAMD_CONFIG"):
-        changed["VRAMD_CONFIG"] = str(here / config)
+    for name in ("VRAMD_CONFIG", "VRAMD_TLS_CERT", "VRAMD_TLS_KEY", "VRAMD_TLS_CLIENT_CA"):
+        if file := own.get(name):
+            changed[name] = str(here / file)
     return changed
 
 

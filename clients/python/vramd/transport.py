@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from vramd import failures
-from vramd.channel import OPTIONS, metadata, require_own
+from vramd.channel import OPTIONS, metadata, require_own, secured
 from vramd.errors import Cancelled, VramdError
 from vramd.finding import Place
 
@@ -33,7 +33,10 @@ class Link:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.pid = os.getpid()
-        self._channel = grpc.insecure_channel(place.address, OPTIONS)
+        if place.tls is None:
+            self._channel = grpc.insecure_channel(place.address, OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(place.address, *secured(place.tls))
         self._metadata = metadata(place)
 
     def require_here(self) -> None:

@@ -33,11 +33,29 @@ def with_client(command: Command) -> Command:
         "--address", metavar="HOST:PORT", heading=HEADING, help="Address of the supervisor, instead of a folder."
     )
     @Headed.add("--token-file", type=path, heading=HEADING, help="File with its token; else VRAMD_TOKEN.")
+    @Headed.add("--ca", type=path, heading=HEADING, help="Call by TLS; the certificate to trust; else VRAMD_CA.")
+    @Headed.add("--client-cert", type=path, heading=HEADING, help="For a supervisor that wants a certificate.")
+    @Headed.add("--client-key", type=path, heading=HEADING, help="Key of that certificate.")
     @functools.wraps(command)
-    def connected(runtime_dir: Path | None, address: str | None, token_file: Path | None, **arguments: object) -> None:
+    def connected(
+        runtime_dir: Path | None,
+        address: str | None,
+        token_file: Path | None,
+        ca: Path | None,
+        client_cert: Path | None,
+        client_key: Path | None,
+        **arguments: object,
+    ) -> None:
         if address is not None and runtime_dir is not None:
             raise click.UsageError("--address and --runtime-dir name two supervisors: give one.")
-        with Client(runtime_dir, address=address, token_file=token_file) as client:
+        with Client(
+            runtime_dir,
+            address=address,
+            token_file=token_file,
+            ca=ca,
+            client_cert=client_cert,
+            client_key=client_key,
+        ) as client:
             command(client, **_with_id(client, arguments))
 
     return connected

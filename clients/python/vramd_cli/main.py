@@ -19,20 +19,8 @@ from . import INTERRUPTED, commands, output
 ORDER = (
     *("serve", "run", "chat", "embed", "models", "show", "ps", "status", "devices", "plan", "select"),
     *("load", "unload", "restart", "pin", "unpin", "keep", "hold", "reserve", "release", "reservations"),
-    *(
-        "logs",
-        "events",
-        "why",
-        "rescan",
-        "token",
-        "demo",
-        "bench",
-        "doctor",
-        "estimate",
-        "simulate",
-        "replay",
-        "shutdown",
-    ),
+    *("logs", "events", "why", "rescan", "token", "cert", "demo", "bench"),
+    *("doctor", "estimate", "simulate", "replay", "shutdown"),
 )
 """Of the help. A command that is missing here comes last."""
 

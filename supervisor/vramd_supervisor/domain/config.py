@@ -68,6 +68,15 @@ class ServerConfig:
     """Address to listen on. The default accepts connections from this machine only."""
     port: int = 50151
     """TCP port to listen on; 0 picks a free one."""
+    tls_cert: str = ""
+    """Certificate to serve with by TLS (PEM), with those that signed it. An address that other machines reach needs
+    one; `vramd cert` makes it."""
+    tls_key: str = ""
+    """Key of the certificate (PEM, without a password)."""
+    tls_client_ca: str = ""
+    """Certificates (PEM) of which a client's must be one, or signed by one. Without it clients need the token only."""
+    insecure_network: bool = False
+    """Listen on an address that other machines reach without TLS: they can read the token, prompts and answers."""
     models: tuple[str, ...] = ()
     """Folders to search for GGUF files, with subfolders. Relative paths start at the configuration file's folder."""
     lm_studio: bool = False

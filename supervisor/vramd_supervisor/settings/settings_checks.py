@@ -81,6 +81,11 @@ def _server(server: ServerConfig) -> Iterator[Fault]:
     for name in server.worker_environment:
         if not _VARIABLE.fullmatch(name):
             found.append((("worker_environment",), f"{name!r} is no name of a variable"))
+    if bool(server.tls_cert) != bool(server.tls_key):
+        given, missing = ("tls_cert", "tls_key") if server.tls_cert else ("tls_key", "tls_cert")
+        found.append(((given,), f"needs {missing}: a certificate and its key go together"))
+    if server.tls_client_ca and not server.tls_cert:
+        found.append((("tls_client_ca",), "needs tls_cert and tls_key: only by TLS does a client have a certificate"))
     if "" in server.models:
         found.append((("models",), "must not have an empty name"))
     return ((("server", *path), text) for path, text in found)

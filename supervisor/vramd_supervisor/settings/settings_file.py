@@ -20,8 +20,15 @@ from .settings_types import mistakes, structure
 from .toml_lines import line_of
 
 _PREFIX = "VRAMD_"
-_VARIABLES = ("CONFIG", "RUNTIME_DIR", "STATE_DIR", "ADDRESS", "TOKEN", "LOG_LEVEL")
+_VARIABLES = (
+    *("CONFIG", "RUNTIME_DIR", "STATE_DIR", "LOG_LEVEL"),
+    *("ADDRESS", "TOKEN", "CA", "CLIENT_CERT", "CLIENT_KEY"),
+)
 """Names after the prefix that are not keys of `[server]`."""
+
+
+_FILES = ("tls_cert", "tls_key", "tls_client_ca")
+"""Keys of `[server]` that name a file. Those of variables and flags start at the current folder."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,10 @@ class Flags:
     budgets: Mapping[str, Size] = field(default_factory=dict)
     host: str | None = None
     port: int | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_client_ca: str | None = None
+    insecure_network: bool = False
     untested_engine: bool = False
 
 
@@ -70,7 +81,12 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Flags)
     source.overlay(raw, _from_flags(flags))
     config = source.checked(raw)
     base = file.absolute().parent if file else Path.cwd()
-    return replace(config, server=replace(config.server, models=_absolute(config.server.models, base)))
+    server = config.server
+    cert, key, client_ca = (
+        _absolute([file], base)[0] if file else "" for file in (server.tls_cert, server.tls_key, server.tls_client_ca)
+    )
+    models = _absolute(server.models, base)
+    return replace(config, server=replace(server, models=models, tls_cert=cert, tls_key=key, tls_client_ca=client_ca))
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,8 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[_Setting]:
                 value = _read_names(text) if known.name == "worker_environment" else _READERS[known.type](text)
             except ValueError as error:
                 raise ConfigError(None, None, name, str(error)) from error
+            if known.name in _FILES:
+                (value,) = _absolute([text], Path.cwd())
             yield _Setting(("server", known.name), value, name)
 
 
@@ -162,10 +180,19 @@ def _from_flags(flags: Flags) -> Iterator[_Setting]:
         yield _Setting(("server", "host"), flags.host, "--host")
     if flags.port is not None:
         yield _Setting(("server", "port"), flags.port, "--port")
+    for key in _FILES:
+        if (file := getattr(flags, key)) is not None:
+            yield _Setting(("server", key), _absolute([file], Path.cwd())[0], _option(key))
+    if flags.insecure_network:
+        yield _Setting(("server", "insecure_network"), True, _option("insecure_network"))
     if flags.untested_engine:
         yield _Setting(("server", "untested_engine"), True, "--untested-engine")
     for device, budget in flags.budgets.items():
         yield _Setting(("devices", device, "budget"), budget, f"--budget {device}")
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
 
 
 def _read_whole(text: str) -> int:

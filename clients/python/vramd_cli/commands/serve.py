@@ -13,6 +13,7 @@ from ..parameters import DEVICE_SIZE
 if TYPE_CHECKING:
     from vramd_supervisor.domain.config import Size
 
+PEM = click.Path(dir_okay=False)
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -29,6 +30,12 @@ LEVELS = ("debug", "info", "warning", "error")
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one.  [default: 50151]")
+@click.option("--tls-cert", type=PEM, help="Certificate to serve with by TLS; `vramd cert` makes one.")
+@click.option("--tls-key", type=PEM, help="Key of the certificate.")
+@click.option(
+    "--tls-client-ca", type=PEM, help="Serve clients only whose certificate is one of these, or signed by one."
+)
+@click.option("--insecure-network", is_flag=True, help="Listen on the network without TLS: others can read all of it.")
 @click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
 @click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
 @click.option(
@@ -47,6 +54,10 @@ def serve(
     budgets: tuple[tuple[str, Size], ...],
     host: str | None,
     port: int | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    tls_client_ca: str | None,
+    insecure_network: bool,
     runtime_dir: Path | None,
     untested_engine: bool,
     log_level: str,
@@ -60,5 +71,15 @@ def serve(
     from vramd_supervisor.main import run
     from vramd_supervisor.settings.settings_file import Flags
 
-    flags = Flags(models, dict(budgets), host, port, untested_engine)
+    flags = Flags(
+        models,
+        dict(budgets),
+        host,
+        port,
+        tls_cert,
+        tls_key,
+        tls_client_ca,
+        insecure_network=insecure_network,
+        untested_engine=untested_engine,
+    )
     sys.exit(run(config, flags, runtime_dir, log_level=log_level, record=record, owned=owned))
