@@ -19,8 +19,6 @@ class AddressError(Exception):
 
 @dataclass(frozen=True)
 class Listening:
-    """An address that is listened on."""
-
     address: str
     """host:port, for clients of this machine."""
     real: str

@@ -27,8 +27,6 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation."""
-
     role: str
     text: str
 
@@ -98,8 +96,6 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The result of a load."""
-
     context_tokens: int
     memory: tuple[DeviceMemory, ...] = ()
     """As the engine counts it; empty if it cannot."""

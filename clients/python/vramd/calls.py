@@ -64,12 +64,10 @@ class LoadStep:
 
 
 def _read_as(kind: type[Value], field: str = "") -> Callable[[Any], Value]:
-    """Reads the message, or one of its fields."""
     return lambda reply: read(kind, getattr(reply, field) if field else reply)
 
 
 def _read_each(kind: type[Value], field: str) -> Callable[[Any], tuple[Value, ...]]:
-    """Reads each message of a field."""
     return lambda reply: tuple(read(kind, one) for one in getattr(reply, field))
 
 

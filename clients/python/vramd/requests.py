@@ -303,5 +303,4 @@ def _invalid(field: str, error: Exception) -> InvalidRequest:
 
 
 def _name(model: str) -> str:
-    """A model's id, as it may travel."""
     return _text("model", model)

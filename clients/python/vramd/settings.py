@@ -21,7 +21,7 @@ class AskSettings(LoadSettings, total=False):
     """
 
     priority: Literal["interactive", "normal", "batch"] | None
-    """What is more urgent is served first; by default as the configuration says of the model, else "interactive"."""
+    """Urgent calls are served first; by default as the configuration says of the model, else "interactive"."""
     prefer: Literal["light_now"] | None
     """For the model "task:NAME": a loaded one that suits answers, while a better one is loaded for the next time."""
 

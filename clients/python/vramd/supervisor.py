@@ -10,7 +10,6 @@ import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from vramd_common.rendezvous import Address, RuntimeDir
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 60.0
 END_LIMIT_S = 60.0
-"""Of a supervisor that has agreed to end: requests of other programs may get 30 s, and each worker some more."""
+"""Limit for a supervisor that has agreed to end: requests of other programs may get 30 s, and each worker some more."""
 
 ASK_S = 5.0
 """For a supervisor to agree."""
@@ -121,9 +120,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def async_client(self) -> AsyncClient:

@@ -14,8 +14,6 @@ WISH = " Tell me a long story"
 
 @dataclass(frozen=True)
 class Timed:
-    """How long an answer took."""
-
     first_token_s: float
     """From the request until its first text had come."""
     all_s: float

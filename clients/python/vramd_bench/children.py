@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import grpc
 import vramd_worker
@@ -140,7 +139,7 @@ class BareWorker:
     def __enter__(self) -> "BareWorker":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._child.returncode is None:
             self.kill()
 

@@ -11,8 +11,6 @@ class BenchError(Exception):
 
 
 class Unit(Enum):
-    """The unit of a figure."""
-
     SECONDS = "s"
     BYTES = "bytes"
     TOKENS_PER_S = "tokens/s"
@@ -67,8 +65,6 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """What one benchmark found."""
-
     benchmark: str
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()

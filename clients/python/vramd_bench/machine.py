@@ -18,8 +18,6 @@ OWN_FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine and the installed versions."""
-
     system: str
     cpu: str
     cores: int
@@ -28,7 +26,7 @@ class Machine:
     python: str
     versions: Mapping[str, str]
     commit: str | None
-    """Of the checkout that vramd runs from, with "+" if something in it was changed; None: it is none."""
+    """Commit of the checkout that vramd runs from, with "+" if something in it was changed; None: it is none."""
 
 
 def look() -> Machine:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
 import psutil
 from vramd import ResidentModel
@@ -20,7 +19,7 @@ WRITING_TOOL = {
     "unload": at_most(2.0),
     "switch": at_most(1.0),
 }
-"""What a desktop writing tool may take."""
+"""Budgets of a desktop writing tool."""
 
 TOKENS = 32
 LOOK_EVERY_S = 0.01
@@ -138,6 +137,6 @@ class Peak:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()

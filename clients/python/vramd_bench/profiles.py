@@ -26,7 +26,7 @@ def _words(profile: Profile) -> str:
 NOTES = (
     f"{'; '.join(map(_words, Profile))}. Nothing is lowered so that it fits: what does not fit fails.",
     f"A prompt of about {PROMPT_TOKENS} tokens, an answer of {TOKENS}; the profiles take turns, and the model is "
-    "loaded anew for each.",
+    "loaded again for each.",
     "RAM: of all of vramd's processes, as in the benchmark memory; the peak is that of load and first answer.",
 )
 NO_GPU = (
@@ -151,7 +151,7 @@ def _ask(asking: Asking, tokens: int, turn: Turn) -> None:
 
 
 def _note_card(client: Client, name: str, turn: Turn) -> None:
-    """What the worker holds of cards, as far as their drivers tell."""
+    """Notes the bytes that the worker holds on cards, as far as their drivers tell."""
     told = [
         use.measured_bytes
         for model in client.resident()

@@ -46,8 +46,6 @@ class Need:
 
 
 class Subject:
-    """A running supervisor."""
-
     def __init__(self, supervisor: Supervisor, quick: bool) -> None:
         self._supervisor = supervisor
         self._quick = quick

@@ -20,7 +20,7 @@ Seen = Mapping[int, Mapping[str, Sequence[float]]]
 
 NOTES = (
     f"A prompt of about {PROMPT_TOKENS} tokens, an answer of {TOKENS}; the numbers of threads take turns, and the "
-    "model is loaded anew for each.",
+    "model is loaded again for each.",
     "CPU time / time: of the worker's process, over the whole answer; 2.00 is two cores that never rest.",
     f"An answer that ended earlier counts as if it had gone on to {TOKENS} tokens at its speed.",
 )

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
 import grpc
 from vramd_common.rendezvous import NONCE_KEY
@@ -89,7 +88,7 @@ class Way:
         grpc.channel_ready_future(self._channel).result(LIMIT_S)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._channel.close()
 
 

@@ -11,12 +11,10 @@ USER = "user"
 
 @dataclass(frozen=True)
 class Turn:
-    """One message."""
-
     role: str
     text: str
     tokens: int
-    """Of the text alone."""
+    """Tokens of the text alone."""
 
 
 class Conversation:

@@ -22,7 +22,7 @@ ORDER = (
     *("logs", "events", "why", "rescan", "token", "cert", "demo", "bench"),
     *("doctor", "estimate", "simulate", "replay", "shutdown"),
 )
-"""Of the help. A command that is missing here comes last."""
+"""Order of the help. A command that is missing here comes last."""
 
 
 def _modules() -> Mapping[str, str]:

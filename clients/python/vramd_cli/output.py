@@ -46,7 +46,7 @@ def duration(duration_s: float | None) -> str:
 
 
 def receipt(given: Receipt) -> str:
-    """What an unload gave back, in a line."""
+    """Describes what an unload gave back, in a line."""
     if given.observed_bytes is None:
         back = f"{size(given.expected_bytes)} expected, not observed: {given.reason}"
     else:
@@ -227,7 +227,7 @@ def waiting(model: str) -> Iterator[Callable[[Waiting], None] | None]:
 
 
 def waiting_words(step: Waiting) -> str:
-    """What a request waits for: "waits: 3 ahead; two is DRAINING"."""
+    """Describes the wait of a request: "waits: 3 ahead; two is DRAINING"."""
     ahead = f"{step.ahead} ahead" if step.ahead else ""
     if not ahead and step.message.startswith("waits "):
         return step.message

@@ -33,7 +33,7 @@ SPARE_ROOM_BYTES = 8 << 20
 READING_TOKENS_PER_S = 30.0
 """The speed at which a person reads."""
 SLOW_TOKENS_PER_S = 4.0
-"""Of the answer that is cut off: slow enough not to end before."""
+"""Speed of the answer that is cut off: slow enough not to end before."""
 PIECES_BEFORE_THE_MIDDLE = 3
 TOKENS = 60
 WAIT_S = 15.0
@@ -45,8 +45,6 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of a model."""
-
     model: str
     engine: str
     pid: int
@@ -76,13 +74,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Played:
-    """The whole demo."""
-
     model_file: str
     sha256: str
     budget_bytes: int
     needs_bytes: Mapping[str, int]
-    """What each entry needs, as the ledger had it."""
+    """Need of each entry, as the ledger had it."""
     steps: tuple[Step, ...]
 
 
@@ -93,7 +89,7 @@ class Audience:
         """A step begins."""
 
     def needs(self, needs_bytes: Mapping[str, int], budget_bytes: int) -> None:
-        """What the entries need, and the budget that follows."""
+        """The needs of the entries are known, and the budget that follows."""
 
     def asks(self, model: str, prompt: str) -> None:
         """A model is asked."""

@@ -108,7 +108,7 @@ class Report:
     ahead: int = 0
     """Requests that are served before it."""
     cause: Cause | None = None
-    """Of the change of the model's state that this reports."""
+    """Cause of the change of state that this reports."""
 
 
 @dataclass(frozen=True, match_args=False)

@@ -136,7 +136,6 @@ def give_up(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
 
 
 def _begin(state: CoreState, model: ModelRuntime, pending: PendingLoad, plan: Plan) -> None:
-    """Begins a load that has its room."""
     worker = model.current = take_process(state, model, pending, plan)
     if worker.pid:
         move(state, model, ModelState.LOADING, causes.STARTED)

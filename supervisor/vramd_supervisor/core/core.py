@@ -117,7 +117,7 @@ class Core:
         return view.ready_pids(self.state)
 
     def taken_bytes(self, device: str) -> int:
-        """What living processes that were ready once hold on a device, by the ledger."""
+        """Bytes on a device of living processes that were ready once, by the ledger."""
         return view.taken_bytes(self.state, device)
 
     def check(self) -> None:

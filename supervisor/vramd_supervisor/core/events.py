@@ -41,7 +41,7 @@ class DeviceSampled:
     used_bytes: int | None = None
     """By all programs together; None for a virtual device, which no other program can use."""
     spilled_bytes: int = 0
-    """Of our processes, moved to the host's memory by the driver."""
+    """Bytes of our processes that the driver moved to the host's memory."""
     attributed: bool = True
     """Whether the driver tells what each process takes; else what a load takes looks like others' until it is ready."""
     taken_bytes: Mapping[int, int] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Requested:
     reload: bool = False
     """If the model is loaded with other settings, give it a new process."""
     caller: str = ""
-    """Of a hold: the caller's own name, or where it is connected from."""
+    """Name of a hold's caller, or where it is connected from."""
     needs: Ability | None = None
     """Ability that the call needs; None: none in particular."""
 
@@ -160,7 +160,7 @@ class PlansFound:
     at_s: float
     model: str
     turn: int
-    """Of the load that this answers; a later one has another."""
+    """Number of the load that this answers; a later one has another."""
     plans: Sequence[Plan]
     alternatives: Sequence[Plan] = ()
     """Settings that would fit, if none of the plans can."""

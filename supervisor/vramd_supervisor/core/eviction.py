@@ -38,8 +38,6 @@ class Evictability(IntEnum):
 
 
 class Answer(NamedTuple):
-    """Result of `may_go` for a process."""
-
     may: Evictability
     why: str = ""
     """Why it may not go now, as records say it."""

@@ -45,8 +45,6 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class LoadForecast:
-    """Forecast of a load."""
-
     plan: Plan
     verdict: Verdict
     fits: bool

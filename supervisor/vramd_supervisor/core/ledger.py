@@ -35,7 +35,7 @@ class Ledger:
         self._reserved = dict.fromkeys(accounts, 0)
         self._lately = {device: Lately() for device in accounts}
         self._external_at_first: dict[int, dict[str, int]] = {}
-        """Of each reservation: what others took of its devices when it was granted, or later, if that was less."""
+        """Bytes that others took of each reservation's devices when it was granted, or later, if that was less."""
 
     @property
     def accounts(self) -> Mapping[str, Account]:
@@ -98,7 +98,7 @@ class Ledger:
         return external_bytes - self._arrived_bytes(device) if self._external_at_first else external_bytes
 
     def _arrived_bytes(self, device: str) -> int:
-        """What others took since it was reserved: it is promised already, and not to be counted twice."""
+        """Bytes that others took since it was reserved: they are promised already, and not to be counted twice."""
         external = self._accounts[device].external_bytes
         grown = {row: external - firsts[device] for row, firsts in self._external_at_first.items() if device in firsts}
         each = sum(self.arrived_bytes(row, device) for row in grown)

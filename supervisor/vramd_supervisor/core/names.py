@@ -28,7 +28,7 @@ def spelled(name: str) -> str:
 
 
 def ids_for(path: str, base: str) -> Iterator[str]:
-    """What a file may be called, shortest first: its name, with its folder before it, and that one's folder, …"""
+    """Returns names for a file, shortest first: its name, with its folder before it, and that one's folder, …"""
     parts = PurePath(path).parent.parts[1:]
     for depth in range(len(parts) + 1):
         id_ = spelled("/".join((*parts[len(parts) - depth :], base)))

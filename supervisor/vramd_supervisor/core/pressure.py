@@ -46,19 +46,17 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class Reading:
-    """One sample of a device."""
-
     at_s: float
     total_bytes: int
     used_bytes: int
     """Bytes that all programs take together."""
     headroom_bytes: int
     alarm_share: float
-    """Of the total, 0 to 1."""
+    """Share of the total, 0 to 1."""
     returning_bytes: int = 0
     """Held by processes of ours that are on their way out."""
     spilled_bytes: int = 0
-    """Of ours, moved to the host's memory by the driver."""
+    """Bytes of our processes that the driver moved to the host's memory."""
 
     @property
     def free_bytes(self) -> int:
@@ -84,15 +82,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Pressure:
-    """What the samples of a device have come to so far."""
+    """The pressure on a device, by its samples so far."""
 
     level: Level = Level.NONE
     low_samples: int = 0
     """In a row."""
     ample_since_s: float | None = None
-    """Of a closed device: since when there is enough to reopen it soon."""
+    """The moment since which a closed device has enough to reopen soon."""
     calm_since_s: float | None = None
-    """Of a closed device: since when the headroom is free."""
+    """The moment since which a closed device has its headroom free."""
 
     def after(self, reading: Reading) -> "Pressure":
         """The next state.
@@ -124,7 +122,7 @@ class Pressure:
 
 
 def _risen(reading: Reading, low_samples: int) -> Level:
-    """What a sample says by itself, but for the alarm."""
+    """Judges a sample by itself, but for the alarm."""
     if reading.critical:
         return Level.CRITICAL
     if low_samples >= _LOW_SAMPLES:

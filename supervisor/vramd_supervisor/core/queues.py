@@ -11,8 +11,6 @@ from ..domain.config import Priority
 
 
 class Waits(Protocol):
-    """An item that can wait in a queue."""
-
     @property
     def order(self) -> int:
         """A number that nothing else in the queue has, the higher the later it came."""

@@ -228,7 +228,7 @@ def _too_large(claim: Claim, ledger: Ledger) -> Refusal:
 
 
 def _awaited(missing: Mapping[str, int], index: EvictionIndex) -> tuple[Awaited, str]:
-    """What a claim waits for that needs no more evictions."""
+    """Says the reason for which a claim waits that needs no more evictions."""
     working = [one for device in missing for one in index.draining if one.held_bytes.get(device)]
     if working:
         return Awaited.BUSY_MODELS, f"waits until these have ended what they do: {_names(working)}"
@@ -236,7 +236,6 @@ def _awaited(missing: Mapping[str, int], index: EvictionIndex) -> tuple[Awaited,
 
 
 def _names(some: Sequence[Candidate]) -> str:
-    """Names the first MOST_NAMED."""
     named = sorted({one.worker.name for one in some[:MOST_NAMED]})
     return ", ".join(named) + (f" and {len(some) - MOST_NAMED} more" if len(some) > MOST_NAMED else "")
 

@@ -14,7 +14,7 @@ from .state import ModelRuntime, Phase, WorkerProcess, is_pinned
 
 SPARED_BYTES = 256 * (1 << 20)
 SPARED_SHARE = 0.5
-"""Of what it may take; the larger of the two is left to a process beyond it."""
+"""Share of its promise; the larger of the two is left to a process beyond it."""
 
 
 def sampled(state: CoreState, event: DeviceSampled) -> None:

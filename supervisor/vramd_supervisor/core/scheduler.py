@@ -207,7 +207,6 @@ def _hold(state: CoreState, model: ModelRuntime, request: Request) -> None:
 
 
 def _grant(state: CoreState, model: ModelRuntime, worker: WorkerProcess, request: Request) -> None:
-    """Grants a request its place."""
     leave_queue(state, request)
     request.state = RequestState.DISPATCHED
     request.worker_id = worker.id

@@ -22,8 +22,6 @@ MOST_NAMED = 8
 
 
 class ModelState(Enum):
-    """State of a model."""
-
     UNLOADED = auto()
     QUEUED = auto()
     STARTING = auto()
@@ -62,8 +60,6 @@ class RequestState(Enum):
 
 @dataclass(eq=False)
 class Request:
-    """One accepted call."""
-
     id: int
     model: str
     kind: RequestKind
@@ -178,7 +174,7 @@ class Renewal:
     force: bool = False
     """Requests on the old process are ended once the new one is ready."""
     turn: int = 0
-    """Of FindPlans for it; 0: not asked, -1: answered."""
+    """Turn of FindPlans for it; 0: not asked, -1: answered."""
     options: LoadOptions = field(default_factory=LoadOptions)
     worker: WorkerProcess | None = None
     """Once it is loaded beside the old one."""
@@ -224,7 +220,7 @@ class ModelRuntime:
     load_s: float | None = None
     """How long its last load took, process start aside."""
     because: Because | None = None
-    """Of its last change of state."""
+    """Cause of its last change of state."""
     story: deque[str] = field(default_factory=lambda: deque(maxlen=20))
     """Its last changes of state, printed when an impossible one comes."""
 

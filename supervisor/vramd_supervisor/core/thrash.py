@@ -30,9 +30,9 @@ class Loads:
 
     def __init__(self) -> None:
         self._evictions: dict[Pair, deque[tuple[float, str]]] = {}
-        """Of two models by each other: when, and which of them."""
+        """Evictions of two models by each other: when, and which of them."""
         self._loads: dict[str, deque[tuple[float, float]]] = {}
-        """Of a model: when it was ready, after how many seconds."""
+        """Loads of a model: when it was ready, after how many seconds."""
         self._oldest_evictions: deque[tuple[float, Pair]] = deque()
         self._oldest_loads: deque[tuple[float, str]] = deque()
         self._told_s: dict[Pair, float] = {}

@@ -31,8 +31,6 @@ from .state import (
 
 @dataclass(frozen=True)
 class ModelView:
-    """A model, as it is at this moment."""
-
     spec: Model
     state: ModelState
     listed: bool
@@ -48,7 +46,7 @@ class ModelView:
     """0 without a process."""
     plan: Plan | None
     context_tokens: int
-    """Of a process that is ready."""
+    """Context of a process that is ready."""
     has_place: bool
 
     @property

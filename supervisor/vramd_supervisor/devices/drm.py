@@ -33,15 +33,11 @@ _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 @dataclass(frozen=True)
 class Roots:
-    """Paths of the system's files."""
-
     drm: Path = Path("/sys/class/drm")
     proc: Path = Path("/proc")
 
 
 class DrmCard(Probe):
-    """An AMD or Intel card."""
-
     def __init__(self, id_: str, card: Path, driver: str, roots: Roots) -> None:
         """`card` is the card's folder below the class, a link to a folder that is named by the PCI address."""
         self.id = id_

@@ -85,8 +85,6 @@ def load_nvml() -> Nvml | None:
 
 
 class Card(Probe):
-    """An NVIDIA card."""
-
     def __init__(
         self, nvml: Nvml, index: int, pids: PidNumbers | None = None, *, tells_all: bool | None = None
     ) -> None:

@@ -26,8 +26,6 @@ _SHARED = r"\GPU Process Memory(*)\Shared Usage"
 
 
 class Counters(Protocol):
-    """Windows' counters of GPU memory."""
-
     def dedicated(self) -> Mapping[int, int]:
         """Returns the bytes on cards, by process. Raises OSError."""
 

@@ -127,7 +127,7 @@ class SchedulingConfig:
     at_most_resident: int = 0
     """Most models that may be loaded at once; 0: as many as fit."""
     preload: Literal["first", "all", "none"] = "first"
-    """Of the models with `preload`: load the first in the file at start, all that fit, or none."""
+    """Which models with `preload` are loaded at start: the first in the file, all that fit, or none."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,6 @@ class ModelConfig(ModelRules):
 
 @dataclass(frozen=True)
 class Config:
-    """The whole configuration."""
-
     server: ServerConfig = field(default_factory=ServerConfig)
     scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
     devices: Mapping[str, DeviceConfig] = field(default_factory=dict)

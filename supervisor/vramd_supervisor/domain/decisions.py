@@ -12,8 +12,6 @@ _NUMBER = re.compile(r"\d{1,18}(\.\d{1,9})?", re.ASCII)
 
 
 class DecisionKind(Enum):
-    """The kind of a decision."""
-
     LOAD = "load"
     EVICT = "evict"
     REFUSE = "refuse"
@@ -41,8 +39,6 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Decision:
-    """One record of the journal."""
-
     kind: DecisionKind
     model: str
     message: str

@@ -42,8 +42,6 @@ class DeviceBytes:
 
 
 class Source(Enum):
-    """The source of a quote."""
-
     DECLARED = "declared"
     """Configuration of a simulated model."""
     CLOSED_FORM = "closed_form"

@@ -7,8 +7,6 @@ from enum import Enum, auto
 
 @dataclass(frozen=True)
 class Observed:
-    """A measurement on one device."""
-
     size_bytes: int | None
     """Bytes; None where they cannot be measured."""
     reason: str
@@ -16,8 +14,6 @@ class Observed:
 
 
 class Exit(Enum):
-    """The way in which a process ended."""
-
     ENDED = auto()
     """It ended when asked to."""
     FORCED = auto()
@@ -29,8 +25,6 @@ class Exit(Enum):
 
 @dataclass(frozen=True)
 class Receipt:
-    """The end of one process."""
-
     worker_id: int
     pid: int
     message: str

@@ -37,7 +37,7 @@ class Tensor:
     name: str
     type: int
     lengths: tuple[int, ...]
-    """Of each dimension, the one whose values lie side by side first."""
+    """Values in each dimension; those of the first lie side by side."""
     size_bytes: int
 
     @property
@@ -47,8 +47,6 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of one GGUF file."""
-
     file_bytes: int
     metadata: Mapping[str, Value]
     kinds: Mapping[str, int]

@@ -13,7 +13,7 @@ from ..domain.decisions import Decision, DecisionKind, Rejected
 from .book import BUSY_S, Book, Layout, UnusableBookError
 
 LAYOUT = 4
-"""Of the tables, and of the kinds of decisions and causes."""
+"""Counts up when the tables, or the kinds of decisions and causes, change."""
 ROWS_KEPT = 20_000
 BYTES_KEPT = 16 << 20
 MOST_TEXT_BYTES = 8 << 10
@@ -115,7 +115,7 @@ class Journal:
 
 
 def _used_bytes(book: sqlite3.Connection) -> int:
-    """Of the file, without the pages that further decisions will take."""
+    """Returns the bytes of the file, without the pages that further decisions will take."""
     [pages, free, page_bytes] = (
         book.execute(f"PRAGMA {name}").fetchall()[0][0] for name in ("page_count", "freelist_count", "page_size")
     )

@@ -36,6 +36,6 @@ def attach(models: Mapping[str, str], projectors: Mapping[str, str]) -> dict[str
 
 
 def _words(name: str) -> tuple[str, ...]:
-    """Of a name, without those that tell of its kind and precision."""
+    """Returns the words of a name, without those for its kind and precision."""
     words = _WORD.findall(_PRECISION.sub(" ", name.lower()))
     return tuple(word for word in words if word not in _SAYS_NOTHING)

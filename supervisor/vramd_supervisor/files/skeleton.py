@@ -33,7 +33,7 @@ _MOST_TEXTS = 1024
 
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _NAMESPACES = frozenset({"general", "tokenizer", "split", "adapter"})
-"""Of keys that mean something else, so no architecture."""
+"""Prefixes of keys that are no architecture."""
 _FURTHER_KEYS = frozenset(
     (
         *("general.architecture", "general.alignment"),

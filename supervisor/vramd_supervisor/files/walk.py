@@ -49,8 +49,6 @@ class Seen:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that could be read."""
-
     key: FileKey
     empty: bool
     root: bool
@@ -98,8 +96,6 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Listing:
-    """The content of a folder."""
-
     stamp: Stamp | None
     entries: tuple[_Entry, ...]
     links: tuple[Path, ...]

@@ -28,8 +28,6 @@ GET_MODELS = "vramd serve --models DIR"
 
 
 class Verdict(str, Enum):
-    """How good a line is."""
-
     OK = "ok"
     WARN = "warn"
     """It works, with less than there could be."""
@@ -39,14 +37,12 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Line:
-    """One finding with its verdict."""
-
     topic: str
     what: str
     found: str
     verdict: Verdict = Verdict.OK
     why: str = ""
-    """What is wrong, in few words; empty if nothing is."""
+    """The problem in few words; empty if there is none."""
     get: str = ""
     """The line to type, or the page to open, that mends it; empty if there is none."""
 
@@ -69,8 +65,6 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """One GPU."""
-
     id: str
     name: str
     total_bytes: int
@@ -83,8 +77,6 @@ class CardFacts:
 
 @dataclass(frozen=True)
 class NvidiaFacts:
-    """NVIDIA's driver."""
-
     driver: str = ""
     """Version; empty if none answers."""
     silent_cards: int = 0
@@ -97,7 +89,7 @@ class EngineFacts:
     """A worker's report on its llama.cpp."""
 
     version: str
-    """Of llama-cpp-python; empty without it."""
+    """Version of llama-cpp-python; empty without it."""
     problem: str
     """Why it cannot be used; empty if it can."""
     backends: Sequence[str]
@@ -115,8 +107,6 @@ class Way:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model that was discovered."""
-
     id: str
     path: str
     size_bytes: int
@@ -130,13 +120,11 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """All findings."""
-
     host: HostFacts
     nvidia: NvidiaFacts
     engine: EngineFacts
     versions: Mapping[str, str]
-    """Of Python and the packages."""
+    """Versions of Python and the packages."""
     compiler: str
     """For C++; empty if there is none."""
     get_compiler: str
@@ -152,8 +140,6 @@ class Facts:
 
 @dataclass(frozen=True)
 class First:
-    """The model to take first."""
-
     model: str
     device: str
     needs: Mapping[str, int]

@@ -81,8 +81,6 @@ class _Notes(logging.Handler):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The facts, and what follows from them."""
-
     facts: Facts
     first: First | None
     lines: Sequence[Line]

@@ -30,8 +30,6 @@ class UnknownSizeError(EstimateError):
 
 @dataclass(frozen=True)
 class Rule:
-    """The figure of one rule, and its error."""
-
     rule: str
     """As people say it."""
     least_bytes: int
@@ -57,8 +55,6 @@ class Exact:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The memory of a model."""
-
     parameters: int
     bits: float
     context_tokens: int | None

@@ -45,8 +45,6 @@ class Place:
 
 @dataclass(frozen=True)
 class Observation:
-    """One load on one device."""
-
     place: Place
     engine_bytes: int
     """llama.cpp's own count."""
@@ -68,8 +66,6 @@ class Observation:
 
 @dataclass(frozen=True)
 class LearnedUsage:
-    """Everything that was learned."""
-
     residuals_bytes: Mapping[Place, tuple[int, ...]] = field(default_factory=dict)
     """Residuals of the last loads, oldest first."""
     loads_bytes: Mapping[tuple[str, Place], tuple[int, ...]] = field(default_factory=dict)

@@ -67,8 +67,6 @@ of a model that only continues text. A task that it is made for counts 1."""
 
 @dataclass(frozen=True)
 class Specialties:
-    """The tasks that a model is good at."""
-
     tasks: tuple[str, ...]
     general: float
     """Suitability for any other task, 0 to 1."""

@@ -57,8 +57,6 @@ class Readiness(Enum):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that may be chosen."""
-
     model: Model
     readiness: Readiness = Readiness.ABSENT
     fit: Fit = Fit.LIKELY
@@ -86,8 +84,6 @@ class Wish:
 
 @dataclass(frozen=True)
 class Considered:
-    """A model that was not chosen."""
-
     model: str
     score: float
     why_not: str
@@ -95,8 +91,6 @@ class Considered:
 
 @dataclass(frozen=True)
 class Choice:
-    """The model chosen for a wish."""
-
     model: str
     score: float
     loaded: bool

@@ -16,8 +16,6 @@ BEHIND = 10_000
 
 @dataclass(frozen=True)
 class Published:
-    """A notice and its number."""
-
     sequence: int
     """From 1, without gaps."""
     time_s: float

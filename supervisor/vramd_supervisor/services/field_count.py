@@ -10,9 +10,9 @@ from vramd_common.reasons import Reason
 from ..domain.errors import RefusedError, refusal
 
 MOST_FIELDS = 65_536
-"""Of a request, those of its messages included: a conversation of sixteen thousand turns."""
+"""Limit for a request with its nested messages: a conversation of sixteen thousand turns."""
 _LEAST_BYTES = 2
-"""Of a field."""
+"""Size of the smallest field."""
 
 _VARINT, _SIZED = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}

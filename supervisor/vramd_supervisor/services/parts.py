@@ -28,8 +28,6 @@ RELEASE_S = 20.0
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one supervisor."""
-
     config: Config
     loop: Loop
     devices: list[Device]

@@ -20,8 +20,6 @@ from .parts import Parts
 
 
 class ModelService(ModelServiceServicer):
-    """Made by the composition root."""
-
     def __init__(self, parts: Parts) -> None:
         self._parts, self._loop = parts, parts.loop
 

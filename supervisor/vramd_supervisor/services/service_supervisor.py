@@ -26,8 +26,6 @@ USUALLY_LISTED = 100
 
 
 class SupervisorService(SupervisorServiceServicer):
-    """Made by the composition root."""
-
     def __init__(self, parts: Parts, address: str) -> None:
         """`address` is where it is served."""
         self._parts, self._loop = parts, parts.loop

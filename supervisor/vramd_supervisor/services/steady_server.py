@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 LIBRARY_LOG = logging.getLogger("grpc._cython.cygrpc")
 MOST_LINES = 5
-"""Of the library's log, in `LINES_S` seconds."""
+"""Limit for the library's log in `LINES_S` seconds."""
 LINES_S = 60.0
 
 

@@ -19,7 +19,7 @@ MOST_REQUEST_BYTES = 64 * 1024
 
 
 class UnauthenticatedCalls:
-    """Of one server."""
+    """Counts the calls of one server."""
 
     def __init__(self, heap: Heap) -> None:
         self._heap = heap

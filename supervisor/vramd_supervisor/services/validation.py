@@ -93,7 +93,7 @@ def name(field: str, text: str) -> str:
 
 
 def load_options(options: load_pb2.LoadOptions) -> LoadOptions:
-    """What a call asks of a load. Raises RefusedError."""
+    """Reads the settings of a load that a call asks for. Raises RefusedError."""
     asked = LoadOptions(**{row.field: _given(options, row) for row in LOAD_SETTINGS})
     for row, fault in load_faults(asked):
         bad(_wire_name(options, row), fault)
@@ -142,7 +142,7 @@ def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collectio
 
 
 def _one_of(field: str, number: int, numbers: Mapping[_Member, int]) -> _Member | None:
-    """What a value of an enum stands for; None for the unspecified one."""
+    """Returns the member that a number of the wire means; None for the unspecified one."""
     known = {value: member for member, value in numbers.items()}
     if number and number not in known:
         bad(field, f"{number} is not one that this version knows")

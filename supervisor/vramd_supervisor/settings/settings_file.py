@@ -91,8 +91,6 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Flags)
 
 @dataclass(frozen=True)
 class _Setting:
-    """A setting that overrides the file."""
-
     path: tuple[str, ...]
     value: object
     origin: str

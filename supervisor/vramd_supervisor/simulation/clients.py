@@ -28,15 +28,11 @@ class _Client:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request that has not ended."""
-
     client: _Client
     work: Work
 
 
 class Clients:
-    """Makes the requests of a traffic."""
-
     def __init__(
         self,
         traffic: Traffic,

@@ -45,8 +45,6 @@ def waits(seconds: Sequence[float]) -> Waits | None:
 
 @dataclass(eq=False)
 class ModelFigures:
-    """Of one model."""
-
     asked: int = 0
     answered: int = 0
     refused: Counter[str] = field(default_factory=Counter)

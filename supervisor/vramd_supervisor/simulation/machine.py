@@ -27,8 +27,6 @@ IDLE_WORKER_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a model is here."""
-
     load_s: float
     tokens_per_s: float
     prompt_tokens_per_s: float
@@ -36,8 +34,6 @@ class Pace:
 
 @dataclass(frozen=True)
 class VirtualMachine:
-    """The machine of a simulation."""
-
     views: tuple[DeviceView, ...]
     accounts: Mapping[str, Account]
     cores: int

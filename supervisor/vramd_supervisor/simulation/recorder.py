@@ -28,7 +28,7 @@ from .codec import encode, encode_action, encode_event
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Of the file; another one is not read."""
+"""Version of the format; another one is not read."""
 LOST = "lost"
 """The only key of a last line that tells how many lines would have followed."""
 
@@ -53,7 +53,7 @@ class Header:
 
     format: int
     version: str
-    """Of vramd."""
+    """Version of vramd."""
     config: Config
     accounts: Mapping[str, Account]
     usable_cores: int

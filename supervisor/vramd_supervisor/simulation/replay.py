@@ -42,10 +42,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a replay."""
-
     version: str
-    """Of the vramd that recorded."""
+    """Version of the vramd that recorded."""
     events: int
     """That were told, the one with the difference among them."""
     actions: int
@@ -59,8 +57,6 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Step:
-    """One event of a recording, and its actions."""
-
     told: object
     event: Event
     answers: list[object] | None

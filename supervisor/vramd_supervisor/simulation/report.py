@@ -7,7 +7,7 @@ from dataclasses import asdict
 from .figures import Doing, Figures, ModelFigures, shares, waits
 
 COLUMNS = 72
-"""Of the timeline, at most."""
+"""Limit for the timeline."""
 _MOST_LOADS_SHOWN = 9
 
 

@@ -22,9 +22,9 @@ Count = NewType("Count", int)
 
 _READ_PER_S = Size(1 << 30)
 MOST_REQUESTS = 1_000_000
-"""Of a whole traffic: some minutes of work."""
+"""Limit for a whole traffic: some minutes of work."""
 _SHORTEST_S = 0.05
-"""Of an answer, for the estimate."""
+"""Shortest answer, for the estimate."""
 
 
 class Arrivals(Enum):
@@ -53,7 +53,7 @@ class Stream:
     model: str
     every_s: float
     tokens: Span
-    """Of an answer."""
+    """Length of an answer."""
     prompt_tokens: Span = Span(0, 0)
     arrivals: Arrivals = Arrivals.POISSON
     clients: Count = Count(1)
@@ -85,7 +85,7 @@ class Speed:
     """`[models.ID]`: how fast a model is; what is left open is as configured, or as the machine."""
 
     tokens_per_s: Rate | None = None
-    """Of one sequence."""
+    """Speed of one sequence."""
     prompt_tokens_per_s: Rate | None = None
     load_s: float | None = None
 
@@ -105,14 +105,12 @@ class Machine:
     read_per_s: Size = _READ_PER_S
     """Bytes of a model's file that are read in a second."""
     tokens_per_s: Rate = Rate(30.0)
-    """Of a model with a file, one sequence."""
+    """Speed of one sequence of a model with a file."""
     prompt_tokens_per_s: Rate = Rate(500.0)
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """A whole traffic file."""
-
     duration_s: Rate
     """No request is made after this."""
     seed: int = 0

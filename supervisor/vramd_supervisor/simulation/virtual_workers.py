@@ -19,29 +19,25 @@ from .machine import IDLE_WORKER_BYTES, VirtualMachine, share_of_pace
 
 _FIRST_PID = 1000
 _EXIT = "exited with code 3"
-"""Of a simulated model that dies by a fault."""
+"""Exit of a simulated model that dies by a fault."""
 _TOKENS_BEFORE = {"exit-in-prompt": 0, "exit-in-decode": 3, "hang-in-decode": 3, "block-after-first-token": 1}
-"""Of an answer, before the trouble."""
+"""Tokens of an answer before the fault shows."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """The work of a request."""
-
     prompt_tokens: int
     tokens: int
 
 
 @dataclass(eq=False)
 class _Run:
-    """One answer on its way."""
-
     parts: list[tuple[float, Callable[[], object]]]
     """The parts to come: seconds, if computed alone, and the call at their end."""
     left_s: float = 0.0
-    """Of the present part, as of `since_s`."""
+    """Seconds left of the present part, as of `since_s`."""
     share: float = 1.0
-    """Of the pace that it has alone."""
+    """Share of the pace that it has alone."""
     since_s: float = 0.0
     cancel: Callable[[], object] | None = None
     """Forgets the end of the present part."""
@@ -49,8 +45,6 @@ class _Run:
 
 @dataclass(eq=False)
 class _Worker:
-    """One virtual process."""
-
     worker_id: int
     holds: Mapping[str, int]
     """Bytes per device."""
@@ -75,8 +69,6 @@ class _Worker:
 
 
 class VirtualWorkers:
-    """The simulated worker processes."""
-
     def __init__(
         self, clock: VirtualClock, machine: VirtualMachine, patience_s: float, submit: Callable[[Event], None]
     ) -> None:

@@ -33,7 +33,7 @@ class QueuedWriter(Generic[T]):
         self._told_of_loss = told_of_loss
         self._items: deque[tuple[T, int]] = deque()
         self._held_bytes = 0
-        """Of the items, and of the one that is being written."""
+        """Includes the item that is being written."""
         self._writing = False
         self._lost = 0
         self._refused = False

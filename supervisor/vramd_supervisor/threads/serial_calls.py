@@ -24,8 +24,6 @@ def _forget(_: object) -> None:
 
 
 class _Job(Generic[T]):
-    """One call."""
-
     def __init__(self, call: Callable[[], T]) -> None:
         self.answer: Future[T] = Future()
         self._call = call

@@ -115,7 +115,7 @@ class LogBook:
         self._files: QueuedWriter[tuple[Log, bytes]] = QueuedWriter("logs", _keep, WAITING_BYTES, self._loss)
         self.own = Log(folder / "supervisor.log", self._files)
         self.spare = Log(folder / "spare.log", self._files)
-        """Of workers that have no model yet."""
+        """Log of workers that have no model yet."""
 
     def of(self, model: str) -> Log:
         if model not in self._logs:

@@ -33,7 +33,7 @@ EXIT_SEEN_S = 15.0
 BROKEN_S = 3.0
 """A connection that breaks means a process that died; one that is there after this is killed."""
 WORKING_FOLDER = Path(sys.executable).anchor
-"""Of every child: a folder that is never removed."""
+"""Working folder of every child, as it is never removed."""
 OUTPUT_ENDS_S = 1.0
 """Within this the output of an ended process is read: its last words come before its exit."""
 MOST_HELLO_BYTES = 64 * 1024

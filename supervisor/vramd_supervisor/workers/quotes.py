@@ -58,9 +58,9 @@ class EngineFacts:
     """Why no model of llama.cpp can be loaded; empty if they can."""
     backends: Sequence[str]
     idle_bytes: int
-    """Of host memory, measured."""
+    """Host memory of a worker without a model, measured."""
     version: str = ""
-    """Of llama-cpp-python."""
+    """Version of llama-cpp-python."""
 
     @property
     def build(self) -> str:
@@ -74,7 +74,7 @@ class QuotedFile:
 
     file: ModelFile
     digest: str
-    """Of its skeleton; empty if it has none."""
+    """Digest of the file's skeleton; empty if it has none."""
     skeleton: Path | None
 
 

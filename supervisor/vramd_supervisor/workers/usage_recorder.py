@@ -25,7 +25,7 @@ class LoadObservation:
     """A load that is being recorded."""
 
     name: str
-    """Of this load and no other."""
+    """Identifies this load."""
     key: str
     places: Mapping[str, Place]
     engine: Mapping[str, DeviceBytes]

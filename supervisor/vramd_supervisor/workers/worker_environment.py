@@ -12,7 +12,7 @@ PATH HOME USER LOGNAME LANG LC_ALL LC_CTYPE TZ TMPDIR TMP TEMP XDG_RUNTIME_DIR
 SYSTEMROOT SYSTEMDRIVE WINDIR USERPROFILE APPDATA LOCALAPPDATA PROGRAMDATA PROGRAMFILES PATHEXT COMSPEC
 NUMBER_OF_PROCESSORS PROCESSOR_ARCHITECTURE
 """
-"""What a process needs to run at all."""
+"""Needed by every process."""
 
 _LIBRARIES = """
 LD_LIBRARY_PATH DYLD_LIBRARY_PATH DYLD_FALLBACK_LIBRARY_PATH
@@ -56,7 +56,7 @@ KEPT_PREFIXES = (
 """How ggml's backends are set up: each has a dozen switches, which change from version to version."""
 
 LEFT_OUT = frozenset({"GGML_METAL_PATH_RESOURCES"})
-"""Of those prefixes: a folder that code is compiled from."""
+"""Names with those prefixes that are left out: a folder that code is compiled from."""
 
 
 def worker_environment(own: Mapping[str, str], named: Collection[str]) -> dict[str, str]:

@@ -16,13 +16,11 @@ _LOWEST = -3.4028234663852886e38
 
 
 class Chunk(NamedTuple):
-    """Part of a batch: tokens of one sequence."""
-
     slot: int
     """Id of the sequence within the context."""
     tokens: Sequence[int]
     position: int
-    """Of the first of the tokens."""
+    """Position of the first token."""
     output: bool
     """Whether the result after the last token is wanted."""
 

@@ -16,7 +16,7 @@ Item_contra = TypeVar("Item_contra", bound=LlamaTask, contravariant=True)
 
 
 class Work(Protocol[Item_contra]):
-    """What the decode thread does, step by step."""
+    """The work of the decode thread, step by step."""
 
     def add(self, item: Item_contra) -> None:
         """Takes a new item in."""

@@ -23,8 +23,6 @@ _THREADS = 1
 
 
 class Plan(NamedTuple):
-    """The memory that a load would take."""
-
     host: DeviceMemory
     devices: tuple[DeviceMemory, ...]
     """In the order in which they were given."""

@@ -46,8 +46,6 @@ class EmbeddingTask(Question[Vectors]):
 
 
 class _Input(NamedTuple):
-    """One text of a task."""
-
     task: EmbeddingTask
     at: int
     tokens: Sequence[int]

@@ -1,4 +1,4 @@
-"""What the engine's threads work on, and how such a thread ends."""
+"""Tasks for the engine's threads, and how such a thread ends."""
 
 import os
 import sys

@@ -66,8 +66,6 @@ class Around(NamedTuple):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of one model."""
-
     kind: Kind
     longest_bytes: int
     """Most bytes of a text in one token."""

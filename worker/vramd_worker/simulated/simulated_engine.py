@@ -20,13 +20,11 @@ LOAD_STEPS = 20
 
 @dataclass(frozen=True)
 class SimulatedSpec:
-    """The properties of a simulated model."""
-
     allocate_bytes: int
     """Host memory that the process as a whole shall take; 0 takes none on purpose."""
     load_s: float
     tokens_per_s: float
-    """Of each generation; 0 is as fast as it goes."""
+    """Speed of each generation; 0 is as fast as it goes."""
     faults: Faults
     context_tokens: int
     parallel: int = 4

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NEEDS_BENCH = "this command needs: pip install 'vramd[bench]'"
 BENCH_MODULES = frozenset({"gguf", "matplotlib", "numpy"})
-"""What the extra installs and the others do not have."""
+"""Modules that only this extra installs."""
 
 File = click.Path(path_type=Path, exists=True, dir_okay=False)
 

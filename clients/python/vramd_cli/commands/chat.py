@@ -105,8 +105,6 @@ def converse(client: Client, model: str, system: str | None, timeout_s: float | 
 
 
 class Talk:
-    """One conversation with one model."""
-
     def __init__(
         self, client: Client, model: str, system: str | None, timeout_s: float | None, settings: AnswerSettings
     ) -> None:
