@@ -110,7 +110,6 @@ class RecordingFile(io.TextIOBase):
         """Raises OSError, or NoAnswerError for a disk that does not answer."""
         self._file = SerialCalls(str(path), _OPEN_S).ask(lambda: path.open("wb", buffering=0))
         tighten(path)
-        self._file = SerialCalls(str(path), _OPEN_S).ask(lambda: path.open("wb", buffering=0))
         self._error: OSError | None = None
         self._writer: QueuedWriter[bytes] = QueuedWriter("recording", self._write_all, _WAITING_BYTES, _loss)
 
