@@ -1,6 +1,6 @@
 """How processes of vramd find and recognise each other: the runtime folder, metadata keys, the worker's first message.
 
-Pure but for `default_runtime_dir`, which asks the system for its folder.
+Only the runtime folder touches the system: its place is asked for, and its files are read and written.
 """
 
 import json
@@ -46,6 +46,15 @@ def log_name(model: str) -> str:
     return name if name == model else f"{name}-{zlib.crc32(model.encode('utf-8', 'backslashreplace')):08x}"
 
 
+def write_private(file: Path, text: str) -> None:
+    """Writes a file atomically with mode 0600, whatever the umask and an earlier file have. Raises OSError."""
+    fresh = file.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
+    fresh.replace(file)
+
+
 @dataclass(frozen=True)
 class RuntimeDir:
     """Paths of the files in a runtime folder (0700)."""
@@ -54,7 +63,7 @@ class RuntimeDir:
 
     @property
     def address_file(self) -> Path:
-        """JSON of `Address`; written after binding, removed at the end."""
+        """JSON of `Address` (0600); written after binding, removed at the end."""
         return self.path / "supervisor.json"
 
     @property
@@ -109,20 +118,21 @@ class Address:
     """Version of the API that it serves; 0 if the file does not say."""
     tls_name: str = ""
     """A host that its certificate is for; empty: it serves without TLS."""
+    started_s: float = 0.0
+    """The moment its process began, in Unix time, by which it is told from a later one of the same id; 0: unknown."""
 
     def write(self, file: Path) -> None:
-        """Writes the file atomically."""
-        fresh = file.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self)), "utf-8")
-        fresh.replace(file)
+        """Writes the file atomically, for this user alone."""
+        write_private(file, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, file: Path) -> "Address | None":
         """Reads the file; None if it is missing or unreadable."""
         try:
             raw = json.loads(file.read_text("utf-8"))
+            address, pid, version = str(raw["address"]), int(raw["pid"]), str(raw["version"])
             api, tls_name = int(raw.get("api", 0)), str(raw.get("tls_name", ""))
-            return cls(str(raw["address"]), int(raw["pid"]), str(raw["version"]), api, tls_name)
+            return cls(address, pid, version, api, tls_name, float(raw.get("started_s", 0)))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

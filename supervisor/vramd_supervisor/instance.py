@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from platformdirs import user_state_dir
-from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir, system_runtime_dir
+from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir, system_runtime_dir, write_private
 
 from .files.private import tighten
 from .threads.serial_calls import NoAnswerError, SerialCalls
@@ -88,11 +88,7 @@ class Instance:
     def _fill(self) -> None:
         (self.folder.logs / "models").mkdir(parents=True, exist_ok=True)
         for file, token in self.tokens.items():
-            fresh = file.with_suffix(".new")
-            fresh.unlink(missing_ok=True)
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(token + "\n")
-            fresh.replace(file)
+            write_private(file, token + "\n")
         if self._address:
             self._announce(self._address)
 

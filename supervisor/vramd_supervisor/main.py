@@ -1,7 +1,7 @@
 """The supervisor's own process, from its start to its exit code.
 
-Exit codes: 0 ended in order, 1 could not listen or use its runtime folder, 2 wrong configuration, 69 already running,
-70 internal; Ctrl-C before the start is over raises KeyboardInterrupt.
+Exit codes: 0 ended in order, 1 could not listen, use its runtime folder or find its owner, 2 wrong configuration,
+69 already running, 70 internal; 128 and more for a signal before it listens. Ctrl-C then raises KeyboardInterrupt.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from vramd_common import heap
+from vramd_common.handshake import Failed, Ready
 from vramd_common.printable import printable
 from vramd_common.rendezvous import default_runtime_dir
 
@@ -22,8 +23,10 @@ from .certificate import Certificate, CertificateError, read_certificate
 from .domain.config import Config
 from .files.discovery import PATIENCE_S
 from .files.private import write_for_owner_only
+from .host import Host, spare_stderr
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
+from .owner import Lifeline, Owner, OwnerGoneError
 from .server import serve
 from .settings.settings_file import ConfigError, Flags, load_config
 from .simulation.recorder import RecordingFile
@@ -36,9 +39,6 @@ INTERNAL = 70
 START_S = 10.0
 """For the configuration, and for the runtime folder."""
 LEAVE_S = 5.0
-STDERR = 2
-"""Its descriptor, whatever stands for it in Python."""
-
 log = logging.getLogger(__name__)
 
 
@@ -57,29 +57,53 @@ def run(
     *,
     log_level: str = "info",
     record: Path | None = None,
-    owned: bool = False,
+    handshake: bool = False,
+    lifeline: Lifeline | None = None,
 ) -> int:
     """Serves until it is asked to end; returns the exit code.
 
-    `file` is the configuration, `record` receives all events and actions. With `owned` it ends when stdin does.
+    `file` is the configuration, `record` receives all events and actions. With `handshake` stdout has one line for the
+    program that started this one, and nothing else; `lifeline` ends it with that program.
     """
     heap.share_one()
     write_for_owner_only()
     with output_aside():
+        host = Host() if handshake else None
         try:
-            return _run(file, flags, runtime_dir, log_level, record, owned)
+            return _run(file, flags, runtime_dir, log_level, record, host, lifeline)
         except StartError as error:
             for line in str(error).splitlines():
                 _print(sys.stderr, f"vramd: {line}")
+            _fail(host, error.exit_code, str(error))
             return error.exit_code
+        except SystemExit as leaving:
+            _fail(host, int(leaving.code or 0), "its owner was gone, or a signal has ended it, before it listened")
+            raise
+        except Exception as error:
+            log.exception("a fault of vramd: the supervisor ends")
+            _fail(host, INTERNAL, f"a fault of vramd: {error!r}")
+            return INTERNAL
+
+
+def _fail(host: Host | None, code: int, message: str) -> None:
+    if host:
+        host.say(Failed(code, message))
 
 
 def _run(
-    file: Path | None, flags: Flags, runtime_dir: Path | None, log_level: str, record: Path | None, owned: bool
+    file: Path | None,
+    flags: Flags,
+    runtime_dir: Path | None,
+    log_level: str,
+    record: Path | None,
+    host: Host | None,
+    lifeline: Lifeline | None,
 ) -> int:
     printer = logging.StreamHandler(sys.stderr)
     printer.setFormatter(LineFormatter())
     logging.basicConfig(level=log_level.upper(), handlers=[printer])
+    signals.leave_orderly()
+    owner = belong(lifeline) if lifeline else None
     here = start_folder()
     file = here / file if file else None
     config = configuration(file, replace(flags, models=tuple(str(here / folder) for folder in flags.models)))
@@ -88,18 +112,20 @@ def _run(
     base = file.parent if file else here
 
     def ready(at: Listening) -> None:
+        if host:
+            log.info("from here on in %s", instance.folder.logs / "supervisor.log")
+            logging.getLogger().removeHandler(printer)
+            spare_stderr(instance.folder.start_log)
+            host.say(Ready(at.address, os.getpid(), version("vramd"), str(instance.folder.path)))
+            return
         here = "" if at.real == at.address else f" (for this machine {at.address})"
         text = f"vramd {version('vramd')} listens on {at.real}{here}; runtime folder {instance.folder.path}"
         _print(sys.stdout, text)
-        if prints_into(instance.folder.start_log):
-            # It would grow without bound, and has nothing that the supervisor's own log has not.
-            log.info("from here on in %s", instance.folder.logs / "supervisor.log")
-            logging.getLogger().removeHandler(printer)
 
     try:
         recording = open_recording(record)
         ended_well = asyncio.run(
-            serve(config, file, base, instance, ready, owned=owned, certificate=certificate, record=recording)
+            serve(config, file, base, instance, ready, owner=owner, certificate=certificate, record=recording)
         )
         if recording and not recording.settle(FLUSH_S):
             _print(sys.stderr, f"vramd: {record}: the recording is not whole, its disk did not take all")
@@ -108,6 +134,14 @@ def _run(
     finally:
         leave(instance)
     return 0 if ended_well else INTERNAL
+
+
+def belong(lifeline: Lifeline) -> Owner:
+    """Begins the watch over the program that this one belongs to. Raises StartError if that is gone."""
+    try:
+        return Owner(lifeline)
+    except OwnerGoneError as error:
+        raise StartError(1, str(error)) from error
 
 
 def start_folder() -> Path:
@@ -145,7 +179,6 @@ def certificate_of(config: Config) -> Certificate | None:
 
 def take(folder: Path) -> Instance:
     """Claims the runtime folder for this process. Raises StartError."""
-    signals.leave_orderly()
     try:
         return SerialCalls(str(folder), START_S).ask(lambda: Instance(folder))
     except AlreadyRunningError as error:
@@ -162,14 +195,6 @@ def leave(instance: Instance) -> None:
         instance.leave()
     except NoAnswerError as error:
         _print(sys.stderr, f"vramd: {error}")
-
-
-def prints_into(file: Path) -> bool:
-    """Whether stderr is written to this file."""
-    try:
-        return os.path.samestat(os.fstat(STDERR), file.stat())
-    except OSError:  # there is no such file, or nothing to write to
-        return False
 
 
 def is_file(path: str) -> bool:

@@ -1,41 +1,155 @@
-"""Notices when the program that owns this supervisor is gone (`vramd serve --owned`)."""
+"""Watches the program that this supervisor belongs to (`vramd serve --lifeline`), from its first moment on.
+
+On Linux the end of a process is seen by a pidfd, on macOS by a kqueue, on Windows by its handle; elsewhere it is looked
+for. Only Linux was ever tried.
+"""
 
 import asyncio
 import contextlib
 import os
 import select
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+LOOK_S = 0.5
+"""Between two looks, where nothing tells of a process's end."""
+LOOK_AGAIN_S = 30.0
+"""Between two looks where something does."""
 
 
-def watch(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], None]) -> None:
-    """Calls `on_gone` once, in the loop's thread, when stdin ends or, on Linux, the parent does.
+@dataclass(frozen=True)
+class Lifeline:
+    """What ties a supervisor to its owner."""
 
-    stdin is what ends on every system, also when the owner is killed. Its parent is looked at because a child that the
-    owner forked holds the other end of the pipe too, and may live on.
-    """
+    pid: int | None = None
+    """A process whose end is the supervisor's; None: the end of stdin is."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Lifeline":
+        """Reads `stdin` or `pid:N`. Raises ValueError."""
+        if text == "stdin":
+            return cls()
+        kind, _, number = text.partition(":")
+        if kind == "pid" and number.isascii() and number.isdigit() and int(number) > 0:
+            return cls(int(number))
+        raise ValueError(f"{text!r} is no lifeline: stdin, or pid:N with the id of a process")
+
+
+class OwnerGoneError(Exception):
+    """There is no owner to belong to; the text says why."""
+
+
+class Owner:
+    """The watch over an owner. Its end before the supervisor listens is taken for a SIGTERM."""
+
+    def __init__(self, lifeline: Lifeline) -> None:
+        """Leaves the owner's process group, so that a Ctrl-C there is the owner's to handle. Raises OwnerGoneError."""
+        self._gone = threading.Event()
+        self._on_gone: Callable[[], object] = _end_as_by_signal
+        self._once = threading.Lock()
+        watch = _stdin() if lifeline.pid is None else _process(lifeline.pid)
+        if sys.platform != "win32":
+            with contextlib.suppress(PermissionError):  # it leads a group already, as a job of a shell does
+                os.setsid()
+        threading.Thread(target=self._wait, args=(watch,), name="owner", daemon=True).start()
+
+    def hear(self, event_loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object]) -> None:
+        """From now on calls `on_gone` in the loop's thread, once; at once if the owner is gone already."""
+        with self._once:
+            self._on_gone = lambda: event_loop.call_soon_threadsafe(on_gone)
+            if self._gone.is_set():
+                event_loop.call_soon(on_gone)
+
+    def _wait(self, watch: Callable[[], None]) -> None:
+        watch()
+        with self._once:
+            self._gone.set()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the supervisor has ended by itself
+                self._on_gone()
+
+
+def _end_as_by_signal() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stdin() -> Callable[[], None]:
+    """Waits for the end of stdin or, on Linux, of the parent: a child that it forked may hold the pipe and live on."""
     line = os.dup(0)
     # No child may inherit it; and on Windows a descriptor that a thread waits on blocks whoever asks for its kind.
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-
-    parent_pid = os.getppid()
-
-    def wait() -> None:
-        _until_gone(line, parent_pid)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the supervisor has ended by itself
-            loop.call_soon_threadsafe(on_gone)
-
-    threading.Thread(target=wait, name="owner", daemon=True).start()
-
-
-def _until_gone(line: int, parent_pid: int) -> None:
     watched = [line]
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # an old kernel, or the parent is gone already: stdin has to do
-            watched.append(os.pidfd_open(parent_pid))
-    while len(watched) == 1 or line in select.select(watched, [], [])[0]:
-        if not os.read(line, 4096):
-            return
+            watched.append(os.pidfd_open(os.getppid()))
+
+    def wait() -> None:
+        while len(watched) == 1 or line in select.select(watched, [], [])[0]:
+            if not os.read(line, 4096):
+                return
+
+    return wait
+
+
+def _process(pid: int) -> Callable[[], None]:
+    """Waits for the end of a process, told by its start time from a later one of the same id. Raises OwnerGoneError."""
+    try:
+        owner = psutil.Process(pid)
+        if owner.create_time() > psutil.Process().create_time():
+            raise OwnerGoneError(
+                f"process {pid} began after this one: the owner is gone, and its id has another holder"
+            )
+        pause = _until_end(owner)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        raise OwnerGoneError(f"there is no process {pid}: the owner is gone") from None
+
+    def wait() -> None:
+        while _lives(owner):
+            pause()
+
+    return wait
+
+
+def _until_end(owner: psutil.Process) -> Callable[[], object]:
+    """Makes what waits for the end of a process, or for a while. Raises ProcessLookupError."""
+    if sys.platform == "win32":
+
+        def wait() -> None:
+            with contextlib.suppress(psutil.TimeoutExpired):
+                owner.wait(LOOK_AGAIN_S)
+
+        return wait
+    elif sys.platform == "darwin":  # noqa: RET505  mypy takes what follows a platform's return for unreachable
+        queue = select.kqueue()
+        event = select.kevent(owner.pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        queue.control([event], 0)
+        return lambda: queue.control([], 1, LOOK_AGAIN_S)
+    else:
+        if sys.platform == "linux":
+            try:
+                ends = os.pidfd_open(owner.pid)
+                return lambda: select.select([ends], [], [], LOOK_AGAIN_S)
+            except ProcessLookupError:
+                raise
+            except OSError:  # an old kernel, or a sandbox
+                pass
+        return _pause
+
+
+def _pause() -> None:
+    time.sleep(LOOK_S)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether this very process runs; a zombie only waits to be fetched."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

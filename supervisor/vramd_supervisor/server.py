@@ -23,7 +23,7 @@ from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
-from . import opening, owner, signals
+from . import opening, signals
 from .certificate import Certificate
 from .core.actions import (
     Decided,
@@ -59,6 +59,8 @@ from .listening import Listening, listen, raise_limit
 from .loop import Loop, OutsideAction
 from .model_folders import Folders
 from .model_selector import ModelSelector
+from .owner import Owner
+from .services.activity import Activity
 from .services.auth_interceptor import AuthInterceptor
 from .services.decision_writer import DecisionWriter
 from .services.event_log import EventLog
@@ -133,15 +135,15 @@ async def serve(
     instance: Instance,
     on_ready: Callable[[Listening], None],
     *,
-    owned: bool,
+    owner: Owner | None,
     certificate: Certificate | None = None,
     record: LineFile | None = None,
 ) -> bool:
     """Serves until it is ended; returns whether that was in order. Raises AddressError.
 
     `file` is the configuration, `base` where its relative paths start; `on_ready` gets the address once clients can
-    connect; `owned` ends it with the program that holds its stdin; with a `certificate` it serves by TLS; `record`
-    takes all events and actions.
+    connect; `owner` is the program that it ends with; with a `certificate` it serves by TLS; `record` takes all
+    events and actions.
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
@@ -153,8 +155,9 @@ async def serve(
     loop = parts.loop
     # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
     connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
+    activity = Activity(loop.now_s)
     server = steady_server(
-        (AuthInterceptor(_tokens(instance)),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop)
+        (AuthInterceptor(_tokens(instance), activity),), (*SERVER_OPTIONS, connections), lambda: _leave_deaf(loop)
     )
     open_to_all = config.server.insecure_network
     credentials = _credentials(certificate) if certificate else None
@@ -163,13 +166,18 @@ async def serve(
     await parts.folders.begin()
     loop.submit(Started(loop.now_s()))
     await server.start()
-    async with _running(parts.sampler.run()), _running(keep(instance, lambda: _leave_folder(loop))):
+    async with (
+        _running(parts.sampler.run()),
+        _running(keep(instance, lambda: _end(loop))),
+        _running(_end_if_idle(loop, activity, config.server.idle_exit_s)),
+    ):
         with signals.heard(loop, config.scheduling.drain_s):
-            if owned:
-                grace_s = config.server.owner_grace_s
-                owner.watch(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, grace_s))
+            if owner:
+                owner.hear(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, config.server.owner_grace_s))
             name, chain = (certificate.name, certificate.chain) if certificate else ("", b"")
-            instance.announce(Address(listening.address, os.getpid(), version("vramd"), tls_name=name), chain)
+            started_s = psutil.Process().create_time()
+            own = Address(listening.address, os.getpid(), version("vramd"), tls_name=name, started_s=started_s)
+            instance.announce(own, chain)
             _open(config, file, parts, listening, certificate, instance)
             on_ready(listening)
             await _until_end(parts, healthy)
@@ -355,12 +363,23 @@ def _leave_deaf(loop: Loop) -> None:
     loop.fail(RuntimeError("the port takes no more calls"))
 
 
-def _leave_folder(loop: Loop) -> None:
+def _end(loop: Loop) -> None:
     loop.submit(ShutdownRequested(loop.now_s(), force=False))
+
+
+async def _end_if_idle(loop: Loop, activity: Activity, limit_s: float) -> None:
+    """Ends the supervisor once no call has come for so long, and nothing is reserved; 0: never."""
+    while limit_s:
+        left_s = limit_s if loop.core.reservations(loop.now_s()) else limit_s - activity.idle_s
+        if left_s <= 0:
+            log.info("no call has come for %g s: the supervisor ends", limit_s)
+            _end(loop)
+            return
+        await asyncio.sleep(left_s)
 
 
 def _leave_with_owner(loop: Loop, grace_s: float) -> None:
     log.info("its owner is gone: the supervisor ends, within %g s", grace_s)
-    loop.submit(ShutdownRequested(loop.now_s(), force=False))
+    _end(loop)
     force = ShutdownRequested(loop.now_s() + grace_s, force=True)
     asyncio.get_running_loop().call_later(grace_s, loop.submit, force)

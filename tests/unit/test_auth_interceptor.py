@@ -1,6 +1,7 @@
 """What comes in without the token, and what is no message: over a real port, in this process."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from support import raw_http2
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2 import GetModelRequest
 from vramd_supervisor.services import unauthenticated
+from vramd_supervisor.services.activity import Activity
 from vramd_supervisor.services.auth_interceptor import AuthInterceptor
 from vramd_supervisor.services.scopes import SCOPES, Scope, scope_of
 from vramd_supervisor.services.steady_server import steady_server
@@ -63,7 +65,9 @@ class Echo(grpc.GenericRpcHandler):
 async def served() -> AsyncIterator[tuple[Echo, grpc.aio.Channel, str]]:
     echo = Echo()
     server = steady_server(
-        (AuthInterceptor(TOKENS),), (("grpc.max_receive_message_length", 16 * 1024 * 1024),), lambda: None
+        (AuthInterceptor(TOKENS, Activity(time.monotonic)),),
+        (("grpc.max_receive_message_length", 16 * 1024 * 1024),),
+        lambda: None,
     )
     server.add_generic_rpc_handlers((echo,))
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)

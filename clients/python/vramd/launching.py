@@ -1,4 +1,4 @@
-"""Starts a supervisor as a process, and waits until it listens."""
+"""Starts a supervisor as a process, and waits for the line that it says when it listens."""
 
 import contextlib
 import os
@@ -6,11 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
+from typing import IO
 
-from vramd_common.rendezvous import Address, RuntimeDir
+from vramd_common.handshake import Failed, Ready, parse
+from vramd_common.rendezvous import RuntimeDir
 
 from vramd.errors import StartFailed
 
@@ -34,13 +39,63 @@ def listens(address: str) -> bool:
 
 
 def log_tail(folder: RuntimeDir) -> str:
-    """The last lines that a supervisor started by `launch` printed."""
+    """The last lines that a supervisor started by `launch` wrote to stderr."""
     with folder.start_log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return file.read().decode("utf-8", "replace").strip()
 
 
-def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subprocess.Popen[bytes]":
+class Launched:
+    """A started supervisor, or a wrapper around one, and what it says on stdout.
+
+    A thread reads that to its end, so that it never waits for this program.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", folder: RuntimeDir) -> None:
+        """For `launch`."""
+        self.process = process
+        self._folder = folder
+        self._line: Future[Ready | Failed | None] = Future()
+        self._said = b""
+        assert process.stdout is not None
+        threading.Thread(target=self._read, args=(process.stdout,), name="handshake", daemon=True).start()
+
+    def wait_until_ready(self, limit_s: float) -> Ready:
+        """Waits for its line.
+
+        Raises StartFailed, with the end of its log, if it says that it failed, ends without a word, or says nothing in
+        time; then it may still live. `metadata["exitCode"]` tells how it ended.
+        """
+        end_s = time.monotonic() + limit_s
+        try:
+            line = self._line.result(limit_s)
+            code = line.code if isinstance(line, Failed) else None
+            if line is None:
+                code = self.process.wait(max(0.0, end_s - time.monotonic()))
+        except (FutureTimeout, subprocess.TimeoutExpired):
+            raise self._failed(f"no supervisor after {limit_s:g} s", "", {}) from None
+        if isinstance(line, Ready):
+            return line
+        what = f"the supervisor ended with exit code {code}"
+        raise self._failed(what, line.message if line else "", {"exitCode": str(code)})
+
+    def _read(self, stdout: IO[bytes]) -> None:
+        with stdout:
+            for raw in iter(stdout.readline, b""):
+                if line := None if self._line.done() else parse(raw.decode("utf-8", "replace")):
+                    self._line.set_result(line)
+                elif not self._line.done():
+                    self._said = (self._said + raw)[-_TAIL_BYTES:]
+        if not self._line.done():
+            self._line.set_result(None)
+
+    def _failed(self, what: str, why: str, metadata: dict[str, str]) -> StartFailed:
+        log = "\n".join(filter(None, (log_tail(self._folder), self._said.decode("utf-8", "replace").strip())))
+        text = f"{what}:\n{why or log or 'it said nothing'}"
+        return StartFailed("START_FAILED", text, {**metadata, "log": log})
+
+
+def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> Launched:
     """Starts a supervisor in a new session: neither Ctrl-C nor the end of the terminal reaches it.
 
     The folder is made (0700) if need be. Raises StartFailed if there is no such command.
@@ -55,16 +110,18 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> "subproces
         folder.path.mkdir(mode=0o700, exist_ok=True)
         folder.logs.mkdir(mode=0o700, exist_ok=True)
         with folder.start_log.open("wb") as output:
-            return subprocess.Popen(
-                [*command, "--runtime-dir", str(folder.path)],
+            process = subprocess.Popen(
+                [*command, "--handshake", "stdout", "--runtime-dir", str(folder.path)],
+                bufsize=0,  # a buffer has a lock, which the interpreter would wait for at its end
                 cwd=folder.path,
                 stdin=stdin,
-                stdout=output,
+                stdout=subprocess.PIPE,
                 stderr=output,
                 env=_environment(os.environ, Path.cwd()),
                 creationflags=flags,
                 start_new_session=True,
             )
+            return Launched(process, folder)
     except OSError as error:
         raise StartFailed("START_FAILED", f"the supervisor cannot be started: {error}") from error
 
@@ -100,34 +157,3 @@ def _environment(own: Mapping[str, str], here: Path) -> dict[str, str]:
         if file := own.get(name):
             changed[name] = str(here / file)
     return changed
-
-
-def wait_until_listening(
-    process: "subprocess.Popen[bytes]",
-    folder: RuntimeDir,
-    limit_s: float,
-    *,
-    stale: Address | None = None,
-    harmless_exits: Collection[int] = (),
-) -> Address:
-    """Waits until a supervisor listens for the folder, other than the `stale` one that was recorded there before.
-
-    Raises StartFailed, with the end of its log, if the process ends with any code but `harmless_exits`, or none listens
-    in time; then the process may still live.
-    """
-    end_s = time.monotonic() + limit_s
-    while True:
-        found = Address.read(folder.address_file)
-        if found is not None and found != stale and listens(found.address):
-            return found
-        code = process.poll()
-        if code is not None and code not in harmless_exits:
-            raise _failed(folder, f"the supervisor ended with exit code {code}", {"exitCode": str(code)})
-        if time.monotonic() > end_s:
-            raise _failed(folder, f"no supervisor after {limit_s:g} s", {})
-        time.sleep(_LOOK_EVERY_S)
-
-
-def _failed(folder: RuntimeDir, what: str, metadata: dict[str, str]) -> StartFailed:
-    log = log_tail(folder)
-    return StartFailed("START_FAILED", f"{what}:\n{log or 'it said nothing'}", {**metadata, "log": log})

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vramd_common.rendezvous import Address, RuntimeDir
+from vramd_common.handshake import Ready
+from vramd_common.rendezvous import RuntimeDir
 
 from vramd import launching
 from vramd.client import Client
@@ -54,7 +55,7 @@ class Supervisor:
     runtime_dir: Path
     """The folder where other programs of this user find it: `vramd ps --runtime-dir …`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: RuntimeDir, found: Address, temporary: bool) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: RuntimeDir, found: Ready, temporary: bool) -> None:
         self.client = Client(folder.path)
         self.address = self.client.address
         self.pid = found.pid
@@ -98,7 +99,7 @@ class Supervisor:
         for one in folders:
             if not Path(one).exists():
                 raise StartFailed("START_FAILED", f"there is no folder of models {Path(one).absolute()}")
-        arguments = ["--owned", "--port", str(port)]
+        arguments = ["--lifeline", "stdin", "--port", str(port)]
         arguments += [f"--models={Path(folder).absolute()}" for folder in folders]
         arguments += [f"--budget={device}={size}" for device, size in (budgets or {}).items()]
         if config is not None:
@@ -107,11 +108,11 @@ class Supervisor:
             arguments.append(f"--host={host}")
         folder = RuntimeDir(Path(runtime_dir or tempfile.mkdtemp(prefix="vramd-")).absolute())
         temporary = None if runtime_dir else folder.path
-        stale = Address.read(folder.address_file)
         process = None
         try:
-            process = launching.launch(folder, [*serve, *arguments], subprocess.PIPE)
-            found = launching.wait_until_listening(process, folder, timeout_s, stale=stale)
+            launched = launching.launch(folder, [*serve, *arguments], subprocess.PIPE)
+            process = launched.process
+            found = launched.wait_until_ready(timeout_s)
             return cls(process, folder, found, temporary is not None)
         except BaseException:
             _end(os.getpid(), process, None, temporary)

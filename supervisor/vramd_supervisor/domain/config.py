@@ -98,7 +98,9 @@ class ServerConfig:
     load_deadline_s: float = 900.0
     """Deadline of a load, from the start of its process until it is ready."""
     owner_grace_s: float = 2.0
-    """With `--owned`: time for running requests to finish once the owner is gone."""
+    """With `--lifeline`: time for running requests to finish once the owner is gone."""
+    idle_exit_s: float = 0.0
+    """End after this time without any call, hold or reservation; 0: never. Probes of health do not count."""
     worker_environment: tuple[str, ...] = ()
     """Names of further variables that workers get, such as "GGML_BACKEND_PATH"; see docs/security.md."""
     untested_engine: bool = False

@@ -20,6 +20,7 @@ from vramd_common.rendezvous import TOKEN_KEY
 from ..domain.errors import Refusal, RefusedError, refusal
 from ..wire_status import Context, abort, incident
 from . import field_count
+from .activity import Activity
 from .scopes import Scope, scope_of
 from .unauthenticated import UnauthenticatedCalls
 
@@ -33,8 +34,10 @@ Behavior: TypeAlias = Callable[[Any, Any], Any]
 class AuthInterceptor(grpc.aio.ServerInterceptor):
     """Admits calls whose token has the scope; a failing call ends with a status of the table, its text never leaks."""
 
-    def __init__(self, tokens: Mapping[Scope, str]) -> None:
+    def __init__(self, tokens: Mapping[Scope, str], activity: Activity) -> None:
+        """`activity` counts the calls with a token."""
         self._tokens = {scope: token.encode() for scope, token in tokens.items()}
+        self._activity = activity
         self._heap = Heap()
         self._unauthenticated = UnauthenticatedCalls(self._heap)
 
@@ -51,7 +54,7 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
         given = self._scope(handler_call_details)
         if not isinstance(given, Refusal):
             if given.value >= needed.value:
-                return self._for_caller(handler)
+                return self._for_caller(handler, counts=needed is not Scope.NONE)
             return _refused(_denied(handler_call_details.method, needed))
         if needed is Scope.NONE:
             return _for_strangers(handler, self._unauthenticated, given)
@@ -73,11 +76,13 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
             return refusal(Reason.TOKEN_INVALID, text)
         return found[0]
 
-    def _for_caller(self, handler: Handler) -> Handler:
+    def _for_caller(self, handler: Handler, *, counts: bool) -> Handler:
         """A method for a caller with the token. Requests come as bytes: an unreadable one is the caller's fault."""
         for kind, (make, guard) in _KINDS.items():
             if behavior := getattr(handler, kind):
-                return make(_shielded(guard(handler, behavior, self._heap)), None, handler.response_serializer)
+                shielded = _shielded(guard(handler, behavior, self._heap))
+                method = _counted(shielded, self._activity) if counts else shielded
+                return make(method, None, handler.response_serializer)
         raise AssertionError("the method is of a kind that has no guard")
 
 
@@ -170,6 +175,14 @@ async def _write_all(answer: Any, context: Context) -> None:
                 await context.write(message)
     elif (message := await _awaited(answer)) is not None:
         await context.write(message)
+
+
+def _counted(behavior: Behavior, activity: Activity) -> Behavior:
+    async def counted(request: Any, context: Context) -> Any:
+        with activity.call():
+            return await behavior(request, context)
+
+    return counted
 
 
 def _shielded(behavior: Behavior) -> Behavior:

@@ -75,6 +75,7 @@ def _server(server: ServerConfig) -> Iterator[Fault]:
         *_positive("request_deadline_s", server.request_deadline_s),
         *_positive("load_deadline_s", server.load_deadline_s),
         *_least("owner_grace_s", server.owner_grace_s, 0),
+        *_least("idle_exit_s", server.idle_exit_s, 0),
     ]
     if not server.host.strip():
         found.append((("host",), "must not be empty"))

@@ -44,6 +44,7 @@ class Flags:
     tls_client_ca: str | None = None
     insecure_network: bool = False
     untested_engine: bool = False
+    idle_exit_s: float | None = None
 
 
 class ConfigError(Exception):
@@ -185,6 +186,8 @@ def _from_flags(flags: Flags) -> Iterator[_Setting]:
         yield _Setting(("server", "insecure_network"), True, _option("insecure_network"))
     if flags.untested_engine:
         yield _Setting(("server", "untested_engine"), True, "--untested-engine")
+    if flags.idle_exit_s is not None:
+        yield _Setting(("server", "idle_exit_s"), flags.idle_exit_s, "--idle-exit")
     for device, budget in flags.budgets.items():
         yield _Setting(("devices", device, "budget"), budget, f"--budget {device}")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import select
 import sys
 import threading
@@ -91,8 +92,9 @@ class OutputStream(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         """Raises OSError for a stream without a descriptor."""
-        # Raw: at its end the interpreter would wait for the lock of a buffer that a writer holds.
-        self._raw = open(stream.fileno(), "wb", buffering=0, closefd=False)  # noqa: SIM115  it stays open
+        # Raw: at its end the interpreter would wait for the lock of a buffer that a writer holds. A copy, as the
+        # descriptor itself may be pointed at another file.
+        self._raw = os.fdopen(os.dup(stream.fileno()), "wb", buffering=0)
         self._encoding = stream.encoding
         self._writer: QueuedWriter[bytes] = QueuedWriter(stream.name, self._write_all, MOST_OUTPUT_BYTES, self._loss)
 

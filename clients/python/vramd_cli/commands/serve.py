@@ -7,17 +7,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from vramd_common.handshake import Failed
 
-from ..parameters import DEVICE_SIZE
+from ..parameters import DEVICE_SIZE, Duration, Parsed
 
 if TYPE_CHECKING:
     from vramd_supervisor.domain.config import Size
+    from vramd_supervisor.owner import Lifeline
 
 PEM = click.Path(dir_okay=False)
 LEVELS = ("debug", "info", "warning", "error")
 
 
-@click.command("serve", context_settings={"show_default": True}, short_help="Start the supervisor.")
+def _lifeline(text: str) -> Lifeline:
+    from vramd_supervisor.owner import Lifeline
+
+    return Lifeline.parse(text)
+
+
+class ServeCommand(click.Command):
+    """Tells a program that started it of wrong usage too, in the one line that it waits for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Called by click."""
+        awaited = any(word == "--owned" or word.startswith("--handshake") for word in args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if awaited:
+                click.echo(Failed(error.exit_code, error.format_message()).line())
+            raise
+
+
+@click.command("serve", cls=ServeCommand, context_settings={"show_default": True}, short_help="Start the supervisor.")
 @click.option("--config", type=click.Path(path_type=Path), envvar="VRAMD_CONFIG", help="Configuration file (TOML).")
 @click.option("--models", multiple=True, metavar="DIR", help="Folder with GGUF files; may be given several times.")
 @click.option(
@@ -46,7 +68,19 @@ LEVELS = ("debug", "info", "warning", "error")
     help="The least that is logged.",
 )
 @click.option("--record", type=click.Path(path_type=Path), help="Write all events and actions here, for `replay`.")
-@click.option("--owned", is_flag=True, help="End when stdin ends: the program that started this one is gone.")
+@click.option(
+    "--handshake",
+    type=click.Choice(["stdout"]),
+    help="Say one line for programs on stdout, VRAMD_READY {…} or VRAMD_ERROR {…}, and log into the file only.",
+)
+@click.option(
+    "--lifeline",
+    type=Parsed("lifeline", _lifeline),
+    metavar="stdin|pid:N",
+    help="End when stdin does, or when process N does: the program that this one belongs to is gone.",
+)
+@click.option("--idle-exit", type=Duration(), metavar="TIME", help="End after so long without any call, such as 10m.")
+@click.option("--owned", is_flag=True, help="The same as --handshake stdout --lifeline stdin.")
 @click.version_option(package_name="vramd", prog_name="vramd")
 def serve(
     config: Path | None,
@@ -62,6 +96,9 @@ def serve(
     untested_engine: bool,
     log_level: str,
     record: Path | None,
+    handshake: str | None,
+    lifeline: Lifeline | None,
+    idle_exit: float | None,
     owned: bool,
 ) -> None:
     """Starts the supervisor and stays with it until it ends.
@@ -69,8 +106,11 @@ def serve(
     Ctrl-C ends it in order, twice at once.
     """
     from vramd_supervisor.main import run
+    from vramd_supervisor.owner import Lifeline
     from vramd_supervisor.settings.settings_file import Flags
 
+    if owned:
+        handshake, lifeline = "stdout", lifeline or Lifeline()
     flags = Flags(
         models,
         dict(budgets),
@@ -81,5 +121,7 @@ def serve(
         tls_client_ca,
         insecure_network=insecure_network,
         untested_engine=untested_engine,
+        idle_exit_s=idle_exit,
     )
-    sys.exit(run(config, flags, runtime_dir, log_level=log_level, record=record, owned=owned))
+    greets = handshake is not None
+    sys.exit(run(config, flags, runtime_dir, log_level=log_level, record=record, handshake=greets, lifeline=lifeline))
