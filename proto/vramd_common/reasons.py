@@ -20,8 +20,14 @@ class Meaning:
     """Situation in which it is given."""
     metadata: tuple[str, ...] = ()
     """Keys of its metadata, lowerCamelCase."""
+    told_if_known: tuple[str, ...] = ()
+    """Further keys, which are there if they mean something."""
     retry_after_s: float | None = None
     """Seconds after which the same call may succeed; None: waiting does not help."""
+
+
+_SENT = ("tokensSent",)
+"""Tokens of an answer that the caller has had before its end."""
 
 
 class Reason(Enum):
@@ -105,8 +111,11 @@ class Reason(Enum):
     )
     LOAD_TIMEOUT = Meaning("UNAVAILABLE", "the load took too long and was ended", ("model", "limitS"))
     WORKER_CRASHED_MID_STREAM = Meaning(
-        "ABORTED", "the model's process ended in the middle of an answer", ("model", "exit")
+        "ABORTED",
+        "the model's process ended in the middle of an answer, which could not go on in another process",
+        ("model", "exit"),
+        _SENT,
     )
-    MODEL_UNLOADED = Meaning("ABORTED", "the model was unloaded while the request ran or waited", ("model",))
-    DEADLINE_PASSED = Meaning("DEADLINE_EXCEEDED", "the request took longer than it may", ("limitS",))
+    MODEL_UNLOADED = Meaning("ABORTED", "the model was unloaded while the request ran or waited", ("model",), _SENT)
+    DEADLINE_PASSED = Meaning("DEADLINE_EXCEEDED", "the request took longer than it may", ("limitS",), _SENT)
     INTERNAL = Meaning("INTERNAL", "a fault of vramd; the log says more under the incident's id", ("incidentId",))

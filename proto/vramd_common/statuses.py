@@ -51,7 +51,11 @@ def pack(reason: Reason, message: str, metadata: Mapping[str, str], *, retry: bo
     """
     meaning = reason.value
     text = one_line(message, MOST_MESSAGE_BYTES)
-    told = {key: bounded(metadata[key], MOST_VALUE_BYTES) for key in meaning.metadata if key in metadata}
+    told = {
+        key: bounded(metadata[key], MOST_VALUE_BYTES)
+        for key in (*meaning.metadata, *meaning.told_if_known)
+        if key in metadata
+    }
     status = Status(code=Code.Value(meaning.code), message=text)
     status.details.add().Pack(ErrorInfo(reason=reason.name, domain=DOMAIN, metadata=told))
     if retry and meaning.retry_after_s is not None:

@@ -10,6 +10,9 @@ KEY = "vramd-timeline"
 PHASES = ("queued_s", "drained_s", "spawned_s", "loaded_s", "prompt_s", "decode_s")
 """Phases in order. A timeline omits those that its call did not go through."""
 
+EXACT, APPROXIMATE = "exact", "approximate"
+"""How an answer went on: computed again as it was, or with other rounding, so that it may go on differently."""
+
 _DIGITS = 6
 """Decimal places: a step of a fast model takes some microseconds."""
 
@@ -22,12 +25,19 @@ class Told:
     worker_id: int
     seconds: Mapping[str, float]
     """Seconds by phase."""
+    resumes: int = 0
+    """Number of processes that the answer has lost and went on from."""
+    resume: str = ""
+    """EXACT or APPROXIMATE if it did."""
 
 
 def pack(told: Told) -> str:
     """Encodes the value of `KEY`. Phases that `PHASES` does not name are dropped."""
     seconds = {phase: round(told.seconds[phase], _DIGITS) for phase in PHASES if phase in told.seconds}
-    line = json.dumps({**seconds, "model": told.model, "worker_id": told.worker_id}, separators=(",", ":"))
+    values: dict[str, object] = {**seconds, "model": told.model, "worker_id": told.worker_id}
+    if told.resumes:
+        values |= {"resumes": told.resumes, "resume": told.resume}
+    line = json.dumps(values, separators=(",", ":"))
     return line.replace("\x7f", "\\u007f")  # the one character that JSON allows and metadata does not
 
 
@@ -36,6 +46,7 @@ def unpack(value: str) -> Told | None:
     try:
         raw = json.loads(value)
         seconds = {phase: float(raw[phase]) for phase in PHASES if phase in raw}
-        return Told(str(raw["model"]), int(raw["worker_id"]), seconds)
-    except (ValueError, KeyError, TypeError):
+        resumes, resume = int(raw.get("resumes", 0)), str(raw.get("resume", ""))
+        return Told(str(raw["model"]), int(raw["worker_id"]), seconds, resumes, resume)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None

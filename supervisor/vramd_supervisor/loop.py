@@ -20,6 +20,7 @@ from .core.actions import (
     FindTogether,
     Grant,
     GrantReservation,
+    Interrupted,
     Notice,
     Refuse,
     Report,
@@ -30,6 +31,7 @@ from .core.events import (
     Cancelled,
     Ended,
     Event,
+    Resumed,
     Streamed,
 )
 from .core.pump import Pump
@@ -47,21 +49,47 @@ class Ticket:
 
     def __init__(self, request: int) -> None:
         self.request = request
-        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        """The grant, the reservation, or how a load or unload ended; RefusedError if it was refused while it waited."""
-        self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
-        self.outcome.add_done_callback(lambda _: self._reports.put_nowait(None))
+        self.outcome: asyncio.Future[Outcome]
+        """The grant, the reservation, or how a load or unload ended; RefusedError if it was refused while it waited.
+
+        A request that was interrupted has another one for its next grant.
+        """
         self.aborted: Refusal | None = None
         """Why a granted request was aborted."""
+        self.interrupted: Refusal | None = None
+        """Why it lost the process of its last grant, and waits for another; `wait_again` clears it."""
         self.on_abort: Callable[[], object] = lambda: None
-        """Called when a granted request is aborted, to break off what it is doing."""
-        self._gone = asyncio.Event()
+        """Called when a granted request is aborted or interrupted, to break off what it is doing."""
+        self._broken_off = asyncio.Event()
+        self._wait_for_outcome()
 
-    async def wait_aborted(self, within_s: float) -> Refusal | None:
-        """Waits until a granted request is aborted; returns why, or None if it is not."""
+    def _wait_for_outcome(self) -> None:
+        self.outcome = asyncio.get_running_loop().create_future()
+        self._reports: asyncio.Queue[Report | None] = asyncio.Queue()
+        reports = self._reports
+        self.outcome.add_done_callback(lambda _: reports.put_nowait(None))
+
+    async def wait_broken_off(self, within_s: float) -> bool:
+        """Waits until a granted request is aborted or interrupted; whether it is."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), within_s)
-        return self.aborted
+            await asyncio.wait_for(self._broken_off.wait(), within_s)
+        return self._broken_off.is_set()
+
+    def interrupt(self, why: Refusal) -> None:
+        """A granted request has lost its process, and waits again."""
+        self.interrupted = why
+        self._wait_for_outcome()
+        self._break_off()
+
+    def wait_again(self) -> None:
+        """The caller has broken off, and waits for the next outcome."""
+        self.interrupted = None
+        self._broken_off.clear()
+        self.on_abort = lambda: None
+
+    def _break_off(self) -> None:
+        self._broken_off.set()
+        self.on_abort()
 
     async def reports(self) -> AsyncGenerator[Report, None]:
         """Yields what the caller waits for, as it changes, until there is an outcome."""
@@ -76,8 +104,7 @@ class Ticket:
         """The request has ended with an error, waiting or running."""
         if self.outcome.done():
             self.aborted = why
-            self._gone.set()
-            self.on_abort()
+            self._break_off()
         else:
             self.outcome.set_exception(RefusedError(why))
             # A caller that has left does not fetch it.
@@ -149,6 +176,10 @@ class Loop:
         """The first part of an answer has gone to the caller."""
         self.submit(Streamed(self.now_s(), ticket.request))
 
+    def resumed(self, ticket: Ticket, sent_tokens: int, *, exact: bool) -> None:
+        """A request that was interrupted has been handed to its next process."""
+        self.submit(Resumed(self.now_s(), ticket.request, sent_tokens, exact))
+
     def _leave(self, ticket: Ticket, event: Ended | Cancelled) -> None:
         self._tickets.pop(ticket.request, None)
         self.submit(event)
@@ -159,6 +190,9 @@ class Loop:
             match action:
                 case Grant(request=request) | Complete(request=request) | GrantReservation(request=request):
                     self._resolve(request, action)
+                case Interrupted(request=request, refusal=why):
+                    if ticket := self._tickets.get(request):
+                        ticket.interrupt(why)
                 case Refuse(request=request, refusal=why):
                     if ticket := self._tickets.get(request):
                         ticket.refuse(why)

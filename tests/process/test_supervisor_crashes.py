@@ -42,10 +42,10 @@ def test_a_load_that_crashed_is_asked_for_again_but_not_of_an_expendable_model(
         assert len(story.changes(model, "LOADING")) == loads
 
 
-def test_a_killed_worker_fails_its_own_stream_only(client: vramd.Client) -> None:
+def test_a_killed_worker_fails_its_own_stream_only_if_that_shall_not_go_on(client: vramd.Client) -> None:
     with (
         client.generate("living", "x", max_tokens=50) as living,
-        client.generate("dying", "x", max_tokens=500) as dying,
+        client.generate("dying", "x", max_tokens=500, on_crash="fail") as dying,
     ):
         next(living)
         next(dying)
@@ -53,10 +53,9 @@ def test_a_killed_worker_fails_its_own_stream_only(client: vramd.Client) -> None
         before.kill()
         with pytest.raises(vramd.WorkerCrashed) as failed:
             list(dying)
-        assert (failed.value.reason, failed.value.metadata["exit"]) == (
-            "WORKER_CRASHED_MID_STREAM",
-            "killed by SIGKILL",
-        )
+        assert failed.value.reason == "WORKER_CRASHED_MID_STREAM"
+        assert failed.value.metadata["exit"] == "killed by SIGKILL"
+        assert failed.value.metadata["tokensSent"] == str(len(dying.token_ids))
         assert f"pid {before.pid}" in str(failed.value)
         assert dying.received
         assert client.embed("dying", "again").dimensions == 8
@@ -68,16 +67,15 @@ def test_a_killed_worker_fails_its_own_stream_only(client: vramd.Client) -> None
 @pytest.mark.parametrize(
     ("model", "reason"), [("poisoned", "WORKER_CRASHED"), ("brittle", "WORKER_CRASHED_MID_STREAM")]
 )
-def test_a_call_under_which_a_process_died_is_not_made_again_by_itself(
+def test_a_call_under_which_processes_died_is_not_made_again_by_the_client(
     shared: SupervisorProcess, client: vramd.Client, model: str, reason: str
 ) -> None:
     with shared.story() as story:
-        for call in (client.generate, client.chat):
-            with pytest.raises(vramd.WorkerCrashed) as failed:
-                list(call(model, "x"))
-            assert (failed.value.reason, failed.value.retry_after_s) == (reason, None)
-        story.reached(model, "UNLOADED", 2)
-        assert len(story.changes(model, "LOADING")) == 2
+        with pytest.raises(vramd.WorkerCrashed) as failed:
+            list(client.chat(model, "x"))
+        assert (failed.value.reason, failed.value.retry_after_s) == (reason, None)
+        story.reached(model, "UNLOADED", 3)
+        assert len(story.changes(model, "LOADING")) == 3, "the supervisor has tried twice more"
 
 
 def test_a_process_that_grows_far_beyond_its_load_is_ended_once_it_is_idle(
@@ -127,7 +125,7 @@ def test_a_load_that_hangs_is_ended_and_not_asked_for_again() -> None:
 
 
 def test_an_engine_that_hangs_can_be_unloaded(client: vramd.Client) -> None:
-    with client.generate("hang-in-decode", "x") as stream:
+    with client.generate("hang-in-decode", "x", on_crash="fail") as stream:
         for _ in range(3):
             next(stream)
         assert client.unload("hang-in-decode", force=True).exit == "ended"

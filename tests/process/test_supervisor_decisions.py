@@ -84,7 +84,7 @@ def test_a_crash_is_written_down_as_it_was() -> None:
             psutil.Process(pid).kill()
             story.reached("one", "UNLOADED")
         assert "ended while nothing ran on it: killed by SIGKILL" in of_kind(client, "one", "unload").message
-        with client.generate("one", "x", max_tokens=2000) as answer:
+        with client.generate("one", "x", max_tokens=2000, on_crash="fail") as answer:
             next(answer)
             (resident,) = client.resident()
             assert resident.pid

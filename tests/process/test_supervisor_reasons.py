@@ -43,7 +43,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProce
 
 def stream_is_cut_off(supervisor: SupervisorProcess) -> None:
     client = supervisor.client()
-    with client.generate("slow", "x") as stream:
+    with client.generate("slow", "x", on_crash="fail") as stream:
         next(stream)
         client.unload("slow", force=True)
         assert stream.text
@@ -93,7 +93,7 @@ def loaded_differently(supervisor: SupervisorProcess) -> None:
 def killed_before_the_first_token(supervisor: SupervisorProcess) -> None:
     client = supervisor.client()
     client.load("slow")
-    with client.generate("slow", "x", timeout_s=0.4) as stream:
+    with client.generate("slow", "x", timeout_s=0.4, on_crash="fail") as stream:
         pid = client.load("slow").pid
         assert pid is not None
         psutil.Process(pid).kill()

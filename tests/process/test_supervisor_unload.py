@@ -79,7 +79,7 @@ def test_a_busy_model_may_end_what_it_has_begun(client: vramd.Client) -> None:
 
 
 def test_what_takes_longer_than_the_drain_is_broken_off(client: vramd.Client) -> None:
-    with client.generate("slow", "x", max_tokens=500) as stream:
+    with client.generate("slow", "x", max_tokens=500, on_crash="fail") as stream:
         next(stream)
         began_s = time.monotonic()
         client.unload("slow")
@@ -93,7 +93,7 @@ def test_force_waits_for_nobody() -> None:
     configuration = "[scheduling]\ndrain_s = 600\n" + simulated("slow", card="", tokens_per_s=1)
     with SupervisorProcess(configuration) as supervisor:
         client = supervisor.client()
-        with client.generate("slow", "x") as stream:
+        with client.generate("slow", "x", on_crash="fail") as stream:
             next(stream)
             client.unload("slow", force=True, timeout_s=BOUND_S)
             with pytest.raises(vramd.Unloaded):

@@ -1,7 +1,8 @@
 """What the core must hold whatever happens, checked from outside after every event."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import (
@@ -11,6 +12,7 @@ from vramd_supervisor.core.actions import (
     Evicted,
     Grant,
     GrantReservation,
+    Interrupted,
     ModelChanged,
     QueueChanged,
     Refuse,
@@ -32,6 +34,7 @@ from vramd_supervisor.core.events import (
     WorkerReady,
 )
 from vramd_supervisor.core.pump import Pump
+from vramd_supervisor.core.requests import MOST_RESUMES
 from vramd_supervisor.core.room import Wait, decide_admission
 from vramd_supervisor.core.state import (
     COMING,
@@ -86,6 +89,8 @@ class Promises:
         self.waiting_since_s: dict[str, float] = {}
         """Loads that nothing but other models keeps out, and since when."""
         self.accepted = self.answered = self.loads = 0
+        self.interrupted: Counter[int] = Counter()
+        """Processes that a call has lost."""
         self.answering: set[int] = set()
         """Processes that have said that they answer."""
         self._begun_s: dict[str, float] = {}
@@ -118,6 +123,8 @@ class Promises:
                 case Refuse(request=request, refusal=why):
                     self._refused(request, why, event, now_s)
                     self.close(request)
+                case Interrupted(request=request):
+                    self._interrupted(request)
                 case Complete(request=request) | GrantReservation(request=request):
                     self.close(request)
                 case Report(request=request):
@@ -157,6 +164,13 @@ class Promises:
                 self._forced.add(event.model)
             case _:
                 pass
+
+    def _interrupted(self, request: int) -> None:
+        """It had a place, and goes on before all others, not for ever."""
+        assert self.granted.pop(request, None), f"request {request} is interrupted, and had no place"
+        self.open[request] = replace(self.open[request], ahead=True)
+        self.interrupted[request] += 1
+        assert self.interrupted[request] <= MOST_RESUMES, f"request {request} is begun again and again"
 
     def _failed(self, event: Event, actions: Sequence[Action]) -> None:
         """A process that was to take another's place, and did not load, has that one go on."""

@@ -18,6 +18,7 @@ from vramd_supervisor.core.actions import (
     FindTogether,
     Grant,
     GrantReservation,
+    Interrupted,
     Load,
     Spawn,
     Stop,
@@ -76,6 +77,10 @@ class Stage(Pump):
 
     def serve(self, request: int) -> None:
         """A call runs from now on."""
+        raise NotImplementedError
+
+    def interrupt(self, request: int) -> None:
+        """A call that ran waits again."""
         raise NotImplementedError
 
     @property
@@ -156,6 +161,8 @@ class Stage(Pump):
                 )
             case Grant(request=request):
                 self.serve(request)
+            case Interrupted(request=request):
+                self.interrupt(request)
             case GrantReservation(reservation=reservation):
                 withdrawn = partial(ReservationReleased, reservation=reservation)
                 self._in(0.0, 10.0, withdrawn)

@@ -4,6 +4,7 @@ What the core asks for takes its time, comes in any order, late and twice. The s
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
@@ -22,6 +23,7 @@ from vramd_supervisor.core.events import (
     ReservationReleased,
     ReservationRequested,
     RestartRequested,
+    Resumed,
     ShutdownRequested,
     Started,
     Streamed,
@@ -96,6 +98,8 @@ class Story(Stage):
         """When all faults are over and nobody calls any more."""
         self.relentless: set[int] = set()
         """Calls that are made anew as soon as they end."""
+        self.turns: Counter[int] = Counter()
+        """Processes that a call has lost: what the dice had planned on them does not happen."""
         self._ids = count(1)
 
     def run(self) -> "Story":
@@ -175,15 +179,22 @@ class Story(Stage):
     def serve(self, request: int) -> None:
         if request not in self.relentless and self._may("stuck", 0.1):
             return
-        seconds = self.dice.uniform(0.05, 2.0)
-        self.clock.at(self.now_s + seconds / 2, partial(self._stream, request))
-        self.clock.at(self.now_s + seconds, partial(self._end, request))
+        turn, seconds = self.turns[request], self.dice.uniform(0.05, 2.0)
+        self.clock.at(self.now_s + seconds / 2, partial(self._stream, request, turn))
+        self.clock.at(self.now_s + seconds, partial(self._end, request, turn))
+        if turn:
+            self.clock.at(self.now_s, partial(self.submit, Resumed(self.now_s, request, 7, exact=True)))
 
-    def _stream(self, request: int) -> None:
-        if request in self.promises.open:
+    def interrupt(self, request: int) -> None:
+        self.turns[request] += 1
+
+    def _stream(self, request: int, turn: int) -> None:
+        if request in self.promises.open and self.turns[request] == turn:
             self.submit(Streamed(self.now_s, request))
 
-    def _end(self, request: int) -> None:
+    def _end(self, request: int, turn: int) -> None:
+        if self.turns[request] != turn:
+            return
         asked = self.promises.open.get(request)
         if asked:
             self.promises.close(request)

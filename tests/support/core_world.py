@@ -1,7 +1,7 @@
 """A world around the core without any I/O: what it asks for becomes errands that a test does in any order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from support.core_promises import hurry
@@ -16,6 +16,7 @@ from vramd_supervisor.core.actions import (
     FindTogether,
     Grant,
     GrantReservation,
+    Interrupted,
     Load,
     Refuse,
     Spawn,
@@ -185,6 +186,8 @@ class CoreWorld(Pump):
                 assert request not in self.granted, "granted twice"
                 assert worker_id in self.alive
                 self.granted[request] = worker_id
+            case Interrupted(request=request):
+                assert self.granted.pop(request, None), "interrupted without a place"
             case GrantReservation(request=request, reservation=reservation):
                 self.reserved.append(reservation)
                 self._close(request)
@@ -216,10 +219,12 @@ class CoreWorld(Pump):
         progress: bool = False,
         reload: bool = False,
         caller: str = "",
+        resume: bool = True,
     ) -> int:
         request = self._accept()
         asked = LoadOptions(keep_alive_s=keep_alive_s, context_tokens=context_tokens)
-        self.tell(Requested(self.now_s, request, name, kind, limit_s, asked, priority, progress, reload, caller))
+        told = Requested(self.now_s, request, name, kind, limit_s, asked, priority, progress, reload, caller)
+        self.tell(replace(told, resume=resume))
         return request
 
     def announce(self, device: str, size: int, ttl_s: float = 60.0, label: str = "game", limit_s: float = 600.0) -> int:

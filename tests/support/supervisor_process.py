@@ -56,8 +56,11 @@ def simulated(model: str, card: str = "1GiB", host: str = "60MiB", *, device: st
 
 @contextlib.contextmanager
 def busy(client: vramd.Client, model: str) -> Iterator[vramd.Stream]:
-    """A model at work from the first word of an answer on, for a minute or longer at the pace of a slow one."""
-    with client.generate(model, "x", max_tokens=2000) as answer:
+    """A model at work from the first word of an answer on, for a minute or longer at the pace of a slow one.
+
+    The answer ends with its process.
+    """
+    with client.generate(model, "x", max_tokens=2000, on_crash="fail") as answer:
         next(answer)
         yield answer
 

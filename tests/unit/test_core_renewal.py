@@ -244,7 +244,7 @@ def test_a_process_that_dies_meanwhile_has_a_successor(world: CoreWorld, kind: t
 @pytest.mark.parametrize("end", ["unload", "shut down"])
 def test_an_unload_or_the_end_takes_both_processes_along(world: CoreWorld, kind: type, end: str) -> None:
     loaded(world, "small")
-    running = world.request("small")
+    running = world.request("small", resume=False)
     request = world.restart("small")
     if kind is Stop:
         world.caller(running, "end")

@@ -227,23 +227,13 @@ def test_a_spare_that_cannot_start_is_not_tried_again_and_again() -> None:
     assert not world.alive
 
 
-def test_a_crash_before_the_first_word_and_one_in_the_middle_differ(world: CoreWorld) -> None:
-    silent, speaking = world.request("small"), world.request("small")
-    run_all(world)
-    world.caller(speaking, "stream")
-    world.crash(next(iter(world.alive)))
-    assert {silent, speaking}.isdisjoint(world.open_requests)
-    world.request("small")
-    assert state(world, "small") is ModelState.QUEUED, "it is loaded anew for the next caller"
-
-
 def repeatable(world: CoreWorld) -> dict[int, bool]:
     """Whether those who were refused are told that they may try again."""
     return {action.request: action.refusal.retry for action in world.actions if isinstance(action, Refuse)}
 
 
 def test_a_call_that_reached_a_process_that_died_is_not_to_be_made_again(world: CoreWorld) -> None:
-    silent, speaking = world.request("small"), world.request("small")
+    silent, speaking = world.request("small", resume=False), world.request("small", resume=False)
     run_all(world)
     world.caller(speaking, "stream")
     world.tell(WorkerExited(world.now_s, next(iter(world.alive)), "killed by SIGSEGV"))
@@ -280,7 +270,7 @@ def test_callers_of_a_model_that_drains_wait_for_its_next_life(world: CoreWorld)
 
 
 def test_a_forced_unload_ends_what_runs(world: CoreWorld) -> None:
-    world.request("small")
+    world.request("small", resume=False)
     run_all(world)
     world.unload("small", force=True)
     assert refusals(world) == [Reason.MODEL_UNLOADED]

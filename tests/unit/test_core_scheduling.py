@@ -44,7 +44,7 @@ def test_o29_a_victim_under_constant_load_from_eight_clients_yields_within_the_b
 
 
 def test_an_answer_that_does_not_end_is_cut_off_so_that_the_bound_holds(world: CoreWorld) -> None:
-    endless = world.request("middle")
+    endless = world.request("middle", resume=False)
     world.wait(1.0)
     waits = world.request("large")
     brought = world.wait(BOUND_S - STOP_S - 0.01)
@@ -59,7 +59,7 @@ def test_an_answer_that_does_not_end_is_cut_off_so_that_the_bound_holds(world: C
 
 def test_a_bound_shorter_than_the_time_to_drain_shortens_that() -> None:
     world = world_of(starvation_bound_s=10.0, minimum_residency_s=0.0)
-    world.request("middle")
+    world.request("middle", resume=False)
     world.wait(1.0)
     waits = world.request("large")
     brought = world.wait(10.0 - STOP_S - 0.01)

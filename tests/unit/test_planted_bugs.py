@@ -92,10 +92,18 @@ BUGS = {
     ),
     "a crash forgets those who were being served": Bug(
         "model.py",
-        "        refuse(state, request, replace(crashed(model, worker, event.exit, streaming=streaming),"
-        " retry=False))\n",
+        "        interrupt(state, request, crashed(model, worker, event.exit, streaming=request.sent))\n",
         "        worker.in_flight.discard(request.id)\n",
         "is in 0 places",
+    ),
+    "an interrupted request does not count its processes": Bug(
+        "requests.py", "    request.resumes += 1\n", "", "is begun again and again"
+    ),
+    "an interrupted request keeps its place": Bug(
+        "requests.py",
+        "    _leave_place(state, request, worker)\n    request.state,",
+        "    request.state,",
+        "is in 2 places",
     ),
     "an unload that waits for the exit is never answered": Bug(
         "model.py",

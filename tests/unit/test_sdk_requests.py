@@ -100,12 +100,14 @@ def test_how_a_call_waits(call: str) -> None:
             case _:
                 return requests.embed("task:code", "Hello", settings)
 
-    request = built({"priority": "batch", "prefer": "light_now"})
-    wanted = Scheduling(priority=load_pb2.PRIORITY_BATCH, prefer=load_pb2.PREFER_LIGHT_NOW)
+    request = built({"priority": "batch", "prefer": "light_now", "on_crash": "fail"})
+    wanted = Scheduling(
+        priority=load_pb2.PRIORITY_BATCH, prefer=load_pb2.PREFER_LIGHT_NOW, on_crash=load_pb2.ON_CRASH_FAIL
+    )
     assert (request.scheduling, request.HasField("load")) == (wanted, False)
     assert not built({}).HasField("scheduling")
     assert not built({"priority": None, "prefer": None}).HasField("scheduling")
-    for field in ("priority", "prefer"):
+    for field in ("priority", "prefer", "on_crash"):
         with pytest.raises(InvalidRequest, match=f"{field}: 'soon' is not one of") as caught:
             built({field: "soon"})  # type: ignore[misc]  # no such word
         assert caught.value.metadata == {"field": field}

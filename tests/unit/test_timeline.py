@@ -53,7 +53,7 @@ def test_phases_of_a_newer_supervisor_are_left_out() -> None:
 
 
 def test_the_trailing_metadata_of_a_call() -> None:
-    [(key, value)] = service_inference.trailing("talker", 3, {"queued_s": 0.5, "loaded_s": 2.0}, {"prompt_s": 0.25})
+    [(key, value)] = service_inference.trailing(Told("talker", 3, {"queued_s": 0.5, "loaded_s": 2.0, "prompt_s": 0.25}))
     assert key == KEY
     assert json.loads(value) == {
         "queued_s": 0.5,

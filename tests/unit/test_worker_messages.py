@@ -22,7 +22,8 @@ def parts(*texts: str) -> list[inference_pb2.ContentPart]:
 
 
 def test_what_is_not_set_takes_the_defaults() -> None:
-    assert translate.generate_job(inference_pb2.GenerateRequest(prompt=parts("a", "b"))) == Job("ab")
+    request = inference_pb2.GenerateRequest(prompt=parts("a", "b"))
+    assert translate.generate_job(worker_pb2.WorkerGenerateRequest(request=request)) == Job("ab")
 
 
 def test_every_setting_arrives_also_where_it_is_zero() -> None:
@@ -46,12 +47,15 @@ def test_every_setting_arrives_also_where_it_is_zero() -> None:
         sampling=sampling,
         limits=limits,
     )
-    assert translate.chat_job(request) == Job(
+    wanted = worker_pb2.WorkerChatRequest(request=request, drawn_seed=7, resume_token_ids=[3, 1])
+    assert translate.chat_job(wanted) == Job(
         (Message("system", "be brief"), Message("user", "hi")),
         Sampling(0, 0.5, 0, 0, 1.5, -1, 1, 0, 0),
         max_tokens=7,
         stop=("x", "y"),
         max_tokens_per_s=2.5,
+        drawn_seed=7,
+        resume=(3, 1),
     )
 
 

@@ -45,6 +45,10 @@ class Job:
     """Whether names of control tokens are read as those tokens. None: in a prompt, but not in messages."""
     show_special: bool = False
     """Whether control tokens that the model generates appear in the text, by name."""
+    drawn_seed: int | None = None
+    """Seed for a job whose sampling names none. None: the engine draws one."""
+    resume: tuple[int, ...] = ()
+    """Tokens of the answer that were given before, by another process: they are not given again."""
 
 
 class FinishReason(Enum):

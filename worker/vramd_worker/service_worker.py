@@ -76,14 +76,14 @@ class WorkerService(WorkerServiceServicer):
         self, request: worker_pb2.WorkerGenerateRequest, context: Context
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         async with self._call(request, context):
-            async for piece in self._pieces(translate.generate_job(request.request), request.threads, context):
+            async for piece in self._pieces(translate.generate_job(request), request.threads, context):
                 yield translate.generate_response(piece)
 
     async def Chat(
         self, request: worker_pb2.WorkerChatRequest, context: Context
     ) -> AsyncIterator[inference_pb2.ChatResponse]:
         async with self._call(request, context):
-            async for piece in self._pieces(translate.chat_job(request.request), request.threads, context):
+            async for piece in self._pieces(translate.chat_job(request), request.threads, context):
                 yield translate.chat_response(piece)
 
     async def Embed(self, request: worker_pb2.WorkerEmbedRequest, context: Context) -> inference_pb2.EmbedResponse:

@@ -18,15 +18,15 @@ FINISH_REASONS = {
 }
 
 
-def generate_job(request: inference_pb2.GenerateRequest) -> Job:
+def generate_job(wanted: worker_pb2.WorkerGenerateRequest) -> Job:
     """Makes a job of a literal prompt."""
-    return _job(_text(request.prompt), request)
+    return _job(_text(wanted.request.prompt), wanted)
 
 
-def chat_job(request: inference_pb2.ChatRequest) -> Job:
+def chat_job(wanted: worker_pb2.WorkerChatRequest) -> Job:
     """Makes a job of a conversation, which the engine renders."""
-    turns = tuple(Message(message.role, _text(message.parts)) for message in request.messages)
-    return _job(turns, request)
+    turns = tuple(Message(message.role, _text(message.parts)) for message in wanted.request.messages)
+    return _job(turns, wanted)
 
 
 def texts(request: inference_pb2.EmbedRequest) -> tuple[str, ...]:
@@ -79,8 +79,10 @@ def _text(parts: Sequence[inference_pb2.ContentPart]) -> str:
     return "".join(part.text for part in parts)
 
 
-def _job(prompt: str | tuple[Message, ...], request: inference_pb2.GenerateRequest | inference_pb2.ChatRequest) -> Job:
-    limits = request.limits
+def _job(
+    prompt: str | tuple[Message, ...], wanted: worker_pb2.WorkerGenerateRequest | worker_pb2.WorkerChatRequest
+) -> Job:
+    request, limits = wanted.request, wanted.request.limits
     return Job(
         prompt=prompt,
         # The message's fields have the names of the value's; what is not set takes the value's defaults.
@@ -90,6 +92,8 @@ def _job(prompt: str | tuple[Message, ...], request: inference_pb2.GenerateReque
         max_tokens_per_s=wire_values.get(limits, "max_tokens_per_s"),
         parse_special=wire_values.get(request, "parse_special"),
         show_special=request.show_special,
+        drawn_seed=wire_values.get(wanted, "drawn_seed"),
+        resume=tuple(wanted.resume_token_ids),
     )
 
 

@@ -147,12 +147,15 @@ class AsyncClient:
         Returns at once; reading the stream waits. `on_waiting` is called, while the stream is read, with what the call
         waits for before its answer begins.
 
+        If the model's process dies, the answer goes on in another one, behind the text that came; `on_waiting` hears
+        what it waits for meanwhile. With `on_crash="fail"` it ends instead.
+
         Raises:
             PromptTooLong: The conversation is longer than the context, or than the supervisor takes.
             ChatTemplateUnusable: The model has no chat template, or it refuses these messages.
             Unsupported: The model gives embeddings only, or computes what is no number.
             QueueFull: Too many requests wait.
-            WorkerCrashed: The model's process ended, before the answer or in the middle of it.
+            WorkerCrashed: The model's process ended, and the answer could not go on in another one.
             Unloaded: The model was unloaded meanwhile.
             VramdError: What `load` raises, where the model has to be loaded first.
 

@@ -39,7 +39,10 @@ class AsyncReplies(Generic[Value_co]):
         attempts: Attempts,
         is_preliminary: Callable[[Value_co], bool] | None = None,
     ) -> None:
-        """`is_preliminary(reply)` returns True for replies before the answer, which are not yielded."""
+        """`is_preliminary(reply)` returns True for replies before the answer and where it is interrupted.
+
+        They are not yielded.
+        """
         self._over = True
         self._connection = connection
         self._call = call
@@ -64,13 +67,13 @@ class AsyncReplies(Generic[Value_co]):
             raise StopAsyncIteration
         self._stream.link.require_here()
         try:
-            got = await (self._read() if self._begun else self._retrying(self._first))
+            got = await (self._next() if self._begun else self._retrying(self._next))
         except BaseException:
             self._end()
             raise
-        self._begun, self._is_preliminary = True, None  # what a program gives to be called may know this stream
+        self._begun = True
         if got is None or isinstance(got, VramdError):
-            self._over = True
+            self._over, self._is_preliminary = True, None  # what a program gives to be called may know this stream
             if got is None or self._cancelled.is_set():
                 raise StopAsyncIteration
             try:
@@ -115,7 +118,7 @@ class AsyncReplies(Generic[Value_co]):
         stream.cancel()
 
     def _end(self) -> None:
-        self._over = True
+        self._over, self._is_preliminary = True, None
         self._stream.cancel()
 
     async def _retrying(self, step: Callable[[], Awaitable[Value | VramdError]]) -> Value | VramdError:
@@ -136,7 +139,7 @@ class AsyncReplies(Generic[Value_co]):
     async def _header(self) -> VramdError | None:
         return self._connection.explained(await self._stream.header(), self._stream.link)
 
-    async def _first(self) -> Value_co | VramdError | None:
+    async def _next(self) -> Value_co | VramdError | None:
         while True:
             got = await self._read()
             if (

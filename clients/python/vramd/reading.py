@@ -36,7 +36,7 @@ def read_timeline(trailer: Mapping[str, str | bytes]) -> Timeline | None:
     if told is None:
         return None
     seconds = {phase: told.seconds.get(phase) for phase in timeline.PHASES}
-    return Timeline(**seconds, model=told.model, worker_id=told.worker_id)
+    return Timeline(**seconds, model=told.model, worker_id=told.worker_id, resumes=told.resumes, resume=told.resume)
 
 
 def _embeddings(message: Any) -> Embeddings:

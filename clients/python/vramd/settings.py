@@ -24,6 +24,9 @@ class AskSettings(LoadSettings, total=False):
     """Urgent calls are served first; by default as the configuration says of the model, else "interactive"."""
     prefer: Literal["light_now"] | None
     """For the model "task:NAME": a loaded one that suits answers, while a better one is loaded for the next time."""
+    on_crash: Literal["resume", "fail"] | None
+    """If its process dies, is stuck or is ended: by default the call goes on in another one, a stream behind what has
+    come of it, at most twice; "fail" ends it."""
 
 
 class AnswerSettings(AskSettings, AnswerOptions, total=False):
@@ -39,7 +42,7 @@ LOAD_FIELDS = {row.name: row.field for row in LOAD_SETTINGS}
 SAMPLING_FIELDS, LIMIT_FIELDS, SPECIAL_FIELDS = (
     {row.name: row.field for row in table if row.kind is not tuple} for table in (SAMPLING, LIMITS, CONTROL_TOKENS)
 )
-SCHEDULING_FIELDS: Mapping[str, str] = {"priority": "priority", "prefer": "prefer"}
+SCHEDULING_FIELDS: Mapping[str, str] = {"priority": "priority", "prefer": "prefer", "on_crash": "on_crash"}
 
 ELSEWHERE: Mapping[str, str] = {
     "n_ctx": "context",
@@ -65,6 +68,7 @@ ELSEWHERE: Mapping[str, str] = {
 """Words of other libraries → the setting here."""
 
 PRIORITIES = tuple(wire_values.words(load_pb2.Priority.DESCRIPTOR))
+ON_CRASH = tuple(wire_values.words(load_pb2.OnCrash.DESCRIPTOR))
 PREFERENCES = tuple(wire_values.words(load_pb2.Prefer.DESCRIPTOR))
 
 ASK_FIELDS = (*LOAD_FIELDS, *SCHEDULING_FIELDS)

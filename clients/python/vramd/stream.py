@@ -40,7 +40,10 @@ class Replies(Generic[Value_co]):
         attempts: Attempts,
         is_preliminary: Callable[[Value_co], bool] | None = None,
     ) -> None:
-        """`is_preliminary(reply)` returns True for replies before the answer, which are not yielded."""
+        """`is_preliminary(reply)` returns True for replies before the answer and where it is interrupted.
+
+        They are not yielded.
+        """
         self._over = True
         self._connection = connection
         self._call = call
@@ -65,13 +68,13 @@ class Replies(Generic[Value_co]):
             raise StopIteration
         self._stream.link.require_here()
         try:
-            got = self._read() if self._begun else self._retrying(self._first)
+            got = self._next() if self._begun else self._retrying(self._next)
         except BaseException:
             self._end()
             raise
-        self._begun, self._is_preliminary = True, None  # what a program gives to be called may know this stream
+        self._begun = True
         if got is None or isinstance(got, VramdError):
-            self._over = True
+            self._over, self._is_preliminary = True, None  # what a program gives to be called may know this stream
             if got is None or self._cancelled.is_set():
                 raise StopIteration
             try:
@@ -116,7 +119,7 @@ class Replies(Generic[Value_co]):
         stream.cancel()
 
     def _end(self) -> None:
-        self._over = True
+        self._over, self._is_preliminary = True, None
         self._stream.cancel()
 
     def _retrying(self, step: Callable[[], Value | VramdError]) -> Value | VramdError:
@@ -137,7 +140,7 @@ class Replies(Generic[Value_co]):
     def _header(self) -> VramdError | None:
         return self._connection.explained(self._stream.header(), self._stream.link)
 
-    def _first(self) -> Value_co | VramdError | None:
+    def _next(self) -> Value_co | VramdError | None:
         while True:
             got = self._read()
             if (

@@ -219,7 +219,7 @@ def _kill(stage: Stage) -> Step:
 
 
 def _until_cut_off(stage: Stage, prompt: str, pid: int, speaks: threading.Event) -> Answer:
-    stream = stage.client.chat("medium", prompt, max_tokens=TOKENS, max_tokens_per_s=SLOW_TOKENS_PER_S)
+    stream = stage.client.chat("medium", prompt, max_tokens=TOKENS, max_tokens_per_s=SLOW_TOKENS_PER_S, on_crash="fail")
     engine, error = stage.client.model("medium").engine, None
     try:
         for _ in stream:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from vramd.settings import PREFERENCES, PRIORITIES
+from vramd.settings import ON_CRASH, PREFERENCES, PRIORITIES
 from vramd_common.load_settings import LOAD_SETTINGS
 from vramd_common.sampling import LIMITS, SAMPLING
 from vramd_common.settings_table import Setting
@@ -46,7 +46,9 @@ def reload_flag(command: Command) -> Command:
 
 
 def ask_flags(command: Command) -> Command:
-    """Adds --priority and --prefer: the further keys of `AskSettings`."""
+    """Adds --priority, --prefer and --on-crash: the further keys of `AskSettings`."""
+    text = "If its process dies, is stuck or is ended: go on in another one, or fail."
+    command = Headed.add("--on-crash", type=click.Choice(list(ON_CRASH)), help=text, heading=LOADING)(command)
     return priority_flag("How urgent it is; default: as configured for the model.", LOADING)(prefer_flag(command))
 
 

@@ -366,7 +366,7 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def waiting(self) -> _model_pb2.Waiting:
-        """Set alone, in messages before the answer, if the request asked for progress."""
+        """Set alone, in messages before the answer and where it is interrupted, if the request asked for progress."""
 
     def __init__(
         self,
@@ -460,7 +460,7 @@ class ChatResponse(_message.Message):
 
     @_builtins.property
     def waiting(self) -> _model_pb2.Waiting:
-        """Set alone, in messages before the answer, if the request asked for progress."""
+        """Set alone, in messages before the answer and where it is interrupted, if the request asked for progress."""
 
     def __init__(
         self,

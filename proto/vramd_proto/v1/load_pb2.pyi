@@ -67,6 +67,30 @@ PREFER_LIGHT_NOW: Prefer.ValueType  # 1
 """A loaded model that suits answers at once, while the best one loads for the next time."""
 Global___Prefer: _TypeAlias = Prefer  # noqa: Y015
 
+class _OnCrash:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnCrashEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnCrash.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_CRASH_UNSPECIFIED: _OnCrash.ValueType  # 0
+    """RESUME."""
+    ON_CRASH_RESUME: _OnCrash.ValueType  # 1
+    """It goes on in another process, at most twice; a stream goes on behind what its caller has had."""
+    ON_CRASH_FAIL: _OnCrash.ValueType  # 2
+    """It ends with an error. Requests to a model that is configured as sacrificial always do."""
+
+class OnCrash(_OnCrash, metaclass=_OnCrashEnumTypeWrapper):
+    """What becomes of a request whose process dies, hangs or is ended under it."""
+
+ON_CRASH_UNSPECIFIED: OnCrash.ValueType  # 0
+"""RESUME."""
+ON_CRASH_RESUME: OnCrash.ValueType  # 1
+"""It goes on in another process, at most twice; a stream goes on behind what its caller has had."""
+ON_CRASH_FAIL: OnCrash.ValueType  # 2
+"""It ends with an error. Requests to a model that is configured as sacrificial always do."""
+Global___OnCrash: _TypeAlias = OnCrash  # noqa: Y015
+
 class _KvType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -151,28 +175,31 @@ Global___OutputRule: _TypeAlias = OutputRule  # noqa: Y015
 
 @_typing.final
 class Scheduling(_message.Message):
-    """How a request waits."""
+    """How a request waits, and whether it goes on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PRIORITY_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     PREFER_FIELD_NUMBER: _builtins.int
+    ON_CRASH_FIELD_NUMBER: _builtins.int
     priority: Global___Priority.ValueType
     progress: _builtins.bool
-    """Report in the stream, before the answer, the reason for waiting."""
+    """Report in the stream, before the answer and where it is interrupted, the reason for waiting."""
     prefer: Global___Prefer.ValueType
     """Applies only to a model given as "task:NAME"."""
+    on_crash: Global___OnCrash.ValueType
     def __init__(
         self,
         *,
         priority: Global___Priority.ValueType = ...,
         progress: _builtins.bool = ...,
         prefer: Global___Prefer.ValueType = ...,
+        on_crash: Global___OnCrash.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prefer", b"prefer", "priority", b"priority", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["on_crash", b"on_crash", "prefer", b"prefer", "priority", b"priority", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -148,6 +148,8 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """Models evict each other again and again."""
     DECISION_KIND_UNLOAD: _DecisionKind.ValueType  # 7
     """A model's process has ended, and no other record says why."""
+    DECISION_KIND_RESUME: _DecisionKind.ValueType  # 8
+    """A request has lost its process and goes on in another."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """Kind of a decision."""
@@ -167,6 +169,8 @@ DECISION_KIND_THRASH: DecisionKind.ValueType  # 6
 """Models evict each other again and again."""
 DECISION_KIND_UNLOAD: DecisionKind.ValueType  # 7
 """A model's process has ended, and no other record says why."""
+DECISION_KIND_RESUME: DecisionKind.ValueType  # 8
+"""A request has lost its process and goes on in another."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final

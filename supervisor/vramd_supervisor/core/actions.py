@@ -61,6 +61,17 @@ class Grant:
     threads: int
     timeline: Mapping[str, float] = field(default_factory=dict)
     """Seconds that it waited, by phase: queued_s, drained_s, spawned_s, loaded_s; only phases that occurred."""
+    alike: bool = True
+    """The worker computes like the one that the request has lost, if it has lost one."""
+
+
+@dataclass(frozen=True, match_args=False)
+class Interrupted:
+    """Break off a granted request that lost its process: it waits again, for another Grant or a Refuse."""
+
+    request: int
+    refusal: Refusal
+    """Why it was lost; the end of the request if the shell cannot go on."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -229,7 +240,7 @@ Notice = ModelChanged | LedgerChanged | Evicted | Released | PressureChanged | Q
 WorkerAction = Spawn | Load | Stop | SetThreads
 """Actions on a worker process."""
 
-Answer = Grant | Complete | GrantReservation | Refuse | Report
+Answer = Grant | Interrupted | Complete | GrantReservation | Refuse | Report
 """Actions that answer a caller."""
 
 TimerAction = SetTimer | CancelDeadline | CancelExpiry

@@ -151,6 +151,7 @@ def take_process(state: CoreState, model: ModelRuntime, pending: PendingLoad, pl
     if worker is None:
         worker = state.new_worker()
     worker.plan = plan
+    worker.options, worker.source = pending.options, model.spec.source
     worker.begun_s = state.now_s
     worker.room_from_s = min(pending.room_from_s, state.now_s)
     keep_alive_s = pending.options.keep_alive_s

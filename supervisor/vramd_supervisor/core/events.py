@@ -69,6 +69,8 @@ class Requested:
     """Name of a hold's caller, or where it is connected from."""
     needs: Ability | None = None
     """Ability that the call needs; None: none in particular."""
+    resume: bool = True
+    """It goes on in another process if it loses its own; False: it then ends with an error."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -112,6 +114,18 @@ class Streamed:
 
     at_s: float
     request: int
+
+
+@dataclass(frozen=True, match_args=False)
+class Resumed:
+    """An interrupted request has been handed to its next process."""
+
+    at_s: float
+    request: int
+    sent_tokens: int
+    """Tokens that its caller had before; it goes on behind them."""
+    exact: bool
+    """Whether they are computed again as they were the first time."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -314,6 +328,7 @@ Event = (
     | RestartRequested
     | ModelUpdated
     | Streamed
+    | Resumed
     | Ended
     | Cancelled
     | ReservationRequested

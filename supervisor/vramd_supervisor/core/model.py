@@ -29,8 +29,8 @@ from .events import (
 )
 from .eviction import available_if_evicted
 from .reconcile import reconcile, too_much
-from .requests import abort, end, hold_again, refuse, refuse_holds, refuse_queue, report, unloaded
-from .state import COMING, GOING, ModelRuntime, ModelState, RequestState, WorkerProcess
+from .requests import abort, end, hold_again, interrupt, refuse_holds, refuse_queue, report, unloaded
+from .state import COMING, GOING, ModelRuntime, ModelState, WorkerProcess
 
 
 class ImpossibleTransitionError(Exception):
@@ -275,7 +275,7 @@ def load_limit_reached(state: CoreState, event: LoadLimitReached) -> None:
 
 
 def drain_ended(state: CoreState, event: DrainEnded) -> None:
-    """Ends the requests that still run on a draining model."""
+    """Ends a draining process; requests that still run on it are interrupted."""
     model, worker = _served_by(state, event.worker_id)
     if model and worker and model.state is ModelState.DRAINING:
         assert worker.leaves
@@ -294,7 +294,7 @@ def keep_alive_ended(state: CoreState, event: KeepAliveEnded) -> None:
 
 
 def exited(state: CoreState, event: WorkerExited) -> None:
-    """A process is gone. Fails what ran on it; its row stays until its memory is back.
+    """A process is gone. Interrupts what ran on it; its row stays until its memory is back.
 
     For callers that hold the model it is loaded again, unless it is expendable and died by itself.
     """
@@ -311,16 +311,14 @@ def exited(state: CoreState, event: WorkerExited) -> None:
     if model.current is not worker:  # it was to take the place of another, and was given up
         return
     because = _record_end(state, model, worker, event.exit)
-    for request_id in sorted(worker.in_flight):
-        request = state.requests[request_id]
-        streaming = request.state is RequestState.STREAMING
-        # It may be what the process died of, so its caller is not told to send it once more.
-        refuse(state, request, replace(crashed(model, worker, event.exit, streaming=streaming), retry=False))
+    running = [state.requests[request_id] for request_id in sorted(worker.in_flight)]
     if model.state in COMING:
         refuse_queue(state, model, crashed(model, worker, event.exit, streaming=False))
     if model.spec.expendable and not worker.stopping:
         refuse_holds(state, model, crashed(model, worker, event.exit, streaming=False, idle=True))
     move(state, model, ModelState.UNLOADED, because)
+    for request in running:
+        interrupt(state, request, crashed(model, worker, event.exit, streaming=request.sent))
 
 
 def _record_end(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: str) -> Because:
@@ -331,7 +329,7 @@ def _record_end(state: CoreState, model: ModelRuntime, worker: WorkerProcess, ho
         words = worker.leaves.words
     else:
         because = causes.crashed(how)
-        served = [state.requests[one].state is RequestState.STREAMING for one in worker.in_flight]
+        served = [state.requests[one].sent for one in worker.in_flight]
         idle = not served and model.state not in COMING
         words = crashed(model, worker, how, streaming=any(served), idle=idle).message
     if because.cause not in RECORDED:

@@ -3,21 +3,34 @@
 `scheduler` grants and completes those that wait.
 """
 
+from dataclasses import replace
+
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 
 from ..domain.catalog import ModelFile
 from ..domain.causes import Awaited, Because, Cause
-from ..domain.errors import Refusal, refusal, shutting_down
+from ..domain.decisions import Decision, DecisionKind
+from ..domain.errors import Refusal, cannot_go_on, refusal, shutting_down
 from ..quoting.abilities import lack
 from ..quoting.placement import differences, with_other_settings
-from .actions import CancelDeadline, Refuse, Report, SetTimer
+from .actions import CancelDeadline, Interrupted, Refuse, Report, SetTimer
 from .core_state import CoreState, Handlers
 from .cpu_threads import share_threads
-from .events import Cancelled, DeadlinePassed, Ended, Requested, RestartRequested, Streamed, UnloadRequested
+from .events import (
+    Cancelled,
+    DeadlinePassed,
+    Ended,
+    Requested,
+    RestartRequested,
+    Resumed,
+    Streamed,
+    UnloadRequested,
+)
 from .names import find
 from .state import (
     MOST_NAMED,
+    Lost,
     ModelRuntime,
     ModelState,
     Request,
@@ -27,6 +40,12 @@ from .state import (
     has_place,
     priority,
 )
+
+MOST_RESUMES = 2
+"""Processes that a request may lose: a third death under it is more likely its own doing than chance."""
+
+_ENDS = frozenset({Reason.DEADLINE_PASSED, Reason.SHUTTING_DOWN, Reason.MODEL_UNLOADED})
+"""Reasons that tell a caller enough about an answer that was interrupted, and then ended."""
 
 _AWAITED = {
     ModelState.STARTING: Awaited.PROCESS,
@@ -98,6 +117,7 @@ def accept(
     if isinstance(event, Requested):
         request.priority = request.priority if event.priority is None else event.priority
         request.progress, request.reload, request.caller = event.progress, event.reload, event.caller
+        request.resume = event.resume and not model.spec.expendable
     state.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
     if kind is RequestKind.UNLOAD:
         state.requests[request.id] = request
@@ -107,12 +127,24 @@ def accept(
 
 
 def streamed(state: CoreState, event: Streamed) -> None:
-    """The caller has had a part of the answer: from here on the request cannot be begun once more."""
+    """The caller has had a part of the answer."""
     request = state.requests.get(event.request)
     if request and request.state is RequestState.DISPATCHED:
         request.state = RequestState.STREAMING
+        request.sent = True
         if worker := state.workers.get(request.worker_id or 0):
             worker.answered = True
+
+
+def resumed(state: CoreState, event: Resumed) -> None:
+    """Records that an interrupted request goes on, and from where."""
+    request = state.requests.get(event.request)
+    if request is None or request.lost is None:
+        return
+    how = f"goes on after {event.sent_tokens} tokens, {'exactly' if event.exact else 'approximately'}"
+    words = f"a request {how if event.sent_tokens else 'runs again'}: {request.lost.why.message}"
+    numbers = {"sent_tokens": float(event.sent_tokens), "resumes": float(request.resumes)}
+    state.decide(Decision(DecisionKind.RESUME, request.model, words, request.worker_id or 0, numbers=numbers))
 
 
 def ended(state: CoreState, event: Ended | Cancelled) -> None:
@@ -135,7 +167,7 @@ def deadline_passed(state: CoreState, event: DeadlinePassed) -> None:
     refuse(state, request, why)
 
 
-HANDLERS: Handlers = {Requested: requested, Streamed: streamed, Ended: ended}
+HANDLERS: Handlers = {Requested: requested, Streamed: streamed, Resumed: resumed, Ended: ended}
 """`reservations` handles Cancelled and DeadlinePassed, which may be about either."""
 
 
@@ -203,17 +235,44 @@ def end(state: CoreState, request: Request) -> None:
     if request.kind is RequestKind.UNLOAD:
         worker.unload_waiters.remove(request.id)
         return
+    _leave_place(state, request, worker)
+
+
+def _leave_place(state: CoreState, request: Request, worker: WorkerProcess) -> None:
+    """A request gives its place in a process back."""
     worker.in_flight.remove(request.id)
     worker.answered = True
     worker.last_used_s = state.now_s
-    state.touch(model)
+    state.touch(state.models[request.model])
     if not worker.in_flight:
         share_threads(state, worker)
 
 
+def interrupt(state: CoreState, request: Request, why: Refusal) -> None:
+    """Takes a running request off its process, which is dead or to be ended; `why` says so.
+
+    It waits again before all others, and goes on where it was: unless it may not, has lost too many processes, or all
+    is ending. Then it is refused.
+    """
+    if not request.resume or request.resumes == MOST_RESUMES or state.ending:
+        # It may be what the process died of, so its caller is not told to send it once more.
+        refuse(state, request, replace(why, retry=False))
+        return
+    worker = state.workers[request.worker_id or 0]
+    _leave_place(state, request, worker)
+    request.state, request.worker_id = RequestState.QUEUED, None
+    request.resumes += 1
+    assert worker.plan is not None and worker.source is not None
+    request.lost = Lost(why, worker.options, worker.source, worker.plan.settings)
+    enqueue_ahead(state, state.models[request.model], request)
+    state.emit(Interrupted(request.id, why))
+
+
 def refuse(state: CoreState, request: Request, why: Refusal) -> None:
-    """Ends a request with an error."""
+    """Ends a request with an error; one whose answer was interrupted hears that, and why it could not go on."""
     end(state, request)
+    if request.lost and request.sent and request.worker_id is None and why.reason not in _ENDS:
+        why = cannot_go_on(request.lost.why, why)
     state.emit(Refuse(request.id, why))
 
 
@@ -230,9 +289,9 @@ def refuse_holds(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
 
 
 def abort(state: CoreState, worker: WorkerProcess, why: Refusal) -> None:
-    """Ends everything that runs on a process with an error."""
+    """Takes everything that runs off a process that is to end."""
     for request_id in sorted(worker.in_flight):
-        refuse(state, state.requests[request_id], why)
+        interrupt(state, state.requests[request_id], why)
 
 
 def report(
@@ -272,6 +331,12 @@ def loaded_differently(model: ModelRuntime, differs: str) -> Refusal:
     """Why a call that wants other settings than a model has is not served."""
     text = f"{with_other_settings(model.id, differs)}; unload it first, reload it, or leave those settings out"
     return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model.id, differences=differs)
+
+
+def other_file(model: ModelRuntime) -> Refusal:
+    """Why an answer that was interrupted is not continued by a model that has become another one."""
+    text = f"the file of {model.id} has changed since"
+    return refusal(Reason.MODEL_LOADED_DIFFERENTLY, text, model=model.id, differences="file")
 
 
 def held(state: CoreState, model: ModelRuntime, request: Request) -> Refusal:

@@ -21,7 +21,7 @@ from .eviction import residents
 from .model import drain, move, stop
 from .reconcile import raised
 from .renewal import give_up_renewal, go_on, planned, replace_process, succeed
-from .requests import end, leave_queue, loaded_differently, refuse, report_places
+from .requests import end, leave_queue, loaded_differently, other_file, refuse, report_places
 from .state import (
     ModelRuntime,
     ModelState,
@@ -136,7 +136,8 @@ def _want(state: CoreState, model: ModelRuntime) -> None:
     first = model.queue.first()
     first.planned = True
     changed = LoadOptions(keep_alive_s=model.keep_alive_now_s)
-    options = first.options.over(changed).over(model.spec.options)
+    before = first.lost.options if first.lost else LoadOptions()
+    options = first.options.over(changed).over(before).over(model.spec.options)
     pending = PendingLoad(model.id, options, state.next_turn(), first.priority, first.since_s)
     _begin_waiting(state, model, pending)
 
@@ -189,6 +190,8 @@ def _serve(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None
             return
         if differs:
             refuse(state, request, loaded_differently(model, differs))
+        elif request.lost and request.sent and request.lost.source != worker.source:
+            refuse(state, request, other_file(model))
         elif has_place(model):
             _grant(state, model, worker, request)
         else:
@@ -216,7 +219,8 @@ def _grant(state: CoreState, model: ModelRuntime, worker: WorkerProcess, request
     keep(model, request.options)
     share_threads(state, worker)
     timeline = _timeline(state.now_s, worker, request)
-    state.emit(Grant(request.id, worker.id, state.threads[worker.id], timeline))
+    alike = request.lost is None or request.lost.is_like(worker)
+    state.emit(Grant(request.id, worker.id, state.threads[worker.id], timeline, alike))
 
 
 def _timeline(now_s: float, worker: WorkerProcess, request: Request) -> dict[str, float]:

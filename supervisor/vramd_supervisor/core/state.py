@@ -6,14 +6,15 @@ Only the core changes these.
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from vramd_common.load_settings import DEFAULT_KEEP_ALIVE_S, LoadOptions, Settings
 
-from ..domain.catalog import Model
+from ..domain.catalog import Model, ModelFile, Simulation
 from ..domain.causes import ASKED_FOR, Awaited, Because
 from ..domain.config import Priority
+from ..domain.errors import Refusal
 from ..domain.quote import Plan
 from .queues import PriorityQueue
 
@@ -55,7 +56,23 @@ class RequestState(Enum):
     DISPATCHED = auto()
     """Granted; nothing has reached the caller."""
     STREAMING = auto()
-    """A part of the answer has reached the caller: it cannot be begun once more."""
+    """A part of the answer has come from the process."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A process that a request has lost: the next one is to compute like it."""
+
+    why: Refusal
+    options: LoadOptions
+    """Options of its load, as they were asked for."""
+    source: ModelFile | Simulation
+    settings: Settings
+
+    def is_like(self, worker: "WorkerProcess") -> bool:
+        """Whether another process computes the same; the number of threads makes no difference."""
+        assert worker.plan is not None
+        return replace(worker.plan.settings, threads=self.settings.threads) == self.settings
 
 
 @dataclass(eq=False)
@@ -83,6 +100,14 @@ class Request:
     """Label of a hold's caller, or the address of its connection."""
     held_from_s: float = 0.0
     """The moment from which it has held its model."""
+    resume: bool = True
+    """It goes on in another process if it loses its own."""
+    resumes: int = 0
+    """Number of processes that it has lost and went on from."""
+    sent: bool = False
+    """A part of the answer has reached the caller."""
+    lost: "Lost | None" = None
+    """Its last process, if it has lost one."""
 
     @property
     def order(self) -> int:
@@ -113,6 +138,10 @@ class WorkerProcess:
     """0 until it said hello."""
     plan: Plan | None = None
     """None: a spare."""
+    options: LoadOptions = field(default_factory=LoadOptions)
+    """Options of its load, as they were asked for."""
+    source: ModelFile | Simulation | None = None
+    """What it loads, as the catalogue had it then."""
     keep_alive_s: float = DEFAULT_KEEP_ALIVE_S
     in_flight: set[int] = field(default_factory=set)
     context_tokens: int = 0

@@ -21,6 +21,8 @@ class DecisionKind(Enum):
     THRASH = "thrash"
     UNLOAD = "unload"
     """A process ended, and no other record says why."""
+    RESUME = "resume"
+    """A request lost its process and goes on in another."""
 
 
 def numbers_of(why: Refusal) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Refusals: answers of vramd in place of a result. Pure values; `status` turns them into gRPC."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vramd_common.reasons import Reason
 
@@ -35,6 +35,11 @@ def refusal(reason: Reason, message: str, **metadata: object) -> Refusal:
 def shutting_down() -> Refusal:
     """Returns the refusal for calls that end because the supervisor shuts down."""
     return refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")
+
+
+def cannot_go_on(lost: Refusal, why: Refusal) -> Refusal:
+    """Returns the refusal for an answer that was interrupted, with the reason for which it could not go on."""
+    return replace(lost, message=f"{lost.message}; the answer cannot go on: {why.message}", retry=False)
 
 
 def in_words(size_bytes: int) -> str:

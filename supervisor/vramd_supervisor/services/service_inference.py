@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+import secrets
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from vramd_common.timeline import KEY, Told, pack
+from vramd_common.replay import MOST_REPLAYED_TOKENS
+from vramd_common.timeline import APPROXIMATE, EXACT, KEY, Told, pack
 from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
 from vramd_proto.v1 import inference_pb2 as public
 from vramd_proto.v1 import load_pb2, model_pb2
@@ -18,7 +21,7 @@ from vramd_proto.v1 import load_pb2, model_pb2
 from ..core.actions import Grant
 from ..core.events import Requested
 from ..core.state import RequestKind
-from ..domain.errors import Refusal, RefusedError
+from ..domain.errors import Refusal, RefusedError, cannot_go_on
 from ..loop import Ticket
 from ..quoting.abilities import Ability
 from ..wire_status import Context, incident, time_left_s
@@ -26,6 +29,7 @@ from ..workers.breach import BreachError
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import Answer, Reply, WorkerClient
 from . import enums, validation
+from .delivered import Delivered
 from .parts import Parts
 
 log = logging.getLogger(__name__)
@@ -93,20 +97,63 @@ METHODS = (
 )
 
 
-@dataclass(frozen=True)
-class Place:
-    """A request that may run, and where."""
+class _InterruptedError(Exception):
+    """A call to a worker was broken off, as its process is lost; the request waits for another."""
 
-    ticket: Ticket
-    client: WorkerClient
-    request: Message
-    """As it goes to the worker."""
-    model: str
-    grant: Grant
 
-    def timeline(self, worked: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
+class Asked:
+    """A request that was accepted: where it runs, and what its caller has had so far."""
+
+    def __init__(self, ticket: Ticket, method: Method, request: AnyRequest, progress: bool) -> None:
+        self.ticket, self.method, self.model = ticket, method, request.model
+        self._request = request
+        self.progress = progress
+        """Its caller wants to hear what it waits for."""
+        self.delivered = Delivered()
+        self.grant: Grant
+        self.until_grant: Mapping[str, float] = {}
+        """Seconds that it waited for its first grant, by phase."""
+        self.lost: Refusal | None = None
+        """Why it lost its last process."""
+        self.resumes = 0
+        self.exact = True
+        # If the worker drew it, no other could go on from it.
+        self._drawn_seed = secrets.randbits(32)
+
+    def granted(self, grant: Grant) -> None:
+        """It runs from now on."""
+        if not self.resumes:
+            self.until_grant = grant.timeline
+        self.grant = grant
+
+    def interrupted(self, why: Refusal) -> None:
+        """Its process is lost. Raises RefusedError if it cannot go on in another."""
+        self.lost = why
+        self.ticket.wait_again()
+        self.resumes += 1
+        if not self.delivered.is_whole:
+            text = "the answer has become too long to be kept"
+            raise RefusedError(cannot_go_on(why, Refusal(why.reason, text)))
+
+    def message(self) -> Message:
+        """The request as it goes to the worker."""
+        message = self.method.wrap(self._request, self.grant.threads)
+        if isinstance(message, WorkerGenerateRequest | WorkerChatRequest):
+            message.drawn_seed = self._drawn_seed
+            if self.resumes:
+                message.resume_token_ids.extend(self.delivered.token_ids())
+        return message
+
+    def trailer(self, worked: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
         """The trailing metadata of its answer; `worked` are the seconds of the worker's phases."""
-        return trailing(self.model, self.grant.worker_id, self.grant.timeline, worked)
+        seconds = {**self.until_grant, **worked}
+        resume = (EXACT if self.exact else APPROXIMATE) if self.resumes else ""
+        return trailing(Told(self.model, self.grant.worker_id, seconds, self.resumes, resume))
+
+    def explained(self, why: Refusal) -> Refusal:
+        """A refusal with what the caller has had before."""
+        tokens = self.delivered.tokens
+        return replace(why, metadata={**why.metadata, "tokensSent": str(tokens)}) if tokens else why
 
 
 class InferenceService:
@@ -123,27 +170,32 @@ class InferenceService:
         if method.streams:
 
             async def stream(request: AnyRequest, context: Context) -> None:
-                async with self._granted(method, request, context) as place:
-                    await self._relay(place, place.client.stream(method.name, place.request), context)
+                async with self._asked(method, request, context) as asked:
+                    while True:
+                        client = await self._granted(asked, context)
+                        call = client.stream(method.name, asked.message())
+                        if await self._relay(asked, call, context):
+                            break
+                    context.set_trailing_metadata(asked.trailer(generated(asked.delivered.last)))
 
             return grpc.unary_stream_rpc_method_handler(stream, method.request)
 
         async def unary(request: AnyRequest, context: Context) -> bytes:
-            async with self._granted(method, request, context) as place:
-                call = place.client.ask(method.name, place.request)
-                began_s = self._loop.now_s()
-                async with _broken_off(place.ticket, call):
-                    answer = await call
-                    worked = {"prompt_s": self._loop.now_s() - began_s}
-                    context.set_trailing_metadata(place.timeline(worked))
-                    return answer
-            raise AssertionError("a block that returns has ended")
+            async with self._asked(method, request, context) as asked:
+                while True:
+                    client = await self._granted(asked, context)
+                    began_s = self._loop.now_s()
+                    answer = await self._answer(asked, client.ask(method.name, asked.message()))
+                    if answer is not None:
+                        break
+                context.set_trailing_metadata(asked.trailer({"prompt_s": self._loop.now_s() - began_s}))
+            return answer
 
         return grpc.unary_unary_rpc_method_handler(unary, method.request)
 
     @asynccontextmanager
-    async def _granted(self, method: Method, request: AnyRequest, context: Context) -> AsyncIterator[Place]:
-        """The request as long as it has its place. Raises RefusedError."""
+    async def _asked(self, method: Method, request: AnyRequest, context: Context) -> AsyncIterator[Asked]:
+        """The request until it ends. Raises RefusedError."""
         method.check(request)
         options = validation.load_options(request.load)
         scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
@@ -161,25 +213,55 @@ class InferenceService:
             priority=priority,
             progress=progress,
             needs=method.needs,
+            resume=validation.resumes("scheduling.on_crash", scheduling.on_crash),
         )
         async with self._loop.request(event) as ticket:
-            if progress:
-                await _tell_progress(ticket, context)
-            grant = await ticket.outcome
-            assert isinstance(grant, Grant)
-            client = self._parts.workers.client(grant.worker_id)
-            yield Place(ticket, client, method.wrap(request, grant.threads), request.model, grant)
+            asked = Asked(ticket, method, request, progress)
+            try:
+                yield asked
+            except RefusedError as refused:
+                raise RefusedError(asked.explained(refused.refusal)) from refused
 
-    async def _relay(self, place: Place, call: Answer, context: Context) -> None:
-        """Relays each message as it comes."""
-        async with _broken_off(place.ticket, call):
-            last = b""
-            async for message in call:
-                await context.write(message)
-                if not last:
-                    self._loop.streamed(place.ticket)
-                last = message
-            context.set_trailing_metadata(place.timeline(generated(last)))
+    async def _granted(self, asked: Asked, context: Context) -> WorkerClient:
+        """Waits for the grant; returns the channel to the worker. Raises RefusedError."""
+        if asked.progress:
+            await _tell_progress(asked.ticket, context)
+        grant = await asked.ticket.outcome
+        while why := asked.ticket.interrupted:  # the process died before this task was waked
+            asked.interrupted(why)
+            grant = await asked.ticket.outcome
+        assert isinstance(grant, Grant)
+        asked.granted(grant)
+        if asked.resumes:
+            tokens = asked.delivered.tokens
+            asked.exact = asked.exact and grant.alike and tokens <= MOST_REPLAYED_TOKENS
+            self._loop.resumed(asked.ticket, tokens, exact=asked.exact)
+        return self._parts.workers.client(grant.worker_id)
+
+    async def _relay(self, asked: Asked, call: Answer, context: Context) -> bool:
+        """Relays each message as it comes; whether the last has: else the answer was interrupted."""
+        begun = False
+        try:
+            async with _broken_off(asked, call):
+                async for message in call:
+                    asked.delivered.add(message)
+                    if not begun:
+                        self._loop.streamed(asked.ticket)
+                        begun = True
+                    await context.write(message)
+        except _InterruptedError:
+            return asked.delivered.is_finished
+        return True
+
+    @staticmethod
+    async def _answer(asked: Asked, call: Reply) -> bytes | None:
+        """Waits for the answer; None if the request was interrupted."""
+        try:
+            async with _broken_off(asked, call):
+                return await call
+        except _InterruptedError:
+            pass
+        return None
 
 
 async def _tell_progress(ticket: Ticket, context: Context) -> None:
@@ -199,40 +281,50 @@ async def _tell_progress(ticket: Ticket, context: Context) -> None:
 
 
 @asynccontextmanager
-async def _broken_off(
-    ticket: Ticket,
-    call: Answer | Reply,
-) -> AsyncIterator[None]:
-    """A call to a worker, ended when the request is ended, with the reason the core gives. Raises RefusedError."""
+async def _broken_off(asked: Asked, call: Answer | Reply) -> AsyncIterator[None]:
+    """A call to a worker, ended when the request is ended or interrupted, with the reason the core gives.
+
+    Raises RefusedError and _InterruptedError.
+    """
+    ticket = asked.ticket
     ticket.on_abort = call.cancel
-    if ticket.aborted:
+    if ticket.aborted or ticket.interrupted:
         call.cancel()
     try:
         yield
     except asyncio.CancelledError:
-        if ticket.aborted:
-            raise RefusedError(ticket.aborted) from None
+        if not (ticket.aborted or ticket.interrupted) or _caller_left():
+            raise
+    except RefusedError as error:
+        if asked.lost and asked.delivered.last:
+            raise RefusedError(cannot_go_on(asked.lost, error.refusal)) from error
         raise
     except BreachError as error:
-        raise RefusedError(await _why(ticket, error)) from error
+        # It has died, or is being killed: the core says how it ended once its exit is seen.
+        if not await ticket.wait_broken_off(EXIT_SEEN_S):
+            incident_id, why = incident("the connection to a worker broke, and the worker cannot be ended")
+            log.error("incident %s: %s", incident_id, error)
+            raise RefusedError(why) from error
+    else:
+        return
     finally:
         call.cancel()
+    if ticket.aborted:
+        raise RefusedError(ticket.aborted)
+    assert ticket.interrupted
+    asked.interrupted(ticket.interrupted)
+    raise _InterruptedError
 
 
-async def _why(ticket: Ticket, error: BreachError) -> Refusal:
-    """Returns how the process ended: it has died, or is being killed, and the core reports it once the exit is seen."""
-    if aborted := await ticket.wait_aborted(EXIT_SEEN_S):
-        return aborted
-    incident_id, why = incident("the connection to a worker broke, and the worker cannot be ended")
-    log.error("incident %s: %s", incident_id, error)
-    return why
+def _caller_left() -> bool:
+    """Whether the call that this task serves was cancelled. Before Python 3.11 its next write tells."""
+    task = asyncio.current_task()
+    return sys.version_info >= (3, 11) and task is not None and task.cancelling() > 0
 
 
-def trailing(
-    model: str, worker_id: int, until_grant: Mapping[str, float], worked: Mapping[str, float]
-) -> tuple[tuple[str, str], ...]:
-    """The trailing metadata; `until_grant` and `worked` are seconds by the names of the phases."""
-    return ((KEY, pack(Told(model, worker_id, {**until_grant, **worked}))),)
+def trailing(told: Told) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata of an answer."""
+    return ((KEY, pack(told)),)
 
 
 def generated(last: bytes) -> Mapping[str, float]:

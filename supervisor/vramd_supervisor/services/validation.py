@@ -23,6 +23,8 @@ MOST_TOKEN_IDS = 1 << 20
 MOST_LISTED = 5000
 MOST_RESERVED_S = 86_400
 
+_RESUMES = {True: load_pb2.ON_CRASH_RESUME, False: load_pb2.ON_CRASH_FAIL}
+
 _Member = TypeVar("_Member")
 
 
@@ -115,6 +117,11 @@ def _wire_name(options: load_pb2.LoadOptions, row: Setting) -> str:
 def priority(field: str, given: "load_pb2.Priority.ValueType") -> Priority | None:
     """How urgent a request is; None: it does not say. Raises RefusedError."""
     return _one_of(field, given, TABLES[Priority])
+
+
+def resumes(field: str, on_crash: "load_pb2.OnCrash.ValueType") -> bool:
+    """Whether a request goes on in another process. Raises RefusedError."""
+    return _one_of(field, on_crash, _RESUMES) is not False
 
 
 def keep_alive_s(seconds: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ..core.actions import Action, Decided, Evicted, Grant, LedgerChanged, ModelChanged, Refuse
+from ..core.actions import Action, Decided, Evicted, Grant, Interrupted, LedgerChanged, ModelChanged, Refuse
 from ..core.events import Ended, Event, Requested, Streamed
 from ..core.state import COMING, GOING, ModelState, RequestKind
 from ..domain.decisions import DecisionKind
@@ -95,6 +95,8 @@ class Figures:
         self.events = 0
         self._asked: dict[int, tuple[str, float]] = {}
         self._waiting: set[int] = set()
+        self._interrupted: set[int] = set()
+        """Requests that have lost a process: they have had their first place, and perhaps a first token."""
         self._touched: set[str] = set()
         """Models of which the present event has something to tell."""
 
@@ -106,7 +108,7 @@ class Figures:
                 self._asked[request] = (model, at_s)
                 self._waiting.add(request)
                 self.models[model].asked += 1
-            case Streamed(at_s=at_s, request=request) if request in self._asked:
+            case Streamed(at_s=at_s, request=request) if request in self._asked and request not in self._interrupted:
                 model, asked_s = self._asked[request]
                 self.models[model].to_first_token_s.append(at_s - asked_s)
             case Ended(request=request) if found := self._end(request):
@@ -125,10 +127,17 @@ class Figures:
         match action:
             case Grant(request=request) if request in self._asked:
                 model, asked_s = self._asked[request]
-                self.models[model].to_place_s.append(now_s - asked_s)
+                if request not in self._interrupted:
+                    self.models[model].to_place_s.append(now_s - asked_s)
                 self.models[model].working.add(request)
                 self._touched.add(model)
                 self._waiting.discard(request)
+            case Interrupted(request=request) if request in self._asked:
+                model, _ = self._asked[request]
+                self.models[model].working.discard(request)
+                self._touched.add(model)
+                self._waiting.add(request)
+                self._interrupted.add(request)
             case Refuse(request=request, refusal=why) if found := self._end(request):
                 found.refused[why.reason.name] += 1
             case ModelChanged(model=model, after=after):
@@ -158,6 +167,7 @@ class Figures:
         found = self.models[model]
         found.working.discard(request)
         self._waiting.discard(request)
+        self._interrupted.discard(request)
         return found
 
     @staticmethod

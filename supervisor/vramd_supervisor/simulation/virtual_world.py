@@ -13,6 +13,7 @@ from ..core.actions import (
     FindPlans,
     FindTogether,
     Grant,
+    Interrupted,
     Load,
     Refuse,
     SetThreads,
@@ -85,6 +86,8 @@ class VirtualWorld:
                 self.submit(TogetherFound(self.clock.now_s, tuple(model.id for model in models), plans))
             case Grant(request=request, worker_id=worker_id, threads=threads):
                 self._clients.granted(request, worker_id, threads)
+            case Interrupted(request=request):
+                self._workers.break_off(request)
             case Refuse(request=request):
                 self._clients.refused(request)
             case _:

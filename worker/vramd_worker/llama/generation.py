@@ -1,6 +1,9 @@
 """One text that is being generated: its tokens so far, its limits and its pace."""
 
 import time
+from collections.abc import Sequence
+
+from vramd_common.replay import MOST_REPLAYED_TOKENS
 
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
 from vramd_worker.llama.sampling import SamplerChain
@@ -38,10 +41,35 @@ class Generation(LlamaTask):
         self.prompt_tokens = len(prompt)
         self.sampler = sampler
 
+    def resume(self, token: int, said: bytes | str) -> None:
+        """Takes a token that was given before, by another process; it is computed, but not emitted again.
+
+        `said` is as in `take`.
+        """
+        assert self.sampler is not None
+        self.sampler.replay(token)
+        self.tokens.append(token)
+        self._text_of(said)
+
     @property
     def pending(self) -> int:
         """Tokens to compute before the next can be sampled."""
         return len(self.tokens) - self.evaluated
+
+    @property
+    def steps_from(self) -> int:
+        """Index of the first token that is computed in a step of its own; those before it are in pieces."""
+        return max(self.prompt_tokens, len(self.tokens) - MOST_REPLAYED_TOKENS)
+
+    def next_tokens(self, most: int) -> Sequence[int]:
+        """The tokens to compute next.
+
+        The answer is cut as it was the first time, if it has to be computed again: sums are then rounded as they were.
+        """
+        start, prompt = self.evaluated, self.prompt_tokens
+        if start >= self.steps_from:
+            return self.tokens[start : start + 1]
+        return self.tokens[start : min(start + most, prompt if start < prompt else self.steps_from)]
 
     @property
     def completion_tokens(self) -> int:
@@ -52,6 +80,8 @@ class Generation(LlamaTask):
         """Notes that it takes part in a step that begins now."""
         if not self._began_s:
             self._began_s = now_s
+        if self.job.resume and self.evaluated >= self.prompt_tokens and not self._first_token_s:
+            self._first_token_s = now_s
         if self._period_s and self.completion_tokens:
             self.due_s = max(self.due_s, now_s)
 

@@ -17,7 +17,7 @@ class GenerationBatcher:
     """Batches the generations of one context, waiting and running. Used by the decode thread only.
 
     All generations share the cells of the memory. One is admitted when its prompt fits beside the tokens of the others;
-    if the memory fills up all the same, the newest gives its cells back and waits, to be computed again.
+    if the memory fills up all the same, the newest gives its cells back and waits, to be computed again as it was.
 
     They share one attention too, and NaN passes through a mask. So when a batch gives NaN, the memory is wiped and all
     are computed again, each alone until it has given numbers; one that does not has failed.
@@ -73,7 +73,8 @@ class GenerationBatcher:
                 continue
             if self._context.logits.are_numbers(end):
                 generation.doubted = False
-                self._sample(generation, end)
+                if not generation.pending:
+                    self._sample(generation, end)
             else:
                 lost.append(generation)
         if lost and lost[0].doubted:
@@ -133,14 +134,16 @@ class GenerationBatcher:
             due = doubted[:1]
         room = self._context.batch_tokens
         batch = []
-        for generation in sorted(due, key=lambda generation: generation.pending > 1):
+        for generation in sorted(due, key=lambda generation: generation.evaluated < generation.steps_from):
             if not room:
                 break
             assert generation.slot is not None
             start = generation.evaluated
-            tokens = generation.tokens[start : start + room]
+            tokens = generation.next_tokens(room)
             room -= len(tokens)
-            batch.append((generation, Chunk(generation.slot, tokens, start, len(tokens) == generation.pending)))
+            # The same results are wanted when it is computed again, so that the same is computed.
+            output = start + len(tokens) >= generation.prompt_tokens
+            batch.append((generation, Chunk(generation.slot, tokens, start, output)))
         return batch
 
     def _fits(self, batch: list[tuple[Generation, Chunk]]) -> bool:

@@ -21,6 +21,9 @@ from vramd_worker.llama.sampling import SamplerChain
 from vramd_worker.llama.tasks import Answer, Question
 from vramd_worker.llama.tokenizing import Steps, Tokenizer
 
+_RESUMED_PER_STEP = 256
+"""Tokens of an answer of another process that are taken in before other tasks have their turn."""
+
 
 @dataclass(frozen=True)
 class _Ready:
@@ -85,8 +88,13 @@ class LlamaEngine:
             if ready.generating is None:
                 raise EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only")
             tokens = yield from ready.prompts.of_job(job, lambda: generation.cancelled)
-            chain = SamplerChain(ready.library, ready.model, job.sampling, tokens, ready.context_tokens)
+            ready.prompts.check_answer(len(tokens), job.resume)
+            chain = SamplerChain(ready.library, ready.model, job.sampling, tokens, ready.context_tokens, job.drawn_seed)
             generation.ready(tokens, chain)
+            for place, token in enumerate(job.resume, 1):
+                if not place % _RESUMED_PER_STEP:
+                    yield
+                generation.resume(token, ready.model.said(token))
             ready.generating.add(generation)
 
         ready.prompt_thread.add(generation, prepare())

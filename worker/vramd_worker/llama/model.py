@@ -86,11 +86,15 @@ class NativeModel:
     def has_tokenizer(self) -> bool:
         return int(self._library.llama_vocab_type(self.vocabulary)) != int(self._library.LLAMA_VOCAB_TYPE_NONE)
 
-    def detokenize(self, token_ids: Sequence[int]) -> bytes:
-        """Returns the bytes of the tokens, control tokens by name. Raises EngineError for an invalid id."""
+    def check_tokens(self, token_ids: Sequence[int]) -> None:
+        """Raises EngineError for an id that the vocabulary does not have."""
         if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self.vocabulary_tokens:
             wrong = next(token for token in token_ids if not 0 <= token < self.vocabulary_tokens)
             raise EngineError(Reason.FIELD_INVALID, f"{wrong} is no token of this model", field="token_ids")
+
+    def detokenize(self, token_ids: Sequence[int]) -> bytes:
+        """Returns the bytes of the tokens, control tokens by name. Raises EngineError for an invalid id."""
+        self.check_tokens(token_ids)
         tokens = (ctypes.c_int32 * len(token_ids)).from_buffer(array("i", token_ids))
         room = 16 * len(token_ids) + 16
         while True:

@@ -73,6 +73,7 @@ _ARGUMENTS = {
     "llama_n_seq_max": 1,
     "llama_pooling_type": 1,
     "llama_sampler_accept": 2,
+    "llama_sampler_apply": 2,
     "llama_sampler_chain_add": 2,
     "llama_sampler_chain_init": 1,
     "llama_sampler_free": 1,

@@ -67,6 +67,12 @@ class Prompts:
             raise self._overflow(TooManyTokensError(len(tokens), counted=True), ", answer included")
         return tokens
 
+    def check_answer(self, prompt_tokens: int, answer: Sequence[int]) -> None:
+        """Raises EngineError for an answer of another process that this one cannot go on from."""
+        self._model.check_tokens(answer)
+        if prompt_tokens + len(answer) >= self._context_tokens:
+            raise self._overflow(TooManyTokensError(prompt_tokens + len(answer), counted=True), ", answer included")
+
     def of_text(self, text: str) -> "Steps[array[int]]":
         """Returns the tokens of a text to embed, with those around it. Raises EngineError."""
         before, after, _ = self._around

@@ -1,5 +1,6 @@
 """Chooses the next token of a sequence by a chain of llama.cpp's samplers."""
 
+import ctypes
 import secrets
 from collections.abc import Sequence
 from types import ModuleType
@@ -20,9 +21,18 @@ class SamplerChain:
     """
 
     def __init__(
-        self, library: ModuleType, model: NativeModel, sampling: Sampling, prompt: Sequence[int], context_tokens: int
+        self,
+        library: ModuleType,
+        model: NativeModel,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        context_tokens: int,
+        drawn_seed: int | None,
     ) -> None:
+        """`drawn_seed` is for a sampling that names no seed; None: one is drawn here."""
         self._library = library
+        given = drawn_seed if sampling.seed is None else sampling.seed
+        seed = secrets.randbits(32) if given is None else given
         # llama.cpp allocates memory for these at once, and there are never more than the context holds.
         last_tokens = min(sampling.penalty_last_tokens, context_tokens)
         parameters = library.llama_sampler_chain_default_params()
@@ -39,6 +49,8 @@ class SamplerChain:
             )
             for token in prompt[-last_tokens:]:
                 library.llama_sampler_accept(self._handle, token)
+        self._draw: object | None = None
+        """The sampler that draws; None: the likeliest token is taken."""
         if sampling.temperature == 0:
             self._add(library.llama_sampler_init_greedy())
             return
@@ -46,12 +58,20 @@ class SamplerChain:
         self._add(library.llama_sampler_init_top_p(sampling.top_p, 1))
         self._add(library.llama_sampler_init_min_p(sampling.min_p, 1))
         self._add(library.llama_sampler_init_temp(max(sampling.temperature, LEAST_TEMPERATURE)))
-        seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
         # With the largest value llama.cpp would draw a seed itself.
-        self._add(library.llama_sampler_init_dist(seed % int(library.LLAMA_DEFAULT_SEED)))
+        self._draw = library.llama_sampler_init_dist(seed % int(library.LLAMA_DEFAULT_SEED))
+        self._add(self._draw)
 
     def _add(self, sampler: object) -> None:
         self._library.llama_sampler_chain_add(self._handle, sampler)
+
+    def replay(self, token: int) -> None:
+        """Takes a token that was chosen before: the next is chosen as it would have been then."""
+        self._library.llama_sampler_accept(self._handle, token)
+        if self._draw is not None:  # it draws once per token, of however many, and not by what it is told
+            candidate = (self._library.llama_token_data * 1)()
+            candidates = self._library.llama_token_data_array(candidate, 1, -1, False)
+            self._library.llama_sampler_apply(self._draw, ctypes.byref(candidates))
 
     def sample(self, context: NativeContext, index: int) -> int:
         """Chooses a token by the logits at this index of the last batch, and remembers it for the penalties."""

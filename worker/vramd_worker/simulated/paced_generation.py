@@ -47,13 +47,16 @@ class SimulatedGeneration:
                 promptTokens=self._prompt_tokens,
                 contextTokens=self._context_tokens,
             )
+        for token in self._job.resume:
+            self._text.feed(words.detokenize([token]))
+        self.given = len(self._job.resume)
         self._began_s = now_s
         self.due_s = now_s + period_s
 
     def step(self, now_s: float, period_s: float) -> Piece:
         token = words.word_token(self._seed, self.given)
         self.given += 1
-        if self.given == 1:
+        if not self._first_s:
             self._first_s = now_s
         self.due_s = max(self.due_s + period_s, now_s)
         text = self._text.feed(words.detokenize([token]))

@@ -66,6 +66,10 @@ class Timeline:
     model: str
     """The model that answered."""
     worker_id: int
+    resumes: int = 0
+    """Processes that the call lost, and went on in another."""
+    resume: str = ""
+    """"exact" if what had come was computed again as it was, "approximate" if rounded otherwise; "" without resumes."""
 
 
 @dataclass(frozen=True)

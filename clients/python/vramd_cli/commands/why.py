@@ -19,6 +19,7 @@ _WORDS: Mapping[str, str] = {
     "give_back": "took more than it was promised",
     "thrash": "thrashing",
     "unload": "unloaded",
+    "resume": "went on",
     "crashed": "crashed",
 }
 """Cause or kind of a decision → how its line begins."""

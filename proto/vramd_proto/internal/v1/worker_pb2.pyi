@@ -256,21 +256,33 @@ class WorkerGenerateRequest(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    DRAWN_SEED_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     threads: _builtins.int
     """CPU threads that this worker may use from now on."""
+    drawn_seed: _builtins.int
+    """Seed for a request that names none."""
     @_builtins.property
     def request(self) -> _inference_pb2.GenerateRequest: ...
+    @_builtins.property
+    def resume_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tokens of the answer that the caller has had: the stream goes on behind them."""
+
     def __init__(
         self,
         *,
         request: _inference_pb2.GenerateRequest | None = ...,
         threads: _builtins.int = ...,
+        drawn_seed: _builtins.int | None = ...,
+        resume_token_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__drawn_seed: _TypeAlias = _typing.Literal["drawn_seed"]  # noqa: Y015
+    _WhichOneofArgType__drawn_seed: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__drawn_seed) -> _WhichOneofReturnType__drawn_seed | None: ...
 
 Global___WorkerGenerateRequest: _TypeAlias = WorkerGenerateRequest  # noqa: Y015
 
@@ -280,21 +292,33 @@ class WorkerChatRequest(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     THREADS_FIELD_NUMBER: _builtins.int
+    DRAWN_SEED_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     threads: _builtins.int
     """CPU threads that this worker may use from now on."""
+    drawn_seed: _builtins.int
+    """Seed for a request that names none."""
     @_builtins.property
     def request(self) -> _inference_pb2.ChatRequest: ...
+    @_builtins.property
+    def resume_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tokens of the answer that the caller has had: the stream goes on behind them."""
+
     def __init__(
         self,
         *,
         request: _inference_pb2.ChatRequest | None = ...,
         threads: _builtins.int = ...,
+        drawn_seed: _builtins.int | None = ...,
+        resume_token_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__drawn_seed: _TypeAlias = _typing.Literal["drawn_seed"]  # noqa: Y015
+    _WhichOneofArgType__drawn_seed: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__drawn_seed) -> _WhichOneofReturnType__drawn_seed | None: ...
 
 Global___WorkerChatRequest: _TypeAlias = WorkerChatRequest  # noqa: Y015
 
