@@ -14,7 +14,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 async def abort(context: Context, refusal: Refusal) -> NoReturn:
     """Ends a call with the status of a refusal."""
-    packed = pack(refusal.reason, refusal.message, refusal.metadata, retry=refusal.retry)
+    packed = pack(refusal.reason, refusal.message, refusal.metadata, retry=refusal.retry, violations=refusal.violations)
     await context.abort(grpc.StatusCode[packed.code], packed.message, ((DETAILS_KEY, packed.details),))
     raise AssertionError("abort returned")
 

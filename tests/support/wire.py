@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from vramd_common.rendezvous import TOKEN_KEY
 from vramd_proto.v1 import inference_pb2
@@ -17,7 +17,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 BOUND_S = 30.0
 CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
-_Detail = TypeVar("_Detail", ErrorInfo, RetryInfo)
+_Detail = TypeVar("_Detail", ErrorInfo, RetryInfo, BadRequest)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -63,6 +63,7 @@ class Refused:
     status: Status
     infos: tuple[ErrorInfo, ...]
     retries: tuple[RetryInfo, ...]
+    wrong: tuple[BadRequest, ...]
     details_bytes: int
 
 
@@ -82,6 +83,7 @@ def refused(call: Callable[[], object]) -> Refused:
             status,
             tuple(_unpacked(status, ErrorInfo)),
             tuple(_unpacked(status, RetryInfo)),
+            tuple(_unpacked(status, BadRequest)),
             len(raw),
         )
     raise AssertionError(f"not refused, but answered: {answer}")

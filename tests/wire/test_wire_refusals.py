@@ -100,6 +100,8 @@ def check(answer: Refused, reason: Reason) -> None:
     assert answer.message == answer.status.message != ""
     assert len(answer.retries) == (meaning.retry_after_s is not None)
     assert answer.details_bytes < 4096
+    wrong = [one.field_violations[0].field for one in answer.wrong]
+    assert wrong == ([answer.infos[0].metadata["field"]] if reason is Reason.FIELD_INVALID else [])
 
 
 @pytest.mark.parametrize("what", CALLS)

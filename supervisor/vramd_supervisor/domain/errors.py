@@ -1,9 +1,18 @@
 """Refusals: answers of vramd in place of a result. Pure values; `status` turns them into gRPC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from vramd_common.reasons import Reason
+
+
+class Violation(NamedTuple):
+    """A field of a request that is wrong, and how."""
+
+    field: str
+    """Its path in the message: `sampling.temperature`."""
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -15,6 +24,8 @@ class Refusal:
     metadata: Mapping[str, str] = field(default_factory=dict)
     retry: bool = True
     """Whether to tell the caller that a retry may succeed, if the table says so for the reason."""
+    violations: Sequence[Violation] = ()
+    """Every field that is wrong, for FIELD_INVALID."""
 
 
 class RefusedError(Exception):

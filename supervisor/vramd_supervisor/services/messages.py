@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 
 from typing_extensions import assert_never
-from vramd_common.load_settings import MOST_TOKENS
 from vramd_common.printable import one_line, printable
 from vramd_common.statuses import MOST_MESSAGE_BYTES
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
@@ -12,15 +11,14 @@ from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
 from ..core.view import DeviceBooks, ModelView, ReservationView, Resident
 from ..devices.device import Device
-from ..domain.catalog import ModelFile, Problem, why_no_task
+from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import Sample
 from ..domain.receipt import Receipt
 from ..files.journal import Record
 from ..selection.tasks import Choice, Wish
-from . import plan_messages
+from . import plan_messages, validation
 from .enums import filled
 from .event_log import Published
-from .validation import bad, name
 
 GONE = "its file is gone: once it is unloaded, it is no longer listed"
 
@@ -170,13 +168,10 @@ def decision(record: Record) -> supervisor_pb2.Decision:
 
 def wish(request: model_pb2.SelectModelRequest) -> Wish:
     """Reads the wish of a call. Raises RefusedError."""
-    if request.context_tokens > MOST_TOKENS:
-        bad("context_tokens", f"must be 0 to {MOST_TOKENS}, not {request.context_tokens}")
-    if why := why_no_task(request.task):
-        bad("task", why)
+    validation.wish(request)
     return Wish(
         request.task,
-        name("role", request.role),
+        request.role,
         request.context_tokens,
         light_now=request.prefer == load_pb2.PREFER_LIGHT_NOW,
     )

@@ -199,7 +199,7 @@ class InferenceService:
         method.check(request)
         options = validation.load_options(request.load)
         scheduling = getattr(request, "scheduling", None) or load_pb2.Scheduling()
-        priority = validation.priority("scheduling.priority", scheduling.priority)
+        priority = validation.priority(scheduling.priority)
         vectors, light_now = method.needs is Ability.VECTORS, scheduling.prefer == load_pb2.PREFER_LIGHT_NOW
         request.model = await self._parts.selector.resolve(request.model, options, light_now=light_now, vectors=vectors)
         limit_s = time_left_s(context, self._parts.request_deadline_s)
@@ -213,7 +213,7 @@ class InferenceService:
             priority=priority,
             progress=progress,
             needs=method.needs,
-            resume=validation.resumes("scheduling.on_crash", scheduling.on_crash),
+            resume=validation.resumes(scheduling.on_crash),
         )
         async with self._loop.request(event) as ticket:
             asked = Asked(ticket, method, request, progress)

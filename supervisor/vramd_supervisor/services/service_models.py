@@ -49,8 +49,8 @@ class ModelService(ModelServiceServicer):
     async def LoadModel(
         self, request: model_pb2.LoadModelRequest, context: Context
     ) -> AsyncIterator[model_pb2.LoadModelResponse]:
-        asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        model = await self._parts.selector.resolve(asked, options)
+        options = validation.load(request.model, request.load)
+        model = await self._parts.selector.resolve(request.model, options)
         limit_s = time_left_s(context, self._parts.load_deadline_s)
         event = partial(
             Requested, model=model, kind=RequestKind.LOAD, limit_s=limit_s, options=options, reload=request.reload
@@ -77,8 +77,8 @@ class ModelService(ModelServiceServicer):
         return ways
 
     async def PlanLoad(self, request: model_pb2.PlanLoadRequest, context: Context) -> model_pb2.PlanLoadResponse:
-        asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        model = await self._parts.selector.resolve(asked, options)
+        options = validation.load(request.model, request.load)
+        model = await self._parts.selector.resolve(request.model, options)
         ways = await self._ways(self._known(model), options)
         model, core = self._known(model).id, self._loop.core  # the catalogue may have been read meanwhile
         return plan_messages.plan(model, core.plan_load(model, ways), core.devices())
@@ -103,10 +103,11 @@ class ModelService(ModelServiceServicer):
     async def UpdateModel(
         self, request: model_pb2.UpdateModelRequest, context: Context
     ) -> model_pb2.UpdateModelResponse:
+        validation.changes(request)
         entry = self._known(request.model)
         pinned = request.pinned if request.HasField("pinned") else None
-        keep_alive_s = validation.keep_alive_s(request.keep_alive_s) if request.HasField("keep_alive_s") else None
-        priority = validation.priority("priority", request.priority)
+        keep_alive_s = request.keep_alive_s if request.HasField("keep_alive_s") else None
+        priority = validation.priority(request.priority)
         self._loop.submit(ModelUpdated(self._loop.now_s(), entry.id, pinned, keep_alive_s, priority))
         return model_pb2.UpdateModelResponse(model=self._message(self._known(entry.id)))
 

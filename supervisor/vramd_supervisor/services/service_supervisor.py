@@ -69,6 +69,7 @@ class SupervisorService(SupervisorServiceServicer):
     async def WatchEvents(
         self, request: supervisor_pb2.WatchEventsRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.WatchEventsResponse]:
+        validation.kinds(request)
         with self._parts.events.watching(
             request.after_sequence if request.HasField("after_sequence") else None
         ) as story:
@@ -134,8 +135,8 @@ class SupervisorService(SupervisorServiceServicer):
     async def ListDecisions(
         self, request: supervisor_pb2.ListDecisionsRequest, context: Context
     ) -> supervisor_pb2.ListDecisionsResponse:
-        model = validation.model_id(request.model) if request.model else ""
-        limit = validation.listed(request.limit) or USUALLY_LISTED
+        validation.listed(request.model, request.limit)
+        model, limit = request.model, request.limit or USUALLY_LISTED
         records = await self._parts.decisions.newest(model, limit)
         if model and not records:
             records = await self._parts.decisions.newest(self._known(model), limit)
@@ -144,9 +145,9 @@ class SupervisorService(SupervisorServiceServicer):
     async def HoldModel(
         self, request: supervisor_pb2.HoldModelRequest, context: Context
     ) -> AsyncIterator[supervisor_pb2.HoldModelResponse]:
-        asked, options = validation.model_id(request.model), validation.load_options(request.load)
-        caller = validation.name("label", request.label) or context.peer()
-        model = await self._parts.selector.resolve(asked, options)
+        options = validation.load(request.model, request.load, request.label)
+        caller = request.label or context.peer()
+        model = await self._parts.selector.resolve(request.model, options)
         event = partial(
             Requested,
             model=model,
