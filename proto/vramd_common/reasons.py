@@ -109,6 +109,9 @@ class Reason(Enum):
         ("model", "exit"),
         retry_after_s=0.5,
     )
+    WORKER_HUNG = Meaning(
+        "UNAVAILABLE", "the model's process made no progress for too long and was ended", ("model", "exit")
+    )
     LOAD_TIMEOUT = Meaning("UNAVAILABLE", "the load took too long and was ended", ("model", "limitS"))
     WORKER_CRASHED_MID_STREAM = Meaning(
         "ABORTED",

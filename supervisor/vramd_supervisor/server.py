@@ -76,6 +76,7 @@ from .workers import containment
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
 from .workers.process import WORKING_FOLDER, Spawner, import_paths
+from .workers.progress import Limits
 from .workers.quoter import Quoter, QuoterError
 from .workers.quotes import Quotes
 from .workers.usage_recorder import UsageRecorder
@@ -168,6 +169,7 @@ async def serve(
     await server.start()
     async with (
         _running(parts.sampler.run()),
+        _running(parts.workers.beats.run()),
         _running(keep(instance, lambda: _end(loop))),
         _running(_end_if_idle(loop, activity, config.server.idle_exit_s)),
     ):
@@ -280,6 +282,7 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         sampler.look,
         config.scheduling.stop_s,
         config.server.untested_engine,
+        Limits(config.server.stall_s, config.server.load_stall_s),
     )
     folders = Folders(config, base, loop)
     selector = ModelSelector(loop, planning, folders.look_again, load_deadline_s(config))

@@ -121,6 +121,12 @@ def load_takes_too_long(_: SupervisorProcess) -> None:
         impatient.client().load("a", timeout_s=4)
 
 
+def process_hangs(_: SupervisorProcess) -> None:
+    hanging = simulated("a", card="", manners=["hang-in-decode"], expendable=True)
+    with SupervisorProcess("[server]\nstall_s = 3\n" + hanging) as watchful:
+        list(watchful.client().generate("a", "x"))
+
+
 def engine_is_missing(_: SupervisorProcess) -> None:
     with SupervisorProcess() as place:
         model, without = place.own / "m.gguf", place.own / "without"
@@ -156,6 +162,7 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
     Reason.RESIDENCY_EXHAUSTED: another_of_its_group_may_not_leave,
     Reason.SHUTTING_DOWN: supervisor_ends,
     Reason.WORKER_CRASHED: lambda it: it.client().load("crash-in-load"),
+    Reason.WORKER_HUNG: process_hangs,
     Reason.LOAD_TIMEOUT: load_takes_too_long,
     Reason.WORKER_CRASHED_MID_STREAM: lambda it: it.client().generate("crash-in-answer", "x").text,
     Reason.MODEL_UNLOADED: stream_is_cut_off,

@@ -32,6 +32,7 @@ MODELS = "[server]\nspare = false\n[scheduling]\nstop_s = 0.3\n" + "".join(
 CALLS: dict[str, Callable[[vramd.Client, str], object]] = {
     "hello": lambda client, model: client.load(model),
     "load": lambda client, model: client.load(model),
+    "beat": lambda client, model: client.load(model),
     "answer": lambda client, model: list(client.generate(model, "x", max_tokens=20)),
     "embed": lambda client, model: client.embed(model, "x"),
     "tokenize": lambda client, model: client.tokenize(model, "x"),

@@ -32,6 +32,7 @@ from vramd_supervisor.core.events import (
     ShutdownRequested,
     UnloadRequested,
     WorkerReady,
+    WorkerStalled,
 )
 from vramd_supervisor.core.pump import Pump
 from vramd_supervisor.core.requests import MOST_RESUMES
@@ -218,7 +219,7 @@ class Promises:
         assert set(why.reason.value.metadata) <= set(why.metadata), f"{why.reason.name} tells too little"
         assert said < MOST_DETAIL_BYTES, f"{why.reason.name} says {said} bytes"
         config = self.core.state.config
-        if why.reason is Reason.LOAD_TIMEOUT:
+        if why.reason is Reason.LOAD_TIMEOUT and not isinstance(event, WorkerStalled):
             begun_s = self._begun_s[asked.model]
             assert now_s + EPSILON_S >= begun_s + config.server.load_deadline_s, "a load was given up before its time"
         forced = isinstance(event, UnloadRequested | ShutdownRequested) and event.force

@@ -28,6 +28,7 @@ from vramd_supervisor.core.events import (
     Started,
     Streamed,
     UnloadRequested,
+    WorkerStalled,
 )
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.pressure import WINDOW_S
@@ -40,7 +41,7 @@ BOUND_S, DRAIN_S, LOAD_DEADLINE_S = 8.0, 2.0, 4.0
 LIMIT_S = 10_000.0
 """Of most calls: that they end is not the deadline's doing."""
 QUIET_S = 8 * BOUND_S + 3 * WINDOW_S
-FAULTS = ("cancel", "crash", "hang", "late", "twice", "refuse", "more", "stuck", "unload", "reload", "rescan")
+FAULTS = ("cancel", "crash", "hang", "late", "twice", "refuse", "more", "stuck", "unload", "reload", "rescan", "stall")
 OBSTACLES = ("pin", "hold", "others", "announce")
 
 
@@ -120,6 +121,7 @@ class Story(Stage):
             self.clock.at(self.dice.uniform(0.0, 2.0), partial(self._call, next(iter(self.models))))
         happens: dict[str, Callable[[], None]] = {
             "crash": self._crash,
+            "stall": self._stall,
             "unload": self._unload,
             "rescan": self._rescan,
             "pin": self._pin,
@@ -225,6 +227,11 @@ class Story(Stage):
     def _crash(self) -> None:
         if self.alive:
             self._exit(self._pick(*sorted(self.alive)), "killed by SIGKILL")
+
+    def _stall(self) -> None:
+        if self.alive:
+            worker_id = self._pick(*sorted(self.alive))
+            self.submit(WorkerStalled(self.now_s, worker_id, "it stands still", 1.0, before=self._pick(True, False)))
 
     def _rescan(self) -> None:
         missing = self._pick(None, *self.models)

@@ -46,6 +46,7 @@ from vramd_supervisor.core.events import (
     UnloadRequested,
     WorkerExited,
     WorkerReady,
+    WorkerStalled,
     WorkerStarted,
 )
 from vramd_supervisor.core.ledger import Account
@@ -302,6 +303,9 @@ class CoreWorld(Pump):
     def crash(self, worker_id: int) -> None:
         if worker_id in self.alive:
             self._gone(worker_id, "killed by SIGSEGV")
+
+    def stall(self, worker_id: int, *, before: bool = False) -> None:
+        self.tell(WorkerStalled(self.now_s, worker_id, "decode has done nothing for 20 s", 20.0, before))
 
     def _gone(self, worker_id: int, how: str) -> None:
         """The process ends; its memory comes back as an errand of its own, later."""

@@ -51,6 +51,12 @@ class Walk(RuleBasedStateMachine):
         self.world.crash(data.draw(st.sampled_from(busy or sorted(self.world.alive))))
         self.go_on(done)
 
+    @precondition(lambda self: self.world.alive)
+    @rule(data=st.data(), before=st.booleans(), done=errands)
+    def stall(self, data: st.DataObject, before: bool, done: list[int]) -> None:
+        self.world.stall(data.draw(st.sampled_from(sorted(self.world.alive))), before=before)
+        self.go_on(done)
+
     @precondition(lambda self: self.world.errands)
     @rule(data=st.data())
     def failed_errand(self, data: st.DataObject) -> None:

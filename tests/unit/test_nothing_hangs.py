@@ -46,6 +46,7 @@ from vramd_supervisor.services.decision_writer import DecisionWriter
 from vramd_supervisor.threads.serial_calls import NoAnswerError, SerialCalls, SerialCallsByName
 from vramd_supervisor.workers import containment, quotes, usage_recorder
 from vramd_supervisor.workers.process import Spawner
+from vramd_supervisor.workers.progress import Limits
 from vramd_supervisor.workers.quoter import Quoter, QuoterError
 from vramd_supervisor.workers.quotes import Quotes
 from vramd_supervisor.workers.usage_recorder import UsageRecorder
@@ -272,7 +273,19 @@ async def test_a_worker_whose_start_hangs_is_none(
     async def no_look() -> None:
         """There are no devices to look at."""
 
-    shell: tuple[Any, ...] = (loop, [host], logs, planning, None, Spawner(limit_s), socket_dir, no_look, SHORT_S, False)
+    shell: tuple[Any, ...] = (
+        loop,
+        [host],
+        logs,
+        planning,
+        None,
+        Spawner(limit_s),
+        socket_dir,
+        no_look,
+        SHORT_S,
+        False,
+        Limits(),
+    )
     workers = Workers(*shell)
     workers.perform(Spawn(1))
     assert told == [], "it waits, and nobody else does"

@@ -163,6 +163,14 @@ def test_faults_end_requests_and_nothing_hangs(bench: Bench, fault: str) -> None
     assert sum(found["requests"]["refused"].values()) == 1
 
 
+@pytest.mark.parametrize(("fault", "reason"), [("hang-in-decode", "WORKER_HUNG"), ("hang-in-load", "LOAD_TIMEOUT")])
+def test_what_hangs_is_ended_after_its_time(bench: Bench, fault: str, reason: str) -> None:
+    limits = "[server]\nspare = false\nstall_s = 7\nload_stall_s = 9\n"
+    config = DEVICES.replace("[server]\nspare = false\n", limits) + model("bad", manners=[fault])
+    found = bench.report(config, "duration_s = 60\n" + stream("bad", deadline_s=40.0))
+    assert found["requests"]["refused"] == {reason: 1}
+
+
 def test_a_process_that_does_not_listen_goes_later(bench: Bench) -> None:
     streams = stream("a"), stream("b", start_s=20.0)
     deaf = bench.run("[scheduling]\nstop_s = 7.0\n" + model("a", manners=["ignore-sigterm"]) + model("b"), *streams)

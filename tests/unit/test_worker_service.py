@@ -15,7 +15,7 @@ from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from vramd_proto.v1 import inference_pb2
-from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Loaded, Piece, Task, Vectors
+from vramd_worker.engine import Activity, Emit, EngineError, Finish, FinishReason, Job, Loaded, Piece, Task, Vectors
 from vramd_worker.service_worker import WorkerService
 
 if TYPE_CHECKING:  # the generated stubs alone know this class
@@ -70,6 +70,9 @@ class ToldEngine:
 
     def set_threads(self, threads: int) -> None:
         self.asked.append(threads)
+
+    def activities(self) -> Sequence[Activity]:
+        return (Activity("decode", True, 7, 0.5),)
 
 
 @asynccontextmanager

@@ -116,6 +116,19 @@ class Task(Protocol):
         """Ends the task before the next step; anything emitted later is to be ignored. Idempotent; thread-safe."""
 
 
+@dataclass(frozen=True)
+class Activity:
+    """The work of one thread of this process, to tell whether it goes on."""
+
+    name: str
+    at_work: bool
+    """Whether it has work that is due. One that waits for its pace has none."""
+    steps: int
+    """Grows with all that it does."""
+    step_s: float = 0.0
+    """Seconds that its present step may take, judging by its last ones; 0: its steps are short."""
+
+
 class Engine(Protocol):
     """Runs one model in this process. All methods are thread-safe."""
 
@@ -138,3 +151,6 @@ class Engine(Protocol):
 
     def set_threads(self, threads: int) -> None:
         """Sets the number of CPU threads from the next step on. Returns at once."""
+
+    def activities(self) -> Sequence[Activity]:
+        """Returns the work of each of its threads. Never waits, whatever they do."""

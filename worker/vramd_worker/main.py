@@ -9,6 +9,7 @@ import faulthandler
 import os
 import secrets
 import signal
+import sys
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,6 +68,9 @@ class Engines:
 def run(orders_line: bytes, hello_fd: int) -> None:
     """Serves until the process is ended. Called once, by `boot`, in the main thread."""
     faulthandler.enable()
+    if sys.platform != "win32":
+        # The supervisor asks a process that hangs what its threads do, before it ends it.
+        faulthandler.register(signal.SIGUSR1)
     # Ctrl-C in the supervisor's terminal is the supervisor's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.excepthook = _end_with_thread

@@ -7,7 +7,6 @@ Everything here runs in the event loop's thread. The engine answers from other t
 import asyncio
 import hmac
 import sys
-import threading
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -26,19 +25,19 @@ from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceServicer
 from vramd_proto.v1 import inference_pb2
 
 from vramd_worker import translate
-from vramd_worker.engine import Engine, EngineError, Job, Loaded, Piece, Task
+from vramd_worker.engine import Activity, Engine, EngineError, Job, Loaded, Piece, Task
 from vramd_worker.llama import LlamaSpec
+from vramd_worker.loading import Loading, post
 from vramd_worker.simulated import SimulatedSpec
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 BuildEngine = Callable[[SimulatedSpec | LlamaSpec, int], Engine]
 """Makes the engine for a load, from its spec and the number of CPU threads."""
 
-Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-PROGRESS_STEP = 0.01
-"""Least growth of the progress that is passed on: a load reports each tensor."""
+BEAT_S = 1.0
+"""Time between two beats."""
 
 
 class WorkerService(WorkerServiceServicer):
@@ -48,7 +47,7 @@ class WorkerService(WorkerServiceServicer):
         self._nonce = nonce.encode()
         self._build = build
         self._model = ""
-        self._load_began = False
+        self._loading: Loading | None = None
         self._loaded: Engine | None = None
         self._heap = Heap(collects=True)
 
@@ -57,14 +56,14 @@ class WorkerService(WorkerServiceServicer):
     ) -> AsyncIterator[worker_pb2.WorkerLoadResponse]:
         # A caller that goes away leaves a process of no use, which is the caller's to end.
         async with self._call(request, context):
-            if self._load_began:
+            if self._loading:
                 raise RuntimeError("a worker loads one model, once")
-            self._load_began = True
             self._model = request.model
             spec = translate.spec(request)
             sys.stderr.write(f"{request.model}: loads {spec.in_words}, {spec.parallel} parallel\n")
             engine = self._build(spec, request.threads)
-            async for step in _load(engine):
+            self._loading = Loading(engine)
+            async for step in self._loading.steps():
                 if isinstance(step, Loaded):
                     self._loaded = engine
                     sys.stderr.write(f"{request.model}: is loaded, context {step.context_tokens} tokens\n")
@@ -107,12 +106,24 @@ class WorkerService(WorkerServiceServicer):
             data = await _answer(context, partial(self._engine().detokenize, request.token_ids))
             return inference_pb2.DetokenizeResponse(text=data.decode("utf-8", "replace"))
 
+    async def Beat(
+        self, request: worker_pb2.WorkerBeatRequest, context: Context
+    ) -> AsyncIterator[worker_pb2.WorkerBeat]:
+        async with self._call(request, context):
+            while True:
+                yield translate.beat(self._activities())
+                await asyncio.sleep(BEAT_S)
+
     async def SetThreads(
         self, request: worker_pb2.WorkerSetThreadsRequest, context: Context
     ) -> worker_pb2.WorkerSetThreadsResponse:
         async with self._call(request, context):
             self._engine(request.threads)
             return worker_pb2.WorkerSetThreadsResponse()
+
+    def _activities(self) -> list[Activity]:
+        loading = [self._loading.activity()] if self._loading else []
+        return [*loading, *self._loaded.activities()] if self._loaded else loading
 
     @asynccontextmanager
     async def _call(self, request: Message, context: Context) -> AsyncIterator[None]:
@@ -148,7 +159,7 @@ class WorkerService(WorkerServiceServicer):
         engine = self._engine(threads)
         pieces: asyncio.Queue[Piece | EngineError] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        task = engine.generate(job, lambda piece: _post(loop, pieces, piece))
+        task = engine.generate(job, lambda piece: post(loop, pieces, piece))
         _cancel_at_end(context, task)
         while True:
             piece = await pieces.get()
@@ -163,7 +174,7 @@ async def _answer(context: Context, ask: Callable[[Callable[[Answer | EngineErro
     """Asks the engine a question and returns its answer. Raises EngineError."""
     answers: asyncio.Queue[Answer | EngineError] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    _cancel_at_end(context, ask(lambda answer: _post(loop, answers, answer)))
+    _cancel_at_end(context, ask(lambda answer: post(loop, answers, answer)))
     answer = await answers.get()
     if isinstance(answer, EngineError):
         raise answer
@@ -174,36 +185,6 @@ def _cancel_at_end(context: Context, task: Task) -> None:
     """Cancels the task when the call ends, in whatever way; after the task's last piece this changes nothing."""
     # The stubs want an instance of a class of theirs that does not exist; gRPC takes any callable.
     context.add_done_callback(lambda _: task.cancel())  # type: ignore[arg-type]
-
-
-async def _load(engine: Engine) -> AsyncIterator[float | Loaded]:
-    """Runs the load in a thread; yields its progress, then its result. Raises what the load raises."""
-    steps: asyncio.Queue[float | Loaded | Exception] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-
-    def work() -> None:
-        try:
-            _post(loop, steps, engine.load(lambda share: _post(loop, steps, share)))
-        except Exception as failed:  # it is raised again where the call waits
-            _post(loop, steps, failed)
-
-    threading.Thread(target=work, name="load", daemon=True).start()
-    reported = 0.0
-    while True:
-        step = await steps.get()
-        if isinstance(step, Exception):
-            raise step
-        if isinstance(step, Loaded):
-            yield step
-            return
-        if step >= reported + PROGRESS_STEP:
-            reported = step
-            yield step
-
-
-def _post(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Item]", item: Item) -> None:
-    """Puts an item into a queue of the loop. Thread-safe; never blocks."""
-    loop.call_soon_threadsafe(queue.put_nowait, item)
 
 
 def refusal(error: EngineError, model: str) -> Packed:

@@ -1,6 +1,6 @@
 """Converts between the wire's messages and the engines' values. Checks nothing: the supervisor has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from vramd_common import wire_values
@@ -8,7 +8,7 @@ from vramd_common.sampling import Sampling
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
 
-from vramd_worker.engine import Finish, FinishReason, Job, Loaded, Message, Piece, Vectors
+from vramd_worker.engine import Activity, Finish, FinishReason, Job, Loaded, Message, Piece, Vectors
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.simulated import Fault, SimulatedSpec
 
@@ -73,6 +73,11 @@ def loaded(result: Loaded) -> worker_pb2.WorkerLoadResponse:
             memory=[worker_pb2.WorkerMemory(**asdict(one)) for one in result.memory],
         )
     )
+
+
+def beat(activities: Iterable[Activity]) -> worker_pb2.WorkerBeat:
+    """Makes the message of what the threads do."""
+    return worker_pb2.WorkerBeat(activities=[worker_pb2.WorkerActivity(**asdict(one)) for one in activities])
 
 
 def _text(parts: Sequence[inference_pb2.ContentPart]) -> str:

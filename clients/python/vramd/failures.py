@@ -67,6 +67,7 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.RESIDENCY_EXHAUSTED: MemoryExhausted,
     Reason.SHUTTING_DOWN: ShuttingDown,
     Reason.WORKER_CRASHED: WorkerCrashed,
+    Reason.WORKER_HUNG: WorkerCrashed,
     Reason.LOAD_TIMEOUT: LoadTimedOut,
     Reason.WORKER_CRASHED_MID_STREAM: WorkerCrashed,
     Reason.MODEL_UNLOADED: Unloaded,

@@ -82,7 +82,7 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     CAUSE_TOOK_TOO_MUCH: _Cause.ValueType  # 6
     """Its process took more memory than it was promised."""
     CAUSE_HUNG: _Cause.ValueType  # 7
-    """Its load took too long."""
+    """Its process made no progress, or its load took too long."""
     CAUSE_CRASHED: _Cause.ValueType  # 8
     """Its process ended by itself."""
     CAUSE_IDLE: _Cause.ValueType  # 9
@@ -123,7 +123,7 @@ CAUSE_REFUSED: Cause.ValueType  # 5
 CAUSE_TOOK_TOO_MUCH: Cause.ValueType  # 6
 """Its process took more memory than it was promised."""
 CAUSE_HUNG: Cause.ValueType  # 7
-"""Its load took too long."""
+"""Its process made no progress, or its load took too long."""
 CAUSE_CRASHED: Cause.ValueType  # 8
 """Its process ended by itself."""
 CAUSE_IDLE: Cause.ValueType  # 9

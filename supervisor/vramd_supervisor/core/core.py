@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ..domain.config import Config
 from ..domain.errors import Refusal
 from ..quoting.placement import LoadPlans
-from . import commands, names, renewal, requests, reservations, samples, scheduler, view
+from . import commands, names, renewal, requests, reservations, samples, scheduler, stalls, view
 from .actions import Action
 from .core_state import CoreState, Handlers
 from .events import Event
@@ -28,6 +28,7 @@ HANDLERS: Handlers = {
     **commands.HANDLERS,
     **MODEL_HANDLERS,
     **renewal.HANDLERS,  # news of a process that is to take another's place do not reach those of its model
+    **stalls.HANDLERS,
     **samples.HANDLERS,
     **scheduler.HANDLERS,
 }

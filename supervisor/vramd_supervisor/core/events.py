@@ -231,6 +231,20 @@ class LoadRefused:
 
 
 @dataclass(frozen=True, match_args=False)
+class WorkerStalled:
+    """A process hangs: it owes something and makes no progress."""
+
+    at_s: float
+    worker_id: int
+    how: str
+    """In which way, in words."""
+    limit_s: float
+    """Seconds that it had for some progress."""
+    before: bool = False
+    """It hung before it was given anything: what waits for it is not the cause."""
+
+
+@dataclass(frozen=True, match_args=False)
 class WorkerExited:
     """A process is gone, asked to or not."""
 
@@ -340,6 +354,7 @@ Event = (
     | LoadProgressed
     | WorkerReady
     | LoadRefused
+    | WorkerStalled
     | WorkerExited
     | MemoryReleased
     | Timed

@@ -117,6 +117,7 @@ TRANSITIONS: Mapping[tuple[ModelState, ModelState], Callable[[CoreState, ModelRu
     (ModelState.STARTING, ModelState.LOADING): _hand_over,
     (ModelState.LOADING, ModelState.READY): _learn_of_load,
     (ModelState.READY, ModelState.DRAINING): _set_drain_timer,
+    (ModelState.READY, ModelState.STOPPING): _stop,
     (ModelState.STARTING, ModelState.STOPPING): _stop,
     (ModelState.LOADING, ModelState.STOPPING): _stop,
     (ModelState.DRAINING, ModelState.STOPPING): _stop,
@@ -271,7 +272,7 @@ def load_limit_reached(state: CoreState, event: LoadLimitReached) -> None:
     model, worker = _served_by(state, event.worker_id)
     if model and worker and model.state in COMING:
         give_up_queue(state, model, timed_out(state, model))
-        stop(state, worker, causes.hung())
+        stop(state, worker, causes.hung("the load took too long"))
 
 
 def drain_ended(state: CoreState, event: DrainEnded) -> None:

@@ -20,7 +20,7 @@ class Cause(Enum):
     TOOK_TOO_MUCH = auto()
     """It took more memory than it was promised."""
     HUNG = auto()
-    """Its load did not finish."""
+    """Its process made no progress, or its load did not finish in time."""
     CRASHED = auto()
     """Its process died unasked."""
     IDLE = auto()
@@ -164,9 +164,9 @@ def took_too_much(message: str) -> Because:
     return Because(Cause.TOOK_TOO_MUCH, message)
 
 
-def hung() -> Because:
-    """The load did not finish in time."""
-    return Because(Cause.HUNG, "the load took too long")
+def hung(how: str) -> Because:
+    """The process made no progress, or the load did not finish in time."""
+    return Because(Cause.HUNG, how)
 
 
 def crashed(how: str) -> Because:

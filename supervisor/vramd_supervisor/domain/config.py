@@ -41,6 +41,8 @@ SIMULATED_FAULTS = (
     "grandchild",
     "leak",
     "bug",
+    "spin-in-decode",
+    "close-sockets",
 )
 """Faults that a simulated model can have; the worker's engine `simulated` implements them."""
 
@@ -97,6 +99,11 @@ class ServerConfig:
     """Deadline of a request that sets none."""
     load_deadline_s: float = 900.0
     """Deadline of a load, from the start of its process until it is ready."""
+    stall_s: float = 20.0
+    """Time without progress after which a process that owes an answer is ended. A slow model has longer: 20 times what
+    its present step is expected to take."""
+    load_stall_s: float = 60.0
+    """Time without progress after which a load is ended."""
     owner_grace_s: float = 2.0
     """With `--lifeline`: time for running requests to finish once the owner is gone."""
     idle_exit_s: float = 0.0

@@ -10,8 +10,18 @@ from typing_extensions import assert_never
 from vramd_common.load_settings import Settings
 
 from ..core.actions import Load, SetThreads, Spawn, Stop
-from ..core.events import Event, LoadProgressed, MemoryReleased, Streamed, WorkerExited, WorkerReady, WorkerStarted
+from ..core.events import (
+    Event,
+    LoadProgressed,
+    MemoryReleased,
+    Streamed,
+    WorkerExited,
+    WorkerReady,
+    WorkerStalled,
+    WorkerStarted,
+)
 from ..domain.catalog import Simulation
+from ..domain.config import Config
 from ..domain.device_view import HOST
 from ..domain.receipt import Receipt
 from .clock import VirtualClock
@@ -20,7 +30,14 @@ from .machine import IDLE_WORKER_BYTES, VirtualMachine, share_of_pace
 _FIRST_PID = 1000
 _EXIT = "exited with code 3"
 """Exit of a simulated model that dies by a fault."""
-_TOKENS_BEFORE = {"exit-in-prompt": 0, "exit-in-decode": 3, "hang-in-decode": 3, "block-after-first-token": 1}
+_TOKENS_BEFORE = {
+    "exit-in-prompt": 0,
+    "exit-in-decode": 3,
+    "hang-in-decode": 3,
+    "block-after-first-token": 1,
+    "spin-in-decode": 3,
+    "close-sockets": 3,
+}
 """Tokens of an answer before the fault shows."""
 
 
@@ -70,12 +87,12 @@ class _Worker:
 
 class VirtualWorkers:
     def __init__(
-        self, clock: VirtualClock, machine: VirtualMachine, patience_s: float, submit: Callable[[Event], None]
+        self, clock: VirtualClock, machine: VirtualMachine, config: Config, submit: Callable[[Event], None]
     ) -> None:
-        """`patience_s` is how long a process that does not listen is asked before it is killed."""
         self._clock = clock
         self._machine = machine
-        self._patience_s = patience_s
+        self._patience_s = config.scheduling.stop_s
+        self._stall_s, self._load_stall_s = config.server.stall_s, config.server.load_stall_s
         self._submit = submit
         self._workers: dict[int, _Worker] = {}
 
@@ -122,7 +139,7 @@ class VirtualWorkers:
             crash = (
                 (lambda: self._exit(worker, _EXIT))
                 if trouble in {"exit-in-prompt", "exit-in-decode"}
-                else (lambda: None)
+                else (lambda: self._stall(worker, self._stall_s))
             )
             before = _TOKENS_BEFORE[trouble]
             run.parts = [*run.parts[:1], (before * token_s, crash)] if before else [(first_s, crash)]
@@ -170,9 +187,21 @@ class VirtualWorkers:
         worker.cancel = None
         if "exit-in-load" in worker.faults or "oom" in worker.faults:
             self._exit(worker, _EXIT)
-        elif "hang-in-load" not in worker.faults:
+        elif "hang-in-load" in worker.faults:
+            self._stall(worker, self._load_stall_s)
+        else:
             worker.cancel = self._clock.after(rest_s, lambda: self._ready(worker))
             self._submit(LoadProgressed(self._clock.now_s, worker.worker_id, 0.5))
+
+    def _stall(self, worker: _Worker, limit_s: float) -> None:
+        """It makes no progress from now on, which is seen after its time."""
+
+        def seen() -> None:
+            if not worker.gone:
+                how = f"it has made no progress for {limit_s:g} s"
+                self._submit(WorkerStalled(self._clock.now_s, worker.worker_id, how, limit_s))
+
+        self._clock.after(limit_s, seen)
 
     def _ready(self, worker: _Worker) -> None:
         worker.cancel = None

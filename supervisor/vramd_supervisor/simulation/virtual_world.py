@@ -62,7 +62,7 @@ class VirtualWorld:
         self._machine = machine
         self._models = models
         self.submit = Pump(handle, self._do, self.clock.at).submit
-        self._workers = VirtualWorkers(self.clock, machine, config.scheduling.stop_s, self.submit)
+        self._workers = VirtualWorkers(self.clock, machine, config, self.submit)
         self._clients = Clients(traffic, self.clock, self._workers, config.server.request_deadline_s, self.submit)
 
     def run(self) -> None:

@@ -15,6 +15,10 @@ MOST_BACKENDS = 32
 MOST_BACKEND_CHARACTERS = 32
 MOST_PROGRESS = 1000
 """Messages of progress in a load; a worker tells each hundredth."""
+THREADS = frozenset({"load", "prompts", "decode"})
+MOST_BEATS_PER_S = 4
+SPARE_BEATS = 100
+"""Beyond that."""
 MOST_CONTEXT_TOKENS = 1 << 31
 MOST_BYTES = 1 << 50
 """Of memory, on one device."""
@@ -96,6 +100,22 @@ class LoadCheck:
     def _go_on(self) -> None:
         if self._over:
             raise BreachError("it went on after the last word of a load")
+
+
+class BeatCheck:
+    """What a worker says of its threads, again and again."""
+
+    def __init__(self, now_s: float) -> None:
+        self._began_s = now_s
+        self._told = 0
+
+    def beat(self, threads: Sequence[str], now_s: float) -> None:
+        """Takes in one that names these threads. Raises BreachError."""
+        self._told += 1
+        if self._told > SPARE_BEATS + MOST_BEATS_PER_S * (now_s - self._began_s):
+            raise BreachError("it tells what it does without a pause")
+        if len(threads) > len(THREADS) or not THREADS.issuperset(threads):
+            raise BreachError("it tells of threads that no worker has")
 
 
 class AnswerCheck:

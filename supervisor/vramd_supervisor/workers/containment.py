@@ -58,6 +58,17 @@ def ask(child: Child) -> None:
             os.kill(child.pid, signal.SIGCONT)
 
 
+def dump(child: Child) -> bool:
+    """Has a worker print the tracebacks of its threads, even if it is stopped; false where there is no such signal."""
+    if sys.platform == "win32":
+        return False
+    else:  # noqa: RET505  the types of each system are checked apart
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGUSR1)
+            os.kill(child.pid, signal.SIGCONT)
+        return True
+
+
 def kill(child: Child) -> None:
     """Ends a child and what it has started; works on stopped ones too. It may be gone already."""
     if sys.platform == "win32":

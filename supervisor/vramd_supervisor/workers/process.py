@@ -151,6 +151,10 @@ class ChildProcess:
             await self.exit_within(patience_s)
         await self.kill()
 
+    def dump(self, interpreter_pid: int) -> bool:
+        """Has it print what its threads do; whether this system can do so. Called only after its hello."""
+        return not self.gone and interpreter_pid == self.pid and containment.dump(self.child)
+
     def kill_now(self) -> None:
         """Ends it without waiting. Harmless if it is gone."""
         if not self.gone:

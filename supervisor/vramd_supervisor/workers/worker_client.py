@@ -17,6 +17,8 @@ from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1.worker_pb2 import (
     LlamaModel,
     SimulatedModel,
+    WorkerBeat,
+    WorkerBeatRequest,
     WorkerChatRequest,
     WorkerEmbedRequest,
     WorkerGenerateRequest,
@@ -36,18 +38,20 @@ from ..wire_status import from_worker
 from .breach import (
     MOST_CONTEXT_TOKENS,
     AnswerCheck,
+    BeatCheck,
     BreachError,
     LoadCheck,
     check_seconds,
     check_token_ids,
     check_vectors,
 )
+from .progress import Activity
 
 SERVICE = "/vramd.internal.v1.WorkerService/"
 CONNECT_S = 10.0
 """A worker listens before it says hello."""
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
-MOST_REPLY_BYTES = {"Load": 64 * 1024, "SetThreads": 1024, "Generate": 256 * 1024, "Chat": 256 * 1024}
+MOST_REPLY_BYTES = {"Load": 64 * 1024, "SetThreads": 1024, "Beat": 1024, "Generate": 256 * 1024, "Chat": 256 * 1024}
 """Of one message, where it is less than of any."""
 MOST_ID_BYTES = 5
 """Of a token id on the wire."""
@@ -101,6 +105,8 @@ class WorkerClient:
         """
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._metadata = ((NONCE_KEY, nonce),)
+        self.calls = 0
+        """Requests and loads that the worker has not ended yet."""
         self._on_breach = on_breach
         self._model = ""
         self._context_tokens = MOST_CONTEXT_TOKENS
@@ -150,6 +156,7 @@ class WorkerClient:
                 )
             )
         call = self._streamed("Load", bytes)(request, metadata=self._metadata)
+        self._count(call)
         check, facts = LoadCheck(), None
         try:
             async for message in call:
@@ -172,6 +179,7 @@ class WorkerClient:
         """Generate or Chat; yields the public messages as bytes. Raises RefusedError or BreachError while it does."""
         assert isinstance(request, WorkerGenerateRequest | WorkerChatRequest)
         call = self._streamed(method, bytes)(request, metadata=self._metadata)
+        self._count(call)
         limits = request.request.limits
         most = limits.max_tokens if limits.HasField("max_tokens") else self._context_tokens
         return Answer(call, AnswerCheck(min(most, self._context_tokens)), self._explained, self._told)
@@ -179,7 +187,31 @@ class WorkerClient:
     def ask(self, method: str, request: Message) -> "Reply":
         """Embed, Tokenize or Detokenize; gives the public message as bytes. Raises RefusedError or BreachError."""
         call = self._unary(method, bytes)(request, metadata=self._metadata)
+        self._count(call)
         return Reply(call, request, self._explained, self._told)
+
+    async def beats(self) -> AsyncIterator[list[Activity]]:
+        """Yields about once a second what the threads of the worker do. Once that ends, the process is ended."""
+        call = self._streamed("Beat", bytes)(WorkerBeatRequest(), metadata=self._metadata)
+        clock = asyncio.get_running_loop().time
+        check = BeatCheck(clock())
+        try:
+            async for message in call:
+                told = _parsed(WorkerBeat, message).activities
+                check.beat([one.name for one in told], clock())
+                yield [Activity(one.name, one.at_work, one.steps, one.step_s) for one in told]
+            self._told(BreachError("it no longer tells what it does"))
+        except grpc.aio.AioRpcError as error:
+            self._explained(error)
+        except BreachError as error:
+            self._told(error)
+
+    def _count(self, call: "grpc.aio.Call") -> None:
+        self.calls += 1
+        call.add_done_callback(self._ended)
+
+    def _ended(self, _: object) -> None:
+        self.calls -= 1
 
     def _explained(self, error: grpc.aio.AioRpcError) -> RefusedError | BreachError:
         """Returns the worker's refusal, else tells that it broke the protocol."""

@@ -16,7 +16,15 @@ from typing_extensions import assert_never
 from vramd_common.reasons import Reason
 
 from ..core.actions import Load, SetThreads, Spawn, Stop, WorkerAction
-from ..core.events import LoadProgressed, LoadRefused, MemoryReleased, WorkerExited, WorkerReady, WorkerStarted
+from ..core.events import (
+    LoadProgressed,
+    LoadRefused,
+    MemoryReleased,
+    WorkerExited,
+    WorkerReady,
+    WorkerStalled,
+    WorkerStarted,
+)
 from ..devices.device import Device
 from ..devices.release import measure_soon, measuring_calls, settle
 from ..devices.sampler import LOOK_S
@@ -24,16 +32,20 @@ from ..domain.device_view import HOST
 from ..domain.errors import RefusedError
 from ..domain.receipt import Exit, Observed, Receipt
 from ..loop import Loop
+from .beats import Beats
 from .breach import BreachError
 from .log_book import Log, LogBook, Splitter, as_text
 from .planning import UNKNOWN_FACTS, Planning
 from .process import BROKEN_S, WORKING_FOLDER, ChildProcess, HelloError, Spawner
+from .progress import Limits, Stall
 from .quotes import EngineFacts
 from .usage_recorder import UsageRecorder
 from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
 
 log = logging.getLogger(__name__)
 
+DUMP_S = 0.3
+"""Time for a process that hangs to print what its threads do."""
 LAST_WORDS_S = 0.5
 """A process whose stdout has ended without a hello is gone by then, or it will not go by itself."""
 
@@ -86,6 +98,7 @@ class Workers:
         look: Callable[[], Awaitable[None]],
         patience_s: float,
         untested_engine: bool,
+        stalls: Limits,
     ) -> None:
         """`socket_dir` gives the folder for the sockets of new processes; it may block, and raise OSError.
 
@@ -103,6 +116,8 @@ class Workers:
         self._look = look
         self._workers: dict[int, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.beats = Beats(stalls, loop.now_s, self._hangs)
+        """To be run as long as there are processes."""
 
     def client(self, worker_id: int) -> WorkerClient:
         """The channel to a worker that is ready."""
@@ -228,7 +243,16 @@ class Workers:
         self._planning.learn(
             worker.worker_id, EngineFacts(hello.llama_problem, hello.backends, idle_bytes, hello.llama_version)
         )
+        self._run(self.beats.listen(worker.worker_id, client), worker)
         self._loop.submit(WorkerStarted(self._loop.now_s(), worker.worker_id, worker.pid, idle_bytes))
+
+    def _hangs(self, worker_id: int, stall: Stall) -> None:
+        worker = self._workers.get(worker_id)
+        if worker is None or worker.fault:
+            return
+        log.warning("worker %d%s hangs: %s", worker_id, worker.model and f" ({worker.model})", stall.how)
+        worker.fault = f"hung: {stall.how}"
+        self._loop.submit(WorkerStalled(self._loop.now_s(), worker_id, *stall))
 
     async def _load(self, worker: Worker, action: Load) -> None:
         """Runs a load to its end, whoever waits for it."""
@@ -310,6 +334,8 @@ class Workers:
             return
         worker.stop_s = self._loop.now_s()
         worker.observed = await measure_soon(worker.measuring, self._on(worker), worker.pid)
+        if worker.fault and worker.process.dump(worker.pid):
+            await worker.process.exit_within(DUMP_S)
         await worker.process.stop(self._patience_s)
         if not worker.process.gone:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)
@@ -317,7 +343,7 @@ class Workers:
     def _exited(self, worker: Worker, how: Exit, words: str) -> None:
         self._planning.learn(worker.worker_id, None)
         if worker.fault:
-            how, words = Exit.FORCED, f"{worker.fault}; {words}"
+            how, words = Exit.FORCED, worker.fault if worker.stop_s is not None else f"{worker.fault}; {words}"
         now_s = self._loop.now_s()
         level = logging.WARNING if worker.stop_s is None else logging.INFO
         log.log(level, "worker %d%s: %s", worker.worker_id, worker.model and f" ({worker.model})", words)

@@ -4,6 +4,8 @@ import ctypes
 import math
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from types import ModuleType
@@ -33,6 +35,26 @@ class Outcome(Enum):
     """The memory lacks cells for it; nothing was changed."""
     ABORTED = 2
     """It was aborted; part of it may have been computed."""
+
+
+class Pace:
+    """Tells how long a batch may take, by the last ones. Written by the decode thread, read by any."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[int, float]] = deque(maxlen=32)
+        self.batch_s = 0.0
+        """Seconds that the present batch, or the last one, may take at most."""
+
+    def begin(self, tokens: int) -> float:
+        """A batch of this size begins; returns the moment."""
+        # Of a batch each token costs at most what it costs alone, and about what it costs in a batch of that size.
+        alike = [seconds / count for count, seconds in self._last if 2 * count >= tokens]
+        self.batch_s = tokens * max(alike or [seconds / count for count, seconds in self._last], default=0.0)
+        return time.monotonic()
+
+    def end(self, tokens: int, began_s: float) -> None:
+        """A batch of this size, which began then, has ended."""
+        self._last.append((tokens, time.monotonic() - began_s))
 
 
 class Logits:
@@ -100,6 +122,7 @@ class NativeContext:
         # Pooling needs the output of every token.
         self._inner_output = int(embeds)
         self._abort = ctypes.create_string_buffer(2)
+        self.pace = Pace()
         self.logits = Logits(library, handle, model.vocabulary_tokens)
 
     def close(self) -> None:
@@ -141,7 +164,9 @@ class NativeContext:
             seq_id=ctypes.cast(self._slot_addresses, ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
             logits=self._outputs,
         )
+        began_s = self.pace.begin(count)
         code = int(self._compute(self.handle, batch))
+        self.pace.end(count, began_s)
         if code not in {outcome.value for outcome in Outcome}:
             _die(f"llama.cpp could not compute a batch of {count} tokens (code {code})")
         return Outcome(code), ends

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
+from vramd_worker.engine import Activity
 from vramd_worker.llama.context import NativeContext
 from vramd_worker.llama.native import NativeLog
 from vramd_worker.llama.tasks import LlamaTask, run_or_abort
@@ -71,6 +72,8 @@ class DecodeLoop(Generic[Item]):
         self._stopping = False
         self._inbox: deque[Item] = deque()
         self._threads = threads
+        self._in_step = False
+        self._steps = 0
         self._thread = threading.Thread(target=run_or_abort, args=(self._run,), name="decode", daemon=True)
         self._thread.start()
 
@@ -95,6 +98,10 @@ class DecodeLoop(Generic[Item]):
         with self._changed:
             self._threads = threads
 
+    def activity(self) -> Activity:
+        """Returns what it does now. Thread-safe; never waits."""
+        return Activity("decode", self._in_step or self._news, self._steps, self._context.pace.batch_s)
+
     def _cancelled(self) -> None:
         self._interrupt.look()
         with self._changed:
@@ -110,7 +117,7 @@ class DecodeLoop(Generic[Item]):
                 self._changed.wait_for(lambda: self._news, left_s)
                 if self._stopping:
                     return
-                self._news = False
+                self._in_step, self._news = True, False
                 fresh = list(self._inbox)
                 self._inbox.clear()
                 threads = self._threads
@@ -120,3 +127,5 @@ class DecodeLoop(Generic[Item]):
             for item in fresh:
                 self._work.add(item)
             due_s = self._work.step()
+            self._steps += 1
+            self._in_step = False

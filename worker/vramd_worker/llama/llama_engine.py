@@ -6,7 +6,7 @@ from types import ModuleType
 
 from vramd_common.reasons import Reason
 
-from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
+from vramd_worker.engine import Activity, Emit, EngineError, Job, Loaded, Task, Vectors
 from vramd_worker.llama.decode_loop import DecodeLoop, Interrupt
 from vramd_worker.llama.embedding import EmbeddingBatcher, EmbeddingTask
 from vramd_worker.llama.generation import Generation
@@ -84,10 +84,14 @@ class LlamaEngine:
         ready = self._loaded
         generation = Generation(job, emit)
 
+        def is_unwanted() -> bool:
+            ready.prompt_thread.goes_on()
+            return generation.cancelled
+
         def prepare() -> Iterator[None]:
             if ready.generating is None:
                 raise EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only")
-            tokens = yield from ready.prompts.of_job(job, lambda: generation.cancelled)
+            tokens = yield from ready.prompts.of_job(job, is_unwanted)
             ready.prompts.check_answer(len(tokens), job.resume)
             chain = SamplerChain(ready.library, ready.model, job.sampling, tokens, ready.context_tokens, job.drawn_seed)
             generation.ready(tokens, chain)
@@ -138,6 +142,10 @@ class LlamaEngine:
         self._threads = threads
         if self._ready is not None:
             self._ready.loop.set_threads(clamp_threads(threads))
+
+    def activities(self) -> Sequence[Activity]:
+        """Returns the work of both threads; nothing before the load."""
+        return (self._ready.prompt_thread.activity(), self._ready.loop.activity()) if self._ready else ()
 
     def close(self) -> None:
         """Ends the threads and frees the model; running tasks get no answer. A worker just exits instead."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vramd_worker.engine import EngineError
+from vramd_worker.engine import Activity, EngineError
 from vramd_worker.llama.tasks import LlamaTask, run_or_abort
 
 STACK_BYTES = 64 * 1024 * 1024
@@ -28,6 +28,8 @@ class PromptThread:
 
     def __init__(self) -> None:
         self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._begun: deque[_Work] = deque()
+        self._steps = 0
         with _starting:
             before = threading.stack_size(STACK_BYTES)
             try:
@@ -43,13 +45,21 @@ class PromptThread:
         """
         self._inbox.put(_Work(task, steps))
 
+    def goes_on(self) -> None:
+        """Notes that a step which takes long goes on. Called by the step."""
+        self._steps += 1
+
+    def activity(self) -> Activity:
+        """Returns what it does now. Thread-safe; never waits."""
+        return Activity("prompts", bool(self._begun) or not self._inbox.empty(), self._steps)
+
     def close(self) -> None:
         """Ends the thread once it has done what it was given, and waits for that."""
         self._inbox.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        begun: deque[_Work] = deque()
+        begun = self._begun
         closing = False
         while begun or not closing:
             while not closing and (not begun or not self._inbox.empty()):
@@ -58,11 +68,15 @@ class PromptThread:
                     closing = True
                 else:
                     begun.append(work)
-            if begun and _goes_on(turn := begun.popleft()):
-                begun.append(turn)
+            if begun:
+                if _has_more(begun[0]):
+                    begun.rotate(-1)
+                else:
+                    begun.popleft()
+                self._steps += 1
 
 
-def _goes_on(work: _Work) -> bool:
+def _has_more(work: _Work) -> bool:
     """Does a step; false if it was the last."""
     if work.task.cancelled:
         return False

@@ -1,7 +1,11 @@
 """The faults of simulated models: each is named after the failure it shows."""
 
+import contextlib
 import os
+import re
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -19,6 +23,8 @@ GARBAGE = bytes(range(256)) * 16
 """Binary, with no line end except between control characters."""
 
 GRANDCHILD_S = 60
+
+_MOST_SOCKETS = 1024
 
 LEAK_BYTES = 300 * 1024 * 1024
 
@@ -52,6 +58,10 @@ class Fault(Enum):
     """The process takes another 300 MiB with each job."""
     BUG = "bug"
     """Every generation raises an unforeseen exception."""
+    SPIN_IN_DECODE = "spin-in-decode"
+    """The engine computes for ever instead of the fourth token of a job, and keeps Python's lock: no thread runs."""
+    CLOSE_SOCKETS = "close-sockets"
+    """The process breaks its connections instead of the fourth token of a job, and lives on."""
 
 
 Faults = frozenset[Fault]
@@ -97,6 +107,18 @@ def before_token(faults: Faults, given: int) -> None:
             os._exit(DIED)
         if Fault.HANG_IN_DECODE in faults:
             stand_still()
+        if Fault.SPIN_IN_DECODE in faults:
+            re.fullmatch("(x+x+)+y", "x" * 99)
+        if Fault.CLOSE_SOCKETS in faults:
+            _close_sockets()
+            stand_still()
+
+
+def _close_sockets() -> None:
+    for fd in range(3, _MOST_SOCKETS):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                socket.socket(fileno=os.dup(fd)).shutdown(socket.SHUT_RDWR)
 
 
 def stand_still() -> NoReturn:

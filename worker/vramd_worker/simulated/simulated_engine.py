@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vramd_common.reasons import Reason
 
-from vramd_worker.engine import Emit, EngineError, Job, Loaded, Task, Vectors
+from vramd_worker.engine import Activity, Emit, EngineError, Job, Loaded, Task, Vectors
 from vramd_worker.simulated import faults, words
 from vramd_worker.simulated.faults import Fault, Faults
 from vramd_worker.simulated.memory import TakenMemory
@@ -66,6 +66,8 @@ class SimulatedEngine:
     def __init__(self, spec: SimulatedSpec) -> None:
         self._spec = spec
         self._threads = 0
+        self._in_step = False
+        self._steps = 0
         self._memory = TakenMemory()
         self._changed = threading.Condition()
         self._waiting: deque[SimulatedGeneration] = deque()
@@ -125,6 +127,10 @@ class SimulatedEngine:
             self._threads = threads
             sys.stderr.write(f"simulated: {threads} threads\n")
 
+    def activities(self) -> Sequence[Activity]:
+        """Returns the work of its thread."""
+        return (Activity("decode", self._in_step, self._steps),)
+
     def _wake(self) -> None:
         with self._changed:
             self._changed.notify()
@@ -134,10 +140,13 @@ class SimulatedEngine:
         while True:
             with self._changed:
                 due = self._next()
+            self._in_step = True
             if isinstance(due, _Embedding):
                 self._embed(due)
             else:
                 self._step(due)
+            self._steps += 1
+            self._in_step = False
 
     def _next(self) -> _Embedding | SimulatedGeneration:
         """Waits, with the lock given up, until there is something to do."""

@@ -347,6 +347,75 @@ class WorkerEmbedRequest(_message.Message):
 Global___WorkerEmbedRequest: _TypeAlias = WorkerEmbedRequest  # noqa: Y015
 
 @_typing.final
+class WorkerBeatRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerBeatRequest: _TypeAlias = WorkerBeatRequest  # noqa: Y015
+
+@_typing.final
+class WorkerBeat(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def activities(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerActivity]: ...
+    def __init__(
+        self,
+        *,
+        activities: _abc.Iterable[Global___WorkerActivity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activities", b"activities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerBeat: _TypeAlias = WorkerBeat  # noqa: Y015
+
+@_typing.final
+class WorkerActivity(_message.Message):
+    """The work of one thread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AT_WORK_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    STEP_S_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"load", "prompts" or "decode"."""
+    at_work: _builtins.bool
+    """Whether it has work that is due."""
+    steps: _builtins.int
+    """Grows with all that it does."""
+    step_s: _builtins.float
+    """Seconds that its present step may take, judging by its last ones; 0: steps are short."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        at_work: _builtins.bool = ...,
+        steps: _builtins.int = ...,
+        step_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_work", b"at_work", "name", b"name", "step_s", b"step_s", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerActivity: _TypeAlias = WorkerActivity  # noqa: Y015
+
+@_typing.final
 class WorkerSetThreadsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

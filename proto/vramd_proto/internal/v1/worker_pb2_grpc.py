@@ -67,6 +67,11 @@ class WorkerServiceStub(object):
                 request_serializer=vramd_dot_v1_dot_inference__pb2.DetokenizeRequest.SerializeToString,
                 response_deserializer=vramd_dot_v1_dot_inference__pb2.DetokenizeResponse.FromString,
                 _registered_method=True)
+        self.Beat = channel.unary_stream(
+                '/vramd.internal.v1.WorkerService/Beat',
+                request_serializer=vramd_dot_internal_dot_v1_dot_worker__pb2.WorkerBeatRequest.SerializeToString,
+                response_deserializer=vramd_dot_internal_dot_v1_dot_worker__pb2.WorkerBeat.FromString,
+                _registered_method=True)
         self.SetThreads = channel.unary_unary(
                 '/vramd.internal.v1.WorkerService/SetThreads',
                 request_serializer=vramd_dot_internal_dot_v1_dot_worker__pb2.WorkerSetThreadsRequest.SerializeToString,
@@ -116,6 +121,14 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Beat(self, request, context):
+        """Says about once a second what the process is doing, until it ends. The messages come from its event loop, so that
+        they stop with it; they count the work of its other threads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetThreads(self, request, context):
         """Sets the CPU threads that this worker may use from its next step on.
         """
@@ -155,6 +168,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Detokenize,
                     request_deserializer=vramd_dot_v1_dot_inference__pb2.DetokenizeRequest.FromString,
                     response_serializer=vramd_dot_v1_dot_inference__pb2.DetokenizeResponse.SerializeToString,
+            ),
+            'Beat': grpc.unary_stream_rpc_method_handler(
+                    servicer.Beat,
+                    request_deserializer=vramd_dot_internal_dot_v1_dot_worker__pb2.WorkerBeatRequest.FromString,
+                    response_serializer=vramd_dot_internal_dot_v1_dot_worker__pb2.WorkerBeat.SerializeToString,
             ),
             'SetThreads': grpc.unary_unary_rpc_method_handler(
                     servicer.SetThreads,
@@ -326,6 +344,33 @@ class WorkerService(object):
             '/vramd.internal.v1.WorkerService/Detokenize',
             vramd_dot_v1_dot_inference__pb2.DetokenizeRequest.SerializeToString,
             vramd_dot_v1_dot_inference__pb2.DetokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Beat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/vramd.internal.v1.WorkerService/Beat',
+            vramd_dot_internal_dot_v1_dot_worker__pb2.WorkerBeatRequest.SerializeToString,
+            vramd_dot_internal_dot_v1_dot_worker__pb2.WorkerBeat.FromString,
             options,
             channel_credentials,
             insecure,

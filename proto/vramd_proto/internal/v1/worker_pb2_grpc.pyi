@@ -43,6 +43,10 @@ class WorkerServiceStub:
     Embed: _grpc.UnaryUnaryMultiCallable[_worker_pb2.WorkerEmbedRequest, _inference_pb2.EmbedResponse]
     Tokenize: _grpc.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]
     Detokenize: _grpc.UnaryUnaryMultiCallable[_inference_pb2.DetokenizeRequest, _inference_pb2.DetokenizeResponse]
+    Beat: _grpc.UnaryStreamMultiCallable[_worker_pb2.WorkerBeatRequest, _worker_pb2.WorkerBeat]
+    """Says about once a second what the process is doing, until it ends. The messages come from its event loop, so that
+    they stop with it; they count the work of its other threads.
+    """
     SetThreads: _grpc.UnaryUnaryMultiCallable[_worker_pb2.WorkerSetThreadsRequest, _worker_pb2.WorkerSetThreadsResponse]
     """Sets the CPU threads that this worker may use from its next step on."""
 
@@ -60,6 +64,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Embed: _aio.UnaryUnaryMultiCallable[_worker_pb2.WorkerEmbedRequest, _inference_pb2.EmbedResponse]  # type: ignore[assignment]
     Tokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]  # type: ignore[assignment]
     Detokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.DetokenizeRequest, _inference_pb2.DetokenizeResponse]  # type: ignore[assignment]
+    Beat: _aio.UnaryStreamMultiCallable[_worker_pb2.WorkerBeatRequest, _worker_pb2.WorkerBeat]  # type: ignore[assignment]
+    """Says about once a second what the process is doing, until it ends. The messages come from its event loop, so that
+    they stop with it; they count the work of its other threads.
+    """
     SetThreads: _aio.UnaryUnaryMultiCallable[_worker_pb2.WorkerSetThreadsRequest, _worker_pb2.WorkerSetThreadsResponse]  # type: ignore[assignment]
     """Sets the CPU threads that this worker may use from its next step on."""
 
@@ -110,6 +118,16 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.DetokenizeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.DetokenizeResponse, _abc.Awaitable[_inference_pb2.DetokenizeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Beat(
+        self,
+        request: _worker_pb2.WorkerBeatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_worker_pb2.WorkerBeat], _abc.AsyncIterator[_worker_pb2.WorkerBeat]]:
+        """Says about once a second what the process is doing, until it ends. The messages come from its event loop, so that
+        they stop with it; they count the work of its other threads.
+        """
 
     @_abc_1.abstractmethod
     def SetThreads(

@@ -86,6 +86,8 @@ def of_the_supervisor(context: Any) -> bytes:
 
 
 def load(context: Any) -> Iterator[bytes]:  # noqa: PLR0912  there are so many lies
+    if LIE.startswith("beat"):
+        time.sleep(60)
     match LIE:
         case "load: no number":
             yield progress(math.nan)
@@ -124,6 +126,29 @@ def load(context: Any) -> Iterator[bytes]:  # noqa: PLR0912  there are so many l
         case _:
             pass
     yield loaded()
+
+
+def beat(context: Any) -> Iterator[bytes]:
+    work = private.WorkerActivity(name="decode", at_work=True, steps=1)
+    match LIE:
+        case "beat: no message":
+            yield b"\xff" * 100
+        case "beat: stops":
+            return
+        case "beat: of an unknown thread":
+            work.name = "\x1b[2J"
+        case "beat: a thousand threads":
+            yield private.WorkerBeat(activities=[private.WorkerActivity(name="load")] * 1000).SerializeToString()
+        case "beat: status of another kind":
+            yield of_another_kind(context)
+        case "beat: without a pause":
+            while context.is_active():
+                yield private.WorkerBeat().SerializeToString()
+        case _:
+            work.steps = 0
+    while context.is_active():
+        yield private.WorkerBeat(activities=[work]).SerializeToString()
+        time.sleep(1)
 
 
 def answer(context: Any) -> Iterator[bytes]:  # noqa: PLR0912  as above
@@ -228,7 +253,7 @@ def main() -> None:
         import concurrent.futures
 
         server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1)])
-        streams = {"Load": load, "Generate": answer, "Chat": answer}
+        streams = {"Beat": beat, "Load": load, "Generate": answer, "Chat": answer}
         handlers: dict[str, Any] = {
             name: grpc.unary_stream_rpc_method_handler(lambda request, context, tell=tell: tell(context))
             for name, tell in streams.items()

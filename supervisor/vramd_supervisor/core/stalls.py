@@ -1,0 +1,48 @@
+"""Ends processes that hang. Pure: the shell finds out which do (`workers/progress.py`)."""
+
+from vramd_common.reasons import Reason
+
+from ..domain import causes
+from ..domain.decisions import Decision, DecisionKind
+from ..domain.errors import Refusal, refusal
+from .core_state import CoreState, Handlers
+from .events import WorkerStalled
+from .model import give_up_queue, stop
+from .renewal import give_up_renewal
+from .requests import abort
+from .state import COMING, ModelRuntime, WorkerProcess
+
+
+def stalled(state: CoreState, event: WorkerStalled) -> None:
+    """Ends a process that makes no progress. A load goes to a new process if it cannot be the cause."""
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.exited or worker.stopping:
+        return
+    model = worker.owner
+    if model and model.renewal and model.renewal.worker is worker:
+        give_up_renewal(state, model, _load_stalled(model, event))
+        return
+    if model is None or model.current is not worker:
+        stop(state, worker, causes.hung(event.how))
+        return
+    because = causes.hung(event.how)
+    if model.state in COMING and not event.before:
+        give_up_queue(state, model, _load_stalled(model, event))
+    else:
+        numbers = {"limit_s": event.limit_s}
+        state.decide(Decision.because(because, DecisionKind.UNLOAD, model.id, worker.id, numbers=numbers))
+        abort(state, worker, _hung(model, worker, event))
+    stop(state, worker, because)
+
+
+HANDLERS: Handlers = {WorkerStalled: stalled}
+
+
+def _hung(model: ModelRuntime, worker: WorkerProcess, event: WorkerStalled) -> Refusal:
+    text = f"the process of {model.id} (pid {worker.pid}) is ended: {event.how}; `vramd logs {model.id}` says more"
+    return refusal(Reason.WORKER_HUNG, text, model=model.id, exit=f"hung: {event.how}")
+
+
+def _load_stalled(model: ModelRuntime, event: WorkerStalled) -> Refusal:
+    text = f"the load of {model.id} is ended: {event.how}; `vramd logs {model.id}` says more"
+    return refusal(Reason.LOAD_TIMEOUT, text, model=model.id, limitS=f"{event.limit_s:g}")
