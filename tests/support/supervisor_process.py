@@ -230,9 +230,9 @@ class SupervisorProcess:
         self._channels.append(channel)
         return Caller(channel, self.folder.token_file.read_text("utf-8").strip())
 
-    def clear(self) -> None:
+    def clear(self, by: vramd.Client | None = None) -> None:
         """Has every model go, whatever it does."""
-        client = self.client()
+        client = by or self.client()
 
         def cleared() -> bool:
             for one in (found := client.resident()):
