@@ -102,6 +102,7 @@ class Reason(Enum):
         retry_after_s=5.0,
     )
     SHUTTING_DOWN = Meaning("UNAVAILABLE", "the supervisor ends", retry_after_s=2.0)
+    DRAINING = Meaning("UNAVAILABLE", "the supervisor admits nothing new until it is undrained")
     WORKER_CRASHED = Meaning(
         "UNAVAILABLE",
         "the model's process ended before it said anything; the call may be made again, and says so, only if it had "

@@ -1,7 +1,8 @@
 """The supervisor's own process, from its start to its exit code.
 
 Exit codes: 0 ended in order, 1 could not listen, use its runtime folder or find its owner, 2 wrong configuration,
-69 already running, 70 internal; 128 and more for a signal before it listens. Ctrl-C then raises KeyboardInterrupt.
+69 already running, 70 internal, 75 its end took too long and was cut off, 128 and more for a signal before it listens.
+Ctrl-C then raises KeyboardInterrupt.
 """
 
 import asyncio

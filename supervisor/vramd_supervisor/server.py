@@ -72,6 +72,7 @@ from .services.service_supervisor import SupervisorService
 from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
 from .simulation.recorder import Header, LineFile, Recorder
 from .threads.serial_calls import NoAnswerError, SerialCalls
+from .watchdog import Watchdog, end_s
 from .workers import containment
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
@@ -89,6 +90,8 @@ MOST_MESSAGE_BYTES = 16 * 1024 * 1024
 END_GRACE_S = 0.5
 """For the last answers to leave, the one to Shutdown among them."""
 
+IDLE_LOOK_S = 0.5
+"""Between two looks whether anybody calls."""
 DRIVERS_S = 15.0
 """For the drivers of cards to tell of them; the first time, some take seconds."""
 BACKENDS_S = 30.0
@@ -171,18 +174,19 @@ async def serve(
         _running(parts.sampler.run()),
         _running(parts.workers.beats.run()),
         _running(keep(instance, lambda: _end(loop))),
-        _running(_end_if_idle(loop, activity, config.server.idle_exit_s)),
+        _running(_end_if_idle(loop, activity)),
     ):
-        with signals.heard(loop, config.scheduling.drain_s):
+        watchdog = Watchdog()
+        with signals.heard(loop, watchdog):
             if owner:
-                owner.hear(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, config.server.owner_grace_s))
+                owner.hear(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, watchdog))
             name, chain = (certificate.name, certificate.chain) if certificate else ("", b"")
             started_s = psutil.Process().create_time()
             own = Address(listening.address, os.getpid(), version("vramd"), tls_name=name, started_s=started_s)
             instance.announce(own, chain)
             _open(config, file, parts, listening, certificate, instance)
             on_ready(listening)
-            await _until_end(parts, healthy)
+            await _until_end(parts, healthy, watchdog)
     await parts.folders.end()
     parts.events.close()
     logs.close()
@@ -331,18 +335,25 @@ async def _first_sample(device: Device) -> Sample:
 def _add_services(server: grpc.aio.Server, parts: Parts, address: str) -> health.aio.HealthServicer:
     server.add_generic_rpc_handlers((InferenceService(parts).handlers(),))
     add_ModelServiceServicer_to_server(ModelService(parts), server)
-    add_SupervisorServiceServicer_to_server(SupervisorService(parts, address), server)
     healthy = health.aio.HealthServicer()
+    tell_health = partial(_tell_health, parts.loop, healthy)
+    add_SupervisorServiceServicer_to_server(SupervisorService(parts, address, tell_health), server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return healthy
 
 
-async def _until_end(parts: Parts, healthy: health.aio.HealthServicer) -> None:
-    """Waits until the core has ended everything; bounded from the shutdown on."""
+async def _tell_health(loop: Loop, healthy: health.aio.HealthServicer) -> None:
+    kinds = health_pb2.HealthCheckResponse
     for service in ("", *SERVICES):
-        await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await healthy.set(service, kinds.NOT_SERVING if loop.core.draining else kinds.SERVING)
+
+
+async def _until_end(parts: Parts, healthy: health.aio.HealthServicer, watchdog: Watchdog) -> None:
+    """Waits until the core has ended everything; bounded from the shutdown on."""
+    await _tell_health(parts.loop, healthy)
     await parts.loop.ending.wait()
+    watchdog.arm(end_s(parts.loop.core.config.scheduling.drain_s))
     await healthy.enter_graceful_shutdown()
     try:
         await asyncio.wait_for(parts.loop.exited.wait(), parts.unload_deadline_s)
@@ -370,18 +381,20 @@ def _end(loop: Loop) -> None:
     loop.submit(ShutdownRequested(loop.now_s(), force=False))
 
 
-async def _end_if_idle(loop: Loop, activity: Activity, limit_s: float) -> None:
-    """Ends the supervisor once no call has come for so long, and nothing is reserved; 0: never."""
-    while limit_s:
-        left_s = limit_s if loop.core.reservations(loop.now_s()) else limit_s - activity.idle_s
-        if left_s <= 0:
+async def _end_if_idle(loop: Loop, activity: Activity) -> None:
+    """Ends the supervisor once no call has come for `idle_exit_s`, and nothing is reserved."""
+    while True:
+        limit_s = loop.core.config.server.idle_exit_s
+        if limit_s and activity.idle_s >= limit_s and not loop.core.reservations(loop.now_s()):
             log.info("no call has come for %g s: the supervisor ends", limit_s)
             _end(loop)
             return
-        await asyncio.sleep(left_s)
+        await asyncio.sleep(IDLE_LOOK_S)
 
 
-def _leave_with_owner(loop: Loop, grace_s: float) -> None:
+def _leave_with_owner(loop: Loop, watchdog: Watchdog) -> None:
+    grace_s = loop.core.config.server.owner_grace_s
+    watchdog.arm(end_s(grace_s))
     log.info("its owner is gone: the supervisor ends, within %g s", grace_s)
     _end(loop)
     force = ShutdownRequested(loop.now_s() + grace_s, force=True)

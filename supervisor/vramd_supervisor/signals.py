@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from .core.events import ShutdownRequested
 from .loop import Loop
+from .watchdog import Watchdog, end_s
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +21,30 @@ def leave_orderly() -> None:
 
 
 @contextlib.contextmanager
-def heard(loop: Loop, drain_s: float) -> Iterator[None]:
-    """SIGTERM, Ctrl-C, Ctrl-Break, and the end of the terminal, unless that is to be survived (`nohup`)."""
+def heard(loop: Loop, watchdog: Watchdog) -> Iterator[None]:
+    """SIGTERM, Ctrl-C, Ctrl-Break, and the end of the terminal, unless that is to be survived (`nohup`).
+
+    The watchdog is armed in the handler itself: it counts even if the event loop hangs.
+    """
     event_loop = asyncio.get_running_loop()
     seen: list[int] = []
 
-    def note(number: int) -> None:
-        # A terminal that is closed may say so twice, once itself and once by its shell: that is no impatience.
-        force = bool(seen) and number != hang_up()
-        if not seen:
+    def note(number: int, force: bool) -> None:
+        if force:
+            log.warning("%s again: what runs is ended at once", _name(number))
+        elif len(seen) == 1:
+            drain_s = loop.core.config.scheduling.drain_s
             log.info("%s: what runs may end within %g s; another one ends it at once", _name(number), drain_s)
-        seen.append(number)
         loop.submit(ShutdownRequested(loop.now_s(), force=force))
 
-    before = {n: signal.signal(n, lambda got, _: event_loop.call_soon_threadsafe(note, got)) for n in _numbers()}
+    def handle(number: int, _: object) -> None:
+        # A terminal that is closed may say so twice, once itself and once by its shell: that is no impatience.
+        force = bool(seen) and number != hang_up()
+        seen.append(number)
+        watchdog.arm(end_s(0.0 if force else loop.core.config.scheduling.drain_s))
+        event_loop.call_soon_threadsafe(note, number, force)
+
+    before = {number: signal.signal(number, handle) for number in _numbers()}
     try:
         yield
     finally:

@@ -93,6 +93,7 @@ def test_a_second_sigterm_ends_it_at_once() -> None:
             supervisor.process.terminate()
             supervisor.heard("slow (2): DRAINING: the supervisor ends")
             supervisor.process.terminate()
+            supervisor.heard("SIGTERM again: what runs is ended at once")
             with pytest.raises(vramd.ShuttingDown):
                 list(stream)
         assert supervisor.exit_code(5) == 0

@@ -110,6 +110,15 @@ def supervisor_ends(_: SupervisorProcess) -> None:
             client.embed("slow", "x", timeout_s=1)
 
 
+def supervisor_is_drained(it: SupervisorProcess) -> None:
+    client = it.client()
+    client.drain()
+    try:
+        client.load("quick")
+    finally:
+        client.undrain()
+
+
 def request_has_had_its_time(_: SupervisorProcess) -> None:
     with SupervisorProcess("[server]\nrequest_deadline_s = 0.3\n" + simulated("a", card="", load_s=600)) as impatient:
         impatient.client().embed("a", "x")
@@ -161,6 +170,7 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
     Reason.RESERVATION_EXHAUSTED: reservation_is_too_much_now,
     Reason.RESIDENCY_EXHAUSTED: another_of_its_group_may_not_leave,
     Reason.SHUTTING_DOWN: supervisor_ends,
+    Reason.DRAINING: supervisor_is_drained,
     Reason.WORKER_CRASHED: lambda it: it.client().load("crash-in-load"),
     Reason.WORKER_HUNG: process_hangs,
     Reason.LOAD_TIMEOUT: load_takes_too_long,

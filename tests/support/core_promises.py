@@ -219,6 +219,8 @@ class Promises:
         assert set(why.reason.value.metadata) <= set(why.metadata), f"{why.reason.name} tells too little"
         assert said < MOST_DETAIL_BYTES, f"{why.reason.name} says {said} bytes"
         config = self.core.state.config
+        if why.reason is Reason.DRAINING:
+            assert self.core.draining, "a supervisor that is not drained turns callers away"
         if why.reason is Reason.LOAD_TIMEOUT and not isinstance(event, WorkerStalled):
             begun_s = self._begun_s[asked.model]
             assert now_s + EPSILON_S >= begun_s + config.server.load_deadline_s, "a load was given up before its time"

@@ -14,6 +14,8 @@ from support.core_stage import SPARE, Stage
 from vramd_common.load_settings import LoadOptions
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
+    AdmissionClosed,
+    AdmissionOpened,
     Cancelled,
     CatalogueRead,
     DeviceSampled,
@@ -42,6 +44,8 @@ LIMIT_S = 10_000.0
 """Of most calls: that they end is not the deadline's doing."""
 QUIET_S = 8 * BOUND_S + 3 * WINDOW_S
 FAULTS = ("cancel", "crash", "hang", "late", "twice", "refuse", "more", "stuck", "unload", "reload", "rescan", "stall")
+CHANGES = ("drain",)
+"""Of the supervisor; drawn by dice of their own, so that a seed without them tells what it told before them."""
 OBSTACLES = ("pin", "hold", "others", "announce")
 
 
@@ -86,6 +90,8 @@ class Story(Stage):
         dice = random.Random(seed)
         faults = {fault for fault in FAULTS if dice.random() < 0.5}
         faults |= {obstacle for obstacle in OBSTACLES if dice.random() < 0.3}
+        changing = random.Random(seed + 0.5)
+        faults |= {change for change in CHANGES if changing.random() < 0.3}
         self.seed = seed
         self.models = _draw_models(dice, faults)
         config = _draw_config(dice, self.models)
@@ -124,6 +130,7 @@ class Story(Stage):
             "stall": self._stall,
             "unload": self._unload,
             "rescan": self._rescan,
+            "drain": self._drain,
             "pin": self._pin,
             "others": self._others,
             "announce": self._announce,
@@ -237,6 +244,14 @@ class Story(Stage):
         missing = self._pick(None, *self.models)
         self.submit(CatalogueRead(self.now_s, {name: known for name, known in self.models.items() if name != missing}))
 
+    def _drain(self) -> None:
+        """Nothing new for a while: what was admitted is served all the same."""
+        self.submit(AdmissionClosed(self.now_s))
+        before = set(self.promises.open)
+        self._call()
+        assert set(self.promises.open) == before, "a drained supervisor admits what is new"
+        self._in(0.5, 4.0, AdmissionOpened)
+
     def _pin(self) -> None:
         self.submit(ModelUpdated(self.now_s, self._pick(*self.models), pinned=self._pick(True, False)))
 
@@ -257,6 +272,7 @@ class Story(Stage):
     def _be_quiet(self) -> None:
         """All faults and obstacles are over; what is hung is ended by the core's own limits."""
         self.faults.clear()
+        self.submit(AdmissionOpened(self.now_s))
         self.submit(CatalogueRead(self.now_s, self.models))
         for name in self.models:
             self.submit(ModelUpdated(self.now_s, name, pinned=False))

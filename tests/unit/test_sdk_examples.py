@@ -162,6 +162,8 @@ def script(fake: FakeSupervisor, text: str) -> None:
     fake.script("ListReservations", supervisor_pb2.ListReservationsResponse(reservations=[standing()]))
     fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse(released=True))
     fake.script("ListDecisions", supervisor_pb2.ListDecisionsResponse(decisions=[decision()]))
+    fake.script("Drain", supervisor_pb2.DrainResponse(running=1))
+    fake.script("Undrain", supervisor_pb2.UndrainResponse())
     fake.script("Shutdown", supervisor_pb2.ShutdownResponse())
 
 

@@ -201,6 +201,21 @@ def release_memory(caller: Caller) -> None:
     assert not caller.supervisor.ReleaseMemory(unknown).released
 
 
+def drain(caller: Caller) -> None:
+    try:
+        assert caller.supervisor.Drain(supervisor_pb2.DrainRequest()).running == 0
+        assert caller.supervisor.GetStatus(supervisor_pb2.GetStatusRequest()).supervisor.draining
+        answer = refused(lambda: list(caller.models.LoadModel(model_pb2.LoadModelRequest(model="talker"))))
+        assert [info.reason for info in answer.infos] == [Reason.DRAINING.name]
+    finally:
+        undrain(caller)
+
+
+def undrain(caller: Caller) -> None:
+    caller.supervisor.Undrain(supervisor_pb2.UndrainRequest())
+    assert not caller.supervisor.GetStatus(supervisor_pb2.GetStatusRequest()).supervisor.draining
+
+
 CALLS: dict[str, Callable[[Caller], None]] = {
     "Generate": generate,
     "Chat": chat,
@@ -225,6 +240,8 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "ReserveMemory": reserve_memory,
     "ListReservations": list_reservations,
     "ReleaseMemory": release_memory,
+    "Drain": drain,
+    "Undrain": undrain,
 }
 
 

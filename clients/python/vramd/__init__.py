@@ -19,6 +19,7 @@ _MODULES = {
         "ClientClosed",
         "DeadlinePassed",
         "DeviceUnusable",
+        "Draining",
         "EngineMissing",
         "Exhausted",
         "FileMissing",
@@ -53,7 +54,7 @@ _MODULES = {
     "stream": ("Feed", "Hold", "Stream"),
     "supervisor": ("Supervisor",),
     "values.answers": ("Embeddings", "Finish", "Timeline", "Usage", "Waiting"),
-    "values.devices": ("Device", "Reservation", "StandingReservation", "Status", "SupervisorInfo"),
+    "values.devices": ("Device", "Drained", "Reservation", "StandingReservation", "Status", "SupervisorInfo"),
     "values.events": (
         "CoResident",
         "Decision",

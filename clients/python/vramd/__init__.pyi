@@ -9,6 +9,7 @@ from vramd.errors import (
     ClientClosed,
     DeadlinePassed,
     DeviceUnusable,
+    Draining,
     EngineMissing,
     Exhausted,
     FileMissing,
@@ -42,7 +43,7 @@ from vramd.settings import AnswerSettings, AskSettings
 from vramd.stream import Feed, Hold, Stream
 from vramd.supervisor import Supervisor
 from vramd.values.answers import Embeddings, Finish, Timeline, Usage, Waiting
-from vramd.values.devices import Device, Reservation, StandingReservation, Status, SupervisorInfo
+from vramd.values.devices import Device, Drained, Reservation, StandingReservation, Status, SupervisorInfo
 from vramd.values.events import (
     CoResident,
     Decision,
@@ -89,6 +90,8 @@ __all__ = [
     "DeviceReceipt",
     "DeviceUnusable",
     "DeviceUse",
+    "Drained",
+    "Draining",
     "Embeddings",
     "EngineMissing",
     "Event",

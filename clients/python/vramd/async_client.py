@@ -20,7 +20,7 @@ from vramd.requests import Messages
 from vramd.retry import Attempts
 from vramd.settings import AnswerSettings, AskSettings
 from vramd.values.answers import Embeddings, Piece, Waiting
-from vramd.values.devices import Device, Reservation, StandingReservation, Status
+from vramd.values.devices import Device, Drained, Reservation, StandingReservation, Status
 from vramd.values.events import (
     Decision,
     Event,
@@ -621,6 +621,29 @@ class AsyncClient:
         [('gpu0', 3221225472)]
         """
         return await self._ask(calls.LIST_DEVICES(), timeout_s)
+
+    async def drain(self, *, timeout_s: float | None = None) -> Drained:
+        """Has the supervisor admit nothing new, and finish what it has; returns at once.
+
+        New requests, loads, holds, restarts and reservations raise Draining from now on, and health says NOT_SERVING.
+
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
+
+        >>> await client.drain()
+        Drained(running=1, queued=0)
+        """
+        return await self._ask(calls.DRAIN(), timeout_s)
+
+    async def undrain(self, *, timeout_s: float | None = None) -> None:
+        """Has the supervisor admit work again.
+
+        Raises:
+            VramdError: What any call raises: see `AsyncClient`.
+
+        >>> await client.undrain()
+        """
+        await self._ask(calls.UNDRAIN(), timeout_s)
 
     async def shutdown(self, *, force: bool = False, timeout_s: float | None = None) -> None:
         """Asks the supervisor to end, with all its workers; returns when it has agreed, not when it is gone.

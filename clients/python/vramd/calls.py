@@ -12,7 +12,7 @@ from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd.errors import Internal
 from vramd.reading import read
 from vramd.values.answers import Embeddings, Piece
-from vramd.values.devices import Device, Reservation, StandingReservation, Status
+from vramd.values.devices import Device, Drained, Reservation, StandingReservation, Status
 from vramd.values.events import Decision, Event
 from vramd.values.models import Held, LoadProgress, Model, Receipt, Rescan, ResidentModel
 from vramd.values.plans import Plan, Selection
@@ -119,6 +119,8 @@ RELEASE_MEMORY: Method[bool] = Method(
 LIST_DECISIONS = Method(
     "SupervisorService/ListDecisions", supervisor_pb2.ListDecisionsResponse, _read_each(Decision, "decisions")
 )
+DRAIN = Method("SupervisorService/Drain", supervisor_pb2.DrainResponse, _read_as(Drained))
+UNDRAIN = Method("SupervisorService/Undrain", supervisor_pb2.UndrainResponse, lambda _: None)
 SHUTDOWN = Method("SupervisorService/Shutdown", supervisor_pb2.ShutdownResponse, lambda _: None)
 
 

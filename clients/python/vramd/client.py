@@ -21,7 +21,7 @@ from vramd.settings import AnswerSettings, AskSettings
 from vramd.stream import Feed, Hold, Replies, Stream
 from vramd.transport import Callback, Sleep
 from vramd.values.answers import Embeddings, Piece, Waiting
-from vramd.values.devices import Device, Reservation, StandingReservation, Status
+from vramd.values.devices import Device, Drained, Reservation, StandingReservation, Status
 from vramd.values.events import (
     Decision,
     Event,
@@ -615,6 +615,29 @@ class Client:
         [('gpu0', 3221225472)]
         """
         return self._ask(calls.LIST_DEVICES(), timeout_s)
+
+    def drain(self, *, timeout_s: float | None = None) -> Drained:
+        """Has the supervisor admit nothing new, and finish what it has; returns at once.
+
+        New requests, loads, holds, restarts and reservations raise Draining from now on, and health says NOT_SERVING.
+
+        Raises:
+            VramdError: What any call raises: see `Client`.
+
+        >>> client.drain()
+        Drained(running=1, queued=0)
+        """
+        return self._ask(calls.DRAIN(), timeout_s)
+
+    def undrain(self, *, timeout_s: float | None = None) -> None:
+        """Has the supervisor admit work again.
+
+        Raises:
+            VramdError: What any call raises: see `Client`.
+
+        >>> client.undrain()
+        """
+        self._ask(calls.UNDRAIN(), timeout_s)
 
     def shutdown(self, *, force: bool = False, timeout_s: float | None = None) -> None:
         """Asks the supervisor to end, with all its workers; returns when it has agreed, not when it is gone.

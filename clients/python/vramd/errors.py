@@ -270,6 +270,15 @@ class ShuttingDown(Unavailable):
     """
 
 
+class Draining(Unavailable):
+    """The supervisor finishes what it has, and admits nothing new until it is undrained.
+
+    >>> client.load("talker")
+    Traceback (most recent call last):
+    vramd.errors.Draining: the supervisor admits nothing new until it is undrained
+    """
+
+
 class LoadTimedOut(Unavailable, TimeoutError):
     """The load took too long and was ended.
 

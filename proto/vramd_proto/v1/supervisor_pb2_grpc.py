@@ -79,6 +79,16 @@ class SupervisorServiceStub(object):
                 request_serializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryRequest.SerializeToString,
                 response_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/vramd.v1.SupervisorService/Drain',
+                request_serializer=vramd_dot_v1_dot_supervisor__pb2.DrainRequest.SerializeToString,
+                response_deserializer=vramd_dot_v1_dot_supervisor__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Undrain = channel.unary_unary(
+                '/vramd.v1.SupervisorService/Undrain',
+                request_serializer=vramd_dot_v1_dot_supervisor__pb2.UndrainRequest.SerializeToString,
+                response_deserializer=vramd_dot_v1_dot_supervisor__pb2.UndrainResponse.FromString,
+                _registered_method=True)
         self.Shutdown = channel.unary_unary(
                 '/vramd.v1.SupervisorService/Shutdown',
                 request_serializer=vramd_dot_v1_dot_supervisor__pb2.ShutdownRequest.SerializeToString,
@@ -156,6 +166,21 @@ class SupervisorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Admits nothing new from now on: requests, loads, holds, restarts and reservations are refused as DRAINING, and health
+        says NOT_SERVING. Nothing is ended: what was admitted before is served. Answers at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Undrain(self, request, context):
+        """Admits work again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Shutdown(self, request, context):
         """Ends the workers, then the supervisor. Answers before the supervisor exits.
         """
@@ -210,6 +235,16 @@ def add_SupervisorServiceServicer_to_server(servicer, server):
                     servicer.ReleaseMemory,
                     request_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryRequest.FromString,
                     response_serializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=vramd_dot_v1_dot_supervisor__pb2.DrainRequest.FromString,
+                    response_serializer=vramd_dot_v1_dot_supervisor__pb2.DrainResponse.SerializeToString,
+            ),
+            'Undrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Undrain,
+                    request_deserializer=vramd_dot_v1_dot_supervisor__pb2.UndrainRequest.FromString,
+                    response_serializer=vramd_dot_v1_dot_supervisor__pb2.UndrainResponse.SerializeToString,
             ),
             'Shutdown': grpc.unary_unary_rpc_method_handler(
                     servicer.Shutdown,
@@ -460,6 +495,60 @@ class SupervisorService(object):
             '/vramd.v1.SupervisorService/ReleaseMemory',
             vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryRequest.SerializeToString,
             vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vramd.v1.SupervisorService/Drain',
+            vramd_dot_v1_dot_supervisor__pb2.DrainRequest.SerializeToString,
+            vramd_dot_v1_dot_supervisor__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Undrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vramd.v1.SupervisorService/Undrain',
+            vramd_dot_v1_dot_supervisor__pb2.UndrainRequest.SerializeToString,
+            vramd_dot_v1_dot_supervisor__pb2.UndrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,12 @@ class SupervisorServiceStub:
     """Lists every current reservation, by id."""
     ReleaseMemory: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ReleaseMemoryRequest, _supervisor_pb2.ReleaseMemoryResponse]
     """Ends a reservation. Does nothing to one that has ended already, as its time may be over at any moment."""
+    Drain: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.DrainRequest, _supervisor_pb2.DrainResponse]
+    """Admits nothing new from now on: requests, loads, holds, restarts and reservations are refused as DRAINING, and health
+    says NOT_SERVING. Nothing is ended: what was admitted before is served. Answers at once.
+    """
+    Undrain: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.UndrainRequest, _supervisor_pb2.UndrainResponse]
+    """Admits work again."""
     Shutdown: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ShutdownRequest, _supervisor_pb2.ShutdownResponse]
     """Ends the workers, then the supervisor. Answers before the supervisor exits."""
 
@@ -87,6 +93,12 @@ class SupervisorServiceAsyncStub(SupervisorServiceStub):
     """Lists every current reservation, by id."""
     ReleaseMemory: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ReleaseMemoryRequest, _supervisor_pb2.ReleaseMemoryResponse]  # type: ignore[assignment]
     """Ends a reservation. Does nothing to one that has ended already, as its time may be over at any moment."""
+    Drain: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.DrainRequest, _supervisor_pb2.DrainResponse]  # type: ignore[assignment]
+    """Admits nothing new from now on: requests, loads, holds, restarts and reservations are refused as DRAINING, and health
+    says NOT_SERVING. Nothing is ended: what was admitted before is served. Answers at once.
+    """
+    Undrain: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.UndrainRequest, _supervisor_pb2.UndrainResponse]  # type: ignore[assignment]
+    """Admits work again."""
     Shutdown: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ShutdownRequest, _supervisor_pb2.ShutdownResponse]  # type: ignore[assignment]
     """Ends the workers, then the supervisor. Answers before the supervisor exits."""
 
@@ -169,6 +181,24 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_pb2.ReleaseMemoryResponse, _abc.Awaitable[_supervisor_pb2.ReleaseMemoryResponse]]:
         """Ends a reservation. Does nothing to one that has ended already, as its time may be over at any moment."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _supervisor_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_pb2.DrainResponse, _abc.Awaitable[_supervisor_pb2.DrainResponse]]:
+        """Admits nothing new from now on: requests, loads, holds, restarts and reservations are refused as DRAINING, and health
+        says NOT_SERVING. Nothing is ended: what was admitted before is served. Answers at once.
+        """
+
+    @_abc_1.abstractmethod
+    def Undrain(
+        self,
+        request: _supervisor_pb2.UndrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_pb2.UndrainResponse, _abc.Awaitable[_supervisor_pb2.UndrainResponse]]:
+        """Admits work again."""
 
     @_abc_1.abstractmethod
     def Shutdown(

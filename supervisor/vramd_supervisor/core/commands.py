@@ -1,4 +1,4 @@
-"""What callers command of models: to be unloaded, to stay longer; and the end of the supervisor. Pure."""
+"""What callers command of models: to be unloaded, to stay longer; and of the supervisor: to drain, to end. Pure."""
 
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
@@ -7,7 +7,14 @@ from ..domain import causes
 from ..domain.errors import refusal, shutting_down
 from .actions import Refuse
 from .core_state import CoreState, Handlers
-from .events import CatalogueRead, ModelUpdated, ShutdownRequested, UnloadRequested
+from .events import (
+    AdmissionClosed,
+    AdmissionOpened,
+    CatalogueRead,
+    ModelUpdated,
+    ShutdownRequested,
+    UnloadRequested,
+)
 from .model import drain, move, stop
 from .queues import PriorityQueue
 from .renewal import give_up_renewal
@@ -21,7 +28,7 @@ def unload_requested(state: CoreState, event: UnloadRequested) -> None:
 
     A load that waits for room is given up; there is no process then, so there is no receipt.
     """
-    model = addressed(state, event.request, event.model)
+    model = addressed(state, event.request, event.model, new_work=False)
     if model is None:
         return
     model.again = None
@@ -78,6 +85,16 @@ def catalogue_read(state: CoreState, event: CatalogueRead) -> None:
             state.touch(model)
 
 
+def admission_closed(state: CoreState, _: AdmissionClosed) -> None:
+    """Admits no new work; what runs, waits or is held goes on."""
+    state.draining = True
+
+
+def admission_opened(state: CoreState, _: AdmissionOpened) -> None:
+    """Admits work again."""
+    state.draining = False
+
+
 def shutdown_requested(state: CoreState, event: ShutdownRequested) -> None:
     """Ends everything: requests that wait are refused, those that run may finish unless forced."""
     end_all(state)
@@ -101,5 +118,7 @@ HANDLERS: Handlers = {
     UnloadRequested: unload_requested,
     ModelUpdated: model_updated,
     CatalogueRead: catalogue_read,
+    AdmissionClosed: admission_closed,
+    AdmissionOpened: admission_opened,
     ShutdownRequested: shutdown_requested,
 }

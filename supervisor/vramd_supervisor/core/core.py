@@ -58,6 +58,26 @@ class Core:
         return self.state.ending
 
     @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.state.config
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing new is admitted."""
+        return self.state.draining
+
+    @property
+    def running(self) -> int:
+        """Requests that run."""
+        return sum(len(worker.in_flight) for worker in self.state.workers.values())
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait."""
+        return self.state.queued
+
+    @property
     def usable_cores(self) -> int:
         """CPU threads that generating workers share."""
         return self.state.usable_cores

@@ -26,6 +26,8 @@ class CoreState:
         self.usable_cores = usable_cores
         self.now_s = 0.0
         self.ending = False
+        self.draining = False
+        """Nothing new is admitted."""
         self.models: dict[str, ModelRuntime] = {}
         self.requests: dict[int, Request] = {}
         self.queued = 0

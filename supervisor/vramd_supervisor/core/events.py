@@ -322,6 +322,20 @@ class ReservationExpired:
 
 
 @dataclass(frozen=True, match_args=False)
+class AdmissionClosed:
+    """Nothing new is to be admitted; what was admitted before goes on."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, match_args=False)
+class AdmissionOpened:
+    """Work is to be admitted again."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, match_args=False)
 class ShutdownRequested:
     """The supervisor is to exit."""
 
@@ -358,5 +372,7 @@ Event = (
     | WorkerExited
     | MemoryReleased
     | Timed
+    | AdmissionClosed
+    | AdmissionOpened
     | ShutdownRequested
 )

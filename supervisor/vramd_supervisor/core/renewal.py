@@ -44,7 +44,7 @@ _ANSWERED = -1
 
 def restart_requested(state: CoreState, event: RestartRequested) -> None:
     """Gives a model a new process with the same settings; the caller is answered when that one serves."""
-    model = addressed(state, event.request, event.model)
+    model = addressed(state, event.request, event.model, new_work=True)
     if model is None:
         return
     if model.current is None or model.current.plan is None or model.state in GOING:

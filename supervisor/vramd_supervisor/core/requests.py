@@ -11,7 +11,7 @@ from vramd_common.reasons import Reason
 from ..domain.catalog import ModelFile
 from ..domain.causes import Awaited, Because, Cause
 from ..domain.decisions import Decision, DecisionKind
-from ..domain.errors import Refusal, cannot_go_on, refusal, shutting_down
+from ..domain.errors import Refusal, cannot_go_on, draining, refusal, shutting_down
 from ..quoting.abilities import lack
 from ..quoting.placement import differences, with_other_settings
 from .actions import CancelDeadline, Interrupted, Refuse, Report, SetTimer
@@ -59,7 +59,7 @@ _AWAITED = {
 
 def requested(state: CoreState, event: Requested) -> None:
     """Accepts a request, or refuses it at once."""
-    model = addressed(state, event.request, event.model)
+    model = addressed(state, event.request, event.model, new_work=True)
     if model is None:
         return
     source = model.spec.source
@@ -77,13 +77,20 @@ def requested(state: CoreState, event: Requested) -> None:
         accept(state, model, event, event.kind, event.options)
 
 
-def addressed(state: CoreState, request: int, name: str) -> ModelRuntime | None:
-    """The model that a call is about; None if the call was refused."""
-    found = shutting_down() if state.ending else find(state.models, name)
+def addressed(state: CoreState, request: int, name: str, *, new_work: bool) -> ModelRuntime | None:
+    """The model that a call is about; None if the call was refused, as `new_work` is by a drained supervisor."""
+    found = not_admitted(state, new_work=new_work) or find(state.models, name)
     if isinstance(found, Refusal):
         state.emit(Refuse(request, found))
         return None
     return found
+
+
+def not_admitted(state: CoreState, *, new_work: bool) -> Refusal | None:
+    """Why a call is turned away, whatever it is about; None if it is not."""
+    if state.ending:
+        return shutting_down()
+    return draining() if state.draining and new_work else None
 
 
 def _queue_full(state: CoreState, model: ModelRuntime, kind: RequestKind) -> Refusal | None:

@@ -15,8 +15,8 @@ from .state import Reservation
 
 def requested(state: CoreState, event: ReservationRequested) -> None:
     """Lets a reservation wait for room, or refuses it at once."""
-    if state.ending:
-        state.emit(Refuse(event.request, shutting_down()))
+    if why := requests.not_admitted(state, new_work=True):
+        state.emit(Refuse(event.request, why))
         return
     reservation = Reservation(
         id=state.next_id(),

@@ -48,6 +48,12 @@ def shutting_down() -> Refusal:
     return refusal(Reason.SHUTTING_DOWN, "the supervisor ends; start it again to go on")
 
 
+def draining() -> Refusal:
+    """Returns the refusal for calls that a drained supervisor does not admit."""
+    text = "the supervisor is drained: it finishes what it has, and admits nothing new until `vramd undrain`"
+    return refusal(Reason.DRAINING, text)
+
+
 def cannot_go_on(lost: Refusal, why: Refusal) -> Refusal:
     """Returns the refusal for an answer that was interrupted, with the reason for which it could not go on."""
     return replace(lost, message=f"{lost.message}; the answer cannot go on: {why.message}", retry=False)

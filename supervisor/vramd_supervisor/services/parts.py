@@ -14,6 +14,7 @@ from ..domain.device_view import Sample
 from ..loop import Loop
 from ..model_folders import Folders
 from ..model_selector import ModelSelector
+from ..watchdog import RELEASE_S
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
 from ..workers.quoter import Quoter
@@ -21,9 +22,6 @@ from ..workers.workers import Workers
 from . import messages
 from .decision_writer import DecisionWriter
 from .event_log import EventLog
-
-RELEASE_S = 20.0
-"""On top of the drain: asking, killing, and the memory of the last workers coming back."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from importlib.metadata import version
@@ -13,7 +13,14 @@ from vramd_proto.v1 import supervisor_pb2
 from vramd_proto.v1.supervisor_pb2_grpc import SupervisorServiceServicer
 
 from ..core.actions import GrantReservation
-from ..core.events import Requested, ReservationReleased, ReservationRequested, ShutdownRequested
+from ..core.events import (
+    AdmissionClosed,
+    AdmissionOpened,
+    Requested,
+    ReservationReleased,
+    ReservationRequested,
+    ShutdownRequested,
+)
 from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
 from ..wire_status import Context, time_left_s
@@ -26,9 +33,10 @@ USUALLY_LISTED = 100
 
 
 class SupervisorService(SupervisorServiceServicer):
-    def __init__(self, parts: Parts, address: str) -> None:
-        """`address` is where it is served."""
+    def __init__(self, parts: Parts, address: str, tell_health: Callable[[], Awaitable[None]]) -> None:
+        """`address` is where it is served; `tell_health` tells probes whether work is admitted."""
         self._parts, self._loop = parts, parts.loop
+        self._tell_health = tell_health
         self._address = address
         self._began_s = parts.loop.now_s()
 
@@ -44,6 +52,9 @@ class SupervisorService(SupervisorServiceServicer):
                 address=self._address,
                 usable_cores=self._loop.core.usable_cores,
                 api=API,
+                draining=self._loop.core.draining,
+                running=self._loop.core.running,
+                queued=self._loop.core.queued,
             ),
             devices=self._device_messages(),
             models=await self._parts.residents(),
@@ -160,6 +171,16 @@ class SupervisorService(SupervisorServiceServicer):
             async for report in ticket.reports():
                 yield filled(supervisor_pb2.HoldModelResponse, report, model=model)
             await ticket.outcome
+
+    async def Drain(self, request: supervisor_pb2.DrainRequest, context: Context) -> supervisor_pb2.DrainResponse:
+        self._loop.submit(AdmissionClosed(self._loop.now_s()))
+        await self._tell_health()
+        return supervisor_pb2.DrainResponse(running=self._loop.core.running, queued=self._loop.core.queued)
+
+    async def Undrain(self, request: supervisor_pb2.UndrainRequest, context: Context) -> supervisor_pb2.UndrainResponse:
+        self._loop.submit(AdmissionOpened(self._loop.now_s()))
+        await self._tell_health()
+        return supervisor_pb2.UndrainResponse()
 
     async def Shutdown(
         self, request: supervisor_pb2.ShutdownRequest, context: Context

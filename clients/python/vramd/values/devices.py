@@ -51,6 +51,26 @@ class SupervisorInfo:
     """CPU threads that generating workers share."""
     api: int
     """Number of the contract that it speaks; it counts up with each change that breaks clients."""
+    draining: bool
+    """It admits nothing new."""
+    running: int
+    """Requests that run, on all models together."""
+    queued: int
+    """Requests that wait, for all models together."""
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What a drained supervisor still has to do.
+
+    >>> client.drain()
+    Drained(running=1, queued=0)
+    """
+
+    running: int
+    """Requests that run, and end in their own time."""
+    queued: int
+    """Requests that were admitted before, and wait."""
 
 
 @dataclass(frozen=True)

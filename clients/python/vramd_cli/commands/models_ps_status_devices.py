@@ -75,6 +75,8 @@ def _show_status(now: Status) -> None:
         f"vramd {info.version} at {info.address}, pid {info.pid}, up {output.duration(info.uptime_s)}, "
         f"{output.size(info.rss_bytes)}, {info.usable_cores} cores"
     )
+    if info.draining:
+        output.say(f"draining: {info.running} running, {info.queued} waiting, nothing new until `vramd undrain`")
     output.say()
     _show_devices(now.devices)
     output.say()

@@ -1,0 +1,65 @@
+"""The end of a supervisor is bounded, whatever hangs."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from vramd_supervisor.watchdog import CUT_OFF, RELEASE_S, Watchdog, end_s
+
+BOUND_S = 30.0
+
+
+def test_the_earliest_moment_counts() -> None:
+    codes: list[int] = []
+    cut = threading.Event()
+
+    def cut_off(code: int) -> None:
+        codes.append(code)
+        cut.set()
+
+    watchdog = Watchdog(cut_off)
+    watchdog.arm(10 * BOUND_S)
+    watchdog.arm(0.01)
+    watchdog.arm(10 * BOUND_S)
+    assert cut.wait(BOUND_S)
+    assert codes == [CUT_OFF]
+
+
+def test_an_end_in_order_has_its_time() -> None:
+    """The memory of a process that cannot be killed is waited for."""
+    assert end_s(30.0) > 30.0 + RELEASE_S
+
+
+HANGING = """
+    import sys
+    from pathlib import Path
+    from vramd_supervisor import main, server, signals, watchdog
+    from vramd_supervisor.settings.settings_file import Flags
+    signals.end_s = server.end_s = lambda drain_s: 0.5
+
+    def hang(self):
+        print("hangs", flush=True)
+        while True:
+            pass
+
+    server.Workers.kill_all = hang
+    sys.exit(main.run(None, Flags(port=0), Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a SIGTERM")
+def test_an_event_loop_that_hangs_at_the_end_is_cut_off(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("w") / "run"
+    command = [sys.executable, "-c", textwrap.dedent(HANGING), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout
+            assert "listens on" in process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(BOUND_S) == CUT_OFF
+            assert "hangs" in process.stdout.read()
+        finally:
+            process.kill()
