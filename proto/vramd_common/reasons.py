@@ -42,6 +42,9 @@ class Reason(Enum):
     TOKEN_MISSING = Meaning("UNAUTHENTICATED", "the call carries no token")
     TOKEN_INVALID = Meaning("UNAUTHENTICATED", "the call carries another token than the supervisor's")
     SCOPE_DENIED = Meaning("PERMISSION_DENIED", "the token is for use only, and the call is not", ("scope",))
+    CONFIG_INVALID = Meaning(
+        "INVALID_ARGUMENT", "the configuration file is wrong, so nothing of it is taken in", ("file", "line", "key")
+    )
     MODEL_NOT_FOUND = Meaning("NOT_FOUND", "no model has this id", ("model",))
     MODEL_FILE_MISSING = Meaning("NOT_FOUND", "the model's file is not there", ("model", "path"))
     FILE_UNANSWERED = Meaning(

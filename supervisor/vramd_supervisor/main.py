@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,14 +23,13 @@ from vramd_common.rendezvous import default_runtime_dir
 from . import signals
 from .certificate import Certificate, CertificateError, read_certificate
 from .domain.config import Config
-from .files.discovery import PATIENCE_S
 from .files.private import write_for_owner_only
 from .host import Host, spare_stderr
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
 from .owner import Lifeline, Owner, OwnerGoneError
 from .server import serve
-from .settings.settings_file import ConfigError, Flags, load_config
+from .settings.settings_file import ConfigError, Flags, Origin
 from .simulation.recorder import RecordingFile
 from .threads.queued_writer import FLUSH_S, output_aside
 from .threads.serial_calls import NoAnswerError, NoThreadError, SerialCalls
@@ -107,7 +107,9 @@ def _run(
     owner = belong(lifeline) if lifeline else None
     here = start_folder()
     file = here / file if file else None
-    config = configuration(file, replace(flags, models=tuple(str(here / folder) for folder in flags.models)))
+    flags = replace(flags, models=tuple(str(here / folder) for folder in flags.models))
+    origin = Origin(file, kept_environment(os.environ, here), flags)
+    config = configuration(origin)
     certificate = certificate_of(config)
     instance = take(here / (runtime_dir or default_runtime_dir()))
     base = file.parent if file else here
@@ -126,7 +128,7 @@ def _run(
     try:
         recording = open_recording(record)
         ended_well = asyncio.run(
-            serve(config, file, base, instance, ready, owner=owner, certificate=certificate, record=recording)
+            serve(config, origin, base, instance, ready, owner=owner, certificate=certificate, record=recording)
         )
         if recording and not recording.settle(FLUSH_S):
             _print(sys.stderr, f"vramd: {record}: the recording is not whole, its disk did not take all")
@@ -154,18 +156,23 @@ def start_folder() -> Path:
         raise StartError(1, text) from error
 
 
-def configuration(file: Path | None, flags: Flags) -> Config:
-    """The configuration of file, environment and flags. Raises StartError for mistakes and a drive without answer."""
+def configuration(origin: Origin) -> Config:
+    """Reads the configuration. Raises StartError for mistakes and a drive without answer."""
     try:
-        config = SerialCalls(str(file), START_S).ask(lambda: load_config(file, os.environ, flags))
+        return SerialCalls(str(origin.file), START_S).ask(origin.read)
     except NoAnswerError as error:
         raise StartError(2, f"{error}; is its drive there?") from error
     except ConfigError as error:
         raise StartError(2, str(error)) from error
-    for folder in filter(is_file, config.server.models):
-        text = f"{folder} is a file; --models takes the folder that it is in, and finds it there"
-        raise StartError(2, text)
-    return config
+
+
+def kept_environment(environment: Mapping[str, str], here: Path) -> dict[str, str]:
+    """The environment with folders of models made absolute: the folder of the start may be gone later."""
+    kept = dict(environment)
+    if folders := kept.get("VRAMD_MODELS"):
+        whole = (str(here / Path(folder).expanduser()) for folder in folders.split(os.pathsep) if folder)
+        kept["VRAMD_MODELS"] = os.pathsep.join(whole)
+    return kept
 
 
 def certificate_of(config: Config) -> Certificate | None:
@@ -196,14 +203,6 @@ def leave(instance: Instance) -> None:
         instance.leave()
     except NoAnswerError as error:
         _print(sys.stderr, f"vramd: {error}")
-
-
-def is_file(path: str) -> bool:
-    """Whether a path is a file; False also if the drive does not answer in time."""
-    try:
-        return SerialCalls(path, PATIENCE_S).ask(Path(path).is_file)
-    except NoAnswerError:
-        return False
 
 
 def open_recording(path: Path | None) -> RecordingFile | None:

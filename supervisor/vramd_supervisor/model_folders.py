@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from vramd_common.reasons import Reason
 
-from .core.events import CatalogueRead
+from .core.events import CatalogueRead, Event
 from .core.state import ModelState
-from .domain.catalog import ModelFile
+from .domain.catalog import Model, ModelFile
 from .domain.config import Config
 from .domain.errors import RefusedError, refusal
-from .files.discovery import Discovery, caches_of_others
-from .files.walk import absolute
+from .files.discovery import Discovery, roots
 from .files.watch import END_S, Watch
 from .loop import Loop
 from .settings.listing import Held, catalogue
@@ -48,8 +48,7 @@ class Folders:
         """`base` is where relative paths of the configuration start."""
         self._config = config
         self._discovery = Discovery(config, base, os.environ, Path.home(), self._changed)
-        folders = [*map(Path, config.server.models), *caches_of_others(config, os.environ, Path.home())]
-        self._watches = [Watch(absolute(folder), self._changed) for folder in folders if config.server.watch]
+        self._watches = {folder: Watch(folder, self._changed) for folder in _watched(config)}
         self._loop = loop
         self._event_loop = asyncio.get_running_loop()
         self._one_at_a_time = asyncio.Lock()
@@ -59,11 +58,10 @@ class Folders:
         """A look that no caller has asked for."""
         self._to_look = False
         """Something has changed since it began, or something passed over has answered."""
-        self._roots = os.pathsep.join(config.server.models)
 
     async def begin(self) -> None:
         """Looks for the first time, within a bound, and watches from now on."""
-        for watch in self._watches:
+        for watch in self._watches.values():
             watch.begin()
         self._own_look = asyncio.create_task(self._look())
         await asyncio.wait([self._own_look], timeout=START_S)
@@ -71,13 +69,13 @@ class Folders:
             log.warning("models are still looked for after %g s: a drive may be slow, or gone", START_S)
 
     async def end(self) -> None:
-        for watch in self._watches:
+        for watch in self._watches.values():
             watch.leave()
         with contextlib.suppress(NoAnswerError):
             await SerialCalls("what watches folders", END_S).run(self._join)
 
     def _join(self) -> None:
-        for watch in self._watches:
+        for watch in self._watches.values():
             watch.join()
 
     async def _look(self) -> None:
@@ -108,25 +106,54 @@ class Folders:
     async def rescan(self) -> Rescanned:
         """Looks into them again. Raises RefusedError if a drive does not answer."""
         async with self._one_at_a_time:
-            known = self._loop.core.all_models()
-            files = {model.id: file for model in known if isinstance(file := model.spec.source, ModelFile)}
-            try:
-                looked = await self._looking.run(partial(self._discovery.look, files))
-            except NoAnswerError as error:
-                raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=self._roots)) from None
-            # Which models are in use may have changed meanwhile, and must not change before the event is submitted.
-            known = self._loop.core.all_models()
-            before = {
-                model.id: Held(model.spec, model.state is not ModelState.UNLOADED or model.changed) for model in known
-            }
-            models = catalogue(self._config, *looked, before)
-            listed = {model.id for model in known if model.listed}
+            models = await self._look_with(self._config, self._discovery)
+            listed = {model.id for model in self._loop.core.all_models() if model.listed}
             self._loop.submit(CatalogueRead(self._loop.now_s(), models))
         added, removed = sorted(models.keys() - listed), sorted(listed - models.keys())
         return Rescanned(tuple(added), tuple(removed), len(models))
+
+    async def take(self, config: Config, event: Callable[[Mapping[str, Model]], Event]) -> None:
+        """Looks with another configuration and, with what `event` makes of the models, has that be in force.
+
+        Raises RefusedError if a drive does not answer: nothing has changed then.
+        """
+        async with self._one_at_a_time:
+            discovery = self._discovery.with_config(config)
+            models = await self._look_with(config, discovery)
+            self._loop.submit(event(models))
+            self._config, self._discovery = config, discovery
+        watched = _watched(config)
+        gone = {folder: self._watches.pop(folder) for folder in self._watches.keys() - set(watched)}
+        for watch in gone.values():
+            watch.leave()
+        for folder in watched:
+            if folder not in self._watches:
+                self._watches[folder] = Watch(folder, self._changed)
+                self._watches[folder].begin()
+
+    async def _look_with(self, config: Config, discovery: Discovery) -> dict[str, Model]:
+        known = self._loop.core.all_models()
+        files = {model.id: file for model in known if isinstance(file := model.spec.source, ModelFile)}
+        try:
+            looked = await self._looking.run(partial(discovery.look, files))
+        except NoAnswerError as error:
+            path = os.pathsep.join(config.server.models)
+            raise RefusedError(refusal(Reason.FILE_UNANSWERED, str(error), path=path)) from None
+        # Which models are in use may have changed meanwhile, and must not change before the event is submitted.
+        known = self._loop.core.all_models()
+        before = {
+            model.id: Held(model.spec, model.state is not ModelState.UNLOADED or model.changed) for model in known
+        }
+        return catalogue(config, *looked, before)
 
     async def look_again(self) -> None:
         """Rescans if a file that has a problem, or a folder that was away, is not as it was when it was read."""
         with contextlib.suppress(NoAnswerError, RefusedError):  # then nothing new is known of it
             if await self._again.run(self._discovery.has_changed):
                 await self.rescan()
+
+
+def _watched(config: Config) -> list[Path]:
+    if not config.server.watch:
+        return []
+    return roots(config, os.environ, Path.home())

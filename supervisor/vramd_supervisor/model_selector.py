@@ -39,7 +39,11 @@ class ModelSelector:
     """For the event loop's thread."""
 
     def __init__(
-        self, loop: Loop, planning: Planning, look_again: Callable[[], Awaitable[None]], load_deadline_s: float
+        self,
+        loop: Loop,
+        planning: Planning,
+        look_again: Callable[[], Awaitable[None]],
+        load_deadline_s: Callable[[], float],
     ) -> None:
         """`look_again` rereads files that could not be read, if they have changed."""
         self._loop = loop
@@ -167,7 +171,7 @@ class ModelSelector:
                 Requested,
                 model=choice.model,
                 kind=RequestKind.LOAD,
-                limit_s=self._load_deadline_s,
+                limit_s=self._load_deadline_s(),
                 options=options,
                 priority=Priority.NORMAL,
             )

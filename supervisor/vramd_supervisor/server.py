@@ -60,6 +60,7 @@ from .loop import Loop, OutsideAction
 from .model_folders import Folders
 from .model_selector import ModelSelector
 from .owner import Owner
+from .reloading import Reloading
 from .services.activity import Activity
 from .services.auth_interceptor import AuthInterceptor
 from .services.decision_writer import DecisionWriter
@@ -70,6 +71,7 @@ from .services.service_inference import InferenceService
 from .services.service_models import ModelService
 from .services.service_supervisor import SupervisorService
 from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
+from .settings.settings_file import Origin
 from .simulation.recorder import Header, LineFile, Recorder
 from .threads.serial_calls import NoAnswerError, SerialCalls
 from .watchdog import Watchdog, end_s
@@ -134,7 +136,7 @@ SERVICES = tuple(
 
 async def serve(
     config: Config,
-    file: Path | None,
+    origin: Origin,
     base: Path,
     instance: Instance,
     on_ready: Callable[[Listening], None],
@@ -145,9 +147,9 @@ async def serve(
 ) -> bool:
     """Serves until it is ended; returns whether that was in order. Raises AddressError.
 
-    `file` is the configuration, `base` where its relative paths start; `on_ready` gets the address once clients can
-    connect; `owner` is the program that it ends with; with a `certificate` it serves by TLS; `record` takes all
-    events and actions.
+    `origin` is where `config` comes from, `base` where its relative paths start; `on_ready` gets the address once
+    clients can connect; `owner` is the program that it ends with; with a `certificate` it serves by TLS; `record` takes
+    all events and actions.
     """
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
@@ -155,7 +157,7 @@ async def serve(
     logging.getLogger().addHandler(handler)
     LIBRARY_LOG.addFilter(Sparing())
     leave_job = containment.contain()
-    parts = await _build(config, base, instance, logs, record)
+    parts = await _build(config, origin, base, instance, logs, record)
     loop = parts.loop
     # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
     connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
@@ -184,7 +186,7 @@ async def serve(
             started_s = psutil.Process().create_time()
             own = Address(listening.address, os.getpid(), version("vramd"), tls_name=name, started_s=started_s)
             instance.announce(own, chain)
-            _open(config, file, parts, listening, certificate, instance)
+            _open(config, origin.file, parts, listening, certificate, instance)
             on_ready(listening)
             await _until_end(parts, healthy, watchdog)
     await parts.folders.end()
@@ -236,7 +238,9 @@ def _open(
     log.info("serves at %s%s, runtime folder %s", listening.real, how, instance.folder.path)
 
 
-async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, record: LineFile | None) -> Parts:
+async def _build(
+    config: Config, origin: Origin, base: Path, instance: Instance, logs: LogBook, record: LineFile | None
+) -> Parts:
     import_paths()  # while the folder that this is started in is there
     spawner = Spawner(variables=config.server.worker_environment)
     quoter = Quoter(spawner, WORKING_FOLDER, config.server.untested_engine)
@@ -289,9 +293,22 @@ async def _build(config: Config, base: Path, instance: Instance, logs: LogBook, 
         Limits(config.server.stall_s, config.server.load_stall_s),
     )
     folders = Folders(config, base, loop)
-    selector = ModelSelector(loop, planning, folders.look_again, load_deadline_s(config))
+    selector = ModelSelector(loop, planning, folders.look_again, lambda: load_deadline_s(loop.core.config))
+    reloading = Reloading(origin, loop, folders, devices, samples)
     return Parts(
-        config, loop, devices, samples, sampler, planning, quoter, workers, events, decisions, logs, folders, selector
+        loop,
+        devices,
+        samples,
+        sampler,
+        planning,
+        quoter,
+        workers,
+        events,
+        decisions,
+        logs,
+        folders,
+        selector,
+        reloading,
     )
 
 

@@ -110,6 +110,13 @@ def supervisor_ends(_: SupervisorProcess) -> None:
             client.embed("slow", "x", timeout_s=1)
 
 
+def configuration_is_wrong(_: SupervisorProcess) -> None:
+    with SupervisorProcess() as mistaken:
+        client = mistaken.client()
+        mistaken.configuration.write_text("[server]\nport = -1\n", "utf-8")
+        client.reload_config()
+
+
 def supervisor_is_drained(it: SupervisorProcess) -> None:
     client = it.client()
     client.drain()
@@ -171,6 +178,7 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
     Reason.RESIDENCY_EXHAUSTED: another_of_its_group_may_not_leave,
     Reason.SHUTTING_DOWN: supervisor_ends,
     Reason.DRAINING: supervisor_is_drained,
+    Reason.CONFIG_INVALID: configuration_is_wrong,
     Reason.WORKER_CRASHED: lambda it: it.client().load("crash-in-load"),
     Reason.WORKER_HUNG: process_hangs,
     Reason.LOAD_TIMEOUT: load_takes_too_long,

@@ -98,6 +98,8 @@ class Promises:
         """When its last load began."""
         self._forced: set[str] = set()
         """Models that are to have a new process, whatever runs on the old one."""
+        self._promised: dict[str, int] = {}
+        """Bytes of each device, as of the last event."""
         self._drains_s: dict[str, float] = {}
         """Since when it drains, or did the last time."""
 
@@ -292,7 +294,10 @@ class Promises:
             for device, size in held.items():
                 assert size <= row.get(device, 0), f"{size} really taken on {device} by process {worker_id}: {row}"
         for device, account in ledger.accounts.items():
-            assert 0 <= ledger.reserved_bytes(device) <= account.budget_bytes, f"{device} is over its budget"
+            reserved = ledger.reserved_bytes(device)
+            most = max(account.budget_bytes, self._promised.get(device, 0))  # a lower budget takes nothing away
+            assert 0 <= reserved <= most, f"{device} is over its budget"
+            self._promised[device] = reserved
 
     def _check_limits(self) -> None:
         """At most so many are there at once, and one of a group."""

@@ -5,7 +5,8 @@ What the core asks for takes its time, comes in any order, late and twice. The s
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -18,6 +19,7 @@ from vramd_supervisor.core.events import (
     AdmissionOpened,
     Cancelled,
     CatalogueRead,
+    ConfigurationRead,
     DeviceSampled,
     Ended,
     ModelUpdated,
@@ -37,6 +39,7 @@ from vramd_supervisor.core.pressure import WINDOW_S
 from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, ModelConfig, Priority, SchedulingConfig, ServerConfig
+from vramd_supervisor.domain.device_view import Limits
 
 CARD, HOST = 8, 14
 BOUND_S, DRAIN_S, LOAD_DEADLINE_S = 8.0, 2.0, 4.0
@@ -44,7 +47,7 @@ LIMIT_S = 10_000.0
 """Of most calls: that they end is not the deadline's doing."""
 QUIET_S = 8 * BOUND_S + 3 * WINDOW_S
 FAULTS = ("cancel", "crash", "hang", "late", "twice", "refuse", "more", "stuck", "unload", "reload", "rescan", "stall")
-CHANGES = ("drain",)
+CHANGES = ("drain", "configure")
 """Of the supervisor; drawn by dice of their own, so that a seed without them tells what it told before them."""
 OBSTACLES = ("pin", "hold", "others", "announce")
 
@@ -131,6 +134,7 @@ class Story(Stage):
             "unload": self._unload,
             "rescan": self._rescan,
             "drain": self._drain,
+            "configure": self._configure,
             "pin": self._pin,
             "others": self._others,
             "announce": self._announce,
@@ -252,6 +256,22 @@ class Story(Stage):
         assert set(self.promises.open) == before, "a drained supervisor admits what is new"
         self._in(0.5, 4.0, AdmissionOpened)
 
+    def _configure(self) -> None:
+        """A model is to be loaded otherwise, or is gone; a device may give less."""
+        name = self._pick(*self.models)
+        options = replace(self.models[name].options, context_tokens=self._pick(1024, 2048))
+        self.models[name] = replace(self.models[name], options=options)
+        removed = [self._pick(*self.models)] if self.dice.random() < 0.3 else []
+        self._read_again(self.dice.randint(1, CARD), removed)
+        if removed:  # nobody may call it for a while
+            self._in(0.5, 5.0, lambda at_s: CatalogueRead(at_s, self.models))
+
+    def _read_again(self, card_bytes: int, removed: Sequence[str] = ()) -> None:
+        headroom = self.core.state.ledger.accounts["card"].headroom_bytes
+        limits = {"card": Limits(card_bytes, headroom), "host": Limits(HOST, 0)}
+        left = {name: known for name, known in self.models.items() if name not in removed}
+        self.submit(ConfigurationRead(self.now_s, self.core.config, limits, left, removed))
+
     def _pin(self) -> None:
         self.submit(ModelUpdated(self.now_s, self._pick(*self.models), pinned=self._pick(True, False)))
 
@@ -273,6 +293,7 @@ class Story(Stage):
         """All faults and obstacles are over; what is hung is ended by the core's own limits."""
         self.faults.clear()
         self.submit(AdmissionOpened(self.now_s))
+        self._read_again(CARD)
         self.submit(CatalogueRead(self.now_s, self.models))
         for name in self.models:
             self.submit(ModelUpdated(self.now_s, name, pinned=False))

@@ -48,7 +48,7 @@ class Desk:
         self.looked_again = 0
         self.found: dict[str, Model] = {}
         """What a second look finds."""
-        self.selector = ModelSelector(cast("Loop", self), cast("Planning", self), self.look_again, 60.0)
+        self.selector = ModelSelector(cast("Loop", self), cast("Planning", self), self.look_again, lambda: 60.0)
 
     async def look_again(self) -> None:
         self.looked_again += 1

@@ -162,6 +162,10 @@ def script(fake: FakeSupervisor, text: str) -> None:
     fake.script("ListReservations", supervisor_pb2.ListReservationsResponse(reservations=[standing()]))
     fake.script("ReleaseMemory", supervisor_pb2.ReleaseMemoryResponse(released=True))
     fake.script("ListDecisions", supervisor_pb2.ListDecisionsResponse(decisions=[decision()]))
+    change = supervisor_pb2.ConfigChange(
+        key="scheduling.drain_s", before="30", after="10", effect=supervisor_pb2.CONFIG_EFFECT_APPLIED
+    )
+    fake.script("ReloadConfig", supervisor_pb2.ReloadConfigResponse(file="/etc/vramd.toml", changes=[change]))
     fake.script("Drain", supervisor_pb2.DrainResponse(running=1))
     fake.script("Undrain", supervisor_pb2.UndrainResponse())
     fake.script("Shutdown", supervisor_pb2.ShutdownResponse())

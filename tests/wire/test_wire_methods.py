@@ -201,6 +201,12 @@ def release_memory(caller: Caller) -> None:
     assert not caller.supervisor.ReleaseMemory(unknown).released
 
 
+def reload_config(caller: Caller) -> None:
+    answer = caller.supervisor.ReloadConfig(supervisor_pb2.ReloadConfigRequest(check_only=True))
+    assert answer.file
+    assert not answer.changes
+
+
 def drain(caller: Caller) -> None:
     try:
         assert caller.supervisor.Drain(supervisor_pb2.DrainRequest()).running == 0
@@ -240,6 +246,7 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "ReserveMemory": reserve_memory,
     "ListReservations": list_reservations,
     "ReleaseMemory": release_memory,
+    "ReloadConfig": reload_config,
     "Drain": drain,
     "Undrain": undrain,
 }

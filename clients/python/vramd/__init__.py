@@ -17,6 +17,7 @@ _MODULES = {
         "Cancelled",
         "ChatTemplateUnusable",
         "ClientClosed",
+        "ConfigInvalid",
         "DeadlinePassed",
         "DeviceUnusable",
         "Draining",
@@ -54,6 +55,7 @@ _MODULES = {
     "stream": ("Feed", "Hold", "Stream"),
     "supervisor": ("Supervisor",),
     "values.answers": ("Embeddings", "Finish", "Timeline", "Usage", "Waiting"),
+    "values.configuration": ("ConfigChange", "Reloaded"),
     "values.devices": ("Device", "Drained", "Reservation", "StandingReservation", "Status", "SupervisorInfo"),
     "values.events": (
         "CoResident",

@@ -7,6 +7,7 @@ from vramd.errors import (
     Cancelled,
     ChatTemplateUnusable,
     ClientClosed,
+    ConfigInvalid,
     DeadlinePassed,
     DeviceUnusable,
     Draining,
@@ -43,6 +44,7 @@ from vramd.settings import AnswerSettings, AskSettings
 from vramd.stream import Feed, Hold, Stream
 from vramd.supervisor import Supervisor
 from vramd.values.answers import Embeddings, Finish, Timeline, Usage, Waiting
+from vramd.values.configuration import ConfigChange, Reloaded
 from vramd.values.devices import Device, Drained, Reservation, StandingReservation, Status, SupervisorInfo
 from vramd.values.events import (
     CoResident,
@@ -83,6 +85,8 @@ __all__ = [
     "Client",
     "ClientClosed",
     "CoResident",
+    "ConfigChange",
+    "ConfigInvalid",
     "Considered",
     "DeadlinePassed",
     "Decision",
@@ -129,6 +133,7 @@ __all__ = [
     "QuotedDevice",
     "Receipt",
     "Rejected",
+    "Reloaded",
     "Rescan",
     "Reservation",
     "ResidentModel",

@@ -12,6 +12,7 @@ from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd.errors import Internal
 from vramd.reading import read
 from vramd.values.answers import Embeddings, Piece
+from vramd.values.configuration import Reloaded
 from vramd.values.devices import Device, Drained, Reservation, StandingReservation, Status
 from vramd.values.events import Decision, Event
 from vramd.values.models import Held, LoadProgress, Model, Receipt, Rescan, ResidentModel
@@ -119,6 +120,7 @@ RELEASE_MEMORY: Method[bool] = Method(
 LIST_DECISIONS = Method(
     "SupervisorService/ListDecisions", supervisor_pb2.ListDecisionsResponse, _read_each(Decision, "decisions")
 )
+RELOAD_CONFIG = Method("SupervisorService/ReloadConfig", supervisor_pb2.ReloadConfigResponse, _read_as(Reloaded))
 DRAIN = Method("SupervisorService/Drain", supervisor_pb2.DrainResponse, _read_as(Drained))
 UNDRAIN = Method("SupervisorService/Undrain", supervisor_pb2.UndrainResponse, lambda _: None)
 SHUTDOWN = Method("SupervisorService/Shutdown", supervisor_pb2.ShutdownResponse, lambda _: None)

@@ -21,6 +21,7 @@ from vramd.settings import AnswerSettings, AskSettings
 from vramd.stream import Feed, Hold, Replies, Stream
 from vramd.transport import Callback, Sleep
 from vramd.values.answers import Embeddings, Piece, Waiting
+from vramd.values.configuration import Reloaded
 from vramd.values.devices import Device, Drained, Reservation, StandingReservation, Status
 from vramd.values.events import (
     Decision,
@@ -615,6 +616,20 @@ class Client:
         [('gpu0', 3221225472)]
         """
         return self._ask(calls.LIST_DEVICES(), timeout_s)
+
+    def reload_config(self, *, check_only: bool = False, timeout_s: float | None = None) -> Reloaded:
+        """Has the supervisor read its configuration file again; returns what has changed, and its effects.
+
+        With `check_only` nothing is taken in. Models whose settings did not change keep their processes.
+
+        Raises:
+            ConfigInvalid: The file is wrong; nothing was taken in.
+            VramdError: What any call raises: see `Client`.
+
+        >>> [(change.key, change.effect) for change in client.reload_config().changes]
+        [('scheduling.drain_s', 'applied')]
+        """
+        return self._ask(calls.RELOAD_CONFIG(requests.reload_config(check_only)), timeout_s)
 
     def drain(self, *, timeout_s: float | None = None) -> Drained:
         """Has the supervisor admit nothing new, and finish what it has; returns at once.

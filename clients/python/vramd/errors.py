@@ -54,6 +54,15 @@ class InvalidRequest(VramdError, ValueError):
     """
 
 
+class ConfigInvalid(InvalidRequest):
+    """The configuration file is wrong, so nothing of it was taken in: `metadata` has `file`, `line` and `key`.
+
+    >>> client.reload_config()
+    Traceback (most recent call last):
+    vramd.errors.ConfigInvalid: the configuration file is wrong, so nothing of it is taken in
+    """
+
+
 class PromptTooLong(InvalidRequest):
     """The prompt does not fit: shorten it, or load the model with more context.
 

@@ -9,6 +9,7 @@ from vramd_common.statuses import DETAILS_KEY, unpack
 from vramd.errors import (
     Cancelled,
     ChatTemplateUnusable,
+    ConfigInvalid,
     DeadlinePassed,
     DeviceUnusable,
     Draining,
@@ -46,6 +47,7 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.TOKEN_MISSING: TokenRefused,
     Reason.TOKEN_INVALID: TokenRefused,
     Reason.SCOPE_DENIED: ScopeDenied,
+    Reason.CONFIG_INVALID: ConfigInvalid,
     Reason.MODEL_NOT_FOUND: NotFound,
     Reason.MODEL_FILE_MISSING: FileMissing,
     Reason.FILE_UNANSWERED: Unavailable,

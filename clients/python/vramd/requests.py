@@ -174,6 +174,11 @@ def release(reservation: Reservation | StandingReservation | int) -> supervisor_
     return _filled(supervisor_pb2.ReleaseMemoryRequest(), {"reservation": number})
 
 
+def reload_config(check_only: bool) -> supervisor_pb2.ReloadConfigRequest:
+    """Asks for the configuration to be read again."""
+    return supervisor_pb2.ReloadConfigRequest(check_only=check_only)
+
+
 def shutdown(force: bool) -> supervisor_pb2.ShutdownRequest:
     """Asks the supervisor to end."""
     return supervisor_pb2.ShutdownRequest(force=force)

@@ -20,7 +20,7 @@ ORDER = (
     *("serve", "run", "chat", "embed", "models", "show", "ps", "status", "devices", "plan", "select"),
     *("load", "unload", "restart", "pin", "unpin", "keep", "hold", "reserve", "release", "reservations"),
     *("logs", "events", "why", "rescan", "token", "cert", "demo", "bench"),
-    *("doctor", "estimate", "simulate", "replay", "drain", "undrain", "shutdown"),
+    *("doctor", "estimate", "simulate", "replay", "reload", "drain", "undrain", "shutdown"),
 )
 """Order of the help. A command that is missing here comes last."""
 

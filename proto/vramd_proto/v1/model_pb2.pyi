@@ -105,6 +105,10 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     """Other programs need the headroom."""
     CAUSE_SHUTDOWN: _Cause.ValueType  # 18
     """The supervisor ends."""
+    CAUSE_EVICTED_FOR_BUDGET: _Cause.ValueType  # 19
+    """The configuration gives its device a lower budget."""
+    CAUSE_CONFIGURATION: _Cause.ValueType  # 20
+    """The configuration has changed: the model is gone, or is to be loaded otherwise."""
 
 class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
     """Why a model changed its state, or why its process ended."""
@@ -146,6 +150,10 @@ CAUSE_EVICTED_FOR_OTHERS: Cause.ValueType  # 17
 """Other programs need the headroom."""
 CAUSE_SHUTDOWN: Cause.ValueType  # 18
 """The supervisor ends."""
+CAUSE_EVICTED_FOR_BUDGET: Cause.ValueType  # 19
+"""The configuration gives its device a lower budget."""
+CAUSE_CONFIGURATION: Cause.ValueType  # 20
+"""The configuration has changed: the model is gone, or is to be loaded otherwise."""
 Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 class _Awaited:

@@ -173,6 +173,36 @@ DECISION_KIND_RESUME: DecisionKind.ValueType  # 8
 """A request has lost its process and goes on in another."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
+class _ConfigEffect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConfigEffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConfigEffect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONFIG_EFFECT_UNSPECIFIED: _ConfigEffect.ValueType  # 0
+    CONFIG_EFFECT_APPLIED: _ConfigEffect.ValueType  # 1
+    """It takes effect at once."""
+    CONFIG_EFFECT_WHEN_IDLE: _ConfigEffect.ValueType  # 2
+    """The model's process goes on with the old value until nothing runs on it and nobody holds it. Then it is replaced."""
+    CONFIG_EFFECT_DRAINS: _ConfigEffect.ValueType  # 3
+    """The model was removed: its process ends once nothing runs on it, within [scheduling] drain_s."""
+    CONFIG_EFFECT_NEEDS_RESTART: _ConfigEffect.ValueType  # 4
+    """It takes effect when the supervisor is started again."""
+
+class ConfigEffect(_ConfigEffect, metaclass=_ConfigEffectEnumTypeWrapper):
+    """What a change to the configuration comes to."""
+
+CONFIG_EFFECT_UNSPECIFIED: ConfigEffect.ValueType  # 0
+CONFIG_EFFECT_APPLIED: ConfigEffect.ValueType  # 1
+"""It takes effect at once."""
+CONFIG_EFFECT_WHEN_IDLE: ConfigEffect.ValueType  # 2
+"""The model's process goes on with the old value until nothing runs on it and nobody holds it. Then it is replaced."""
+CONFIG_EFFECT_DRAINS: ConfigEffect.ValueType  # 3
+"""The model was removed: its process ends once nothing runs on it, within [scheduling] drain_s."""
+CONFIG_EFFECT_NEEDS_RESTART: ConfigEffect.ValueType  # 4
+"""It takes effect when the supervisor is started again."""
+Global___ConfigEffect: _TypeAlias = ConfigEffect  # noqa: Y015
+
 @_typing.final
 class Device(_message.Message):
     """One device of the ledger."""
@@ -1188,6 +1218,83 @@ class ReleaseMemoryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseMemoryResponse: _TypeAlias = ReleaseMemoryResponse  # noqa: Y015
+
+@_typing.final
+class ConfigChange(_message.Message):
+    """One key of the configuration that differs from the configuration in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Name in the file, with its tables: "scheduling.drain_s", "models.talker.context"."""
+    before: _builtins.str
+    """Value in force, as text; empty: not set. "{…}" is a whole table."""
+    after: _builtins.str
+    """Value in the file."""
+    effect: Global___ConfigEffect.ValueType
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+        effect: Global___ConfigEffect.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "effect", b"effect", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfigChange: _TypeAlias = ConfigChange  # noqa: Y015
+
+@_typing.final
+class ReloadConfigRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_ONLY_FIELD_NUMBER: _builtins.int
+    check_only: _builtins.bool
+    """Only check the file and tell the changes: nothing is taken in."""
+    def __init__(
+        self,
+        *,
+        check_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_only", b"check_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReloadConfigRequest: _TypeAlias = ReloadConfigRequest  # noqa: Y015
+
+@_typing.final
+class ReloadConfigResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """The file that was read; empty: the supervisor was started without one."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConfigChange]: ...
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        changes: _abc.Iterable[Global___ConfigChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReloadConfigResponse: _TypeAlias = ReloadConfigResponse  # noqa: Y015
 
 @_typing.final
 class DrainRequest(_message.Message):

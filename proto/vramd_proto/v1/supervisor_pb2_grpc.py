@@ -79,6 +79,11 @@ class SupervisorServiceStub(object):
                 request_serializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryRequest.SerializeToString,
                 response_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryResponse.FromString,
                 _registered_method=True)
+        self.ReloadConfig = channel.unary_unary(
+                '/vramd.v1.SupervisorService/ReloadConfig',
+                request_serializer=vramd_dot_v1_dot_supervisor__pb2.ReloadConfigRequest.SerializeToString,
+                response_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReloadConfigResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/vramd.v1.SupervisorService/Drain',
                 request_serializer=vramd_dot_v1_dot_supervisor__pb2.DrainRequest.SerializeToString,
@@ -166,6 +171,14 @@ class SupervisorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReloadConfig(self, request, context):
+        """Reads the configuration file again and takes in all that a running supervisor can, at once or, where the file is
+        wrong, nothing. Models whose settings did not change keep their processes; running requests are never ended for it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """Admits nothing new from now on: requests, loads, holds, restarts and reservations are refused as DRAINING, and health
         says NOT_SERVING. Nothing is ended: what was admitted before is served. Answers at once.
@@ -235,6 +248,11 @@ def add_SupervisorServiceServicer_to_server(servicer, server):
                     servicer.ReleaseMemory,
                     request_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryRequest.FromString,
                     response_serializer=vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryResponse.SerializeToString,
+            ),
+            'ReloadConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReloadConfig,
+                    request_deserializer=vramd_dot_v1_dot_supervisor__pb2.ReloadConfigRequest.FromString,
+                    response_serializer=vramd_dot_v1_dot_supervisor__pb2.ReloadConfigResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -495,6 +513,33 @@ class SupervisorService(object):
             '/vramd.v1.SupervisorService/ReleaseMemory',
             vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryRequest.SerializeToString,
             vramd_dot_v1_dot_supervisor__pb2.ReleaseMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReloadConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vramd.v1.SupervisorService/ReloadConfig',
+            vramd_dot_v1_dot_supervisor__pb2.ReloadConfigRequest.SerializeToString,
+            vramd_dot_v1_dot_supervisor__pb2.ReloadConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,10 @@ class SupervisorServiceStub:
     """Lists every current reservation, by id."""
     ReleaseMemory: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ReleaseMemoryRequest, _supervisor_pb2.ReleaseMemoryResponse]
     """Ends a reservation. Does nothing to one that has ended already, as its time may be over at any moment."""
+    ReloadConfig: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ReloadConfigRequest, _supervisor_pb2.ReloadConfigResponse]
+    """Reads the configuration file again and takes in all that a running supervisor can, at once or, where the file is
+    wrong, nothing. Models whose settings did not change keep their processes; running requests are never ended for it.
+    """
     Drain: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.DrainRequest, _supervisor_pb2.DrainResponse]
     """Admits nothing new from now on: requests, loads, holds, restarts and reservations are refused as DRAINING, and health
     says NOT_SERVING. Nothing is ended: what was admitted before is served. Answers at once.
@@ -93,6 +97,10 @@ class SupervisorServiceAsyncStub(SupervisorServiceStub):
     """Lists every current reservation, by id."""
     ReleaseMemory: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ReleaseMemoryRequest, _supervisor_pb2.ReleaseMemoryResponse]  # type: ignore[assignment]
     """Ends a reservation. Does nothing to one that has ended already, as its time may be over at any moment."""
+    ReloadConfig: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ReloadConfigRequest, _supervisor_pb2.ReloadConfigResponse]  # type: ignore[assignment]
+    """Reads the configuration file again and takes in all that a running supervisor can, at once or, where the file is
+    wrong, nothing. Models whose settings did not change keep their processes; running requests are never ended for it.
+    """
     Drain: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.DrainRequest, _supervisor_pb2.DrainResponse]  # type: ignore[assignment]
     """Admits nothing new from now on: requests, loads, holds, restarts and reservations are refused as DRAINING, and health
     says NOT_SERVING. Nothing is ended: what was admitted before is served. Answers at once.
@@ -181,6 +189,16 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_pb2.ReleaseMemoryResponse, _abc.Awaitable[_supervisor_pb2.ReleaseMemoryResponse]]:
         """Ends a reservation. Does nothing to one that has ended already, as its time may be over at any moment."""
+
+    @_abc_1.abstractmethod
+    def ReloadConfig(
+        self,
+        request: _supervisor_pb2.ReloadConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_pb2.ReloadConfigResponse, _abc.Awaitable[_supervisor_pb2.ReloadConfigResponse]]:
+        """Reads the configuration file again and takes in all that a running supervisor can, at once or, where the file is
+        wrong, nothing. Models whose settings did not change keep their processes; running requests are never ended for it.
+        """
 
     @_abc_1.abstractmethod
     def Drain(

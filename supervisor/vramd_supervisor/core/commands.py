@@ -1,9 +1,12 @@
 """What callers command of models: to be unloaded, to stay longer; and of the supervisor: to drain, to end. Pure."""
 
+from collections.abc import Mapping
+
 from vramd_common.load_settings import LoadOptions
 from vramd_common.reasons import Reason
 
 from ..domain import causes
+from ..domain.catalog import Model
 from ..domain.errors import refusal, shutting_down
 from .actions import Refuse
 from .core_state import CoreState, Handlers
@@ -74,13 +77,18 @@ def model_updated(state: CoreState, event: ModelUpdated) -> None:
 
 def catalogue_read(state: CoreState, event: CatalogueRead) -> None:
     """Takes in which models there are; one that is loaded or was changed stays known without its file."""
-    for model_id, spec in event.models.items():
+    list_models(state, event.models)
+
+
+def list_models(state: CoreState, models: Mapping[str, Model]) -> None:
+    """Makes these the models that there are."""
+    for model_id, spec in models.items():
         if model_id not in state.models:
             state.models[model_id] = ModelRuntime(spec, PriorityQueue(state.config.scheduling.starvation_bound_s))
         model = state.models[model_id]
-        model.spec, model.listed = spec, True
+        model.spec, model.listed, model.removed = spec, True, False
     for model_id, model in state.models.items():
-        if model_id not in event.models:
+        if model_id not in models:
             model.listed = False
             state.touch(model)
 

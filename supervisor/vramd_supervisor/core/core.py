@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ..domain.config import Config
 from ..domain.errors import Refusal
 from ..quoting.placement import LoadPlans
-from . import commands, names, renewal, requests, reservations, samples, scheduler, stalls, view
+from . import commands, names, reconfiguration, renewal, requests, reservations, samples, scheduler, stalls, view
 from .actions import Action
 from .core_state import CoreState, Handlers
 from .events import Event
@@ -26,6 +26,7 @@ HANDLERS: Handlers = {
     **requests.HANDLERS,
     **reservations.HANDLERS,
     **commands.HANDLERS,
+    **reconfiguration.HANDLERS,
     **MODEL_HANDLERS,
     **renewal.HANDLERS,  # news of a process that is to take another's place do not reach those of its model
     **stalls.HANDLERS,

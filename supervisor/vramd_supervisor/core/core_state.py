@@ -49,6 +49,8 @@ class CoreState:
         self.ledger = Ledger(accounts)
         self.pressures = dict.fromkeys(accounts, Pressure())
         """How scarce the memory of each device is."""
+        self.over_budget: set[str] = set()
+        """Devices on which more is promised than a budget that was lowered allows."""
         self.headroom_deficit: dict[str, int] = {}
         """Bytes per device that idle models have to give back at once, because others need the headroom."""
         self.pending_loads: dict[str, PendingLoad] = {}

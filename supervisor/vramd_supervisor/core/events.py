@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from vramd_common.load_settings import LoadOptions
 
 from ..domain.catalog import Model
-from ..domain.config import Priority
+from ..domain.config import Config, Priority
+from ..domain.device_view import Limits
 from ..domain.errors import Refusal
 from ..domain.quote import Plan
 from ..domain.receipt import Receipt
@@ -27,6 +28,20 @@ class CatalogueRead:
 
     at_s: float
     models: Mapping[str, Model]
+
+
+@dataclass(frozen=True, match_args=False)
+class ConfigurationRead:
+    """The configuration was read again; this is all that it says now."""
+
+    at_s: float
+    config: Config
+    limits: Mapping[str, Limits]
+    """By device."""
+    models: Mapping[str, Model]
+    """All that there are now."""
+    removed: Sequence[str] = ()
+    """Models that the configuration no longer has, so that their processes are to end."""
 
 
 @dataclass(frozen=True, match_args=False)
@@ -350,6 +365,7 @@ Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | Patien
 Event = (
     Started
     | CatalogueRead
+    | ConfigurationRead
     | DeviceSampled
     | Requested
     | UnloadRequested

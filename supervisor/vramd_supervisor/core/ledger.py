@@ -27,12 +27,14 @@ class OverBudgetError(Exception):
 
 
 class Ledger:
-    """Rows of promised bytes. The sum of a device's rows never exceeds its budget."""
+    """Rows of promised bytes. The sum of a device's rows never exceeds its budget, unless that was lowered since."""
 
     def __init__(self, accounts: Mapping[str, Account]) -> None:
         self._accounts = dict(accounts)
         self._rows: dict[int, dict[str, int]] = {}
         self._reserved = dict.fromkeys(accounts, 0)
+        self._before: dict[str, int] = {}
+        """Bytes that were promised when a budget was lowered below them, less what was freed since."""
         self._lately = {device: Lately() for device in accounts}
         self._external_at_first: dict[int, dict[str, int]] = {}
         """Bytes that others took of each reservation's devices when it was granted, or later, if that was less."""
@@ -51,6 +53,28 @@ class Ledger:
         for firsts in self._external_at_first.values():
             if device in firsts:
                 firsts[device] = min(firsts[device], external_bytes)
+
+    def limit(self, device: str, budget_bytes: int, headroom_bytes: int) -> None:
+        """Changes what may be promised. What is promised already stays, even if it is more than a lower budget."""
+        account = self._accounts[device]
+        self._accounts[device] = replace(account, budget_bytes=budget_bytes, headroom_bytes=headroom_bytes)
+        self._before[device] = self._reserved[device]
+        self._tighten()
+
+    def over_budget_bytes(self, device: str) -> int:
+        """Bytes promised beyond the budget, which was lowered; 0 or less if there are none."""
+        return self._reserved[device] - self._accounts[device].budget_bytes
+
+    def _tighten(self) -> None:
+        """What is freed of an excess is not promised again."""
+        for device in list(self._before):
+            self._before[device] = min(self._before[device], self._reserved[device])
+            if self.over_budget_bytes(device) <= 0:
+                del self._before[device]
+
+    def _most_bytes(self, device: str) -> int:
+        """Most that may be promised now."""
+        return max(self._accounts[device].budget_bytes, self._before.get(device, 0))
 
     def remember(self, device: str, at_s: float, doubtful_bytes: int) -> None:
         """Keeps in mind for a while what others take now; `doubtful_bytes` of it may be of processes of ours.
@@ -118,7 +142,7 @@ class Ledger:
         before = self._rows.get(row, {})
         for device, need in needs.items():
             after = self._reserved[device] - before.get(device, 0) + need
-            if need < 0 or after > self._accounts[device].budget_bytes:
+            if need < 0 or after > self._most_bytes(device):
                 raise OverBudgetError(
                     f"{device}: {after} bytes would be promised of {self._accounts[device].budget_bytes}"
                 )
@@ -126,6 +150,7 @@ class Ledger:
         self._rows[row] = dict(needs)
         for device, need in needs.items():
             self._reserved[device] += need
+        self._tighten()
 
     def reserve(self, row: int, needs: Mapping[str, int]) -> None:
         """Writes the row of a reservation. Raises OverBudgetError and changes nothing."""
@@ -137,6 +162,7 @@ class Ledger:
         needs = self._rows.pop(row)
         self._external_at_first.pop(row, None)
         self._subtract(needs)
+        self._tighten()
         return needs
 
     def _subtract(self, needs: Mapping[str, int]) -> None:
@@ -148,4 +174,4 @@ class Ledger:
         for device, account in self._accounts.items():
             held = self.held_bytes(self._rows, device)
             assert held == self._reserved[device], f"{device}: rows hold {held}, the sum says {self._reserved[device]}"
-            assert held <= account.budget_bytes, f"{device}: {held} promised of {account.budget_bytes}"
+            assert held <= self._most_bytes(device), f"{device}: {held} promised of {account.budget_bytes}"

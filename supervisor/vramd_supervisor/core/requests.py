@@ -62,6 +62,10 @@ def requested(state: CoreState, event: Requested) -> None:
     model = addressed(state, event.request, event.model, new_work=True)
     if model is None:
         return
+    if model.removed:
+        text = f"{model.id} is not there any more, and its process ends"
+        state.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_FOUND, text, model=model.id)))
+        return
     source = model.spec.source
     problem = source.problem if isinstance(source, ModelFile) and model.current is None else None
     if problem and isinstance(source, ModelFile):  # a loaded model needs no file
@@ -258,10 +262,11 @@ def _leave_place(state: CoreState, request: Request, worker: WorkerProcess) -> N
 def interrupt(state: CoreState, request: Request, why: Refusal) -> None:
     """Takes a running request off its process, which is dead or to be ended; `why` says so.
 
-    It waits again before all others, and goes on where it was: unless it may not, has lost too many processes, or all
-    is ending. Then it is refused.
+    It waits again before all others, and goes on where it was: unless it may not, has lost too many processes, its
+    model was removed, or all is ending. Then it is refused.
     """
-    if not request.resume or request.resumes == MOST_RESUMES or state.ending:
+    removed = state.models[request.model].removed
+    if not request.resume or request.resumes == MOST_RESUMES or state.ending or removed:
         # It may be what the process died of, so its caller is not told to send it once more.
         refuse(state, request, replace(why, retry=False))
         return

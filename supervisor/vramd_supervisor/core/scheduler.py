@@ -8,6 +8,7 @@ import math
 from vramd_common.load_settings import LoadOptions
 
 from ..domain import causes
+from ..domain.causes import Because
 from ..domain.config import Priority
 from ..domain.decisions import Decision, DecisionKind
 from ..domain.device_view import HOST
@@ -20,6 +21,7 @@ from .events import KeepAliveEnded, PatienceEnded, PlansFound, PlansRefused, Sta
 from .eviction import residents
 from .model import drain, move, stop
 from .reconcile import raised
+from .reconfiguration import keep_within_budgets
 from .renewal import give_up_renewal, go_on, planned, replace_process, succeed
 from .requests import end, leave_queue, loaded_differently, other_file, refuse, report_places
 from .state import (
@@ -45,6 +47,8 @@ SPARE_PATIENCE_S = 2.0
 def settle(state: CoreState) -> None:
     """Decides until nothing is left to decide."""
     restore_headroom(state)
+    if state.over_budget:
+        keep_within_budgets(state)
     _settle_touched(state)
     while admit(state):
         _settle_touched(state)
@@ -86,11 +90,11 @@ def _settle(state: CoreState, model: ModelRuntime) -> None:
             succeed(state, model, model.renewal)
         elif model.queue:
             _want(state, model)
-        elif model.again and model.listed and is_pinned(model) and not state.ending:
-            _bring_back(state, model, model.again)
+        elif model.again and model.listed and not state.ending and (is_pinned(model) or model.outdated):
+            _bring_back(state, model, model.again, causes.CONFIGURED if model.outdated else causes.PINNED)
         elif not (model.listed or is_changed(model) or any(one.owner is model for one in state.workers.values())):
             del state.models[model.id]
-        model.again = None
+        model.again, model.outdated = None, False
     elif model.state is ModelState.QUEUED:
         _hurry(state, model)
     elif model.current is None:
@@ -142,9 +146,10 @@ def _want(state: CoreState, model: ModelRuntime) -> None:
     _begin_waiting(state, model, pending)
 
 
-def _bring_back(state: CoreState, model: ModelRuntime, options: LoadOptions) -> None:
+def _bring_back(state: CoreState, model: ModelRuntime, options: LoadOptions, because: Because) -> None:
     turn = state.next_turn()
-    _begin_waiting(state, model, PendingLoad(model.id, options, turn, priority(model), state.now_s, causes.PINNED))
+    urgency = priority(model) if is_pinned(model) else Priority.BATCH
+    _begin_waiting(state, model, PendingLoad(model.id, options, turn, urgency, state.now_s, because))
 
 
 def _begin_waiting(state: CoreState, model: ModelRuntime, pending: PendingLoad) -> None:
@@ -238,7 +243,14 @@ def _timeline(now_s: float, worker: WorkerProcess, request: Request) -> dict[str
 
 
 def _stay(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> None:
-    """Unloads an idle model at the end of its keep-alive, listed or not: a loaded model needs no file."""
+    """Unloads an idle model at the end of its keep-alive, listed or not: a loaded model needs no file.
+
+    One that is configured otherwise by now is loaded again at once, so that never two processes take its memory.
+    """
+    if worker.outdated and not (model.holds or model.queue or model.renewal):
+        model.again, model.outdated = LoadOptions(keep_alive_s=model.keep_alive_now_s).over(model.spec.options), True
+        drain(state, model, causes.CONFIGURED)
+        return
     until_s = worker.stays_until_s
     if is_kept(model) or model.renewal or until_s == math.inf:
         return

@@ -165,6 +165,8 @@ class WorkerProcess:
     """Why it drains, or was stopped."""
     drained_by_s: float = 0.0
     """The moment by which what runs on it has to end, once it drains."""
+    outdated: bool = False
+    """Its model is configured otherwise by now."""
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
@@ -232,6 +234,8 @@ class ModelRuntime:
     """Requests of callers that hold it."""
     again: LoadOptions | None = None
     """How it is loaded again once its process is gone: it is pinned, and no caller wanted it unloaded."""
+    outdated: bool = False
+    """Its process was ended because it is configured otherwise by now, to be loaded again."""
     told_queued: int = 0
     """The length of its queue that watchers were told last."""
     pinned_now: bool | None = None
@@ -240,6 +244,8 @@ class ModelRuntime:
     """Runtime override of keep_alive_s; None uses the configuration."""
     priority_now: Priority | None = None
     """Runtime override of the default priority of its requests."""
+    removed: bool = False
+    """The configuration no longer has it: it ends once nothing runs on it, and is not loaded again."""
     listed: bool = True
     """False: the catalogue has dropped it; a loaded model stays, and changes by callers are remembered."""
     taken: dict[Settings, Mapping[str, int]] = field(default_factory=dict)

@@ -41,6 +41,10 @@ class Cause(Enum):
     """A reservation needs its memory."""
     EVICTED_FOR_OTHERS = auto()
     """Other programs are using the headroom."""
+    EVICTED_FOR_BUDGET = auto()
+    """The configuration gives its device a lower budget."""
+    CONFIGURATION = auto()
+    """The configuration has changed: the model is gone, or is to be loaded otherwise."""
     SHUTDOWN = auto()
     """The supervisor is shutting down."""
 
@@ -78,6 +82,7 @@ RECORDED = frozenset(
         Cause.EVICTED_FOR_LIMIT,
         Cause.EVICTED_FOR_RESERVATION,
         Cause.EVICTED_FOR_OTHERS,
+        Cause.EVICTED_FOR_BUDGET,
     }
 )
 """Causes that are journalled before the process is ended; for the others, the end itself is journalled."""
@@ -121,6 +126,8 @@ STARTED = Because(Cause.LOADING, "its process has started")
 NO_ROOM = Because(Cause.NO_ROOM, "there is no room for it beside the others")
 UNLOAD = Because(Cause.UNLOAD, "unload was asked for")
 RESTART = Because(Cause.RESTART, "a restart was asked for")
+REMOVED = Because(Cause.CONFIGURATION, "it was removed from the configuration")
+CONFIGURED = Because(Cause.CONFIGURATION, "it is configured otherwise by now: it is loaded anew")
 SHUTDOWN = Because(Cause.SHUTDOWN, "the supervisor ends")
 
 

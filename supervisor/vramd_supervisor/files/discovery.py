@@ -3,6 +3,7 @@
 Ids and settings are decided by `listing`.
 """
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +44,16 @@ def caches_of_others(config: Config, environment: Mapping[str, str], home: Path)
     """Where LM Studio and Hugging Face keep models, or would, if the configuration wants those."""
     folders = lm_studio_folders(home) if config.server.lm_studio else []
     return [*folders, hugging_face_folder(environment, home)] if config.server.hugging_face else folders
+
+
+def roots(config: Config, environment: Mapping[str, str], home: Path) -> list[Path]:
+    """All folders that are looked into."""
+    folders = [*map(Path, config.server.models), *caches_of_others(config, environment, home)]
+    return [absolute(folder) for folder in folders]
+
+
+def _below(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def lm_studio_folders(home: Path) -> list[Path]:
@@ -92,6 +103,20 @@ class Discovery:
         """Folders with models, as they were when they could be read."""
         self._doubtful: dict[Path, Stamp | None] = {}
         """Stamps that must differ before a further look can find anything else."""
+
+    def with_config(self, config: Config) -> "Discovery":
+        """Makes one that looks by another configuration, and knows what this one has read."""
+        other = copy.copy(self)
+        other._config = config
+        before, left = self._roots(), other._roots()
+        # A folder that is not looked into any more is not one that cannot be read.
+        other._folders = {
+            folder: seen for folder, seen in self._folders.items() if _below(folder, left) or not _below(folder, before)
+        }
+        return other
+
+    def _roots(self) -> list[Path]:
+        return roots(self._config, self._environment, self._home)
 
     def look(self, before: Mapping[str, ModelFile]) -> Looked:
         """Returns what there is now; `before` has the files that were known, by id.

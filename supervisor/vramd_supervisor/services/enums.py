@@ -17,6 +17,7 @@ from ..domain.decisions import DecisionKind
 from ..domain.device_view import DeviceKind
 from ..domain.quote import Confidence, Lowered, Source
 from ..domain.receipt import Exit
+from ..settings.config_diff import Effect
 
 Filled = TypeVar("Filled", bound=Message)
 
@@ -33,6 +34,7 @@ _WIRE: Mapping[type[Enum], Any] = {
     DeviceKind: supervisor_pb2.DeviceKind,
     Level: supervisor_pb2.Pressure,
     DecisionKind: supervisor_pb2.DecisionKind,
+    Effect: supervisor_pb2.ConfigEffect,
 }
 
 

@@ -14,6 +14,7 @@ from ..domain.device_view import Sample
 from ..loop import Loop
 from ..model_folders import Folders
 from ..model_selector import ModelSelector
+from ..reloading import Reloading
 from ..watchdog import RELEASE_S
 from ..workers.log_book import LogBook
 from ..workers.planning import Planning
@@ -26,7 +27,6 @@ from .event_log import EventLog
 
 @dataclass(frozen=True)
 class Parts:
-    config: Config
     loop: Loop
     devices: list[Device]
     samples: dict[str, Sample]
@@ -40,21 +40,22 @@ class Parts:
     logs: LogBook
     folders: Folders
     selector: ModelSelector
+    reloading: Reloading
 
     @property
     def request_deadline_s(self) -> float:
         """A request, a hold or a reservation waits no longer."""
-        return self.config.server.request_deadline_s
+        return self.loop.core.config.server.request_deadline_s
 
     @property
     def load_deadline_s(self) -> float:
         """A load waits for room as long as a request may, and then takes its time."""
-        return load_deadline_s(self.config)
+        return load_deadline_s(self.loop.core.config)
 
     @property
     def unload_deadline_s(self) -> float:
         """An unload takes no longer, and neither does the end of everything."""
-        return self.config.scheduling.drain_s + RELEASE_S
+        return self.loop.core.config.scheduling.drain_s + RELEASE_S
 
     async def resident(self, model: str) -> model_pb2.ResidentModel | None:
         """A model with what its process really takes; None if it has no process and waits for none."""

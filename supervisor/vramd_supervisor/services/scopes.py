@@ -27,7 +27,7 @@ _SCOPES: Mapping[str, Mapping[Scope, str]] = {
     },
     "vramd.v1.SupervisorService": {
         Scope.USE: "GetStatus ListDevices WatchEvents ListDecisions TailLogs HoldModel ListReservations",
-        Scope.ADMIN: "ReserveMemory ReleaseMemory Drain Undrain Shutdown",
+        Scope.ADMIN: "ReserveMemory ReleaseMemory ReloadConfig Drain Undrain Shutdown",
     },
 }
 

@@ -172,6 +172,15 @@ class SupervisorService(SupervisorServiceServicer):
                 yield filled(supervisor_pb2.HoldModelResponse, report, model=model)
             await ticket.outcome
 
+    async def ReloadConfig(
+        self, request: supervisor_pb2.ReloadConfigRequest, context: Context
+    ) -> supervisor_pb2.ReloadConfigResponse:
+        reloading = self._parts.reloading
+        changes = await reloading.reload(check_only=request.check_only)
+        return supervisor_pb2.ReloadConfigResponse(
+            file=reloading.file, changes=(filled(supervisor_pb2.ConfigChange, change) for change in changes)
+        )
+
     async def Drain(self, request: supervisor_pb2.DrainRequest, context: Context) -> supervisor_pb2.DrainResponse:
         self._loop.submit(AdmissionClosed(self._loop.now_s()))
         await self._tell_health()

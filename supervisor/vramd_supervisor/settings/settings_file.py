@@ -81,13 +81,31 @@ def load_config(file: Path | None, environment: Mapping[str, str], flags: Flags)
     source.overlay(raw, _from_environment(environment))
     source.overlay(raw, _from_flags(flags))
     config = source.checked(raw)
-    base = file.absolute().parent if file else Path.cwd()
+    base = file.absolute().parent if file else _here()
     server = config.server
     cert, key, client_ca = (
         _absolute([file], base)[0] if file else "" for file in (server.tls_cert, server.tls_key, server.tls_client_ca)
     )
     models = _absolute(server.models, base)
     return replace(config, server=replace(server, models=models, tls_cert=cert, tls_key=key, tls_client_ca=client_ca))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a configuration comes from, as it was at the start of the process."""
+
+    file: Path | None
+    environment: Mapping[str, str]
+    flags: Flags
+
+    def read(self) -> Config:
+        """Reads it. Raises ConfigError. Waits for drives."""
+        config = load_config(self.file, self.environment, self.flags)
+        for folder in config.server.models:
+            if os.path.isfile(folder):  # noqa: PTH113  a Path raises for a name that is too long
+                text = f"{folder} is a file; --models takes the folder that it is in, and finds it there"
+                raise ConfigError(None, None, "", text)
+        return config
 
 
 @dataclass(frozen=True)
@@ -145,6 +163,14 @@ class _Source:
         return config
 
 
+def _here() -> Path:
+    """The current folder; once it was deleted only absolute paths mean anything."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.sep)
+
+
 def _absolute(folders: Sequence[str], base: Path) -> tuple[str, ...]:
     """Makes folders absolute; relative ones start at `base`."""
     return tuple(os.path.abspath(base / Path(folder).expanduser()) for folder in folders)  # noqa: PTH100  keeps links
@@ -174,7 +200,7 @@ def stray_variables(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _from_flags(flags: Flags) -> Iterator[_Setting]:
     if flags.models:
-        yield _Setting(("server", "models"), list(_absolute(flags.models, Path.cwd())), "--models")
+        yield _Setting(("server", "models"), list(_absolute(flags.models, _here())), "--models")
     if flags.host is not None:
         yield _Setting(("server", "host"), flags.host, "--host")
     if flags.port is not None:
@@ -216,7 +242,7 @@ def _read_truth(text: str) -> bool:
 
 
 def _read_folders(text: str) -> list[str]:
-    return list(_absolute([folder for folder in text.split(os.pathsep) if folder], Path.cwd()))
+    return list(_absolute([folder for folder in text.split(os.pathsep) if folder], _here()))
 
 
 def _read_names(text: str) -> list[str]:

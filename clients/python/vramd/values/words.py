@@ -38,9 +38,15 @@ Cause = Literal[
     "evicted_for_limit",
     "evicted_for_reservation",
     "evicted_for_others",
+    "evicted_for_budget",
+    "configuration",
     "shutdown",
 ]
 """The cause of a change of state, or of the end of a process."""
+
+ConfigEffect = Literal["unspecified", "applied", "when_idle", "drains", "needs_restart"]
+"""The effect of a change to the configuration: at once; once nothing runs on the model's process, which is then
+replaced; the model is unloaded once nothing runs on it; at the next start."""
 
 Engine = Literal["unspecified", "llama", "simulated"]
 
