@@ -1,0 +1,143 @@
+"""An answer of llama.cpp that another process has begun goes on as if nothing had happened."""
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.gguf_models import Shape, random_llama
+from support.llama_engines import Answer, ask, loaded, spec, start
+from vramd_common.reasons import Reason
+from vramd_common.replay import MOST_REPLAYED_TOKENS
+from vramd_common.sampling import Sampling
+from vramd_worker.engine import EngineError, Job, Piece
+from vramd_worker.llama import LlamaEngine
+from vramd_worker.llama.context import Chunk, NativeContext, Outcome
+
+pytest.importorskip("llama_cpp")
+
+TOKENS = 90
+PROMPT = "one two three four five six seven eight nine ten " * 8
+"""Longer than a batch: it is computed in pieces."""
+SAMPLINGS = {
+    "greedy": Sampling(temperature=0),
+    "sampled": Sampling(temperature=0.8, seed=5),
+    "any token": Sampling(temperature=1.5, top_k=0, top_p=1, min_p=0, seed=6),
+    "penalised": Sampling(temperature=0.8, seed=7, repeat_penalty=1.3, frequency_penalty=0.5, presence_penalty=0.5),
+    "greedy and penalised": Sampling(temperature=0, repeat_penalty=1.3, penalty_last_tokens=200),
+}
+
+
+@pytest.fixture(scope="module")
+def path(folder: Path) -> Path:
+    return random_llama(folder / "rambler.gguf", Shape(embedding=256, layers=4, feed_forward=512))
+
+
+@pytest.fixture(scope="module")
+def first(path: Path) -> Iterator[LlamaEngine]:
+    with loaded(spec(path)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def second(path: Path) -> Iterator[LlamaEngine]:
+    with loaded(spec(path)) as engine:
+        yield engine
+
+
+def rest(answer: Answer, given: int) -> list[Piece]:
+    """Pieces behind the first ones, without what the end says of seconds."""
+    return [replace(piece, finish=None) for piece in answer.pieces[given:]]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+def test_it_goes_on_exactly_behind_what_was_given(first: LlamaEngine, second: LlamaEngine, sampling: Sampling) -> None:
+    dice = random.Random(1)
+    job = Job(PROMPT, sampling, max_tokens=TOKENS)
+    whole = ask(first, job)
+    for given in [0, 1, TOKENS - 1, *(dice.randrange(TOKENS) for _ in range(5))]:
+        again = ask(second, replace(job, resume=tuple(whole.token_ids[:given])))
+        assert rest(again, 0) == rest(whole, given), f"behind {given} tokens"
+        finish, expected = again.finish, whole.finish
+        assert (finish.reason, finish.prompt_tokens, finish.completion_tokens) == (
+            expected.reason,
+            expected.prompt_tokens,
+            expected.completion_tokens,
+        )
+
+
+def test_a_seed_that_was_drawn_for_a_job_without_one_is_used(first: LlamaEngine, second: LlamaEngine) -> None:
+    job = Job(PROMPT, Sampling(temperature=1.5), max_tokens=20, drawn_seed=4)
+    whole = ask(first, job)
+    again = ask(second, replace(job, resume=tuple(whole.token_ids[:9])))
+    assert again.token_ids == whole.token_ids[9:]
+    assert ask(second, replace(job, sampling=Sampling(temperature=1.5, seed=4), drawn_seed=5)).text == whole.text
+
+
+def test_a_stop_string_that_began_before_ends_it(first: LlamaEngine, second: LlamaEngine) -> None:
+    job = Job(PROMPT, SAMPLINGS["sampled"], max_tokens=TOKENS)
+    text, pieces = ask(first, job).text, ask(first, job).pieces
+    before = "".join(piece.text for piece in pieces[:20])
+    stop = text[len(before) - 2 : len(before) + 2]
+    assert text.index(stop) == len(before) - 2, "it comes there first"
+    whole = ask(first, replace(job, stop=(stop,)))
+    for given in (18, 19, 20):
+        again = ask(second, replace(job, stop=(stop,), resume=tuple(whole.token_ids[:given])))
+        assert rest(again, 0) == rest(whole, given)
+    assert whole.text == text[: len(before) - 2]
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[Chunk]:
+    """What any context computes, in order."""
+    chunks: list[Chunk] = []
+    compute = NativeContext.compute
+
+    def seen(self: NativeContext, batch: Iterable[Chunk]) -> tuple[Outcome, list[int]]:
+        listed = list(batch)
+        chunks.extend(listed)
+        return compute(self, listed)
+
+    monkeypatch.setattr(NativeContext, "compute", seen)
+    return chunks
+
+
+def test_of_a_long_answer_only_the_last_tokens_are_computed_one_by_one(
+    first: LlamaEngine, second: LlamaEngine, computed: list[Chunk]
+) -> None:
+    job = Job(PROMPT, SAMPLINGS["sampled"], max_tokens=600)
+    whole = ask(first, job)
+    computed.clear()
+    again = ask(second, replace(job, resume=tuple(whole.token_ids[:500])))
+    assert again.finish.completion_tokens == 600
+    prompt = again.finish.prompt_tokens
+    one_by_one = [chunk.position for chunk in computed if chunk.position >= prompt + 500 - MOST_REPLAYED_TOKENS]
+    assert one_by_one == list(range(prompt + 500 - MOST_REPLAYED_TOKENS, prompt + 599))
+    assert prompt in [chunk.position for chunk in computed], "the prompt ends with a piece, as it did the first time"
+    assert len(computed) < len(one_by_one) + 20
+
+
+@pytest.mark.parametrize(
+    ("resume", "reason"), [((3, 1 << 23), Reason.FIELD_INVALID), ((3,) * 1024, Reason.CONTEXT_OVERFLOW)]
+)
+def test_an_answer_that_cannot_be_its_own_is_refused(
+    second: LlamaEngine, resume: tuple[int, ...], reason: Reason
+) -> None:
+    answer, _ = start(second, Job("one", resume=resume))
+    answer.wait()
+    assert isinstance(answer.error, EngineError)
+    assert answer.error.reason is reason
+
+
+def test_one_that_gave_way_for_room_is_computed_again_as_it_was(path: Path, computed: list[Chunk]) -> None:
+    job = Job(PROMPT[:100], SAMPLINGS["greedy"], max_tokens=140)
+    with loaded(spec(path, context_tokens=256, batch_tokens=256)) as small:
+        computed.clear()
+        answers = [start(small, job)[0] for _ in range(3)]
+        prompt = answers[0].wait().finish.prompt_tokens
+        assert {answer.wait().finish.completion_tokens for answer in answers} == {140}
+    again = [chunk for chunk in computed if chunk.position == prompt]
+    assert len(again) > 3, "one had to give way"
+    assert {len(chunk.tokens) for chunk in computed if chunk.position >= prompt} == {1}
+    assert {chunk.position + len(chunk.tokens) for chunk in computed if chunk.position < prompt} == {prompt}
