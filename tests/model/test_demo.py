@@ -20,7 +20,7 @@ def demo(*arguments: str) -> str:
 def test_it_loads_swaps_and_survives_a_kill() -> None:
     played = json.loads(demo("--json"))
     assert played["sha256"] == hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()
-    two, swap, kill, again, routed = played["steps"]
+    two, swap, kill, again, survival, routed = played["steps"]
     answers = [answer for step in played["steps"] for answer in step["answers"]]
     assert {answer["engine"] for answer in answers} == {"llama"}
     assert all(answer["text"] and answer["pid"] for answer in answers)
@@ -34,6 +34,10 @@ def test_it_loads_swaps_and_survives_a_kill() -> None:
     assert kill["killed_pid"] == victim["pid"]
     assert [model["model"] for model in kill["models"]] == ["long"]
     assert again["answers"][0]["pid"] != victim["pid"]
+    (survivor,) = survival["answers"]
+    assert survival["killed_pid"] == again["answers"][0]["pid"] != survivor["pid"]
+    assert (survivor["error"], survivor["resumes"]) == (None, 1)
+    assert survivor["text"].endswith((".", "!", "?")), "the sentence is whole"
     code, math, dialogue = routed["answers"]
     assert (code["model"], math["model"]) == ("coder", "mathematician")
     assert dialogue["model"] in ("short", "medium", "long")
@@ -53,9 +57,10 @@ def test_without_a_terminal_it_is_plain_text_that_ends_with_a_table() -> None:
     text = demo()
     assert "\x1b" not in text
     lines = text.rstrip().splitlines()
-    assert lines[-10].split()[:2] == ["STEP", "MODEL"]
+    assert lines[-11].split()[:2] == ["STEP", "MODEL"]
     tables = [line for line in lines if line.startswith(("LEDGER", "STEP", "host", "short ", "medium ", "long "))]
     assert max(map(len, tables)) <= 80
     assert "evicted: short" in text
     assert "was killed in the middle of its answer" in text
+    assert "exactly behind the last word" in text
     assert "code: coder, made for code" in text

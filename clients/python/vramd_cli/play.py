@@ -55,6 +55,8 @@ class Answer:
     """None: it was cut off."""
     error: str | None = None
     """The reason why it was cut off."""
+    resumes: int = 0
+    """Processes that it lost, and went on in another."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,10 @@ class Audience:
         """A piece of its answer."""
 
     def killed(self, model: str, pid: int) -> None:
-        """The process of a model has got SIGKILL."""
+        """The process of a model has got SIGKILL, and its answer ends."""
+
+    def interrupted(self, pid: int) -> None:
+        """The process that gives the answer has got SIGKILL, and the answer goes on."""
 
     def ends(self, step: Step) -> None:
         """A step is over."""
@@ -141,9 +146,10 @@ class Stage:
                 if number == PIECES_BEFORE_THE_MIDDLE:
                     in_the_middle()
         assert stream.timeline is not None
-        usage, answered = stream.finish.usage, stream.timeline.model
-        engine, pid = self.client.model(answered).engine, self.pid(answered)
-        return Answer(answered, engine, pid, prompt, stream.text, usage.prompt_tokens, usage.completion_tokens)
+        usage, timeline = stream.finish.usage, stream.timeline
+        engine, pid = self.client.model(timeline.model).engine, self.pid(timeline.model)
+        tokens = usage.prompt_tokens, usage.completion_tokens
+        return Answer(timeline.model, engine, pid, prompt, stream.text, *tokens, resumes=timeline.resumes)
 
     def step(
         self,
@@ -177,7 +183,7 @@ def play(audience: Audience) -> Played:
     audience.needs(needs_bytes, budget_bytes)
     with _supervisor({"host": budget_bytes}) as client:
         stage = Stage(client, audience)
-        steps = (_load_two(stage), _swap(stage), _kill(stage), _again(stage), _route(stage))
+        steps = (_load_two(stage), _swap(stage), _kill(stage), _again(stage), _survive(stage), _route(stage))
     digest = hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()
     return Played(MODEL_FILE.name, digest, budget_bytes, needs_bytes, steps)
 
@@ -202,7 +208,7 @@ def _swap(stage: Stage) -> Step:
 
 
 def _kill(stage: Stage) -> Step:
-    """Kills a model in the middle of its answer, while another one answers."""
+    """Kills a model in the middle of an answer that shall not go on, while another one answers."""
     title = "A process is killed while another one answers"
     stage.audience.begins(title)
     prompt = "Tell me about your favourite game."
@@ -233,6 +239,20 @@ def _again(stage: Stage) -> Step:
     title = "The next call loads the killed model anew"
     stage.audience.begins(title)
     return stage.step(title, (stage.answer("medium", "Are you still there?"),))
+
+
+def _survive(stage: Stage) -> Step:
+    """Kills a model in the middle of its sentence, which goes on in another process."""
+    title = "A process is killed in the middle of a sentence, and the sentence finishes"
+    stage.audience.begins(title)
+    pid = stage.pid("medium")
+
+    def kill() -> None:
+        os.kill(pid, KILL)
+        stage.audience.interrupted(pid)
+
+    answer = stage.answer("medium", "What do you do on a rainy day?", in_the_middle=kill)
+    return stage.step(title, (answer,), killed_pid=pid)
 
 
 def _route(stage: Stage) -> Step:

@@ -40,9 +40,14 @@ class Person(Audience):
     def killed(self, model: str, pid: int) -> None:
         self._answer.add(f"\n(meanwhile the process of {model}, pid {pid}, was killed in the middle of its answer)")
 
+    def interrupted(self, pid: int) -> None:
+        self._answer.add(f" [kill -9 {pid}]")
+
     def ends(self, step: Step) -> None:
         self._answer.end()
         for answer in step.answers:
+            if answer.resumes:
+                output.say(f"   {answer.model} went on in process {answer.pid}, exactly behind the last word")
             if answer.error:
                 output.say(f"   {answer.model} was cut off with {answer.error} after: {answer.text!r}")
         for task, selection in step.chosen.items():
@@ -102,7 +107,7 @@ def _summary(played: Played) -> list[tuple[str, ...]]:
             "-" if answer.completion_tokens is None else str(answer.completion_tokens),
             step.evicted.model if step.evicted and answer is step.answers[-1] else "-",
             output.size(step.receipt.observed_bytes) if step.receipt else "-",
-            "killed" if answer.error else "well",
+            "killed" if answer.error else "resumed" if answer.resumes else "well",
         )
         for number, step in enumerate(played.steps, start=1)
         for answer in step.answers
