@@ -32,6 +32,9 @@ RECOVERED_WITHIN_S = 60.0
 TESTS = Path(__file__).parents[2]
 LATE = frozenset({"DEADLINE_PASSED", "DEADLINE_EXCEEDED"})
 CRASHED = frozenset({"WORKER_CRASHED", "WORKER_CRASHED_MID_STREAM"})
+HUNG = CRASHED | {"WORKER_HUNG"}
+NOTICED_WITHIN_S = 5.0
+"""The loss of a process."""
 TIGHT = frozenset({"MEMORY_EXHAUSTED", "MODEL_UNLOADED"})
 """How a request may fail while another program has the memory."""
 
@@ -48,8 +51,8 @@ class Window:
     allows: frozenset[str] = frozenset()
     """How requests may fail that are hit."""
     ended_s: float = math.inf
-    ends_process: bool = False
-    """Whether the supervisor has to notice that a process is lost."""
+    noticed_within_s: float | None = None
+    """The supervisor has to notice that a process is lost."""
     recovered: bool = True
     """Whether its models answered again within the bound."""
 
@@ -114,6 +117,7 @@ class Injector:
             (25, lambda: self._signal("SIGKILL")),
             (10, lambda: self._signal("SIGSEGV")),
             (10, lambda: self._signal("SIGABRT")),
+            (10, lambda: self._signal("SIGSTOP", HUNG, models.STALL_S)),
             (5, lambda: self._load("hanging", LATE, 2)),
             (8, lambda: self._load("starving", CRASHED)),
             (5, lambda: self._load("leaving", CRASHED)),
@@ -175,15 +179,17 @@ class Injector:
             self._journal.ended(number, end, said)
         return end
 
-    def _signal(self, name: str) -> None:
+    def _signal(self, name: str, allows: frozenset[str] = CRASHED, more_s: float = 0) -> None:
         """A signal to the process of one of the models that serve, and an operator who sees that it answers again."""
-        hurt = {model for window in self._open() if window.ends_process for model in window.models}
+        hurt = {model for window in self._open() if window.noticed_within_s for model in window.models}
         free = [one for one in self._client.resident() if one.model in models.SERVING and one.model not in hurt]
         if not (there := [one for one in free if one.state == "READY" and one.pid]):
             return
         target = self._choice.choice(there)
         assert target.pid
-        window = Window(name, time.time(), frozenset({target.model}), allows=CRASHED, ends_process=True)
+        window = Window(
+            name, time.time(), frozenset({target.model}), allows=allows, noticed_within_s=NOTICED_WITHIN_S + more_s
+        )
         with contextlib.suppress(ProcessLookupError):  # it has just been unloaded
             os.kill(target.pid, getattr(signal, name))
             self._begin(window, lambda: self._see_to(target.model, window))

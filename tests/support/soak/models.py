@@ -24,9 +24,10 @@ FAULTY = {
     "noisy": ["flood-stderr", "garbage-on-stdout"],
 }
 """Models that no client asks for, and their faults."""
-SETTINGS = """
+STALL_S = 5.0
+SETTINGS = f"""
 [server]
-owner_grace_s = 1
+stall_s = {STALL_S}
 [scheduling]
 stop_s = 0.3
 drain_s = 5

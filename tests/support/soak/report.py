@@ -84,7 +84,7 @@ class Report:
         yield f"{'FAULT':<44}{'times':>6}{'detected p50/max':>20}{'answers again':>20}"
         for fault, times in Counter(window.fault for window in self.windows).most_common():
             detected = [seconds for window, seconds in self.detected_s if window.fault == fault]
-            again = [one.ended_s - one.began_s for one in self.windows if one.fault == fault and one.ends_process]
+            again = [one.ended_s - one.began_s for one in self.windows if one.fault == fault and one.noticed_within_s]
             yield f"{fault:<44}{times:>6}{_times(detected):>20}{_times(again):>20}"
 
 
