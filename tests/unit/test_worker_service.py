@@ -1,6 +1,7 @@
 """The service over a real channel, with an engine that does what the test says, when it says so."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from vramd_proto.v1 import inference_pb2
+from vramd_worker import service_worker
 from vramd_worker.engine import Activity, Emit, EngineError, Finish, FinishReason, Job, Loaded, Piece, Task, Vectors
 from vramd_worker.service_worker import WorkerService
 
@@ -213,6 +215,45 @@ def test_progress_is_passed_on_by_the_hundredth(tmp_path: Path) -> None:
             *shares, last = await load(stub)
         assert 50 <= len(shares) <= 100
         assert last.loaded == worker_pb2.WorkerLoaded(context_tokens=10)
+
+    run(test())
+
+
+def test_beats_tell_how_far_a_load_is_and_then_what_the_engine_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_worker, "BEAT_S", 0.01)
+    goes_on = threading.Semaphore(0)
+
+    def in_parts(progress: Callable[[float], None]) -> Loaded:
+        for part in range(2):
+            assert goes_on.acquire(timeout=BOUND_S)
+            progress(part / 2)
+        assert goes_on.acquire(timeout=BOUND_S)
+        return Loaded(10)
+
+    async def test() -> None:
+        async with served(ToldEngine(in_parts), tmp_path) as stub:
+            beats = stub.Beat(worker_pb2.WorkerBeatRequest(), metadata=NONCE)
+
+            async def beat(holds: Callable[[list[worker_pb2.WorkerActivity]], bool]) -> int:
+                """Waits for a beat of which this holds; returns the steps of its first thread."""
+                async for one in beats:
+                    if holds(list(one.activities)):
+                        return one.activities[0].steps if one.activities else 0
+                raise AssertionError("no more beats")
+
+            await beat(lambda threads: not threads)
+            loading = asyncio.ensure_future(load(stub))
+            steps = await beat(lambda threads: [(one.name, one.at_work) for one in threads] == [("load", True)])
+            goes_on.release()
+            await beat(lambda threads: threads[0].steps > steps)
+            goes_on.release(2)
+            await loading
+            await beat(
+                lambda threads: [(one.name, one.at_work) for one in threads] == [("load", False), ("decode", True)]
+            )
+            assert (await anext(aiter(beats))).activities[1].step_s == 0.5
 
     run(test())
 
