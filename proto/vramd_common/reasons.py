@@ -108,10 +108,24 @@ class Reason(Enum):
     DRAINING = Meaning("UNAVAILABLE", "the supervisor admits nothing new until it is undrained")
     WORKER_CRASHED = Meaning(
         "UNAVAILABLE",
-        "the model's process ended before it said anything; the call may be made again, and says so, only if it had "
-        "not reached the model: else it may be what the process died of",
+        "the model's process ended before it said anything, and again where the call was run again; what can be run "
+        "again already was",
         ("model", "exit"),
-        retry_after_s=0.5,
+    )
+    MODEL_QUARANTINED = Meaning(
+        "FAILED_PRECONDITION",
+        "the model's processes died too often: it is not loaded for a while, or until it is reset",
+        ("model", "strikes", "exit", "untilS"),
+    )
+    REQUEST_QUARANTINED = Meaning(
+        "FAILED_PRECONDITION",
+        "two processes died while they worked on this very request: it is not run again for a while",
+        ("model", "untilS"),
+    )
+    HOST_OOM = Meaning(
+        "RESOURCE_EXHAUSTED",
+        "the machine ran out of memory under the model's process, also with settings that take less",
+        ("model",),
     )
     WORKER_HUNG = Meaning(
         "UNAVAILABLE", "the model's process made no progress for too long and was ended", ("model", "exit")

@@ -49,6 +49,7 @@ def test_a_token_for_use_changes_nothing() -> None:
             "LoadModel": lambda: user.load("a"),
             "UnloadModel": lambda: user.unload("a", force=True),
             "RestartModel": lambda: user.restart("a"),
+            "ResetModel": lambda: user.reset("a"),
             "UpdateModel": lambda: user.update("a", pinned=True),
             "RescanModels": user.rescan,
             "ReserveMemory": lambda: user.reserve("1MiB", ttl_s=1),

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import vramd
 from support import gguf_bytes
-from support.reasons import DEAD_DRIVES_ONLY, ENGINE_ONLY, NO_CLIENT_OF_OURS, check
+from support.reasons import DEAD_DRIVES_ONLY, ENGINE_ONLY, KERNEL_ONLY, NO_CLIENT_OF_OURS, check
 from support.supervisor_process import CARD, SupervisorProcess, simulated, until
 from vramd_common.reasons import Reason
 
@@ -19,6 +19,7 @@ CONFIGURATION = "\n".join(
         simulated("slow", tokens_per_s=1),
         simulated("endless-load", load_s=600),
         simulated("crash-in-load", manners=["exit-in-load"]),
+        simulated("crash-once", manners=["exit-in-load"], expendable=True),
         simulated("crash-in-answer", manners=["exit-in-decode"]),
         simulated("bug", manners=["bug"]),
         simulated("pinned", card="4GiB", pinned=True),
@@ -179,8 +180,9 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
     Reason.SHUTTING_DOWN: supervisor_ends,
     Reason.DRAINING: supervisor_is_drained,
     Reason.CONFIG_INVALID: configuration_is_wrong,
-    Reason.WORKER_CRASHED: lambda it: it.client().load("crash-in-load"),
+    Reason.WORKER_CRASHED: lambda it: it.client().load("crash-once"),
     Reason.WORKER_HUNG: process_hangs,
+    Reason.MODEL_QUARANTINED: lambda it: it.client().load("crash-in-load"),
     Reason.LOAD_TIMEOUT: load_takes_too_long,
     Reason.WORKER_CRASHED_MID_STREAM: lambda it: it.client().generate("crash-in-answer", "x").text,
     Reason.MODEL_UNLOADED: stream_is_cut_off,
@@ -190,7 +192,7 @@ CASES: Mapping[Reason, Callable[[SupervisorProcess], object]] = {
 
 
 def test_each_reason_has_its_case() -> None:
-    assert set(CASES) == set(Reason) - ENGINE_ONLY - DEAD_DRIVES_ONLY - NO_CLIENT_OF_OURS
+    assert set(CASES) == set(Reason) - ENGINE_ONLY - DEAD_DRIVES_ONLY - NO_CLIENT_OF_OURS - KERNEL_ONLY
 
 
 @pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.name)

@@ -12,7 +12,7 @@ from support.supervisor_process import SupervisorProcess, simulated, until
 TOKENS = 40
 CONFIGURATION = "\n".join(
     (
-        "[scheduling]\ndrain_s = 0.1\nstop_s = 0.3",
+        "[server]\nstrikes = 0\n[scheduling]\ndrain_s = 0.1\nstop_s = 0.3",
         simulated("talker", card="", tokens_per_s=40),
         simulated("slow", card="", tokens_per_s=40, load_s=1.0),
         simulated("lamb", card="", tokens_per_s=40, expendable=True),

@@ -17,31 +17,37 @@ from vramd_supervisor.core.actions import (
     QueueChanged,
     Refuse,
     Report,
+    Stop,
 )
 from vramd_supervisor.core.admission import claim_of
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import (
     CatalogueRead,
+    ConfigurationRead,
     DeadlinePassed,
     Event,
     LoadLimitReached,
     LoadRefused,
     MemoryReleased,
+    ModelReset,
     PatienceEnded,
     RestartRequested,
     ShutdownRequested,
     UnloadRequested,
+    WorkerExited,
     WorkerReady,
     WorkerStalled,
 )
 from vramd_supervisor.core.pump import Pump
 from vramd_supervisor.core.requests import MOST_RESUMES
+from vramd_supervisor.core.restarts import BREAKER_DEATHS, BREAKER_S, LEAST_BETWEEN_S
 from vramd_supervisor.core.room import Wait, decide_admission
 from vramd_supervisor.core.state import (
     COMING,
     GOING,
     ModelRuntime,
     ModelState,
+    Phase,
     RequestKind,
     RequestState,
     Reservation,
@@ -49,12 +55,12 @@ from vramd_supervisor.core.state import (
     is_kept,
     is_pinned,
 )
+from vramd_supervisor.domain.catalog import Model
 from vramd_supervisor.domain.causes import Cause
 from vramd_supervisor.domain.config import BOUND_FACTORS, Priority
 from vramd_supervisor.domain.decisions import Decision, DecisionKind
 from vramd_supervisor.domain.errors import Refusal
 
-HAS_NO_PROCESS = frozenset({ModelState.UNLOADED, ModelState.QUEUED})
 MOST_DETAIL_BYTES = 4096
 EPSILON_S = 1e-6
 """Sums of seconds in another order differ by less."""
@@ -102,6 +108,7 @@ class Promises:
         """Bytes of each device, as of the last event."""
         self._drains_s: dict[str, float] = {}
         """Since when it drains, or did the last time."""
+        self.deaths = Deaths(core)
 
     def accept(self, request: int, asked: Asked) -> None:
         self.open[request] = asked
@@ -116,6 +123,7 @@ class Promises:
     def follow(self, event: Event, actions: Sequence[Action], now_s: float) -> None:
         """Everything that one event has brought, in its order, then what must hold behind it."""
         self._note(event)
+        self.deaths.follow(event, actions, now_s)
         evicted: list[Evicted] = []
         records: list[Decision] = []
         told: dict[str, int] = {}
@@ -373,6 +381,84 @@ class Promises:
             bound_s = state.config.scheduling.starvation_bound_s * BOUND_FACTORS[pending.priority]
             waited_s = now_s - since_s
             assert waited_s <= bound_s + self.most_wait_s, f"{model} starves: {waited_s:.1f} s"
+
+
+class Deaths:
+    """Follows which processes died, and which loads may follow."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.quarantines = self.probations = 0
+        self._model_of: dict[int, tuple[str, float]] = {}
+        """Whose process it is, and when it was chosen."""
+        self._wanted: set[int] = set()
+        """Processes that the core has ended, but for those that hung."""
+        self._gone: set[int] = set()
+        self._strikes_s: dict[str, list[float]] = {}
+        self._until_s: dict[str, float] = {}
+        """The end of its quarantine; past: the next load is on probation."""
+        self._next_s: dict[str, float] = {}
+        """When a process may be started again."""
+        self._all_s: list[float] = []
+        self._specs: dict[str, Model] = {}
+
+    def follow(self, event: Event, actions: Sequence[Action], now_s: float) -> None:
+        if isinstance(event, WorkerExited):
+            self._died(event, now_s)
+        if isinstance(event, ModelReset):
+            self._forget(event.model)
+        models = self.core.state.models
+        for model in [model for model in self._strikes_s if model not in models]:
+            self._forget(model)
+        if isinstance(event, CatalogueRead | ConfigurationRead):  # another file or other settings
+            for model, runtime in models.items():
+                if self._specs.setdefault(model, runtime.spec) != runtime.spec:
+                    self._specs[model] = runtime.spec
+                    self._forget(model)
+        for action in actions:
+            match action:
+                case Decided(decision=decision) if decision.kind is DecisionKind.LOAD:
+                    self._loaded(decision, now_s)
+                case ModelChanged() if action.after is ModelState.STOPPING and action.because.cause is not Cause.HUNG:
+                    self._wanted.add(action.worker_id)
+                case Stop(worker_id=worker_id):
+                    owner = self.core.state.workers[worker_id].owner
+                    if owner is None or owner.current is None or owner.current.id != worker_id:
+                        self._wanted.add(worker_id)
+                case _:
+                    pass
+
+    def _forget(self, model: str) -> None:
+        for known in (self._strikes_s, self._until_s, self._next_s):
+            known.pop(model, None)
+
+    def _died(self, event: WorkerExited, now_s: float) -> None:
+        model, begun_s = self._model_of.get(event.worker_id, ("", 0.0))
+        if event.worker_id in self._gone or not model:
+            return
+        self._gone.add(event.worker_id)
+        if event.worker_id in self._wanted:
+            return
+        limits = self.core.state.limits
+        strikes_s = self._strikes_s.setdefault(model, [])
+        strikes_s.append(now_s)
+        self._all_s.append(now_s)
+        self._next_s[model] = begun_s + LEAST_BETWEEN_S
+        if limits.strikes and (len(strikes_s) >= limits.strikes or model in self._until_s):
+            self.probations += model in self._until_s
+            self.quarantines += 1
+            self._until_s[model] = now_s + limits.quarantine_s
+
+    def _loaded(self, decision: Decision, now_s: float) -> None:
+        model = decision.model
+        self._model_of[decision.worker_id] = model, now_s
+        if decision.cause in {Cause.RESTART, Cause.RELOAD}:
+            return  # beside a process that serves
+        assert now_s + EPSILON_S >= self._until_s.get(model, 0.0), f"{model} is loaded in its quarantine"
+        assert now_s + EPSILON_S >= self._next_s.get(model, 0.0), f"{model} is loaded again too soon"
+        if sum(now_s - at_s < BREAKER_S for at_s in self._all_s) >= BREAKER_DEATHS:
+            loading = [one for one in self.core.state.workers.values() if one.phase is Phase.LOADING]
+            assert len(loading) <= 1, "loads begin side by side although processes die"
 
 
 def hurry(core: Core, worker_id: int, for_whom: str, now_s: float) -> str:

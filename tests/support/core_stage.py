@@ -41,6 +41,7 @@ from vramd_supervisor.core.pump import Pump
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.errors import refusal
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
+from vramd_supervisor.domain.receipt import Exit as EndOf
 from vramd_supervisor.domain.receipt import Receipt
 from vramd_supervisor.simulation.clock import VirtualClock
 
@@ -157,7 +158,7 @@ class Stage(Pump):
                 self._load(worker_id, model, plan)
             case Stop(worker_id=worker_id):
                 self.clock.at(
-                    self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, worker_id, "ended by SIGTERM")
+                    self.now_s + self.dice.uniform(0.0, 1.0), partial(self._exit, worker_id, "ended", EndOf.ENDED)
                 )
             case Grant(request=request):
                 self.serve(request)
@@ -182,7 +183,8 @@ class Stage(Pump):
         self.alive.add(worker_id)
         self.memory[worker_id] = {"host": SPARE}
         if self._may("crash", 0.05):
-            self.clock.at(self.now_s + 0.1, partial(self._exit, worker_id, "killed by SIGSEGV"))
+            how = self._pick(EndOf.CRASHED, EndOf.DIED)
+            self.clock.at(self.now_s + 0.1, partial(self._exit, worker_id, "died", how))
         elif not self._may("hang", 0.05):
             started = partial(WorkerStarted, worker_id=worker_id, pid=1000 + worker_id, idle_bytes=SPARE)
             self._in(0.05, 0.4, started, worker_id)
@@ -202,8 +204,9 @@ class Stage(Pump):
         if self._may("refuse", 0.1):
             why = refusal(Reason.MODEL_FILE_INVALID, "damaged", model=model.id)
             self._in(0.0, seconds, partial(LoadRefused, worker_id=worker_id, refusal=why), worker_id)
-        elif self._may("crash", 0.1):
-            self.clock.at(self.now_s + seconds, partial(self._exit, worker_id, "killed by SIGSEGV"))
+        elif self._may("crash", 0.1) or self._may("loop", 0.8):
+            how = self._pick(EndOf.CRASHED, EndOf.ASSERTION, EndOf.DIED, EndOf.OUT_OF_MEMORY)
+            self.clock.at(self.now_s + seconds, partial(self._exit, worker_id, "died", how))
         elif not self._may("hang", 0.1):
             needs = plan.quote.needs
             device = self._pick(*needs)
@@ -211,14 +214,14 @@ class Stage(Pump):
             news = partial(WorkerReady, worker_id=worker_id, context_tokens=2048, measured=measured)
             self._in(seconds, seconds, news, worker_id)
 
-    def _exit(self, worker_id: int, how: str) -> None:
+    def _exit(self, worker_id: int, words: str, how: EndOf) -> None:
         """A process ends; its memory comes back later."""
         if worker_id not in self.alive:
             return
         self.alive.remove(worker_id)
-        self.submit(WorkerExited(self.now_s, worker_id, how))
+        self.submit(WorkerExited(self.now_s, worker_id, words, how))
         if self._may("twice", 0.2):
-            self._in(0.0, 2.0, partial(WorkerExited, worker_id=worker_id, exit=how))
+            self._in(0.0, 2.0, partial(WorkerExited, worker_id=worker_id, exit=words, how=how))
         slow_s = 4.0 if self._may("late", 0.2) else 0.6
         self.clock.at(self.now_s + self.dice.uniform(0.0, slow_s), partial(self._release, worker_id))
 

@@ -22,6 +22,7 @@ from vramd_supervisor.core.events import (
     ConfigurationRead,
     DeviceSampled,
     Ended,
+    ModelReset,
     ModelUpdated,
     Requested,
     ReservationReleased,
@@ -40,13 +41,29 @@ from vramd_supervisor.core.state import RequestKind
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, ModelConfig, Priority, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.device_view import Limits
+from vramd_supervisor.domain.receipt import Exit
 
 CARD, HOST = 8, 14
 BOUND_S, DRAIN_S, LOAD_DEADLINE_S = 8.0, 2.0, 4.0
 LIMIT_S = 10_000.0
 """Of most calls: that they end is not the deadline's doing."""
 QUIET_S = 8 * BOUND_S + 3 * WINDOW_S
-FAULTS = ("cancel", "crash", "hang", "late", "twice", "refuse", "more", "stuck", "unload", "reload", "rescan", "stall")
+FAULTS = (
+    "cancel",
+    "crash",
+    "loop",
+    "reset",
+    "hang",
+    "late",
+    "twice",
+    "refuse",
+    "more",
+    "stuck",
+    "unload",
+    "reload",
+    "rescan",
+    "stall",
+)
 CHANGES = ("drain", "configure")
 """Of the supervisor; drawn by dice of their own, so that a seed without them tells what it told before them."""
 OBSTACLES = ("pin", "hold", "others", "announce")
@@ -82,7 +99,12 @@ def _draw_config(dice: random.Random, models: Mapping[str, Model]) -> Config:
         at_most_resident=dice.choice((0, 0, 0, 1, 2)),
         preload=dice.choice(("first", "all", "none")),
     )
-    server = ServerConfig(spare=dice.random() < 0.6, load_deadline_s=LOAD_DEADLINE_S)
+    server = ServerConfig(
+        spare=dice.random() < 0.6,
+        load_deadline_s=LOAD_DEADLINE_S,
+        strikes=dice.choice((0, 0, 2, 3)),
+        quarantine_s=dice.choice((2.0, 5.0, 900.0)),
+    )
     return Config(server, scheduling, {}, {name: ModelConfig() for name in models})
 
 
@@ -132,6 +154,7 @@ class Story(Stage):
             "crash": self._crash,
             "stall": self._stall,
             "unload": self._unload,
+            "reset": self._reset,
             "rescan": self._rescan,
             "drain": self._drain,
             "configure": self._configure,
@@ -237,7 +260,10 @@ class Story(Stage):
 
     def _crash(self) -> None:
         if self.alive:
-            self._exit(self._pick(*sorted(self.alive)), "killed by SIGKILL")
+            self._exit(self._pick(*sorted(self.alive)), "killed by SIGKILL", Exit.KILLED)
+
+    def _reset(self) -> None:
+        self.submit(ModelReset(self.now_s, self._pick(*self.models)))
 
     def _stall(self) -> None:
         if self.alive:

@@ -52,11 +52,12 @@ from vramd_supervisor.core.events import (
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.pressure import WINDOW_S
 from vramd_supervisor.core.pump import Pump
-from vramd_supervisor.core.state import RequestKind, is_pinned
+from vramd_supervisor.core.state import ModelState, RequestKind, is_pinned
 from vramd_supervisor.domain.catalog import Model, Simulation
 from vramd_supervisor.domain.config import Config, Priority, SchedulingConfig
 from vramd_supervisor.domain.errors import refusal
 from vramd_supervisor.domain.quote import Confidence, DeviceBytes, Plan, Quote, Source
+from vramd_supervisor.domain.receipt import Exit as EndOf
 from vramd_supervisor.domain.receipt import Receipt
 from vramd_supervisor.simulation.clock import VirtualClock
 
@@ -300,19 +301,20 @@ class CoreWorld(Pump):
             case _:
                 self.errands.insert(index, errand)
 
-    def crash(self, worker_id: int) -> None:
+    def crash(self, worker_id: int, *, how: EndOf = EndOf.CRASHED) -> None:
         if worker_id in self.alive:
-            self._gone(worker_id, "killed by SIGSEGV")
+            words = "killed by SIGSEGV" if how is EndOf.CRASHED else how.name
+            self._gone(worker_id, words, how)
 
     def stall(self, worker_id: int, *, before: bool = False) -> None:
         self.tell(WorkerStalled(self.now_s, worker_id, "decode has done nothing for 20 s", 20.0, before))
 
-    def _gone(self, worker_id: int, how: str) -> None:
+    def _gone(self, worker_id: int, words: str, how: EndOf = EndOf.ENDED) -> None:
         """The process ends; its memory comes back as an errand of its own, later."""
         if worker_id in self.alive:
             self.alive.remove(worker_id)
-            brought = self.tell(WorkerExited(self.now_s, worker_id, how))
-            self.actions = brought + self.tell(WorkerExited(self.now_s, worker_id, how))
+            brought = self.tell(WorkerExited(self.now_s, worker_id, words, how))
+            self.actions = brought + self.tell(WorkerExited(self.now_s, worker_id, words, how))
             self.errands.append(Release(worker_id))
 
     def pin(self, name: str, pinned: bool) -> None:
@@ -351,12 +353,17 @@ class CoreWorld(Pump):
                 self.sample(device, 0)
         for reservation in self.reserved:
             self.release(reservation)
-        while self.errands or self.granted:
+        while self.errands or self.granted or self._pauses():
             while self.errands:
                 self.run_errand()
+            if self._pauses():
+                self.next_timer()
             for request in sorted(self.granted):
                 if request in self.granted:
                     self.caller(request, "end")
+
+    def _pauses(self) -> bool:
+        return any(one.state is ModelState.BACKOFF for one in self.core.state.models.values())
 
     def shut_down(self) -> None:
         self.tell(ShutdownRequested(self.now_s))

@@ -15,6 +15,7 @@ from vramd_supervisor.devices.nvidia import NVIDIA
 from vramd_supervisor.devices.nvml import Card
 from vramd_supervisor.devices.release import RELEASE_S
 from vramd_supervisor.devices.sampler import Sampler
+from vramd_supervisor.domain.receipt import Exit
 from vramd_supervisor.loop import Loop
 
 HEADROOM = 1
@@ -113,10 +114,10 @@ class ScriptedWorld(CoreWorld):
         size = self._final_bytes(worker_id)
         self.script.take(pid_of(worker_id), size if ready else size // 2)
 
-    def _gone(self, worker_id: int, how: str) -> None:
+    def _gone(self, worker_id: int, words: str, how: Exit = Exit.ENDED) -> None:
         if worker_id in self.alive:
             self.script.end(pid_of(worker_id))
-        super()._gone(worker_id, how)
+        super()._gone(worker_id, words, how)
 
     def run_errand(self, index: int = 0) -> None:
         if isinstance(errand := self.errands[index], Release):

@@ -235,7 +235,7 @@ class SupervisorProcess:
         client = by or self.client()
 
         def cleared() -> bool:
-            for one in (found := client.resident()):
+            for one in (found := [one for one in client.resident() if one.state != "QUARANTINED"]):
                 with contextlib.suppress(vramd.NotLoaded):  # it only waited, or has left by itself
                     client.unload(one.model, force=True)
             return not found

@@ -40,6 +40,7 @@ PS_KEYS = [
     "keep_alive_s",
     "keep_alive_left_s",
     "priority",
+    "deaths",
 ]
 
 

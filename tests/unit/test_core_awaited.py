@@ -96,10 +96,12 @@ def test_who_holds_a_model_hears_why_it_was_lost_and_that_nothing_is_awaited_onc
     hold = world.request("a", RequestKind.HOLD)
     world.wait(0.0)
     world.crash(*world.alive)
-    world.wait(0.0)
+    world.wait(1.0)
     told = [one for one in world.brought if isinstance(one, Report) and one.request == hold]
     (lost,) = [one for one in told if one.state is ModelState.UNLOADED]
     assert (lost.cause, lost.awaited) == (Cause.CRASHED, None)
+    (pause,) = [one for one in told if one.state is ModelState.BACKOFF]
+    assert (pause.cause, pause.awaited) == (Cause.PAUSE, Awaited.PAUSE)
     assert [(one.cause, one.awaited) for one in told if one.state is ModelState.READY] == [(None, None)] * 2
 
 

@@ -8,6 +8,7 @@ from support.core_world import MODELS, CoreWorld, plan
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import FindPlans, Load, Refuse, Report, Spawn, Stop
 from vramd_supervisor.core.events import LoadLimitReached, LoadRefused
+from vramd_supervisor.core.restarts import LEAST_BETWEEN_S
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.config import Config, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.errors import refusal
@@ -234,7 +235,7 @@ def test_a_process_that_dies_meanwhile_has_a_successor(world: CoreWorld, kind: t
     until(world, kind)
     world.crash(first)
     waiting = world.request("small")
-    world.wait(0.0)
+    world.wait(LEAST_BETWEEN_S)
     assert request not in world.open_requests
     assert waiting in world.granted
     assert len(world.alive) == 1

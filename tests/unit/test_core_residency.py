@@ -16,6 +16,7 @@ from vramd_supervisor.core.actions import (
 from vramd_supervisor.core.events import LoadLimitReached
 from vramd_supervisor.core.eviction import available_if_evicted
 from vramd_supervisor.core.forecast import plan_load
+from vramd_supervisor.core.restarts import FIRST_PAUSE_S, LEAST_BETWEEN_S
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.config import Config, ModelConfig, SchedulingConfig, ServerConfig
 from vramd_supervisor.domain.decisions import DecisionKind
@@ -160,7 +161,7 @@ def test_a_held_model_comes_back_after_a_crash(world: CoreWorld) -> None:
     world.wait(0.0)
     (before,) = world.alive
     world.crash(before)
-    world.wait(0.0)
+    world.wait(FIRST_PAUSE_S)
     (after,) = world.alive
     assert after != before
     assert state(world, "middle") is ModelState.READY
@@ -174,7 +175,7 @@ def test_a_held_model_comes_back_with_the_settings_of_its_holder_although_others
     world.wait(0.0)
     assert len(world.granted) == 2
     world.crash(*world.alive)
-    world.wait(0.0)
+    world.wait(LEAST_BETWEEN_S)
     assert hold in world.open_requests
     current = world.core.state.models["middle"].current
     assert current

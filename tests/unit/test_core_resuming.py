@@ -10,6 +10,7 @@ from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Decided, FindPlans, Grant, Interrupted, Refuse
 from vramd_supervisor.core.events import Resumed
 from vramd_supervisor.core.requests import MOST_RESUMES
+from vramd_supervisor.core.restarts import LEAST_BETWEEN_S
 from vramd_supervisor.core.state import ModelState
 from vramd_supervisor.domain.catalog import Simulation
 from vramd_supervisor.domain.decisions import DecisionKind
@@ -26,7 +27,7 @@ def refusals(world: CoreWorld) -> list[Reason]:
 
 def begun(world: CoreWorld, name: str = "small", *, resume: bool = True, streams: bool = True) -> int:
     request = world.request(name, resume=resume)
-    world.wait(0.0)
+    world.wait(LEAST_BETWEEN_S)
     if streams:
         world.caller(request, "stream")
     return request
@@ -52,7 +53,7 @@ def test_it_goes_on_at_most_twice(world: CoreWorld) -> None:
     request = begun(world)
     for _ in range(MOST_RESUMES):
         crash(world, request)
-        world.wait(0.0)
+        world.wait(LEAST_BETWEEN_S)
         assert request in world.granted
     crash(world, request)
     (refused,) = [one for one in world.actions if isinstance(one, Refuse)]

@@ -15,7 +15,6 @@ from vramd_supervisor.core.events import (
     ModelUpdated,
     ShutdownRequested,
     UnloadRequested,
-    WorkerExited,
 )
 from vramd_supervisor.core.ledger import Account
 from vramd_supervisor.core.scheduler import SPARE_PATIENCE_S
@@ -227,34 +226,13 @@ def test_a_spare_that_cannot_start_is_not_tried_again_and_again() -> None:
     assert not world.alive
 
 
-def repeatable(world: CoreWorld) -> dict[int, bool]:
-    """Whether those who were refused are told that they may try again."""
-    return {action.request: action.refusal.retry for action in world.actions if isinstance(action, Refuse)}
-
-
-def test_a_call_that_reached_a_process_that_died_is_not_to_be_made_again(world: CoreWorld) -> None:
+def test_what_a_process_leaves_unsaid_is_not_to_be_made_again(world: CoreWorld) -> None:
     silent, speaking = world.request("small", resume=False), world.request("small", resume=False)
     run_all(world)
     world.caller(speaking, "stream")
-    world.tell(WorkerExited(world.now_s, next(iter(world.alive)), "killed by SIGSEGV"))
-    assert repeatable(world) == {silent: False, speaking: False}
-
-
-def test_a_call_that_waited_for_a_load_that_died_may_be_made_again(world: CoreWorld) -> None:
-    waits = world.request("small")
-    while not isinstance(world.errands[0], Load):
-        world.run_errand()
-    world.tell(WorkerExited(world.now_s, next(iter(world.alive)), "killed by SIGSEGV"))
-    assert repeatable(world) == {waits: True}
-
-
-def test_a_crash_while_loading_fails_those_who_wait_and_is_not_repeated(world: CoreWorld) -> None:
-    request = world.request("small")
-    world.run_errand()
-    world.fail_errand()
-    assert request not in world.open_requests
-    run_all(world)
-    assert state(world, "small") is ModelState.UNLOADED
+    world.crash(next(iter(world.alive)))
+    told = {action.request: action.refusal.retry for action in world.actions if isinstance(action, Refuse)}
+    assert told == {silent: False, speaking: False}
 
 
 def test_callers_of_a_model_that_drains_wait_for_its_next_life(world: CoreWorld) -> None:

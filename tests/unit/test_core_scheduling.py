@@ -204,10 +204,14 @@ def test_a_more_urgent_caller_makes_a_load_that_waits_more_urgent() -> None:
     assert busy[1] in world.granted
 
 
-def test_the_queues_of_a_model_and_of_all_are_limited_and_a_hold_waits_in_them_too() -> None:
+def test_the_queues_of_a_model_and_of_all_are_limited_and_loads_and_holds_join_without_a_place() -> None:
     world = world_of(queue_per_model=2, queue_total=3)
-    world.request("small", RequestKind.HOLD)
+    for kind in [RequestKind.HOLD, *[RequestKind.LOAD] * 100]:
+        world.request("small", kind)
+        assert refused(world.actions) == []
     world.request("small")
+    world.request("small")
+    assert refused(world.actions) == []
     world.request("small")
     assert refused(world.actions) == [Reason.QUEUE_FULL]
     world.request("middle")
@@ -291,6 +295,7 @@ def test_late_news_and_timers_of_a_former_process_do_not_touch_the_next(world: C
     request = world.request("small")
     world.errands = [one for one in world.errands if not isinstance(one, Load)]
     release = world.errands.pop(0)
+    world.next_timer()
     while not isinstance(world.errands[0], Load):
         world.run_errand()
     assert former in world.memory, "its memory is not back, so its row still stands"

@@ -33,7 +33,7 @@ def test_a_process_that_hangs_is_ended_and_a_request_that_may_not_go_on_hears_wh
     (refused,) = [action for action in world.actions if isinstance(action, Refuse)]
     assert (refused.request, refused.refusal.reason) == (request, Reason.WORKER_HUNG)
     assert "decode has done nothing for 20 s" in refused.refusal.message
-    world.wait(0.0)
+    world.wait(1.0)
     causes = [one.because.cause for one in world.brought if isinstance(one, ModelChanged)]
     assert causes[-2:] == [Cause.HUNG, Cause.HUNG]
     records = [one.decision for one in world.brought if isinstance(one, Decided)]
@@ -49,7 +49,7 @@ def test_what_ran_on_a_process_that_hangs_goes_on_on_a_new_one() -> None:
     world.stall(hung)
     (interrupted,) = [one for one in world.actions if isinstance(one, Interrupted)]
     assert (interrupted.request, interrupted.refusal.reason) == (request, Reason.WORKER_HUNG)
-    world.wait(0.0)
+    world.wait(1.0)
     assert refusals(world) == []
     assert world.granted[request] != hung
 
@@ -61,7 +61,7 @@ def test_requests_that_wait_behind_a_hung_one_are_served_by_a_new_process() -> N
     hung = world.granted[running[0]]
     assert running[2] not in world.granted, "it waits for a place"
     world.stall(hung)
-    world.wait(0.0)
+    world.wait(1.0)
     assert refusals(world) == [Reason.WORKER_HUNG] * 2
     assert world.granted[running[2]] != hung
 
@@ -72,7 +72,7 @@ def test_callers_that_hold_a_model_get_a_new_process() -> None:
     world.wait(0.0)
     (hung,) = world.alive
     world.stall(hung)
-    world.wait(0.0)
+    world.wait(1.0)
     assert state(world, "a") is ModelState.READY
     assert world.alive != {hung}
 
@@ -81,7 +81,7 @@ def test_a_load_that_hangs_is_given_up() -> None:
     world = Memory(three())
     world.request("a")
     world.stall(loading(world))
-    world.wait(0.0)
+    world.wait(1.0)
     assert refusals(world) == [Reason.LOAD_TIMEOUT]
     assert state(world, "a") is ModelState.UNLOADED
 
@@ -91,7 +91,7 @@ def test_a_load_that_was_given_to_a_process_that_hung_before_goes_to_a_new_one()
     request = world.request("a")
     hung = loading(world)
     world.stall(hung, before=True)
-    world.wait(0.0)
+    world.wait(1.0)
     assert refusals(world) == []
     assert world.granted[request] != hung
 
@@ -107,7 +107,7 @@ def test_a_new_process_that_hangs_beside_the_old_one_leaves_the_old_one_alone() 
     coming = world.errands.pop(0)
     assert isinstance(coming, Load)
     world.stall(coming.worker_id)
-    world.wait(0.0)
+    world.wait(1.0)
     assert refusals(world) == [Reason.LOAD_TIMEOUT]
     assert world.alive == {serving}
     assert state(world, "a") is ModelState.READY
@@ -120,7 +120,7 @@ def test_a_spare_that_hangs_is_ended_and_another_one_started() -> None:
     assert spare is not None
     world.stall(spare.id)
     assert Stop(spare.id) in world.actions
-    world.wait(0.0)
+    world.wait(1.0)
     assert world.core.state.spare is not None
     assert world.alive == {world.core.state.spare.id} != {spare.id}
 
@@ -133,6 +133,6 @@ def test_what_is_told_of_a_process_that_is_ending_changes_nothing() -> None:
     world.unload("a", force=True)
     world.stall(worker_id)
     assert world.actions == []
-    world.wait(0.0)
+    world.wait(1.0)
     world.stall(worker_id)
     assert world.actions == []

@@ -92,8 +92,8 @@ BUGS = {
     ),
     "a crash forgets those who were being served": Bug(
         "model.py",
-        "        interrupt(state, request, crashed(model, worker, event.exit, streaming=request.sent))\n",
-        "        worker.in_flight.discard(request.id)\n",
+        "            interrupt(state, request, crashed(model, worker, event.exit, streaming=request.sent))\n",
+        "            worker.in_flight.discard(request.id)\n",
         "is in 0 places",
     ),
     "an interrupted request does not count its processes": Bug(
@@ -158,6 +158,30 @@ BUGS = {
         "len(there) - going + 1 - most",
         "len(there) - going - most",
         "may be",
+    ),
+    "a strike is never counted": Bug(
+        "deaths.py",
+        "    strike(history, Strike(state.now_s, how, words), state.limits)\n",
+        "    history.strikes.append(Strike(state.now_s, how, words))\n",
+        "in its quarantine",
+    ),
+    "the load on probation may be tried twice": Bug(
+        "restarts.py",
+        "(len(history.strikes) < limits.strikes and not history.probation)",
+        "len(history.strikes) % limits.strikes",
+        "in its quarantine",
+    ),
+    "a model that died is loaded again at once": Bug(
+        "scheduler.py",
+        "    if when_s > state.now_s:  # 3\n",
+        "    if when_s > state.now_s + 5.0:  # 3\n",
+        "again too soon",
+    ),
+    "loads begin side by side although processes die": Bug(
+        "room.py",
+        "    if not state.breaker.is_open(state.now_s):\n",
+        "    if state.now_s:\n",
+        "although processes die",
     ),
     "an eviction leaves no record": Bug(
         "admission.py",

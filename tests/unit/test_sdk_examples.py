@@ -51,7 +51,12 @@ ABSTRACT = {
 }
 """Classes that no reason has for itself; the example shows a child."""
 
-CONTENTED = {"NotFound": ("LoadModel",), "ChatTemplateUnusable": ("Chat",), "TooLarge": ("LoadModel",)}
+CONTENTED = {
+    "NotFound": ("LoadModel",),
+    "ChatTemplateUnusable": ("Chat",),
+    "TooLarge": ("LoadModel",),
+    "Quarantined": ("Chat",),
+}
 """Examples that go on after the failure, and what fails in them; in the others everything does."""
 
 NEEDS_A_PROCESS = "vramd.supervisor"
@@ -153,6 +158,7 @@ def script(fake: FakeSupervisor, text: str) -> None:
     fake.script("UnloadModel", model_pb2.UnloadModelResponse(receipt=receipt()))
     fake.script("UpdateModel", model_pb2.UpdateModelResponse(model=pinned))
     fake.script("RestartModel", model_pb2.RestartModelResponse(resident=resident()))
+    fake.script("ResetModel", model_pb2.ResetModelResponse(model=known()))
     fake.script("GetStatus", supervisor_pb2.GetStatusResponse(supervisor=info, devices=[device()], models=[resident()]))
     fake.script("ListDevices", supervisor_pb2.ListDevicesResponse(devices=[device()]))
     fake.script("WatchEvents", *wanted(text))

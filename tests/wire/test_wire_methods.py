@@ -110,6 +110,10 @@ def restart_model(caller: Caller) -> None:
     assert after.state == model_pb2.MODEL_STATE_READY
 
 
+def reset_model(caller: Caller) -> None:
+    assert caller.models.ResetModel(model_pb2.ResetModelRequest(model="talker")).model.id == "talker"
+
+
 def get_status(caller: Caller) -> None:
     answer = caller.supervisor.GetStatus(supervisor_pb2.GetStatusRequest())
     assert answer.supervisor.pid
@@ -237,6 +241,7 @@ CALLS: dict[str, Callable[[Caller], None]] = {
     "UnloadModel": unload_model,
     "UpdateModel": update_model,
     "RestartModel": restart_model,
+    "ResetModel": reset_model,
     "GetStatus": get_status,
     "ListDevices": list_devices,
     "WatchEvents": watch_events,

@@ -33,6 +33,7 @@ _MODULES = {
         "NotFound",
         "NotLoaded",
         "PromptTooLong",
+        "Quarantined",
         "QueueFull",
         "ScopeDenied",
         "ShuttingDown",
@@ -71,6 +72,7 @@ _MODULES = {
         "Thrashing",
     ),
     "values.models": (
+        "Deaths",
         "DeviceReceipt",
         "DeviceUse",
         "Held",

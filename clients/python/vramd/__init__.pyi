@@ -23,6 +23,7 @@ from vramd.errors import (
     NotFound,
     NotLoaded,
     PromptTooLong,
+    Quarantined,
     QueueFull,
     ScopeDenied,
     ShuttingDown,
@@ -59,7 +60,17 @@ from vramd.values.events import (
     Rejected,
     Thrashing,
 )
-from vramd.values.models import DeviceReceipt, DeviceUse, Held, LoadProgress, Model, Receipt, Rescan, ResidentModel
+from vramd.values.models import (
+    Deaths,
+    DeviceReceipt,
+    DeviceUse,
+    Held,
+    LoadProgress,
+    Model,
+    Receipt,
+    Rescan,
+    ResidentModel,
+)
 from vramd.values.plans import (
     Considered,
     GivenBack,
@@ -89,6 +100,7 @@ __all__ = [
     "ConfigInvalid",
     "Considered",
     "DeadlinePassed",
+    "Deaths",
     "Decision",
     "Device",
     "DeviceReceipt",
@@ -127,6 +139,7 @@ __all__ = [
     "PlannedDevice",
     "PressureChanged",
     "PromptTooLong",
+    "Quarantined",
     "QueueChanged",
     "QueueFull",
     "Quote",

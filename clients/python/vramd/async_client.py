@@ -428,6 +428,17 @@ class AsyncClient:
         """
         return await self._ask(calls.UNLOAD_MODEL(requests.unload(model, force)), timeout_s)
 
+    async def reset(self, model: str, *, timeout_s: float | None = None) -> Model:
+        """Ends a model's quarantine: forgets the deaths of its processes, and that its file was refused.
+
+        Raises:
+            NotFound: No model has this id.
+
+        >>> (await client.reset("talker")).state
+        'UNLOADED'
+        """
+        return await self._ask(calls.RESET_MODEL(requests.reset(model)), timeout_s)
+
     async def restart(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> ResidentModel:
         """Gives a loaded model a new process with the same settings; returns when that is ready.
 

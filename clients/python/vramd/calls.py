@@ -100,6 +100,7 @@ PLAN_LOAD = Method("ModelService/PlanLoad", model_pb2.PlanLoadResponse, _read_as
 SELECT_MODEL = Method("ModelService/SelectModel", model_pb2.SelectModelResponse, _read_as(Selection))
 UNLOAD_MODEL = Method("ModelService/UnloadModel", model_pb2.UnloadModelResponse, _read_as(Receipt, "receipt"))
 UPDATE_MODEL = Method("ModelService/UpdateModel", model_pb2.UpdateModelResponse, _read_as(Model, "model"))
+RESET_MODEL = Method("ModelService/ResetModel", model_pb2.ResetModelResponse, _read_as(Model, "model"))
 RESTART_MODEL = Method("ModelService/RestartModel", model_pb2.RestartModelResponse, _read_as(ResidentModel, "resident"))
 
 GET_STATUS = Method("SupervisorService/GetStatus", supervisor_pb2.GetStatusResponse, _read_as(Status))

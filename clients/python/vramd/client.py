@@ -428,6 +428,17 @@ class Client:
         """
         return self._ask(calls.UNLOAD_MODEL(requests.unload(model, force)), timeout_s)
 
+    def reset(self, model: str, *, timeout_s: float | None = None) -> Model:
+        """Ends a model's quarantine: forgets the deaths of its processes, and that its file was refused.
+
+        Raises:
+            NotFound: No model has this id.
+
+        >>> client.reset("talker").state
+        'UNLOADED'
+        """
+        return self._ask(calls.RESET_MODEL(requests.reset(model)), timeout_s)
+
     def restart(self, model: str, *, force: bool = False, timeout_s: float | None = None) -> ResidentModel:
         """Gives a loaded model a new process with the same settings; returns when that is ready.
 

@@ -309,6 +309,19 @@ class WorkerCrashed(VramdError):
     """
 
 
+class Quarantined(VramdError):
+    """Processes of the model died too often, or two died while they worked on this very request.
+
+    `metadata["untilS"]` says for how many seconds it is refused; `Client.reset` ends that.
+
+    >>> try:
+    ...     client.chat("talker", "Hi").text
+    ... except vramd.Quarantined as error:
+    ...     client.reset("talker").state
+    'UNLOADED'
+    """
+
+
 class Unloaded(VramdError):
     """The model was unloaded while the request ran or waited.
 

@@ -121,6 +121,11 @@ def unload(name: str, force: bool) -> model_pb2.UnloadModelRequest:
     return model_pb2.UnloadModelRequest(model=_name(name), force=force)
 
 
+def reset(name: str) -> model_pb2.ResetModelRequest:
+    """Asks to forget the deaths of a model's processes."""
+    return model_pb2.ResetModelRequest(model=_name(name))
+
+
 def restart(name: str, force: bool) -> model_pb2.RestartModelRequest:
     """Asks for a new process."""
     return model_pb2.RestartModelRequest(model=_name(name), force=force)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import click
-from vramd import LoadProgress, Receipt, Waiting
+from vramd import Deaths, LoadProgress, Receipt, Waiting
 from vramd_common.json_text import json_text
 from vramd_common.printable import printable, printable_answer
 
@@ -56,6 +56,19 @@ def receipt(given: Receipt) -> str:
         back = f"{size(given.observed_bytes)} came back of {size(expected_bytes)} reserved"
         back += "".join(f"; {size(device.expected_bytes)} on {device.id}: {device.reason}" for device in unseen)
     return f"{given.model} is unloaded: pid {given.pid} {given.message} after {given.exit_s:.2f} s; {back}"
+
+
+def deaths(seen: Deaths | None) -> str:
+    """What is known of a model's deaths, in a line; empty if there were none of late."""
+    if seen is None:
+        return ""
+    words = f"{seen.strikes} strike{'' if seen.strikes == 1 else 's'}" + (f" of {seen.limit}" if seen.limit else "")
+    words += f", the last process {seen.message}"
+    if seen.quarantined_s is not None:
+        return f"{words}; not loaded for another {duration(seen.quarantined_s)} (`vramd reset` ends that)"
+    if seen.returns_s is not None:
+        return f"{words}; it comes back in {seen.returns_s:.1f} s"
+    return f"{words}; one more death quarantines it again" if seen.probation else words
 
 
 def result(value: Value, as_json: bool, tell: Callable[[Value], None]) -> None:

@@ -41,6 +41,10 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     """It finishes running requests and admits no new ones."""
     MODEL_STATE_STOPPING: _ModelState.ValueType  # 7
     """Its process is being ended, or its memory is not free yet."""
+    MODEL_STATE_BACKOFF: _ModelState.ValueType  # 8
+    """Its process died; the next one is started after a pause."""
+    MODEL_STATE_QUARANTINED: _ModelState.ValueType  # 9
+    """Its processes died too often: it is not loaded for a while, or until ResetModel."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """State of a model."""
@@ -60,6 +64,10 @@ MODEL_STATE_DRAINING: ModelState.ValueType  # 6
 """It finishes running requests and admits no new ones."""
 MODEL_STATE_STOPPING: ModelState.ValueType  # 7
 """Its process is being ended, or its memory is not free yet."""
+MODEL_STATE_BACKOFF: ModelState.ValueType  # 8
+"""Its process died; the next one is started after a pause."""
+MODEL_STATE_QUARANTINED: ModelState.ValueType  # 9
+"""Its processes died too often: it is not loaded for a while, or until ResetModel."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 class _Cause:
@@ -109,6 +117,14 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     """The configuration gives its device a lower budget."""
     CAUSE_CONFIGURATION: _Cause.ValueType  # 20
     """The configuration has changed: the model is gone, or is to be loaded otherwise."""
+    CAUSE_PAUSE: _Cause.ValueType  # 21
+    """Its process died: the next one is started after a pause."""
+    CAUSE_QUARANTINED: _Cause.ValueType  # 22
+    """Its processes died too often."""
+    CAUSE_QUARANTINE_OVER: _Cause.ValueType  # 23
+    """Its quarantine is over: the next load is on probation."""
+    CAUSE_RESET: _Cause.ValueType  # 24
+    """A caller reset it."""
 
 class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
     """Why a model changed its state, or why its process ended."""
@@ -154,6 +170,14 @@ CAUSE_EVICTED_FOR_BUDGET: Cause.ValueType  # 19
 """The configuration gives its device a lower budget."""
 CAUSE_CONFIGURATION: Cause.ValueType  # 20
 """The configuration has changed: the model is gone, or is to be loaded otherwise."""
+CAUSE_PAUSE: Cause.ValueType  # 21
+"""Its process died: the next one is started after a pause."""
+CAUSE_QUARANTINED: Cause.ValueType  # 22
+"""Its processes died too often."""
+CAUSE_QUARANTINE_OVER: Cause.ValueType  # 23
+"""Its quarantine is over: the next load is on probation."""
+CAUSE_RESET: Cause.ValueType  # 24
+"""A caller reset it."""
 Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 class _Awaited:
@@ -182,6 +206,10 @@ class _AwaitedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Awaited.Value
     """It runs as many requests as it can at once."""
     AWAITED_FORMER_PROCESS: _Awaited.ValueType  # 9
     """Its former process is ending."""
+    AWAITED_PAUSE: _Awaited.ValueType  # 10
+    """Its process died, and the next one is started after a pause."""
+    AWAITED_OTHER_LOADS: _Awaited.ValueType  # 11
+    """Processes die so often that loads begin one at a time."""
 
 class Awaited(_Awaited, metaclass=_AwaitedEnumTypeWrapper):
     """Reason for waiting until a model answers."""
@@ -206,6 +234,10 @@ AWAITED_PLACE: Awaited.ValueType  # 8
 """It runs as many requests as it can at once."""
 AWAITED_FORMER_PROCESS: Awaited.ValueType  # 9
 """Its former process is ending."""
+AWAITED_PAUSE: Awaited.ValueType  # 10
+"""Its process died, and the next one is started after a pause."""
+AWAITED_OTHER_LOADS: Awaited.ValueType  # 11
+"""Processes die so often that loads begin one at a time."""
 Global___Awaited: _TypeAlias = Awaited  # noqa: Y015
 
 class _Engine:
@@ -368,11 +400,25 @@ class _ExitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exit.ValueType],
     EXIT_ENDED: _Exit.ValueType  # 1
     """It ended when asked to."""
     EXIT_FORCED: _Exit.ValueType  # 2
-    """It was killed: it did not end when asked, or something was wrong with it."""
+    """vramd killed it: it did not end when asked, or something was wrong with it."""
     EXIT_DIED: _Exit.ValueType  # 3
-    """It ended by itself."""
+    """It exited by itself, with an exit code."""
     EXIT_NOT_STARTED: _Exit.ValueType  # 4
     """It could not be started."""
+    EXIT_KILLED: _Exit.ValueType  # 5
+    """A signal from outside ended it, such as SIGKILL or SIGTERM."""
+    EXIT_CRASHED: _Exit.ValueType  # 6
+    """A signal for a fault in its code ended it, such as SIGSEGV."""
+    EXIT_ASSERTION: _Exit.ValueType  # 7
+    """Its native code gave itself up, and said in which line."""
+    EXIT_OUT_OF_MEMORY: _Exit.ValueType  # 8
+    """The kernel killed it for want of memory, or it gave itself up because it got none."""
+    EXIT_DRIVER_LOST: _Exit.ValueType  # 9
+    """The driver of its device failed."""
+    EXIT_HUNG: _Exit.ValueType  # 10
+    """It did nothing any more, and vramd ended it."""
+    EXIT_REFUSED: _Exit.ValueType  # 11
+    """It refused its file, and vramd ended it."""
 
 class Exit(_Exit, metaclass=_ExitEnumTypeWrapper):
     """How a process ended."""
@@ -381,11 +427,25 @@ EXIT_UNSPECIFIED: Exit.ValueType  # 0
 EXIT_ENDED: Exit.ValueType  # 1
 """It ended when asked to."""
 EXIT_FORCED: Exit.ValueType  # 2
-"""It was killed: it did not end when asked, or something was wrong with it."""
+"""vramd killed it: it did not end when asked, or something was wrong with it."""
 EXIT_DIED: Exit.ValueType  # 3
-"""It ended by itself."""
+"""It exited by itself, with an exit code."""
 EXIT_NOT_STARTED: Exit.ValueType  # 4
 """It could not be started."""
+EXIT_KILLED: Exit.ValueType  # 5
+"""A signal from outside ended it, such as SIGKILL or SIGTERM."""
+EXIT_CRASHED: Exit.ValueType  # 6
+"""A signal for a fault in its code ended it, such as SIGSEGV."""
+EXIT_ASSERTION: Exit.ValueType  # 7
+"""Its native code gave itself up, and said in which line."""
+EXIT_OUT_OF_MEMORY: Exit.ValueType  # 8
+"""The kernel killed it for want of memory, or it gave itself up because it got none."""
+EXIT_DRIVER_LOST: Exit.ValueType  # 9
+"""The driver of its device failed."""
+EXIT_HUNG: Exit.ValueType  # 10
+"""It did nothing any more, and vramd ended it."""
+EXIT_REFUSED: Exit.ValueType  # 11
+"""It refused its file, and vramd ended it."""
 Global___Exit: _TypeAlias = Exit  # noqa: Y015
 
 @_typing.final
@@ -530,8 +590,61 @@ class Quote(_message.Message):
 Global___Quote: _TypeAlias = Quote  # noqa: Y015
 
 @_typing.final
+class Deaths(_message.Message):
+    """Deaths of a model's processes that vramd did not cause, and what follows from them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRIKES_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    EXIT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    QUARANTINED_S_FIELD_NUMBER: _builtins.int
+    RETURNS_S_FIELD_NUMBER: _builtins.int
+    PROBATION_FIELD_NUMBER: _builtins.int
+    strikes: _builtins.int
+    """Those within the last 10 minutes."""
+    limit: _builtins.int
+    """Strikes from which on it is quarantined; 0: it never is."""
+    exit: Global___Exit.ValueType
+    """How the last one ended."""
+    message: _builtins.str
+    """How the last one ended, in words."""
+    quarantined_s: _builtins.float
+    """Seconds until its quarantine ends; unset if it is not quarantined."""
+    returns_s: _builtins.float
+    """Seconds until it is loaded again by itself; unset if it is not to be."""
+    probation: _builtins.bool
+    """It was quarantined, and no process has proven itself since: one more death quarantines it again."""
+    def __init__(
+        self,
+        *,
+        strikes: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        exit: Global___Exit.ValueType = ...,
+        message: _builtins.str = ...,
+        quarantined_s: _builtins.float | None = ...,
+        returns_s: _builtins.float | None = ...,
+        probation: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quarantined_s", b"_quarantined_s", "_returns_s", b"_returns_s", "quarantined_s", b"quarantined_s", "returns_s", b"returns_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quarantined_s", b"_quarantined_s", "_returns_s", b"_returns_s", "exit", b"exit", "limit", b"limit", "message", b"message", "probation", b"probation", "quarantined_s", b"quarantined_s", "returns_s", b"returns_s", "strikes", b"strikes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__quarantined_s: _TypeAlias = _typing.Literal["quarantined_s"]  # noqa: Y015
+    _WhichOneofArgType__quarantined_s: _TypeAlias = _typing.Literal["_quarantined_s", b"_quarantined_s"]  # noqa: Y015
+    _WhichOneofReturnType__returns_s: _TypeAlias = _typing.Literal["returns_s"]  # noqa: Y015
+    _WhichOneofArgType__returns_s: _TypeAlias = _typing.Literal["_returns_s", b"_returns_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quarantined_s) -> _WhichOneofReturnType__quarantined_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__returns_s) -> _WhichOneofReturnType__returns_s | None: ...
+
+Global___Deaths: _TypeAlias = Deaths  # noqa: Y015
+
+@_typing.final
 class ResidentModel(_message.Message):
-    """A model that has a process or waits for one."""
+    """A model that has a process, waits for one, or may have none for a while."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -558,6 +671,7 @@ class ResidentModel(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     CAUTIONS_FIELD_NUMBER: _builtins.int
     LOWERED_FIELD_NUMBER: _builtins.int
+    DEATHS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of the model."""
     worker_id: _builtins.int
@@ -613,6 +727,10 @@ class ResidentModel(_message.Message):
     def lowered(self) -> _containers.RepeatedScalarFieldContainer[Global___Lowered.ValueType]:
         """The setting of each step of `degraded`."""
 
+    @_builtins.property
+    def deaths(self) -> Global___Deaths:
+        """Set if its processes have died of late."""
+
     def __init__(
         self,
         *,
@@ -639,10 +757,11 @@ class ResidentModel(_message.Message):
         priority: _load_pb2.Priority.ValueType = ...,
         cautions: _abc.Iterable[_builtins.str] | None = ...,
         lowered: _abc.Iterable[Global___Lowered.ValueType] | None = ...,
+        deaths: Global___Deaths | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "deaths", b"deaths", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "measured_bytes", b"measured_bytes", "quote", b"quote", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "cautions", b"cautions", "context_tokens", b"context_tokens", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "lowered", b"lowered", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s", "_keep_alive_s", b"_keep_alive_s", "_last_used_s", b"_last_used_s", "_loaded_s", b"_loaded_s", "_measured_bytes", b"_measured_bytes", "cautions", b"cautions", "context_tokens", b"context_tokens", "deaths", b"deaths", "degraded", b"degraded", "devices", b"devices", "holders", b"holders", "in_flight", b"in_flight", "keep_alive_left_s", b"keep_alive_left_s", "keep_alive_s", b"keep_alive_s", "last_used_s", b"last_used_s", "loaded_s", b"loaded_s", "lowered", b"lowered", "measured_bytes", b"measured_bytes", "model", b"model", "parallel", b"parallel", "pid", b"pid", "pinned", b"pinned", "priority", b"priority", "queued", b"queued", "quote", b"quote", "reserved_bytes", b"reserved_bytes", "settings", b"settings", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_alive_left_s: _TypeAlias = _typing.Literal["keep_alive_left_s"]  # noqa: Y015
     _WhichOneofArgType__keep_alive_left_s: _TypeAlias = _typing.Literal["_keep_alive_left_s", b"_keep_alive_left_s"]  # noqa: Y015
@@ -690,6 +809,7 @@ class Model(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     CAUTIONS_FIELD_NUMBER: _builtins.int
+    DEATHS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Name of the model in every call."""
     engine: Global___Engine.ValueType
@@ -724,6 +844,10 @@ class Model(_message.Message):
     def cautions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Effects that its settings, loaded or else configured, may have on its answers, in words."""
 
+    @_builtins.property
+    def deaths(self) -> Global___Deaths:
+        """Set if its processes have died of late."""
+
     def __init__(
         self,
         *,
@@ -744,10 +868,11 @@ class Model(_message.Message):
         priority: _load_pb2.Priority.ValueType = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         cautions: _abc.Iterable[_builtins.str] | None = ...,
+        deaths: Global___Deaths | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deaths", b"deaths"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "architecture", b"architecture", "cautions", b"cautions", "engine", b"engine", "has_chat_template", b"has_chat_template", "id", b"id", "keep_alive_s", b"keep_alive_s", "parameters", b"parameters", "path", b"path", "pinned", b"pinned", "priority", b"priority", "problem", b"problem", "projector_path", b"projector_path", "quantization", b"quantization", "size_bytes", b"size_bytes", "state", b"state", "trained_context_tokens", b"trained_context_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "architecture", b"architecture", "cautions", b"cautions", "deaths", b"deaths", "engine", b"engine", "has_chat_template", b"has_chat_template", "id", b"id", "keep_alive_s", b"keep_alive_s", "parameters", b"parameters", "path", b"path", "pinned", b"pinned", "priority", b"priority", "problem", b"problem", "projector_path", b"projector_path", "quantization", b"quantization", "size_bytes", b"size_bytes", "state", b"state", "trained_context_tokens", b"trained_context_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1383,6 +1508,45 @@ class UpdateModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateModelResponse: _TypeAlias = UpdateModelResponse  # noqa: Y015
+
+@_typing.final
+class ResetModelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetModelRequest: _TypeAlias = ResetModelRequest  # noqa: Y015
+
+@_typing.final
+class ResetModelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model: ...
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetModelResponse: _TypeAlias = ResetModelResponse  # noqa: Y015
 
 @_typing.final
 class SelectModelRequest(_message.Message):

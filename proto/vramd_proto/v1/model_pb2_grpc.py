@@ -74,6 +74,11 @@ class ModelServiceStub(object):
                 request_serializer=vramd_dot_v1_dot_model__pb2.UpdateModelRequest.SerializeToString,
                 response_deserializer=vramd_dot_v1_dot_model__pb2.UpdateModelResponse.FromString,
                 _registered_method=True)
+        self.ResetModel = channel.unary_unary(
+                '/vramd.v1.ModelService/ResetModel',
+                request_serializer=vramd_dot_v1_dot_model__pb2.ResetModelRequest.SerializeToString,
+                response_deserializer=vramd_dot_v1_dot_model__pb2.ResetModelResponse.FromString,
+                _registered_method=True)
         self.RestartModel = channel.unary_unary(
                 '/vramd.v1.ModelService/RestartModel',
                 request_serializer=vramd_dot_v1_dot_model__pb2.RestartModelRequest.SerializeToString,
@@ -140,6 +145,13 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetModel(self, request, context):
+        """Forgets the deaths of a model's processes and the requests that were marked for them: ends its quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RestartModel(self, request, context):
         """Gives a loaded model a new process with the same settings; waiting requests keep their place. Ends when the new
         process is ready.
@@ -190,6 +202,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.UpdateModel,
                     request_deserializer=vramd_dot_v1_dot_model__pb2.UpdateModelRequest.FromString,
                     response_serializer=vramd_dot_v1_dot_model__pb2.UpdateModelResponse.SerializeToString,
+            ),
+            'ResetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetModel,
+                    request_deserializer=vramd_dot_v1_dot_model__pb2.ResetModelRequest.FromString,
+                    response_serializer=vramd_dot_v1_dot_model__pb2.ResetModelResponse.SerializeToString,
             ),
             'RestartModel': grpc.unary_unary_rpc_method_handler(
                     servicer.RestartModel,
@@ -413,6 +430,33 @@ class ModelService(object):
             '/vramd.v1.ModelService/UpdateModel',
             vramd_dot_v1_dot_model__pb2.UpdateModelRequest.SerializeToString,
             vramd_dot_v1_dot_model__pb2.UpdateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vramd.v1.ModelService/ResetModel',
+            vramd_dot_v1_dot_model__pb2.ResetModelRequest.SerializeToString,
+            vramd_dot_v1_dot_model__pb2.ResetModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

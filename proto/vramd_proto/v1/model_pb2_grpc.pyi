@@ -47,6 +47,8 @@ class ModelServiceStub:
     """Selects the best model for a task by suitability, fit and whether it is loaded. Changes nothing."""
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.UpdateModelRequest, _model_pb2.UpdateModelResponse]
     """Changes how long a model stays and how urgent its requests are, until the supervisor ends."""
+    ResetModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.ResetModelRequest, _model_pb2.ResetModelResponse]
+    """Forgets the deaths of a model's processes and the requests that were marked for them: ends its quarantine."""
     RestartModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.RestartModelRequest, _model_pb2.RestartModelResponse]
     """Gives a loaded model a new process with the same settings; waiting requests keep their place. Ends when the new
     process is ready.
@@ -71,6 +73,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Selects the best model for a task by suitability, fit and whether it is loaded. Changes nothing."""
     UpdateModel: _aio.UnaryUnaryMultiCallable[_model_pb2.UpdateModelRequest, _model_pb2.UpdateModelResponse]  # type: ignore[assignment]
     """Changes how long a model stays and how urgent its requests are, until the supervisor ends."""
+    ResetModel: _aio.UnaryUnaryMultiCallable[_model_pb2.ResetModelRequest, _model_pb2.ResetModelResponse]  # type: ignore[assignment]
+    """Forgets the deaths of a model's processes and the requests that were marked for them: ends its quarantine."""
     RestartModel: _aio.UnaryUnaryMultiCallable[_model_pb2.RestartModelRequest, _model_pb2.RestartModelResponse]  # type: ignore[assignment]
     """Gives a loaded model a new process with the same settings; waiting requests keep their place. Ends when the new
     process is ready.
@@ -140,6 +144,14 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.UpdateModelResponse, _abc.Awaitable[_model_pb2.UpdateModelResponse]]:
         """Changes how long a model stays and how urgent its requests are, until the supervisor ends."""
+
+    @_abc_1.abstractmethod
+    def ResetModel(
+        self,
+        request: _model_pb2.ResetModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.ResetModelResponse, _abc.Awaitable[_model_pb2.ResetModelResponse]]:
+        """Forgets the deaths of a model's processes and the requests that were marked for them: ends its quarantine."""
 
     @_abc_1.abstractmethod
     def RestartModel(

@@ -150,6 +150,8 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """A model's process has ended, and no other record says why."""
     DECISION_KIND_RESUME: _DecisionKind.ValueType  # 8
     """A request has lost its process and goes on in another."""
+    DECISION_KIND_QUARANTINE: _DecisionKind.ValueType  # 9
+    """Processes died too often: a model is not loaded for a while, or loads begin one at a time."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """Kind of a decision."""
@@ -171,6 +173,8 @@ DECISION_KIND_UNLOAD: DecisionKind.ValueType  # 7
 """A model's process has ended, and no other record says why."""
 DECISION_KIND_RESUME: DecisionKind.ValueType  # 8
 """A request has lost its process and goes on in another."""
+DECISION_KIND_QUARANTINE: DecisionKind.ValueType  # 9
+"""Processes died too often: a model is not loaded for a while, or loads begin one at a time."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 class _ConfigEffect:

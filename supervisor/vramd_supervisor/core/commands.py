@@ -14,6 +14,7 @@ from .events import (
     AdmissionClosed,
     AdmissionOpened,
     CatalogueRead,
+    ModelReset,
     ModelUpdated,
     ShutdownRequested,
     UnloadRequested,
@@ -23,7 +24,8 @@ from .queues import PriorityQueue
 from .renewal import give_up_renewal
 from .requests import accept, addressed, refuse_holds, refuse_queue, unloaded
 from .reservations import end_all
-from .state import COMING, ModelRuntime, ModelState, RequestKind, is_pinned
+from .restarts import History
+from .state import COMING, HAS_NO_PROCESS, ModelRuntime, ModelState, RequestKind, is_pinned
 
 
 def unload_requested(state: CoreState, event: UnloadRequested) -> None:
@@ -37,10 +39,12 @@ def unload_requested(state: CoreState, event: UnloadRequested) -> None:
     model.again = None
     give_up_renewal(state, model, unloaded(state, model))
     refuse_holds(state, model, unloaded(state, model))
-    if model.state in {ModelState.READY, ModelState.QUEUED} | COMING:
+    if model.state in {ModelState.READY, ModelState.QUEUED, ModelState.BACKOFF} | COMING:
         refuse_queue(state, model, unloaded(state, model))
     if model.state is ModelState.QUEUED:
         move(state, model, ModelState.UNLOADED, causes.UNLOAD.after("it waited for room"))
+    elif model.state is ModelState.BACKOFF:
+        move(state, model, ModelState.UNLOADED, causes.UNLOAD.after("it was to come back"))
     if model.current is None:
         text = f"{model.id} has no process that could be ended"
         state.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=model.id)))
@@ -75,6 +79,20 @@ def model_updated(state: CoreState, event: ModelUpdated) -> None:
     state.touch(model)
 
 
+def reset(state: CoreState, model: ModelRuntime) -> None:
+    """Forgets the deaths of a model's processes: it is loaded again as if there had been none."""
+    model.restarts = History()
+    if model.state is ModelState.QUARANTINED:
+        move(state, model, ModelState.UNLOADED, causes.RESET)
+    state.touch(model)
+
+
+def model_reset(state: CoreState, event: ModelReset) -> None:
+    """A caller ends a quarantine, or a pause."""
+    if model := state.models.get(event.model):
+        reset(state, model)
+
+
 def catalogue_read(state: CoreState, event: CatalogueRead) -> None:
     """Takes in which models there are; one that is loaded or was changed stays known without its file."""
     list_models(state, event.models)
@@ -86,6 +104,8 @@ def list_models(state: CoreState, models: Mapping[str, Model]) -> None:
         if model_id not in state.models:
             state.models[model_id] = ModelRuntime(spec, PriorityQueue(state.config.scheduling.starvation_bound_s))
         model = state.models[model_id]
+        if model.spec != spec:  # another file, or other settings
+            reset(state, model)
         model.spec, model.listed, model.removed = spec, True, False
     for model_id, model in state.models.items():
         if model_id not in models:
@@ -112,7 +132,7 @@ def shutdown_requested(state: CoreState, event: ShutdownRequested) -> None:
         give_up_renewal(state, model, why)
         refuse_holds(state, model, why)
         refuse_queue(state, model, why)
-        if model.state is ModelState.QUEUED:
+        if model.state in HAS_NO_PROCESS - {ModelState.UNLOADED}:
             move(state, model, ModelState.UNLOADED, causes.SHUTDOWN)
         elif model.current and model.state in COMING:
             stop(state, model.current, causes.SHUTDOWN)
@@ -125,6 +145,7 @@ def shutdown_requested(state: CoreState, event: ShutdownRequested) -> None:
 HANDLERS: Handlers = {
     UnloadRequested: unload_requested,
     ModelUpdated: model_updated,
+    ModelReset: model_reset,
     CatalogueRead: catalogue_read,
     AdmissionClosed: admission_closed,
     AdmissionOpened: admission_opened,

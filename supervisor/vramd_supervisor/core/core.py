@@ -19,7 +19,7 @@ from .forecast import LoadForecast, plan_load
 from .ledger import Account
 from .model import HANDLERS as MODEL_HANDLERS
 from .requests import MOST_RESUMES
-from .state import COMING, ModelRuntime, ModelState, RequestKind, RequestState
+from .state import COMING, HAS_NO_PROCESS, ModelRuntime, ModelState, RequestKind, RequestState
 from .view import DeviceBooks, ModelView, ReservationView, Resident
 
 HANDLERS: Handlers = {
@@ -89,17 +89,17 @@ class Core:
 
     def all_models(self) -> list[ModelView]:
         """Those too that are no longer listed, of which something is remembered; by id."""
-        return [view.model_view(model) for _, model in sorted(self.state.models.items())]
+        return [view.model_view(self.state, model) for _, model in sorted(self.state.models.items())]
 
     def model(self, id_: str) -> ModelView | None:
         """The model of this id, listed or not."""
         found = self.state.models.get(id_)
-        return view.model_view(found) if found else None
+        return view.model_view(self.state, found) if found else None
 
     def find(self, name: str) -> ModelView | Refusal:
         """The model that a caller means by a name; see `names.find`."""
         found = names.find(self.state.models, name)
-        return found if isinstance(found, Refusal) else view.model_view(found)
+        return found if isinstance(found, Refusal) else view.model_view(self.state, found)
 
     def residents(self, now_s: float) -> list[Resident]:
         """Every model that has a process or waits for one, by id."""
@@ -151,6 +151,7 @@ class Core:
         assert set(state.ledger.rows) == rows, "the rows are not the live and dying processes and the reservations"
         assert not state.workers.keys() & state.reservations.keys(), "a process and a reservation share a row"
         assert state.queued == sum(len(model.queue) for model in state.models.values())
+        assert state.joined == sum(len(model.loads) for model in state.models.values())
         assert set(state.pending_loads) == {e.id for e in state.models.values() if e.state is ModelState.QUEUED}
         assert not (state.touched or state.actions), "something was left undone"
         for model in state.models.values():
@@ -168,7 +169,7 @@ class Core:
         name = model.id
         assert len(alive) <= 1, f"{name} has two processes"
         assert (model.current is None) == (not alive), f"{name} lost its process"
-        has_process = model.state not in {ModelState.UNLOADED, ModelState.QUEUED}
+        has_process = model.state not in HAS_NO_PROCESS
         assert has_process == bool(alive), f"{name} is {model.state.name} with {len(alive)} processes"
         if model.current and model.current.plan:
             assert len(model.current.in_flight) <= model.current.plan.settings.parallel, f"{name} has too many at once"
@@ -178,7 +179,8 @@ class Core:
         assert loads == set(model.loads), f"{name} has lost callers that wait for its load"
         told = all(request.reload for request in model.loads.values())
         assert model.state is not ModelState.READY or told, f"{name} is ready and has not said so"
-        assert not (model.state is ModelState.UNLOADED and model.queue), f"{name} has forgotten its callers"
+        idle = model.state in {ModelState.UNLOADED, ModelState.QUARANTINED}
+        assert not (idle and model.queue), f"{name} has forgotten its callers"
 
     def _check_request(self, request_id: int) -> None:
         request = self.state.requests[request_id]

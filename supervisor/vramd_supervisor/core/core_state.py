@@ -11,6 +11,7 @@ from .actions import Action, Decided, LedgerChanged
 from .ledger import Account, Ledger
 from .pressure import Level, Pressure
 from .queues import AdmissionQueue
+from .restarts import Breaker, Limits
 from .state import ModelRuntime, PendingLoad, Request, Reservation, WorkerProcess, why_kept
 from .thrash import Loads, PingPong
 
@@ -30,8 +31,8 @@ class CoreState:
         """Nothing new is admitted."""
         self.models: dict[str, ModelRuntime] = {}
         self.requests: dict[int, Request] = {}
-        self.queued = 0
-        """Requests in the queues of all models."""
+        self.queued = self.joined = 0
+        """Requests in the queues of all models; those of them that only wait for a load, and take no place."""
 
         self.workers: dict[int, WorkerProcess] = {}
         """Every process that lives or whose memory is not back yet, by id."""
@@ -70,11 +71,17 @@ class CoreState:
         self.ping_pongs: dict[tuple[str, ...], PingPong] = {}
         """Recognised ones, while settings are being looked for under which they would fit together."""
 
+        self.breaker = Breaker()
+
         self.touched: dict[str, None] = {}
         """Models whose next step the scheduler has to decide before the event is over."""
         self.actions: list[Action] = []
-        self._ids = 0
-        self._turns = 0
+        self._ids = self._turns = 0
+
+    @property
+    def limits(self) -> Limits:
+        """What the configuration says of deaths."""
+        return Limits(self.config.server.strikes, self.config.server.quarantine_s)
 
     def emit(self, action: Action) -> None:
         """Adds to what the present event brings."""

@@ -10,7 +10,7 @@ from ..domain.config import Config, Priority
 from ..domain.device_view import Limits
 from ..domain.errors import Refusal
 from ..domain.quote import Plan
-from ..domain.receipt import Receipt
+from ..domain.receipt import Exit, Receipt
 from ..quoting.abilities import Ability
 from .state import RequestKind
 
@@ -121,6 +121,14 @@ class ModelUpdated:
     pinned: bool | None = None
     keep_alive_s: float | None = None
     priority: Priority | None = None
+
+
+@dataclass(frozen=True, match_args=False)
+class ModelReset:
+    """A caller has what is remembered of a model's deaths forgotten."""
+
+    at_s: float
+    model: str
 
 
 @dataclass(frozen=True, match_args=False)
@@ -267,6 +275,7 @@ class WorkerExited:
     worker_id: int
     exit: str
     """How it ended, in words."""
+    how: Exit = Exit.DIED
 
 
 @dataclass(frozen=True, match_args=False)
@@ -319,6 +328,22 @@ class PatienceEnded:
 
 
 @dataclass(frozen=True, match_args=False)
+class PauseEnded:
+    """Timer: a model whose process died may be loaded again."""
+
+    at_s: float
+    model: str
+
+
+@dataclass(frozen=True, match_args=False)
+class QuarantineEnded:
+    """Timer: a model may be loaded on probation."""
+
+    at_s: float
+    model: str
+
+
+@dataclass(frozen=True, match_args=False)
 class TogetherFound:
     """Settings under which models would fit together. Answers FindTogether."""
 
@@ -359,7 +384,16 @@ class ShutdownRequested:
     """End running requests at once."""
 
 
-Timed = DeadlinePassed | KeepAliveEnded | DrainEnded | LoadLimitReached | PatienceEnded | ReservationExpired
+Timed = (
+    DeadlinePassed
+    | KeepAliveEnded
+    | DrainEnded
+    | LoadLimitReached
+    | PatienceEnded
+    | ReservationExpired
+    | PauseEnded
+    | QuarantineEnded
+)
 """Events that timers send."""
 
 Event = (
@@ -371,6 +405,7 @@ Event = (
     | UnloadRequested
     | RestartRequested
     | ModelUpdated
+    | ModelReset
     | Streamed
     | Resumed
     | Ended

@@ -10,12 +10,13 @@ from vramd_common.reasons import Reason
 
 from ..domain import causes
 from ..domain.catalog import ModelFile
-from ..domain.causes import RECORDED, Because
+from ..domain.causes import RECORDED, Because, Cause
 from ..domain.decisions import Decision, DecisionKind
 from ..domain.device_view import HOST
 from ..domain.errors import Refusal, refusal
 from .actions import Complete, FindPlans, Load, ModelChanged, Released, SetTimer, Stop
 from .core_state import CoreState, Handlers
+from .deaths import as_before, crashed, final, keep_or_refuse_queue, take_death_in
 from .events import (
     DrainEnded,
     KeepAliveEnded,
@@ -23,14 +24,27 @@ from .events import (
     LoadProgressed,
     LoadRefused,
     MemoryReleased,
+    PauseEnded,
+    QuarantineEnded,
     WorkerExited,
     WorkerReady,
     WorkerStarted,
 )
 from .eviction import available_if_evicted
 from .reconcile import reconcile, too_much
-from .requests import abort, end, hold_again, interrupt, refuse_holds, refuse_queue, report, unloaded
-from .state import COMING, GOING, ModelRuntime, ModelState, WorkerProcess
+from .requests import (
+    abort,
+    end,
+    hold_again,
+    interrupt,
+    quarantined,
+    refuse,
+    refuse_holds,
+    refuse_queue,
+    report,
+    unloaded,
+)
+from .state import COMING, GOING, ModelRuntime, ModelState, WorkerProcess, comes_back
 
 
 class ImpossibleTransitionError(Exception):
@@ -58,8 +72,10 @@ def move(state: CoreState, model: ModelRuntime, after: ModelState, because: Beca
 
 def _ask_for_plans(state: CoreState, model: ModelRuntime) -> None:
     """A load is wanted: how it can be placed is asked for."""
-    pending = state.pending_loads[model.id]
-    state.emit(FindPlans(model.spec, pending.options, pending.turn, available_if_evicted(state)))
+    pending, history, available = state.pending_loads[model.id], model.restarts, available_if_evicted(state)
+    if history.ran_out(state.now_s):
+        available |= {d: min(size, available[d]) for d, size in history.less_bytes.items() if d in available}
+    state.emit(FindPlans(model.spec, pending.options, pending.turn, available))
 
 
 def _leave_queue(state: CoreState, model: ModelRuntime) -> None:
@@ -102,6 +118,16 @@ def _lose_process(state: CoreState, model: ModelRuntime) -> None:
     hold_again(state, model, model.because)
 
 
+def _wait_for_nothing(state: CoreState, model: ModelRuntime) -> None:
+    """It is at rest: the scheduler sees what it needs next."""
+
+
+def _quarantine(state: CoreState, model: ModelRuntime) -> None:
+    """Nothing of it is started for a while: callers that wait are refused."""
+    state.emit(SetTimer(QuarantineEnded(model.restarts.quarantined_until_s, model.id)))
+    refuse_queue(state, model, quarantined(state, model))
+
+
 def _go_on(state: CoreState, model: ModelRuntime) -> None:
     """A new process has taken the place of the one that is gone, loading or ready."""
 
@@ -126,6 +152,11 @@ TRANSITIONS: Mapping[tuple[ModelState, ModelState], Callable[[CoreState, ModelRu
     (ModelState.READY, ModelState.UNLOADED): _lose_process,
     (ModelState.DRAINING, ModelState.UNLOADED): _lose_process,
     (ModelState.STOPPING, ModelState.UNLOADED): _lose_process,
+    (ModelState.UNLOADED, ModelState.BACKOFF): _wait_for_nothing,
+    (ModelState.BACKOFF, ModelState.QUEUED): _ask_for_plans,
+    (ModelState.BACKOFF, ModelState.UNLOADED): _wait_for_nothing,
+    (ModelState.UNLOADED, ModelState.QUARANTINED): _quarantine,
+    (ModelState.QUARANTINED, ModelState.UNLOADED): _wait_for_nothing,
 }
 """Every change that is possible, and what it brings. UNLOADED is reachable from everywhere: a process can die at any
 time."""
@@ -239,7 +270,7 @@ def ready(state: CoreState, event: WorkerReady) -> None:
     assert worker.plan is not None
     settings = worker.plan.settings
     if settings in model.taken or model.spec.expendable:
-        give_up_queue(state, model, _final(model, too_much(model, overrun)))
+        give_up_queue(state, model, final(model, too_much(model, overrun)))
     model.taken[settings] = overrun.needs
     numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
     because = causes.took_too_much(overrun.message)
@@ -263,7 +294,7 @@ def load_refused(state: CoreState, event: LoadRefused) -> None:
         return
     model.ran_out = False
     state.record_refusal(model.id, event.refusal)
-    refuse_queue(state, model, _final(model, event.refusal))
+    refuse_queue(state, model, final(model, event.refusal))
     stop(state, worker, causes.refused(event.refusal.message))
 
 
@@ -297,7 +328,7 @@ def keep_alive_ended(state: CoreState, event: KeepAliveEnded) -> None:
 def exited(state: CoreState, event: WorkerExited) -> None:
     """A process is gone. Interrupts what ran on it; its row stays until its memory is back.
 
-    For callers that hold the model it is loaded again, unless it is expendable and died by itself.
+    For callers that hold the model or wait for it, it is loaded again, unless it is expendable and died by itself.
     """
     worker = state.workers.get(event.worker_id)
     if worker is None or worker.exited:
@@ -312,14 +343,20 @@ def exited(state: CoreState, event: WorkerExited) -> None:
     if model.current is not worker:  # it was to take the place of another, and was given up
         return
     because = _record_end(state, model, worker, event.exit)
+    why = take_death_in(state, model, worker, event)
     running = [state.requests[request_id] for request_id in sorted(worker.in_flight)]
     if model.state in COMING:
-        refuse_queue(state, model, crashed(model, worker, event.exit, streaming=False))
+        keep_or_refuse_queue(state, model, worker, event, why)
     if model.spec.expendable and not worker.stopping:
         refuse_holds(state, model, crashed(model, worker, event.exit, streaming=False, idle=True))
+    if comes_back(model) and not (worker.stopping and because.cause is not Cause.HUNG):
+        model.again = as_before(model, worker, event.how)
     move(state, model, ModelState.UNLOADED, because)
     for request in running:
-        interrupt(state, request, crashed(model, worker, event.exit, streaming=request.sent))
+        if why:
+            refuse(state, request, why)
+        else:
+            interrupt(state, request, crashed(model, worker, event.exit, streaming=request.sent))
 
 
 def _record_end(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: str) -> Because:
@@ -360,6 +397,12 @@ def released(state: CoreState, event: MemoryReleased) -> None:
         state.emit(Complete(request_id, receipt))
 
 
+def pause_ended(state: CoreState, event: PauseEnded | QuarantineEnded) -> None:
+    """A model may be loaded again: the scheduler sees whether it is wanted."""
+    if model := state.models.get(event.model):
+        state.touch(model)
+
+
 HANDLERS: Handlers = {
     WorkerStarted: started,
     LoadProgressed: progressed,
@@ -370,6 +413,8 @@ HANDLERS: Handlers = {
     MemoryReleased: released,
     KeepAliveEnded: keep_alive_ended,
     DrainEnded: drain_ended,
+    PauseEnded: pause_ended,
+    QuarantineEnded: pause_ended,
 }
 
 
@@ -384,20 +429,3 @@ def timed_out(state: CoreState, model: ModelRuntime) -> Refusal:
     limit_s = state.config.server.load_deadline_s
     text = f"{model.id} was not ready after {limit_s:g} s (load_deadline_s); its process is ended"
     return refusal(Reason.LOAD_TIMEOUT, text, model=model.id, limitS=f"{limit_s:g}")
-
-
-def _final(model: ModelRuntime, why: Refusal) -> Refusal:
-    """A request that failed on an expendable model is not to be tried again."""
-    return replace(why, retry=why.retry and not model.spec.expendable)
-
-
-def crashed(model: ModelRuntime, worker: WorkerProcess, how: str, *, streaming: bool, idle: bool = False) -> Refusal:
-    """Returns the refusal for calls whose process died."""
-    reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_CRASHED
-    when = "in the middle of an answer" if streaming else "before it had answered"
-    when = "while nothing ran on it" if idle else when
-    what = f"the process of {model.id} (pid {worker.pid}) ended {when}"
-    if not worker.pid:
-        what = f"a process for {model.id} never came up"
-    text = f"{what}: {how}; `vramd logs {model.id}` says more"
-    return _final(model, refusal(reason, text, model=model.id, exit=how))

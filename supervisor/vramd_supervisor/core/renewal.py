@@ -20,6 +20,7 @@ from ..quoting.placement import differences
 from .actions import Complete, FindPlans, Refuse, Report
 from .admission import take_process
 from .core_state import CoreState, Handlers
+from .deaths import crashed, take_death_in
 from .events import (
     LoadLimitReached,
     LoadProgressed,
@@ -31,7 +32,7 @@ from .events import (
 )
 from .eviction import available_if_evicted
 from .model import HANDLERS as MODEL_HANDLERS
-from .model import crashed, drain, hand_over, learn_of_load, learn_of_start, move, stop, timed_out
+from .model import drain, hand_over, learn_of_load, learn_of_start, move, stop, timed_out
 from .reconcile import raised, reconcile, too_much
 from .requests import accept, addressed, end, enqueue_ahead, held, leave_queue, loaded_differently, move_ahead, refuse
 from .room import Begin, Claim, decide_admission, with_alternatives
@@ -181,6 +182,7 @@ def _told(state: CoreState, model: ModelRuntime, renewal: Renewal, news: News) -
             give_up_renewal(state, model, timed_out(state, model))
         case WorkerExited():
             worker.exited = True
+            take_death_in(state, model, worker, news)
             give_up_renewal(state, model, crashed(model, worker, news.exit, streaming=False))
         case WorkerReady() | LoadLimitReached():  # twice, or late
             pass

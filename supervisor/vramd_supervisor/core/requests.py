@@ -28,6 +28,7 @@ from .events import (
     UnloadRequested,
 )
 from .names import find
+from .restarts import WINDOW_S
 from .state import (
     MOST_NAMED,
     Lost,
@@ -53,6 +54,7 @@ _AWAITED = {
     ModelState.READY: Awaited.PLACE,
     ModelState.DRAINING: Awaited.FORMER_PROCESS,
     ModelState.STOPPING: Awaited.FORMER_PROCESS,
+    ModelState.BACKOFF: Awaited.PAUSE,
 }
 """Reason for waiting by state; a load that waits for room gives its own."""
 
@@ -74,6 +76,8 @@ def requested(state: CoreState, event: Requested) -> None:
         return
     # A loaded model itself refuses calls that it cannot serve; an unloaded one is refused before it evicts others.
     why = lack(model.spec, event.needs) if event.needs and model.current is None else None
+    if model.state is ModelState.QUARANTINED:
+        why = why or quarantined(state, model)
     if why := why or _queue_full(state, model, event.kind):
         state.record_refusal(event.model, why)
         state.emit(Refuse(event.request, why))
@@ -98,15 +102,15 @@ def not_admitted(state: CoreState, *, new_work: bool) -> Refusal | None:
 
 
 def _queue_full(state: CoreState, model: ModelRuntime, kind: RequestKind) -> Refusal | None:
-    limits, queued = state.config.scheduling, len(model.queue)
-    if (has_place(model) and not queued) or (kind is RequestKind.LOAD and model.state is ModelState.READY):
-        return None
-    if queued < limits.queue_per_model and state.queued < limits.queue_total:
+    limits, queued, in_all = state.config.scheduling, len(model.queue) - len(model.loads), state.queued - state.joined
+    if kind is not RequestKind.RUN or (has_place(model) and not model.queue):
+        return None  # loads and holds join the one load that there is
+    if queued < limits.queue_per_model and in_all < limits.queue_total:
         return None
     return refusal(
         Reason.QUEUE_FULL,
         f"{queued} requests wait for {model.id} (at most {limits.queue_per_model}), "
-        f"{state.queued} in all (at most {limits.queue_total}); try again later",
+        f"{in_all} in all (at most {limits.queue_total}); try again later",
         model=model.id,
         queued=queued,
         limit=limits.queue_per_model,
@@ -188,6 +192,7 @@ def enqueue(state: CoreState, model: ModelRuntime, request: Request) -> None:
     model.queue.add(request)
     if request.kind is not RequestKind.RUN:
         model.loads[request.id] = request
+        state.joined += 1
     elif request.progress:
         model.progress_watchers[request.id] = request
     state.queued += 1
@@ -209,7 +214,8 @@ def move_ahead(model: ModelRuntime, request: Request) -> None:
 def leave_queue(state: CoreState, request: Request) -> None:
     """Takes a request out of its queue, if it is in there."""
     model = state.models[request.model]
-    model.loads.pop(request.id, None)
+    if model.loads.pop(request.id, None):
+        state.joined -= 1
     model.progress_watchers.pop(request.id, None)
     if model.queue.remove(request.id):
         state.queued -= 1
@@ -328,6 +334,24 @@ def report_places(state: CoreState, model: ModelRuntime, share: float | None, me
 def _awaited(state: CoreState, model: ModelRuntime) -> Awaited | None:
     """Reason for the wait of a model's callers."""
     return state.pending_loads[model.id].awaited if model.state is ModelState.QUEUED else _AWAITED.get(model.state)
+
+
+def quarantined(state: CoreState, model: ModelRuntime) -> Refusal:
+    """Why a model is not loaded for a while."""
+    history = model.restarts
+    last, left_s = history.strikes[-1], history.quarantined_until_s - state.now_s
+    count = len(history.recent(state.now_s))
+    text = f"{model.id} is not loaded for another {left_s:.0f} s: {deaths(count, last.words)}; `vramd reset {model.id}`"
+    text += f" ends that, `vramd logs {model.id}` says more"
+    return refusal(
+        Reason.MODEL_QUARANTINED, text, model=model.id, strikes=count, exit=last.words, untilS=f"{left_s:.0f}"
+    )
+
+
+def deaths(count: int, last: str) -> str:
+    """Says how often processes of a model died."""
+    many = f"{count} of its processes died within {WINDOW_S / 60:g} min, the last one: " if count > 1 else ""
+    return f"{many or 'its process died: '}{last}"
 
 
 def unloaded(state: CoreState, model: ModelRuntime, cause: str = "") -> Refusal:

@@ -69,12 +69,13 @@ Admission: TypeAlias = Begin | Evict | Wait | Refusal
 
 
 def decide_admission(state: CoreState, claim: Claim, replaced: ModelRuntime | None = None) -> Admission:
-    """Decides about one claim. Beyond bytes, three conditions may delay a load, and never have it refused for memory.
+    """Decides about one claim. Beyond bytes, four conditions may delay a load, and never have it refused for memory.
 
     1. A device whose headroom others need takes no load: there is another way, or it waits for the device to reopen.
        Idle models are evicted for it meanwhile, so that this comes sooner.
     2. A load that fits beside others' present bytes, but not beside their most within the last minute, waits.
     3. Models that may not be resident beside it are evicted first.
+    4. Where processes die too often, it waits for the load of another model.
 
     `replaced`: see `may_go`.
     """
@@ -95,6 +96,8 @@ def decide_admission(state: CoreState, claim: Claim, replaced: ModelRuntime | No
             words = f"waits until {OTHERS} leave enough of {', '.join(sorted(closed))}"
             return Wait({}, Awaited.OTHER_PROGRAMS, words, shut)
     if not isinstance(decision, Refusal) and (wait := _until_steady(state, claim, index, decision)):  # 2
+        return wait
+    if isinstance(decision, Begin | Evict) and (wait := _until_alone(state, decision.way)):  # 4
         return wait
     if isinstance(decision, Begin):
         return enforce_exclusion(state, state.models[claim.name], decision.way, index) or decision  # 3
@@ -153,6 +156,15 @@ def _until_steady(state: CoreState, claim: Claim, index: EvictionIndex, decision
     missing = lacking(way, free)
     words = f"{OTHERS} took more of {', '.join(missing)} within the last {WINDOW_S:g} s"
     return Wait(missing, Awaited.OTHER_PROGRAMS, words, decision.way) if missing else None
+
+
+def _until_alone(state: CoreState, way: int) -> Wait | None:
+    """A wait for the load in progress, if loads begin one at a time."""
+    if not state.breaker.is_open(state.now_s):
+        return None
+    loading = sorted(one.name for one in state.workers.values() if one.phase is Phase.LOADING)
+    words = f"processes die too often: waits for the load of {', '.join(loading[:MOST_NAMED])}"
+    return Wait({}, Awaited.OTHER_LOADS, words, way) if loading else None
 
 
 def find_room(state: CoreState, claim: Claim, index: EvictionIndex) -> Admission:

@@ -17,13 +17,13 @@ from .actions import CancelDeadline, Complete, Exit, Grant, QueueChanged, Report
 from .admission import admit, give_up, keep, restore_headroom
 from .core_state import CoreState, Handlers
 from .cpu_threads import share_threads
-from .events import KeepAliveEnded, PatienceEnded, PlansFound, PlansRefused, Started, TogetherFound
+from .events import KeepAliveEnded, PatienceEnded, PauseEnded, PlansFound, PlansRefused, Started, TogetherFound
 from .eviction import residents
 from .model import drain, move, stop
 from .reconcile import raised
 from .reconfiguration import keep_within_budgets
 from .renewal import give_up_renewal, go_on, planned, replace_process, succeed
-from .requests import end, leave_queue, loaded_differently, other_file, refuse, report_places
+from .requests import deaths, end, leave_queue, loaded_differently, other_file, refuse, report_places
 from .state import (
     ModelRuntime,
     ModelState,
@@ -35,11 +35,13 @@ from .state import (
     WorkerProcess,
     has_place,
     is_changed,
+    is_held_again,
     is_kept,
     is_pinned,
     priority,
 )
 
+_AT_REST = frozenset({ModelState.UNLOADED, ModelState.BACKOFF, ModelState.QUARANTINED})
 SPARE_PATIENCE_S = 2.0
 """A process that starts takes a core for some 0.3 s: the next spare waits for a load and its first answer that long."""
 
@@ -78,23 +80,17 @@ def _touch_former_residents(state: CoreState) -> None:
 def _settle(state: CoreState, model: ModelRuntime) -> None:
     """The next step of one model.
 
-    1. It has no process: a new one takes over that was loaded meanwhile; or a load begins, if requests wait or a pin
-       wants it back; else it is forgotten, if it left the catalogue and no caller has changed anything about it.
+    1. It has no process: a new one takes over that was loaded meanwhile; or see `_begin_or_wait`.
     2. It is ready: requests are served as far as there are places; if it is idle, its keep-alive runs.
     3. It drains: it stops once nothing runs.
     """
     if model.renewal and model.current:
         go_on(state, model, model.renewal)
-    if model.state is ModelState.UNLOADED:  # 1
+    if model.state in _AT_REST:  # 1
         if model.renewal:
             succeed(state, model, model.renewal)
-        elif model.queue:
-            _want(state, model)
-        elif model.again and model.listed and not state.ending and (is_pinned(model) or model.outdated):
-            _bring_back(state, model, model.again, causes.CONFIGURED if model.outdated else causes.PINNED)
-        elif not (model.listed or is_changed(model) or any(one.owner is model for one in state.workers.values())):
-            del state.models[model.id]
-        model.again, model.outdated = None, False
+        else:
+            _begin_or_wait(state, model)
     elif model.state is ModelState.QUEUED:
         _hurry(state, model)
     elif model.current is None:
@@ -107,6 +103,59 @@ def _settle(state: CoreState, model: ModelRuntime) -> None:
         assert model.current.leaves
         stop(state, model.current, model.current.leaves.after("nothing runs on it any more"))
     _tell_queue(state, model)
+
+
+def _begin_or_wait(state: CoreState, model: ModelRuntime) -> None:
+    """The next step of a model without a process.
+
+    1. It is quarantined: nothing is started. If that is over, the next load is on probation.
+    2. Nothing waits for it, and it is not to come back by itself: it is forgotten, if it left the catalogue and no
+       caller has changed anything about it.
+    3. Else a load begins, after the pause that it has to wait since its process died.
+    """
+    history = model.restarts
+    if history.is_quarantined(state.now_s) and not state.ending:  # 1
+        if model.state is not ModelState.QUARANTINED:
+            _put_into_quarantine(state, model)
+        return
+    if model.state is ModelState.QUARANTINED:
+        move(state, model, ModelState.UNLOADED, causes.QUARANTINE_OVER)
+    stays = is_pinned(model) or model.spec.preload or model.outdated
+    returns = model.again if stays and model.listed and not state.ending else None
+    if not (model.queue or returns):  # 2
+        model.again, model.outdated = None, False
+        if model.state is ModelState.BACKOFF:
+            move(state, model, ModelState.UNLOADED, causes.UNWANTED)
+        if not (model.listed or is_changed(model) or any(one.owner is model for one in state.workers.values())):
+            state.touched.pop(model.id, None)
+            del state.models[model.id]
+        return
+    asked = not all(map(is_held_again, model.queue)) if model.queue else False
+    when_s = history.next_start_s if asked else history.returns_s
+    if when_s > state.now_s:  # 3
+        if model.state is not ModelState.BACKOFF:
+            how = history.strikes[-1].words if history.strikes else "could not be started"
+            move(state, model, ModelState.BACKOFF, causes.pause(when_s - state.now_s, how))
+        if when_s != history.timer_s:
+            history.timer_s = when_s
+            state.emit(SetTimer(PauseEnded(when_s, model.id)))
+        return
+    if model.queue:
+        _want(state, model)
+    elif returns:
+        because = causes.CONFIGURED if model.outdated else causes.PINNED if is_pinned(model) else causes.RETURNS
+        _bring_back(state, model, returns, because)
+    model.again, model.outdated = None, False
+
+
+def _put_into_quarantine(state: CoreState, model: ModelRuntime) -> None:
+    history = model.restarts
+    count = len(history.recent(state.now_s))
+    words = f"{deaths(count, history.strikes[-1].words)}; it is not loaded for {state.limits.quarantine_s:g} s"
+    move(state, model, ModelState.QUARANTINED, causes.quarantined(words))
+    numbers = {"strikes": float(count), "quarantine_s": state.limits.quarantine_s}
+    because = causes.quarantined(words)
+    state.decide(Decision.because(because, DecisionKind.QUARANTINE, model.id, 0, numbers=numbers))
 
 
 def _tell_queue(state: CoreState, model: ModelRuntime) -> None:
@@ -142,14 +191,17 @@ def _want(state: CoreState, model: ModelRuntime) -> None:
     changed = LoadOptions(keep_alive_s=model.keep_alive_now_s)
     before = first.lost.options if first.lost else LoadOptions()
     options = first.options.over(changed).over(before).over(model.spec.options)
-    pending = PendingLoad(model.id, options, state.next_turn(), first.priority, first.since_s)
+    because = causes.SMALLER if model.restarts.ran_out(state.now_s) else causes.ASKED_FOR
+    pending = PendingLoad(model.id, options, state.next_turn(), first.priority, first.since_s, because)
     _begin_waiting(state, model, pending)
 
 
 def _bring_back(state: CoreState, model: ModelRuntime, options: LoadOptions, because: Because) -> None:
-    turn = state.next_turn()
+    """Loads a model without being asked for; one that nobody cares for, only if there is room beside the others."""
+    turn, wanted = state.next_turn(), is_pinned(model) or model.outdated
     urgency = priority(model) if is_pinned(model) else Priority.BATCH
-    _begin_waiting(state, model, PendingLoad(model.id, options, turn, urgency, state.now_s, because))
+    pending = PendingLoad(model.id, options, turn, urgency, state.now_s, because, opportunistic=not wanted)
+    _begin_waiting(state, model, pending)
 
 
 def _begin_waiting(state: CoreState, model: ModelRuntime, pending: PendingLoad) -> None:

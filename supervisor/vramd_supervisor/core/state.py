@@ -17,6 +17,7 @@ from ..domain.config import Priority
 from ..domain.errors import Refusal
 from ..domain.quote import Plan
 from .queues import PriorityQueue
+from .restarts import History
 
 MOST_NAMED = 8
 """Models, processes or callers that one sentence names."""
@@ -30,8 +31,13 @@ class ModelState(Enum):
     READY = auto()
     DRAINING = auto()
     STOPPING = auto()
+    BACKOFF = auto()
+    """Its process died; the next one is started after a pause."""
+    QUARANTINED = auto()
+    """Its processes died too often; no process of it is started."""
 
 
+HAS_NO_PROCESS = frozenset({ModelState.UNLOADED, ModelState.QUEUED, ModelState.BACKOFF, ModelState.QUARANTINED})
 COMING = frozenset({ModelState.STARTING, ModelState.LOADING})
 GOING = frozenset({ModelState.DRAINING, ModelState.STOPPING})
 
@@ -96,10 +102,12 @@ class Request:
     state: RequestState = RequestState.QUEUED
     worker_id: int | None = None
     """Where it runs, once granted."""
+    failed_loads: int = 0
+    """Loads whose process died while it waited."""
     caller: str = ""
     """Label of a hold's caller, or the address of its connection."""
-    held_from_s: float = 0.0
-    """The moment from which it has held its model."""
+    held_from_s: float = math.inf
+    """The moment from which it has held its model; inf: not yet."""
     resume: bool = True
     """It goes on in another process if it loses its own."""
     resumes: int = 0
@@ -233,9 +241,11 @@ class ModelRuntime:
     holds: dict[int, Request] = field(default_factory=dict)
     """Requests of callers that hold it."""
     again: LoadOptions | None = None
-    """How it is loaded again once its process is gone: it is pinned, and no caller wanted it unloaded."""
+    """How it is loaded again by itself once its process is gone: no caller wanted it unloaded."""
     outdated: bool = False
     """Its process was ended because it is configured otherwise by now, to be loaded again."""
+    restarts: History = field(default_factory=History)
+    """What is remembered of the deaths of its processes."""
     told_queued: int = 0
     """The length of its queue that watchers were told last."""
     pinned_now: bool | None = None
@@ -368,6 +378,16 @@ def why_kept(model: ModelRuntime) -> str:
 def is_kept(model: ModelRuntime) -> bool:
     """Whether a model is protected from eviction: it is pinned, or callers hold it."""
     return bool(model.holds) or is_pinned(model)
+
+
+def comes_back(model: ModelRuntime) -> bool:
+    """Whether a model whose process died is loaded again without being asked for."""
+    return (is_pinned(model) or model.spec.preload) and not model.spec.expendable
+
+
+def is_held_again(request: Request) -> bool:
+    """Whether a request has held its model before, and waits for it to come back."""
+    return request.held_from_s < math.inf
 
 
 def is_idle(model: ModelRuntime) -> bool:

@@ -12,10 +12,12 @@ from ..domain.config import Priority
 from ..domain.device_view import HOST
 from ..domain.errors import Refusal, refusal
 from ..domain.quote import Plan
+from ..domain.receipt import Exit
 from ..quoting.placement import cautions, decide
 from .core_state import CoreState
 from .eviction import residents as resident_ids
 from .pressure import Level
+from .restarts import is_proven
 from .state import (
     ModelRuntime,
     ModelState,
@@ -27,6 +29,26 @@ from .state import (
     keep_alive_s,
     priority,
 )
+
+
+@dataclass(frozen=True)
+class DeathsView:
+    """Deaths of a model's processes that vramd did not cause."""
+
+    strikes: int
+    """Those that count now."""
+    limit: int
+    """Strikes from which on it is quarantined; 0: it never is."""
+    exit: Exit
+    """How the last one ended."""
+    message: str
+    """The same in words."""
+    quarantined_s: float | None
+    """Seconds until its quarantine ends."""
+    returns_s: float | None
+    """Seconds until it is loaded again by itself."""
+    probation: bool
+    """One more death quarantines it again."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,8 @@ class ModelView:
     context_tokens: int
     """Context of a process that is ready."""
     has_place: bool
+    deaths: DeathsView | None
+    """Of late."""
 
     @property
     def id(self) -> str:
@@ -71,7 +95,7 @@ class ModelView:
 
 @dataclass(frozen=True)
 class Resident:
-    """A model that has a process, or waits for one."""
+    """A model that has a process, waits for one, or may have none for a while."""
 
     model: str
     worker_id: int
@@ -97,6 +121,8 @@ class Resident:
     """Seconds until it is unloaded if it stays idle; None if it will not be."""
     priority: Priority
     """Default priority of its requests."""
+    deaths: DeathsView | None
+    """Of late."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +152,26 @@ class DeviceBooks:
     pressure: Level = Level.NONE
 
 
-def model_view(model: ModelRuntime) -> ModelView:
+def _deaths(state: CoreState, model: ModelRuntime, now_s: float) -> DeathsView | None:
+    history, current = model.restarts, model.current
+    ready_for_s = None if current is None or current.ready_s is None else now_s - current.ready_s
+    proven = current is not None and is_proven(ready_for_s, answered=current.answered)
+    strikes = [] if history.probation and proven else history.recent(now_s)
+    probation = history.probation and not proven
+    if not (strikes or probation):
+        return None
+    return DeathsView(
+        strikes=len(strikes),
+        limit=state.limits.strikes,
+        exit=history.strikes[-1].exit,
+        message=history.strikes[-1].words,
+        quarantined_s=history.quarantined_until_s - now_s if history.is_quarantined(now_s) else None,
+        returns_s=max(0.0, history.returns_s - now_s) if model.state is ModelState.BACKOFF else None,
+        probation=probation,
+    )
+
+
+def model_view(state: CoreState, model: ModelRuntime) -> ModelView:
     """A model, frozen."""
     current = model.current
     return ModelView(
@@ -141,6 +186,7 @@ def model_view(model: ModelRuntime) -> ModelView:
         plan=current.plan if current else None,
         context_tokens=current.context_tokens if current else 0,
         has_place=has_place(model),
+        deaths=_deaths(state, model, state.now_s),
     )
 
 
@@ -190,6 +236,7 @@ def _resident(state: CoreState, model: ModelRuntime, now_s: float) -> Resident:
         keep_alive_s=current.keep_alive_s if current else None,
         keep_alive_left_s=_keep_alive_left_s(state, model, now_s),
         priority=priority(model),
+        deaths=_deaths(state, model, now_s),
     )
 
 

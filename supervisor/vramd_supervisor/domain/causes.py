@@ -47,6 +47,14 @@ class Cause(Enum):
     """The configuration has changed: the model is gone, or is to be loaded otherwise."""
     SHUTDOWN = auto()
     """The supervisor is shutting down."""
+    PAUSE = auto()
+    """Its process died: the next one is started after a pause."""
+    QUARANTINED = auto()
+    """Its processes died too often."""
+    QUARANTINE_OVER = auto()
+    """The time of its quarantine is over."""
+    RESET = auto()
+    """A caller has cleared what was remembered of its deaths."""
 
 
 class Awaited(Enum):
@@ -70,6 +78,10 @@ class Awaited(Enum):
     """All its slots are taken."""
     FORMER_PROCESS = auto()
     """Its previous process is still ending."""
+    PAUSE = auto()
+    """Its process died, and the next one is started after a pause."""
+    OTHER_LOADS = auto()
+    """Processes die so often that loads begin one at a time."""
 
 
 RECORDED = frozenset(
@@ -129,6 +141,11 @@ RESTART = Because(Cause.RESTART, "a restart was asked for")
 REMOVED = Because(Cause.CONFIGURATION, "it was removed from the configuration")
 CONFIGURED = Because(Cause.CONFIGURATION, "it is configured otherwise by now: it is loaded anew")
 SHUTDOWN = Because(Cause.SHUTDOWN, "the supervisor ends")
+SMALLER = Because(Cause.ASKED_FOR, "it is asked for; its last process ran out of memory, so it shall take less")
+RETURNS = Because(Cause.ASKED_FOR, "it comes back by itself")
+UNWANTED = Because(Cause.UNLOAD, "nobody wants it any more")
+QUARANTINE_OVER = Because(Cause.QUARANTINE_OVER, "its quarantine is over: the next load is on probation")
+RESET = Because(Cause.RESET, "its quarantine was ended by a caller")
 
 
 def loaded(context_tokens: int) -> Because:
@@ -174,6 +191,16 @@ def took_too_much(message: str) -> Because:
 def hung(how: str) -> Because:
     """The process made no progress, or the load did not finish in time."""
     return Because(Cause.HUNG, how)
+
+
+def pause(seconds: float, how: str) -> Because:
+    """The next process is started after a pause."""
+    return Because(Cause.PAUSE, f"its process died ({how}): the next one is started in {seconds:.1f} s")
+
+
+def quarantined(words: str) -> Because:
+    """The model is not loaded for a while."""
+    return Because(Cause.QUARANTINED, words)
 
 
 def crashed(how: str) -> Because:

@@ -110,6 +110,10 @@ class ServerConfig:
     """End after this time without any call, hold or reservation; 0: never. Probes of health do not count."""
     worker_environment: tuple[str, ...] = ()
     """Names of further variables that workers get, such as "GGML_BACKEND_PATH"; see docs/security.md."""
+    strikes: int = 3
+    """Deaths of a model's processes within 10 minutes that put it into quarantine; 0: never."""
+    quarantine_s: float = 900.0
+    """Time that a model in quarantine is not loaded. Then one load is tried."""
     untested_engine: bool = False
     """Use a llama.cpp build that vramd was not tested with."""
 

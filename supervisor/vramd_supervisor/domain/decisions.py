@@ -19,6 +19,8 @@ class DecisionKind(Enum):
     GIVE_BACK = "give_back"
     """A process took more memory than it was promised."""
     THRASH = "thrash"
+    QUARANTINE = "quarantine"
+    """Processes died too often: a model is not loaded for a while, or loads begin one at a time."""
     UNLOAD = "unload"
     """A process ended, and no other record says why."""
     RESUME = "resume"

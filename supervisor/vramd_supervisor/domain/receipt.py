@@ -1,4 +1,7 @@
-"""Receipts of the memory that an unload gave back. Pure values; the shell measures, the core adds the promises."""
+"""Ends of processes, and receipts of the memory that they gave back. Pure values.
+
+The shell measures, the core adds the promises.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +20,28 @@ class Exit(Enum):
     ENDED = auto()
     """It ended when asked to."""
     FORCED = auto()
-    """It was killed: it did not end when asked, or it was faulty."""
+    """vramd killed it: it did not end when asked, or it was faulty."""
     DIED = auto()
-    """It died unasked."""
+    """It exited unasked, with an exit code."""
     NOT_STARTED = auto()
+    KILLED = auto()
+    """A signal from outside ended it, such as SIGKILL or SIGTERM."""
+    CRASHED = auto()
+    """A signal for a fault in its code ended it, such as SIGSEGV."""
+    ASSERTION = auto()
+    """Its native code gave itself up, and said in which line."""
+    OUT_OF_MEMORY = auto()
+    """The kernel killed it for want of memory, or it gave itself up because it got none."""
+    DRIVER_LOST = auto()
+    """The driver of its device failed."""
+    HUNG = auto()
+    """It did nothing any more, and vramd ended it."""
+    REFUSED = auto()
+    """It refused its file, and vramd ended it."""
+
+
+OWN_FAULT = frozenset({Exit.DIED, Exit.CRASHED, Exit.ASSERTION, Exit.OUT_OF_MEMORY, Exit.HUNG})
+"""Ends that a request may have caused."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from vramd_common.statuses import MOST_MESSAGE_BYTES
 from vramd_proto.v1 import load_pb2, model_pb2, supervisor_pb2
 
 from ..core.actions import Evicted, LedgerChanged, ModelChanged, PressureChanged, QueueChanged, Released, Thrashing
-from ..core.view import DeviceBooks, ModelView, ReservationView, Resident
+from ..core.view import DeathsView, DeviceBooks, ModelView, ReservationView, Resident
 from ..devices.device import Device
 from ..domain.catalog import ModelFile, Problem
 from ..domain.device_view import Sample
@@ -26,7 +26,7 @@ GONE = "its file is gone: once it is unloaded, it is no longer listed"
 def model(entry: ModelView, problem: Problem | None) -> model_pb2.Model:
     """A model that vramd knows, and why it cannot be loaded."""
     known = entry.spec
-    message = filled(model_pb2.Model, entry, aliases=known.aliases)
+    message = filled(model_pb2.Model, entry, aliases=known.aliases, deaths=_deaths(entry.deaths))
     if isinstance(known.source, ModelFile):
         words = problem.text if problem else "" if entry.listed else GONE
         of_file = filled(
@@ -61,7 +61,12 @@ def resident(seen: Resident, measured: Mapping[str, int | None]) -> model_pb2.Re
         cautions=plan.cautions if plan else (),
         settings=plan_messages.settings(plan.settings) if plan else None,
         quote=plan_messages.quote(plan.quote) if plan else None,
+        deaths=_deaths(seen.deaths),
     )
+
+
+def _deaths(seen: DeathsView | None) -> model_pb2.Deaths | None:
+    return filled(model_pb2.Deaths, seen, message=one_line(seen.message, MOST_MESSAGE_BYTES)) if seen else None
 
 
 def reservation(seen: ReservationView) -> supervisor_pb2.Reservation:

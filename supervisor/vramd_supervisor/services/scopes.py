@@ -23,7 +23,7 @@ _SCOPES: Mapping[str, Mapping[Scope, str]] = {
     "vramd.v1.InferenceService": {Scope.USE: "Generate Chat Embed Tokenize Detokenize"},
     "vramd.v1.ModelService": {
         Scope.USE: "ListModels GetModel PlanLoad SelectModel",
-        Scope.ADMIN: "LoadModel UnloadModel RestartModel UpdateModel RescanModels",
+        Scope.ADMIN: "LoadModel UnloadModel RestartModel ResetModel UpdateModel RescanModels",
     },
     "vramd.v1.SupervisorService": {
         Scope.USE: "GetStatus ListDevices WatchEvents ListDecisions TailLogs HoldModel ListReservations",

@@ -8,7 +8,7 @@ from vramd_proto.v1 import model_pb2
 from vramd_proto.v1.model_pb2_grpc import ModelServiceServicer
 
 from ..core.actions import Complete
-from ..core.events import ModelUpdated, Requested, RestartRequested, UnloadRequested
+from ..core.events import ModelReset, ModelUpdated, Requested, RestartRequested, UnloadRequested
 from ..core.state import ModelState, RequestKind
 from ..core.view import ModelView
 from ..domain.errors import Refusal, RefusedError
@@ -110,6 +110,12 @@ class ModelService(ModelServiceServicer):
         priority = validation.priority(request.priority)
         self._loop.submit(ModelUpdated(self._loop.now_s(), entry.id, pinned, keep_alive_s, priority))
         return model_pb2.UpdateModelResponse(model=self._message(self._known(entry.id)))
+
+    async def ResetModel(self, request: model_pb2.ResetModelRequest, context: Context) -> model_pb2.ResetModelResponse:
+        entry = self._known(request.model)
+        self._parts.planning.forget(entry.spec)
+        self._loop.submit(ModelReset(self._loop.now_s(), entry.id))
+        return model_pb2.ResetModelResponse(model=self._message(self._known(entry.id)))
 
     async def RestartModel(
         self, request: model_pb2.RestartModelRequest, context: Context

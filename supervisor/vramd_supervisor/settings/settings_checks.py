@@ -78,6 +78,8 @@ def _server(server: ServerConfig) -> Iterator[Fault]:
         *_positive("load_stall_s", server.load_stall_s),
         *_least("owner_grace_s", server.owner_grace_s, 0),
         *_least("idle_exit_s", server.idle_exit_s, 0),
+        *_within("strikes", server.strikes, 0, _LARGEST),
+        *_positive("quarantine_s", server.quarantine_s),
     ]
     if not server.host.strip():
         found.append((("host",), "must not be empty"))

@@ -82,6 +82,11 @@ class Planning:
             return None
         return model.source.problem or self._quotes.verdicts.of(self._latest(model.id, model.source), self.facts.build)
 
+    def forget(self, model: Model) -> None:
+        """A caller wants a model tried again, whatever was remembered of its file."""
+        if isinstance(model.source, ModelFile):
+            self._quotes.verdicts.forget(model.source.path)
+
     def refused(self, load: Load, why: Refusal) -> None:
         """The engine has refused a load: it is not tried like this again."""
         if isinstance(load.model.source, ModelFile) and why.reason in _FINAL:

@@ -79,6 +79,12 @@ class Verdicts:
     def loaded(self, way: Way) -> None:
         self._died.discard(way)
 
+    def forget(self, path: str) -> None:
+        """Nothing is known of a file any more."""
+        for way in [way for way in self._known if way.path == path]:
+            del self._known[way]
+        self._died = {way for way in self._died if way.path != path}
+
     def _keep(self, way: Way, problem: Problem | None) -> None:
         self._known[way] = problem
         self._known.move_to_end(way)

@@ -22,8 +22,32 @@ class DeviceUse:
 
 
 @dataclass(frozen=True)
+class Deaths:
+    """Deaths of a model's processes of late, and what follows from them.
+
+    >>> client.model("talker").deaths is None
+    True
+    """
+
+    strikes: int
+    """Those within the last 10 minutes."""
+    limit: int
+    """Strikes from which on it is quarantined; 0: it never is."""
+    exit: Exit | str
+    """The way in which the last one ended."""
+    message: str
+    """The same in words."""
+    quarantined_s: float | None
+    """Seconds until its quarantine ends."""
+    returns_s: float | None
+    """Seconds until it is loaded again by itself."""
+    probation: bool
+    """It was quarantined, and no process has proven itself since: one more death quarantines it again."""
+
+
+@dataclass(frozen=True)
 class ResidentModel:
-    """A model that has a process, or waits for one.
+    """A model that has a process, waits for one, or may have none for a while.
 
     >>> [(model.model, model.state, model.pid, model.in_flight) for model in client.resident()]
     [('talker', 'READY', 4711, 1)]
@@ -67,6 +91,8 @@ class ResidentModel:
     """Seconds until it is unloaded unless it is used; None while it works, is pinned or held, or stays."""
     priority: Priority | str
     """The priority of calls that do not give one."""
+    deaths: Deaths | None = None
+    """Of its processes, of late."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +127,8 @@ class Model:
     """Other names for it, from the configuration: they may stand wherever its id may."""
     cautions: tuple[str, ...] = ()
     """Risks of its settings, those of its load or else of the configuration, for its answers, in words."""
+    deaths: Deaths | None = None
+    """Of its processes, of late."""
     resident: ResidentModel | None = None
     """Only in the answer of `Client.model`."""
 

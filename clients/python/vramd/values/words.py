@@ -2,8 +2,20 @@
 
 from typing import Literal
 
-ModelState = Literal["UNSPECIFIED", "UNLOADED", "QUEUED", "STARTING", "LOADING", "READY", "DRAINING", "STOPPING"]
-"""The state of a model."""
+ModelState = Literal[
+    "UNSPECIFIED",
+    "UNLOADED",
+    "QUEUED",
+    "STARTING",
+    "LOADING",
+    "READY",
+    "DRAINING",
+    "STOPPING",
+    "BACKOFF",
+    "QUARANTINED",
+]
+"""The state of a model. BACKOFF: its process died, the next one is started after a pause. QUARANTINED: its processes
+died too often, and none is started for a while."""
 
 Awaited = Literal[
     "unspecified",
@@ -16,6 +28,8 @@ Awaited = Literal[
     "weights",
     "place",
     "former_process",
+    "pause",
+    "other_loads",
 ]
 """The thing that a model, or a request for it, waits for; "unspecified": nothing."""
 
@@ -41,6 +55,10 @@ Cause = Literal[
     "evicted_for_budget",
     "configuration",
     "shutdown",
+    "pause",
+    "quarantined",
+    "quarantine_over",
+    "reset",
 ]
 """The cause of a change of state, or of the end of a process."""
 
@@ -50,8 +68,22 @@ replaced; the model is unloaded once nothing runs on it; at the next start."""
 
 Engine = Literal["unspecified", "llama", "simulated"]
 
-Exit = Literal["unspecified", "ended", "forced", "died", "not_started"]
-"""The end of a process: as asked, killed, by itself, or it was never started."""
+Exit = Literal[
+    "unspecified",
+    "ended",
+    "forced",
+    "died",
+    "not_started",
+    "killed",
+    "crashed",
+    "assertion",
+    "out_of_memory",
+    "driver_lost",
+    "hung",
+    "refused",
+]
+"""The end of a process: as asked, by force of vramd, an exit code, never started, killed from outside, a signal for
+a fault in its code, an assertion of its code, no memory, no driver, hung, or it refused its file."""
 
 Priority = Literal["unspecified", "interactive", "normal", "batch"]
 
@@ -72,7 +104,7 @@ Pressure = Literal["UNSPECIFIED", "NONE", "WARN", "CLOSED", "EVICT", "CRITICAL"]
 
 EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE", "THRASH", "QUEUE"]
 
-DecisionKind = Literal["load", "evict", "refuse", "degrade", "give_back", "thrash", "unload", "resume"]
+DecisionKind = Literal["load", "evict", "refuse", "degrade", "give_back", "thrash", "unload", "resume", "quarantine"]
 """The kind of a decision."""
 
 FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH", "CANCELLED"]

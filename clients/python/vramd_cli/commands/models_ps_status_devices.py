@@ -34,14 +34,16 @@ def _show_models(listed: Sequence[Model]) -> None:
     ]
     columns = ("MODEL", "STATE", "SIZE>", "KIND", "TYPE", "CONTEXT>")
     output.table(columns, rows, "no model is known: vramd serve --models DIR")
-    _notes([(model.id, words) for model in listed for words in (model.problem, *model.cautions)])
+    _notes([(one.id, words) for one in listed for words in (one.problem, output.deaths(one.deaths), *one.cautions)])
 
 
 @click.command("ps", short_help="List the loaded models.")
 @json_flag
 @with_client
 def ps(client: Client, as_json: bool) -> None:
-    """The models that have a process, or wait for one, and the reservations; --json has the models only.
+    """The models that have a process, wait for one, or are in quarantine, and the reservations.
+
+    --json has the models only.
 
     BUSY: requests that run, of those that may run at once, and how many wait. UNTIL: how long it stays loaded while
     idle, or what keeps it.
@@ -101,6 +103,7 @@ def _show_resident(resident: Sequence[ResidentModel]) -> None:
     columns = ("MODEL", "STATE", "PID>", "ON", "CONTEXT>", "RESERVED>", "MEASURED>", "BUSY>", "UNTIL>")
     output.table(columns, rows, output.NO_RESIDENT)
     _notes([(model.model, f"held by {', '.join(model.holders)}" if model.holders else None) for model in resident])
+    _notes([(model.model, output.deaths(model.deaths)) for model in resident])
 
 
 def _leaves_in(model: ResidentModel) -> str:

@@ -1,10 +1,10 @@
-"""`load`, `unload`, `restart`, `rescan`: which models are there, and which are loaded."""
+"""`load`, `unload`, `restart`, `reset`, `rescan`: which models are there, and which are loaded."""
 
 import contextlib
 
 import click
 from typing_extensions import Unpack
-from vramd import Client, LoadSettings, NotLoaded, Receipt, Rescan, ResidentModel
+from vramd import Client, LoadSettings, Model, NotLoaded, Receipt, Rescan, ResidentModel
 
 from .. import output
 from ..connection import with_client, with_started_client
@@ -51,6 +51,19 @@ def restart(client: Client, model: str, force: bool, timeout_s: float | None, as
         line.show("restarting", None)
         resident = client.restart(model, force=force, timeout_s=timeout_s)
     output.result(resident, as_json, _tell)
+
+
+@click.command("reset", short_help="End a model's quarantine.")
+@click.argument("model", type=ModelId())
+@json_flag
+@with_client
+def reset(client: Client, model: str, as_json: bool) -> None:
+    """Forgets that processes of MODEL died, or that llama.cpp refused its file, so that it is tried again."""
+    output.result(client.reset(model), as_json, _show_reset)
+
+
+def _show_reset(model: Model) -> None:
+    output.say(f"{model.id} is {model.state}; the next call loads it")
 
 
 def _tell(resident: ResidentModel) -> None:
