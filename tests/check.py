@@ -34,7 +34,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "model": (*PYTEST, "tests/model"),
     "wire": (*PYTEST, "tests/wire"),
 }
-STEPS = STATIC | TESTS
+STEPS = STATIC | TESTS | {"unprivileged": ("tests/unprivileged.py",)}
 FAST = ("format", "lint", "types", "unit")
 
 

@@ -38,6 +38,7 @@ def test_a_load_that_crashed_is_not_tried_again_for_an_expendable_model(shared: 
         assert len(story.changes("lamb", "LOADING")) == 1
 
 
+@pytest.mark.unprivileged
 def test_a_killed_worker_fails_its_own_stream_only_if_that_shall_not_go_on(client: vramd.Client) -> None:
     with (
         client.generate("living", "x", max_tokens=50) as living,

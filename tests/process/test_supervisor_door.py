@@ -80,6 +80,7 @@ def code_without_right(channel: grpc.Channel, method: str, metadata: tuple[tuple
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are Unix's")
+@pytest.mark.unprivileged
 def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
     folder = tmp_path / "open to all"
     folder.mkdir(mode=0o777)

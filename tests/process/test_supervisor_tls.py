@@ -129,6 +129,7 @@ def test_mistakes_end_the_start(arguments: tuple[str, ...], said: str) -> None:
         assert "Traceback" not in supervisor.printed
 
 
+@pytest.mark.unprivileged
 def test_a_pair_is_made_and_not_overwritten(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vramd", "cert", "machine.lan", "10.0.0.7", "--out", str(tmp_path)]
     made = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=True)

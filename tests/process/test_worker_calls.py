@@ -151,6 +151,7 @@ def share_bytes(process: psutil.Process) -> int:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="nice and limits are Unix's")
+@pytest.mark.unprivileged
 def test_a_worker_claims_little(worker: WorkerProcess) -> None:
     worker.meet()
     process = psutil.Process(worker.pid)
@@ -158,3 +159,5 @@ def test_a_worker_claims_little(worker: WorkerProcess) -> None:
     if sys.platform == "linux":
         assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
         assert "NoNewPrivs:\t1" in Path(f"/proc/{worker.pid}/status").read_text()
+        usual, own = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in ("self", worker.pid))
+        assert own == max(usual, 500), "the kernel ends workers before the application"

@@ -71,6 +71,7 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 @pytest.mark.skipif(not FORBIDS, reason="the filter is Linux's")
+@pytest.mark.unprivileged
 def test_nothing_that_starts_a_process_or_a_program_is_let_through() -> None:
     clone = PROCESSORS[platform.machine()].clone
     code = TRIES.format(folder=FOLDER, clone=clone)
@@ -82,6 +83,7 @@ def test_nothing_that_starts_a_process_or_a_program_is_let_through() -> None:
 
 
 @pytest.mark.skipif(not FORBIDS, reason="the filter is Linux's")
+@pytest.mark.unprivileged
 def test_a_killed_supervisor_leaves_nothing_of_a_worker_that_wants_children() -> None:
     with SupervisorProcess(simulated("parent", card="", manners=["grandchild"])) as supervisor:
         client = supervisor.client()
@@ -95,6 +97,7 @@ def test_a_killed_supervisor_leaves_nothing_of_a_worker_that_wants_children() ->
 
 @POSIX
 @pytest.mark.parametrize("ends", ["by itself", "with its lifeline"])
+@pytest.mark.unprivileged
 def test_children_end_with_the_group(ends: str) -> None:
     then = "os._exit(0)" if ends == "by itself" else "time.sleep(60)"
     code = LEAVES_A_CHILD.format(folder=FOLDER, then=then)

@@ -22,6 +22,7 @@ WITHIN_S = 1.0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="waits for the end of strangers by pidfd")
+@pytest.mark.unprivileged
 def test_dies_with_its_parent_in_every_phase() -> None:
     if sys.platform == "linux":
         with subprocess.Popen(
@@ -44,6 +45,7 @@ def has_ended(pidfd: int, deadline_s: float) -> bool:
 
 
 @pytest.mark.parametrize("phase", ["no orders yet", "idle", "generating"])
+@pytest.mark.unprivileged
 def test_the_end_of_stdin_is_the_end(phase: str, worker: WorkerProcess) -> None:
     if phase == "idle":
         worker.meet()

@@ -30,7 +30,7 @@ BOUND_S = 15.0
 PACKAGES = tuple(str(Path(package.__path__[0]).parent) for package in (vramd_proto, vramd_worker))
 BOOT = Path(vramd_worker.__path__[0]) / "boot.py"
 CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 64 * 1024 * 1024))
-KEPT_VARIABLES = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "LANG")
+KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "HOME", "SYSTEMROOT", "TEMP", "LANG")
 
 
 class WorkerProcess:

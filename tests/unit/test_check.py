@@ -10,6 +10,11 @@ def test_all_steps_run_without_an_argument_and_leave_out_what_takes_minutes() ->
     assert "-m" not in chosen(["--long"])["process"][2:]
 
 
+def test_what_depends_on_privileges_runs_without_them_too() -> None:
+    assert "unprivileged" in chosen([])
+    assert list(chosen(["unprivileged"])) == ["unprivileged"]
+
+
 def test_fast_is_for_before_each_commit() -> None:
     steps = chosen(["fast"])
     assert list(steps) == ["format", "lint", "types", "unit"]

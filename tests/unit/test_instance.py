@@ -12,6 +12,8 @@ import pytest
 from vramd_common.rendezvous import Address, default_runtime_dir
 from vramd_supervisor.instance import AlreadyRunningError, Instance, keep
 
+pytestmark = pytest.mark.unprivileged
+
 
 @pytest.fixture(autouse=True)
 def _no_choice(monkeypatch: pytest.MonkeyPatch) -> None:

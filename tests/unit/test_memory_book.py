@@ -335,6 +335,7 @@ if sys.platform != "win32":
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
+    @pytest.mark.unprivileged
     def test_a_book_in_a_read_only_folder_can_still_be_read(caplog: pytest.LogCaptureFixture) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "memory.sqlite3")

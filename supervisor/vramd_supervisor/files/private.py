@@ -23,13 +23,12 @@ else:
     def tighten(path: Path) -> None:
         """Closes a file or folder of an earlier start to other users; one that another user owns is left alone.
 
-        A folder that all users share, such as /tmp, is left alone too. What is not there is none.
+        Its user keeps the rights that there were, and gets no more. A folder that all users share, such as /tmp, is
+        left alone too.
         """
         with contextlib.suppress(OSError):
             found = path.lstat()
             if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:
                 return
-            if stat.S_ISDIR(found.st_mode):
-                path.chmod(0o700)
-            elif stat.S_ISREG(found.st_mode):
-                path.chmod(0o600)
+            if stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode):
+                path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
