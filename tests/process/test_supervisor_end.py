@@ -115,6 +115,7 @@ ENDS: dict[str, Callable[[SupervisorProcess], object]] = {
     "the terminal is closed": hang_up,
     "SIGTERM, and the time to drain": lambda supervisor: supervisor.process.terminate(),
     "Ctrl-C twice": interrupt_twice,
+    "a shutdown, and the time to drain": lambda supervisor: supervisor.client().shutdown(),
     "a forced shutdown": lambda supervisor: supervisor.client().shutdown(force=True),
 }
 

@@ -13,7 +13,7 @@ from vramd_cli.main import COMMANDS
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
-OWN_SUPERVISOR = ("serve", "demo", "bench", "estimate", "simulate", "replay")
+OWN_SUPERVISOR = ("serve", "cert", "demo", "bench", "estimate", "simulate", "replay")
 """Commands that call no supervisor of the user's; the help of the first is the supervisor's own."""
 
 PS_KEYS = [
@@ -77,6 +77,9 @@ def test_status_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: 
         "address": "127.0.0.1:5",
         "usable_cores": 2,
         "api": 1,
+        "draining": False,
+        "running": 0,
+        "queued": 0,
     }
     assert told["devices"][0] == {
         "id": "gpu0",

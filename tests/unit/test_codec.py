@@ -46,9 +46,11 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(parts[0]), max_size=2).map(tuple)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return st.sampled_from(list(kind))
-    assert is_dataclass(kind), f"no values of {kind}"
     assert isinstance(kind, type)
     hints = get_type_hints(kind)
+    if issubclass(kind, tuple):  # with names
+        return st.builds(kind, **{name: values(hint) for name, hint in hints.items()})
+    assert is_dataclass(kind), f"no values of {kind}"
     return st.builds(kind, **{field.name: values(hints[field.name]) for field in fields(kind)})
 
 

@@ -188,7 +188,7 @@ def refusal(kind: str) -> Refusal | None:
     return Refusal(None, code=code, message="given up") if code else None
 
 
-METHODS = ("GetStatus", "LoadModel", "UnloadModel", "RestartModel", "Chat", "Embed")
+METHODS = ("GetStatus", "ReloadConfig", "LoadModel", "UnloadModel", "RestartModel", "Chat", "Embed")
 
 
 @pytest.fixture
