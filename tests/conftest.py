@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Generator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A shell that runs its children in the background has them ignore Ctrl-C, and their children after them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,7 +20,7 @@ os.environ["VRAMD_STATE_DIR"] = tempfile.mkdtemp(prefix="vramd-tests-")
 atexit.register(shutil.rmtree, os.environ["VRAMD_STATE_DIR"], ignore_errors=True)
 
 # How long an example takes is a matter of the machine, and of what else runs on it.
-settings.register_profile("vramd", deadline=None)
+settings.register_profile("vramd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("vramd")
 
 
