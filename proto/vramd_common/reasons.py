@@ -121,6 +121,7 @@ class Reason(Enum):
         "FAILED_PRECONDITION",
         "two processes died while they worked on this very request: it is not run again for a while",
         ("model", "untilS"),
+        _SENT,
     )
     HOST_OOM = Meaning(
         "RESOURCE_EXHAUSTED",
@@ -128,7 +129,7 @@ class Reason(Enum):
         ("model",),
     )
     WORKER_HUNG = Meaning(
-        "UNAVAILABLE", "the model's process made no progress for too long and was ended", ("model", "exit")
+        "UNAVAILABLE", "the model's process made no progress for too long and was ended", ("model", "exit"), _SENT
     )
     LOAD_TIMEOUT = Meaning("UNAVAILABLE", "the load took too long and was ended", ("model", "limitS"))
     WORKER_CRASHED_MID_STREAM = Meaning(

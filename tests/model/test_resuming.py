@@ -36,7 +36,7 @@ def path(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def client(path: Path) -> Iterator[vramd.Client]:
-    configuration = f'[models.rambler]\npath = "{path}"\ncontext = 2048\nparallel = 4\n'
+    configuration = f'[server]\nstrikes = 0\n[models.rambler]\npath = "{path}"\ncontext = 2048\nparallel = 4\n'
     with SupervisorProcess(configuration) as supervisor:
         yield supervisor.client()
 

@@ -1,10 +1,13 @@
 """`vramd run`, in this process, against scripted answers."""
 
+import contextlib
 import json
 
 import pytest
 from support.command_line import Shell
 from support.fake_supervisor import FakeSupervisor, Refusal, answer, known
+from vramd.values.answers import Waiting
+from vramd_cli import output
 from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2
 
@@ -123,3 +126,20 @@ def test_not_a_number_goes_to_the_supervisor_that_judges_it(fake: FakeSupervisor
     fake.script("Generate", Refusal(Reason.FIELD_INVALID, message="temperature is no number"))
     assert shell("run", "talker", "x", "--raw", "--temperature", "nan").exit_code == 1
     assert asked(fake).sampling.HasField("temperature")
+
+
+def test_a_pause_of_an_answer_moves_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    class Bar(output.Progress):
+        def show(self, words: str, share: float | None) -> None:
+            shown.append(f"{words} {share}")
+
+    monkeypatch.setattr(output, "is_watched", lambda: True)
+    monkeypatch.setattr(output, "progress", lambda _: contextlib.nullcontext(Bar()))
+    step = Waiting(3, "talker is LOADING", 0.5)
+    with output.waiting("talker") as show:
+        assert show
+        show(step)
+    show(step)
+    assert shown == ["waits None", "waits: 3 ahead; talker is LOADING 0.5"]

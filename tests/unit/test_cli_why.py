@@ -6,8 +6,9 @@ import time
 import pytest
 from support.command_line import Shell
 from support.fake_answers import decision, timeline
-from support.fake_supervisor import FakeSupervisor, Refusal, answer
+from support.fake_supervisor import FakeSupervisor, Refusal, Trailer, answer
 from vramd_common.reasons import Reason
+from vramd_common.timeline import KEY, Told, pack
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 
 
@@ -126,3 +127,10 @@ def test_an_older_supervisor_has_no_timings(fake: FakeSupervisor, shell: Shell) 
     done = shell("run", "talker", "x", "--raw", "--timings")
     assert (done.exit_code, done.stdout) == (0, "Hello\n")
     assert "does not say" in done.stderr
+
+
+def test_timings_tell_of_lost_processes(fake: FakeSupervisor, shell: Shell) -> None:
+    told = Told("talker", 7, {}, resumes=1, resume="exact")
+    fake.script("Generate", *answer("x"), Trailer(((KEY, pack(told)),)))
+    done = shell("run", "talker", "x", "--raw", "--timings")
+    assert "lost 1 of its processes, and went on: exact" in done.stderr

@@ -227,16 +227,18 @@ def progress(model: str) -> Iterator[Progress]:
 
 @contextmanager
 def waiting(model: str) -> Iterator[Callable[[Waiting], None] | None]:
-    """A progress bar until an answer begins. Yields the callback that moves it.
+    """A progress bar until an answer begins. Yields the callback that moves it; behind the block it moves nothing.
 
     None if no person is watching: the supervisor then need not report progress.
     """
     if not is_watched():
         yield None
         return
+    begun = False
     with progress(model) as line:
         line.show("waits", None)
-        yield lambda step: line.show(waiting_words(step), step.progress)
+        yield lambda step: None if begun else line.show(waiting_words(step), step.progress)
+        begun = True
 
 
 def waiting_words(step: Waiting) -> str:

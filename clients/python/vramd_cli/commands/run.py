@@ -96,6 +96,8 @@ def _print_timings(stream: Stream) -> None:
     phases = {name: seconds for name, seconds in dataclasses.asdict(told).items() if name.endswith("_s")}
     times = (f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in phases.items() if seconds is not None)
     output.say(f"{told.model} ({told.worker_id}): {', '.join(times)}", err=True)
+    if told.resumes:
+        output.say(f"lost {told.resumes} of its processes, and went on: {told.resume}", err=True)
     use = stream.finish.usage
     # The first token ends the prompt's time, so the answer's time has one token less.
     rates = (

@@ -1,0 +1,81 @@
+"""The relay of an answer whose worker is lost: the caller has each message once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from vramd_common.reasons import Reason
+from vramd_proto.v1.inference_pb2 import Finish, GenerateRequest, GenerateResponse
+from vramd_supervisor.domain.errors import refusal
+from vramd_supervisor.loop import Ticket
+from vramd_supervisor.services.service_inference import METHODS, Asked, InferenceService
+
+LOST = refusal(Reason.WORKER_CRASHED_MID_STREAM, "it died", model="m", exit="killed by SIGKILL")
+MESSAGES = [GenerateResponse(text="x", token_ids=[token]) for token in range(4)]
+MESSAGES.append(GenerateResponse(token_ids=[4], finish=Finish()))
+
+
+class Call:
+    """A call to a worker that has said everything already."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for message in MESSAGES:
+            if self.cancelled:
+                raise asyncio.CancelledError
+            yield message.SerializeToString()
+        if self.cancelled:
+            raise asyncio.CancelledError
+
+
+class Context:
+    """The caller's side: what has reached it, and what happens while it does."""
+
+    def __init__(self, while_writing: Callable[[int], None]) -> None:
+        self.tokens: list[int] = []
+        self._while_writing = while_writing
+
+    async def write(self, message: bytes) -> None:
+        self.tokens += GenerateResponse.FromString(message).token_ids
+        self._while_writing(len(self.tokens))
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("lost_at", range(1, 6))
+def test_another_worker_is_told_exactly_what_the_caller_has_had(lost_at: int) -> None:
+    async def relayed() -> None:
+        ticket = Ticket(1)
+        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), progress=False)
+        context = Context(lambda tokens: ticket.interrupt(LOST) if tokens == lost_at else None)
+        begun: list[Ticket] = []
+        service = InferenceService(cast(Any, SimpleNamespace(loop=SimpleNamespace(streamed=begun.append))))
+        ended = await service._relay(asked, cast(Any, Call()), cast(Any, context))
+        assert begun == [ticket], "the core hears of the first message only"
+        assert context.tokens == list(range(lost_at)) == asked.delivered.token_ids()
+        assert ended == (lost_at == len(MESSAGES)), "whose last message was there has ended well"
+        assert (asked.resumes, ticket.interrupted) == (1, None)
+        assert asked.lost is LOST
+
+    asyncio.run(relayed())
+
+
+def test_the_next_worker_draws_with_the_same_seed_and_has_the_tokens() -> None:
+    async def asked_again() -> tuple[Any, Any]:
+        asked = Asked(Ticket(1), METHODS[0], GenerateRequest(model="m"), progress=False)
+        asked.granted(cast(Any, SimpleNamespace(threads=2, timeline={})))
+        first = asked.message()
+        asked.delivered.add(MESSAGES[0].SerializeToString())
+        asked.interrupted(LOST)
+        return first, asked.message()
+
+    first, again = asyncio.run(asked_again())
+    assert (list(first.resume_token_ids), list(again.resume_token_ids)) == ([], [0])
+    assert first.HasField("drawn_seed")
+    assert first.drawn_seed == again.drawn_seed
