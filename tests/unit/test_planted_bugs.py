@@ -103,7 +103,7 @@ BUGS = {
         "requests.py",
         "    _leave_place(state, request, worker)\n    request.state,",
         "    request.state,",
-        "is in 2 places",
+        "place",
     ),
     "an unload that waits for the exit is never answered": Bug(
         "model.py",
