@@ -163,6 +163,13 @@ def test_a_grant_says_whether_the_process_computes_like_the_lost_one(world: Core
     assert [one.alike for one in granted] == [alike]
 
 
+def test_the_time_in_which_it_ran_does_not_count_as_waiting(world: CoreWorld) -> None:
+    request = begun(world)
+    world.now_s += 100.0
+    crash(world, request)
+    assert world.core.state.pending_loads["small"].since_s == world.now_s
+
+
 def test_that_it_goes_on_is_recorded_with_where(world: CoreWorld) -> None:
     request = begun(world)
     crash(world, request)

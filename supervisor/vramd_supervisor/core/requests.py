@@ -279,6 +279,7 @@ def interrupt(state: CoreState, request: Request, why: Refusal) -> None:
     worker = state.workers[request.worker_id or 0]
     _leave_place(state, request, worker)
     request.state, request.worker_id = RequestState.QUEUED, None
+    request.since_s = state.now_s  # while it ran it did not wait: nobody is to make room for it sooner
     request.resumes += 1
     assert worker.plan is not None and worker.source is not None
     request.lost = Lost(why, worker.options, worker.source, worker.plan.settings)

@@ -93,6 +93,7 @@ class Request:
     """How long that was from its arrival."""
     priority: Priority = Priority.INTERACTIVE
     since_s: float = 0.0
+    """The moment from which it waits: its arrival, or the loss of its process."""
     progress: bool = False
     """Its caller wants to hear the reason for its wait."""
     reload: bool = False
