@@ -139,5 +139,6 @@ class Reason(Enum):
         _SENT,
     )
     MODEL_UNLOADED = Meaning("ABORTED", "the model was unloaded while the request ran or waited", ("model",), _SENT)
+    READER_STALLED = Meaning("ABORTED", "the caller read nothing of the answer for too long", ("limitS",))
     DEADLINE_PASSED = Meaning("DEADLINE_EXCEEDED", "the request took longer than it may", ("limitS",), _SENT)
     INTERNAL = Meaning("INTERNAL", "a fault of vramd; the log says more under the incident's id", ("incidentId",))

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from support import raw_http2
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2 import GetModelRequest
-from vramd_supervisor.services import unauthenticated
+from vramd_supervisor.services import unauthenticated, writing
 from vramd_supervisor.services.activity import Activity
 from vramd_supervisor.services.auth_interceptor import AuthInterceptor
 from vramd_supervisor.services.scopes import SCOPES, Scope, scope_of
@@ -42,6 +42,8 @@ class Echo(grpc.GenericRpcHandler):
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.ended = asyncio.Event()
+        """The large answer is given up, or whole."""
 
     def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[GetModelRequest, bytes] | None":
         async def unary(request: GetModelRequest, _: object) -> bytes:
@@ -54,6 +56,15 @@ class Echo(grpc.GenericRpcHandler):
             self.seen.append(request.model)
             yield request.model.encode()
 
+        async def large(_: GetModelRequest, context: object) -> AsyncIterator[bytes]:
+            try:
+                for __ in range(64):
+                    yield bytes(1 << 20)
+            finally:
+                self.ended.set()
+
+        if call.method == "/a/Large":
+            return grpc.unary_stream_rpc_method_handler(large, GetModelRequest.FromString)
         if call.method == "/a/Unary":
             return grpc.unary_unary_rpc_method_handler(unary, GetModelRequest.FromString)
         if call.method == "/a/Stream":
@@ -227,3 +238,24 @@ async def test_a_token_for_use_opens_what_is_for_use() -> None:
         assert not echo.seen
         assert await outcome(channel, CHECK, b"", USE_TOKEN) == ("OK", "")
         assert (await outcome(channel, REFLECTION, b"", USE_TOKEN))[0] == "OK"
+
+
+async def test_a_caller_that_reads_nothing_is_given_up_and_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "STALL_S", 0.2)
+    async with served() as (echo, channel, _):
+        call = begun(channel, "/a/Large", b"", TOKEN)
+        await asyncio.wait_for(echo.ended.wait(), BOUND_S)
+        assert await outcome(channel, "/a/Unary", b"", TOKEN) == ("OK", "")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            read = 0
+            async for message in call:
+                read += len(message)
+        assert read < 64 << 20
+        assert (caught.value.code().name, "was read for 0.2 s" in (caught.value.details() or "")) == ("ABORTED", True)
+
+
+async def test_a_caller_that_reads_gets_all() -> None:
+    async with served() as (_, channel, __):
+        call = begun(channel, "/a/Large", b"", TOKEN)
+        assert sum([len(message) async for message in call]) == 64 << 20
+        assert (await call.code()).name == "OK"

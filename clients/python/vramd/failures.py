@@ -79,6 +79,7 @@ BY_REASON: Mapping[Reason, type[VramdError]] = {
     Reason.LOAD_TIMEOUT: LoadTimedOut,
     Reason.WORKER_CRASHED_MID_STREAM: WorkerCrashed,
     Reason.MODEL_UNLOADED: Unloaded,
+    Reason.READER_STALLED: Cancelled,
     Reason.DEADLINE_PASSED: DeadlinePassed,
     Reason.INTERNAL: Internal,
 }

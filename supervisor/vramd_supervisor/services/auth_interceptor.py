@@ -23,6 +23,7 @@ from . import field_count
 from .activity import Activity
 from .scopes import Scope, scope_of
 from .unauthenticated import UnauthenticatedCalls
+from .writing import write
 
 log = logging.getLogger(__name__)
 
@@ -172,9 +173,9 @@ async def _write_all(answer: Any, context: Context) -> None:
         # A caller that leaves interrupts the write: what the generator holds is given back all the same.
         async with aclosing(answer):
             async for message in answer:
-                await context.write(message)
+                await write(context, message)
     elif (message := await _awaited(answer)) is not None:
-        await context.write(message)
+        await write(context, message)
 
 
 def _counted(behavior: Behavior, activity: Activity) -> Behavior:

@@ -31,6 +31,7 @@ from ..workers.worker_client import Answer, Reply, WorkerClient
 from . import enums, validation
 from .delivered import Delivered
 from .parts import Parts
+from .writing import write
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class InferenceService:
                     if not begun:
                         self._loop.streamed(asked.ticket)
                         begun = True
-                    await context.write(message)
+                    await write(context, message)
         except _InterruptedError:
             return asked.delivered.is_finished
         return True
@@ -277,7 +278,7 @@ async def _tell_progress(ticket: Ticket, context: Context) -> None:
             awaited=enums.AWAITED[report.awaited],
         )
         # The field has one number in the messages of both streams.
-        await context.write(public.ChatResponse(waiting=waiting).SerializeToString())
+        await write(context, public.ChatResponse(waiting=waiting).SerializeToString())
 
 
 @asynccontextmanager
