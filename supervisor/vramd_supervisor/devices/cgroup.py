@@ -45,6 +45,14 @@ class Cgroups:
         quotas = [quota for folder in self._folders("cpu") if (quota := _quota(folder)) is not None]
         return min(quotas, default=None)
 
+    def oom_kills(self) -> int | None:
+        """Returns how many processes the kernel has killed for want of memory: in the group, else in the system."""
+        for folder in self._folders("memory"):
+            for name in ("memory.events", "memory.oom_control"):
+                if (count := _value(folder / name, "oom_kill")) is not None:
+                    return count
+        return _value(self.proc / "vmstat", "oom_kill")
+
     def _folders(self, controller: str) -> Iterator[Path]:
         """Yields the group's folder and its parents. Version 1 has a tree per controller; beside it, 2 may be empty."""
         try:
@@ -82,10 +90,14 @@ def _number(file: Path) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
+def _value(file: Path, key: str) -> int | None:
+    """Reads one of a file's lines, each a key and a number."""
+    found = re.search(rf"^{key} (\d+)$", _text(file), re.ASCII | re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def _droppable_bytes(file: Path) -> int:
-    values = dict(line.split(" ", 1) for line in _text(file).splitlines() if " " in line)
-    text = values.get("total_inactive_file", values.get("inactive_file", "")).strip()
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return _value(file, "total_inactive_file") or _value(file, "inactive_file") or 0
 
 
 def _quota(folder: Path) -> float | None:

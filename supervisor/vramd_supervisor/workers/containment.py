@@ -98,18 +98,29 @@ def discard(child: Child) -> None:
         threading.Thread(target=wait, args=(child,), name=f"reap-{child.pid}", daemon=True).start()
 
 
-def exit_of(returncode: int, *, asked: bool) -> tuple[Exit, str]:
-    """How a process ended, and that as people say it; `asked`: to go, so that going is no news."""
+def exit_of(returncode: int, *, asked: bool, out_of_memory: bool = False) -> tuple[Exit, str]:
+    """How a process ended, and that as people say it; `asked`: to go, so that going is no news.
+
+    `out_of_memory`: the kernel says that it killed it.
+    """
     if asked and (sys.platform == "win32" or returncode in (0, -signal.SIGTERM)):
         return Exit.ENDED, "ended"
     if asked and returncode == _KILLED:
         return Exit.FORCED, "ended by force"
+    if out_of_memory:
+        return Exit.OUT_OF_MEMORY, "killed by the kernel, which had no memory left"
+    how = Exit.CRASHED if by_own_fault(returncode) else Exit.DIED if returncode >= 0 else Exit.KILLED
     if returncode >= 0:
-        return Exit.DIED, f"exited with code {returncode}"
+        return how, f"exited with code {returncode}"
     try:
-        return Exit.DIED, f"killed by {signal.Signals(-returncode).name}"
+        return how, f"killed by {signal.Signals(-returncode).name}"
     except ValueError:
-        return Exit.DIED, f"killed by signal {-returncode}"
+        return how, f"killed by signal {-returncode}"
+
+
+def may_be_out_of_memory(returncode: int) -> bool:
+    """Whether a process has ended as one does that the kernel kills for want of memory."""
+    return sys.platform != "win32" and returncode == _KILLED
 
 
 def by_own_fault(returncode: int) -> bool:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FACTS_S = 20.0
 """A worker that starts has said hello by then, or is ended."""
 
-_FINAL = frozenset({Reason.MODEL_FILE_INVALID, Reason.MODEL_UNSUPPORTED})
+FINAL = frozenset({Reason.MODEL_FILE_INVALID, Reason.MODEL_UNSUPPORTED})
 """Reasons of a load that come again as long as the file and the engine are what they are."""
 
 UNKNOWN_FACTS = EngineFacts("", ("cpu",), 64 << 20)
@@ -89,7 +89,7 @@ class Planning:
 
     def refused(self, load: Load, why: Refusal) -> None:
         """The engine has refused a load: it is not tried like this again."""
-        if isinstance(load.model.source, ModelFile) and why.reason in _FINAL:
+        if isinstance(load.model.source, ModelFile) and why.reason in FINAL:
             problem = Problem(why.reason, why.message.removeprefix(f"{load.model.id}: "))
             self._quotes.verdicts.refused(self._way(load, load.model.source), problem)
 

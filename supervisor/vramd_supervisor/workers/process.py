@@ -22,6 +22,7 @@ from ..domain.receipt import Exit
 from ..threads.serial_calls import SerialCalls
 from . import containment
 from .breach import BreachError, check_hello
+from .oom_kills import OOM_KILLS
 from .worker_environment import worker_environment
 
 HELLO_S = 15.0
@@ -101,9 +102,9 @@ class ChildProcess:
         self._on_exit = on_exit
         self._gone = asyncio.Event()
         self._asked = False
+        self._ended_by_us = False
+        """It was killed from here: that the kernel killed another one meanwhile says nothing of it."""
         self._output_ended = threading.Event()
-        self.by_own_fault = False
-        """Whether it has ended by its own fault; known once it is gone."""
         self._hello: asyncio.Future[bytes] = self._loop.create_future()
         self.child = child
         self._orders = Orders(import_paths(), os.getpid(), self.nonce, socket_dir, untested_engine)
@@ -158,6 +159,7 @@ class ChildProcess:
     def kill_now(self) -> None:
         """Ends it without waiting. Harmless if it is gone."""
         if not self.gone:
+            self._ended_by_us = True
             containment.kill(self.child)
 
     async def kill(self) -> None:
@@ -190,22 +192,25 @@ class ChildProcess:
             self._hello.set_result(line)
 
     def _wait(self) -> None:
+        kills_before = OOM_KILLS.count()
         returncode = containment.wait(self.child)
+        killed = containment.may_be_out_of_memory(returncode) and not self._ended_by_us
+        out_of_memory = killed and OOM_KILLS.explain(kills_before)
         if self._socket_dir:
             # One that was killed leaves its socket there.
             with contextlib.suppress(OSError):
                 for socket in Path(self._socket_dir).glob(f"{self.pid}.*"):
                     socket.unlink(missing_ok=True)
         self._output_ended.wait(OUTPUT_ENDS_S)
-        self._tell(self._exited, returncode)
+        self._tell(self._exited, returncode, out_of_memory)
 
-    def _exited(self, returncode: int) -> None:
-        self.by_own_fault = containment.by_own_fault(returncode)
+    def _exited(self, returncode: int, out_of_memory: bool) -> None:
         if self.child.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self.child.stdin.close()
         self._gone.set()
-        self._on_exit(*containment.exit_of(returncode, asked=self._asked))
+        how, words = containment.exit_of(returncode, asked=self._asked, out_of_memory=out_of_memory)
+        self._on_exit(how, words)
 
     def _tell(self, what: Callable[..., None], *values: object) -> None:
         # The loop may be closed by now.

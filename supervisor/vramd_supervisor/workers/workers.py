@@ -34,8 +34,9 @@ from ..domain.receipt import Exit, Observed, Receipt
 from ..loop import Loop
 from .beats import Beats
 from .breach import BreachError
+from .last_words import classed
 from .log_book import Log, LogBook, Splitter, as_text
-from .planning import UNKNOWN_FACTS, Planning
+from .planning import FINAL, UNKNOWN_FACTS, Planning
 from .process import BROKEN_S, WORKING_FOLDER, ChildProcess, HelloError, Spawner
 from .progress import Limits, Stall
 from .quotes import EngineFacts
@@ -76,6 +77,10 @@ class Worker:
         """Of the interpreter itself; where a launcher starts it, the child is only that. 0 before the hello."""
         self.devices: Sequence[str] = (HOST,)
         """Where it has bytes."""
+        self.hung = False
+        """It was ended because it made no progress."""
+        self.refused = False
+        """It has refused its file, whatever its settings."""
         self.fault = ""
         """Why the shell ended it, if the core did not want that."""
         self.stop_s: float | None = None
@@ -251,7 +256,7 @@ class Workers:
         if worker is None or worker.fault:
             return
         log.warning("worker %d%s hangs: %s", worker_id, worker.model and f" ({worker.model})", stall.how)
-        worker.fault = f"hung: {stall.how}"
+        worker.fault, worker.hung = f"hung: {stall.how}", True
         self._loop.submit(WorkerStalled(self._loop.now_s(), worker_id, *stall))
 
     async def _load(self, worker: Worker, action: Load) -> None:
@@ -280,6 +285,7 @@ class Workers:
             why = error.refusal
         else:
             return
+        worker.refused = why.reason in FINAL
         self._planning.refused(action, why)
         self._loop.submit(LoadRefused(self._loop.now_s(), worker.worker_id, why))
         if why.reason is Reason.MEMORY_EXHAUSTED:
@@ -342,15 +348,20 @@ class Workers:
 
     def _exited(self, worker: Worker, how: Exit, words: str) -> None:
         self._planning.learn(worker.worker_id, None)
+        plain = words
+        how, words = classed(how, words, list(worker.last_lines))
         if worker.fault:
-            how, words = Exit.FORCED, worker.fault if worker.stop_s is not None else f"{worker.fault}; {words}"
+            how = Exit.HUNG if worker.hung else Exit.FORCED
+            words = worker.fault if worker.stop_s is not None else f"{worker.fault}; {words}"
+        elif worker.refused:
+            how = Exit.REFUSED
         now_s = self._loop.now_s()
         level = logging.WARNING if worker.stop_s is None else logging.INFO
         log.log(level, "worker %d%s: %s", worker.worker_id, worker.model and f" ({worker.model})", words)
-        died = worker.loads if worker.process and worker.process.by_own_fault else None
-        if died and (why := self._planning.died(died, words, worker.last_lines)):
+        died = worker.loads if how in {Exit.CRASHED, Exit.ASSERTION} else None
+        if died and (why := self._planning.died(died, plain, worker.last_lines)):
             self._loop.submit(LoadRefused(now_s, worker.worker_id, why))
-        self._loop.submit(WorkerExited(now_s, worker.worker_id, words))
+        self._loop.submit(WorkerExited(now_s, worker.worker_id, words, how))
         self._run(self._release(worker, how, words, now_s))
 
     async def _release(self, worker: Worker, how: Exit, words: str, exit_s: float) -> None:
