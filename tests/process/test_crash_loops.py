@@ -16,6 +16,7 @@ CONFIGURATION = "\n".join(
         simulated("other", card="", tokens_per_s=50),
         simulated("held", card=""),
         simulated("pinned", card="", pinned=True),
+        simulated("poisonable", card="", tokens_per_s=50, manners=["exit-on-poison"]),
         simulated("joined", card="", load_s=1.0),
     )
 )
@@ -114,3 +115,18 @@ def test_after_the_quarantine_one_load_is_tried() -> None:
             client.load("fragile")
         until("it is told", lambda: len(story.changes("fragile", "QUARANTINED")) == 2)
         assert len(story.changes("fragile", "LOADING")) == 4
+
+
+def test_a_request_under_which_processes_die_is_refused_and_the_model_serves_others(
+    client: vramd.Client, story: Story
+) -> None:
+    with client.generate("poisonable", "harmless", max_tokens=60) as beside:
+        next(beside)
+        with pytest.raises(vramd.Quarantined) as failed:
+            list(client.generate("poisonable", "poison"))
+        assert failed.value.reason == "REQUEST_QUARANTINED"
+        assert beside.finish.reason == "LENGTH"
+    with pytest.raises(vramd.Quarantined):
+        list(client.generate("poisonable", "poison"))
+    assert list(client.generate("poisonable", "anything else", max_tokens=3))
+    assert len(story.changes("poisonable", "LOADING")) == 3

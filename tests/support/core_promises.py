@@ -109,6 +109,8 @@ class Promises:
         self._drains_s: dict[str, float] = {}
         """Since when it drains, or did the last time."""
         self.deaths = Deaths(core)
+        self.suspects: set[int] = set()
+        """Requests that were granted although a process died under them before."""
 
     def accept(self, request: int, asked: Asked) -> None:
         self.open[request] = asked
@@ -209,6 +211,13 @@ class Promises:
         assert now_s <= asked.deadline_s, "served after its deadline"
         assert self.states[asked.model] is ModelState.READY, f"{asked.model} admits while {self.states[asked.model]}"
         assert grant.worker_id in self.memory, "served by a process that is gone"
+        worker = self.core.state.workers[grant.worker_id]
+        running = (self.core.state.requests[one] for one in worker.in_flight if one != grant.request)
+        silent = [one for one in running if one.state is RequestState.DISPATCHED and one.id in self.suspects]
+        assert not silent, f"request {grant.request} begins beside a suspect"
+        request = self.core.state.requests[grant.request]
+        if self.core.state.suspects.is_marked(request.fingerprint, now_s):
+            self.suspects.add(grant.request)
         self.granted[grant.request] = grant.worker_id
         if asked.ahead:
             return
@@ -438,6 +447,10 @@ class Deaths:
             return
         self._gone.add(event.worker_id)
         if event.worker_id in self._wanted:
+            return
+        worker = self.core.state.workers.get(event.worker_id)
+        if worker and worker.poisoned:  # it counts against the request
+            self._next_s[model] = begun_s + LEAST_BETWEEN_S
             return
         limits = self.core.state.limits
         strikes_s = self._strikes_s.setdefault(model, [])

@@ -200,7 +200,8 @@ class Story(Stage):
         asked = Asked(name, kind, urgent, self.now_s, self.now_s + limit_s, ahead=reload)
         self.promises.accept(request, asked)
         progress = self._pick(True, False)
-        self.submit(Requested(self.now_s, request, name, kind, limit_s, options, priority, progress, reload))
+        told = Requested(self.now_s, request, name, kind, limit_s, options, priority, progress, reload)
+        self.submit(replace(told, fingerprint=f"{name} {request % 5}" if request % 2 else ""))
         if kind is RequestKind.HOLD:
             self.clock.at(self.now_s + self.dice.uniform(1.0, 15.0), partial(self._leave, request))
         elif self._may("cancel", 0.2):

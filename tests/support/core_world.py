@@ -222,11 +222,12 @@ class CoreWorld(Pump):
         reload: bool = False,
         caller: str = "",
         resume: bool = True,
+        fingerprint: str = "",
     ) -> int:
         request = self._accept()
         asked = LoadOptions(keep_alive_s=keep_alive_s, context_tokens=context_tokens)
         told = Requested(self.now_s, request, name, kind, limit_s, asked, priority, progress, reload, caller)
-        self.tell(replace(told, resume=resume))
+        self.tell(replace(told, resume=resume, fingerprint=fingerprint))
         return request
 
     def announce(self, device: str, size: int, ttl_s: float = 60.0, label: str = "game", limit_s: float = 600.0) -> int:

@@ -23,7 +23,7 @@ NO_CLIENT_OF_OURS = {Reason.REQUEST_UNREADABLE}
 DEAD_DRIVES_ONLY = {Reason.FILE_UNANSWERED}
 """Given where a file does not answer; it takes as long as one is waited for."""
 
-KERNEL_ONLY = {Reason.HOST_OOM, Reason.REQUEST_QUARANTINED}
+KERNEL_ONLY = {Reason.HOST_OOM}
 """Given where the kernel has no more memory."""
 
 MOST_DETAIL_BYTES = 4096

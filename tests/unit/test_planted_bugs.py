@@ -159,6 +159,12 @@ BUGS = {
         "len(there) - going - most",
         "may be",
     ),
+    "what ran beside a suspect is blamed with it": Bug(
+        "state.py",
+        "    return not current.alone and len(",
+        "    return len(",
+        "begins beside a suspect",
+    ),
     "a strike is never counted": Bug(
         "deaths.py",
         "    strike(history, Strike(state.now_s, how, words), state.limits)\n",

@@ -82,6 +82,7 @@ def model_updated(state: CoreState, event: ModelUpdated) -> None:
 def reset(state: CoreState, model: ModelRuntime) -> None:
     """Forgets the deaths of a model's processes: it is loaded again as if there had been none."""
     model.restarts = History()
+    state.suspects.forget(model.id)
     if model.state is ModelState.QUARANTINED:
         move(state, model, ModelState.UNLOADED, causes.RESET)
     state.touch(model)

@@ -13,6 +13,7 @@ from .pressure import Level, Pressure
 from .queues import AdmissionQueue
 from .restarts import Breaker, Limits
 from .state import ModelRuntime, PendingLoad, Request, Reservation, WorkerProcess, why_kept
+from .suspects import Suspects
 from .thrash import Loads, PingPong
 
 Waiting: TypeAlias = PendingLoad | Reservation
@@ -71,7 +72,7 @@ class CoreState:
         self.ping_pongs: dict[tuple[str, ...], PingPong] = {}
         """Recognised ones, while settings are being looked for under which they would fit together."""
 
-        self.breaker = Breaker()
+        self.breaker, self.suspects = Breaker(), Suspects()
 
         self.touched: dict[str, None] = {}
         """Models whose next step the scheduler has to decide before the event is over."""

@@ -8,10 +8,10 @@ from vramd_common.reasons import Reason
 from ..domain.causes import Cause
 from ..domain.decisions import Decision, DecisionKind
 from ..domain.errors import Refusal, refusal
-from ..domain.receipt import Exit
+from ..domain.receipt import OWN_FAULT, Exit
 from .core_state import CoreState
 from .events import WorkerExited
-from .requests import refuse
+from .requests import poisoned, refuse
 from .restarts import (
     BREAKER_DEATHS,
     BREAKER_S,
@@ -39,7 +39,7 @@ def take_death_in(state: CoreState, model: ModelRuntime, worker: WorkerProcess, 
         return None
     pause(history, state.now_s, worker.id, worker.begun_s)
     how = Exit.HUNG if hung else event.how
-    if how in NO_STRIKES:
+    if how in NO_STRIKES or worker.poisoned:
         return None
     again = how is Exit.OUT_OF_MEMORY and history.ran_out(state.now_s)
     if how is Exit.OUT_OF_MEMORY and worker.plan and not again:
@@ -55,6 +55,27 @@ def take_death_in(state: CoreState, model: ModelRuntime, worker: WorkerProcess, 
     why = refusal(Reason.HOST_OOM, text, model=model.id)
     state.record_refusal(model.id, why)
     return why
+
+
+def blame(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: Exit) -> None:
+    """Marks what ran on a process that ended by its own fault; refuses what two of them ended under.
+
+    A request that was marked before runs alone until it has had something, and then is the only one to blame.
+    """
+    if how not in OWN_FAULT:
+        return
+    suspects = {worker.alone} & worker.in_flight or worker.in_flight
+    fingerprints = sorted({state.requests[one].fingerprint for one in suspects} - {""})
+    guilty = {one for one in fingerprints if state.suspects.mark(one, model.id, state.now_s)}
+    if not guilty:
+        return
+    worker.poisoned = True
+    running = [state.requests[one] for one in sorted(worker.in_flight)]
+    for request in (*running, *model.queue):
+        if request.fingerprint in guilty:
+            why = poisoned(state, model, request.fingerprint)
+            state.record_refusal(model.id, why)
+            refuse(state, request, why)
 
 
 def keep_or_refuse_queue(

@@ -84,6 +84,8 @@ class Requested:
     """Name of a hold's caller, or where it is connected from."""
     needs: Ability | None = None
     """Ability that the call needs; None: none in particular."""
+    fingerprint: str = ""
+    """Keyed hash of its text and settings, the same for the same request."""
     resume: bool = True
     """It goes on in another process if it loses its own; False: it then ends with an error."""
 

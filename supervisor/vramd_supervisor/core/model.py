@@ -16,7 +16,7 @@ from ..domain.device_view import HOST
 from ..domain.errors import Refusal, refusal
 from .actions import Complete, FindPlans, Load, ModelChanged, Released, SetTimer, Stop
 from .core_state import CoreState, Handlers
-from .deaths import as_before, crashed, final, keep_or_refuse_queue, take_death_in
+from .deaths import as_before, blame, crashed, final, keep_or_refuse_queue, take_death_in
 from .events import (
     DrainEnded,
     KeepAliveEnded,
@@ -343,6 +343,8 @@ def exited(state: CoreState, event: WorkerExited) -> None:
     if model.current is not worker:  # it was to take the place of another, and was given up
         return
     because = _record_end(state, model, worker, event.exit)
+    if not worker.stopping:
+        blame(state, model, worker, event.how)
     why = take_death_in(state, model, worker, event)
     running = [state.requests[request_id] for request_id in sorted(worker.in_flight)]
     if model.state in COMING:

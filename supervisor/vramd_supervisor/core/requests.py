@@ -41,6 +41,7 @@ from .state import (
     has_place,
     priority,
 )
+from .suspects import MARKS
 
 MOST_RESUMES = 2
 """Processes that a request may lose: a third death under it is more likely its own doing than chance."""
@@ -78,6 +79,8 @@ def requested(state: CoreState, event: Requested) -> None:
     why = lack(model.spec, event.needs) if event.needs and model.current is None else None
     if model.state is ModelState.QUARANTINED:
         why = why or quarantined(state, model)
+    if event.fingerprint and state.suspects.left_s(event.fingerprint, state.now_s):
+        why = why or poisoned(state, model, event.fingerprint)
     if why := why or _queue_full(state, model, event.kind):
         state.record_refusal(event.model, why)
         state.emit(Refuse(event.request, why))
@@ -132,6 +135,7 @@ def accept(
     if isinstance(event, Requested):
         request.priority = request.priority if event.priority is None else event.priority
         request.progress, request.reload, request.caller = event.progress, event.reload, event.caller
+        request.fingerprint = event.fingerprint
         request.resume = event.resume and not model.spec.expendable
     state.emit(SetTimer(DeadlinePassed(deadline_s, request.id)))
     if kind is RequestKind.UNLOAD:
@@ -149,6 +153,7 @@ def streamed(state: CoreState, event: Streamed) -> None:
         request.sent = True
         if worker := state.workers.get(request.worker_id or 0):
             worker.answered = True
+            _let_others_begin(state, request, worker)
 
 
 def resumed(state: CoreState, event: Resumed) -> None:
@@ -258,11 +263,19 @@ def end(state: CoreState, request: Request) -> None:
 def _leave_place(state: CoreState, request: Request, worker: WorkerProcess) -> None:
     """A request gives its place in a process back."""
     worker.in_flight.remove(request.id)
+    _let_others_begin(state, request, worker)
     worker.answered = True
     worker.last_used_s = state.now_s
     state.touch(state.models[request.model])
     if not worker.in_flight:
         share_threads(state, worker)
+
+
+def _let_others_begin(state: CoreState, request: Request, worker: WorkerProcess) -> None:
+    """A request that ran alone has had something of its process, or has left it."""
+    if worker.alone == request.id:
+        worker.alone = 0
+        state.touch(state.models[request.model])
 
 
 def interrupt(state: CoreState, request: Request, why: Refusal) -> None:
@@ -347,6 +360,14 @@ def quarantined(state: CoreState, model: ModelRuntime) -> Refusal:
     return refusal(
         Reason.MODEL_QUARANTINED, text, model=model.id, strikes=count, exit=last.words, untilS=f"{left_s:.0f}"
     )
+
+
+def poisoned(state: CoreState, model: ModelRuntime, fingerprint: str) -> Refusal:
+    """Why a request is not run again."""
+    left_s = state.suspects.left_s(fingerprint, state.now_s)
+    text = f"{MARKS} processes of {model.id} died while they worked on this request: it is refused for another "
+    text += f"{left_s:.0f} s; `vramd reset {model.id}` ends that, `vramd logs {model.id}` says more"
+    return refusal(Reason.REQUEST_QUARANTINED, text, model=model.id, untilS=f"{left_s:.0f}")
 
 
 def deaths(count: int, last: str) -> str:

@@ -271,6 +271,8 @@ def _grant(state: CoreState, model: ModelRuntime, worker: WorkerProcess, request
     request.state = RequestState.DISPATCHED
     request.worker_id = worker.id
     worker.in_flight.add(request.id)
+    if state.suspects.is_marked(request.fingerprint, state.now_s):
+        worker.alone = request.id  # so that it alone is to blame if this process dies as well
     worker.last_used_s = state.now_s
     worker.used = True
     keep(model, request.options)

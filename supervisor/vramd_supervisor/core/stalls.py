@@ -5,7 +5,9 @@ from vramd_common.reasons import Reason
 from ..domain import causes
 from ..domain.decisions import Decision, DecisionKind
 from ..domain.errors import Refusal, refusal
+from ..domain.receipt import Exit
 from .core_state import CoreState, Handlers
+from .deaths import blame
 from .events import WorkerStalled
 from .model import give_up_queue, stop
 from .renewal import give_up_renewal
@@ -31,6 +33,7 @@ def stalled(state: CoreState, event: WorkerStalled) -> None:
     else:
         numbers = {"limit_s": event.limit_s}
         state.decide(Decision.because(because, DecisionKind.UNLOAD, model.id, worker.id, numbers=numbers))
+        blame(state, model, worker, Exit.HUNG)
         abort(state, worker, _hung(model, worker, event))
     stop(state, worker, because)
 

@@ -103,6 +103,8 @@ class Request:
     state: RequestState = RequestState.QUEUED
     worker_id: int | None = None
     """Where it runs, once granted."""
+    fingerprint: str = ""
+    """Stands for its text and settings; empty: for nothing."""
     failed_loads: int = 0
     """Loads whose process died while it waited."""
     caller: str = ""
@@ -168,6 +170,10 @@ class WorkerProcess:
     """The moment from which nothing but its time to stay keeps it: it was unpinned, or that time was changed."""
     used: bool = False
     """Whether it had a request."""
+    alone: int = 0
+    """A request under which a process died before, and which has had nothing of this one yet: no other begins."""
+    poisoned: bool = False
+    """A request is to blame for its end."""
     answered: bool = False
     """Whether a request has had something of it."""
     leaves: Because | None = None
@@ -413,4 +419,4 @@ def has_place(model: ModelRuntime) -> bool:
     current = model.current
     if model.state is not ModelState.READY or current is None or current.plan is None:
         return False
-    return len(current.in_flight) < current.plan.settings.parallel
+    return not current.alone and len(current.in_flight) < current.plan.settings.parallel

@@ -32,6 +32,7 @@ SIMULATED_FAULTS = (
     "hang-in-load",
     "oom",
     "exit-in-prompt",
+    "exit-on-poison",
     "exit-in-decode",
     "hang-in-decode",
     "block-after-first-token",

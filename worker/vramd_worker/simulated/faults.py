@@ -40,6 +40,8 @@ class Fault(Enum):
     """The load aborts half-way, and says on stderr that memory is out."""
     EXIT_IN_PROMPT = "exit-in-prompt"
     """The process ends instead of the first token of a job."""
+    EXIT_ON_POISON = "exit-on-poison"
+    """The process ends instead of the first token of a job whose prompt says "poison"."""
     EXIT_IN_DECODE = "exit-in-decode"
     """The process ends instead of the fourth token of a job."""
     HANG_IN_DECODE = "hang-in-decode"
@@ -92,13 +94,15 @@ def in_load(faults: Faults) -> None:
         stand_still()
 
 
-def before_token(faults: Faults, given: int) -> None:
+def before_token(faults: Faults, given: int, prompt: str) -> None:
     """Shows the faults before a job's next token, after `given` tokens. May never return."""
     if Fault.FLOOD_STDERR in faults:
         _flood(FLOOD_PER_TOKEN_BYTES)
     if given == 0 and Fault.LEAK in faults:
         _leaked.append(b"\xa5" * LEAK_BYTES)
     if given == 0 and Fault.EXIT_IN_PROMPT in faults:
+        os._exit(DIED)
+    if given == 0 and Fault.EXIT_ON_POISON in faults and "poison" in prompt:
         os._exit(DIED)
     if given == 1 and Fault.BLOCK_AFTER_FIRST_TOKEN in faults:
         stand_still()

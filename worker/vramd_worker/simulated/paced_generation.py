@@ -24,8 +24,9 @@ class SimulatedGeneration:
         self._job = job
         self._cancelled = cancelled
         self._context_tokens = context_tokens
+        self.prompt = "\n".join(texts)
         self._prompt_tokens = sum(map(words.count, texts))
-        self._seed = words.seed_of("\n".join(texts)) if job.sampling.seed is None else job.sampling.seed
+        self._seed = words.seed_of(self.prompt) if job.sampling.seed is None else job.sampling.seed
         self._text = TextAssembler(job.stop)
         self._began_s = self._first_s = 0.0
 

@@ -171,7 +171,7 @@ class SimulatedEngine:
             self._running.append(generation)
 
     def _step(self, generation: SimulatedGeneration) -> None:
-        faults.before_token(self._spec.faults, generation.given)
+        faults.before_token(self._spec.faults, generation.given, generation.prompt)
         piece = generation.step(time.monotonic(), generation.period_s(self._spec.tokens_per_s))
         if piece.finish is not None:
             self._running.remove(generation)
