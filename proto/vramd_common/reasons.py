@@ -68,6 +68,7 @@ class Reason(Enum):
     DEVICE_UNUSABLE = Meaning(
         "FAILED_PRECONDITION", "the device is unknown or cannot hold the model", ("model", "device")
     )
+    GPU_LOST = Meaning("FAILED_PRECONDITION", "the device does not answer its driver any more", ("model", "device"))
     EMBEDDING_UNSUPPORTED = Meaning("FAILED_PRECONDITION", "the model gives no embeddings", ("model",))
     GENERATION_UNSUPPORTED = Meaning("FAILED_PRECONDITION", "the model gives embeddings only", ("model",))
     CHAT_TEMPLATE_UNUSABLE = Meaning(
@@ -103,6 +104,12 @@ class Reason(Enum):
         "what is free, or could be made free, is less than the reservation is for",
         ("device", "neededBytes", "freeBytes", "heldBy"),
         retry_after_s=5.0,
+    )
+    FD_EXHAUSTED = Meaning(
+        "RESOURCE_EXHAUSTED", "the supervisor may open no more files and connections", retry_after_s=5.0
+    )
+    PROCESSES_EXHAUSTED = Meaning(
+        "RESOURCE_EXHAUSTED", "the system allows no more processes or threads", retry_after_s=5.0
     )
     SHUTTING_DOWN = Meaning("UNAVAILABLE", "the supervisor ends", retry_after_s=2.0)
     DRAINING = Meaning("UNAVAILABLE", "the supervisor admits nothing new until it is undrained")

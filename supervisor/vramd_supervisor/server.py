@@ -23,7 +23,7 @@ from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 from vramd_proto.v1.supervisor_pb2_grpc import add_SupervisorServiceServicer_to_server
 
-from . import opening, signals
+from . import opening, signals, steady_clock
 from .certificate import Certificate
 from .core.actions import (
     Decided,
@@ -151,6 +151,8 @@ async def serve(
     clients can connect; `owner` is the program that it ends with; with a `certificate` it serves by TLS; `record` takes
     all events and actions.
     """
+    clock = steady_clock.install(asyncio.get_running_loop())
+    watching = asyncio.create_task(clock.watch())
     logs = LogBook(instance.folder.logs)
     handler = OwnLogHandler(logs.own, asyncio.get_running_loop())
     handler.setFormatter(LineFormatter())
@@ -168,7 +170,7 @@ async def serve(
     open_to_all = config.server.insecure_network
     credentials = _credentials(certificate) if certificate else None
     listening = listen(server, config.server.host, config.server.port, credentials, insecure_network=open_to_all)
-    healthy = _add_services(server, parts, listening.address)
+    healthy = _add_services(server, parts, listening.address, clock)
     await parts.folders.begin()
     loop.submit(Started(loop.now_s()))
     await server.start()
@@ -196,6 +198,7 @@ async def serve(
     parts.workers.kill_all()
     parts.quoter.close()
     await parts.decisions.close()
+    watching.cancel()
     leave_job()
     logging.getLogger().removeHandler(handler)
     logs.settle()
@@ -349,12 +352,14 @@ async def _first_sample(device: Device) -> Sample:
         return Sample(0, 0)
 
 
-def _add_services(server: grpc.aio.Server, parts: Parts, address: str) -> health.aio.HealthServicer:
+def _add_services(
+    server: grpc.aio.Server, parts: Parts, address: str, clock: steady_clock.SteadyClock
+) -> health.aio.HealthServicer:
     server.add_generic_rpc_handlers((InferenceService(parts).handlers(),))
     add_ModelServiceServicer_to_server(ModelService(parts), server)
     healthy = health.aio.HealthServicer()
     tell_health = partial(_tell_health, parts.loop, healthy)
-    add_SupervisorServiceServicer_to_server(SupervisorService(parts, address, tell_health), server)
+    add_SupervisorServiceServicer_to_server(SupervisorService(parts, address, tell_health, clock), server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return healthy

@@ -15,6 +15,7 @@ CONFIGURATION = "\n".join(
         simulated("flood", card="", manners=["flood-stderr"]),
         simulated("garbage", card="", manners=["garbage-on-stdout"]),
         simulated("leaking", card="", manners=["leak"]),
+        simulated("limited", card="", manners=["leak"], tokens_per_s=20, memory_limit="200MiB"),
         simulated("poisoned", card="", manners=["exit-in-prompt"]),
         simulated("brittle", card="", manners=["exit-in-decode"]),
         simulated("hang-in-decode", card="", manners=["hang-in-decode"]),
@@ -84,6 +85,13 @@ def test_a_process_that_grows_far_beyond_its_load_is_ended_once_it_is_idle(
     (record,) = [one for one in client.decisions("leaking") if one.kind == "give_back"]
     assert record.numbers["host_bytes"] > record.numbers["promised_bytes"] + (256 << 20)
     assert list(client.generate("leaking", "x", max_tokens=5)), "and is loaded anew for whoever comes next"
+
+
+def test_beyond_its_memory_limit_a_process_is_ended_while_it_works(client: vramd.Client) -> None:
+    with pytest.raises(vramd.Unloaded, match=r"its memory_limit is 200\.0 MiB"):
+        list(client.generate("limited", "x", max_tokens=2000, on_crash="fail"))
+    records = [one for one in client.decisions("limited") if one.kind == "give_back"]
+    assert records[0].numbers["host_bytes"] > 200 * MIB
 
 
 def test_a_flood_on_stderr_neither_stops_the_answer_nor_fills_memory_or_disk(shared: SupervisorProcess) -> None:

@@ -26,6 +26,9 @@ DEAD_DRIVES_ONLY = {Reason.FILE_UNANSWERED}
 KERNEL_ONLY = {Reason.HOST_OOM}
 """Given where the kernel has no more memory."""
 
+AT_THE_LIMITS_ONLY = {Reason.FD_EXHAUSTED, Reason.PROCESSES_EXHAUSTED, Reason.GPU_LOST}
+"""Given where the system has no more of something, or a card is lost."""
+
 MOST_DETAIL_BYTES = 4096
 MOST_MESSAGE_BYTES = 1024
 

@@ -31,6 +31,7 @@ HARMLESS = {
     "dataclasses",
     "difflib",
     "enum",
+    "errno",
     "functools",
     "heapq",
     "itertools",

@@ -46,7 +46,14 @@ PS_KEYS = [
 
 def status() -> supervisor_pb2.GetStatusResponse:
     info = supervisor_pb2.SupervisorInfo(
-        pid=9, version="0.1.0", uptime_s=75, rss_bytes=60 << 20, address="127.0.0.1:5", usable_cores=2, api=1
+        pid=9,
+        version="0.1.0",
+        uptime_s=75,
+        rss_bytes=60 << 20,
+        address="127.0.0.1:5",
+        usable_cores=2,
+        api=1,
+        loop_lag_s=0.012,
     )
     waiting = model_pb2.ResidentModel(model="waits", state=model_pb2.MODEL_STATE_QUEUED, queued=1)
     host = supervisor_pb2.Device(id="host", kind=supervisor_pb2.DEVICE_KIND_HOST, unusable="no room at all")
@@ -80,6 +87,7 @@ def test_status_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: 
         "draining": False,
         "running": 0,
         "queued": 0,
+        "loop_lag_s": 0.012,
     }
     assert told["devices"][0] == {
         "id": "gpu0",

@@ -1,5 +1,6 @@
 """The reader of GGUF headers: what it takes from a good file, and that a bad one is a typed problem, and quickly."""
 
+import errno
 import os
 import socket
 import struct
@@ -318,6 +319,18 @@ def test_what_is_no_file_is_a_problem_and_never_blocks(tmp_path: Path) -> None:
     assert refused(tmp_path) == (Reason.MODEL_PATH_INVALID, f"{tmp_path} is a folder, no regular file")
     assert refused(tmp_path / "none.gguf")[0] is Reason.MODEL_FILE_MISSING
     assert refused(tmp_path / "nul\0.gguf")[0] is Reason.MODEL_PATH_INVALID
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_lack_of_descriptors_is_no_fault_of_the_file(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    path = written(tmp_path, GOOD)
+    monkeypatch.setattr(os, "open", none_left)
+    assert refused(path)[0] is Reason.FD_EXHAUSTED
 
 
 if sys.platform != "win32":

@@ -12,7 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from support.core_world import MODELS
 from support.scripted_nvml import Clock, ScriptedCard, ScriptedNvml, Tells
 from support.scripted_world import TOTAL, ScriptedWorld
+from vramd_common.reasons import Reason
+from vramd_supervisor.core.actions import Refuse
 from vramd_supervisor.core.events import Started
+from vramd_supervisor.core.state import ModelState
 from vramd_supervisor.devices.nvml import Card
 from vramd_supervisor.devices.pids import PidNumbers
 from vramd_supervisor.domain.device_view import DeviceLostError
@@ -93,6 +96,30 @@ def test_a_lost_card_may_come_back() -> None:
     assert card.process_bytes(7) is None
     script.lost = False
     assert (card.process_bytes(7), card.sample().used_bytes) == (30, 30)
+
+
+def test_a_load_on_a_lost_card_is_told_so_and_goes_on_once_it_is_back() -> None:
+    looks = asyncio.new_event_loop()
+    try:
+        clock = Clock()
+        script, card = scripted(clock)
+        world = ScriptedWorld(script, card, clock, looks, spared=0)
+        told: list[Refuse] = []
+        for lost in (True, False):
+            script.lost = lost
+            world.look()
+            world.request("small")
+            told += [action for action in world.actions if isinstance(action, Refuse)]
+            while world.errands:
+                world.run_errand()
+                told += [action for action in world.actions if isinstance(action, Refuse)]
+        (refused,) = told
+        assert refused.refusal.reason is Reason.GPU_LOST
+        assert refused.refusal.metadata == {"model": "small", "device": "card"}
+        assert world.core.state.models["small"].state is ModelState.READY
+    finally:
+        looks.run_until_complete(looks.shutdown_default_executor())
+        looks.close()
 
 
 def container(root: Path, processes: Mapping[int, tuple[str, str]]) -> PidNumbers:

@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from support.core_world import NEEDS, CoreWorld
+from support.core_world import BUDGETS, NEEDS, CoreWorld
 from vramd_supervisor.core.actions import Decided, ModelChanged
 from vramd_supervisor.core.events import DeviceSampled, ShutdownRequested
 from vramd_supervisor.core.samples import SPARED_BYTES, SPARED_SHARE
 from vramd_supervisor.core.state import ModelState, RequestKind
 from vramd_supervisor.domain.causes import Cause
+from vramd_supervisor.domain.config import Size
 from vramd_supervisor.domain.decisions import DecisionKind
+from vramd_supervisor.domain.quote import Source
 
 GIB = 1 << 30
 
@@ -84,6 +86,58 @@ def test_who_uses_it_is_served_to_the_end(world: CoreWorld, pid: int) -> None:
     world.caller(request, "end")
     sampled(world, "host", **{f"p{pid}": 10 * GIB})
     assert state(world) is not ModelState.READY
+
+
+def test_what_it_takes_beyond_its_due_while_it_works_is_told_once_and_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUDGETS, "host", 80 * GIB)
+    world = CoreWorld()
+    pid = ready(world)
+    request = world.request("small")
+    process = world.core.state.models["small"].current
+    assert process is not None
+    assert process.plan is not None
+    process.plan = replace(process.plan, quote=replace(process.plan.quote, source=Source.CLOSED_FORM))
+    decided = []
+    for size_bytes in (10 * GIB, 11 * GIB, 12 * GIB):
+        sampled(world, "host", **{f"p{pid}": size_bytes})
+        decided += [action.decision for action in world.actions if isinstance(action, Decided)]
+    (record,) = decided
+    assert record.kind is DecisionKind.GIVE_BACK
+    assert "it is ended once nobody uses it" in record.message
+    assert world.core.state.ledger.rows[process.id]["host"] == 12 * GIB
+    assert state(world) is ModelState.READY
+    world.caller(request, "end")
+    sampled(world, "host", **{f"p{pid}": 12 * GIB})
+    assert state(world) is not ModelState.READY, "what is booked meanwhile is not its due"
+
+
+def limited(world: CoreWorld, limit_bytes: int) -> None:
+    model = world.core.state.models["small"]
+    model.spec = replace(model.spec, memory_limit=Size(limit_bytes))
+
+
+def test_beyond_its_memory_limit_it_is_ended_whatever_runs_on_it(world: CoreWorld, pid: int) -> None:
+    limited(world, 2 * GIB)
+    request = world.request("small")
+    sampled(world, "host", **{f"p{pid}": 2 * GIB})
+    assert state(world) is ModelState.READY
+    sampled(world, "host", **{f"p{pid}": 2 * GIB + 1})
+    assert state(world) is ModelState.STOPPING
+    (record,) = [a.decision for a in world.actions if isinstance(a, Decided) and a.decision.model == "small"]
+    assert "its memory_limit is 2.00 GiB: it is ended" in record.message
+    while world.errands:
+        world.run_errand()
+    assert world.core.state.requests[request].resumes == 1, "what ran on it goes on elsewhere"
+
+
+def test_a_load_beyond_the_memory_limit_is_given_back(world: CoreWorld) -> None:
+    limited(world, 1)
+    world.measured["small"] = {"host": 2}
+    request = world.request("small")
+    while world.errands:
+        world.run_errand()
+    assert state(world) is ModelState.UNLOADED
+    assert request not in world.core.state.requests
 
 
 def test_who_holds_it_has_it_loaded_anew(world: CoreWorld, pid: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from vramd_common.reasons import Reason
 
+from ..domain.device_view import HOST
 from ..domain.errors import Refusal, in_words, refusal
 from ..domain.quote import DeviceBytes, Plan, Source
 from .core_state import CoreState
@@ -25,6 +26,7 @@ def reconcile(
 ) -> Overrun | None:
     """Books what a process takes beyond its promise; None if it may stay.
 
+    0. It takes more host memory than its `memory_limit`: it has to be given back.
     1. It takes no more than was promised, or what it takes is true by declaration: nothing changes.
     2. The budgets hold the rest: the row is raised.
     3. They do not, but no more than the headroom is touched: the row stays, and the pressure tells if that is scarce.
@@ -32,6 +34,10 @@ def reconcile(
     """
     ledger = state.ledger
     row = ledger.rows[worker.id]
+    most_bytes = model.spec.memory_limit
+    if most_bytes is not None and (took := measured.get(HOST, 0)) > most_bytes:  # 0
+        limits = f"{in_words(took)} on {HOST}, its memory_limit is {in_words(most_bytes)}"
+        return Overrun({**row, HOST: max(took, row.get(HOST, 0))}, f"{model.id} takes {limits}")
     over = {device: took - row[device] for device, took in measured.items() if took > row.get(device, took)}
     declared = worker.plan and worker.plan.quote.source is Source.DECLARED
     if not over or declared:  # 1

@@ -254,6 +254,11 @@ def _names(some: Sequence[Candidate]) -> str:
 
 def _exhausted(state: CoreState, claim: Claim, way: Mapping[str, int], index: EvictionIndex, device: str) -> Refusal:
     ledger = state.ledger
+    if claim.is_load and not ledger.accounts[device].total_bytes:
+        text = (
+            f"{claim.name} needs {device}, which gives no answer; `vramd devices` shows it, its driver's log says why"
+        )
+        return refusal(Reason.GPU_LOST, text, model=claim.name, device=device)
     free = max(0, ledger.free_bytes(device))
     own = {one.worker.id for one in index.reused}
     held = {row: needs[device] for row, needs in ledger.rows.items() if needs.get(device) and row not in own}

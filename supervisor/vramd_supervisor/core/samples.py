@@ -3,18 +3,24 @@
 from collections.abc import Collection
 
 from ..domain import causes
+from ..domain.causes import Because
 from ..domain.decisions import Decision, DecisionKind
+from ..domain.device_view import HOST
 from ..domain.errors import in_words
 from .actions import PressureChanged
 from .core_state import CoreState, Handlers
 from .events import DeviceSampled
-from .model import drain
+from .model import drain, stop
 from .pressure import Reading, explain
+from .reconcile import reconcile
+from .requests import abort, unloaded
 from .state import ModelRuntime, Phase, WorkerProcess, is_pinned
 
 SPARED_BYTES = 256 * (1 << 20)
 SPARED_SHARE = 0.5
 """Share of its promise; the larger of the two is left to a process beyond it."""
+
+WORKING = (Phase.SERVING, Phase.DRAINING)
 
 
 def sampled(state: CoreState, event: DeviceSampled) -> None:
@@ -24,8 +30,8 @@ def sampled(state: CoreState, event: DeviceSampled) -> None:
         _press(state, event)
     for worker in list(state.workers.values()):
         model, size_bytes = worker.owner, event.taken_bytes.get(worker.pid, 0)
-        if size_bytes and model and worker.phase is Phase.SERVING and not worker.in_flight:
-            _end_if_grown(state, model, worker, event.device, size_bytes)
+        if size_bytes and model and worker.phase in WORKING:
+            _watch_growth(state, model, worker, event.device, size_bytes)
 
 
 HANDLERS: Handlers = {DeviceSampled: sampled}
@@ -65,19 +71,52 @@ def _held_bytes(state: CoreState, device: str, phases: Collection[Phase]) -> int
     return state.ledger.held_bytes((one.id for one in state.workers.values() if one.phase in phases), device)
 
 
-def _end_if_grown(state: CoreState, model: ModelRuntime, worker: WorkerProcess, device: str, size_bytes: int) -> None:
-    """Ends an idle process that takes far more than when it was loaded.
+def _watch_growth(state: CoreState, model: ModelRuntime, worker: WorkerProcess, device: str, size_bytes: int) -> None:
+    """Acts on a process that takes more than it may, or far more than when it was loaded.
 
-    Its growth was promised to no load, and what made it grow may go on. A pinned model comes back by itself, as a held
-    one does.
+    Beyond its `memory_limit` it is ended, whatever runs on it. Else its growth is booked, as far as the budget holds
+    it, and told once while it works; and it is ended once it is idle: what made it grow may go on.
     """
-    due_bytes = max(state.ledger.rows[worker.id].get(device, 0), worker.measured.get(device, 0))
-    if not due_bytes or size_bytes <= due_bytes + max(SPARED_BYTES, int(due_bytes * SPARED_SHARE)):
+    most_bytes = model.spec.memory_limit if device == HOST else None
+    due_bytes = worker.outgrown.get(device) or max(
+        state.ledger.rows[worker.id].get(device, 0), worker.measured.get(device, 0)
+    )
+    if most_bytes is not None and size_bytes > most_bytes:
+        words = f"its process takes {in_words(size_bytes)} on {device}, its memory_limit is {in_words(most_bytes)}"
+        because = _told(state, model, worker, device, size_bytes, most_bytes, f"{words}: it is ended")
+        if worker.phase is Phase.SERVING:
+            drain(state, model, because, within_s=0.0)
+        abort(state, worker, unloaded(state, model, because.words))
+        stop(state, worker, because)
+        return
+    if worker.phase is not Phase.SERVING or not due_bytes:
+        return
+    if size_bytes <= due_bytes + max(SPARED_BYTES, int(due_bytes * SPARED_SHARE)):
         return
     words = f"its process has grown to {in_words(size_bytes)} on {device}, of {in_words(due_bytes)} when it was loaded"
-    because = causes.took_too_much(f"{words}; nobody uses it now, so it is ended")
-    numbers = {f"{device}_bytes": float(size_bytes), "promised_bytes": float(due_bytes)}
-    state.decide(Decision.because(because, DecisionKind.GIVE_BACK, model.id, worker.id, numbers=numbers))
-    drain(state, model, because)
+    if worker.in_flight:
+        if device not in worker.outgrown:
+            worker.outgrown[device] = due_bytes
+            _told(state, model, worker, device, size_bytes, due_bytes, f"{words}; it is ended once nobody uses it")
+        # What the budget does not hold is seen as scarce memory.
+        reconcile(state, model, worker, {device: size_bytes})
+        return
+    text = f"{words}; nobody uses it now, so it is ended"
+    drain(state, model, _told(state, model, worker, device, size_bytes, due_bytes, text))
     if is_pinned(model) and worker.plan:
         model.again = worker.plan.settings.again(worker.keep_alive_s)
+
+
+def _told(
+    state: CoreState,
+    model: ModelRuntime,
+    worker: WorkerProcess,
+    device: str,
+    size_bytes: int,
+    promised_bytes: int,
+    text: str,
+) -> Because:
+    because = causes.took_too_much(text)
+    numbers = {f"{device}_bytes": float(size_bytes), "promised_bytes": float(promised_bytes)}
+    state.decide(Decision.because(because, DecisionKind.GIVE_BACK, model.id, worker.id, numbers=numbers))
+    return because

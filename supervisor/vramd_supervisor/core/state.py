@@ -163,6 +163,8 @@ class WorkerProcess:
     load_from_s: float = 0.0
     measured: Mapping[str, int] = field(default_factory=dict)
     """Bytes that it took of each device when it became ready."""
+    outgrown: dict[str, int] = field(default_factory=dict)
+    """Bytes that were its due on each device where it took far more while it worked; its row may say more since."""
     ready_s: float | None = None
     last_used_s: float = 0.0
     """The moment its last request began or ended, its last hold ended, or it became ready."""

@@ -8,8 +8,9 @@ from functools import partial
 from ..core.events import DeviceSampled
 from ..core.ledger import Account
 from ..domain.device_view import Sample
+from ..domain.exhaustion import exhausted
 from ..loop import Loop
-from ..threads.serial_calls import NoThreadError, SerialCalls
+from ..threads.serial_calls import SerialCalls
 from .device import Device, Seen
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,12 @@ class Sampler:
             try:
                 look = partial(device.backend.look, device.probe, pids, ready)
                 seen = await self._calls[device.id].run(look)
-            except NoThreadError as error:  # a lack of threads here: the last sample holds
-                if device.id not in self._unasked:
-                    log.warning("what was last seen of a device holds: %s", error)
-                self._unasked.add(device.id)
-                continue
             except Exception as error:  # whatever one driver does, the other devices are sampled
+                if exhausted(error):  # a lack here, not there: the last sample holds
+                    if device.id not in self._unasked:
+                        log.warning("what was last seen of %s holds: %s", device.id, error)
+                    self._unasked.add(device.id)
+                    continue
                 if device.id not in self._lost and not device.unusable:
                     log.error("%s gives no answer, nothing can be promised on it: %s", device.id, error)
                 self._lost.add(device.id)

@@ -172,6 +172,9 @@ class ModelRules:
     """Evict the model before all others, and retry nothing that fails; for crash-prone models."""
     preload: bool = False
     """Load the model when the supervisor starts; see `[scheduling] preload`."""
+    memory_limit: Size | None = None
+    """Most host memory that the model's process may take; one that takes more is ended, whatever runs on it. Default:
+    one that outgrows its load is ended once nobody uses it."""
     tasks: tuple[str, ...] = ()
     """Tasks that the model is good at, such as "code". Default: guessed from its file."""
 

@@ -17,6 +17,7 @@ from typing import BinaryIO, NoReturn
 
 from vramd_common.reasons import Reason
 
+from ..domain.exhaustion import exhausted
 from .gguf_tables import ARRAY, SCALARS, STRING, TENSOR_TYPES
 from .gguf_values import Elements, Header, Tensor, UnreadableModelError, Value
 
@@ -58,7 +59,9 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     except FileNotFoundError as error:
         raise UnreadableModelError(Reason.MODEL_FILE_MISSING, f"{path} is not there") from error
     except (OSError, ValueError) as error:
-        raise UnreadableModelError(Reason.MODEL_PATH_INVALID, f"{path} cannot be opened: {error}") from error
+        lack = exhausted(error)
+        reason = lack.reason if lack else Reason.MODEL_PATH_INVALID
+        raise UnreadableModelError(reason, f"{path} cannot be opened: {error}") from error
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  it is a descriptor
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

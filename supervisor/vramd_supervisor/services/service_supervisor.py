@@ -23,6 +23,7 @@ from ..core.events import (
 )
 from ..core.state import RequestKind
 from ..domain.errors import Refusal, RefusedError
+from ..steady_clock import SteadyClock
 from ..wire_status import Context, time_left_s
 from . import messages, validation
 from .enums import filled
@@ -33,12 +34,17 @@ USUALLY_LISTED = 100
 
 
 class SupervisorService(SupervisorServiceServicer):
-    def __init__(self, parts: Parts, address: str, tell_health: Callable[[], Awaitable[None]]) -> None:
-        """`address` is where it is served; `tell_health` tells probes whether work is admitted."""
+    def __init__(
+        self, parts: Parts, address: str, tell_health: Callable[[], Awaitable[None]], clock: SteadyClock
+    ) -> None:
+        """`address` is where it is served; `tell_health` tells probes whether work is admitted; `clock` is the event
+        loop's."""
+        self._clock = clock
         self._parts, self._loop = parts, parts.loop
         self._tell_health = tell_health
         self._address = address
         self._began_s = parts.loop.now_s()
+        self._version = version("vramd")
 
     async def GetStatus(
         self, request: supervisor_pb2.GetStatusRequest, context: Context
@@ -46,15 +52,16 @@ class SupervisorService(SupervisorServiceServicer):
         return supervisor_pb2.GetStatusResponse(
             supervisor=supervisor_pb2.SupervisorInfo(
                 pid=os.getpid(),
-                version=version("vramd"),
+                version=self._version,
                 uptime_s=self._loop.now_s() - self._began_s,
-                rss_bytes=psutil.Process().memory_info().rss,
+                rss_bytes=_resident_bytes(),
                 address=self._address,
                 usable_cores=self._loop.core.usable_cores,
                 api=API,
                 draining=self._loop.core.draining,
                 running=self._loop.core.running,
                 queued=self._loop.core.queued,
+                loop_lag_s=self._clock.lag_s,
             ),
             devices=self._device_messages(),
             models=await self._parts.residents(),
@@ -197,3 +204,11 @@ class SupervisorService(SupervisorServiceServicer):
         event = ShutdownRequested(self._loop.now_s(), request.force)
         asyncio.get_running_loop().call_soon(self._loop.submit, event)
         return supervisor_pb2.ShutdownResponse()
+
+
+def _resident_bytes() -> int:
+    """Returns this process's memory; 0 where the system does not say, as without a descriptor left to ask with."""
+    try:
+        return psutil.Process().memory_info().rss
+    except (OSError, psutil.Error):
+        return 0

@@ -30,6 +30,7 @@ from ..devices.release import measure_soon, measuring_calls, settle
 from ..devices.sampler import LOOK_S
 from ..domain.device_view import HOST
 from ..domain.errors import RefusedError
+from ..domain.exhaustion import exhausted
 from ..domain.receipt import Exit, Observed, Receipt
 from ..loop import Loop
 from .beats import Beats
@@ -211,6 +212,8 @@ class Workers:
             self._exited(worker, Exit.NOT_STARTED, "ended before it was started")
             return
         except Exception as error:  # no file, no memory, no thread: whatever it is, there is no process
+            if lack := exhausted(error):
+                self._loop.submit(LoadRefused(self._loop.now_s(), worker.worker_id, lack))
             self._exited(worker, Exit.NOT_STARTED, f"could not be started: {error}")
             return
         finally:

@@ -57,6 +57,8 @@ class SupervisorInfo:
     """Requests that run, on all models together."""
     queued: int
     """Requests that wait, for all models together."""
+    loop_lag_s: float
+    """The latest that its event loop has been within the last minute."""
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def _show_status(now: Status) -> None:
     )
     if info.draining:
         output.say(f"draining: {info.running} running, {info.queued} waiting, nothing new until `vramd undrain`")
+    output.say(f"event loop: at most {info.loop_lag_s * 1000:.0f} ms late in the last minute")
     output.say()
     _show_devices(now.devices)
     output.say()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,9 @@ def serve(
 
     Ctrl-C ends it in order, twice at once.
     """
+    # gRPC, which reads this at its import, else ends its threads for a fork and starts them again after it. That is its
+    # end where the system has no more of them, and there a `vfork` that fails is tried again as a fork.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     from vramd_supervisor.main import run
     from vramd_supervisor.owner import Lifeline
     from vramd_supervisor.settings.settings_file import Flags
