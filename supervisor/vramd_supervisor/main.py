@@ -37,6 +37,7 @@ from .workers.log_book import LineFormatter
 
 ALREADY_RUNNING = 69
 INTERNAL = 70
+INTERRUPTED = 130
 START_S = 10.0
 """For the configuration, and for the runtime folder."""
 LEAVE_S = 5.0
@@ -77,8 +78,9 @@ def run(
                 _print(sys.stderr, f"vramd: {line}")
             _fail(host, error.exit_code, str(error))
             return error.exit_code
-        except SystemExit as leaving:
-            _fail(host, int(leaving.code or 0), "its owner was gone, or a signal has ended it, before it listened")
+        except (SystemExit, KeyboardInterrupt) as leaving:
+            code = INTERRUPTED if isinstance(leaving, KeyboardInterrupt) else int(leaving.code or 0)
+            _fail(host, code, "its owner was gone, or a signal has ended it, before it listened")
             raise
         except Exception as error:
             log.exception("a fault of vramd: the supervisor ends")

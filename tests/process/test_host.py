@@ -101,6 +101,18 @@ def test_why_it_cannot_start_is_the_line(tmp_path: Path, arguments: tuple[str, .
         assert process.wait(BOUND_S) == failed.code == code
 
 
+def test_an_owner_that_is_gone_already_is_not_served(tmp_path: Path) -> None:
+    with child(serve(tmp_path, "--owned"), stderr=subprocess.DEVNULL) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.close()
+        said = parse(process.stdout.readline().decode())
+        assert process.wait(BOUND_S) in (0, 128 + signal.SIGTERM)  # 0: it was fast, and had listened
+        assert isinstance(said, Ready | Failed)
+        assert isinstance(said, Ready) or said.code == process.returncode
+        assert not RuntimeDir(tmp_path / "run").address_file.exists()
+
+
 def test_a_host_that_reads_nothing_stops_nothing(tmp_path: Path) -> None:
     """Its pipes are full of log lines long before the log is as long as here, if they get any."""
     name = "x" * 200

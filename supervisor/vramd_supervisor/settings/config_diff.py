@@ -25,7 +25,7 @@ TAKEN_IN: Mapping[str, frozenset[str]] = {
     "server": frozenset(
         {
             *("models", "lm_studio", "hugging_face", "headroom", "alarm", "spare"),
-            *("request_deadline_s", "load_deadline_s", "owner_grace_s", "idle_exit_s"),
+            *("request_deadline_s", "load_deadline_s", "owner_grace_s", "idle_exit_s", "strikes", "quarantine_s"),
         }
     ),
     "scheduling": frozenset(
