@@ -125,6 +125,20 @@ def test_a_spare_that_hangs_is_ended_and_another_one_started() -> None:
     assert world.alive == {world.core.state.spare.id} != {spare.id}
 
 
+def test_one_that_hangs_while_it_drains_ends_as_hung() -> None:
+    world = Memory(three())
+    world.request("a")
+    world.wait(0.0)
+    (worker_id,) = world.alive
+    world.unload("a")
+    assert state(world, "a") is ModelState.DRAINING
+    world.stall(worker_id)
+    world.brought.clear()
+    world.run_errand()
+    causes = [one.because.cause for one in world.brought if isinstance(one, ModelChanged)]
+    assert causes[0] is Cause.HUNG
+
+
 def test_what_is_told_of_a_process_that_is_ending_changes_nothing() -> None:
     world = Memory(three())
     world.request("a", RequestKind.LOAD)

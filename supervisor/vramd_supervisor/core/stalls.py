@@ -35,6 +35,8 @@ def stalled(state: CoreState, event: WorkerStalled) -> None:
         state.decide(Decision.because(because, DecisionKind.UNLOAD, model.id, worker.id, numbers=numbers))
         blame(state, model, worker, Exit.HUNG)
         abort(state, worker, _hung(model, worker, event))
+    # It may have been on its way out for something else: this is how it ended.
+    worker.leaves = because
     stop(state, worker, because)
 
 
