@@ -65,7 +65,7 @@ def soak(minutes: float, seed: int, leaks: Leaks) -> Report:
             (folder / "plan.json").write_text(json.dumps(plan), "utf-8")
             with supervisor.news() as story, Watch(supervisor, client, insight) as watch:
                 crew = Crew(folder / "plan.json", PROCESSES)
-                injector = Injector(supervisor.address.address, client, crew, folder, seed)
+                injector = Injector(supervisor.address.address, client, supervisor.configuration, crew, folder, seed)
                 injector.run(until_s)
                 late = crew.end(DEADLINE_S + BOUND_S)
             running = sum(one.in_flight + one.queued for one in client.resident())
@@ -92,7 +92,7 @@ def soak(minutes: float, seed: int, leaks: Leaks) -> Report:
                     0,
                 ),
                 Bar("times that it did not say that it serves", len(injector.unhealthy), 0),
-                Bar("models that did not answer again", sum(not one.recovered for one in injector.windows), 0),
+                Bar("faults that ended otherwise than they may", sum(not one.recovered for one in injector.windows), 0),
                 Bar("lost processes that it did not notice in time", unnoticed(report), 0),
                 Bar("processes taken for hung that were not", taken_for_hung(injector.windows, story), 0),
                 Bar("devices beyond their budget", len(watch.over_budget), 0),

@@ -31,7 +31,7 @@ PROBE_EVERY_S = 0.2
 RECOVERED_WITHIN_S = 60.0
 TESTS = Path(__file__).parents[2]
 LATE = frozenset({"DEADLINE_PASSED", "DEADLINE_EXCEEDED"})
-CRASHED = frozenset({"WORKER_CRASHED", "WORKER_CRASHED_MID_STREAM"})
+CRASHED = frozenset({"WORKER_CRASHED", "WORKER_CRASHED_MID_STREAM", "MODEL_QUARANTINED", "REQUEST_QUARANTINED"})
 HUNG = CRASHED | {"WORKER_HUNG"}
 NOTICED_WITHIN_S = 5.0
 """The loss of a process."""
@@ -54,7 +54,7 @@ class Window:
     noticed_within_s: float | None = None
     """The supervisor has to notice that a process is lost."""
     recovered: bool = True
-    """Whether its models answered again within the bound."""
+    """Whether its model answered again within the bound, and a configuration was taken or refused as it is."""
 
 
 class Crew:
@@ -103,8 +103,11 @@ class Crew:
 class Injector:
     """Draws faults until its time is over. Each goes on in a thread as long as its window is open."""
 
-    def __init__(self, address: str, client: vramd.Client, crew: Crew, folder: Path, seed: int) -> None:
-        self._address, self._client, self._crew = address, client, crew
+    def __init__(
+        self, address: str, client: vramd.Client, configuration: Path, crew: Crew, folder: Path, seed: int
+    ) -> None:
+        """`configuration` is the supervisor's file, `folder` has the requests of the clients."""
+        self._address, self._client, self._configuration, self._crew = address, client, configuration, crew
         self._folder = folder
         self._journal, self._writing = Journal(folder, 0), threading.Lock()
         self._choice = random.Random(seed)
@@ -123,6 +126,8 @@ class Injector:
             (5, lambda: self._load("leaving", CRASHED)),
             (5, lambda: self._load("noisy", frozenset({OK}))),
             (8, self._other_program),
+            (2, lambda: self._reload("its configuration changes", "drain_s = 5", "drain_s = 6", OK)),
+            (2, lambda: self._reload("its configuration is wrong", "drain_s", "drane_s", "CONFIG_INVALID")),
             (1, self._silent_connections),
             (2, self._kill_a_client),
             (2, self._stop_a_client),
@@ -232,6 +237,22 @@ class Injector:
                 self._ask("release", "", frozenset(), partial(self._client.release, one.id))
 
         self._begin(Window("another program's memory", time.time(), frozenset(models.SIMULATED), allows=TIGHT), go_on)
+
+    def _reload(self, fault: str, old: str, new: str, end: str) -> None:
+        """It is read again with a change, and then as it was."""
+        if any("configuration" in window.fault for window in self._open()):
+            return
+
+        def go_on() -> None:
+            before = self._configuration.read_text("utf-8")
+            self._configuration.write_text(before.replace(old, new), "utf-8")
+            if self._ask("reload", "", frozenset({end}), self._client.reload_config) != end:
+                window.recovered = False
+            self._configuration.write_text(before, "utf-8")
+            self._ask("reload", "", frozenset(), self._client.reload_config)
+
+        window = Window(fault, time.time())
+        self._begin(window, go_on)
 
     def _silent_connections(self) -> None:
         """A hundred connections that say nothing."""
