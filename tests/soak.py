@@ -156,12 +156,9 @@ def taken_for_hung(windows: list[Window], story: Story) -> int:
 
 def counts(story: Story) -> dict[str, int]:
     states = Counter(change.after for change in story.details(vramd.ModelChanged))
-    return {
-        "events": len(story.events),
-        "loads": states["LOADING"],
-        "ready": states["READY"],
-        "evictions": len(story.details(vramd.Evicted)),
-    }
+    named = {"loads": "LOADING", "ready": "READY", "pauses": "BACKOFF", "quarantines": "QUARANTINED"}
+    counted = {name: states[state] for name, state in named.items()}
+    return {"events": len(story.events), **counted, "evictions": len(story.details(vramd.Evicted))}
 
 
 def resources(

@@ -200,14 +200,22 @@ class Injector:
             self._begin(window, lambda: self._see_to(target.model, window))
 
     def _see_to(self, model: str, window: Window) -> None:
+        """Asks until the model answers again, and ends its quarantine."""
         end_s = time.monotonic() + RECOVERED_WITHIN_S
-        while (
-            self._ask("probe", model, window.allows, lambda: self._client.generate(model, "x", max_tokens=1).text) != OK
-        ):
+
+        def ask() -> object:
+            return self._client.generate(model, f"{end_s}", max_tokens=1).text
+
+        while (end := self._ask("probe", model, window.allows, ask)) != OK:
+            if end == "MODEL_QUARANTINED":
+                self._reset(model)
             if time.monotonic() > end_s:
                 window.recovered = False
                 return
             time.sleep(PROBE_EVERY_S)
+
+    def _reset(self, model: str) -> None:
+        self._ask("reset", model, frozenset(), lambda: self._client.reset(model))
 
     def _load(self, model: str, may: frozenset[str], limit_s: float = BOUND_S) -> None:
         """A model that shows its fault when it is loaded, and is taken away again."""
@@ -218,6 +226,7 @@ class Injector:
             self._ask("faulty", model, may, lambda: self._client.embed(model, "x", timeout_s=limit_s))
             gone = frozenset({"MODEL_NOT_LOADED"})
             self._ask("unload", model, gone, lambda: self._client.unload(model, force=True))
+            self._reset(model)
 
         self._begin(Window(f"{model}: {', '.join(models.FAULTY[model])}", time.time(), frozenset({model})), go_on)
 
