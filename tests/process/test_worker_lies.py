@@ -26,7 +26,7 @@ def named(lie: str) -> str:
     return re.sub(r"\W+", "-", lie)
 
 
-MODELS = "[server]\nspare = false\n[scheduling]\nstop_s = 0.3\n" + "".join(
+MODELS = "[server]\nspare = false\nstrikes = 0\n[scheduling]\nstop_s = 0.3\n" + "".join(
     simulated(named(lie), card="", host="1MiB") for lie in LIES
 )
 CALLS: dict[str, Callable[[vramd.Client, str], object]] = {
