@@ -201,6 +201,8 @@ def _candidate(
         return Candidate(model, readiness, Fit.NOW, context_tokens=one.context_tokens)
     if problem:
         return Candidate(model, hindrance=problem.text)
+    if one.state is ModelState.QUARANTINED:
+        return Candidate(model, hindrance="its processes died too often")
     trained_tokens = file.trained_context_tokens if file else 0
     if one.state in COMING and plan:
         return Candidate(model, Readiness.COMING, Fit.NOW, "its load has begun", plan.settings.context_tokens)

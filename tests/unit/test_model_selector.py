@@ -269,6 +269,19 @@ async def test_a_context_that_is_needed_is_planned_with() -> None:
     assert [options.context_tokens for _, options in desk.planned] == [None, 4097]
 
 
+async def test_a_model_in_quarantine_is_not_chosen() -> None:
+    desk = Desk(coder("middle"), coder("small"))
+    for _ in range(3):
+        desk.world.caller(desk.load("middle"), "end")
+        current = desk.core.state.models["middle"].current
+        assert current
+        desk.world.crash(current.id)
+        desk.world.wait(1.0)
+    choice = await desk.selector.select(CODE, LoadOptions())
+    assert choice.model == "small"
+    assert [other.why_not for other in choice.considered if other.model == "middle"] == ["its processes died too often"]
+
+
 async def test_files_that_cannot_serve() -> None:
     damaged = ModelFile("/m/coder.gguf", 1, problem=Problem(Reason.MODEL_FILE_INVALID, "it is damaged"))
     huge = ModelFile("/m/large-coder.gguf", 1 << 40, parameters=10**12, has_chat_template=True)
