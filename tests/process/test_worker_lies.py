@@ -27,7 +27,7 @@ def named(lie: str) -> str:
 
 
 MODELS = "[server]\nspare = false\nstrikes = 0\n[scheduling]\nstop_s = 0.3\n" + "".join(
-    simulated(named(lie), card="", host="1MiB") for lie in LIES
+    simulated(named(lie), card="", host="1MiB", expendable=True) for lie in LIES
 )
 CALLS: dict[str, Callable[[vramd.Client, str], object]] = {
     "hello": lambda client, model: client.load(model),
