@@ -38,9 +38,9 @@ class Reason(Enum):
         "INVALID_ARGUMENT", "the prompt is longer than the context", ("promptTokens", "contextTokens")
     )
     PROMPT_TOO_LARGE = Meaning("INVALID_ARGUMENT", "the request has more bytes than are taken", ("bytes", "limitBytes"))
-    REQUEST_UNREADABLE = Meaning("INVALID_ARGUMENT", "the request's bytes are no message of the method")
+    REQUEST_UNREADABLE = Meaning("INVALID_ARGUMENT", "the request could not be decoded")
     TOKEN_MISSING = Meaning("UNAUTHENTICATED", "the call carries no token")
-    TOKEN_INVALID = Meaning("UNAUTHENTICATED", "the call carries another token than the supervisor's")
+    TOKEN_INVALID = Meaning("UNAUTHENTICATED", "the call carries a token that is not valid here")
     SCOPE_DENIED = Meaning("PERMISSION_DENIED", "the token is for use only, and the call is not", ("scope",))
     CONFIG_INVALID = Meaning(
         "INVALID_ARGUMENT", "the configuration file is wrong, so nothing of it is taken in", ("file", "line", "key")

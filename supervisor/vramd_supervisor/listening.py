@@ -40,8 +40,8 @@ def listen(
     if is_open and not credentials and not insecure_network:
         raise AddressError(
             f"{_joined(bare, port)} is open to the network, and without TLS others read the token, prompts and answers "
-            f"on their way: `vramd cert` makes a certificate for --tls-cert and --tls-key; --insecure-network does "
-            "without one"
+            f"on their way: `vramd cert` makes a certificate for --tls-cert and --tls-key; or pass "
+            "--insecure-network to listen without TLS"
         )
     try:
         taken = _add(server, _joined(bare, port), credentials)

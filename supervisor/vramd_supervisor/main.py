@@ -80,7 +80,7 @@ def run(
             return error.exit_code
         except (SystemExit, KeyboardInterrupt) as leaving:
             code = INTERRUPTED if isinstance(leaving, KeyboardInterrupt) else int(leaving.code or 0)
-            _fail(host, code, "its owner was gone, or a signal has ended it, before it listened")
+            _fail(host, code, "ended before it was listening: the owner exited or a signal arrived")
             raise
         except Exception as error:
             log.exception("a fault of vramd: the supervisor ends")

@@ -90,6 +90,18 @@ def test_the_index_has_every_page() -> None:
     assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index + "(index.md)"]
 
 
+def test_the_readme_has_every_page() -> None:
+    assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"| [docs/{page.name}]" not in README]
+
+
+def test_the_map_has_every_module_of_the_core() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    _, _, core = page.partition("## The core")
+    table = core.partition("##")[0]
+    modules = (SUPERVISOR / "core").glob("[!_]*.py")
+    assert not [module.name for module in modules if f"`core/{module.name}`" not in table]
+
+
 def names_in(file: Path) -> set[str]:
     """What a file defines: what is assigned at its top, functions, classes, and methods as CLASS.METHOD."""
     tree = ast.parse(file.read_text("utf-8"))

@@ -78,7 +78,7 @@ class _OnCrashEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnCrash.Value
     ON_CRASH_RESUME: _OnCrash.ValueType  # 1
     """It goes on in another process, at most twice; a stream goes on behind what its caller has had."""
     ON_CRASH_FAIL: _OnCrash.ValueType  # 2
-    """It ends with an error. Requests to a model that is configured as sacrificial always do."""
+    """It ends with an error. Requests to a model that is configured as expendable always do."""
 
 class OnCrash(_OnCrash, metaclass=_OnCrashEnumTypeWrapper):
     """What becomes of a request whose process dies, hangs or is ended under it."""
@@ -88,7 +88,7 @@ ON_CRASH_UNSPECIFIED: OnCrash.ValueType  # 0
 ON_CRASH_RESUME: OnCrash.ValueType  # 1
 """It goes on in another process, at most twice; a stream goes on behind what its caller has had."""
 ON_CRASH_FAIL: OnCrash.ValueType  # 2
-"""It ends with an error. Requests to a model that is configured as sacrificial always do."""
+"""It ends with an error. Requests to a model that is configured as expendable always do."""
 Global___OnCrash: _TypeAlias = OnCrash  # noqa: Y015
 
 class _KvType:

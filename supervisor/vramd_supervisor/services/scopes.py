@@ -1,6 +1,6 @@
 """The one table of methods and scopes: what a token must be for, so that a call is admitted. Pure.
 
-A token for use asks models and looks around; it may load what a request needs, as that request would. A token for
+A token for use asks models, holds them and looks around; a request or a hold may load its model. A token for
 administration also changes what is loaded and how the supervisor runs.
 """
 

@@ -58,7 +58,11 @@ class ServeCommand(click.Command):
 @click.option(
     "--tls-client-ca", type=PEM, help="Serve clients only whose certificate is one of these, or signed by one."
 )
-@click.option("--insecure-network", is_flag=True, help="Listen on the network without TLS: others can read all of it.")
+@click.option(
+    "--insecure-network",
+    is_flag=True,
+    help="Listen on the network without TLS: anyone on the network path can read the traffic.",
+)
 @click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
 @click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
 @click.option(
@@ -78,7 +82,7 @@ class ServeCommand(click.Command):
     "--lifeline",
     type=Parsed("lifeline", _lifeline),
     metavar="stdin|pid:N",
-    help="End when stdin does, or when process N does: the program that this one belongs to is gone.",
+    help="Exit when stdin closes or when process N exits.",
 )
 @click.option("--idle-exit", type=Duration(), metavar="TIME", help="End after so long without any call, such as 10m.")
 @click.option("--owned", is_flag=True, help="The same as --handshake stdout --lifeline stdin.")

@@ -17,7 +17,8 @@ SCOPES = ("use", "admin")
     type=click.Choice(SCOPES),
     default="use",
     show_default=True,
-    help="use: asks models and looks around; admin: also loads, unloads, reserves and ends.",
+    help="use: asks models, holds them and looks around; "
+    "admin: also loads, unloads, resets, reserves, reloads, drains and ends.",
 )
 @click.option("--runtime-dir", type=click.Path(path_type=Path), help="Folder of the supervisor.")
 def token(scope: str, runtime_dir: Path | None) -> None:
