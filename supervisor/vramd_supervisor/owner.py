@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from .watchdog import Watchdog, owner_end_s
+
 LOOK_S = 0.5
 """Between two looks, where nothing tells of a process's end."""
 LOOK_AGAIN_S = 30.0
@@ -59,12 +61,22 @@ class Owner:
                 os.setsid()
         threading.Thread(target=self._wait, args=(watch,), name="owner", daemon=True).start()
 
-    def hear(self, event_loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object]) -> None:
-        """From now on calls `on_gone` in the loop's thread, once; at once if the owner is gone already."""
+    def hear(
+        self, event_loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object], bound: Callable[[], object]
+    ) -> None:
+        """From now on calls `on_gone` in the loop's thread, once; at once if the owner is gone already.
+
+        Before it `bound` is called in the owner's thread, which goes on even if the loop hangs.
+        """
+
+        def tell() -> None:
+            bound()
+            event_loop.call_soon_threadsafe(on_gone)
+
         with self._once:
-            self._on_gone = lambda: event_loop.call_soon_threadsafe(on_gone)
+            self._on_gone = tell
             if self._gone.is_set():
-                event_loop.call_soon(on_gone)
+                tell()
 
     def _wait(self, watch: Callable[[], None]) -> None:
         watch()
@@ -75,6 +87,7 @@ class Owner:
 
 
 def _end_as_by_signal() -> None:
+    Watchdog().arm(owner_end_s(0.0))
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -74,7 +74,7 @@ from .services.steady_server import LIBRARY_LOG, Sparing, steady_server
 from .settings.settings_file import Origin
 from .simulation.recorder import Header, LineFile, Recorder
 from .threads.serial_calls import NoAnswerError, SerialCalls
-from .watchdog import Watchdog, end_s
+from .watchdog import Watchdog, end_s, owner_end_s
 from .workers import containment
 from .workers.log_book import LineFormatter, LogBook, OwnLogHandler
 from .workers.planning import UNKNOWN_FACTS, Planning
@@ -183,7 +183,11 @@ async def serve(
         watchdog = Watchdog()
         with signals.heard(loop, watchdog):
             if owner:
-                owner.hear(asyncio.get_running_loop(), lambda: _leave_with_owner(loop, watchdog))
+                owner.hear(
+                    asyncio.get_running_loop(),
+                    on_gone=lambda: _leave_with_owner(loop),
+                    bound=lambda: watchdog.arm(owner_end_s(loop.core.config.server.owner_grace_s)),
+                )
             name, chain = (certificate.name, certificate.chain) if certificate else ("", b"")
             started_s = psutil.Process().create_time()
             own = Address(listening.address, os.getpid(), version("vramd"), tls_name=name, started_s=started_s)
@@ -414,9 +418,8 @@ async def _end_if_idle(loop: Loop, activity: Activity) -> None:
         await asyncio.sleep(IDLE_LOOK_S)
 
 
-def _leave_with_owner(loop: Loop, watchdog: Watchdog) -> None:
+def _leave_with_owner(loop: Loop) -> None:
     grace_s = loop.core.config.server.owner_grace_s
-    watchdog.arm(end_s(grace_s))
     log.info("its owner is gone: the supervisor ends, within %g s", grace_s)
     _end(loop)
     force = ShutdownRequested(loop.now_s() + grace_s, force=True)

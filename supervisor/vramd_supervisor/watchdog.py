@@ -18,11 +18,18 @@ RELEASE_S = 20.0
 """On top of the drain: asking, killing, and the memory of the last workers coming back."""
 _TIDY_S = 15.0
 """On top of that: logs, journal, connections, folders."""
+_OWNERLESS_S = 10.0
+"""On top of the grace, if the owner is gone: nobody is left to wait for more."""
 
 
 def end_s(drain_s: float) -> float:
     """How long the end may take in all if running requests have `drain_s` for theirs."""
     return drain_s + RELEASE_S + _TIDY_S
+
+
+def owner_end_s(grace_s: float) -> float:
+    """How long the end may take in all once the owner is gone and running requests have `grace_s` for theirs."""
+    return grace_s + _OWNERLESS_S
 
 
 class Watchdog:

@@ -63,3 +63,38 @@ def test_an_event_loop_that_hangs_at_the_end_is_cut_off(tmp_path_factory: pytest
             assert "hangs" in process.stdout.read()
         finally:
             process.kill()
+
+
+OWNED = """
+    import sys, time
+    from pathlib import Path
+    from vramd_supervisor import main, server
+    from vramd_supervisor.owner import Lifeline
+    from vramd_supervisor.settings.settings_file import Flags
+    server.owner_end_s = lambda grace_s: 0.5
+
+    def hang(*_):
+        print("hangs", flush=True)
+        while True:
+            time.sleep(1)
+
+    server._open = hang
+    sys.exit(main.run(None, Flags(port=0), Path(sys.argv[1]), lifeline=Lifeline()))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="never run on Windows")
+def test_an_event_loop_that_hangs_does_not_outlive_the_owner(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("w") / "run"
+    command = [sys.executable, "-c", textwrap.dedent(OWNED), str(folder)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout
+            assert process.stdin
+            assert "hangs" in process.stdout.readline()
+            process.stdin.close()
+            assert process.wait(BOUND_S) == CUT_OFF
+        finally:
+            process.kill()
