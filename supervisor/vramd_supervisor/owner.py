@@ -6,18 +6,22 @@ for. Only Linux was ever tried.
 
 import asyncio
 import contextlib
+import errno
+import logging
 import os
 import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
 
 from .watchdog import Watchdog, owner_end_s
+
+log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 """Between two looks, where nothing tells of a process's end."""
@@ -79,7 +83,10 @@ class Owner:
                 tell()
 
     def _wait(self, watch: Callable[[], None]) -> None:
-        watch()
+        try:
+            watch()
+        except Exception:
+            log.exception("the owner cannot be watched any longer: it counts as gone")
         with self._once:
             self._gone.set()
             with contextlib.suppress(RuntimeError):  # the loop is closed: the supervisor has ended by itself
@@ -92,8 +99,16 @@ def _end_as_by_signal() -> None:
 
 
 def _stdin() -> Callable[[], None]:
-    """Waits for the end of stdin or, on Linux, of the parent: a child that it forked may hold the pipe and live on."""
-    line = os.dup(0)
+    """Waits for the end of stdin or, on Linux, of the parent: a child that it forked may hold the pipe and live on.
+
+    Raises OwnerGoneError if stdin was closed from the start; another file may have its descriptor since.
+    """
+    try:
+        if sys.__stdin__ is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        line = os.dup(0)
+    except OSError as error:
+        raise OwnerGoneError(f"stdin is not open ({error.strerror}): there is no owner at its other end") from error
     # No child may inherit it; and on Windows a descriptor that a thread waits on blocks whoever asks for its kind.
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -104,11 +119,27 @@ def _stdin() -> Callable[[], None]:
             watched.append(os.pidfd_open(os.getppid()))
 
     def wait() -> None:
-        while len(watched) == 1 or line in select.select(watched, [], [])[0]:
-            if not os.read(line, 4096):
+        while line in _readable(watched):
+            try:
+                if not os.read(line, 4096):
+                    return
+            except BlockingIOError:
+                continue
+            except OSError:  # as of a terminal whose other side is gone
                 return
 
     return wait
+
+
+def _readable(watched: Sequence[int], limit_s: float | None = None) -> list[int]:
+    """Waits for descriptors that can be read or have ended, and returns them; all at once on Windows."""
+    if sys.platform == "win32":
+        return [*watched]
+    else:  # noqa: RET505  the types of each system are checked apart
+        poll = select.poll()  # unlike `select`, it takes descriptors from 1024 on
+        for descriptor in watched:
+            poll.register(descriptor, select.POLLIN)
+        return [descriptor for descriptor, _ in poll.poll(None if limit_s is None else limit_s * 1000)]
 
 
 def _process(pid: int) -> Callable[[], None]:
@@ -122,6 +153,8 @@ def _process(pid: int) -> Callable[[], None]:
         pause = _until_end(owner)
     except (psutil.NoSuchProcess, ProcessLookupError):
         raise OwnerGoneError(f"there is no process {pid}: the owner is gone") from None
+    except (psutil.AccessDenied, PermissionError) as error:
+        raise OwnerGoneError(f"process {pid} may not be watched: {error}") from error
 
     def wait() -> None:
         while _lives(owner):
@@ -148,7 +181,7 @@ def _until_end(owner: psutil.Process) -> Callable[[], object]:
         if sys.platform == "linux":
             try:
                 ends = os.pidfd_open(owner.pid)
-                return lambda: select.select([ends], [], [], LOOK_AGAIN_S)
+                return lambda: _readable([ends], LOOK_AGAIN_S)
             except ProcessLookupError:
                 raise
             except OSError:  # an old kernel, or a sandbox
@@ -166,3 +199,5 @@ def _lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:  # it is there, and became another user's
+        return True

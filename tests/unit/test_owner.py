@@ -1,9 +1,11 @@
 """The owner of a supervisor, as it is named and recognised."""
 
+import os
 import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
 from vramd_common.handshake import Failed, Ready, parse
 from vramd_supervisor.owner import Lifeline, Owner, OwnerGoneError, _process
@@ -41,6 +43,85 @@ def test_its_end_is_seen_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -
         owner.kill()
         waiting.join(BOUND_S)
         assert not waiting.is_alive()
+
+
+WATCHED = """
+import asyncio, os, resource, sys, time
+from vramd_supervisor import owner
+from vramd_supervisor.owner import Lifeline, Owner
+if "broken" in sys.argv:
+    def broken():
+        time.sleep(0.5)
+        raise RuntimeError("cannot look")
+    owner._stdin = lambda: broken
+if "many files" in sys.argv:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2000), hard))
+    while os.dup(2) < 1030:
+        pass
+if "never waits" in sys.argv:
+    os.set_blocking(0, False)
+watch = Owner(Lifeline())
+async def main():
+    gone = asyncio.Event()
+    watch.hear(asyncio.get_running_loop(), gone.set, lambda: None)
+    print("watches", flush=True)
+    await gone.wait()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="never run on Windows")
+@pytest.mark.parametrize("how", ["as usual", "broken", "many files", "never waits"])
+def test_the_end_of_stdin_is_seen_whatever_it_is(how: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHED, how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdin
+            assert process.stdout
+            assert process.stdout.readline() == "watches\n"
+            if how != "broken":
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.2)
+                process.stdin.close()
+            assert process.wait(BOUND_S) == 0
+        finally:
+            process.kill()
+
+
+if sys.platform != "win32":
+
+    def test_the_end_of_a_terminal_is_the_owners_end() -> None:
+        ours, theirs = os.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-c", WATCHED], stdin=theirs, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                os.close(theirs)
+                assert process.stdout
+                assert process.stdout.readline() == "watches\n"
+                os.close(ours)
+                assert process.wait(BOUND_S) == 0
+            finally:
+                process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a descriptor by a shell")
+def test_a_stdin_that_is_closed_is_no_owner() -> None:
+    code = "from vramd_supervisor.owner import Lifeline, Owner\nOwner(Lifeline())"
+    command = ["sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND_S, check=False)
+    assert "OwnerGoneError: stdin is not open" in done.stderr
+
+
+def test_an_owner_that_may_not_be_looked_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: psutil.Process) -> float:
+        raise psutil.AccessDenied(1)
+
+    monkeypatch.setattr("psutil.Process.create_time", denied)
+    with pytest.raises(OwnerGoneError, match="may not be watched"):
+        _process(os.getppid())
 
 
 def test_the_line_is_one_line_whatever_it_says() -> None:
