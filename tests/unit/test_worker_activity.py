@@ -4,15 +4,16 @@ import math
 import threading
 from collections import deque
 from collections.abc import Iterator
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from support.supervisor_process import until
 from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
-from vramd_worker.llama.context import NativeContext, Pace
+from vramd_worker.llama.context import Chunk, NativeContext, Outcome, Pace
 from vramd_worker.llama.decode_loop import DecodeLoop, Interrupt
+from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.prompt_thread import PromptThread
 from vramd_worker.llama.tasks import LlamaTask, Question
 
@@ -44,8 +45,13 @@ def steps() -> Steps:
 
 
 @pytest.fixture
-def loop(steps: Steps) -> Iterator[DecodeLoop[Any]]:
-    context = cast(NativeContext, SimpleNamespace(pace=Pace()))
+def pace() -> Pace:
+    return Pace()
+
+
+@pytest.fixture
+def loop(steps: Steps, pace: Pace) -> Iterator[DecodeLoop[Any]]:
+    context = cast(NativeContext, SimpleNamespace(pace=pace))
     interrupt = cast(Interrupt, SimpleNamespace(look=lambda: None))
     loop = DecodeLoop[Any](context, interrupt, steps, 1)
     yield loop
@@ -69,6 +75,14 @@ def test_a_decode_thread_is_at_work_in_a_step_and_rests_until_one_is_due(loop: D
     steps.goes_on.release()
     until("it rests", lambda: not loop.activity().at_work, BOUND_S)
     assert loop.activity().steps == stuck.steps + 2
+
+
+def test_a_decode_thread_moves_with_each_batch_of_a_long_step(loop: DecodeLoop[Any], steps: Steps, pace: Pace) -> None:
+    loop.add(Question[None](lambda _: None))
+    assert steps.begun.acquire(timeout=BOUND_S)
+    first = loop.activity()
+    pace.end(512, pace.begin(512))
+    assert loop.activity().steps == first.steps + 1, "a text of many batches is one step"
 
 
 def test_a_prompt_thread_moves_with_each_step_and_within_long_ones() -> None:
@@ -124,3 +138,22 @@ def test_a_batch_is_expected_to_take_what_batches_of_its_size_took() -> None:
     assert pace.batch_s == pytest.approx(400 * 8.0 / 512, rel=0.01)
     pace.begin(1)
     assert pace.batch_s == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_only_a_batch_that_was_computed_teaches_the_pace(outcome: Outcome) -> None:
+    library = SimpleNamespace(
+        llama_n_batch=lambda _: 8,
+        llama_n_ctx=lambda _: 8,
+        llama_n_ctx_seq=lambda _: 8,
+        llama_get_memory=lambda _: 1,
+        llama_batch=lambda **fields: fields,
+        llama_encode=None,
+        llama_decode=lambda *_: outcome.value,
+    )
+    model = SimpleNamespace(vocabulary_tokens=4)
+    context = NativeContext(cast(ModuleType, library), cast(NativeModel, model), 1, embeds=False)
+    assert context.compute([Chunk(0, [1, 2, 3], 0, True)]) == (outcome, [2])
+    context.pace.begin(8)
+    done = outcome is Outcome.DONE
+    assert (context.pace.batches, context.pace.batch_s > 0.0) == (int(done), done)

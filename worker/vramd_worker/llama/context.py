@@ -44,6 +44,8 @@ class Pace:
         self._last: deque[tuple[int, float]] = deque(maxlen=32)
         self.batch_s = 0.0
         """Seconds that the present batch, or the last one, may take at most."""
+        self.batches = 0
+        """Batches that were computed to their ends."""
 
     def begin(self, tokens: int) -> float:
         """A batch of this size begins; returns the moment."""
@@ -53,8 +55,9 @@ class Pace:
         return time.monotonic()
 
     def end(self, tokens: int, began_s: float) -> None:
-        """A batch of this size, which began then, has ended."""
+        """A batch of this size, which began then, has been computed to its end."""
         self._last.append((tokens, time.monotonic() - began_s))
+        self.batches += 1
 
 
 class Logits:
@@ -166,10 +169,12 @@ class NativeContext:
         )
         began_s = self.pace.begin(count)
         code = int(self._compute(self.handle, batch))
-        self.pace.end(count, began_s)
         if code not in {outcome.value for outcome in Outcome}:
             _die(f"llama.cpp could not compute a batch of {count} tokens (code {code})")
-        return Outcome(code), ends
+        outcome = Outcome(code)
+        if outcome is Outcome.DONE:  # any other takes less time than its tokens need
+            self.pace.end(count, began_s)
+        return outcome, ends
 
     def forget(self, slot: int) -> None:
         """Drops what the memory holds of a sequence."""

@@ -99,8 +99,9 @@ class DecodeLoop(Generic[Item]):
             self._threads = threads
 
     def activity(self) -> Activity:
-        """Returns what it does now. Thread-safe; never waits."""
-        return Activity("decode", self._in_step or self._news, self._steps, self._context.pace.batch_s)
+        """Returns what it does now. Thread-safe; never waits. A step may have many batches, each of which counts."""
+        pace = self._context.pace
+        return Activity("decode", self._in_step or self._news, self._steps + pace.batches, pace.batch_s)
 
     def _cancelled(self) -> None:
         self._interrupt.look()
