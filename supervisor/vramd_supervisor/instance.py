@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -59,8 +59,10 @@ class Instance:
         self._take()
         self.folder.address_file.unlink(missing_ok=True)
         self._fill()
-        for left in (*self.folder.path.iterdir(), *self.folder.logs.rglob("*")):
+        for left in _own_files(self.folder):
             tighten(left)
+        if not os.environ.get("VRAMD_STATE_DIR"):  # a folder that the user has chosen may have others' files
+            tighten(state_folder())
         self._socket_dir = ""
         if sys.platform != "win32":
             self._socket_dir = _socket_folder(self.folder.path)
@@ -99,7 +101,7 @@ class Instance:
 
     def _announce(self, address: Address) -> None:
         if self._certificate:
-            self.folder.certificate_file.write_bytes(self._certificate)
+            write_private(self.folder.certificate_file, self._certificate.decode("utf-8"))
         address.write(self.folder.address_file)
 
     def keep(self) -> bool:
@@ -108,7 +110,9 @@ class Instance:
         Raises AlreadyRunningError if another supervisor has taken the folder meanwhile, or OSError if it cannot be had.
         """
         held = _identity(self.folder.lock_file) == self._lock_id
-        files = (*self.tokens, self.folder.address_file, self.folder.logs / "models")
+        files = [*self.tokens, self.folder.address_file, self.folder.logs / "models"]
+        if self._certificate:
+            files.append(self.folder.certificate_file)
         if held and all(map(os.path.exists, files)):
             return False
         if not held:
@@ -132,6 +136,13 @@ class Instance:
             if self._socket_dir:
                 shutil.rmtree(self._socket_dir, ignore_errors=True)
         self._lock.release()
+
+
+def _own_files(folder: RuntimeDir) -> Iterator[Path]:
+    """What a supervisor has left in its folder, which may be one that the user keeps other files in."""
+    yield from (*folder.token_files, folder.address_file, folder.certificate_file, folder.lock_file, folder.logs)
+    for kind in ("decisions.sqlite3*", "skeletons", "skeletons/*.gguf", "logs/*.log", "logs/models", "logs/models/*"):
+        yield from folder.path.glob(kind)
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

@@ -62,8 +62,8 @@ def test_no_other_user_reads_what_a_supervisor_writes(tmp_path: Path) -> None:
             list(client.generate("sound", "x", max_tokens=2))
             client.unload("sound")
             until("a decision", client.decisions)
-            assert not open_to_others(run, state)
-        assert not open_to_others(run, state)
+            assert not open_to_others(run, *files_below(state))
+        assert not open_to_others(run, *files_below(state))
         assert stat.S_IMODE(recording.stat().st_mode) == 0o600
         assert (state / "decisions.sqlite3").stat().st_size
 

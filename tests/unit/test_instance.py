@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 from vramd_common.rendezvous import Address, default_runtime_dir
+from vramd_supervisor.files.memory_book import MemoryBook
 from vramd_supervisor.instance import AlreadyRunningError, Instance, keep
 
 pytestmark = pytest.mark.unprivileged
 
 
 @pytest.fixture(autouse=True)
-def _no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("VRAMD_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("VRAMD_STATE_DIR", str(tmp_path / "state"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is Linux's place for such folders")
@@ -66,6 +68,7 @@ def test_a_file_in_its_place_is_said(tmp_path: Path) -> None:
 
 BOUND_S = 30.0
 ADDRESS = Address("127.0.0.1:1", 7, "0")
+CERTIFICATE = b"of this start\n"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody remove what is locked")
 
 
@@ -74,7 +77,7 @@ def instance() -> Iterator[Instance]:
     # The path of a test's own folder is too long for sockets.
     with tempfile.TemporaryDirectory(prefix="vk", ignore_cleanup_errors=True) as folder:
         one = Instance(Path(folder) / "run")
-        one.announce(ADDRESS)
+        one.announce(ADDRESS, CERTIFICATE)
         yield one
 
 
@@ -83,7 +86,39 @@ def private(path: Path) -> bool:
 
 
 @posix
-@pytest.mark.parametrize("removed", [".", "token", "token-use", "supervisor.json", "logs", "lock"])
+def test_only_its_own_files_are_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, state = tmp_path / "run", tmp_path / "state"
+    own = ["lock", "logs/supervisor.old.log", "logs/models/a.log", "skeletons/0.gguf", "decisions.sqlite3.unusable-1"]
+    foreign = ["site/index.html", "program", "logs/theirs.txt"]
+    for name in (*own, *foreign):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        file.chmod(0o755)
+    for path in (folder / "site", folder / "logs", folder / "skeletons", state):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+    monkeypatch.setenv("VRAMD_STATE_DIR", str(state))
+    instance = Instance(folder)
+    MemoryBook(state / "memory.sqlite3").lessons()
+    instance.leave()
+    assert [name for name in (*own, "logs", "skeletons") if not private(folder / name)] == []
+    assert [name for name in (*foreign, "site") if stat.S_IMODE((folder / name).stat().st_mode) != 0o755] == []
+    assert stat.S_IMODE(state.stat().st_mode) == 0o755
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is Linux's place for such folders")
+def test_its_own_state_folder_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VRAMD_STATE_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "vramd").mkdir()
+    (tmp_path / "vramd").chmod(0o755)
+    Instance(tmp_path / "run").leave()
+    assert private(tmp_path / "vramd")
+
+
+@posix
+@pytest.mark.parametrize("removed", [".", "token", "token-use", "supervisor.json", "certificate.pem", "logs", "lock"])
 def test_what_is_removed_is_made_anew(instance: Instance, removed: str) -> None:
     folder = instance.folder
     assert not instance.keep()
@@ -92,6 +127,7 @@ def test_what_is_removed_is_made_anew(instance: Instance, removed: str) -> None:
     assert instance.keep()
     assert not instance.keep()
     assert Address.read(folder.address_file) == ADDRESS
+    assert folder.certificate_file.read_bytes() == CERTIFICATE
     assert {file: file.read_text("utf-8") for file in folder.token_files} == {
         file: token + "\n" for file, token in instance.tokens.items()
     }

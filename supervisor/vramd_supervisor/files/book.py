@@ -82,7 +82,7 @@ class Book:
         """Raises UnusableBookError for a damaged or strange file, OSError or sqlite3.Error for all else."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._examined:
-            for path in (self._path.parent, self._path, *(self._with(end) for end in _COMPANIONS)):
+            for path in (self._path, *(self._with(end) for end in _COMPANIONS)):
                 tighten(path)
         try:
             with closing(sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None)) as book:
