@@ -129,7 +129,9 @@ async def test_junk_is_the_callers_fault(method: str, junk: str, caplog: pytest.
         if method in (CHECK, WATCH):
             assert await outcome(channel, method, JUNK[junk]) == answer
         assert not echo.seen
-    assert "Traceback" not in caplog.text
+    # asyncio tells of servers of earlier tests, whose loop is closed.
+    told = [caplog.handler.format(record) for record in caplog.records if record.name != "asyncio"]
+    assert "Traceback" not in "\n".join(told)
 
 
 @pytest.mark.parametrize("method", ["/a/Unary", "/a/Stream", REFLECTION])

@@ -140,8 +140,8 @@ BAD = {
     ("pinned = true", "pined = true"): "vramd.toml:24: models.talker.pined: unknown key; did you mean pinned?",
     (
         "pinned = true",
-        "expendable = true",
-    ): "vramd.toml:24: models.talker.expendable: unknown key; did you mean expendable?",
+        "sacrificial = true",
+    ): "vramd.toml:24: models.talker.sacrificial: unknown key; did you mean expendable?",
     ("context = 4096", "context = 0"): "vramd.toml:25: models.talker.context: must be 1 to",
     ("context = 4096", "parallel = 0"): "vramd.toml:25: models.talker.parallel: must be 1 to 256, not 0",
     ("context = 4096", "gpu_layers = -3"): 'vramd.toml:25: models.talker.gpu_layers: must be "auto", "all", or 0 to',

@@ -345,7 +345,7 @@ class Cancelled(VramdError):
 
     >>> client.load("talker")
     Traceback (most recent call last):
-    vramd.errors.Cancelled: given up
+    vramd.errors.Cancelled: the caller read nothing of the answer for too long
     """
 
 
