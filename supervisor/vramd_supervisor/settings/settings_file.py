@@ -14,6 +14,7 @@ from pathlib import Path
 from cattrs import BaseValidationError
 
 from ..domain.config import Config, Headroom, ServerConfig, Size
+from ..threads.serial_calls import NoAnswerError, SerialCalls
 from . import toml_text
 from .settings_checks import faults, nearest
 from .settings_types import mistakes, structure
@@ -29,6 +30,9 @@ _VARIABLES = (
 
 _FILES = ("tls_cert", "tls_key", "tls_client_ca")
 """Keys of `[server]` that name a file. Those of variables and flags start at the current folder."""
+
+FOLDER_S = 2.0
+"""Time for the drive of a folder of models to say what it is."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,21 @@ class Origin:
     flags: Flags
 
     def read(self) -> Config:
-        """Reads it. Raises ConfigError. Waits for drives."""
+        """Reads it. Raises ConfigError. Waits for the drive of the file; a folder's drive may be gone."""
         config = load_config(self.file, self.environment, self.flags)
         for folder in config.server.models:
-            if os.path.isfile(folder):  # noqa: PTH113  a Path raises for a name that is too long
+            if _is_file(folder):
                 text = f"{folder} is a file; --models takes the folder that it is in, and finds it there"
                 raise ConfigError(None, None, "", text)
         return config
+
+
+def _is_file(path: str) -> bool:
+    """Whether a path is a file; False also if its drive does not answer in time."""
+    try:
+        return SerialCalls(path, FOLDER_S).ask(lambda: os.path.isfile(path))  # noqa: PTH113  a Path raises for long names
+    except NoAnswerError:
+        return False
 
 
 @dataclass(frozen=True)
