@@ -41,6 +41,16 @@ def test_a_process_that_hangs_is_ended_and_a_request_that_may_not_go_on_hears_wh
     assert [(one.cause, one.worker_id) for one in ends] == [(Cause.HUNG, hung)], "its end is recorded once"
 
 
+def test_a_process_that_hangs_in_the_middle_of_an_answer_aborts_it() -> None:
+    world = Memory(three(expendable=True))
+    request = world.request("a")
+    world.wait(0.0)
+    world.caller(request, "stream")
+    world.stall(world.granted[request])
+    (refused,) = [one for one in world.actions if isinstance(one, Refuse)]
+    assert refused.refusal.reason is Reason.WORKER_CRASHED_MID_STREAM
+
+
 def test_what_ran_on_a_process_that_hangs_goes_on_on_a_new_one() -> None:
     world = Memory(three())
     request = world.request("a")

@@ -69,13 +69,13 @@ class Launched:
         end_s = time.monotonic() + limit_s
         try:
             line = self._line.result(limit_s)
-            code = line.code if isinstance(line, Failed) else None
-            if line is None:
-                code = self.process.wait(max(0.0, end_s - time.monotonic()))
+            if isinstance(line, Ready):
+                return line
+            # Its last words on stderr may come behind the line.
+            code = self.process.wait(max(0.0, end_s - time.monotonic()))
         except (FutureTimeout, subprocess.TimeoutExpired):
             raise self._failed(f"no supervisor after {limit_s:g} s", "", {}) from None
-        if isinstance(line, Ready):
-            return line
+        code = line.code if line else code  # that of a wrapper may be another
         what = f"the supervisor ended with exit code {code}"
         raise self._failed(what, line.message if line else "", {"exitCode": str(code)})
 

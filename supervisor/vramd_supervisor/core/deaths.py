@@ -7,7 +7,7 @@ from vramd_common.reasons import Reason
 
 from ..domain.causes import Cause
 from ..domain.decisions import Decision, DecisionKind
-from ..domain.errors import Refusal, refusal
+from ..domain.errors import Refusal, cannot_go_on, refusal
 from ..domain.receipt import OWN_FAULT, Exit
 from .core_state import CoreState
 from .events import WorkerExited
@@ -57,10 +57,11 @@ def take_death_in(state: CoreState, model: ModelRuntime, worker: WorkerProcess, 
     return why
 
 
-def blame(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: Exit) -> None:
+def blame(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: Exit, words: str) -> None:
     """Marks what ran on a process that ended by its own fault; refuses what two of them ended under.
 
-    A request that was marked before runs alone until it has had something, and then is the only one to blame.
+    A request that was marked before runs alone until it has had something, and then is the only one to blame. One that
+    has had a part of its answer hears that it was broken off.
     """
     if how not in OWN_FAULT:
         return
@@ -75,6 +76,8 @@ def blame(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: Exi
         if request.fingerprint in guilty:
             why = poisoned(state, model, request.fingerprint)
             state.record_refusal(model.id, why)
+            if request.sent:
+                why = cannot_go_on(crashed(model, worker, words, streaming=True), why)
             refuse(state, request, why)
 
 

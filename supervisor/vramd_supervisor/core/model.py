@@ -344,7 +344,7 @@ def exited(state: CoreState, event: WorkerExited) -> None:
         return
     because = _record_end(state, model, worker, event.exit)
     if not worker.stopping:
-        blame(state, model, worker, event.how)
+        blame(state, model, worker, event.how, event.exit)
     why = take_death_in(state, model, worker, event)
     running = [state.requests[request_id] for request_id in sorted(worker.in_flight)]
     if model.state in COMING:

@@ -11,7 +11,7 @@ from .deaths import blame
 from .events import WorkerStalled
 from .model import give_up_queue, stop
 from .renewal import give_up_renewal
-from .requests import abort
+from .requests import interrupt
 from .state import COMING, ModelRuntime, WorkerProcess
 
 
@@ -33,8 +33,9 @@ def stalled(state: CoreState, event: WorkerStalled) -> None:
     else:
         numbers = {"limit_s": event.limit_s}
         state.decide(Decision.because(because, DecisionKind.UNLOAD, model.id, worker.id, numbers=numbers))
-        blame(state, model, worker, Exit.HUNG)
-        abort(state, worker, _hung(model, worker, event))
+        blame(state, model, worker, Exit.HUNG, event.how)
+        for request in [state.requests[one] for one in sorted(worker.in_flight)]:
+            interrupt(state, request, _hung(model, worker, event, streaming=request.sent))
     # It may have been on its way out for something else: this is how it ended.
     worker.leaves = because
     stop(state, worker, because)
@@ -43,9 +44,10 @@ def stalled(state: CoreState, event: WorkerStalled) -> None:
 HANDLERS: Handlers = {WorkerStalled: stalled}
 
 
-def _hung(model: ModelRuntime, worker: WorkerProcess, event: WorkerStalled) -> Refusal:
+def _hung(model: ModelRuntime, worker: WorkerProcess, event: WorkerStalled, *, streaming: bool) -> Refusal:
+    reason = Reason.WORKER_CRASHED_MID_STREAM if streaming else Reason.WORKER_HUNG
     text = f"the process of {model.id} (pid {worker.pid}) is ended: {event.how}; `vramd logs {model.id}` says more"
-    return refusal(Reason.WORKER_HUNG, text, model=model.id, exit=f"hung: {event.how}")
+    return refusal(reason, text, model=model.id, exit=f"hung: {event.how}")
 
 
 def _load_stalled(model: ModelRuntime, event: WorkerStalled) -> Refusal:
