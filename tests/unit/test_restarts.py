@@ -63,6 +63,14 @@ def loads(world: Memory) -> int:
     return sum(isinstance(action, Load) for action in world.brought)
 
 
+def granted(world: Memory, keep_alive_s: float | None = None) -> int:
+    """A request that runs."""
+    request = world.request("a", keep_alive_s=keep_alive_s)
+    world.wait(0.0)
+    assert request in world.granted
+    return request
+
+
 # The rules.
 
 
@@ -375,3 +383,29 @@ def test_memory_that_ran_out_has_the_next_load_take_less_once() -> None:
     die_loading(world, 1, Exit.OUT_OF_MEMORY)
     assert request not in world.open_requests
     assert refused(world.brought) == [Reason.HOST_OOM]
+
+
+def test_a_new_process_that_dies_puts_no_model_into_quarantine_that_serves() -> None:
+    world = world_with(strikes=1)
+    world.caller(granted(world, keep_alive_s=-1.0), "end")
+    first = set(world.alive)
+    world.restart("a")
+    while not any(isinstance(errand, Load) for errand in world.errands):
+        world.run_errand()
+    (second,) = world.alive - first
+    world.crash(second)
+    world.errands = [errand for errand in world.errands if not isinstance(errand, Load)]
+    assert state(world, "a") is ModelState.READY
+    world.wait(PROVEN_S)
+    world.unload("a")
+    world.wait(1.0)
+    assert state(world, "a") is ModelState.UNLOADED
+    assert granted(world)
+
+
+def test_a_process_that_proves_itself_ends_a_quarantine() -> None:
+    history = History()
+    assert strike(history, Strike(0.0, Exit.DIED, ""), Limits(1, 900.0))
+    assert history.is_quarantined(1.0)
+    history.prove()
+    assert not history.is_quarantined(1.0)

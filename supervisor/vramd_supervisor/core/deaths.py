@@ -45,7 +45,7 @@ def take_death_in(state: CoreState, model: ModelRuntime, worker: WorkerProcess, 
     if how is Exit.OUT_OF_MEMORY and worker.plan and not again:
         history.less_bytes = less_bytes(worker.plan.quote)
     words = worker.leaves.words if hung and worker.leaves else event.exit
-    strike(history, Strike(state.now_s, how, words), state.limits)
+    strike(history, Strike(state.now_s, how, words), state.limits, serves=model.current is not worker)
     if state.breaker.died(state.now_s):
         text = f"{BREAKER_DEATHS} processes have died within {BREAKER_S:g} s: loads begin one at a time"
         state.decide(Decision(DecisionKind.QUARANTINE, model.id, text, worker.id))

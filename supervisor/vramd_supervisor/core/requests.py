@@ -353,13 +353,11 @@ def _awaited(state: CoreState, model: ModelRuntime) -> Awaited | None:
 def quarantined(state: CoreState, model: ModelRuntime) -> Refusal:
     """Why a model is not loaded for a while."""
     history = model.restarts
-    last, left_s = history.strikes[-1], history.quarantined_until_s - state.now_s
+    last, left_s = history.last_words, history.quarantined_until_s - state.now_s
     count = len(history.recent(state.now_s))
-    text = f"{model.id} is not loaded for another {left_s:.0f} s: {deaths(count, last.words)}; `vramd reset {model.id}`"
+    text = f"{model.id} is not loaded for another {left_s:.0f} s: {deaths(count, last)}; `vramd reset {model.id}`"
     text += f" ends that, `vramd logs {model.id}` says more"
-    return refusal(
-        Reason.MODEL_QUARANTINED, text, model=model.id, strikes=count, exit=last.words, untilS=f"{left_s:.0f}"
-    )
+    return refusal(Reason.MODEL_QUARANTINED, text, model=model.id, strikes=count, exit=last, untilS=f"{left_s:.0f}")
 
 
 def poisoned(state: CoreState, model: ModelRuntime, fingerprint: str) -> Refusal:

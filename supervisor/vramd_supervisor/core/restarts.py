@@ -73,7 +73,12 @@ class History:
 
     def is_quarantined(self, now_s: float) -> bool:
         """Whether no process of it may be started."""
-        return now_s < self.quarantined_until_s
+        return bool(self.strikes) and now_s < self.quarantined_until_s
+
+    @property
+    def last_words(self) -> str:
+        """How the last of its processes ended that died."""
+        return self.strikes[-1].words if self.strikes else "could not be started"
 
     def ran_out(self, now_s: float) -> bool:
         """Whether a process was killed for want of memory, so that the next load takes less."""
@@ -83,7 +88,7 @@ class History:
         """A process was healthy: the next death is the first again, but for strikes that still count."""
         self.in_row = 0
         if self.probation:
-            self.probation = False
+            self.probation, self.quarantined_until_s = False, 0.0
             self.strikes.clear()
 
 
@@ -103,12 +108,12 @@ def pause(history: History, now_s: float, worker_id: int, started_s: float) -> N
     history.returns_s = max(history.next_start_s, now_s + pause_s(history.in_row, worker_id))
 
 
-def strike(history: History, death: Strike, limits: Limits) -> bool:
-    """Takes a death in. Returns whether the model is quarantined for it."""
+def strike(history: History, death: Strike, limits: Limits, *, serves: bool = False) -> bool:
+    """Takes a death in. Returns whether the model is quarantined for it: never while another process of it `serves`."""
     history.strikes.append(death)
     while death.at_s - history.strikes[0].at_s >= WINDOW_S:
         history.strikes.popleft()
-    if not limits.strikes or (len(history.strikes) < limits.strikes and not history.probation):
+    if serves or not limits.strikes or (len(history.strikes) < limits.strikes and not history.probation):
         return False
     history.quarantined_until_s = death.at_s + limits.quarantine_s
     history.probation = True

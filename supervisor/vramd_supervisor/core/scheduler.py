@@ -134,8 +134,7 @@ def _begin_or_wait(state: CoreState, model: ModelRuntime) -> None:
     when_s = history.next_start_s if asked else history.returns_s
     if when_s > state.now_s:  # 3
         if model.state is not ModelState.BACKOFF:
-            how = history.strikes[-1].words if history.strikes else "could not be started"
-            move(state, model, ModelState.BACKOFF, causes.pause(when_s - state.now_s, how))
+            move(state, model, ModelState.BACKOFF, causes.pause(when_s - state.now_s, history.last_words))
         if when_s != history.timer_s:
             history.timer_s = when_s
             state.emit(SetTimer(PauseEnded(when_s, model.id)))
@@ -151,7 +150,7 @@ def _begin_or_wait(state: CoreState, model: ModelRuntime) -> None:
 def _put_into_quarantine(state: CoreState, model: ModelRuntime) -> None:
     history = model.restarts
     count = len(history.recent(state.now_s))
-    words = f"{deaths(count, history.strikes[-1].words)}; it is not loaded for {state.limits.quarantine_s:g} s"
+    words = f"{deaths(count, history.last_words)}; it is not loaded for {state.limits.quarantine_s:g} s"
     move(state, model, ModelState.QUARANTINED, causes.quarantined(words))
     numbers = {"strikes": float(count), "quarantine_s": state.limits.quarantine_s}
     because = causes.quarantined(words)
