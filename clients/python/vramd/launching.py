@@ -126,8 +126,43 @@ def launch(folder: RuntimeDir, command: Sequence[str], stdin: int) -> Launched:
         raise StartFailed("START_FAILED", f"the supervisor cannot be started: {error}") from error
 
 
-def end(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    """Ends a process of `launch` and its session, since the command may be a wrapper; after a rest by force.
+class Wrapped:
+    """A supervisor that is not the process of `launch`, but of a wrapper: it has left the wrapper's session."""
+
+    def __init__(self, pid: int) -> None:
+        """Called while it lives."""
+        self.pid = pid
+        self._began_s = self._start_s()
+
+    def send(self, number: int) -> bool:
+        """Sends its process group a signal, 0 for none; false if it is gone, or cannot be told from a later process."""
+        if sys.platform == "win32":
+            return False
+        else:  # noqa: RET505  the types of each system are checked apart
+            began_s = self._start_s()
+            if began_s is None or began_s != self._began_s:
+                return False
+            try:
+                if os.getpgid(self.pid) == self.pid:
+                    os.killpg(self.pid, number)
+                else:
+                    os.kill(self.pid, number)
+            except (ProcessLookupError, PermissionError):
+                return False
+            return True
+
+    def _start_s(self) -> float | None:
+        try:
+            import psutil  # noqa: PLC0415  the extra `server` has it: a client alone may lack it
+
+            process = psutil.Process(self.pid)
+            return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+        except (ImportError, psutil.Error):
+            return None
+
+
+def end(process: "subprocess.Popen[bytes]", grace_s: float, wrapped: Wrapped | None = None) -> None:
+    """Ends a process of `launch` and its session, and what it has `wrapped`; after a rest by force.
 
     On Windows no signal asks for it; the end of its stdin does.
     """
@@ -136,14 +171,22 @@ def end(process: "subprocess.Popen[bytes]", grace_s: float) -> None:
             process.wait(grace_s)
         process.kill()
     else:
-        with contextlib.suppress(ProcessLookupError):  # the session is empty
-            os.killpg(process.pid, signal.SIGTERM)
-            end_s = time.monotonic() + grace_s
-            while time.monotonic() < end_s:
-                process.poll()  # else it stays in the session, as a zombie
-                os.killpg(process.pid, 0)
-                time.sleep(_LOOK_EVERY_S)
-            os.killpg(process.pid, signal.SIGKILL)
+
+        def send(number: int) -> bool:
+            process.poll()  # else it stays in the session, as a zombie
+            lives = wrapped is not None and wrapped.send(number)
+            with contextlib.suppress(ProcessLookupError):  # the session is empty
+                os.killpg(process.pid, number)
+                lives = True
+            return lives
+
+        end_s = time.monotonic() + grace_s
+        lives = send(signal.SIGTERM)
+        while lives and time.monotonic() < end_s:
+            time.sleep(_LOOK_EVERY_S)
+            lives = send(0)
+        if lives:
+            send(signal.SIGKILL)
     process.wait()
 
 

@@ -61,7 +61,8 @@ class Supervisor:
         self.pid = found.pid
         self.runtime_dir = folder.path
         temporary_dir = folder.path if temporary else None
-        self._finalizer = weakref.finalize(self, _end, os.getpid(), process, self.client, temporary_dir)
+        wrapped = None if found.pid == process.pid else launching.Wrapped(found.pid)
+        self._finalizer = weakref.finalize(self, _end, os.getpid(), process, self.client, temporary_dir, wrapped)
 
     def __repr__(self) -> str:
         return f"<vramd.Supervisor {self.pid} at {self.address}{'' if self._finalizer.alive else ', stopped'}>"
@@ -159,6 +160,7 @@ def _end(
     process: subprocess.Popen[bytes] | None,
     client: Client | None,
     temporary: Path | None,
+    wrapped: launching.Wrapped | None = None,
     *,
     force: bool = False,
 ) -> None:
@@ -170,13 +172,15 @@ def _end(
         return
     try:
         if process is not None:
-            _end_process(process, client, force)
+            _end_process(process, client, wrapped, force)
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _end_process(process: subprocess.Popen[bytes], client: Client | None, force: bool) -> None:
+def _end_process(
+    process: subprocess.Popen[bytes], client: Client | None, wrapped: launching.Wrapped | None, force: bool
+) -> None:
     agreed = False
     if client is not None:
         agreed = process.poll() is None and _agrees(process, client, force)
@@ -191,7 +195,7 @@ def _end_process(process: subprocess.Popen[bytes], client: Client | None, force:
         pass
     finally:  # of a Ctrl-C, too: the program does not wait any longer
         if not agreed or process.poll() is None:
-            launching.end(process, GRACE_S)
+            launching.end(process, GRACE_S, wrapped)
 
 
 def _agrees(process: subprocess.Popen[bytes], client: Client, force: bool) -> bool:
