@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from vramd import InvalidRequest, SupervisorNotFound, TokenRefused, finding
 from vramd.channel import metadata
-from vramd.finding import Search, find
+from vramd.finding import Search, TlsFiles, find
 from vramd_cli.main import vramd
 from vramd_common.rendezvous import Address, RuntimeDir
 from vramd_supervisor.offline import doctor
@@ -103,11 +103,35 @@ def test_by_address_with_a_token_from_three_places(tmp_path: Path, monkeypatch: 
 
 def test_the_token_of_a_folder_goes_to_its_own_address_only(tmp_path: Path) -> None:
     running(tmp_path / "default")
-    assert find(address="127.0.0.1:1234").token == "secret"
+    place = find(address="127.0.0.1:1234")
+    assert place.token == "secret"
+    assert "secret" not in repr(place)
     stranger = find(address="example:1234")
     assert stranger.token == ""
     assert stranger.address_file is None
     assert metadata(stranger) == ()
+
+
+def test_a_token_of_the_environment_is_stronger_than_that_of_the_default_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = running(tmp_path / "default")
+    monkeypatch.setenv("VRAMD_TOKEN", "for use only")
+    assert find().token == "for use only"
+    assert find(address="127.0.0.1:1234").token == "for use only"
+    assert find(folder).token == "secret"
+
+
+def test_a_certificate_of_the_client_never_goes_with_plain_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = TlsFiles(client_cert=tmp_path / "cert.pem", client_key=tmp_path / "key.pem")
+    for place in (Search(address="example:1", tls=own), Search(running(tmp_path / "run"), tls=own)):
+        with pytest.raises(InvalidRequest, match="needs `ca`"):
+            place.look()
+    monkeypatch.setenv("VRAMD_CLIENT_CERT", "for.pem")
+    monkeypatch.setenv("VRAMD_CLIENT_KEY", "another.pem")
+    assert find(tmp_path / "run").tls is None
 
 
 @pytest.mark.parametrize("address", ["localhost", "localhost:", ":5", "host:http", ""])

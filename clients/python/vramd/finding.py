@@ -47,7 +47,7 @@ class Place:
 
     address: str
     """host:port."""
-    token: str
+    token: str = field(repr=False)
     """Empty: none is known, and calls will be refused."""
     address_file: Path | None
     """Lies there as long as the supervisor lives; None if it was found by an address of another place."""
@@ -59,12 +59,13 @@ class Search:
     """Finds a supervisor, as often as needed: one that was restarted has another port and another token.
 
     The supervisor at `address`, else in `runtime_dir`, else at VRAMD_ADDRESS, else in the default runtime folder.
-    The token is the one given, else that in `token_file`, else that of the runtime folder, else VRAMD_TOKEN; an address
-    that is not the runtime folder's own never gets the folder's token. Reads files only: nothing is called.
+    The token is the one given, else that in `token_file`, else VRAMD_TOKEN, else that of the runtime folder; with a
+    `runtime_dir` its own comes before VRAMD_TOKEN, which may be another supervisor's. An address that is not the
+    runtime folder's own never gets the folder's token. Reads files only: nothing is called.
 
     With a `ca` it is called by TLS, and trusted by that; without one, the runtime folder says whether its supervisor
     serves by TLS, and has its certificate; at another address VRAMD_CA names one. The client's certificate is the one
-    given, else that of VRAMD_CLIENT_CERT and VRAMD_CLIENT_KEY.
+    given, else that of VRAMD_CLIENT_CERT and VRAMD_CLIENT_KEY. A certificate given for a place without TLS is refused.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Search:
         self._token = token
         self._token_file = None if token_file is None else Path(token_file).absolute()
         self._ca = None if tls.ca is None else Path(tls.ca).absolute()
+        self._wants_tls = tls.client_cert is not None or tls.client_key is not None
         self._client_cert = _file(tls.client_cert, CLIENT_CERT_VARIABLE)
         self._client_key = _file(tls.client_key, CLIENT_KEY_VARIABLE)
         if (self._client_cert is None) != (self._client_key is None):
@@ -96,7 +98,7 @@ class Search:
         """Looks where it is now.
 
         Raises SupervisorNotFound, TokenRefused for a token file that cannot be read, InvalidRequest for an address
-        without a port and for a certificate or key that cannot be read.
+        without a port, a certificate or key that cannot be read, and a client's certificate where there is no TLS.
         """
         recorded = Address.read(self._folder.address_file) if self._folder else None
         address = self._address
@@ -117,6 +119,9 @@ class Search:
             roots = folder.certificate_file if name else None
         else:
             roots = _file(None, CA_VARIABLE)
+        if roots is None and self._wants_tls:
+            words = "a client's certificate is for TLS, which needs `ca`: the certificate to trust"
+            raise InvalidRequest("FIELD_INVALID", words, {"field": "ca"})
         if roots is None:
             return None
         own = [None if file is None else _read_pem(file) for file in (self._client_cert, self._client_key)]
@@ -127,9 +132,10 @@ class Search:
             return self._token
         if self._token_file is not None:
             return _read_token(self._token_file)
-        if folder is not None and folder.token_file.exists():
+        from_environment = os.environ.get(TOKEN_VARIABLE, "")
+        if folder is not None and (not self._default or not from_environment) and folder.token_file.exists():
             return _read_token(folder.token_file)
-        return os.environ.get(TOKEN_VARIABLE, "")
+        return from_environment
 
 
 def find(

@@ -32,7 +32,9 @@ def with_client(command: Command) -> Command:
     @Headed.add(
         "--address", metavar="HOST:PORT", heading=HEADING, help="Address of the supervisor, instead of a folder."
     )
-    @Headed.add("--token-file", type=path, heading=HEADING, help="File with its token; else VRAMD_TOKEN.")
+    @Headed.add(
+        "--token-file", type=path, heading=HEADING, help="File with its token; else VRAMD_TOKEN, else its folder."
+    )
     @Headed.add("--ca", type=path, heading=HEADING, help="Call by TLS; the certificate to trust; else VRAMD_CA.")
     @Headed.add("--client-cert", type=path, heading=HEADING, help="For a supervisor that wants a certificate.")
     @Headed.add("--client-key", type=path, heading=HEADING, help="Key of that certificate.")

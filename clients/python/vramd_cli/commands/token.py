@@ -24,7 +24,7 @@ SCOPES = ("use", "admin")
 def token(scope: str, runtime_dir: Path | None) -> None:
     """Prints a token of the supervisor that runs now.
 
-    Clients take it by VRAMD_TOKEN or --token-file. Each start makes new ones.
+    Clients take it by VRAMD_TOKEN, which --runtime-dir overrules, or by --token-file. Each start makes new ones.
     """
     folder = RuntimeDir(runtime_dir or own_runtime_dir())
     file = folder.use_token_file if scope == "use" else folder.token_file
