@@ -1,6 +1,9 @@
 """The certificate that a supervisor serves with: read, and tried once before anybody connects."""
 
+import logging
 import ssl
+import stat
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 from .domain.config import ServerConfig
 
 MOST_BYTES = 1 << 20
+log = logging.getLogger(__name__)
 
 
 class CertificateError(Exception):
@@ -41,7 +45,14 @@ def read_certificate(server: ServerConfig) -> Certificate:
     if client_ca is not None:
         _trusting(server.tls_client_ca, client_ca)
     names = _names(own, _trusting(server.tls_cert, chain), server.tls_cert)
+    if _others_read(server.tls_key):
+        log.warning("%s, the key of the certificate, can be read by other users: `chmod 600` closes it", server.tls_key)
     return Certificate(chain, _read(server.tls_key), client_ca, names[0])
+
+
+def _others_read(file: str) -> bool:
+    """Whether the mode lets users read it that are neither its owner nor, as for keys of the system, of its group."""
+    return sys.platform != "win32" and bool(Path(file).stat().st_mode & stat.S_IROTH)
 
 
 def _read(file: str) -> bytes:

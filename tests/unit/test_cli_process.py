@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -12,9 +13,10 @@ from support.command_line import CONSOLE, LIMIT_S, TERMINAL, interrupted, posix,
 from support.fake_supervisor import FakeSupervisor, Wait, answer, device, known, resident
 from vramd.errors import StartFailed
 from vramd.launching import _environment
-from vramd_cli.console import leave_current_folder
+from vramd_cli.console import NEEDS_SERVER, leave_current_folder
 from vramd_cli.main import vramd
 from vramd_cli.starting import ensure_running
+from vramd_common.handshake import Failed, parse
 from vramd_common.rendezvous import Address, RuntimeDir
 from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_supervisor.domain.config import Size
@@ -33,6 +35,15 @@ def test_a_folder_grpc_in_the_current_folder_shadows_nothing(
     done = run(fake.folder.path, *command, "devices", "--json", cwd=tmp_path, PYTHONPATH=os.pathsep)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)[0]["id"] == "gpu0"
+
+
+def test_an_owner_hears_that_the_extra_is_missing() -> None:
+    code = "import sys; sys.modules['click'] = None; from vramd_cli.console import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--owned"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 1
+    assert parse(done.stdout) == Failed(1, NEEDS_SERVER)
+    assert NEEDS_SERVER in done.stderr
 
 
 def test_only_what_python_put_there_leaves_the_import_path() -> None:

@@ -42,6 +42,10 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in SERVER_MODULES:
             raise
         sys.stderr.write(f"vramd: {NEEDS_SERVER}\n")
+        if any(word == "--owned" or word.startswith("--handshake") for word in sys.argv[1:]):
+            from vramd_common.handshake import Failed
+
+            sys.stdout.write(f"{Failed(1, NEEDS_SERVER).line()}\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

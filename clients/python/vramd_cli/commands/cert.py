@@ -1,6 +1,7 @@
 """`vramd cert`: a certificate, so that other machines can call."""
 
 import contextlib
+import errno
 import os
 import socket
 from datetime import timedelta
@@ -43,6 +44,9 @@ def cert(names: tuple[str, ...], folder: Path, days: int, force: bool) -> None:
     cert_file, key_file = folder / "vramd-cert.pem", folder / "vramd-key.pem"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for file in (cert_file, key_file) if not force else ():
+            if file.exists():
+                raise FileExistsError(errno.EEXIST, "is there already", str(file))
         _write(key_file, key, 0o600, force)
         _write(cert_file, chain, 0o644, force)
     except FileExistsError as error:
