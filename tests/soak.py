@@ -181,6 +181,7 @@ def resources(
 def outliving(supervisor: SupervisorProcess, client: vramd.Client) -> int:
     """Kills it with all models at work; counts the processes that are there a second later."""
     for model in models.SERVING:
+        client.reset(model)
         client.load(model)
     workers = supervisor.workers()
     supervisor.process.kill()

@@ -42,9 +42,9 @@ CONFIGURATION = LIMITS + "\n".join(
     )
 )
 WORDS = {
-    "stopped": ("WORKER_HUNG", "hung", "no sign of life"),
-    "spinning": ("WORKER_HUNG", "hung", "no sign of life"),
-    "stuck": ("WORKER_HUNG", "hung", "its thread 'decode' has made no progress"),
+    "stopped": ("WORKER_CRASHED_MID_STREAM", "hung", "no sign of life"),
+    "spinning": ("WORKER_CRASHED_MID_STREAM", "hung", "no sign of life"),
+    "stuck": ("WORKER_CRASHED_MID_STREAM", "hung", "its thread 'decode' has made no progress"),
     "deaf": ("WORKER_CRASHED_MID_STREAM", "crashed", "its connection broke"),
     "stuck-load": ("LOAD_TIMEOUT", "hung", "its thread 'load' has made no progress"),
     "stopped-load": ("LOAD_TIMEOUT", "hung", "no sign of life"),

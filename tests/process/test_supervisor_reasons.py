@@ -147,9 +147,14 @@ def load_takes_too_long(_: SupervisorProcess) -> None:
 
 
 def process_hangs(_: SupervisorProcess) -> None:
-    hanging = simulated("a", card="", manners=["hang-in-decode"], expendable=True)
-    with SupervisorProcess("[server]\nstall_s = 3\n" + hanging) as watchful:
-        list(watchful.client().generate("a", "x"))
+    slow = simulated("a", card="", tokens_per_s=0.01, expendable=True)
+    with SupervisorProcess("[server]\nstall_s = 3\n" + slow) as watchful:
+        client = watchful.client()
+        resident = client.load("a")
+        with client.generate("a", "x") as stream:
+            until("it runs", lambda: client.resident()[0].in_flight)
+            psutil.Process(resident.pid).suspend()
+            next(stream)
 
 
 def engine_is_missing(_: SupervisorProcess) -> None:
