@@ -403,6 +403,19 @@ def test_a_new_process_that_dies_puts_no_model_into_quarantine_that_serves() -> 
     assert granted(world)
 
 
+def test_a_call_that_ends_without_an_answer_proves_nothing() -> None:
+    world = world_with()
+    world.request("a")
+    die_loading(world, 3)
+    world.wait(900.0)
+    requests = [world.request("a", limit_s=limit_s) for limit_s in (600.0, PROVEN_S / 2)]
+    world.wait(PROVEN_S)
+    world.caller(requests[0], "cancel")
+    assert requests[1] not in world.open_requests
+    kill(world)
+    assert state(world, "a") is ModelState.QUARANTINED
+
+
 def test_a_process_that_proves_itself_ends_a_quarantine() -> None:
     history = History()
     assert strike(history, Strike(0.0, Exit.DIED, ""), Limits(1, 900.0))

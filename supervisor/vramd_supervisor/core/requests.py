@@ -169,8 +169,13 @@ def resumed(state: CoreState, event: Resumed) -> None:
 
 def ended(state: CoreState, event: Ended | Cancelled) -> None:
     """A caller is done or has left; a request that was refused meanwhile is no longer known."""
-    if request := state.requests.get(event.request):
-        end(state, request)
+    request = state.requests.get(event.request)
+    if request is None:
+        return
+    worker = state.workers.get(request.worker_id or 0)
+    if isinstance(event, Ended) and request.kind is RequestKind.RUN and worker:
+        worker.answered = True
+    end(state, request)
 
 
 def deadline_passed(state: CoreState, event: DeadlinePassed) -> None:
@@ -264,7 +269,6 @@ def _leave_place(state: CoreState, request: Request, worker: WorkerProcess) -> N
     """A request gives its place in a process back."""
     worker.in_flight.remove(request.id)
     _let_others_begin(state, request, worker)
-    worker.answered = True
     worker.last_used_s = state.now_s
     state.touch(state.models[request.model])
     if not worker.in_flight:
