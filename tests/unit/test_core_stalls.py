@@ -1,5 +1,6 @@
 """A process that makes no progress is ended; what waits for it goes to a new one where that can help."""
 
+import pytest
 from support.core_scenes import Memory, state, three
 from support.core_world import CoreWorld
 from vramd_common.reasons import Reason
@@ -147,6 +148,21 @@ def test_one_that_hangs_while_it_drains_ends_as_hung() -> None:
     world.run_errand()
     causes = [one.because.cause for one in world.brought if isinstance(one, ModelChanged)]
     assert causes[0] is Cause.HUNG
+
+
+@pytest.mark.parametrize("how", ["hangs", "dies"])
+def test_a_pinned_one_that_is_unloaded_stays_away_however_it_ends(how: str) -> None:
+    world = Memory(three(pinned=True))
+    world.request("a")
+    world.wait(0.0)
+    (worker_id,) = world.alive
+    world.unload("a")
+    world.stall(worker_id) if how == "hangs" else world.crash(worker_id)
+    for request in sorted(world.open_requests):
+        world.caller(request, "cancel")
+    world.wait(60.0)
+    assert state(world, "a") is ModelState.UNLOADED
+    assert not world.alive
 
 
 def test_what_is_told_of_a_process_that_is_ending_changes_nothing() -> None:

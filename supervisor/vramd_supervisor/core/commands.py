@@ -50,7 +50,7 @@ def unload_requested(state: CoreState, event: UnloadRequested) -> None:
         state.emit(Refuse(event.request, refusal(Reason.MODEL_NOT_LOADED, text, model=model.id)))
         return
     request = accept(state, model, event, RequestKind.UNLOAD, LoadOptions())
-    request.worker_id = model.current.id
+    request.worker_id, model.current.dismissed = model.current.id, True
     model.current.unload_waiters.append(request.id)
     if model.state in COMING:
         stop(state, model.current, causes.UNLOAD)

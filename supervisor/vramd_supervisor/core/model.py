@@ -351,7 +351,8 @@ def exited(state: CoreState, event: WorkerExited) -> None:
         keep_or_refuse_queue(state, model, worker, event, why)
     if model.spec.expendable and not worker.stopping:
         refuse_holds(state, model, crashed(model, worker, event.exit, streaming=False, idle=True))
-    if comes_back(model) and not (worker.stopping and because.cause is not Cause.HUNG):
+    by_itself = not worker.stopping or because.cause is Cause.HUNG
+    if comes_back(model) and by_itself and not worker.dismissed:
         model.again = as_before(model, worker, event.how)
     move(state, model, ModelState.UNLOADED, because)
     for request in running:

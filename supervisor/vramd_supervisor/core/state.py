@@ -184,6 +184,8 @@ class WorkerProcess:
     """The moment by which what runs on it has to end, once it drains."""
     outdated: bool = False
     """Its model is configured otherwise by now."""
+    dismissed: bool = False
+    """A caller wanted it unloaded, or its model was removed: however it ends, nothing takes its place by itself."""
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
