@@ -202,3 +202,22 @@ def test_a_spare_comes_and_goes_with_its_key() -> None:
     reconfigure(world)
     world.wait(1.0)
     assert world.alive
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_pinned_one_that_died_comes_back_as_it_is_configured_now(when: str) -> None:
+    world = loaded("pinned")
+    world.request("pinned", resume=False)
+    world.wait(0.0)
+    changed = with_context("pinned", 4096)
+    if when == "before":
+        reconfigure(world, changed)
+    world.crash(process(world, "pinned"))
+    assert state(world, "pinned") is ModelState.BACKOFF
+    if when == "after":
+        reconfigure(world, changed)
+    world.wait(60.0)
+    found = world.core.model("pinned")
+    assert found
+    assert found.plan
+    assert found.plan.settings.context_tokens == 4096

@@ -98,10 +98,14 @@ def keep_or_refuse_queue(
 
 
 def as_before(model: ModelRuntime, worker: WorkerProcess, how: Exit) -> LoadOptions:
-    """How a model comes back by itself: as it was, but for one that ran out of memory, which may take less."""
+    """How a model comes back by itself: as it was, unless it is configured otherwise by now.
+
+    One that ran out of memory may take less.
+    """
     assert worker.plan
     same = worker.plan.settings.again(worker.keep_alive_s)
-    return LoadOptions(keep_alive_s=same.keep_alive_s).over(model.spec.options) if how is Exit.OUT_OF_MEMORY else same
+    anew = how is Exit.OUT_OF_MEMORY or worker.outdated
+    return LoadOptions(keep_alive_s=same.keep_alive_s).over(model.spec.options) if anew else same
 
 
 def final(model: ModelRuntime, why: Refusal) -> Refusal:

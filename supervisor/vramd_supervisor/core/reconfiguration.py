@@ -64,6 +64,8 @@ def _limit(state: CoreState, limits: Mapping[str, Limits]) -> None:
 def _remove(state: CoreState, model: ModelRuntime) -> None:
     why = refusal(Reason.MODEL_NOT_FOUND, f"{model.id} was removed from the configuration", model=model.id)
     model.again, model.removed = None, True
+    if model.current:
+        model.current.dismissed = True
     give_up_renewal(state, model, why)
     refuse_holds(state, model, why)
     refuse_queue(state, model, why)
@@ -84,6 +86,8 @@ def _change(state: CoreState, model: ModelRuntime, was: Model) -> None:
         return
     for worker in state.workers.values():
         worker.outdated = worker.outdated or worker.owner is model
+    if model.again is not None:
+        model.again = LoadOptions(keep_alive_s=model.keep_alive_now_s).over(spec.options)
     if model.state is ModelState.QUEUED:
         _plan_again(state, model)
 
