@@ -5,9 +5,10 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import grpc
+import psutil
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -17,7 +18,20 @@ from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from vramd_proto.v1 import inference_pb2
 from vramd_worker import service_worker
-from vramd_worker.engine import Activity, Emit, EngineError, Finish, FinishReason, Job, Loaded, Piece, Task, Vectors
+from vramd_worker.engine import (
+    Activity,
+    Emit,
+    Engine,
+    EngineError,
+    Finish,
+    FinishReason,
+    Job,
+    Loaded,
+    Piece,
+    Task,
+    Vectors,
+)
+from vramd_worker.loading import Loading
 from vramd_worker.service_worker import WorkerService
 
 if TYPE_CHECKING:  # the generated stubs alone know this class
@@ -277,3 +291,27 @@ def test_a_load_that_fails_says_why(failure: Exception, expected: tuple[str, str
             assert (await reason_of(anext(aiter(stub.Generate(asked_for("a"), metadata=NONCE)))))[0] == "INTERNAL"
 
     run(test())
+
+
+def test_a_text_that_no_reply_can_carry_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with served(ToldEngine(), tmp_path) as stub:
+            await load(stub)
+            request = inference_pb2.DetokenizeRequest(token_ids=[1])
+            assert (await stub.Detokenize(request, metadata=NONCE)).text == "caf\ufffd"
+            monkeypatch.setattr(service_worker, "MOST_MESSAGE_BYTES", service_worker.SPARE_BYTES + 5)
+            reason, metadata, _ = await reason_of(stub.Detokenize(request, metadata=NONCE))
+            assert (reason, metadata["field"]) == ("FIELD_INVALID", "token_ids"), "three and three bytes"
+
+    run(test())
+
+
+@pytest.mark.parametrize("fault", [psutil.AccessDenied(), OSError(), AttributeError()])
+def test_a_load_tells_what_it_does_where_the_bytes_read_are_not_told(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> NoReturn:
+        raise fault
+
+    monkeypatch.setattr(psutil, "Process", fails)
+    assert Loading(cast(Engine, None)).activity() == Activity("load", True, 0)

@@ -25,6 +25,7 @@ class Loading:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reports = 0
+        self._read_bytes = 0
         self._at_work = True
 
     async def steps(self) -> AsyncIterator[float | Loaded]:
@@ -59,7 +60,9 @@ class Loading:
 
     def activity(self) -> Activity:
         """Returns how far it is. A large tensor of a slow drive is one report, so that bytes count as well."""
-        return Activity("load", self._at_work, self._reports + _read_bytes() // COUNTED_BYTES)
+        if self._at_work:
+            self._read_bytes = _read_bytes()
+        return Activity("load", self._at_work, self._reports + self._read_bytes // COUNTED_BYTES)
 
 
 def post(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Item]", item: Item) -> None:
@@ -69,9 +72,12 @@ def post(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Item]", item: It
 
 def _read_bytes() -> int:
     """Returns the bytes that this process has read so far; 0 where the system does not tell (macOS)."""
-    if sys.platform == "linux":
-        return psutil.Process().io_counters().read_chars
-    elif sys.platform == "win32":  # noqa: RET505  mypy leaves out a branch of another platform, not what follows it
-        return psutil.Process().io_counters().read_bytes
-    else:
-        return 0
+    try:
+        if sys.platform == "linux":
+            return psutil.Process().io_counters().read_chars
+        elif sys.platform == "win32":  # noqa: RET505  mypy leaves out a branch of another platform, not what follows
+            return psutil.Process().io_counters().read_bytes
+        else:
+            return 0
+    except (psutil.Error, OSError, RuntimeError, NotImplementedError, AttributeError):
+        return 0  # psutil has no such method on a Linux without these counters

@@ -20,13 +20,12 @@ from vramd_proto.internal.v1.worker_pb2_grpc import add_WorkerServiceServicer_to
 
 from vramd_worker import llama
 from vramd_worker.engine import Engine
-from vramd_worker.service_worker import WorkerService
+from vramd_worker.service_worker import MOST_MESSAGE_BYTES, WorkerService
 from vramd_worker.simulated import SimulatedEngine, SimulatedSpec
 
 FAULT = 70
 """Exit code after an exception in a thread."""
 
-MOST_MESSAGE_BYTES = 64 * 1024 * 1024
 
 SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),

@@ -36,6 +36,9 @@ BuildEngine = Callable[[SimulatedSpec | LlamaSpec, int], Engine]
 
 Answer = TypeVar("Answer")
 
+MOST_MESSAGE_BYTES = 64 * 1024 * 1024
+SPARE_BYTES = 1024
+"""Of a message, beside its one text."""
 BEAT_S = 1.0
 """Time between two beats."""
 
@@ -104,7 +107,7 @@ class WorkerService(WorkerServiceServicer):
     ) -> inference_pb2.DetokenizeResponse:
         async with self._call(request, context):
             data = await _answer(context, partial(self._engine().detokenize, request.token_ids))
-            return inference_pb2.DetokenizeResponse(text=data.decode("utf-8", "replace"))
+            return inference_pb2.DetokenizeResponse(text=_sendable(data))
 
     async def Beat(
         self, request: worker_pb2.WorkerBeatRequest, context: Context
@@ -179,6 +182,16 @@ async def _answer(context: Context, ask: Callable[[Callable[[Answer | EngineErro
     if isinstance(answer, EngineError):
         raise answer
     return answer
+
+
+def _sendable(data: bytes) -> str:
+    """Returns the text as UTF-8. Raises EngineError for one that no message can carry."""
+    text = data.decode("utf-8", "replace")
+    size = len(text.encode())
+    if size > MOST_MESSAGE_BYTES - SPARE_BYTES:
+        told = f"the text of these tokens has {size} bytes, more than a reply can carry; ask for fewer at once"
+        raise EngineError(Reason.FIELD_INVALID, told, field="token_ids")
+    return text
 
 
 def _cancel_at_end(context: Context, task: Task) -> None:
