@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from vramd_common import wire_values
 from vramd_common.load_settings import Settings
+from vramd_common.reasons import Reason
 from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1.worker_pb2 import (
     LlamaModel,
@@ -32,7 +33,7 @@ from vramd_proto.v1 import inference_pb2, load_pb2
 
 from ..domain.catalog import Model, ModelFile
 from ..domain.device_view import HOST
-from ..domain.errors import RefusedError
+from ..domain.errors import RefusedError, in_words, refusal
 from ..domain.quote import DeviceBytes
 from ..wire_status import from_worker
 from .breach import (
@@ -59,7 +60,7 @@ MOST_TOKEN_TEXT_BYTES = 4 * 1024
 MOST_VECTOR_BYTES = 512 * 1024
 SPARE_BYTES = 1024
 ENDS_S = 2.0
-"""A stream ends within this after its last message."""
+"""Time that a stream has to end after its last message; then it is cancelled."""
 
 OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.enable_retries", 0),
@@ -191,7 +192,7 @@ class WorkerClient:
         return Reply(call, request, self._explained, self._told)
 
     async def beats(self) -> AsyncIterator[list[Activity]]:
-        """Yields about once a second what the threads of the worker do. Once that ends, the process is ended."""
+        """Yields about once a second what the threads of the worker do. However that ends, the process is ended."""
         call = self._streamed("Beat", bytes)(WorkerBeatRequest(), metadata=self._metadata)
         clock = asyncio.get_running_loop().time
         check = BeatCheck(clock())
@@ -202,7 +203,9 @@ class WorkerClient:
                 yield [Activity(one.name, one.at_work, one.steps, one.step_s) for one in told]
             self._told(BreachError("it no longer tells what it does"))
         except grpc.aio.AioRpcError as error:
-            self._explained(error)
+            why = self._explained(error)
+            if isinstance(why, RefusedError):
+                self._told(BreachError(f"it no longer tells what it does: {why}"))
         except BreachError as error:
             self._told(error)
 
@@ -284,11 +287,14 @@ class Answer:
         await self._ends(messages)
 
     async def _ends(self, messages: AsyncIterator[bytes]) -> None:
-        """Nothing comes after the last message. If anything does, the process is ended, and the answer is whole."""
+        """Nothing comes after the last message. If anything does, the process is ended, and the answer is whole.
+
+        A worker that says nothing more may only be slow: whether it hangs is told by its beats.
+        """
         try:
             message = await asyncio.wait_for(anext(messages, None), ENDS_S)
         except asyncio.TimeoutError:
-            self._told(BreachError("it did not end a stream after its last message"))
+            self.cancel()
         except grpc.aio.AioRpcError as error:
             self._explained(error)
         else:
@@ -323,6 +329,12 @@ class Reply:
             reply = await self._call
             _check_reply(self._request, reply)
         except grpc.aio.AioRpcError as error:
+            most_bytes, field = _most(self._request)
+            if most_bytes > MOST_MESSAGE_BYTES and _is_too_large(error):
+                text = (
+                    f"the reply has more than the {in_words(MOST_MESSAGE_BYTES)} that are taken; ask for less at once"
+                )
+                raise RefusedError(refusal(Reason.FIELD_INVALID, text, field=field)) from error
             raise self._explained(error) from error
         except BreachError as error:
             raise self._told(error) from None
@@ -347,24 +359,39 @@ def _take(check: AnswerCheck, message: bytes) -> bool:
 
 def _check_reply(request: Message, reply: bytes) -> None:
     """Raises BreachError for a reply that cannot be one to the request. Values of vectors are not looked at."""
+    most_bytes, _ = _most(request)
+    if len(reply) > most_bytes + SPARE_BYTES:
+        raise BreachError("a reply is larger than any to its request")
     match request:
         case WorkerEmbedRequest():
-            inputs = len(request.request.inputs)
-            _bound(reply, inputs * MOST_VECTOR_BYTES)
             told = _parsed(inference_pb2.EmbedResponse, reply)
             if told.model != request.request.model:
                 raise BreachError("it answered for another model")
             lengths = [len(one.values) for one in told.embeddings]
-            check_vectors(lengths, [one.index for one in told.embeddings], told.dimensions, inputs)
+            check_vectors(lengths, [one.index for one in told.embeddings], told.dimensions, len(request.request.inputs))
+        case inference_pb2.TokenizeRequest():
+            check_token_ids(_parsed(inference_pb2.TokenizeResponse, reply).token_ids)
+        case _:
+            _parsed(inference_pb2.DetokenizeResponse, reply)
+
+
+def _most(request: Message) -> tuple[int, str]:
+    """Returns how many bytes a reply to the request may have, and the field that they depend on."""
+    match request:
+        case WorkerEmbedRequest():
+            return len(request.request.inputs) * MOST_VECTOR_BYTES, "inputs"
         case inference_pb2.TokenizeRequest():
             # A token has one byte of the text, but for a few around it; a character has four at most.
-            _bound(reply, MOST_ID_BYTES * 4 * len(request.text))
-            check_token_ids(_parsed(inference_pb2.TokenizeResponse, reply).token_ids)
+            return MOST_ID_BYTES * 4 * len(request.text), "text"
         case inference_pb2.DetokenizeRequest():
-            _bound(reply, MOST_TOKEN_TEXT_BYTES * len(request.token_ids))
-            _parsed(inference_pb2.DetokenizeResponse, reply)
+            return MOST_TOKEN_TEXT_BYTES * len(request.token_ids), "token_ids"
         case _:
             raise TypeError(f"no call has this request: {type(request).__name__}")
+
+
+def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
+    """Whether gRPC itself refused a reply for its size, here or in the worker."""
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in (error.details() or "")
 
 
 def _parsed(kind: type[_Message], message: bytes) -> _Message:
@@ -372,11 +399,6 @@ def _parsed(kind: type[_Message], message: bytes) -> _Message:
         return kind.FromString(message)
     except DecodeError:
         raise BreachError("a message of it cannot be read") from None
-
-
-def _bound(reply: bytes, most_bytes: int) -> None:
-    if len(reply) > most_bytes + SPARE_BYTES:
-        raise BreachError("a reply is larger than any to its request")
 
 
 def _serialized(message: Message) -> bytes:
