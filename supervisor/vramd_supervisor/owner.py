@@ -55,12 +55,17 @@ class Owner:
     """The watch over an owner. Its end before the supervisor listens is taken for a SIGTERM."""
 
     def __init__(self, lifeline: Lifeline) -> None:
-        """Leaves the owner's process group, so that a Ctrl-C there is the owner's to handle. Raises OwnerGoneError."""
+        """Leaves the owner's process group, so that a Ctrl-C there is the owner's to handle. Raises OwnerGoneError.
+
+        For the main thread. Windows has no such groups: there Ctrl-C is ignored from now on.
+        """
         self._gone = threading.Event()
         self._on_gone: Callable[[], object] = _end_as_by_signal
         self._once = threading.Lock()
         watch = _stdin() if lifeline.pid is None else _process(lifeline.pid)
-        if sys.platform != "win32":
+        if sys.platform == "win32":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it shares the owner's console
+        else:
             with contextlib.suppress(PermissionError):  # it leads a group already, as a job of a shell does
                 os.setsid()
         threading.Thread(target=self._wait, args=(watch,), name="owner", daemon=True).start()
@@ -95,7 +100,10 @@ class Owner:
 
 def _end_as_by_signal() -> None:
     Watchdog().arm(owner_end_s(0.0))
-    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "win32":
+        signal.raise_signal(signal.SIGTERM)  # os.kill would end the process at once
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _stdin() -> Callable[[], None]:

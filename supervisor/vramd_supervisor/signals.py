@@ -63,6 +63,8 @@ def _numbers() -> list[int]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if sys.platform == "win32":
         numbers.append(signal.SIGBREAK)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # see `Owner`
+            numbers.remove(signal.SIGINT)
     found = hang_up()
     return [*numbers, *([] if found is None else [found])]
 
