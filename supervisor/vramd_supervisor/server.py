@@ -234,7 +234,8 @@ def _open(
     for level, text in opening.lines(version("vramd"), file, config, os.environ, models, core.accounts()):
         log.log(level, "%s", text)
     if listening.is_open and not certificate:
-        log.warning(
+        log.log(
+            max(logging.WARNING, log.getEffectiveLevel()),  # it is said however little is wished for
             "%s is open to the network without TLS (--insecure-network): the token is all that keeps others out, and "
             "it travels in clear text, as do prompts and answers; without --host only this machine can call",
             listening.real,

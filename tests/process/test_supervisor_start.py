@@ -34,7 +34,7 @@ def test_a_port_in_use_is_said_and_leaves_nothing_behind() -> None:
 
 
 def test_an_address_that_others_can_call_is_warned_of_and_the_log_is_as_long_as_wished() -> None:
-    arguments = ("--port", "0", "--host", "0.0.0.0", "--insecure-network", "--log-level", "warning")
+    arguments = ("--port", "0", "--host", "0.0.0.0", "--insecure-network", "--log-level", "error")
     with SupervisorProcess(MODEL, arguments=arguments) as supervisor:
         assert supervisor.client().load("a").state == "READY"
         supervisor.heard("is open to the network without TLS (--insecure-network): the token is all")
