@@ -23,7 +23,7 @@ from vramd_common.rendezvous import default_runtime_dir
 from . import signals
 from .certificate import Certificate, CertificateError, read_certificate
 from .domain.config import Config
-from .files.private import write_for_owner_only
+from .files.private import write_for_owner_only, write_no_core_file
 from .host import Host, spare_stderr
 from .instance import AlreadyRunningError, Instance
 from .listening import AddressError, Listening
@@ -69,6 +69,7 @@ def run(
     """
     heap.share_one()
     write_for_owner_only()
+    write_no_core_file()
     with output_aside():
         host = Host() if handshake else None
         try:

@@ -11,14 +11,22 @@ if sys.platform == "win32":
     def write_for_owner_only() -> None:
         """Windows has no umask worth the name: the folders lie in the user's profile, which is closed to others."""
 
+    def write_no_core_file() -> None:
+        """Windows writes none."""
+
     def tighten(path: Path) -> None:
         """As above: the profile is closed to others."""
 
 else:
+    import resource
 
     def write_for_owner_only() -> None:
         """Makes all that this process and its children create readable by its user only."""
         os.umask(0o077)
+
+    def write_no_core_file() -> None:
+        """Forbids this process and its children core files: its memory has tokens, prompts and answers."""
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def tighten(path: Path) -> None:
         """Closes a file or folder of an earlier start to other users; one that another user owns is left alone.
