@@ -50,7 +50,7 @@ class Reloading:
         async with self._one_at_a_time:
             read = await self._read()
             loaded = {model.id for model in self._loop.core.all_models() if model.worker_id}
-            there = {device.id for device in self._devices}
+            there = {device.id for device in self._devices if self._samples[device.id].total_bytes}
             merged, changes = merge(self._loop.core.config, read, there, loaded)
             if check_only or not changes:
                 return changes
@@ -81,7 +81,7 @@ class Reloading:
         return ConfigurationRead(self._loop.now_s(), config, self._limits(config), models, removed)
 
     def _limits(self, config: Config) -> dict[str, Limits]:
-        """Of the devices that answer; a lost one keeps what it had."""
+        """Of the devices that have answered; the others keep what they had, which `merge` says."""
         totals = {device.id: self._samples[device.id].total_bytes for device in self._devices}
         return {
             device.id: limits(config, device.id, device.kind, total)

@@ -48,7 +48,8 @@ RESTART_KEYS
 
 def _restart_words() -> str:
     keys = (f"`[{table}]` {', '.join(f'`{key}`' for key in sorted(found))}" for table, found in NEED_RESTART.items())
-    return f"* **Read at the start only**, and named in the answer if they differ: {'; '.join(keys)}; virtual devices."
+    devices = "virtual devices, and the limits of a device that is not there or has not answered yet"
+    return f"* **Read at the start only**, and named in the answer if they differ: {'; '.join(keys)}; {devices}."
 
 
 def page() -> str:

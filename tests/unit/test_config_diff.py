@@ -72,6 +72,15 @@ def test_a_device_is_what_it_was_and_its_limits_are_new() -> None:
     }
 
 
+def test_a_device_that_has_not_answered_keeps_its_limits_until_it_has() -> None:
+    then = replace(NOW, devices={**NOW.devices, "host": DeviceConfig(budget=Size(1 << 30))})
+    told = Change("devices.host.budget", "2.00 GiB", "1.00 GiB", Effect.NEEDS_RESTART)
+    config, changes = merge(NOW, then, ("card",), ())
+    assert (config.devices, changes) == (NOW.devices, (told,))
+    config, changes = merge(config, then, ("card", "host"), ())
+    assert (config.devices, changes) == (then.devices, (replace(told, effect=Effect.APPLIED),))
+
+
 def test_a_virtual_device_does_not_go_while_models_lie_on_it() -> None:
     config, changes = merged(replace(NOW, devices={"host": NOW.devices["host"]}))
     assert config.devices == NOW.devices

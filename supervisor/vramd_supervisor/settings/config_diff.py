@@ -73,16 +73,15 @@ def merge(
 ) -> tuple[Config, tuple[Change, ...]]:
     """Returns the configuration that is to be in force, without what needs a restart, and all changes.
 
-    `devices` are those that are there, `loaded` the models that have a process.
+    `devices` are those that are there and answer, `loaded` the models that have a process.
     """
     server, scheduling = (
         replace(getattr(then, table), **{key: getattr(getattr(now, table), key) for key in keys})
         for table, keys in NEED_RESTART.items()
     )
     kept = {
-        id_: _limits_only(now.devices.get(id_), then.devices.get(id_))
+        id_: _limits_only(now.devices.get(id_), then.devices.get(id_)) if id_ in devices else now.devices.get(id_)
         for id_ in dict.fromkeys([*now.devices, *then.devices])
-        if id_ in devices or id_ in now.devices
     }
     merged = Config(server, scheduling, {id_: one for id_, one in kept.items() if one}, then.models)
     changes = (
