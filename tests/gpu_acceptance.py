@@ -274,7 +274,7 @@ def running(shapes: Sequence[str]) -> Iterator[vramd.Client]:
             SHAPES[shape](models / f"{model_id(shape)}.gguf")
         arguments = ("--port", "0", "--models", str(models))
         # Where a machine has no index of packages, they may lie anywhere.
-        paths = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        paths = {name: os.environ[name] for name in ("PYTHONPATH", "VRAMD_WORKER_ENVIRONMENT") if name in os.environ}
         environment = {**paths, "VRAMD_STATE_DIR": str(state)}
         with SupervisorProcess(environment=environment, arguments=arguments) as supervisor:
             yield supervisor.client()
