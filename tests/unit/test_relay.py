@@ -8,11 +8,13 @@ from typing import Any, cast
 import pytest
 from vramd_common.reasons import Reason
 from vramd_proto.v1.inference_pb2 import Finish, GenerateRequest, GenerateResponse
-from vramd_supervisor.domain.errors import refusal
+from vramd_supervisor.core.actions import Grant
+from vramd_supervisor.domain.errors import RefusedError, refusal
 from vramd_supervisor.loop import Ticket
 from vramd_supervisor.services.service_inference import METHODS, Asked, InferenceService
 
 LOST = refusal(Reason.WORKER_CRASHED_MID_STREAM, "it died", model="m", exit="killed by SIGKILL")
+GRANT = Grant(1, 1, 1)
 MESSAGES = [GenerateResponse(text="x", token_ids=[token]) for token in range(4)]
 MESSAGES.append(GenerateResponse(token_ids=[4], finish=Finish()))
 
@@ -60,10 +62,39 @@ def test_another_worker_is_told_exactly_what_the_caller_has_had(lost_at: int) ->
         assert begun == [ticket], "the core hears of the first message only"
         assert context.tokens == list(range(lost_at)) == asked.delivered.token_ids()
         assert ended == (lost_at == len(MESSAGES)), "whose last message was there has ended well"
-        assert (asked.resumes, ticket.interrupted) == (1, None)
-        assert asked.lost is LOST
+        if ended:
+            assert (asked.resumes, asked.lost) == (0, None), "nothing was to be resumed"
+        else:
+            assert (asked.resumes, ticket.interrupted) == (1, None)
+            assert asked.lost is LOST
 
     asyncio.run(relayed())
+
+
+def test_a_whole_answer_ends_well_if_its_request_is_refused_then() -> None:
+    async def relayed() -> bool:
+        ticket = Ticket(1)
+        ticket.outcome.set_result(GRANT)
+        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), progress=False)
+        context = Context(lambda tokens: ticket.refuse(LOST) if tokens == len(MESSAGES) else None)
+        service = InferenceService(cast(Any, SimpleNamespace(loop=SimpleNamespace(streamed=lambda _: None))))
+        return await service._relay(asked, cast(Any, Call()), cast(Any, context))
+
+    assert asyncio.run(relayed())
+
+
+def test_a_request_that_is_aborted_before_it_is_waked_gets_no_worker() -> None:
+    async def granted() -> None:
+        ticket = Ticket(1)
+        ticket.outcome.set_result(GRANT)
+        ticket.refuse(LOST)
+        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), progress=False)
+        service = InferenceService(cast(Any, SimpleNamespace(loop=None, workers=None)))
+        with pytest.raises(RefusedError) as failed:
+            await service._granted(asked, cast(Any, None))
+        assert failed.value.refusal is LOST
+
+    asyncio.run(granted())
 
 
 def test_the_next_worker_draws_with_the_same_seed_and_has_the_tokens() -> None:

@@ -243,6 +243,8 @@ class InferenceService:
         while why := asked.ticket.interrupted:  # the process died before this task was waked
             asked.interrupted(why)
             grant = await asked.ticket.outcome
+        if asked.ticket.aborted:  # so was it before this task was waked
+            raise RefusedError(asked.ticket.aborted)
         assert isinstance(grant, Grant)
         asked.granted(grant)
         if asked.resumes:
@@ -252,7 +254,7 @@ class InferenceService:
         return self._parts.workers.client(grant.worker_id)
 
     async def _relay(self, asked: Asked, call: Answer, context: Context) -> bool:
-        """Relays each message as it comes; whether the last has: else the answer was interrupted."""
+        """Relays each message as it comes; whether the last has come: else the answer was interrupted."""
         begun = False
         try:
             async with _broken_off(asked, call):
@@ -263,7 +265,7 @@ class InferenceService:
                         begun = True
                     await write(context, message)
         except _InterruptedError:
-            return asked.delivered.is_finished
+            return False
         return True
 
     @staticmethod
@@ -297,7 +299,7 @@ async def _tell_progress(ticket: Ticket, context: Context) -> None:
 async def _broken_off(asked: Asked, call: Answer | Reply) -> AsyncIterator[None]:
     """A call to a worker, ended when the request is ended or interrupted, with the reason the core gives.
 
-    Raises RefusedError and _InterruptedError.
+    Raises RefusedError and _InterruptedError; neither once the caller has the whole answer.
     """
     ticket = asked.ticket
     ticket.on_abort = call.cancel
@@ -322,6 +324,8 @@ async def _broken_off(asked: Asked, call: Answer | Reply) -> AsyncIterator[None]
         return
     finally:
         call.cancel()
+    if asked.delivered.is_finished:
+        return
     if ticket.aborted:
         raise RefusedError(ticket.aborted)
     assert ticket.interrupted
