@@ -58,6 +58,21 @@ def test_each_kill_of_the_kernel_explains_one_death() -> None:
     assert kills.explain(first), "9, of which 7 are explained"
 
 
+def test_a_kill_of_a_while_ago_explains_no_death() -> None:
+    count = 5
+    kills = OomKills(lambda: count)
+    started = kills.count()
+    kills.look(100.0)
+    count = 6
+    for now_s in (110.0, 112.0, 120.0):
+        kills.look(now_s)
+    assert not kills.explain(started), "some other process was killed ten seconds ago"
+    count = 7
+    kills.look(122.0)
+    assert kills.explain(started), "this one has just been"
+    assert not kills.explain(started)
+
+
 def test_where_the_kernel_counts_no_kills_none_is_one() -> None:
     kills = OomKills(lambda: None)
     assert not kills.explain(kills.count())

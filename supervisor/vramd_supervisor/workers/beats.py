@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .oom_kills import OOM_KILLS
 from .progress import TICK_S, Limits, Stall, Uptime, Watch
 from .worker_client import WorkerClient
 
@@ -25,9 +26,10 @@ class Beats:
         self._watched: dict[int, _Watched] = {}
 
     async def run(self) -> None:
-        """Looks again and again whether a process hangs, until it is cancelled."""
+        """Looks again and again whether a process hangs, and what the kernel has killed, until it is cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
+            OOM_KILLS.look(self._clock())
             now_s = self._uptime.tick(self._clock())
             for worker_id, (client, watch) in list(self._watched.items()):
                 watch.owes(client.calls > 0, now_s)
