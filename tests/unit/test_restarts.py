@@ -8,7 +8,7 @@ from support.core_scenes import Memory, decided, refused, state, three
 from support.core_world import CoreWorld
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import FindPlans, Load, ModelChanged, Refuse, Spawn
-from vramd_supervisor.core.events import LoadRefused, ModelReset
+from vramd_supervisor.core.events import LoadRefused, ModelReset, PlansRefused
 from vramd_supervisor.core.restarts import (
     BREAKER_DEATHS,
     BREAKER_S,
@@ -231,6 +231,45 @@ def test_a_pinned_or_preloaded_model_comes_back_by_itself_after_a_pause(rule: st
     assert state(world, "a") is ModelState.QUARANTINED
     world.wait(900.0)
     assert state(world, "a") is ModelState.READY, "it is tried once more by itself"
+
+
+@pytest.mark.parametrize("where", [FindPlans, Load])
+@pytest.mark.parametrize("rule", ["pinned", "preload"])
+def test_one_that_comes_back_tries_it_again_where_its_load_is_refused_for_now(rule: str, where: type) -> None:
+    world = world_with(**{rule: True})
+    world.caller(granted(world), "cancel")
+    kill(world)
+    pauses = []
+    for _ in range(10):
+        began_s = world.now_s
+        while not any(isinstance(errand, where) for errand in world.errands):
+            world.run_errand() if world.errands else world.next_timer()
+        pauses.append(world.now_s - began_s)
+        errand = next(errand for errand in world.errands if isinstance(errand, where))
+        world.errands.remove(errand)
+        why = refusal(Reason.PROCESSES_EXHAUSTED, "no more processes")
+        if isinstance(errand, FindPlans):
+            world.tell(PlansRefused(world.now_s, "a", errand.turn, why))
+        elif isinstance(errand, Load):
+            world.tell(LoadRefused(world.now_s, errand.worker_id, why))
+        world.wait(0.0)
+        assert state(world, "a") is ModelState.BACKOFF
+        (change,) = [one for one in world.brought[-8:] if isinstance(one, ModelChanged)][-1:]
+        assert "its load was refused (no more processes)" in change.because.words
+    assert LONGEST_PAUSE_S * (1 - SPREAD_SHARE) <= pauses[-1] <= LONGEST_PAUSE_S
+    world.wait(LONGEST_PAUSE_S)
+    assert state(world, "a") is ModelState.READY
+
+
+def test_one_that_comes_back_does_not_try_again_what_cannot_succeed() -> None:
+    world = world_with(pinned=True)
+    world.caller(granted(world), "cancel")
+    kill(world)
+    while not any(isinstance(errand, Load) for errand in world.errands):
+        world.run_errand() if world.errands else world.next_timer()
+    world.fail_errand()
+    world.wait(LONGEST_PAUSE_S)
+    assert state(world, "a") is ModelState.UNLOADED
 
 
 def test_a_caller_does_not_wait_for_the_pause_of_a_model_that_comes_back_by_itself() -> None:

@@ -17,6 +17,7 @@ from ..domain.quote import Plan
 from . import reservations
 from .actions import Evicted, FindTogether, SetTimer, Spawn
 from .core_state import CoreState, Waiting
+from .deaths import try_again_later
 from .events import LoadLimitReached, PatienceEnded
 from .eviction import EvictionIndex, available_if_evicted, chosen_for, spared, victims
 from .model import drain, give_up_queue, move, stop
@@ -131,6 +132,8 @@ def _tell(state: CoreState, pending: PendingLoad, awaited: Awaited, message: str
 
 def give_up(state: CoreState, model: ModelRuntime, why: Refusal) -> None:
     """Gives up a load that waits for plans or room; its callers hear why."""
+    pending = state.pending_loads[model.id]
+    try_again_later(state, model, pending.options, pending.turn, why)
     give_up_queue(state, model, why)
     move(state, model, ModelState.UNLOADED, causes.refused(why.message))
 

@@ -21,9 +21,10 @@ from .restarts import (
     is_proven,
     less_bytes,
     pause,
+    put_off,
     strike,
 )
-from .state import ModelRuntime, WorkerProcess, is_held_again
+from .state import ModelRuntime, WorkerProcess, comes_back, is_held_again
 
 
 def take_death_in(state: CoreState, model: ModelRuntime, worker: WorkerProcess, event: WorkerExited) -> Refusal | None:
@@ -106,6 +107,14 @@ def as_before(model: ModelRuntime, worker: WorkerProcess, how: Exit) -> LoadOpti
     same = worker.plan.settings.again(worker.keep_alive_s)
     anew = how is Exit.OUT_OF_MEMORY or worker.outdated
     return LoadOptions(keep_alive_s=same.keep_alive_s).over(model.spec.options) if anew else same
+
+
+def try_again_later(state: CoreState, model: ModelRuntime, options: LoadOptions, number: int, why: Refusal) -> None:
+    """Has a model that comes back by itself try it once more after a pause, if the refusal of its load may pass."""
+    passes = why.reason.value.retry_after_s is not None or why.reason is Reason.GPU_LOST
+    if comes_back(model) and passes and not state.ending:
+        model.again = options
+        put_off(model.restarts, state.now_s, number, why.message)
 
 
 def final(model: ModelRuntime, why: Refusal) -> Refusal:

@@ -16,7 +16,7 @@ from ..domain.device_view import HOST
 from ..domain.errors import Refusal, refusal
 from .actions import Complete, FindPlans, Load, ModelChanged, Released, SetTimer, Stop
 from .core_state import CoreState, Handlers
-from .deaths import as_before, blame, crashed, final, keep_or_refuse_queue, take_death_in
+from .deaths import as_before, blame, crashed, final, keep_or_refuse_queue, take_death_in, try_again_later
 from .events import (
     DrainEnded,
     KeepAliveEnded,
@@ -271,6 +271,7 @@ def ready(state: CoreState, event: WorkerReady) -> None:
     settings = worker.plan.settings
     if settings in model.taken or model.spec.expendable:
         give_up_queue(state, model, final(model, too_much(model, overrun)))
+    try_again_later(state, model, worker.options, worker.id, too_much(model, overrun))
     model.taken[settings] = overrun.needs
     numbers = {f"{device}_bytes": float(size) for device, size in overrun.needs.items()}
     because = causes.took_too_much(overrun.message)
@@ -287,6 +288,7 @@ def load_refused(state: CoreState, event: LoadRefused) -> None:
     model, worker = _served_by(state, event.worker_id)
     if model is None or worker is None or model.state not in COMING:
         return
+    try_again_later(state, model, worker.options, worker.id, event.refusal)
     exhausted = event.refusal.reason is Reason.MEMORY_EXHAUSTED and isinstance(model.spec.source, ModelFile)
     if exhausted and not model.ran_out and not model.spec.expendable:
         model.ran_out = True

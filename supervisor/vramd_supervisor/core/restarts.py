@@ -3,7 +3,8 @@
 A strike is the death of a process that vramd did not end.
 
 1. Callers that wait have the model loaded again at once, and never sooner than LEAST_BETWEEN_S after the last start.
-2. A model that comes back by itself (pinned, preloaded, held) does so after a pause, which doubles with each death.
+2. A model that comes back by itself (pinned, preloaded, held) does so after a pause, which doubles with each death, and
+   with each load that was refused for something that may pass.
 3. As many strikes within WINDOW_S as configured: no load for the time of the quarantine, then one on probation. The
    next death puts the model back into quarantine, unless its process has proven itself.
 4. Many deaths of all models within a minute: loads begin one at a time.
@@ -54,7 +55,9 @@ class History:
     strikes: deque[Strike] = field(default_factory=deque)
     """Those of the last WINDOW_S, as of the last one."""
     in_row: int = 0
-    """Deaths since a process has proven itself."""
+    """Deaths and refused loads since a process has proven itself."""
+    refused: str = ""
+    """Why its last load was refused, if none of its processes has died since."""
     next_start_s: float = 0.0
     """The moment from which callers have it loaded again."""
     returns_s: float = 0.0
@@ -104,8 +107,16 @@ class Limits:
 def pause(history: History, now_s: float, worker_id: int, started_s: float) -> None:
     """A process is gone, or was never there; `started_s` is when it was chosen. The next one waits."""
     history.in_row += 1
+    history.refused = ""
     history.next_start_s = started_s + LEAST_BETWEEN_S
     history.returns_s = max(history.next_start_s, now_s + pause_s(history.in_row, worker_id))
+
+
+def put_off(history: History, now_s: float, number: int, why: str) -> None:
+    """A load was refused; the next one that nobody asks for waits. `number` spreads the pauses."""
+    history.in_row += 1
+    history.refused = why
+    history.returns_s = now_s + pause_s(history.in_row, number)
 
 
 def strike(history: History, death: Strike, limits: Limits, *, serves: bool = False) -> bool:

@@ -134,7 +134,12 @@ def _begin_or_wait(state: CoreState, model: ModelRuntime) -> None:
     when_s = history.next_start_s if asked else history.returns_s
     if when_s > state.now_s:  # 3
         if model.state is not ModelState.BACKOFF:
-            move(state, model, ModelState.BACKOFF, causes.pause(when_s - state.now_s, history.last_words))
+            move(
+                state,
+                model,
+                ModelState.BACKOFF,
+                causes.pause(when_s - state.now_s, history.last_words, history.refused),
+            )
         if when_s != history.timer_s:
             history.timer_s = when_s
             state.emit(SetTimer(PauseEnded(when_s, model.id)))

@@ -193,9 +193,10 @@ def hung(how: str) -> Because:
     return Because(Cause.HUNG, how)
 
 
-def pause(seconds: float, how: str) -> Because:
-    """The next process is started after a pause."""
-    return Because(Cause.PAUSE, f"its process died ({how}): the next one is started in {seconds:.1f} s")
+def pause(seconds: float, how: str, refused: str = "") -> Because:
+    """The next process is started after a pause, as the last one died, or its load was refused."""
+    why = f"its load was refused ({refused})" if refused else f"its process died ({how})"
+    return Because(Cause.PAUSE, f"{why}: the next one is started in {seconds:.1f} s")
 
 
 def quarantined(words: str) -> Because:
