@@ -85,8 +85,8 @@ BUGS = {
     ),
     "a cancel of one who waits is forgotten": Bug(
         "requests.py",
-        "    if request := state.requests.get(event.request):\n        end(state, request)\n",
-        "    if (request := state.requests.get(event.request)) and request.state is not RequestState.QUEUED:\n"
+        "        worker.answered = True\n    end(state, request)\n",
+        "        worker.answered = True\n    if request.state is not RequestState.QUEUED:\n"
         "        end(state, request)\n",
         "somebody was never answered",
     ),
@@ -167,7 +167,7 @@ BUGS = {
     ),
     "a strike is never counted": Bug(
         "deaths.py",
-        "    strike(history, Strike(state.now_s, how, words), state.limits)\n",
+        "    strike(history, Strike(state.now_s, how, words), state.limits, serves=model.current is not worker)\n",
         "    history.strikes.append(Strike(state.now_s, how, words))\n",
         "in its quarantine",
     ),
