@@ -136,7 +136,7 @@ class Reason(Enum):
         ("model",),
     )
     WORKER_HUNG = Meaning(
-        "UNAVAILABLE", "the model's process made no progress for too long and was ended", ("model", "exit"), _SENT
+        "UNAVAILABLE", "the model's process made no progress before its answer and was ended", ("model", "exit")
     )
     LOAD_TIMEOUT = Meaning("UNAVAILABLE", "the load took too long and was ended", ("model", "limitS"))
     WORKER_CRASHED_MID_STREAM = Meaning(

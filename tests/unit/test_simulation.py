@@ -163,7 +163,9 @@ def test_faults_end_requests_and_nothing_hangs(bench: Bench, fault: str) -> None
     assert sum(found["requests"]["refused"].values()) == 1
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("hang-in-decode", "WORKER_HUNG"), ("hang-in-load", "LOAD_TIMEOUT")])
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("hang-in-decode", "WORKER_CRASHED_MID_STREAM"), ("hang-in-load", "LOAD_TIMEOUT")]
+)
 def test_what_hangs_is_ended_after_its_time(bench: Bench, fault: str, reason: str) -> None:
     limits = "[server]\nspare = false\nstall_s = 7\nload_stall_s = 9\n"
     config = DEVICES.replace("[server]\nspare = false\n", limits) + model("bad", manners=[fault])
