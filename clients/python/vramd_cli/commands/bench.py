@@ -44,8 +44,8 @@ def bench(
     from vramd_bench.figures import BenchError
     from vramd_bench.subject import Setup
 
-    for name in [name for name in os.environ if name.startswith("VRAMD_")]:
-        # The supervisors that are measured are set up by the benchmark alone.
+    for name in [name for name in os.environ if name.startswith("VRAMD_") and name != "VRAMD_WORKER_ENVIRONMENT"]:
+        # The supervisors that are measured are set up by the benchmark alone, but for what llama.cpp needs here.
         del os.environ[name]
     try:
         if readme is not None:
