@@ -47,7 +47,7 @@ def test_a_kill_of_the_kernel_is_told_as_that(group: Path) -> None:
         client = supervisor.client()
         (group / "cgroup.procs").write_text(str(supervisor.ready().pid))
         with pytest.raises(vramd.Quarantined) as failed:
-            list(client.generate("leaking", "x", max_tokens=3, timeout_s=30))
+            list(client.generate("leaking", "x", max_tokens=3, timeout_s=90))
         assert failed.value.reason == "REQUEST_QUARANTINED", "two processes ran out of memory under it"
         deaths = client.model("leaking").deaths
         assert deaths
