@@ -39,8 +39,7 @@ from vramd_supervisor.core.events import (
     WorkerStalled,
 )
 from vramd_supervisor.core.pump import Pump
-from vramd_supervisor.core.requests import MOST_RESUMES
-from vramd_supervisor.core.restarts import BREAKER_DEATHS, BREAKER_S, LEAST_BETWEEN_S
+from vramd_supervisor.core.restarts import BREAKER_DEATHS, BREAKER_S, LEAST_BETWEEN_S, MOST_RUNS_AGAIN
 from vramd_supervisor.core.room import Wait, decide_admission
 from vramd_supervisor.core.state import (
     COMING,
@@ -183,7 +182,7 @@ class Promises:
         assert self.granted.pop(request, None), f"request {request} is interrupted, and had no place"
         self.open[request] = replace(self.open[request], ahead=True)
         self.interrupted[request] += 1
-        assert self.interrupted[request] <= MOST_RESUMES, f"request {request} is begun again and again"
+        assert self.interrupted[request] <= MOST_RUNS_AGAIN, f"request {request} is begun again and again"
 
     def _failed(self, event: Event, actions: Sequence[Action]) -> None:
         """A process that was to take another's place, and did not load, has that one go on."""

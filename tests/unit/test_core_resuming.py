@@ -9,8 +9,7 @@ from support.core_world import MODELS, CoreWorld, plan
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Decided, FindPlans, Grant, Interrupted, Refuse
 from vramd_supervisor.core.events import Resumed
-from vramd_supervisor.core.requests import MOST_RESUMES
-from vramd_supervisor.core.restarts import LEAST_BETWEEN_S
+from vramd_supervisor.core.restarts import LEAST_BETWEEN_S, MOST_RUNS_AGAIN
 from vramd_supervisor.core.state import ModelState
 from vramd_supervisor.domain.catalog import Simulation
 from vramd_supervisor.domain.decisions import DecisionKind
@@ -51,7 +50,7 @@ def test_it_waits_again_before_all_others_and_goes_on(world: CoreWorld, streams:
 
 def test_it_goes_on_at_most_twice(world: CoreWorld) -> None:
     request = begun(world)
-    for _ in range(MOST_RESUMES):
+    for _ in range(MOST_RUNS_AGAIN):
         crash(world, request)
         world.wait(LEAST_BETWEEN_S)
         assert request in world.granted

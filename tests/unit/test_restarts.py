@@ -424,6 +424,18 @@ def test_memory_that_ran_out_has_the_next_load_take_less_once() -> None:
     assert refused(world.brought) == [Reason.HOST_OOM]
 
 
+def test_an_answer_under_which_memory_runs_out_again_is_broken_off() -> None:
+    world = world_with()
+    request = granted(world)
+    world.caller(request, "stream")
+    kill(world, Exit.OUT_OF_MEMORY)
+    world.wait(1.0)
+    kill(world, Exit.OUT_OF_MEMORY)
+    (why,) = [action.refusal for action in world.brought if isinstance(action, Refuse)]
+    assert why.reason is Reason.WORKER_CRASHED_MID_STREAM
+    assert "ran out of memory under a again" in why.message
+
+
 def test_a_new_process_that_dies_puts_no_model_into_quarantine_that_serves() -> None:
     world = world_with(strikes=1)
     world.caller(granted(world, keep_alive_s=-1.0), "end")

@@ -18,7 +18,7 @@ from .eviction import available_if_evicted
 from .forecast import LoadForecast, plan_load
 from .ledger import Account
 from .model import HANDLERS as MODEL_HANDLERS
-from .requests import MOST_RESUMES
+from .restarts import MOST_RUNS_AGAIN
 from .state import COMING, HAS_NO_PROCESS, ModelRuntime, ModelState, RequestKind, RequestState
 from .view import DeviceBooks, ModelView, ReservationView, Resident
 
@@ -191,7 +191,7 @@ class Core:
         unloading = worker is not None and request_id in worker.unload_waiters
         coming = self.state.models[request.model].renewal
         renewing = coming is not None and request_id in (coming.request, *coming.behind)
-        assert request.resumes <= MOST_RESUMES, f"request {request_id} goes on for ever"
+        assert request.resumes <= MOST_RUNS_AGAIN, f"request {request_id} goes on for ever"
         places = queued + running + unloading + holding + renewing
         assert places == 1, f"request {request_id} is in {places} places"
         assert unloading == (request.kind is RequestKind.UNLOAD)

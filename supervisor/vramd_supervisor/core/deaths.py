@@ -24,7 +24,7 @@ from .restarts import (
     put_off,
     strike,
 )
-from .state import ModelRuntime, WorkerProcess, comes_back, is_held_again
+from .state import ModelRuntime, Request, WorkerProcess, comes_back, is_held_again
 
 
 def take_death_in(state: CoreState, model: ModelRuntime, worker: WorkerProcess, event: WorkerExited) -> Refusal | None:
@@ -61,8 +61,7 @@ def take_death_in(state: CoreState, model: ModelRuntime, worker: WorkerProcess, 
 def blame(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: Exit, words: str) -> None:
     """Marks what ran on a process that ended by its own fault; refuses what two of them ended under.
 
-    A request that was marked before runs alone until it has had something, and then is the only one to blame. One that
-    has had a part of its answer hears that it was broken off.
+    A request that was marked before runs alone until it has had something, and then is the only one to blame.
     """
     if how not in OWN_FAULT:
         return
@@ -77,9 +76,14 @@ def blame(state: CoreState, model: ModelRuntime, worker: WorkerProcess, how: Exi
         if request.fingerprint in guilty:
             why = poisoned(state, model, request.fingerprint)
             state.record_refusal(model.id, why)
-            if request.sent:
-                why = cannot_go_on(crashed(model, worker, words, streaming=True), why)
-            refuse(state, request, why)
+            refuse_running(state, model, worker, request, words, why)
+
+
+def refuse_running(
+    state: CoreState, model: ModelRuntime, worker: WorkerProcess, request: Request, words: str, why: Refusal
+) -> None:
+    """Ends a request that is not to run again; one that has had a part of its answer hears that it was broken off."""
+    refuse(state, request, cannot_go_on(crashed(model, worker, words, streaming=True), why) if request.sent else why)
 
 
 def keep_or_refuse_queue(
@@ -118,7 +122,7 @@ def try_again_later(state: CoreState, model: ModelRuntime, options: LoadOptions,
 
 
 def final(model: ModelRuntime, why: Refusal) -> Refusal:
-    """A request that failed on a expendable model is not to be tried again."""
+    """A request that failed on an expendable model is not to be tried again."""
     return replace(why, retry=why.retry and not model.spec.expendable)
 
 

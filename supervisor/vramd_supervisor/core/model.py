@@ -16,7 +16,16 @@ from ..domain.device_view import HOST
 from ..domain.errors import Refusal, refusal
 from .actions import Complete, FindPlans, Load, ModelChanged, Released, SetTimer, Stop
 from .core_state import CoreState, Handlers
-from .deaths import as_before, blame, crashed, final, keep_or_refuse_queue, take_death_in, try_again_later
+from .deaths import (
+    as_before,
+    blame,
+    crashed,
+    final,
+    keep_or_refuse_queue,
+    refuse_running,
+    take_death_in,
+    try_again_later,
+)
 from .events import (
     DrainEnded,
     KeepAliveEnded,
@@ -38,7 +47,6 @@ from .requests import (
     hold_again,
     interrupt,
     quarantined,
-    refuse,
     refuse_holds,
     refuse_queue,
     report,
@@ -359,7 +367,7 @@ def exited(state: CoreState, event: WorkerExited) -> None:
     move(state, model, ModelState.UNLOADED, because)
     for request in running:
         if why:
-            refuse(state, request, why)
+            refuse_running(state, model, worker, request, event.exit, why)
         else:
             interrupt(state, request, crashed(model, worker, event.exit, streaming=request.sent))
 

@@ -28,7 +28,7 @@ from .events import (
     UnloadRequested,
 )
 from .names import find
-from .restarts import WINDOW_S
+from .restarts import MOST_RUNS_AGAIN, WINDOW_S
 from .state import (
     MOST_NAMED,
     Lost,
@@ -42,9 +42,6 @@ from .state import (
     priority,
 )
 from .suspects import MARKS
-
-MOST_RESUMES = 2
-"""Processes that a request may lose: a third death under it is more likely its own doing than chance."""
 
 _ENDS = frozenset({Reason.DEADLINE_PASSED, Reason.SHUTTING_DOWN, Reason.MODEL_UNLOADED})
 """Reasons that tell a caller enough about an answer that was interrupted, and then ended."""
@@ -289,7 +286,7 @@ def interrupt(state: CoreState, request: Request, why: Refusal) -> None:
     model was removed, or all is ending. Then it is refused.
     """
     removed = state.models[request.model].removed
-    if not request.resume or request.resumes == MOST_RESUMES or state.ending or removed:
+    if not request.resume or request.resumes == MOST_RUNS_AGAIN or state.ending or removed:
         # It may be what the process died of, so its caller is not told to send it once more.
         refuse(state, request, replace(why, retry=False))
         return

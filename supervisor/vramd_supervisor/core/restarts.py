@@ -30,7 +30,8 @@ PROVEN_S = 120.0
 BREAKER_DEATHS = 15
 BREAKER_S = 60.0
 MOST_RUNS_AGAIN = 2
-"""Times that a call is run again because its process died."""
+"""Times that a request runs again, or waits for another load, because its process died: at the third death it is more
+likely the cause than chance."""
 _GOLDEN = 0.6180339887498949
 """Multiples of it, whole parts left out, are spread evenly: a share for each process that is the same in a replay."""
 
@@ -76,7 +77,7 @@ class History:
 
     def is_quarantined(self, now_s: float) -> bool:
         """Whether no process of it may be started."""
-        return bool(self.strikes) and now_s < self.quarantined_until_s
+        return now_s < self.quarantined_until_s
 
     @property
     def last_words(self) -> str:
