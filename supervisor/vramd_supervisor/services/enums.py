@@ -45,7 +45,6 @@ def _numbers(members: type[Enum], wire: Any) -> Mapping[Any, Any]:
 
 
 TABLES: Mapping[type, Mapping[Any, Any]] = {members: _numbers(members, wire) for members, wire in _WIRE.items()}
-STATES, AWAITED = TABLES[ModelState], TABLES[Awaited]
 
 
 def filled(kind: type[Filled], value: object, /, **given: Any) -> Filled:

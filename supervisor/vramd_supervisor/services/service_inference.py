@@ -29,8 +29,9 @@ from ..wire_status import Context, incident, time_left_s
 from ..workers.breach import BreachError
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import Answer, Reply, WorkerClient
-from . import enums, validation
+from . import validation
 from .delivered import Delivered
+from .enums import filled
 from .parts import Parts
 from .writing import write
 
@@ -168,7 +169,8 @@ class InferenceService:
 
     def _fingerprint(self, method: Method, request: AnyRequest) -> str:
         """Stands for a request's text and settings."""
-        same: Any = type(request).FromString(request.SerializeToString())
+        same: Any = type(request)()
+        same.CopyFrom(request)
         if "scheduling" in same.DESCRIPTOR.fields_by_name:
             same.ClearField("scheduling")
         data = method.name.encode() + same.SerializeToString(deterministic=True)
@@ -284,13 +286,7 @@ async def _tell_progress(ticket: Ticket, context: Context) -> None:
     async for report in ticket.reports():
         if ticket.outcome.done():
             return
-        waiting = model_pb2.Waiting(
-            ahead=report.ahead,
-            message=report.message,
-            progress=report.share,
-            state=enums.STATES[report.state],
-            awaited=enums.AWAITED[report.awaited],
-        )
+        waiting = filled(model_pb2.Waiting, report, progress=report.share)
         # The field has one number in the messages of both streams.
         await write(context, public.ChatResponse(waiting=waiting).SerializeToString())
 
