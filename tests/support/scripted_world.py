@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from support.core_world import BUDGETS, MODELS, CoreWorld, Release
-from support.scripted_nvml import Clock, ScriptedCard
+from support.scripted_nvml import ScriptedCard
 from vramd_supervisor.core.actions import Action, Load
 from vramd_supervisor.core.core import Core
 from vramd_supervisor.core.events import CatalogueRead, Event, LoadProgressed, MemoryReleased
@@ -45,10 +45,9 @@ class ScriptedWorld(CoreWorld):
     A process takes half of its bytes while it loads, and `spared` less than it was promised once it is ready.
     """
 
-    def __init__(
-        self, script: ScriptedCard, card: Card, clock: Clock, looks: asyncio.AbstractEventLoop, *, spared: int
-    ) -> None:
-        self.script, self._card, self._clock, self._looks, self._spared = script, card, clock, looks, spared
+    def __init__(self, script: ScriptedCard, card: Card, looks: asyncio.AbstractEventLoop, *, spared: int) -> None:
+        self.script, self._card, self._looks, self._spared = script, card, looks, spared
+        script.now_s = lambda: self.now_s
         self.others_seen = 0
         """What others had when the card was last looked at; all of it while it is lost."""
         self.rows: set[int] = set()

@@ -103,7 +103,7 @@ def test_a_load_on_a_lost_card_is_told_so_and_goes_on_once_it_is_back() -> None:
     try:
         clock = Clock()
         script, card = scripted(clock)
-        world = ScriptedWorld(script, card, clock, looks, spared=0)
+        world = ScriptedWorld(script, card, looks, spared=0)
         told: list[Refuse] = []
         for lost in (True, False):
             script.lost = lost
@@ -181,7 +181,7 @@ def test_a_swap_forgets_neither_the_game_nor_the_dead(tells: Tells, lag_s: float
     looks, clock = asyncio.new_event_loop(), Clock()
     script = ScriptedCard(clock, TOTAL, tells, lag_s)
     card = Card(ScriptedNvml([script]), 0, NO_NAMESPACES, tells_all=tells is Tells.BYTES)
-    world = ScriptedWorld(script, card, clock, looks, spared=0)
+    world = ScriptedWorld(script, card, looks, spared=0)
     world.sample("card", others)
     first = world.request("large")
     while world.errands:
@@ -224,7 +224,7 @@ class TellingCard(RuleBasedStateMachine):
         clock, tells = Clock(), data.draw(self.tells)
         script = ScriptedCard(clock, TOTAL, tells, lag_s, stale_s)
         card = Card(ScriptedNvml([script], versions), 0, NO_NAMESPACES, tells_all=tells is Tells.BYTES)
-        self.world = ScriptedWorld(script, card, clock, self.looks, spared=spared)
+        self.world = ScriptedWorld(script, card, self.looks, spared=spared)
         if spare:
             self.world.tell(Started(0.0))
 
