@@ -8,7 +8,7 @@ import psutil
 import pytest
 import vramd
 from support.gguf_models import Shape, random_llama
-from support.supervisor_process import SupervisorProcess
+from support.supervisor_process import SupervisorProcess, until
 
 pytest.importorskip("llama_cpp")
 
@@ -42,9 +42,11 @@ def client(path: Path) -> Iterator[vramd.Client]:
 
 
 def kill(client: vramd.Client) -> None:
+    """Returns when the end of the process was noticed: a call that comes before would lose a process too."""
     (resident,) = client.resident()
     assert resident.pid
     psutil.Process(resident.pid).kill()
+    until("its end is noticed", lambda: all(one.pid != resident.pid for one in client.resident()))
 
 
 def read(stream: vramd.Stream, tokens: int) -> None:
@@ -90,7 +92,7 @@ def test_a_text_without_a_seed_goes_on_too(client: vramd.Client) -> None:
     stream = client.generate("rambler", PROMPTS[0], temperature=1.5, max_tokens=400, max_tokens_per_s=100)
     read(stream, 20)
     kill(client)
-    read(stream, 60)
+    read(stream, 150)
     kill(client)
     timeline = stream.timeline
     assert timeline
@@ -99,7 +101,7 @@ def test_a_text_without_a_seed_goes_on_too(client: vramd.Client) -> None:
 
 
 def test_behind_more_tokens_than_are_computed_one_by_one_it_says_so(client: vramd.Client) -> None:
-    stream = client.generate("rambler", PROMPTS[0], temperature=1.0, max_tokens=500, seed=1)
+    stream = client.generate("rambler", PROMPTS[0], temperature=1.0, max_tokens=500, max_tokens_per_s=500, seed=1)
     read(stream, 300)
     kill(client)
     assert stream.finish.usage.completion_tokens == 500

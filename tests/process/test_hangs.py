@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import psutil
@@ -80,9 +80,9 @@ class Trouble:
     failed: dict[str, vramd.VramdError] = field(default_factory=dict)
 
 
-def error_of(client: vramd.Client, model: str) -> vramd.VramdError:
+def error_of(stream: vramd.Stream) -> vramd.VramdError:
     with pytest.raises(vramd.VramdError) as failed:
-        list(client.generate(model, "x", max_tokens=3000))
+        list(stream)
     return failed.value
 
 
@@ -100,14 +100,12 @@ def trouble() -> Iterator[Trouble]:
             for name, stream in neighbours.items():
                 next(stream)
                 found.pids[name] = pid_of(client, name)
-            answers: dict[str, Future[vramd.VramdError]] = {
-                model: pool.submit(error_of, supervisor.client(), model) for model in WORDS
-            }
-            story.reached("stopped", "READY")
+            streams = {model: supervisor.client().generate(model, "x", max_tokens=3000) for model in WORDS}
+            next(streams["stopped"])
             story.reached("stopped-load", "LOADING")
             for model in ("stopped", "stopped-load"):
                 stop(pid_of(client, model))
-            found.failed = {model: answer.result() for model, answer in answers.items()}
+            found.failed = dict(zip(streams, pool.map(error_of, streams.values()), strict=True))
             yield found
         finally:
             for stream in (*neighbours.values(), paced):

@@ -33,6 +33,7 @@ TESTS = Path(__file__).parents[2]
 LATE = frozenset({"DEADLINE_PASSED", "DEADLINE_EXCEEDED"})
 CRASHED = frozenset({"WORKER_CRASHED", "WORKER_CRASHED_MID_STREAM", "MODEL_QUARANTINED", "REQUEST_QUARANTINED"})
 HUNG = CRASHED | {"WORKER_HUNG"}
+OUT_OF_MEMORY = CRASHED | {"HOST_OOM"}
 NOTICED_WITHIN_S = 5.0
 """The loss of a process."""
 TIGHT = frozenset({"MEMORY_EXHAUSTED", "MODEL_UNLOADED"})
@@ -122,7 +123,7 @@ class Injector:
             (10, lambda: self._signal("SIGABRT")),
             (10, lambda: self._signal("SIGSTOP", HUNG, models.STALL_S)),
             (5, lambda: self._load("hanging", LATE, 2)),
-            (8, lambda: self._load("starving", CRASHED)),
+            (8, lambda: self._load("starving", OUT_OF_MEMORY)),
             (5, lambda: self._load("leaving", CRASHED)),
             (5, lambda: self._load("noisy", frozenset({OK}))),
             (8, self._other_program),
