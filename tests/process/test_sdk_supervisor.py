@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import psutil
@@ -73,6 +74,21 @@ def test_a_runtime_folder_of_the_user_stays_and_others_find_it(config: Path, tmp
         supervisor.stop(force=True)
     assert (folder / "logs" / "supervisor.log").exists()
     assert Address.read(RuntimeDir(folder).address_file) is None
+
+
+def test_a_request_of_another_program_ends_before_its_supervisor(tmp_path: Path) -> None:
+    """Though that takes longer than an owner that is gone would be given."""
+    file = tmp_path / "vramd.toml"
+    file.write_text("[server]\nowner_grace_s = 0.1\n" + CARD + simulated("talker", tokens_per_s=20), "utf-8")
+    with vramd.Supervisor.start(config=file, runtime_dir=tmp_path / "run") as supervisor:
+        with vramd.Client(tmp_path / "run") as other, other.generate("talker", "x", max_tokens=20) as stream:
+            next(stream)
+            stopping = threading.Thread(target=supervisor.stop)
+            stopping.start()
+            list(stream)
+            assert stream.finish.usage.completion_tokens == 20
+            stopping.join(BOUND_S)
+        gone(supervisor.pid)
 
 
 def test_folders_of_models_are_those_of_this_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,15 +185,16 @@ def _end_process(
     if client is not None:
         agreed = process.poll() is None and _agrees(process, client, force)
         client.close()
-    # The pipe alone is not enough: a forked child may hold its other end.
     assert process.stdin is not None
-    process.stdin.close()
     try:
         if agreed:
             process.wait(END_LIMIT_S)
     except subprocess.TimeoutExpired:
         pass
     finally:  # of a Ctrl-C, too: the program does not wait any longer
+        # Not before: requests of other programs would get `owner_grace_s` only. The pipe alone is not enough: a forked
+        # child may hold its other end.
+        process.stdin.close()
         if not agreed or process.poll() is None:
             launching.end(process, GRACE_S, wrapped)
 
