@@ -1,0 +1,59 @@
+using System;
+using System.IO;
+using System.Threading.Tasks;
+using Xunit;
+
+[assembly: AssemblyFixture(typeof(Vramd.Tests.Support.SimulatedSupervisor))]
+[assembly: AssemblyFixture(typeof(Vramd.Tests.Support.DemoSupervisor))]
+
+namespace Vramd.Tests.Support;
+
+/// <summary>
+/// One supervisor for all tests that take it by their constructor; it starts when the first of them asks. A test that
+/// ends processes or counts what runs uses models that no other test does, or a <see cref="RealSupervisor"/> for itself.
+/// </summary>
+public abstract class SharedSupervisor : IAsyncDisposable
+{
+    private readonly Lazy<Task<RealSupervisor>> _started;
+
+    private protected SharedSupervisor(Func<string> configuration) =>
+        _started = new(() => RealSupervisor.StartAsync(configuration()));
+
+    /// <summary>The supervisor, listening; skips the test where there is none to start.</summary>
+    public Task<RealSupervisor> StartedAsync()
+    {
+        RealSupervisor.SkipWithout();
+        return _started.Value;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        GC.SuppressFinalize(this);
+        if (_started.IsValueCreated)
+        {
+            await (await _started.Value).DisposeAsync();
+        }
+    }
+}
+
+/// <summary>
+/// Simulated models: `talker` and `other` give 500 tokens per second, `slow` 20; together they fit.
+/// </summary>
+public sealed class SimulatedSupervisor() : SharedSupervisor(static () =>
+    Configuration.Card
+    + Configuration.Simulated("talker")
+    + Configuration.Simulated("other")
+    + Configuration.Simulated("slow", settings: ("tokens_per_s", 20)));
+
+/// <summary>The model that ships with vramd, as `companion`: real text and vectors of llama.cpp.</summary>
+public sealed class DemoSupervisor() : SharedSupervisor(static () =>
+    Configuration.File("companion", ModelFile, ("context", 2048)))
+{
+    /// <summary>The folder of the models that ship with vramd.</summary>
+    public static string Models { get; } = Path.Combine(
+        Repository.Root, "clients", "python", "vramd_cli", "demo_models");
+
+    /// <summary>The file of `companion`.</summary>
+    public static string ModelFile { get; } = Path.Combine(Models, "companion.gguf");
+}
