@@ -21,6 +21,7 @@ PARALLEL = ("-n", str(os.cpu_count() or 1), "--dist", "worksteal")
 STATIC: dict[str, tuple[str, ...]] = {
     "generated": ("proto/generate.py", "--check"),
     "generated-sync": ("clients/python/generate_sync.py", "--check"),
+    "generated-csharp": ("clients/csharp/generate.py", "--check"),
     "format": ("-m", "ruff", "format", "--check", "."),
     "lint": ("-m", "ruff", "check", "."),
     "types": ("-m", "mypy"),

@@ -1,0 +1,40 @@
+"""Makes what the .NET client takes from Python's own definitions; `--check` only compares.
+
+The reasons of errors, their exceptions, the values that calls return and the settings of calls are the same in both
+languages. The files lie in src/Vramd.Client/Generated and are never edited: change the definition in Python, or the
+words about it in generator/.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "generator"))
+
+import csharp_errors  # noqa: E402 (it lies in the folder that the line above names)
+
+FOLDER = HERE / "src" / "Vramd.Client" / "Generated"
+FILES = {
+    "Reasons.g.cs": csharp_errors.reasons,
+    "Exceptions.g.cs": csharp_errors.exceptions,
+}
+"""Each file, and what writes its text."""
+
+
+def main() -> None:
+    texts = {FOLDER / name: text() for name, text in FILES.items()}
+    stale = [path for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text]
+    left = sorted(set(FOLDER.glob("*")) - set(texts))
+    if "--check" in sys.argv[1:]:
+        if stale or left:
+            names = ", ".join(path.name for path in [*stale, *left])
+            sys.exit(f"out of date: {names}; run: python clients/csharp/generate.py")
+        return
+    for path in left:
+        path.unlink()
+    for path in stale:
+        path.write_text(texts[path], "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
