@@ -35,7 +35,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "model": (*PYTEST, "tests/model"),
     "wire": (*PYTEST, "tests/wire"),
 }
-STEPS = STATIC | TESTS | {"unprivileged": ("tests/unprivileged.py",)}
+STEPS = STATIC | TESTS | {"unprivileged": ("tests/unprivileged.py",), "csharp": ("tests/csharp.py",)}
 FAST = ("format", "lint", "types", "unit")
 
 

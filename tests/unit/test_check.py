@@ -15,6 +15,11 @@ def test_what_depends_on_privileges_runs_without_them_too() -> None:
     assert list(chosen(["unprivileged"])) == ["unprivileged"]
 
 
+def test_the_client_of_dotnet_comes_last_and_takes_no_argument_of_pytest() -> None:
+    assert list(chosen([]))[-1] == "csharp"
+    assert chosen(["csharp", "--long"])["csharp"] == ("tests/csharp.py",)
+
+
 def test_fast_is_for_before_each_commit() -> None:
     steps = chosen(["fast"])
     assert list(steps) == ["format", "lint", "types", "unit"]

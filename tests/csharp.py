@@ -1,0 +1,144 @@
+"""Builds, tests and packs clients/csharp where there is an SDK of .NET; elsewhere a line says that it is left out.
+
+The program of clients/csharp/test/Vramd.Aot runs twice, as compiled by the runtime and ahead of time, and has to print
+the same. The last line is `csharp: N passed, N failed, N skipped`; the build, the packages and that program count as a
+test each. No build server is left running.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "clients/csharp"
+CONFIGURATION = "Release"
+COUNTS = re.compile(r"^ +(failed|succeeded|skipped): (\d+)$", re.MULTILINE)
+PROGRAM = "test/Vramd.Aot"
+SUFFIX = ".exe" if sys.platform == "win32" else ""
+ENVIRONMENT = {
+    "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
+    "DOTNET_CLI_UI_LANGUAGE": "en",  # its summary is read
+    "DOTNET_NOLOGO": "1",
+    "DOTNET_SKIP_FIRST_TIME_EXPERIENCE": "1",
+    "MSBUILDDISABLENODEREUSE": "1",
+    "NO_COLOR": "1",
+    "TESTINGPLATFORM_TELEMETRY_OPTOUT": "1",
+    "UseSharedCompilation": "false",
+    "VRAMD_TEST_COMMAND": str(Path(sys.executable).with_name(f"vramd{SUFFIX}")),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended, and what it printed on both outputs."""
+
+    code: int
+    printed: str
+
+
+@dataclass
+class Tally:
+    """What has passed, failed and been skipped so far."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def one(self, passed: bool) -> bool:
+        """Counts one thing, and returns whether it passed."""
+        self.passed += passed
+        self.failed += not passed
+        return passed
+
+    def suite(self, ended: Ended) -> None:
+        """Counts what the summary of a test run says; a run that failed without a failed test counts as one."""
+        counts = {word: int(number) for word, number in COUNTS.findall(ended.printed)}
+        self.passed += counts.get("succeeded", 0)
+        self.skipped += counts.get("skipped", 0)
+        self.failed += counts.get("failed", 0) or bool(ended.code or not counts)
+
+    def __str__(self) -> str:
+        return f"csharp: {self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def left_out() -> str:
+    """Why nothing is run here; empty if there is something to run."""
+    if shutil.which("dotnet") is None:
+        return "no .NET SDK here"
+    # A runtime alone has the command too.
+    found = subprocess.run(["dotnet", "--list-sdks"], capture_output=True, text=True, check=False)
+    return "" if found.stdout.strip() else "no .NET SDK here"
+
+
+def run(*command: str | Path) -> Ended:
+    """Runs a command in clients/csharp and prints what it prints, as it comes."""
+    print(f"-- csharp: {' '.join(map(str, command))}", flush=True)
+    environment = os.environ | ENVIRONMENT
+    printed = []
+    with subprocess.Popen(
+        command, cwd=FOLDER, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            printed.append(line)
+    return Ended(process.returncode, "".join(printed))
+
+
+def dotnet(verb: str, *arguments: str | Path) -> Ended:
+    return run("dotnet", verb, *arguments, "-c", CONFIGURATION)
+
+
+def version() -> str:
+    """That of pyproject.toml, which the packages have too."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    found = re.search(r'^version = "([^"]+)"', text, re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def packages(folder: Path) -> Sequence[str]:
+    """The packages that should be in a folder and are not: one for each project of src."""
+    wanted = [f"{project.stem}.{version()}.nupkg" for project in FOLDER.glob("src/*/*.csproj")]
+    return [name for name in wanted if not (folder / name).exists()]
+
+
+def same_ahead_of_time(folder: Path) -> bool:
+    """Compiles the program of Vramd.Aot into a folder, ahead of time, and compares its output to that of the build."""
+    if dotnet("publish", PROGRAM, "-o", folder, "-warnaserror", "-nodeReuse:false").code:
+        return False
+    name = f"Vramd.Aot{SUFFIX}"
+    jit = run(FOLDER / PROGRAM / "bin" / CONFIGURATION / "net10.0" / name)
+    aot = run(folder / name)
+    if jit.printed != aot.printed:
+        print("-- csharp: the program prints something else when it is compiled ahead of time")
+    return jit == aot and not aot.code
+
+
+def main() -> int:
+    if why := left_out():
+        print(f"-- csharp: {why}, left out")
+        return 0
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="vramd-csharp-") as name:
+        folder = Path(name)
+        if tally.one(not dotnet("build", "-warnaserror", "-nodeReuse:false", "-v", "q").code):
+            tally.suite(dotnet("test", "--no-build"))
+            packed = dotnet("pack", "--no-build", "-nodeReuse:false", "-v", "q", "-o", folder / "packages")
+            missing = packages(folder / "packages")
+            if missing:
+                print(f"-- csharp: not packed: {', '.join(missing)}")
+            tally.one(not packed.code and not missing)
+            tally.one(same_ahead_of_time(folder / "aot"))
+    print(tally)
+    return int(tally.failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
