@@ -69,13 +69,15 @@ def test_sigterm_lets_answers_end_then_leaves_nothing_behind() -> None:
     with SupervisorProcess(MODELS) as supervisor, supervisor.story() as story:
         client = supervisor.client()
         client.load("idle")
-        with client.generate("slow", "x", max_tokens=12) as stream:
+        with client.generate("slow", "x", max_tokens=40) as stream:
             next(stream)
             workers = supervisor.workers()
             assert len(supervisor.sockets()) >= 2
+            assert not client.status().supervisor.ending
             supervisor.process.terminate()
+            until("it says that it ends", lambda: client.status().supervisor.ending)
             assert stream.finish is not None
-            assert len(stream.token_ids) == 12
+            assert len(stream.token_ids) == 40
         assert supervisor.exit_code(5) == 0
         assert_nothing_left(supervisor, workers)
         story.until("those who watch see the end", lambda _: story.over)

@@ -88,6 +88,7 @@ def test_status_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: 
         "running": 0,
         "queued": 0,
         "loop_lag_s": 0.012,
+        "ending": False,
     }
     assert told["devices"][0] == {
         "id": "gpu0",

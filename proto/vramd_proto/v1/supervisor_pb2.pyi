@@ -302,6 +302,7 @@ class SupervisorInfo(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
     LOOP_LAG_S_FIELD_NUMBER: _builtins.int
+    ENDING_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     version: _builtins.str
     uptime_s: _builtins.float
@@ -321,6 +322,8 @@ class SupervisorInfo(_message.Message):
     """Requests that wait, for all models together."""
     loop_lag_s: _builtins.float
     """The latest that its event loop has been within the last minute: how long an answer may have waited for it."""
+    ending: _builtins.bool
+    """It ends: what runs may finish, nothing new begins, and a program that looks for a supervisor waits for the next."""
     def __init__(
         self,
         *,
@@ -335,10 +338,11 @@ class SupervisorInfo(_message.Message):
         running: _builtins.int = ...,
         queued: _builtins.int = ...,
         loop_lag_s: _builtins.float = ...,
+        ending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "api", b"api", "draining", b"draining", "loop_lag_s", b"loop_lag_s", "pid", b"pid", "queued", b"queued", "rss_bytes", b"rss_bytes", "running", b"running", "uptime_s", b"uptime_s", "usable_cores", b"usable_cores", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "api", b"api", "draining", b"draining", "ending", b"ending", "loop_lag_s", b"loop_lag_s", "pid", b"pid", "queued", b"queued", "rss_bytes", b"rss_bytes", "running", b"running", "uptime_s", b"uptime_s", "usable_cores", b"usable_cores", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

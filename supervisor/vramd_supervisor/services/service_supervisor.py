@@ -62,6 +62,7 @@ class SupervisorService(SupervisorServiceServicer):
                 running=self._loop.core.running,
                 queued=self._loop.core.queued,
                 loop_lag_s=self._clock.lag_s,
+                ending=self._loop.core.ending,
             ),
             devices=self._device_messages(),
             models=await self._parts.residents(),

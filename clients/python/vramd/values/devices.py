@@ -59,6 +59,8 @@ class SupervisorInfo:
     """Requests that wait, for all models together."""
     loop_lag_s: float
     """The latest that its event loop has been within the last minute."""
+    ending: bool
+    """It ends: what runs may finish, and nothing new begins."""
 
 
 @dataclass(frozen=True)

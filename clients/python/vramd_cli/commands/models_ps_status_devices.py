@@ -77,7 +77,9 @@ def _show_status(now: Status) -> None:
         f"vramd {info.version} at {info.address}, pid {info.pid}, up {output.duration(info.uptime_s)}, "
         f"{output.size(info.rss_bytes)}, {info.usable_cores} cores"
     )
-    if info.draining:
+    if info.ending:
+        output.say(f"ending: {info.running} running, nothing new")
+    elif info.draining:
         output.say(f"draining: {info.running} running, {info.queued} waiting, nothing new until `vramd undrain`")
     output.say(f"event loop: at most {info.loop_lag_s * 1000:.0f} ms late in the last minute")
     output.say()
