@@ -11,12 +11,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "generator"))
 
-import csharp_errors  # noqa: E402 (it lies in the folder that the line above names)
+# They lie in the folder that the line above names.
+import csharp_errors  # noqa: E402
+import csharp_protos  # noqa: E402
+import csharp_values  # noqa: E402
 
 FOLDER = HERE / "src" / "Vramd.Client" / "Generated"
 FILES = {
     "Reasons.g.cs": csharp_errors.reasons,
     "Exceptions.g.cs": csharp_errors.exceptions,
+    "Enums.g.cs": csharp_protos.enums,
+    "Values.g.cs": csharp_values.values,
+    "Reading.g.cs": csharp_values.reading,
 }
 """Each file, and what writes its text."""
 

@@ -1,17 +1,39 @@
 """What the .NET client has of Python's definitions is what they are now."""
 
+import dataclasses
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import vramd
+from google.protobuf.descriptor import EnumDescriptor
 from vramd.failures import BY_CODE, BY_REASON
+from vramd.values import answers, configuration, devices, events, models, plans
+from vramd_common import timeline
 from vramd_common.reasons import Reason
+from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
 CSHARP = Path(__file__).parents[2] / "clients" / "csharp"
 GENERATED = CSHARP / "src" / "Vramd.Client" / "Generated"
+
+
+ENUMS = [
+    enum
+    for module in (inference_pb2, load_pb2, model_pb2, supervisor_pb2)
+    for enum in module.DESCRIPTOR.enum_types_by_name.values()
+    if enum.name != "OutputRule"  # one half of a setting
+]
+VALUES = [
+    kind
+    for module in (answers, configuration, devices, events, models, plans)
+    for kind in vars(module).values()
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind.__module__ == module.__name__
+]
+BY_HAND = {answers.Embeddings, answers.Piece, devices.Reservation, events.Event}
+OTHER_NAMES = {"pid": "ProcessId", "seconds": "Duration", "exit_s": "ExitTime", "release_s": "ReleaseTime"}
 
 
 def generated(name: str) -> str:
@@ -41,3 +63,30 @@ def test_every_class_of_errors_has_a_twin() -> None:
     classes = set(re.findall(r"public (?:sealed )?class (\w+)Exception :", generated("Exceptions")))
     errors = {name for name, one in vars(vramd.errors).items() if isinstance(one, type) and issubclass(one, Exception)}
     assert classes == errors - {"VramdError", "WrongContext"}
+
+
+@pytest.mark.parametrize("enum", ENUMS, ids=lambda enum: enum.name)
+def test_every_enum_has_the_numbers_of_the_wire(enum: EnumDescriptor) -> None:
+    name = {"PlanVerdict": "Verdict"}.get(enum.name, enum.name)
+    body = re.search(rf"public enum {name}\n{{(.*?)\n}}", generated("Enums"), re.DOTALL)
+    assert body
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    words = {value.name.removeprefix(prefix).replace("_", "").lower(): value.number for value in enum.values}
+    assert {word.lower(): int(number) for word, number in re.findall(r"(\w+) = (\d+),", body[1])} == words
+
+
+@pytest.mark.parametrize("kind", [kind for kind in VALUES if kind not in BY_HAND], ids=lambda kind: kind.__name__)
+def test_every_value_is_a_record_with_its_fields(kind: Any) -> None:
+    body = re.search(rf"partial record {kind.__name__}\b.*?\n{{(.*?)\n}}", generated("Values"), re.DOTALL)
+    assert body
+    properties = {name.lower() for name in re.findall(r"public \S+(?: \S+>)? (\w+) { get; init; }", body[1])}
+    inherited = {field.name for base in kind.__mro__[1:-1] for field in dataclasses.fields(base)}
+    for field in dataclasses.fields(kind):
+        name = OTHER_NAMES.get(field.name, field.name.removesuffix("_s").replace("_", "")).lower()
+        assert field.name in inherited or {name, f"{name}tokens"} & properties
+
+
+def test_every_phase_of_a_timeline_is_read() -> None:
+    reading = (GENERATED.parent / "Reading" / "Reading.Answers.cs").read_text("utf-8")
+    assert set(re.findall(r'Phase\(told, "(\w+)"\)', reading)) == set(timeline.PHASES)
+    assert f'TimelineKey = "{timeline.KEY}"' in reading

@@ -4,7 +4,7 @@ using System.Globalization;
 
 namespace Vramd;
 
-/// <summary>Reads numbers and names of a failure's metadata; null for what it does not have, or has in another form.</summary>
+/// <summary>Reads the metadata of a failure: null for what it does not have, or has in another form.</summary>
 internal static class MetadataReading
 {
     internal static string? ReadText(this IReadOnlyDictionary<string, string> metadata, string key) =>
