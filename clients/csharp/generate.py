@@ -14,6 +14,7 @@ sys.path.insert(0, str(HERE / "generator"))
 # They lie in the folder that the line above names.
 import csharp_errors  # noqa: E402
 import csharp_protos  # noqa: E402
+import csharp_settings  # noqa: E402
 import csharp_values  # noqa: E402
 
 FOLDER = HERE / "src" / "Vramd.Client" / "Generated"
@@ -21,6 +22,7 @@ FILES = {
     "Reasons.g.cs": csharp_errors.reasons,
     "Exceptions.g.cs": csharp_errors.exceptions,
     "Enums.g.cs": csharp_protos.enums,
+    "Settings.g.cs": csharp_settings.settings,
     "Values.g.cs": csharp_values.values,
     "Reading.g.cs": csharp_values.reading,
 }

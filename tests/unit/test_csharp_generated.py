@@ -13,7 +13,10 @@ from google.protobuf.descriptor import EnumDescriptor
 from vramd.failures import BY_CODE, BY_REASON
 from vramd.values import answers, configuration, devices, events, models, plans
 from vramd_common import timeline
+from vramd_common.load_settings import ALL_LAYERS, AUTO_LAYERS, LOAD_SETTINGS
 from vramd_common.reasons import Reason
+from vramd_common.sampling import CONTROL_TOKENS, LIMITS, SAMPLING
+from vramd_common.settings_table import Setting
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
 CSHARP = Path(__file__).parents[2] / "clients" / "csharp"
@@ -84,6 +87,21 @@ def test_every_value_is_a_record_with_its_fields(kind: Any) -> None:
     for field in dataclasses.fields(kind):
         name = OTHER_NAMES.get(field.name, field.name.removesuffix("_s").replace("_", "")).lower()
         assert field.name in inherited or {name, f"{name}tokens"} & properties
+
+
+@pytest.mark.parametrize("row", (*LOAD_SETTINGS, *SAMPLING, *LIMITS, *CONTROL_TOKENS), ids=lambda row: row.name)
+def test_every_setting_is_a_property_and_is_sent(row: Setting) -> None:
+    settings = generated("Settings").lower()
+    name = {"keep_alive_s": "keepalive", "max_tokens_per_s": "maxtokenspersecond"}.get(row.field, row.field)
+    name = name.replace("_", "")
+    assert re.search(rf"public \S+\? {name} {{ get; init; }}", settings)
+    assert f"if ({name} is {{ }} {name})" in settings
+
+
+def test_words_for_layers_are_the_numbers_of_python() -> None:
+    source = (GENERATED.parent / "Values" / "GpuLayers.cs").read_text("utf-8")
+    assert f"All => new({ALL_LAYERS});" in source
+    assert f"Auto => new({AUTO_LAYERS});" in source
 
 
 def test_every_phase_of_a_timeline_is_read() -> None:
