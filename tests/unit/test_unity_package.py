@@ -1,14 +1,18 @@
 """The Unity package, as far as it can be seen without Unity: its `.meta` files, JSON files and texts."""
 
+import gzip
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path, PurePosixPath
 
 import pytest
 import tomli
+from pack import archive, contents, named
 
 ROOT = Path(__file__).parents[2]
 META = ROOT / "clients/unity/meta.py"
@@ -96,3 +100,30 @@ def test_no_line_of_the_sources_is_too_long() -> None:
     files = [f for f in (ROOT / "clients/unity").rglob("*.cs") if "obj" not in f.parts]
     long = [f"{f.name}: {line}" for f in files for line in f.read_text("utf-8").splitlines() if len(line) > 120]
     assert long == []
+
+
+def test_the_packed_package_has_the_libraries_as_plugins() -> None:
+    packed = archive(contents(PACKAGE, {"One.dll": b"one"}))
+    assert packed == archive(contents(PACKAGE, {"One.dll": b"one"}))
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(packed))) as tar:
+        names = set(tar.getnames())
+        plugin = tar.extractfile("package/Plugins/One.dll.meta")
+        assert plugin
+        assert b"PluginImporter" in plugin.read()
+    assert {"package/package.json", "package/README.md", "package/Plugins.meta", "package/Plugins/One.dll"} <= names
+    assert "package/Runtime/VramdHost.cs.meta" in names
+    imported = {name for name in names if "~/" not in name and not name.endswith(".meta")}
+    assert {f"{name}.meta" for name in imported} <= names
+
+
+def test_the_libraries_of_the_readme_are_found() -> None:
+    found = named((PACKAGE / "README.md").read_text("utf-8"))
+    assert {"Vramd.Client.dll", "Google.Protobuf.dll"} < found
+    assert not {name for name in found if name.startswith("VramdHost")}
+
+
+def test_the_readme_begins_with_what_was_never_run() -> None:
+    begins = (PACKAGE / "README.md").read_text("utf-8").split("## ")[0]
+    assert "No Unity editor has ever opened this package" in begins
+    assert "Never run:" in begins
+    assert "12. " in begins
