@@ -43,6 +43,10 @@ internal static class Failures
     internal static SupervisorUnreachableException Replaced() =>
         new("UNAVAILABLE", $"another supervisor is in its place; {HowToStart}", code: "UNAVAILABLE");
 
+    /// <summary>The exception for a call that ended well and did not say what it came to.</summary>
+    internal static InternalException Unexplained(string what) =>
+        new(Reasons.Internal, $"{what} ended without saying how", code: "INTERNAL");
+
     /// <summary>Whether the supervisor may be gone, or another in its place.</summary>
     internal static bool MayBeGone(VramdException error) =>
         error is SupervisorUnreachableException or TokenRefusedException or UnimplementedException;

@@ -21,8 +21,7 @@ internal sealed class Link : IDisposable
             _metadata.Add("authorization", $"Bearer {place.Token}");
         }
 
-        var scheme = place.Tls is null ? "http" : "https";
-        _channel = GrpcChannel.ForAddress($"{scheme}://{place.Address}", new GrpcChannelOptions
+        _channel = GrpcChannel.ForAddress(Target(place, options), new GrpcChannelOptions
         {
             HttpHandler = options.HttpHandler?.Invoke() ?? Handlers.Default(place),
             DisposeHttpClient = true,
@@ -48,6 +47,20 @@ internal sealed class Link : IDisposable
 
     /// <summary>Ends the calls that still run, and the connection.</summary>
     public void Dispose() => _channel.Dispose();
+
+    /// <summary>The address of requests; the default handler connects to the place, whatever name is in it.</summary>
+    private static string Target(Place place, VramdClientOptions options)
+    {
+        if (place.Tls is not { } tls)
+        {
+            return $"http://{place.Address}";
+        }
+
+        var hasName = tls.Name.Length > 0 && options.HttpHandler is null;
+        return hasName
+            ? $"https://{tls.Name}:{place.Address.Substring(place.Address.LastIndexOf(':') + 1)}"
+            : $"https://{place.Address}";
+    }
 
     /// <summary>What each call carries.</summary>
     internal CallOptions Options(TimeSpan? left, System.Threading.CancellationToken token)

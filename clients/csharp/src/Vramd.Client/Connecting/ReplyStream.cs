@@ -69,16 +69,18 @@ internal sealed class ReplyStream<TReply> : IAsyncDisposable
 
     /// <summary>Gives the next reply as <see cref="Current"/>; false at the end.</summary>
     /// <exception cref="VramdException">The call failed; all replies before were given.</exception>
-    /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
-    internal ValueTask<bool> MoveNextAsync()
+    /// <exception cref="OperationCanceledException">One of the tokens was cancelled.</exception>
+    /// <param name="token">Ends the wait; the call goes on.</param>
+    internal ValueTask<bool> MoveNextAsync(CancellationToken token = default)
     {
         _token.ThrowIfCancellationRequested();
-        return _buffer.Reader.TryRead(out _current) ? new ValueTask<bool>(true) : WaitAsync();
+        token.ThrowIfCancellationRequested();
+        return _buffer.Reader.TryRead(out _current) ? new ValueTask<bool>(true) : WaitAsync(token);
     }
 
-    private async ValueTask<bool> WaitAsync()
+    private async ValueTask<bool> WaitAsync(CancellationToken token)
     {
-        while (await _buffer.Reader.WaitToReadAsync().ConfigureAwait(false))
+        while (await _buffer.Reader.WaitToReadAsync(token).ConfigureAwait(false))
         {
             if (_buffer.Reader.TryRead(out _current))
             {

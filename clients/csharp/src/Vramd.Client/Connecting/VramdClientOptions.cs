@@ -20,7 +20,9 @@ public sealed record VramdClientOptions
     public int MaxAttempts { get; init; } = 3;
 
     /// <summary>
-    /// Makes the handler of a connection, which must speak HTTP/2; null takes that of .NET. The client disposes of it.
+    /// Makes the handler of a connection, which must speak HTTP/2; null takes that of .NET. The client disposes of it. For
+    /// a supervisor that serves by TLS it must trust the certificate and show the program's own, if one is wanted: the
+    /// client leaves both to it.
     /// </summary>
     public Func<HttpMessageHandler>? HttpHandler { get; init; }
 

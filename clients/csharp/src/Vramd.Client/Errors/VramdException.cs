@@ -39,4 +39,7 @@ public class VramdException : Exception
 
     /// <summary>The time after which the same call may succeed; null: waiting does not help.</summary>
     public TimeSpan? RetryAfter { get; }
+
+    /// <summary>The text of an answer that came before it failed; empty for all other calls.</summary>
+    public string Received { get; internal set; } = "";
 }

@@ -26,6 +26,10 @@ public abstract class SharedSupervisor : IAsyncDisposable
         return _started.Value;
     }
 
+    /// <summary>A client of it, which the caller disposes of.</summary>
+    public async Task<VramdClient> ClientAsync(VramdClientOptions? options = null) =>
+        VramdClient.Connect((await StartedAsync()).Folder, options);
+
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
@@ -38,12 +42,15 @@ public abstract class SharedSupervisor : IAsyncDisposable
 }
 
 /// <summary>
-/// Simulated models: `talker` and `other` give 500 tokens per second, `slow` 20; together they fit.
+/// Simulated models: `slow` gives 20 tokens per second, the others 500; together they fit. `left` and `lazy` are for one
+/// test each.
 /// </summary>
 public sealed class SimulatedSupervisor() : SharedSupervisor(static () =>
     Configuration.Card
     + Configuration.Simulated("talker")
     + Configuration.Simulated("other")
+    + Configuration.Simulated("left")
+    + Configuration.Simulated("lazy")
     + Configuration.Simulated("slow", settings: ("tokens_per_s", 20)));
 
 /// <summary>The model that ships with vramd, as `companion`: real text and vectors of llama.cpp.</summary>
