@@ -1,8 +1,7 @@
 """Makes what the .NET client takes from Python's own definitions; `--check` only compares.
 
 The reasons of errors, their exceptions, the values that calls return and the settings of calls are the same in both
-languages. The files lie in src/Vramd.Client/Generated and are never edited: change the definition in Python, or the
-words about it in generator/.
+languages. The files (*.g.cs) are never edited: change the definition in Python, or the words about it in generator/.
 """
 
 import sys
@@ -13,26 +12,29 @@ sys.path.insert(0, str(HERE / "generator"))
 
 # They lie in the folder that the line above names.
 import csharp_errors  # noqa: E402
+import csharp_failures  # noqa: E402
 import csharp_protos  # noqa: E402
 import csharp_settings  # noqa: E402
 import csharp_values  # noqa: E402
 
-FOLDER = HERE / "src" / "Vramd.Client" / "Generated"
+CLIENT = HERE / "src" / "Vramd.Client" / "Generated"
+TESTS = HERE / "test" / "Vramd.Tests" / "Generated"
 FILES = {
-    "Reasons.g.cs": csharp_errors.reasons,
-    "Exceptions.g.cs": csharp_errors.exceptions,
-    "Enums.g.cs": csharp_protos.enums,
-    "Settings.g.cs": csharp_settings.settings,
-    "Values.g.cs": csharp_values.values,
-    "Reading.g.cs": csharp_values.reading,
+    CLIENT / "Reasons.g.cs": csharp_errors.reasons,
+    CLIENT / "Exceptions.g.cs": csharp_errors.exceptions,
+    CLIENT / "Enums.g.cs": csharp_protos.enums,
+    CLIENT / "Settings.g.cs": csharp_settings.settings,
+    CLIENT / "Values.g.cs": csharp_values.values,
+    CLIENT / "Reading.g.cs": csharp_values.reading,
+    TESTS / "PackedFailures.g.cs": csharp_failures.packed,
 }
 """Each file, and what writes its text."""
 
 
 def main() -> None:
-    texts = {FOLDER / name: text() for name, text in FILES.items()}
+    texts = {path: text() for path, text in FILES.items()}
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text]
-    left = sorted(set(FOLDER.glob("*")) - set(texts))
+    left = sorted({*CLIENT.glob("*"), *TESTS.glob("*")} - set(texts))
     if "--check" in sys.argv[1:]:
         if stale or left:
             names = ", ".join(path.name for path in [*stale, *left])
@@ -41,6 +43,7 @@ def main() -> None:
     for path in left:
         path.unlink()
     for path in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(texts[path], "utf-8", newline="\n")
 
 

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import csharp_errors
+import csharp_protos
+import csharp_settings
+import csharp_values
 import pytest
 import vramd
 from google.protobuf.descriptor import EnumDescriptor
@@ -19,7 +23,8 @@ from vramd_common.sampling import CONTROL_TOKENS, LIMITS, SAMPLING
 from vramd_common.settings_table import Setting
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
-CSHARP = Path(__file__).parents[2] / "clients" / "csharp"
+ROOT = Path(__file__).parents[2]
+CSHARP = ROOT / "clients" / "csharp"
 GENERATED = CSHARP / "src" / "Vramd.Client" / "Generated"
 
 
@@ -47,6 +52,20 @@ def test_the_files_are_what_the_generator_makes() -> None:
     command = [sys.executable, str(CSHARP / "generate.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_phrase_that_is_adapted_is_still_said() -> None:
+    package = ROOT / "clients" / "python" / "vramd"
+    files = [*package.glob("values/*.py"), *(ROOT / "proto" / "vramd" / "v1").glob("*.proto")]
+    files += [package / name for name in ("errors.py", "settings.py", "option_types.py")]
+    said = " ".join(re.sub(r"\s*//", "", path.read_text("utf-8")) for path in files).split()
+    phrases = csharp_errors.WORDS | csharp_protos.SAID | csharp_settings.SAID | csharp_values.SAID
+    assert [phrase for phrase in phrases if " ".join(phrase.split()) not in " ".join(said)] == []
+
+
+def test_every_key_that_is_described_is_sent() -> None:
+    sent = {key for kind in csharp_errors.classes() for key in csharp_errors.keys(kind)}
+    assert sent == set(csharp_errors.KEYS)
 
 
 @pytest.mark.parametrize("reason", Reason)

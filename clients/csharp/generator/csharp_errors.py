@@ -142,15 +142,18 @@ def _class(kind: type) -> Iterator[str]:
     yield "}"
 
 
-def _property(key: str) -> str:
+def kind_of(key: str) -> str:
+    """Returns the type of a key's property."""
     if key.lower().endswith("bytes"):
-        kind, read = "long", "ReadLong"
-    elif key.endswith("Tokens") or key in COUNTS:
-        kind, read = "int", "ReadInt"
-    elif key.endswith("S"):
-        kind, read = "TimeSpan", "ReadSeconds"
-    else:
-        kind, read = "string", "ReadText"
+        return "long"
+    if key.endswith("Tokens") or key in COUNTS:
+        return "int"
+    return "TimeSpan" if key.endswith("S") else "string"
+
+
+def _property(key: str) -> str:
+    kind = kind_of(key)
+    read = {"long": "ReadLong", "int": "ReadInt", "TimeSpan": "ReadSeconds", "string": "ReadText"}[kind]
     return f'    public {kind}? {property_name(key)} => Metadata.{read}("{key}");'
 
 
