@@ -1,5 +1,4 @@
 using System;
-using System.IO;
 using System.Threading.Tasks;
 using Xunit;
 
@@ -55,12 +54,4 @@ public sealed class SimulatedSupervisor() : SharedSupervisor(static () =>
 
 /// <summary>The model that ships with vramd, as `companion`: real text and vectors of llama.cpp.</summary>
 public sealed class DemoSupervisor() : SharedSupervisor(static () =>
-    Configuration.File("companion", ModelFile, ("context", 2048)))
-{
-    /// <summary>The folder of the models that ship with vramd.</summary>
-    public static string Models { get; } = Path.Combine(
-        Repository.Root, "clients", "python", "vramd_cli", "demo_models");
-
-    /// <summary>The file of `companion`.</summary>
-    public static string ModelFile { get; } = Path.Combine(Models, "companion.gguf");
-}
+    Configuration.File("companion", DemoModels.Companion, ("context", 2048)));
