@@ -49,6 +49,7 @@ HERE_ONLY: Mapping[type, tuple[str, ...]] = {vramd.errors.StartFailed: ("log", "
 WORDS = {
     "`metadata` has `file`, `line` and `key`": "`file`, `line` and `key` say where",
     "`Client.reset`": "`VramdClient.ResetAsync`",
+    "says for how many seconds it is refused": "says how long it is refused",
     "its `timeout_s`": "its timeout",
     "; `generate` works": "; `VramdClient.GenerateAsync` works",
 }

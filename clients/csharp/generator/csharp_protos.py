@@ -15,7 +15,11 @@ OTHER_NAMES = {"PlanVerdict": "Verdict"}
 """Enums that Python calls otherwise."""
 NOT_PUBLIC = {"OutputRule"}
 """One half of a setting that C# has as one type."""
-SAID = {"RESUME.": "As `Resume`."}
+SAID = {
+    "None: a model without weights, from the configuration.": "No engine: a model without weights.",
+    "RESUME.": "As `Resume`.",
+    "max_tokens or the context was reached.": "The most tokens that were asked for, or the context, was reached.",
+}
 """Comments that name a value as the .proto files do, and what C# says."""
 
 

@@ -95,6 +95,7 @@ SAID = {
     '"learned": by': "`Learned`: by",
     '"auto", "on" or "off".': "Whether attention is computed without its whole matrix in memory.",
     "Only in the answer of `Client.model`.": "Only in the answer of `VramdClient.ModelAsync`.",
+    "The first READY says that it is warm; READY comes": "The first `Ready` says that it is warm; it comes",
     "Seconds ": "The time ",
     "One of CAUSE_EVICTED_FOR_…": "One of those that begin with `EvictedFor`",
     "for ReleaseMemory": "for `VramdClient.ReleaseAsync`",

@@ -14,7 +14,7 @@ public enum FinishReason
     /// <summary>The model ended its answer, or a stop string came.</summary>
     Stop = 1,
 
-    /// <summary>max_tokens or the context was reached.</summary>
+    /// <summary>The most tokens that were asked for, or the context, was reached.</summary>
     Length = 2,
 }
 
@@ -273,7 +273,7 @@ public enum Engine
     /// <summary>llama.cpp.</summary>
     Llama = 1,
 
-    /// <summary><c>null</c>: a model without weights, from the configuration.</summary>
+    /// <summary>No engine: a model without weights.</summary>
     Simulated = 2,
 }
 

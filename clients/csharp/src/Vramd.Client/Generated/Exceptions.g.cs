@@ -455,9 +455,7 @@ public sealed class WorkerCrashedException : VramdException
 }
 
 /// <summary>Processes of the model died too often, or two died while they worked on this very request.</summary>
-/// <remarks>
-/// <see cref="Until"/> says for how many seconds it is refused; <c>VramdClient.ResetAsync</c> ends that.
-/// </remarks>
+/// <remarks><see cref="Until"/> says how long it is refused; <c>VramdClient.ResetAsync</c> ends that.</remarks>
 public sealed class QuarantinedException : VramdException
 {
     /// <inheritdoc/>

@@ -641,7 +641,8 @@ public sealed partial record LoadProgress
 public sealed partial record Held
 {
     /// <summary>
-    /// State of the model. The first READY says that it is warm; READY comes again if the model had to be loaded again.
+    /// State of the model. The first <c>Ready</c> says that it is warm; it comes again if the model had to be loaded
+    /// again.
     /// </summary>
     public ModelState State { get; init; }
 
