@@ -35,6 +35,7 @@ public static class Configuration
     private static string Toml(object value) => value switch
     {
         string text => $"\"{text.Replace("\\", "\\\\").Replace("\"", "\\\"")}\"",
+        string[] list => $"[{string.Join(", ", list.Select(Toml))}]",
         bool flag => flag ? "true" : "false",
         _ => string.Create(CultureInfo.InvariantCulture, $"{value}"),
     };
