@@ -13,11 +13,13 @@ sys.path.insert(0, str(HERE / "generator"))
 # They lie in the folder that the line above names.
 import csharp_errors  # noqa: E402
 import csharp_failures  # noqa: E402
+import csharp_named  # noqa: E402
 import csharp_protos  # noqa: E402
 import csharp_settings  # noqa: E402
 import csharp_values  # noqa: E402
 
 CLIENT = HERE / "src" / "Vramd.Client" / "Generated"
+AI = HERE / "src" / "Vramd.Extensions.AI" / "Generated"
 TESTS = HERE / "test" / "Vramd.Tests" / "Generated"
 FILES = {
     CLIENT / "Reasons.g.cs": csharp_errors.reasons,
@@ -26,6 +28,7 @@ FILES = {
     CLIENT / "Settings.g.cs": csharp_settings.settings,
     CLIENT / "Values.g.cs": csharp_values.values,
     CLIENT / "Reading.g.cs": csharp_values.reading,
+    AI / "NamedSettings.g.cs": csharp_named.named_settings,
     TESTS / "PackedFailures.g.cs": csharp_failures.packed,
 }
 """Each file, and what writes its text."""
@@ -34,7 +37,7 @@ FILES = {
 def main() -> None:
     texts = {path: text() for path, text in FILES.items()}
     stale = [path for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text]
-    left = sorted({*CLIENT.glob("*"), *TESTS.glob("*")} - set(texts))
+    left = sorted({*CLIENT.glob("*"), *AI.glob("*"), *TESTS.glob("*")} - set(texts))
     if "--check" in sys.argv[1:]:
         if stale or left:
             names = ", ".join(path.name for path in [*stale, *left])

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from csharp_protos import enum_name
 from csharp_text import doc, file, pascal, prose
@@ -47,18 +47,14 @@ class Row:
     doc: str
     fill: str
     """The statement that sets the field of `message` from the `value` of the property."""
+    key: str = ""
+    """Its name in Python and in the configuration."""
 
 
 def settings() -> str:
     """Returns Settings.g.cs."""
-    scheduling = load_pb2.Scheduling.DESCRIPTOR
-    said = docstrings(AskSettings)
-    asked = [_enum(name, said[name], scheduling) for name in SCHEDULING_FIELDS]
-    load = [_row(one, load_pb2.LoadOptions.DESCRIPTOR) for one in LOAD_SETTINGS]
-    sampling = [_row(one, inference_pb2.Sampling.DESCRIPTOR) for one in SAMPLING]
-    limits = [_row(one, inference_pb2.Limits.DESCRIPTOR) for one in LIMITS]
-    special = [_row(one, inference_pb2.ChatRequest.DESCRIPTOR) for one in CONTROL_TOKENS]
-    timeout, waiting = Row("Timeout", "TimeSpan", TIMEOUT, ""), Row("Waiting", "IProgress<Waiting>", WAITING, "")
+    load, (*asked, timeout) = load_rows(), ask_rows()
+    sampling, limits, special, waiting = answer_parts()
     body = [
         *_record("LoadSettings", inspect.getdoc(LoadSettings), load),
         *_message("LoadOptions", "Load", load),
@@ -82,7 +78,31 @@ def settings() -> str:
     return file("proto/vramd_common/load_settings.py and sampling.py", usings, body)
 
 
-def _row(row: Setting, message: Descriptor) -> Row:
+def load_rows() -> list[Row]:
+    """Returns the settings of a load."""
+    return [_row(one, load_pb2.LoadOptions.DESCRIPTOR) for one in LOAD_SETTINGS]
+
+
+def ask_rows() -> list[Row]:
+    """Returns what a call has beside those; the last is no field of the wire."""
+    said = docstrings(AskSettings)
+    asked = [_enum(name, said[name], load_pb2.Scheduling.DESCRIPTOR) for name in SCHEDULING_FIELDS]
+    return [*asked, Row("Timeout", "TimeSpan", TIMEOUT, "", "timeout_s")]
+
+
+def answer_parts() -> tuple[list[Row], list[Row], list[Row], Row]:
+    """Returns what an answer has beside those: sampling, limits and control tokens; and what is no field."""
+    sampling = [_row(one, inference_pb2.Sampling.DESCRIPTOR) for one in SAMPLING]
+    limits = [_row(one, inference_pb2.Limits.DESCRIPTOR) for one in LIMITS]
+    special = [_row(one, inference_pb2.ChatRequest.DESCRIPTOR) for one in CONTROL_TOKENS]
+    return sampling, limits, special, Row("Waiting", "IProgress<Waiting>", WAITING, "")
+
+
+def _row(setting: Setting, message: Descriptor) -> Row:
+    return replace(_typed(setting, message), key=setting.name)
+
+
+def _typed(row: Setting, message: Descriptor) -> Row:
     name = NAMES.get(row.field, pascal(row.field))
     wire = message.fields_by_name.get(row.field)
     if wire and wire.enum_type:
@@ -108,7 +128,7 @@ def _enum(field: str, described: str, message: Descriptor) -> Row:
     type_ = message.fields_by_name[field].enum_type
     assert type_
     enum = enum_name(type_)
-    return Row(pascal(field), enum, described, f"message.{pascal(field)} = (V1.{enum})value")
+    return Row(pascal(field), enum, described, f"message.{pascal(field)} = (V1.{enum})value", field)
 
 
 def _record(head: str, docstring: str | None, rows: Iterable[Row]) -> Iterator[str]:

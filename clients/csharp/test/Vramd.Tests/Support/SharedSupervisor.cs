@@ -41,8 +41,8 @@ public abstract class SharedSupervisor : IAsyncDisposable
 }
 
 /// <summary>
-/// Simulated models: `slow` gives 20 tokens per second, the others 500; together they fit. `left` and `lazy` are for one
-/// test each.
+/// Simulated models: `slow` and `chatted` give 20 tokens per second, the others 500; together they fit. `left`, `lazy`
+/// and `chatted` are for one test each.
 /// </summary>
 public sealed class SimulatedSupervisor() : SharedSupervisor(static () =>
     Configuration.Card
@@ -50,6 +50,7 @@ public sealed class SimulatedSupervisor() : SharedSupervisor(static () =>
     + Configuration.Simulated("other")
     + Configuration.Simulated("left")
     + Configuration.Simulated("lazy")
+    + Configuration.Simulated("chatted", settings: ("tokens_per_s", 20))
     + Configuration.Simulated("slow", settings: ("tokens_per_s", 20)));
 
 /// <summary>The model that ships with vramd, as `companion`: real text and vectors of llama.cpp.</summary>
