@@ -55,16 +55,20 @@ internal static class Failures
     private static VramdException WithoutReason(RpcException error, string code)
     {
         var text = error.Status.Detail;
-        if (text.Contains("HTTP/1.1", StringComparison.Ordinal))
+        // A handler that asks in HTTP/1.1 gets an answer of that, or one of HTTP/2, which is the end of a response to it.
+        // Of one that speaks HTTP/2 the second sentence goes on: while waiting for the next frame.
+        if (text.Contains("HTTP/1.1", StringComparison.Ordinal)
+            || text.Contains("response ended prematurely.", StringComparison.Ordinal))
         {
             text = $"the HTTP handler does not speak HTTP/2, which gRPC needs: give another one ({text})";
             return new InternalException(code, text, code: code);
         }
 
-        if (error.StatusCode == StatusCode.Unavailable && IsTls(error))
+        // gRPC says INTERNAL of what no later attempt can change.
+        if (IsTls(error))
         {
             text = $"no TLS with the supervisor ({text}); CertificateAuthority names the certificate that it serves with";
-            return new SupervisorUnreachableException(code, text, code: code);
+            return new SupervisorUnreachableException("UNAVAILABLE", text, code: "UNAVAILABLE");
         }
 
         return error.StatusCode switch
