@@ -18,20 +18,22 @@ public sealed class RealSupervisor : IAsyncDisposable
     private const string Variable = "VRAMD_TEST_COMMAND";
 
     private readonly DirectoryInfo _own;
+    private readonly ProcessStartInfo _start;
     private readonly StringBuilder _said = new();
     private Task _drained = Task.CompletedTask;
 
-    private RealSupervisor(DirectoryInfo own, Process process)
+    private RealSupervisor(DirectoryInfo own, ProcessStartInfo start)
     {
         _own = own;
-        Process = process;
+        _start = start;
+        Process = Process.Start(start)!;
     }
 
     /// <summary>The program that `serve` is given to, usually the `vramd` of a virtual environment; null: none.</summary>
     public static string? Command => Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } given ? given : null;
 
     /// <summary>Its process.</summary>
-    public Process Process { get; }
+    public Process Process { get; private set; }
 
     /// <summary>Its runtime folder: address and token lie in it.</summary>
     public string Folder => Path.Combine(_own.FullName, "run");
@@ -86,7 +88,7 @@ public sealed class RealSupervisor : IAsyncDisposable
         {
             start.Environment[name] = value;
         }
-        var supervisor = new RealSupervisor(own, Process.Start(start)!);
+        var supervisor = new RealSupervisor(own, start);
         try
         {
             await supervisor.ReadyAsync();
@@ -97,6 +99,16 @@ public sealed class RealSupervisor : IAsyncDisposable
             await supervisor.DisposeAsync();
             throw;
         }
+    }
+
+    /// <summary>Kills it, and starts another in the same runtime folder: on another port, with another token.</summary>
+    public async Task RestartAsync()
+    {
+        Process.Kill();
+        await Bounds.Until(Process.WaitForExitAsync(), "the supervisor was killed");
+        Process.Dispose();
+        Process = Process.Start(_start)!;
+        await ReadyAsync();
     }
 
     /// <summary>Ends it as the end of its owner does.</summary>

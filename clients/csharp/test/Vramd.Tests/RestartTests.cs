@@ -1,0 +1,49 @@
+using System.Threading.Tasks;
+using Vramd.Tests.Support;
+using Xunit;
+
+namespace Vramd.Tests;
+
+/// <summary>A client that was found by its runtime folder outlives its supervisor.</summary>
+public sealed class RestartTests
+{
+    [Fact]
+    public async Task The_next_call_goes_to_the_next_supervisor()
+    {
+        await using var supervisor = await RealSupervisor.StartAsync(Configuration.Simulated("talker", card: ""));
+        await using var client = VramdClient.Connect(supervisor.Folder);
+        var (address, token) = (client.Address, supervisor.Token);
+        await client.AnswerAsync("talker", "Hello.", new() { MaxTokens = 2 });
+        await using var events = await client.WatchAsync();
+
+        await supervisor.RestartAsync();
+
+        Assert.NotEqual(token, supervisor.Token);
+        var answer = await client.AnswerAsync("talker", "Hello.", new() { MaxTokens = 2 });
+        Assert.Equal(2, answer.TokenIds.Count);
+        Assert.Equal(supervisor.Process.Id, (await client.StatusAsync()).Supervisor.ProcessId);
+        Assert.NotEqual(address, client.Address);
+        await Assert.ThrowsAnyAsync<UnavailableException>(async () =>
+        {
+            await foreach (var one in events)
+            {
+            }
+        });
+        await using var hold = client.Hold("talker");
+        await Bounds.Until(hold.ReadyAsync(), "the next one holds it");
+    }
+
+    [Fact]
+    public async Task While_there_is_none_calls_say_so_and_afterwards_they_do_not()
+    {
+        await using var supervisor = await RealSupervisor.StartAsync();
+        await using var client = VramdClient.Connect(supervisor.Folder);
+        await client.StatusAsync();
+        supervisor.Process.Kill();
+        await Bounds.Until(supervisor.Process.WaitForExitAsync(), "the supervisor was killed");
+        var error = await Assert.ThrowsAsync<SupervisorUnreachableException>(() => client.StatusAsync());
+        Assert.Contains("start one with", error.Message);
+        await supervisor.RestartAsync();
+        Assert.Equal(supervisor.Process.Id, (await client.StatusAsync()).Supervisor.ProcessId);
+    }
+}
