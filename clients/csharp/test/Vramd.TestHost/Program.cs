@@ -62,7 +62,7 @@ internal static class Program
         }
         catch (StartFailedException error)
         {
-            return $"failed {error.Message.ReplaceLineEndings(" ")}";
+            return $"failed {error.Message.Replace('\n', ' ')}";
         }
 
         return $"started {s_supervisor.ProcessId} {(s_supervisor.Owned ? "owned" : "attached")}";

@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.ComponentModel;
 using System.Diagnostics;
 using System.IO;
+using System.Linq;
 using System.Runtime.InteropServices;
 using System.Threading.Tasks;
 
@@ -14,7 +15,7 @@ internal sealed class ProcessStarter : IProcessStarter
     public IStartedProcess Start(
         IReadOnlyList<string> command, string workingDirectory, IReadOnlyDictionary<string, string> environment)
     {
-        var how = new ProcessStartInfo(command[0])
+        var how = new ProcessStartInfo(command[0], CommandLine.Of(command.Skip(1)))
         {
             WorkingDirectory = workingDirectory,
             UseShellExecute = false,
@@ -23,11 +24,6 @@ internal sealed class ProcessStarter : IProcessStarter
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        for (var at = 1; at < command.Count; at++)
-        {
-            how.ArgumentList.Add(command[at]);
-        }
-
         how.Environment.Clear();
         foreach (var variable in environment)
         {

@@ -261,19 +261,21 @@ public sealed class VramdSupervisor : IAsyncDisposable
 
     private async Task EndAsync(Launched launched, bool force)
     {
+        var ended = false;
         try
         {
             // Its stdin stays open meanwhile: without its owner it would cut off the requests of others.
-            if (!await AgreesAsync(launched, force).ConfigureAwait(false)
-                || !await launched.EndsWithinAsync(_stopTimeout).ConfigureAwait(false))
+            ended = await AgreesAsync(launched, force).ConfigureAwait(false)
+                && await launched.EndsWithinAsync(_stopTimeout).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (!ended)
             {
                 await launched.EndAsync(GraceTime).ConfigureAwait(false);
             }
 
             await launched.Forgotten.ConfigureAwait(false);
-        }
-        finally
-        {
             Close();
             if (_temporary is not null)
             {
@@ -300,9 +302,9 @@ public sealed class VramdSupervisor : IAsyncDisposable
             await _calls.ShutdownAsync(force, AskTime).ConfigureAwait(false);
             return true;
         }
-        catch (VramdException)
+        catch (Exception error) when (error is VramdException or PlatformNotSupportedException)
         {
-            return false; // it does not answer
+            return false; // it does not answer, or this runtime has nothing to ask it with
         }
     }
 }

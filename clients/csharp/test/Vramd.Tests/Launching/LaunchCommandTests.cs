@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.IO;
+using System.Threading.Tasks;
 using Xunit;
 
 namespace Vramd.Tests.Launching;
@@ -81,6 +82,16 @@ public sealed class LaunchCommandTests : IDisposable
             SupervisorCommand.Arguments(options, "/run/here", 7));
         options = new SupervisorOptions { Lifeline = Lifeline.Owner };
         Assert.Contains("--lifeline=pid:7", SupervisorCommand.Arguments(options, "/run/here", 7));
+    }
+
+    [Fact]
+    public async Task Arguments_arrive_as_they_are()
+    {
+        string[] words = ["/bin/sh", "-c", "printf '%s\\n' \"$@\"", "sh", "", "a b", "\"", "a\\\"b", "\\", "c:\\d\\", "'é'", "$x"];
+        using var process = new ProcessStarter().Start(words, _folder, new Dictionary<string, string>());
+        var lines = new List<string>();
+        await OutputLines.ReadAsync(process.StandardOutput, lines.Add);
+        Assert.Equal(words[4..], lines);
     }
 
     [Fact]
