@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, CARD, simulated, until
+from support.supervisor_process import BOUND_S, CARD, SupervisorProcess, simulated, until
 from vramd_common.rendezvous import Address, RuntimeDir
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -346,3 +346,26 @@ def test_an_async_client_does_what_the_other_does(config: Path) -> None:
 
     with vramd.Supervisor.start(config=config) as supervisor:
         asyncio.run(work(supervisor.async_client()))
+
+
+def test_clients_go_on_with_the_next_supervisor_of_the_folder() -> None:
+    model = simulated("talker", card="")
+
+    async def work(client: vramd.Client, other: vramd.AsyncClient) -> None:
+        async with other:
+            before = other.address
+            assert await other.generate("talker", "x", max_tokens=2).text
+            assert client.generate("talker", "x", max_tokens=2).text
+            first.process.kill()
+            first.process.wait(BOUND_S)
+            with pytest.raises(vramd.SupervisorUnreachable):
+                client.status()
+            with SupervisorProcess(model, runtime_dir=first.folder.path) as second:
+                until("the next one listens", lambda: second.address.pid == second.pid)
+                assert (await other.status()).supervisor.pid == second.pid
+                assert await other.generate("talker", "x", max_tokens=2).text
+                assert client.status().supervisor.pid == second.pid
+                assert other.address == client.address != before
+
+    with SupervisorProcess(model) as first:
+        asyncio.run(work(first.client(), vramd.AsyncClient(first.folder.path)))
