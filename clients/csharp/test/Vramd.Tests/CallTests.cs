@@ -19,7 +19,9 @@ public sealed class CallTests : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _supervisor = await RealSupervisor.StartAsync(
-            Configuration.Card + Configuration.Simulated("talker") + Configuration.Simulated("other", card: "6GiB"));
+            Configuration.Card
+            + Configuration.Simulated("talker")
+            + Configuration.Simulated("endless", card: "", settings: ("load_s", 600)));
         _client = VramdClient.Connect(_supervisor.Folder);
     }
 
@@ -45,7 +47,7 @@ public sealed class CallTests : IAsyncLifetime
     [Fact]
     public async Task A_model_is_loaded_changed_replaced_and_unloaded()
     {
-        Assert.Equal(["other", "talker"], (await _client.ModelsAsync()).Select(model => model.Id));
+        Assert.Equal(["endless", "talker"], (await _client.ModelsAsync()).Select(model => model.Id));
         Assert.Equal(2, (await _client.RescanAsync()).Known);
         Assert.Equal(ModelState.Unloaded, (await _client.ModelAsync("talker")).State);
         Assert.Equal(Verdict.Begins, (await _client.PlanAsync("talker", new() { ContextTokens = 512 })).Verdict);
@@ -164,13 +166,14 @@ public sealed class CallTests : IAsyncLifetime
     [Fact]
     public async Task The_wait_for_a_held_model_can_be_ended_alone()
     {
-        await using var first = _client.Hold("other");
-        await Bounds.Until(first.ReadyAsync(), "the first is warm");
-        await using var never = _client.Hold("talker", settings: new() { ContextTokens = 1 });
-        using var enough = new CancellationTokenSource(TimeSpan.Zero);
-        var error = await Record.ExceptionAsync(() => never.ReadyAsync(enough.Token));
-        Assert.True(error is null or OperationCanceledException, $"{error}");
-        Assert.False(never.Completion.IsCompleted);
+        await using var hold = _client.Hold("endless");
+        using var enough = new CancellationTokenSource();
+        var ready = hold.ReadyAsync(enough.Token);
+        await enough.CancelAsync();
+        var error = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => Bounds.Until(ready, "the wait is over"));
+        Assert.Equal(enough.Token, error.CancellationToken);
+        await Bounds.Until("it loads on", () => hold.State == ModelState.Loading);
+        Assert.False(hold.Completion.IsCompleted);
     }
 
     [Fact]

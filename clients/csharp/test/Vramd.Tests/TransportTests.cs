@@ -45,16 +45,17 @@ public sealed class TransportTests(SimulatedSupervisor simulated) : IDisposable
     }
 
     [Fact]
-    public async Task A_certificate_for_this_machine_and_the_programs_own_are_shown_and_trusted()
+    public async Task One_that_an_authority_has_signed_is_trusted_and_shown_the_programs_own()
     {
-        var (server, own) = (Pair("server", "localhost"), Pair("own", "a.client"));
+        var (authority, own) = (Pair("authority", "an.authority"), Pair("own", "a.client"));
+        var server = Pair("server", "localhost", authority);
         await using var supervisor = await RealSupervisor.StartAsync(
             arguments: ["--tls-cert", server.Certificate, "--tls-key", server.Key, "--tls-client-ca", own.Certificate]);
         var endpoint = new VramdEndpoint
         {
             Address = Elsewhere(supervisor),
             Token = supervisor.Token,
-            CertificateAuthority = server.Certificate,
+            CertificateAuthority = authority.Certificate,
             ClientCertificate = own.Certificate,
             ClientKey = own.Key,
         };
@@ -72,14 +73,19 @@ public sealed class TransportTests(SimulatedSupervisor simulated) : IDisposable
         return (await client.StatusAsync()).Supervisor.ProcessId;
     }
 
-    private (string Certificate, string Key) Pair(string file, string host)
+    private (string Certificate, string Key) Pair(string file, string host, (string Certificate, string Key)? by = null)
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        var request = new CertificateRequest("CN=test", key, HashAlgorithmName.SHA256);
+        var request = new CertificateRequest($"CN={file}", key, HashAlgorithmName.SHA256);
         var names = new SubjectAlternativeNameBuilder();
         names.AddDnsName(host);
         request.CertificateExtensions.Add(names.Build());
-        using var certificate = request.CreateSelfSigned(DateTimeOffset.UtcNow.AddHours(-1), DateTimeOffset.UtcNow.AddDays(1));
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(by is null, false, 0, critical: true));
+        var (from, until) = (DateTimeOffset.UtcNow.AddHours(-1), DateTimeOffset.UtcNow.AddHours(20));
+        using var issuer = by is null ? null : X509Certificate2.CreateFromPemFile(by.Value.Certificate, by.Value.Key);
+        using var certificate = issuer is null
+            ? request.CreateSelfSigned(from, until)
+            : request.Create(issuer, from.AddMinutes(1), until.AddMinutes(-1), [1, 2, 3]);
         var (to, of) = (Path.Combine(_own.FullName, file + ".pem"), Path.Combine(_own.FullName, file + ".key"));
         File.WriteAllText(to, certificate.ExportCertificatePem());
         File.WriteAllText(of, key.ExportPkcs8PrivateKeyPem());

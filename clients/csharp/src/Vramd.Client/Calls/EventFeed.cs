@@ -8,7 +8,10 @@ namespace Vramd;
 /// <summary>
 /// Events as they come. Reading waits for the next one, and goes on where it was left; disposing ends the feed.
 /// </summary>
-/// <remarks>One reader at a time. Reading throws <see cref="VramdException"/> when the supervisor ends.</remarks>
+/// <remarks>
+/// One reader at a time. Reading throws <see cref="VramdException"/> when the supervisor ends; that of a feed which was not
+/// read for half a minute, though it was full, <see cref="CancelledException"/>.
+/// </remarks>
 public class EventFeed : IAsyncEnumerable<VramdEvent>, IAsyncDisposable
 {
     private readonly ReplyStream<V1.WatchEventsResponse>? _events;

@@ -5,7 +5,10 @@ using System.Text;
 
 namespace Vramd;
 
-/// <summary>Says whether a folder is this user's alone. On macOS, where this never ran, only that it is a folder.</summary>
+/// <summary>
+/// Says whether a folder is this user's alone. On macOS, and where the C library has no statx, only that it is a folder:
+/// neither has been run.
+/// </summary>
 internal static class FolderOwner
 {
     /// <summary>Bits of a mode that others must not have, and the mode that is asked for.</summary>
@@ -28,11 +31,23 @@ internal static class FolderOwner
     /// <summary>Why it cannot be used, in words; null: it can.</summary>
     internal static string? ProblemOf(string path, (int Bits, int Asked) mode, bool mayBeMissing)
     {
-        if (!RuntimeInformation.IsOSPlatform(OSPlatform.Linux))
+        try
         {
-            return Directory.Exists(path) || mayBeMissing ? null : $"{path} is missing";
+            return RuntimeInformation.IsOSPlatform(OSPlatform.Linux)
+                ? ProblemOnLinux(path, mode, mayBeMissing)
+                : ProblemElsewhere(path, mayBeMissing);
         }
+        catch (EntryPointNotFoundException)
+        {
+            return ProblemElsewhere(path, mayBeMissing);
+        }
+    }
 
+    private static string? ProblemElsewhere(string path, bool mayBeMissing) =>
+        Directory.Exists(path) || mayBeMissing ? null : $"{path} is missing";
+
+    private static string? ProblemOnLinux(string path, (int Bits, int Asked) mode, bool mayBeMissing)
+    {
         var found = new byte[Size];
         // A trailing slash would follow a link.
         var name = Encoding.UTF8.GetBytes(path.TrimEnd('/') + "\0");
