@@ -102,6 +102,19 @@ public sealed class StartFailureTests
     }
 
     [Fact]
+    public async Task Why_a_starter_cannot_start_it_is_told()
+    {
+        using var world = new LaunchWorld();
+        var starter = new Refusing();
+        var error = await FailsAsync(world.Options with { Starter = starter });
+        Assert.EndsWith("not here", error.Message, StringComparison.Ordinal);
+        Assert.Equal([RealSupervisor.Command!, "serve"], starter.Command[..2]);
+        Assert.Equal(world.Folder, starter.Folder);
+        Assert.Equal(world.Environment["VRAMD_STATE_DIR"], starter.Environment["VRAMD_STATE_DIR"]);
+        Assert.Contains("HOME", starter.Environment.Keys);
+    }
+
+    [Fact]
     public async Task Folders_that_cannot_be_had_are_named()
     {
         using var world = new LaunchWorld();
@@ -137,4 +150,20 @@ public sealed class StartFailureTests
 
     private static Task<StartFailedException> FailsAsync(SupervisorOptions options) =>
         Assert.ThrowsAsync<StartFailedException>(() => StartAsync(options));
+
+    private sealed class Refusing : IProcessStarter
+    {
+        public string[] Command { get; private set; } = [];
+
+        public string Folder { get; private set; } = "";
+
+        public IReadOnlyDictionary<string, string> Environment { get; private set; } = new Dictionary<string, string>();
+
+        public IStartedProcess Start(
+            IReadOnlyList<string> command, string workingDirectory, IReadOnlyDictionary<string, string> environment)
+        {
+            (Command, Folder, Environment) = ([.. command], workingDirectory, environment);
+            throw new IOException("not here");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.IO;
 using System.Linq;
 using System.Runtime.Versioning;
@@ -94,6 +95,34 @@ public sealed class SupervisorLifeTests
         Processes.Pause(supervisor.ProcessId);
         await Bounds.Until(supervisor.StopAsync(), "it was killed");
         Assert.Equal(137, await supervisor.Exited!);
+    }
+
+    [Fact]
+    public async Task One_that_cannot_be_asked_ends_with_its_lifeline()
+    {
+        using var world = new LaunchWorld(s_slow);
+        var options = new VramdClientOptions { HttpHandler = () => throw new PlatformNotSupportedException() };
+        var supervisor = await StartAsync(world.Options with { Client = options });
+        var family = Processes.Family(supervisor.ProcessId);
+        await Bounds.Until(supervisor.StopAsync(), "it ended");
+        Assert.Equal(0, await supervisor.Exited!);
+        await Processes.GoneAsync(family);
+    }
+
+    [Fact]
+    public async Task One_that_has_died_needs_no_end_and_a_later_one_gets_none()
+    {
+        using var world = new LaunchWorld(s_slow);
+        var first = await StartAsync(world.Options);
+        using (var process = Process.GetProcessById(first.ProcessId))
+        {
+            process.Kill();
+        }
+        Assert.Equal(137, await Bounds.Until(first.Exited!, "its exit code"));
+        await using var second = await AttachOrStartAsync(world);
+        Assert.True(second.Owned);
+        await Bounds.Until(first.StopAsync(force: true), "nothing was to be done");
+        Assert.Equal(second.ProcessId, await world.SupervisorAsync());
     }
 
     [Fact]
