@@ -96,18 +96,14 @@ namespace Vramd.Unity
         private async Task<VramdClient> BeginAsync()
         {
             Tell(VramdStatus.Starting, _settings.RuntimeDirectory);
+            VramdClient? client = null;
             try
             {
-                VramdClient client;
-                if (_settings.attachOnly)
-                {
-                    client = VramdClient.Connect(_settings.RuntimeDirectory, VramdSettings.ClientOptions());
-                }
-                else
+                if (!_settings.attachOnly)
                 {
                     _supervisor = await VramdSupervisor.AttachOrStartAsync(_settings.Options(), _closed.Token);
-                    client = _supervisor.Client;
                 }
+                client = VramdClient.Connect(_settings.RuntimeDirectory, VramdSettings.ClientOptions());
                 var status = await client.StatusAsync(cancellationToken: _closed.Token);
                 await ReserveAsync(client);
                 Tell(VramdStatus.Ready, $"{status.Supervisor.Address}, vramd {status.Supervisor.Version}");
@@ -119,6 +115,7 @@ namespace Vramd.Unity
             }
             catch (Exception error)
             {
+                client?.Dispose();
                 Forget(
                     _closed.IsCancellationRequested ? VramdStatus.Stopped : VramdStatus.Failed,
                     _closed.IsCancellationRequested ? "" : error.Message);

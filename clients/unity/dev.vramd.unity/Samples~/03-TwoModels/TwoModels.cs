@@ -39,7 +39,7 @@ public sealed class TwoModels : MonoBehaviour
             await using var events = await client.WatchAsync(cancellationToken: _gone.Token);
             await foreach (var happened in events.WithCancellation(_gone.Token))
             {
-                if (happened.Detail is Vramd.Evicted evicted)
+                if (happened is Vramd.Evicted evicted)
                 {
                     Debug.Log($"{evicted.Model} went for {evicted.ForModel}");
                 }
