@@ -2,7 +2,9 @@
 
 The program of clients/csharp/test/Vramd.Aot runs twice, as compiled by the runtime and ahead of time, and has to print
 the same. The last line is `csharp: N passed, N failed, N skipped`; the build, the packages and that program count as a
-test each. No build server is left running.
+test each. So do, of the Unity package, the list of its libraries and its way to start a process, compiled ahead of
+time. The launcher's tests of a host's end run once more with that as the host, and with Mono where it is there. No
+build server is left running.
 """
 
 import os
@@ -20,6 +22,10 @@ FOLDER = ROOT / "clients/csharp"
 CONFIGURATION = "Release"
 COUNTS = re.compile(r"^ +(failed|succeeded|skipped): (\d+)$", re.MULTILINE)
 PROGRAM = "test/Vramd.Aot"
+UNITY = "../unity/check"
+HOST_TESTS = "Vramd.Tests.Launching.HostEndTests"
+DEATHS = f"{HOST_TESTS}.A_host_that_dies_takes_its_supervisor_along"
+"""Of these, what a host can do that has neither HTTP/2 for calls nor a say in Ctrl-C, which is Mono."""
 SUFFIX = ".exe" if sys.platform == "win32" else ""
 ENVIRONMENT = {
     "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
@@ -76,10 +82,10 @@ def left_out() -> str:
     return "" if found.stdout.strip() else "no .NET SDK here"
 
 
-def run(*command: str | Path) -> Ended:
+def run(*command: str | Path, **variables: str) -> Ended:
     """Runs a command in clients/csharp and prints what it prints, as it comes."""
     print(f"-- csharp: {' '.join(map(str, command))}", flush=True)
-    environment = os.environ | ENVIRONMENT
+    environment = os.environ | ENVIRONMENT | variables
     printed = []
     with subprocess.Popen(
         command, cwd=FOLDER, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
@@ -121,6 +127,36 @@ def same_ahead_of_time(folder: Path) -> bool:
     return jit == aot and not aot.code
 
 
+def host_tests(host: Path, *filters: str) -> Ended:
+    """The launcher's tests that end a host in every way, with another program as the host; once each."""
+    project = ("--project", "test/Vramd.Tests", "--no-build", "-c", CONFIGURATION)
+    return run("dotnet", "test", *project, *filters, VRAMD_TEST_HOST=str(host), VRAMD_TEST_LIVES="1")
+
+
+def no_mono() -> str:
+    """Why nothing runs by Mono here; empty if something can."""
+    facades = Path(os.environ.get("MONO_PATH", "/usr/lib/mono/4.5/Facades"))
+    there = shutil.which("mono") and (facades / "netstandard.dll").exists()
+    return "" if there else "no Mono with netstandard2.1 here (Debian: mono-devel)"
+
+
+def unity(tally: Tally, folder: Path) -> None:
+    """Counts what of the Unity package no test of the solution can say."""
+    tally.one(not run(sys.executable, ROOT / "clients/unity/pack.py", "--check").code)
+    published = dotnet("publish", f"{UNITY}/NativeProcess", "-o", folder, "-warnaserror", "-nodeReuse:false")
+    host = folder / f"Vramd.Unity.NativeProcess{SUFFIX}"
+    if tally.one(not published.code and not run(host).code):
+        tally.suite(host_tests(host, "--filter-class", HOST_TESTS))
+    if why := no_mono():
+        print(f"-- csharp: {why}, left out")
+        return
+    script = folder / "mono-host"
+    library = FOLDER / UNITY / "MonoHost/bin" / CONFIGURATION / "netstandard2.1/Vramd.Unity.MonoHost.dll"
+    script.write_text(f'#!/bin/sh\nexec mono "{library}" "$@"\n', "utf-8")
+    script.chmod(0o755)
+    tally.suite(host_tests(script, "--filter-method", DEATHS))
+
+
 def main() -> int:
     if why := left_out():
         print(f"-- csharp: {why}, left out")
@@ -136,6 +172,7 @@ def main() -> int:
                 print(f"-- csharp: not packed: {', '.join(missing)}")
             tally.one(not packed.code and not missing)
             tally.one(same_ahead_of_time(folder / "aot"))
+            unity(tally, folder / "unity")
     print(tally)
     return int(tally.failed > 0)
 

@@ -4,7 +4,8 @@
 //
 // It says `started PID owned|attached` or `failed WHY`, and then does what each line of its stdin asks for: `failfast`,
 // `drop` (the supervisor's object, says `dropped`), `stop`. It says `interrupted` when it gets a SIGINT, which it
-// survives. The end of its stdin is its end.
+// survives. The end of its stdin is its end. The same source is the host of the Unity package's checks: compiled ahead
+// of time with that package's way to start a process (NATIVE_PROCESS), and for Mono.
 using System;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -15,7 +16,7 @@ internal static class Program
 {
     private static VramdSupervisor? s_supervisor;
 
-    private static async Task<int> Main(string[] arguments)
+    internal static async Task<int> Main(string[] arguments)
     {
         _ = LeadSession();
         Console.CancelKeyPress += (_, pressed) =>
@@ -53,6 +54,9 @@ internal static class Program
             Lifeline = arguments[1] == "owner" ? Lifeline.Owner : Lifeline.Stdin,
             RuntimeDirectory = arguments[2],
             ConfigFile = arguments[3],
+#if NATIVE_PROCESS
+            Starter = new Vramd.Unity.NativeProcessStarter(),
+#endif
         };
         try
         {

@@ -12,6 +12,10 @@ internal sealed class TestHost : IAsyncDisposable
 {
     private const int Interrupt = 2;
 
+    // VRAMD_TEST_HOST names another build of it.
+    private static readonly string Program = Environment.GetEnvironmentVariable("VRAMD_TEST_HOST")
+        ?? Path.Combine(AppContext.BaseDirectory, "Vramd.TestHost");
+
     private readonly Process _process;
     private readonly Task _errors;
 
@@ -33,7 +37,7 @@ internal sealed class TestHost : IAsyncDisposable
     /// <param name="lifeline">stdin or owner.</param>
     public static async Task<TestHost> StartAsync(LaunchWorld world, string way = "start", string lifeline = "stdin")
     {
-        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "Vramd.TestHost"))
+        var start = new ProcessStartInfo(Program)
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
