@@ -25,7 +25,8 @@ public sealed class ChatTests
         {
             var host = game.Host();
             var chat = Chat(host, "talker", tokens: 200);
-            var (pieces, texts, replies) = (new List<string>(), new List<(int Frame, string Text)>(), new List<string>());
+            var (pieces, replies) = (new List<string>(), new List<string>());
+            var texts = new List<(int Frame, string Text)>();
             chat.onDelta.AddListener(pieces.Add);
             chat.onText.AddListener(text => texts.Add((FrameLoop.Frames, text)));
             chat.onReply.AddListener(replies.Add);
