@@ -3,7 +3,7 @@ using System.Threading.Tasks;
 
 namespace Vramd.Unity.Check;
 
-/// <summary>Without arguments it runs the checks, and returns how many fail; else it is the launcher's test host.</summary>
+/// <summary>Runs the checks and returns how many fail; with arguments it is the launcher's test host.</summary>
 internal static class Entry
 {
     private static async Task<int> Main(string[] arguments)

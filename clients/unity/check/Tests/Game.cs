@@ -1,6 +1,8 @@
 using System;
+using System.Diagnostics;
 using System.IO;
 using System.Net.Http;
+using System.Threading;
 using System.Threading.Tasks;
 using UnityEngine;
 using Vramd.Tests.Support;
@@ -30,7 +32,7 @@ internal sealed class Game : IDisposable
         Application.persistentDataPath = _own.FullName;
         File.WriteAllText(Path.Combine(Application.streamingAssetsPath, "vramd.toml"), configuration);
         Handlers.Own = static () => new SocketsHttpHandler();
-        Debug.Said.Clear();
+        UnityEngine.Debug.Said.Clear();
     }
 
     /// <summary>What VramdSettings.asset has.</summary>
@@ -66,6 +68,18 @@ internal sealed class Game : IDisposable
     public void Dispose()
     {
         Handlers.Own = null;
-        _own.Delete(recursive: true);
+        // A supervisor that was told to end still writes its last lines.
+        for (var began = Stopwatch.StartNew(); ; Thread.Sleep(Frame))
+        {
+            try
+            {
+                _own.Delete(recursive: true);
+                return;
+            }
+            catch (IOException) when (began.Elapsed < Bounds.Bound)
+            {
+                // Not yet.
+            }
+        }
     }
 }
