@@ -2,6 +2,7 @@
 
 The reasons of errors, their exceptions, the values that calls return and the settings of calls are the same in both
 languages. The files (*.g.cs) are never edited: change the definition in Python, or the words about it in generator/.
+The table of exceptions in README.md is made too.
 """
 
 import sys
@@ -14,6 +15,7 @@ sys.path.insert(0, str(HERE / "generator"))
 import csharp_errors  # noqa: E402
 import csharp_failures  # noqa: E402
 import csharp_named  # noqa: E402
+import csharp_page  # noqa: E402
 import csharp_protos  # noqa: E402
 import csharp_settings  # noqa: E402
 import csharp_values  # noqa: E402
@@ -29,6 +31,7 @@ FILES = {
     CLIENT / "Values.g.cs": csharp_values.values,
     CLIENT / "Reading.g.cs": csharp_values.reading,
     AI / "NamedSettings.g.cs": csharp_named.named_settings,
+    csharp_page.FILE: csharp_page.readme,
     TESTS / "PackedFailures.g.cs": csharp_failures.packed,
 }
 """Each file, and what writes its text."""

@@ -105,6 +105,14 @@ def property_name(key: str) -> str:
     return pascal(key.removesuffix("S"))
 
 
+def in_csharp(docstring: str) -> str:
+    """Converts a docstring, without its examples."""
+    text = prose(docstring)
+    for phrase, other in WORDS.items():
+        text = text.replace(phrase, other)
+    return re.sub(r'`metadata\["(\w+)"\]`', r"`\1`", text)
+
+
 def _meaning(reason: Reason) -> str:
     meaning = reason.value
     parts = [f"Code {meaning.code}, `{name(BY_REASON[reason])}`."]
@@ -118,10 +126,7 @@ def _see(target: str) -> str:
 
 
 def _class(kind: type) -> Iterator[str]:
-    text = prose(inspect.getdoc(kind) or "")
-    for phrase, other in WORDS.items():
-        text = text.replace(phrase, other)
-    text = re.sub(r'`metadata\["(\w+)"\]`', r"`\1`", text)
+    text = in_csharp(inspect.getdoc(kind) or "")
     base = kind.__mro__[1]
     inherited = {key for one in kind.__mro__[1:] for key in keys(one)}
     own = [key for key in keys(kind) if key not in inherited]

@@ -39,6 +39,12 @@ public partial class VramdClient : IAsyncDisposable, IDisposable
         _connection = new Connection(new Search(endpoint ?? throw new ArgumentNullException(nameof(endpoint))).Look, _options);
     }
 
+    private VramdClient(Connection connection, VramdClientOptions options)
+    {
+        _options = options;
+        _connection = connection;
+    }
+
     /// <summary>Makes a client without a supervisor, for a class that overrides the calls.</summary>
     protected VramdClient()
     {
@@ -61,6 +67,12 @@ public partial class VramdClient : IAsyncDisposable, IDisposable
     /// <exception cref="SupervisorNotFoundException">There is none; the message says how to start one.</exception>
     public static VramdClient Connect(string? runtimeDirectory = null, VramdClientOptions? options = null) =>
         new(new VramdEndpoint { RuntimeDirectory = runtimeDirectory }, options);
+
+    /// <summary>A client that looks for its supervisor at its first call, which may throw as the constructor does.</summary>
+    /// <param name="endpoint">Says where it is, each time that it is looked for.</param>
+    /// <param name="options">How calls are made.</param>
+    internal static VramdClient FoundLater(Func<VramdEndpoint> endpoint, VramdClientOptions options) =>
+        new(new Connection(() => new Search(endpoint()).Look(), options, isLater: true), options);
 
     /// <summary>Ends the calls that still run, and the connection. Idempotent.</summary>
     public void Dispose()

@@ -14,18 +14,19 @@ internal sealed class Connection : IDisposable
     private readonly Func<Place> _look;
     private readonly VramdClientOptions _options;
     private readonly CancellationTokenSource _closing = new();
-    private Place _place;
+    private Place? _place;
     private Link? _link;
     private bool _closed;
 
     /// <param name="look">Finds the supervisor, again when it may have moved.</param>
     /// <param name="options">How calls are made.</param>
+    /// <param name="isLater">It is looked for when it is needed first, and not here.</param>
     /// <exception cref="SupervisorNotFoundException">There is none.</exception>
-    internal Connection(Func<Place> look, VramdClientOptions options)
+    internal Connection(Func<Place> look, VramdClientOptions options, bool isLater = false)
     {
         _look = look;
         _options = options;
-        _place = look();
+        _place = isLater ? null : look();
     }
 
     /// <summary>The place of the supervisor that was found last.</summary>
@@ -35,7 +36,7 @@ internal sealed class Connection : IDisposable
         {
             lock (_changing)
             {
-                return _place;
+                return _place ??= _look();
             }
         }
     }
@@ -104,7 +105,7 @@ internal sealed class Connection : IDisposable
     {
         lock (_changing)
         {
-            return _closed ? throw Failures.Closed() : _link ??= new Link(_place, _options);
+            return _closed ? throw Failures.Closed() : _link ??= new Link(_place ??= _look(), _options);
         }
     }
 
