@@ -165,7 +165,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="vramd-csharp-") as name:
         folder = Path(name)
         if tally.one(not dotnet("build", "-warnaserror", "-nodeReuse:false", "-v", "q").code):
-            tally.suite(dotnet("test", "--no-build"))
+            tally.suite(dotnet("test", "--no-build", "--results-directory", folder / "results"))
             packed = dotnet("pack", "--no-build", "-nodeReuse:false", "-v", "q", "-o", folder / "packages")
             missing = packages(folder / "packages")
             if missing:
