@@ -1,4 +1,7 @@
 using System;
+#if NET
+using System.Runtime.CompilerServices;
+#endif
 using System.Text;
 using System.Threading.Tasks;
 
@@ -28,6 +31,9 @@ internal sealed class AnswerReader<TReply>
     }
 
     /// <summary>The next piece; null at the end. The last one has the end, and what the supervisor says with that.</summary>
+#if NET
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] // it waits for nearly each piece
+#endif
     internal async ValueTask<ChatDelta?> NextAsync()
     {
         try

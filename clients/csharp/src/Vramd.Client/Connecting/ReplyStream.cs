@@ -1,4 +1,7 @@
 using System;
+#if NET
+using System.Runtime.CompilerServices;
+#endif
 using System.Threading;
 using System.Threading.Channels;
 using System.Threading.Tasks;
@@ -78,6 +81,9 @@ internal sealed class ReplyStream<TReply> : IAsyncDisposable
         return _buffer.Reader.TryRead(out _current) ? new ValueTask<bool>(true) : WaitAsync(token);
     }
 
+#if NET
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] // it waits for nearly each reply
+#endif
     private async ValueTask<bool> WaitAsync(CancellationToken token)
     {
         while (await _buffer.Reader.WaitToReadAsync(token).ConfigureAwait(false))
