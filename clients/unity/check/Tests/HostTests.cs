@@ -74,6 +74,20 @@ public sealed class HostTests
     }
 
     [Fact]
+    public void A_chat_that_is_disabled_starts_none()
+    {
+        using var game = new Game(s_models);
+        Game.Play(async () =>
+        {
+            var host = Game.Add<VramdHost>(host => (host.settings, host.startAtOnce) = (game.Settings(), false));
+            var chat = Game.Add<VramdChat>(chat => (chat.host, chat.model) = (host, "talker"));
+            chat.enabled = false;
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => chat.ChatAsync("x"));
+            Assert.Equal(VramdStatus.Stopped, host.Status);
+        });
+    }
+
+    [Fact]
     public void One_that_cannot_be_found_or_started_is_a_warning_and_an_exception()
     {
         using var game = new Game(s_models);

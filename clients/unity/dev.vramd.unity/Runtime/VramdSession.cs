@@ -55,6 +55,7 @@ namespace Vramd.Unity
         /// log.</exception>
         public async Task<VramdClient> ClientAsync(CancellationToken cancellationToken = default)
         {
+            cancellationToken.ThrowIfCancellationRequested();
             if (_closed.IsCancellationRequested)
             {
                 throw new ObjectDisposedException(nameof(VramdSession));
