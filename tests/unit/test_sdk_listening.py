@@ -106,6 +106,11 @@ def test_a_callback_that_raises_does_not_end_the_others(
     assert "a bug with enough" in caplog.text
 
 
+def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Those of what the SDK has logged; gRPC's event loops of other tests log too."""
+    return [record.levelname for record in caplog.records if record.name == "vramd"]
+
+
 def test_a_feed_that_ends_is_told_and_watched_again(
     fake: FakeSupervisor, connect: Connect, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,11 +121,11 @@ def test_a_feed_that_ends_is_told_and_watched_again(
     with connect(fake.folder.path) as client, caplog.at_level(logging.WARNING, "vramd"):
         client.on("model", lambda change: told(change.model))
         assert told.enough.wait(BOUND_S)
-        assert [(record.name, record.levelname) for record in caplog.records] == [("vramd", "WARNING")]
+        assert levels(caplog) == ["WARNING"]
         client.on("eviction", print)
     assert told.words == ["a", "enough"]
     assert told.threads == {"vramd"} or connect is not vramd.Client
-    assert len(caplog.records) == 1  # closing is no news
+    assert levels(caplog) == ["WARNING"]  # closing is no news
     assert len(fake.requests("WatchEvents")) == 2
 
 
