@@ -55,6 +55,7 @@ def measured(cache: Path, benchmark: str, *arguments: str) -> tuple[dict[str, li
     return {figure["name"]: figure["values"] for figure in result["figures"]}, " ".join(result["notes"])
 
 
+@pytest.mark.long
 def test_numbers_of_threads_are_compared(tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp")
     found, notes = measured(tmp_path, "threads")
