@@ -9,12 +9,15 @@ namespace Vramd.Tests.Support;
 /// <summary>The Python that the vramd under test is installed in.</summary>
 public static class Python
 {
+    /// <summary>The interpreter.</summary>
+    public static string Command => Path.Combine(Path.GetDirectoryName(RealSupervisor.Command!)!, "python");
+
     /// <summary>Runs a program of one text; returns what it printed. Skips the test where there is none.</summary>
     public static async Task<string> RunAsync(
         string program, IReadOnlyDictionary<string, string>? environment = null, params string[] arguments)
     {
         RealSupervisor.SkipWithout();
-        var start = new ProcessStartInfo(Path.Combine(Path.GetDirectoryName(RealSupervisor.Command!)!, "python"))
+        var start = new ProcessStartInfo(Command)
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

@@ -12,6 +12,10 @@ internal sealed class TestHost : IAsyncDisposable
 {
     private const int Interrupt = 2;
 
+    // A test run in the background of a shell ignores SIGINT, which its children inherit, and .NET leaves that as it is.
+    private const string WithSigint =
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])";
+
     // VRAMD_TEST_HOST names another build of it.
     private static readonly string Program = Environment.GetEnvironmentVariable("VRAMD_TEST_HOST")
         ?? Path.Combine(AppContext.BaseDirectory, "Vramd.TestHost");
@@ -37,13 +41,13 @@ internal sealed class TestHost : IAsyncDisposable
     /// <param name="lifeline">stdin or owner.</param>
     public static async Task<TestHost> StartAsync(LaunchWorld world, string way = "start", string lifeline = "stdin")
     {
-        var start = new ProcessStartInfo(Program)
+        var start = new ProcessStartInfo(Python.Command)
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
-        foreach (var argument in new[] { way, lifeline, world.Folder, world.ConfigFile })
+        foreach (var argument in new[] { "-c", WithSigint, Program, way, lifeline, world.Folder, world.ConfigFile })
         {
             start.ArgumentList.Add(argument);
         }
