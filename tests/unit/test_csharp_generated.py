@@ -102,7 +102,8 @@ def test_every_value_is_a_record_with_its_fields(kind: Any) -> None:
     body = re.search(rf"partial record {kind.__name__}\b.*?\n{{(.*?)\n}}", generated("Values"), re.DOTALL)
     assert body
     properties = {name.lower() for name in re.findall(r"public \S+(?: \S+>)? (\w+) { get; init; }", body[1])}
-    inherited = {field.name for base in kind.__mro__[1:-1] for field in dataclasses.fields(base)}
+    bases = filter(dataclasses.is_dataclass, kind.__mro__[1:-1])
+    inherited = {field.name for base in bases for field in dataclasses.fields(base)}
     for field in dataclasses.fields(kind):
         name = OTHER_NAMES.get(field.name, field.name.removesuffix("_s").replace("_", "")).lower()
         assert field.name in inherited or {name, f"{name}tokens"} & properties

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vramd.values.former_names import FormerNames
 from vramd.values.words import Awaited, FinishReason, ModelState
 
 
@@ -44,7 +45,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class Timeline(FormerNames):
     """The phases of a call, in seconds; None for one that did not happen.
 
     >>> timeline = client.chat("talker", "Hi").timeline

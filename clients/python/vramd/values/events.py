@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vramd.values.former_names import FormerNames
 from vramd.values.models import Receipt
 from vramd.values.words import Cause, DecisionKind, EventKind, ModelState, Pressure
 
 
 @dataclass(frozen=True)
-class ModelChanged:
+class ModelChanged(FormerNames):
     """A model went from one state to another.
 
     >>> with client.watch(["MODEL"]) as events:
@@ -57,7 +58,7 @@ class LedgerChanged:
 
 
 @dataclass(frozen=True)
-class Evicted:
+class Evicted(FormerNames):
     """A model is evicted: for another model, for a reservation, or for other programs.
 
     >>> with client.watch(["EVICTION"]) as events:
@@ -187,7 +188,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(FormerNames):
     """One thing that the supervisor has decided, and why.
 
     >>> decision = client.decisions("reader")[0]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vramd.values.former_names import FormerNames
 from vramd.values.plans import PlanSettings, Quote
 from vramd.values.words import Awaited, Cause, Engine, Exit, Lowered, ModelState, Priority
 
@@ -46,7 +47,7 @@ class Deaths:
 
 
 @dataclass(frozen=True)
-class ResidentModel:
+class ResidentModel(FormerNames):
     """A model that has a process, waits for one, or may have none for a while.
 
     >>> [(model.model, model.state, model.pid, model.in_flight) for model in client.resident()]
@@ -189,7 +190,7 @@ class DeviceReceipt:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class Receipt(FormerNames):
     """The memory that an unload freed, and the end of the process.
 
     >>> client.unload("talker").exit

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vramd.values.former_names import FormerNames
 from vramd.values.words import Awaited, Lowered, QuoteConfidence, QuoteSource, Verdict
 
 
@@ -113,7 +114,7 @@ class GivenBack:
 
 
 @dataclass(frozen=True)
-class Victim:
+class Victim(FormerNames):
     """A process that would be evicted.
 
     >>> [victim.model for victim in client.plan("talker").victims]
