@@ -1,10 +1,10 @@
 """Builds, tests and packs clients/csharp where there is an SDK of .NET; elsewhere a line says that it is left out.
 
 The program of clients/csharp/test/Vramd.Aot runs twice, as compiled by the runtime and ahead of time, and has to print
-the same. The last line is `csharp: N passed, N failed, N skipped`; the build, the packages and that program count as a
-test each. So do, of the Unity package, the list of its libraries and its way to start a process, compiled ahead of
-time. The launcher's tests of a host's end run once more with that as the host, and with Mono where it is there. No
-build server is left running.
+the same. The last line is `csharp: N passed, N failed, N skipped`; the build, the packages, the sample that the README
+shows and that program count as a test each. So do, of the Unity package, the list of its libraries and its way to start
+a process, compiled ahead of time. The launcher's tests of a host's end run once more with that as the host, and with
+Mono where it is there. No build server is left running.
 """
 
 import os
@@ -22,6 +22,7 @@ FOLDER = ROOT / "clients/csharp"
 CONFIGURATION = "Release"
 COUNTS = re.compile(r"^ +(failed|succeeded|skipped): (\d+)$", re.MULTILINE)
 PROGRAM = "test/Vramd.Aot"
+SAMPLE = "samples/Hello"
 UNITY = "../unity/check"
 HOST_TESTS = "Vramd.Tests.Launching.HostEndTests"
 DEATHS = f"{HOST_TESTS}.A_host_that_dies_takes_its_supervisor_along"
@@ -127,6 +128,13 @@ def same_ahead_of_time(folder: Path) -> bool:
     return jit == aot and not aot.code
 
 
+def sample_answers() -> bool:
+    """Runs the sample that the README shows, on the demo's models."""
+    program = FOLDER / SAMPLE / "bin" / CONFIGURATION / "net10.0" / f"Hello{SUFFIX}"
+    ended = run(program, ROOT / "clients/python/vramd_cli/demo_models", VRAMD_COMMAND=ENVIRONMENT["VRAMD_TEST_COMMAND"])
+    return not ended.code and bool(ended.printed.strip())
+
+
 def host_tests(host: Path, *filters: str) -> Ended:
     """The launcher's tests that end a host in every way, with another program as the host; once each."""
     project = ("--project", "test/Vramd.Tests", "--no-build", "-c", CONFIGURATION)
@@ -171,6 +179,7 @@ def main() -> int:
             if missing:
                 print(f"-- csharp: not packed: {', '.join(missing)}")
             tally.one(not packed.code and not missing)
+            tally.one(sample_answers())
             tally.one(same_ahead_of_time(folder / "aot"))
             unity(tally, folder / "unity")
     print(tally)
