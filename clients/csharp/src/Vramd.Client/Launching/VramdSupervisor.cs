@@ -97,12 +97,12 @@ public sealed class VramdSupervisor : IAsyncDisposable
         var running = await AttachAsync(folder, options, cancellationToken).ConfigureAwait(false);
         while (running is null)
         {
-            var left = options.StartTimeout - began.Elapsed;
+            var left = Left(options.StartTimeout, began.Elapsed);
             try
             {
                 running = await StartInAsync(folder, options, left, cancellationToken).ConfigureAwait(false);
             }
-            catch (StartFailedException error) when (error.ExitCode == AlreadyRunning && left > WinnerTime)
+            catch (StartFailedException error) when (error.ExitCode == AlreadyRunning && MayTryAgain(left))
             {
                 // Another program was faster; or the one that has the folder ends, and the next try is the right one.
                 var waited = Stopwatch.StartNew();
@@ -225,6 +225,12 @@ public sealed class VramdSupervisor : IAsyncDisposable
 
         return null;
     }
+
+    /// <summary>A supervisor that is there and does not answer may take all the time, and more.</summary>
+    private static TimeSpan Left(TimeSpan limit, TimeSpan passed) =>
+        limit == Timeout.InfiniteTimeSpan ? limit : limit > passed ? limit - passed : TimeSpan.Zero;
+
+    private static bool MayTryAgain(TimeSpan left) => left == Timeout.InfiniteTimeSpan || left > WinnerTime;
 
     private static Launched Launch(IReadOnlyList<string> command, string folder, SupervisorOptions options)
     {

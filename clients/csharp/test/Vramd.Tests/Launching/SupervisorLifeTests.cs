@@ -98,6 +98,18 @@ public sealed class SupervisorLifeTests
     }
 
     [Fact]
+    public async Task One_that_does_not_answer_may_take_all_the_time_of_a_start()
+    {
+        using var world = new LaunchWorld(s_slow);
+        var supervisor = await StartAsync(world.Options);
+        Processes.Pause(supervisor.ProcessId);
+        var options = world.Options with { StartTimeout = TimeSpan.FromSeconds(1) };
+        await Assert.ThrowsAsync<StartFailedException>(
+            () => Bounds.Until(VramdSupervisor.AttachOrStartAsync(options), "it was given up"));
+        await Bounds.Until(supervisor.StopAsync(), "it was killed");
+    }
+
+    [Fact]
     public async Task One_that_cannot_be_asked_ends_with_its_lifeline()
     {
         using var world = new LaunchWorld(s_slow);
