@@ -34,10 +34,10 @@ def test_nothing_new_is_admitted_and_nothing_is_ended() -> None:
         with (
             client.hold("quick") as hold,
             client.generate("slow", "x", max_tokens=2000) as running,
-            supervisor.client().generate("slow", "x", max_tokens=3) as waiting,
         ):
             hold.ready()
-            next(running)
+            next(running)  # only now: of two calls of two connections either may come first
+            waiting = supervisor.client().generate("slow", "x", max_tokens=3)
             until("one waits", lambda: queued(client, "slow"))
             assert health(supervisor) == "SERVING"
             assert client.drain() == vramd.Drained(running=1, queued=1)

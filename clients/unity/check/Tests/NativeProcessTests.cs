@@ -4,6 +4,11 @@ using Xunit;
 
 namespace Vramd.Unity.Check;
 
+/// <summary>Tests that count what this program has open, so that no other test may start a process meanwhile.</summary>
+[CollectionDefinition(nameof(Alone), DisableParallelization = true)]
+public sealed class Alone;
+
+[Collection(nameof(Alone))]
 public sealed class NativeProcessTests
 {
     public static TheoryData<string> Names => [.. Checks.All.Keys];
