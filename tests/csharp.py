@@ -1,10 +1,10 @@
 """Builds, tests and packs clients/csharp where there is an SDK of .NET; elsewhere a line says that it is left out.
 
 The program of clients/csharp/test/Vramd.Aot runs twice, as compiled by the runtime and ahead of time, and has to print
-the same. The last line is `csharp: N passed, N failed, N skipped`; the build, the packages, the sample that the README
-shows and that program count as a test each. So do, of the Unity package, the list of its libraries and its way to start
-a process, compiled ahead of time. The launcher's tests of a host's end run once more with that as the host, and with
-Mono where it is there. No build server is left running.
+the same. The build, the packages, the sample that the README shows and that program count as a test each. So do, of the
+Unity package, the list of its libraries and its way to start a process, compiled ahead of time. The launcher's tests of
+a host's end run once more with that as the host, and with Mono where it is there. The last lines name what failed, and
+the very last is `csharp: N passed, N failed, N skipped`. No build server is left running.
 """
 
 import os
@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "clients/csharp"
 CONFIGURATION = "Release"
 COUNTS = re.compile(r"^ +(failed|succeeded|skipped): (\d+)$", re.MULTILINE)
+FAILED = re.compile(r"^failed (?!with)(.+) \([^()]*\)$", re.MULTILINE)
 PROGRAM = "test/Vramd.Aot"
 SAMPLE = "samples/Hello"
 UNITY = "../unity/check"
@@ -56,11 +57,14 @@ class Tally:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    names: list[str] = field(default_factory=list)
+    """Of what has failed."""
 
-    def one(self, passed: bool) -> bool:
+    def one(self, name: str, passed: bool) -> bool:
         """Counts one thing, and returns whether it passed."""
         self.passed += passed
-        self.failed += not passed
+        if not passed:
+            self._failed(1, name)
         return passed
 
     def suite(self, ended: Ended) -> None:
@@ -68,10 +72,16 @@ class Tally:
         counts = {word: int(number) for word, number in COUNTS.findall(ended.printed)}
         self.passed += counts.get("succeeded", 0)
         self.skipped += counts.get("skipped", 0)
-        self.failed += counts.get("failed", 0) or bool(ended.code or not counts)
+        if failed := counts.get("failed", 0) or bool(ended.code or not counts):
+            self._failed(failed, *(FAILED.findall(ended.printed) or ["a test run, before its summary"]))
 
     def __str__(self) -> str:
-        return f"csharp: {self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+        names = "".join(f"csharp: failed: {name}\n" for name in self.names)
+        return f"{names}csharp: {self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+    def _failed(self, count: int, *names: str) -> None:
+        self.failed += count
+        self.names += names
 
 
 def left_out() -> str:
@@ -150,10 +160,12 @@ def no_mono() -> str:
 
 def unity(tally: Tally, folder: Path) -> None:
     """Counts what of the Unity package no test of the solution can say."""
-    tally.one(not run(sys.executable, ROOT / "clients/unity/pack.py", "--check").code)
+    tally.one(
+        "the libraries of the Unity package", not run(sys.executable, ROOT / "clients/unity/pack.py", "--check").code
+    )
     published = dotnet("publish", f"{UNITY}/NativeProcess", "-o", folder, "-warnaserror", "-nodeReuse:false")
     host = folder / f"Vramd.Unity.NativeProcess{SUFFIX}"
-    if tally.one(not published.code and not run(host).code):
+    if tally.one("processes started ahead of time", not published.code and not run(host).code):
         tally.suite(host_tests(host, "--filter-class", HOST_TESTS))
     if why := no_mono():
         print(f"-- csharp: {why}, left out")
@@ -172,15 +184,15 @@ def main() -> int:
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="vramd-csharp-") as name:
         folder = Path(name)
-        if tally.one(not dotnet("build", "-warnaserror", "-nodeReuse:false", "-v", "q").code):
+        if tally.one("the build", not dotnet("build", "-warnaserror", "-nodeReuse:false", "-v", "q").code):
             tally.suite(dotnet("test", "--no-build", "--results-directory", folder / "results"))
             packed = dotnet("pack", "--no-build", "-nodeReuse:false", "-v", "q", "-o", folder / "packages")
             missing = packages(folder / "packages")
             if missing:
                 print(f"-- csharp: not packed: {', '.join(missing)}")
-            tally.one(not packed.code and not missing)
-            tally.one(sample_answers())
-            tally.one(same_ahead_of_time(folder / "aot"))
+            tally.one("the packages", not packed.code and not missing)
+            tally.one("the sample", sample_answers())
+            tally.one("the same ahead of time", same_ahead_of_time(folder / "aot"))
             unity(tally, folder / "unity")
     print(tally)
     return int(tally.failed > 0)

@@ -25,16 +25,24 @@ def test_a_runtime_without_an_sdk_is_none(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not csharp.left_out()
 
 
+PRINTED = """failed Vramd.Tests.ChatTests.A_text(of: "two (2) words") (2s 023ms)
+  wanted 1, got 2
+/tmp/Vramd.Tests.dll (net10.0|x64) failed with 1 error(s) (29s 999ms)
+"""
 SUMMARY = "Test run summary: Failed!\n  total: 9\n  failed: 1\n  succeeded: 6\n  skipped: 2\n  duration: 8s 659ms\n"
 
 
 def test_the_last_line_counts_tests_and_what_is_no_test() -> None:
     tally = Tally()
-    assert tally.one(passed=True)
-    tally.suite(Ended(2, SUMMARY))
-    assert str(tally) == "csharp: 7 passed, 1 failed, 2 skipped"
-    assert not tally.one(passed=False)
-    assert str(tally) == "csharp: 7 passed, 2 failed, 2 skipped"
+    assert tally.one("the build", passed=True)
+    assert str(tally) == "csharp: 1 passed, 0 failed, 0 skipped"
+    tally.suite(Ended(2, PRINTED + SUMMARY))
+    assert not tally.one("the sample", passed=False)
+    assert str(tally).splitlines() == [
+        'csharp: failed: Vramd.Tests.ChatTests.A_text(of: "two (2) words")',
+        "csharp: failed: the sample",
+        "csharp: 7 passed, 2 failed, 2 skipped",
+    ]
 
 
 @pytest.mark.parametrize("ended", [Ended(1, ""), Ended(0, ""), Ended(8, SUMMARY.replace("failed: 1", "failed: 0"))])
