@@ -95,11 +95,12 @@ def test_a_game_that_grows_makes_room_before_anything_fails(tmp_path: Path, plug
         assert "EVICT" in levels
 
 
-def test_loads_of_every_order_never_run_out(tmp_path: Path, plug_ins: Path, models: Path) -> None:
-    """200 random loads, unloads and evictions, some with other settings, some while one answers."""
+@pytest.mark.parametrize("moves", [40, pytest.param(200, marks=pytest.mark.long)])
+def test_loads_of_every_order_never_run_out(tmp_path: Path, plug_ins: Path, models: Path, moves: int) -> None:
+    """Random loads, unloads and evictions, some with other settings, some while one answers."""
     chance = random.Random(4)
     with carded(tmp_path, plug_ins, 900, TIGHT, models=models) as world:
-        for _ in range(200):
+        for _ in range(moves):
             name = chance.choice(["one", "two", "three"])
             move = chance.random()
             if move < 0.5:
