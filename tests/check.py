@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -56,18 +57,35 @@ def chosen(arguments: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     return {name: (*command, *more) if command[:2] == PYTEST else command for name, command in steps.items()}
 
 
+def run(name: str, command: Sequence[str], *, kept: bool = False) -> tuple[str, int]:
+    """Runs a step; returns what is to be printed after it, and its exit code. `kept` keeps its output until then."""
+    began = time.monotonic()
+    outputs = (subprocess.PIPE, subprocess.STDOUT) if kept else (None, None)
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, check=False, stdout=outputs[0], stderr=outputs[1], text=True
+    )
+    result = f"failed ({ended.returncode})" if ended.returncode else "passed"
+    return f"{ended.stdout or ''}-- {name}: {result}, {time.monotonic() - began:.0f} s", ended.returncode
+
+
+def run_all(steps: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Runs the steps and returns the names of those that failed. Static ones run beside each other, tests alone."""
+    codes = {}
+    with ThreadPoolExecutor(os.cpu_count()) as beside:
+        static = {name: beside.submit(run, name, steps[name], kept=True) for name in steps if name in STATIC}
+        for name, command in steps.items():
+            if name not in static:
+                wait(static.values())
+            print(f"-- {name}: {' '.join(command)}", flush=True)
+            told, codes[name] = static[name].result() if name in static else run(name, command)
+            print(told, flush=True)
+    return [name for name, code in codes.items() if code]
+
+
 def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(f"{__doc__}\nSteps: {', '.join(STEPS)}")
-    failed = []
-    for name, command in chosen(sys.argv[1:]).items():
-        began = time.monotonic()
-        print(f"-- {name}: {' '.join(command)}", flush=True)
-        code = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
-        print(f"-- {name}: {f'failed ({code})' if code else 'passed'}, {time.monotonic() - began:.0f} s", flush=True)
-        if code:
-            failed.append(name)
-    if failed:
+    if failed := run_all(chosen(sys.argv[1:])):
         sys.exit(f"-- failed: {', '.join(failed)}; one alone: python tests/check.py NAME")
 
 
