@@ -44,6 +44,7 @@ from .core.actions import (
 )
 from .core.events import ShutdownRequested, Started
 from .devices.backend import has_further_backends, with_backends
+from .devices.cpu_sampler import CpuSampler
 from .devices.device import Device
 from .devices.devices import find_devices, warn_of_absent, without_cards
 from .devices.host_memory import usable_cores
@@ -176,6 +177,7 @@ async def serve(
     await server.start()
     async with (
         _running(parts.sampler.run()),
+        _running(parts.cpu_sampler.run()),
         _running(parts.workers.beats.run()),
         _running(keep(instance, lambda: _end(loop))),
         _running(_end_if_idle(loop, activity)),
@@ -287,6 +289,7 @@ async def _build(
     recorder = UsageRecorder(MemoryBook(state_folder() / "memory.sqlite3"), quotes)
     await recorder.begin()
     sampler = Sampler(loop, devices, samples, lambda: workers.pids())  # noqa: PLW0108  they come next
+    cpu_sampler = CpuSampler(loop, lambda: workers.pids())  # noqa: PLW0108
     workers = Workers(
         loop,
         devices,
@@ -308,6 +311,7 @@ async def _build(
         devices,
         samples,
         sampler,
+        cpu_sampler,
         planning,
         quoter,
         workers,

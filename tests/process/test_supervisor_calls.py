@@ -8,6 +8,7 @@ from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, un
 
 CONFIGURATION = "\n".join(
     (
+        "[server]\nyield_cores = false",  # the machine may be busy, and threads are counted
         "[scheduling]\nstop_s = 0.3",
         simulated("blocked", card="", manners=["block-after-first-token"]),
         simulated("one", card="", parallel=1, tokens_per_s=20),

@@ -20,6 +20,7 @@ from vramd_supervisor.core.events import (
     Cancelled,
     CatalogueRead,
     ConfigurationRead,
+    CpuSampled,
     DeviceSampled,
     Ended,
     ModelReset,
@@ -303,7 +304,9 @@ class Story(Stage):
         self.submit(ModelUpdated(self.now_s, self._pick(*self.models), pinned=self._pick(True, False)))
 
     def _others(self) -> None:
-        self._sample("card", self.dice.randint(0, CARD))
+        external = self.dice.randint(0, CARD)
+        self._sample("card", external)
+        self.submit(CpuSampled(self.now_s, 4, external / 2))
 
     def _sample(self, device: str, external: int) -> None:
         used = external + sum(held.get(device, 0) for held in self.memory.values())

@@ -54,6 +54,8 @@ def status() -> supervisor_pb2.GetStatusResponse:
         usable_cores=2,
         api=1,
         loop_lag_s=0.012,
+        cores_left=1,
+        foreign_cores=0.9,
     )
     waiting = model_pb2.ResidentModel(model="waits", state=model_pb2.MODEL_STATE_QUEUED, queued=1)
     host = supervisor_pb2.Device(id="host", kind=supervisor_pb2.DEVICE_KIND_HOST, unusable="no room at all")
@@ -89,6 +91,8 @@ def test_status_has_the_keys_that_programs_rely_on(fake: FakeSupervisor, shell: 
         "queued": 0,
         "loop_lag_s": 0.012,
         "ending": False,
+        "cores_left": 1,
+        "foreign_cores": 0.9,
     }
     assert told["devices"][0] == {
         "id": "gpu0",
@@ -123,6 +127,7 @@ def test_status_for_people_fits_a_narrow_screen(fake: FakeSupervisor, shell: She
         "held by game",
         " 4096 ",
         "host: no room at all",
+        "other programs take 0.9 cores: models compute on 1 of 2 cores",
     ):
         assert part in done.stdout
     assert "\x1b" not in done.stdout

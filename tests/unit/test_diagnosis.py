@@ -63,6 +63,14 @@ def test_a_cpu_of_which_little_may_be_used(usable: int, quota: float | None, ver
     assert quota is None or f"a quota of {quota}" in found.found
 
 
+@pytest.mark.parametrize(("foreign", "verdict"), [(0.4, Verdict.OK), (9.0, Verdict.OK), (12.2, Verdict.WARN)])
+def test_a_cpu_that_others_use(foreign: float, verdict: Verdict) -> None:
+    host = replace(FACTS.host, foreign_cores=foreign)
+    found = judged(replace(FACTS, host=host), "CPU load")
+    assert (found.verdict, found.found) == (verdict, f"programs that run now take {foreign} of 16 threads")
+    assert found.why == ("models compute with 4 threads meanwhile" if verdict is Verdict.WARN else "")
+
+
 def test_a_card_without_a_driver_says_where_to_get_one() -> None:
     facts = replace(FACTS, nvidia=NvidiaFacts("", 1, "get it there"))
     found = judged(facts, "GPU")

@@ -152,6 +152,8 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     """A request has lost its process and goes on in another."""
     DECISION_KIND_QUARANTINE: _DecisionKind.ValueType  # 9
     """Processes died too often: a model is not loaded for a while, or loads begin one at a time."""
+    DECISION_KIND_THREADS: _DecisionKind.ValueType  # 10
+    """A model computes with fewer CPU threads, because other programs take cores."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """Kind of a decision."""
@@ -175,6 +177,8 @@ DECISION_KIND_RESUME: DecisionKind.ValueType  # 8
 """A request has lost its process and goes on in another."""
 DECISION_KIND_QUARANTINE: DecisionKind.ValueType  # 9
 """Processes died too often: a model is not loaded for a while, or loads begin one at a time."""
+DECISION_KIND_THREADS: DecisionKind.ValueType  # 10
+"""A model computes with fewer CPU threads, because other programs take cores."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 class _ConfigEffect:
@@ -303,6 +307,8 @@ class SupervisorInfo(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     LOOP_LAG_S_FIELD_NUMBER: _builtins.int
     ENDING_FIELD_NUMBER: _builtins.int
+    CORES_LEFT_FIELD_NUMBER: _builtins.int
+    FOREIGN_CORES_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     version: _builtins.str
     uptime_s: _builtins.float
@@ -311,7 +317,7 @@ class SupervisorInfo(_message.Message):
     address: _builtins.str
     """Listening address, host:port."""
     usable_cores: _builtins.int
-    """CPU threads that generating workers share."""
+    """CPU threads that generating workers share while other programs take none."""
     api: _builtins.int
     """Version of this API, raised by each change that breaks clients. Also in supervisor.json."""
     draining: _builtins.bool
@@ -324,6 +330,10 @@ class SupervisorInfo(_message.Message):
     """The latest that its event loop has been within the last minute: how long an answer may have waited for it."""
     ending: _builtins.bool
     """It ends: what runs may finish, nothing new begins, and a program that looks for a supervisor waits for the next."""
+    cores_left: _builtins.int
+    """Of usable_cores, those that other programs leave now."""
+    foreign_cores: _builtins.float
+    """Cores' worth of time that other programs took in the last second."""
     def __init__(
         self,
         *,
@@ -339,10 +349,12 @@ class SupervisorInfo(_message.Message):
         queued: _builtins.int = ...,
         loop_lag_s: _builtins.float = ...,
         ending: _builtins.bool = ...,
+        cores_left: _builtins.int = ...,
+        foreign_cores: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "api", b"api", "draining", b"draining", "ending", b"ending", "loop_lag_s", b"loop_lag_s", "pid", b"pid", "queued", b"queued", "rss_bytes", b"rss_bytes", "running", b"running", "uptime_s", b"uptime_s", "usable_cores", b"usable_cores", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "api", b"api", "cores_left", b"cores_left", "draining", b"draining", "ending", b"ending", "foreign_cores", b"foreign_cores", "loop_lag_s", b"loop_lag_s", "pid", b"pid", "queued", b"queued", "rss_bytes", b"rss_bytes", "running", b"running", "uptime_s", b"uptime_s", "usable_cores", b"usable_cores", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,9 +10,23 @@ from collections.abc import Mapping
 from ..domain.config import Config
 from ..domain.errors import Refusal
 from ..quoting.placement import LoadPlans
-from . import commands, names, reconfiguration, renewal, requests, reservations, samples, scheduler, stalls, view
+from . import (
+    commands,
+    cpu_threads,
+    names,
+    reconfiguration,
+    renewal,
+    requests,
+    reservations,
+    samples,
+    scheduler,
+    stalls,
+    view,
+)
 from .actions import Action
 from .core_state import CoreState, Handlers
+from .cpu_load import CpuLoad
+from .cpu_threads import shares
 from .events import Event
 from .eviction import available_if_evicted
 from .forecast import LoadForecast, plan_load
@@ -31,6 +45,7 @@ HANDLERS: Handlers = {
     **renewal.HANDLERS,  # news of a process that is to take another's place do not reach those of its model
     **stalls.HANDLERS,
     **samples.HANDLERS,
+    **cpu_threads.HANDLERS,
     **scheduler.HANDLERS,
 }
 
@@ -79,9 +94,9 @@ class Core:
         return self.state.queued
 
     @property
-    def usable_cores(self) -> int:
-        """CPU threads that generating workers share."""
-        return self.state.usable_cores
+    def cpu(self) -> CpuLoad:
+        """The cores that generating workers share, and what other programs take of them."""
+        return self.state.cpu
 
     def models(self) -> list[ModelView]:
         """Every model that callers find, by id."""
@@ -161,6 +176,7 @@ class Core:
         for worker in state.workers.values():
             assert worker.in_flight <= state.requests.keys(), "a place is taken by no request"
             assert not (worker.exited and worker.in_flight), "a dead process works"
+        assert state.threads == shares(state.cpu.left, state.threads_wanted), "threads are not shared as they should be"
 
     def _check_model(self, model: ModelRuntime) -> None:
         owned = [i for i in self.state.workers.values() if i.owner is model and not i.exited]

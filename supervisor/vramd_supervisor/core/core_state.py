@@ -8,6 +8,7 @@ from ..domain.config import Config, DeviceConfig
 from ..domain.decisions import Decision, DecisionKind, numbers_of
 from ..domain.errors import Refusal
 from .actions import Action, Decided, LedgerChanged
+from .cpu_load import CpuLoad
 from .ledger import Account, Ledger
 from .pressure import Level, Pressure
 from .queues import AdmissionQueue
@@ -25,7 +26,8 @@ class CoreState:
 
     def __init__(self, config: Config, accounts: Mapping[str, Account], usable_cores: int, spare_bytes: int) -> None:
         self.config = config
-        self.usable_cores = usable_cores
+        self.cpu = CpuLoad(usable_cores, usable_cores)
+        """The cores that generating workers share."""
         self.now_s = 0.0
         self.ending = False
         self.draining = False

@@ -6,9 +6,14 @@ tokens/s instead of 114 each), so threads are a budget like bytes.
 
 from collections.abc import Mapping
 
+from ..domain.decisions import Decision, DecisionKind
 from .actions import SetThreads
-from .core_state import CoreState
+from .core_state import CoreState, Handlers
+from .events import CpuSampled
 from .state import WorkerProcess
+
+TELL_AGAIN_S = 60.0
+"""Before it is told again that a process has fewer threads because of other programs."""
 
 
 def shares(usable: int, wanted: Mapping[int, int]) -> dict[int, int]:
@@ -36,11 +41,44 @@ def share_threads(state: CoreState, worker: WorkerProcess) -> None:
         state.threads.pop(worker.id, None)
     if len(wanted) == before:
         return
-    if min(before, len(wanted)) >= state.usable_cores:  # each has one, and keeps it
+    if min(before, len(wanted)) >= state.cpu.left:  # each has one, and keeps it
         if worker.id in wanted:
             state.threads[worker.id] = 1
         return
-    known, state.threads = state.threads, shares(state.usable_cores, wanted)
+    _share_out(state)
+
+
+def cpu_sampled(state: CoreState, event: CpuSampled) -> None:
+    """Takes in what other programs take of the cores, and shares out what they leave."""
+    before = state.cpu
+    state.cpu = before.after(event.cores, event.foreign_cores, follows=state.config.server.yield_cores)
+    if state.cpu.left != before.left:
+        _share_out(state)
+
+
+HANDLERS: Handlers = {CpuSampled: cpu_sampled}
+
+
+def _share_out(state: CoreState) -> None:
+    """Shares the threads out; changes of workers that had some are passed on."""
+    known, state.threads = state.threads, shares(state.cpu.left, state.threads_wanted)
     for worker_id, threads in state.threads.items():
         if known.get(worker_id, threads) != threads:
             state.emit(SetThreads(worker_id, threads))
+    if state.cpu.left < state.cpu.limit:
+        _tell_of_others(state)
+
+
+def _tell_of_others(state: CoreState) -> None:
+    """Records which models have fewer threads than they would have without other programs."""
+    cpu = state.cpu
+    for worker_id, alone in shares(cpu.limit, state.threads_wanted).items():
+        worker, threads = state.workers[worker_id], state.threads[worker_id]
+        if threads == alone or state.now_s < worker.slowed_told_s + TELL_AGAIN_S:
+            continue
+        worker.slowed_told_s = state.now_s
+        text = (
+            f"computes with {threads} instead of {alone} CPU threads: other programs take {cpu.foreign_cores:.1f} cores"
+        )
+        numbers = {"threads": float(threads), "foreign_cores": round(cpu.foreign_cores, 2)}
+        state.decide(Decision(DecisionKind.THREADS, worker.name, text, worker_id, numbers=numbers))

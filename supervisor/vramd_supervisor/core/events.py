@@ -64,6 +64,17 @@ class DeviceSampled:
 
 
 @dataclass(frozen=True, match_args=False)
+class CpuSampled:
+    """The use of the CPU was measured."""
+
+    at_s: float
+    cores: int
+    """CPU threads that vramd's processes may run on."""
+    foreign_cores: float
+    """Cores' worth of time that other programs took of these."""
+
+
+@dataclass(frozen=True, match_args=False)
 class Requested:
     """A caller wants a place in a model, or wants it ready."""
 
@@ -403,6 +414,7 @@ Event = (
     | CatalogueRead
     | ConfigurationRead
     | DeviceSampled
+    | CpuSampled
     | Requested
     | UnloadRequested
     | RestartRequested

@@ -208,7 +208,7 @@ def hand_over(state: CoreState, model: ModelRuntime, worker: WorkerProcess) -> N
     """Gives a started process its model."""
     assert worker.plan is not None
     worker.load_from_s = state.now_s
-    threads = min(worker.plan.settings.threads, state.usable_cores)
+    threads = min(worker.plan.settings.threads, state.cpu.left)
     state.emit(Load(worker.id, model.spec, worker.plan, threads))
 
 

@@ -189,6 +189,8 @@ class WorkerProcess:
     stopping: bool = False
     exited: bool = False
     unload_waiters: list[int] = field(default_factory=list)
+    slowed_told_s: float = -math.inf
+    """When it was last told that it has fewer CPU threads because of other programs."""
 
     @property
     def name(self) -> str:

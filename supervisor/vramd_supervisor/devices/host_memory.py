@@ -95,14 +95,18 @@ def _pss_bytes(proc: Path, pid: int) -> int | None:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), None)
 
 
-def _affinity() -> int:
-    """Returns the CPU threads that this process may run on; macOS has no such limit."""
+def allowed_cpus() -> Sequence[int]:
+    """Returns the numbers of the CPU threads that this process may run on; macOS has no such limit."""
     if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
+        return sorted(os.sched_getaffinity(0))
     elif sys.platform == "win32":  # noqa: RET505  mypy takes what follows a platform's return for unreachable
-        return len(psutil.Process().cpu_affinity())
+        return psutil.Process().cpu_affinity()
     else:
-        return psutil.cpu_count() or 1
+        return range(psutil.cpu_count() or 1)
+
+
+def _affinity() -> int:
+    return len(allowed_cpus())
 
 
 def usable_cores(reserved: int, cgroups: Cgroups | None = None, affinity: Callable[[], int] = _affinity) -> int:

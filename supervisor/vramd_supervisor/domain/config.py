@@ -94,6 +94,8 @@ class ServerConfig:
     """Share of a device in use by all programs from which vramd reports pressure; 0.05 to 1."""
     reserved_cores: int = 0
     """CPU threads that generating workers leave for the rest of the machine."""
+    yield_cores: bool = True
+    """Use fewer CPU threads while other programs take cores: a thread that waits for its core holds up all others."""
     spare: bool = True
     """Keep an idle worker process ready, so that a load does not wait for one to start."""
     request_deadline_s: float = 600.0

@@ -25,6 +25,8 @@ class DecisionKind(Enum):
     """A process ended, and no other record says why."""
     RESUME = "resume"
     """A request lost its process and goes on in another."""
+    THREADS = "threads"
+    """A model computes with fewer CPU threads, because other programs take cores."""
 
 
 def numbers_of(why: Refusal) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ..core.cpu_load import CpuLoad
 from ..domain.device_view import HOST
 from ..domain.errors import in_words
 from ..domain.host_profile import Profile, Strategy, default_threads
@@ -61,6 +62,8 @@ class HostFacts:
     """CPUs' worth of time that the control group leaves; None without a limit."""
     ram_total_bytes: int
     ram_available_bytes: int
+    foreign_cores: float | None = None
+    """Cores' worth of time that programs take now; None where the system does not tell."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,12 @@ def _hardware(facts: Facts) -> Iterator[Line]:
     partly = "not all of it" if host.usable_cores < host.logical_cores else ""
     warn = "one thread for everything" if host.usable_cores == 1 else partly
     yield _judged("hardware", "CPU", f"{host.cpu}: {cores}{quota}", warn=warn)
+    if host.foreign_cores is not None:
+        limit = host.usable_cores
+        left = CpuLoad(limit, limit).after(host.logical_cores, host.foreign_cores, follows=True).left
+        warn = f"models compute with {left} threads meanwhile" if left < _threads(host) else ""
+        found = f"programs that run now take {host.foreign_cores:.1f} of {host.logical_cores} threads"
+        yield _judged("hardware", "CPU load", found, warn=warn)
     ram = f"{in_words(host.ram_total_bytes)}, {in_words(host.ram_available_bytes)} of it available"
     bad = "hardly any free" if host.ram_available_bytes < _HARDLY_ANY_RAM_BYTES else ""
     warn = "little free" if host.ram_available_bytes < _LITTLE_RAM_BYTES else ""
@@ -213,9 +222,13 @@ def _hardware(facts: Facts) -> Iterator[Line]:
         yield Line("hardware", "GPU", "none: models go to the host's RAM")
 
 
+def _threads(host: HostFacts) -> int:
+    return default_threads(host.physical_cores, host.usable_cores)
+
+
 def _defaults(facts: Facts) -> Iterator[Line]:
     host = facts.host
-    yield Line("defaults", "threads", str(default_threads(host.physical_cores, host.usable_cores)))
+    yield Line("defaults", "threads", str(_threads(host)))
     yield Line("defaults", "strategy", Strategy.of_ram(host.ram_total_bytes).value)
     for card in facts.cards:
         profile = Profile.of_card(card.total_bytes)

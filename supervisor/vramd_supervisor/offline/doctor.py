@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from vramd_common.rendezvous import Address, RuntimeDir, default_runtime_dir
 
 from ..devices.backend import has_further_backends
 from ..devices.cgroup import Cgroups
+from ..devices.cpu_time import read_cpu
 from ..devices.device import Device
 from ..devices.devices import find_devices, warn_of_absent
 from ..devices.host_memory import HostProbe, usable_cores
@@ -66,6 +68,8 @@ _GET_COMPILER = {
 """By the program that installs on a system."""
 _DRIVERS = "https://www.nvidia.com/drivers"
 _MOST_PRINTED = 2000
+_LOAD_S = 0.3
+"""Time over which the load of the CPU is measured."""
 
 
 class _Notes(logging.Handler):
@@ -153,7 +157,19 @@ def _host(cores: int) -> HostFacts:
         quota_cores=Cgroups().cpu_quota(),
         ram_total_bytes=memory.total_bytes,
         ram_available_bytes=memory.total_bytes - memory.used_bytes,
+        foreign_cores=_foreign_cores(),
     )
+
+
+def _foreign_cores() -> float | None:
+    """What the system tells in a moment of what runs now, a supervisor and its workers among it."""
+    try:
+        before = read_cpu(())
+        time.sleep(_LOAD_S)
+        return read_cpu(()).foreign_cores(before)
+    except (psutil.Error, OSError) as error:
+        logging.getLogger(__name__).warning("the system does not tell what the CPU does: %s", error)
+        return None
 
 
 async def _ask_worker(server: ServerConfig) -> tuple[EngineFacts, int]:

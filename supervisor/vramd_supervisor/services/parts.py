@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vramd_proto.v1 import model_pb2
 
 from ..core.view import Resident
+from ..devices.cpu_sampler import CpuSampler
 from ..devices.device import Device
 from ..devices.sampler import Sampler
 from ..domain.config import Config
@@ -32,6 +33,7 @@ class Parts:
     samples: dict[str, Sample]
     """By device; kept current by the sampler."""
     sampler: Sampler
+    cpu_sampler: CpuSampler
     planning: Planning
     quoter: Quoter
     workers: Workers

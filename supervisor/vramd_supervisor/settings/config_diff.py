@@ -24,7 +24,7 @@ NEED_RESTART: Mapping[str, frozenset[str]] = {
 TAKEN_IN: Mapping[str, frozenset[str]] = {
     "server": frozenset(
         {
-            *("models", "lm_studio", "hugging_face", "headroom", "alarm", "spare"),
+            *("models", "lm_studio", "hugging_face", "headroom", "alarm", "yield_cores", "spare"),
             *("request_deadline_s", "load_deadline_s", "owner_grace_s", "idle_exit_s", "strikes", "quarantine_s"),
         }
     ),

@@ -48,7 +48,7 @@ class SupervisorInfo:
     rss_bytes: int
     address: str
     usable_cores: int
-    """CPU threads that generating workers share."""
+    """CPU threads that generating workers share while other programs take none."""
     api: int
     """Number of the contract that it speaks; it counts up with each change that breaks clients."""
     draining: bool
@@ -61,6 +61,10 @@ class SupervisorInfo:
     """The latest that its event loop has been within the last minute."""
     ending: bool
     """It ends: what runs may finish, and nothing new begins."""
+    cores_left: int
+    """Of `usable_cores`, those that other programs leave now."""
+    foreign_cores: float
+    """Cores' worth of time that other programs took in the last second."""
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,9 @@ Pressure = Literal["UNSPECIFIED", "NONE", "WARN", "CLOSED", "EVICT", "CRITICAL"]
 
 EventKind = Literal["UNSPECIFIED", "MODEL", "LEDGER", "EVICTION", "RELEASE", "PRESSURE", "THRASH", "QUEUE"]
 
-DecisionKind = Literal["load", "evict", "refuse", "degrade", "give_back", "thrash", "unload", "resume", "quarantine"]
+DecisionKind = Literal[
+    "load", "evict", "refuse", "degrade", "give_back", "thrash", "unload", "resume", "quarantine", "threads"
+]
 """The kind of a decision."""
 
 FinishReason = Literal["UNSPECIFIED", "STOP", "LENGTH", "CANCELLED"]

@@ -77,6 +77,9 @@ def _show_status(now: Status) -> None:
         f"vramd {info.version} at {info.address}, pid {info.pid}, up {output.duration(info.uptime_s)}, "
         f"{output.size(info.rss_bytes)}, {info.usable_cores} cores"
     )
+    if 0 < info.cores_left < info.usable_cores:
+        share = f"{info.cores_left} of {info.usable_cores} cores"
+        output.say(f"other programs take {info.foreign_cores:.1f} cores: models compute on {share}")
     if info.ending:
         output.say(f"ending: {info.running} running, nothing new")
     elif info.draining:

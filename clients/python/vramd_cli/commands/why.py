@@ -20,13 +20,14 @@ _WORDS: Mapping[str, str] = {
     "thrash": "thrashing",
     "unload": "unloaded",
     "resume": "went on",
+    "threads": "slowed down",
     "crashed": "crashed",
 }
 """Cause or kind of a decision → how its line begins."""
 _INDENT = 12
 
 
-@click.command("why", short_help="Say why a model was loaded, unloaded, evicted, refused or degraded.")
+@click.command("why", short_help="Say why a model was loaded, unloaded, evicted, refused, degraded or slowed down.")
 @click.argument("model", default="", type=ModelId())
 @click.option("-n", "--lines", "limit", type=click.IntRange(min=1), default=20, help="The most decisions to print.")
 @json_flag

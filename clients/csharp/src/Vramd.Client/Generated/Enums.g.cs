@@ -503,6 +503,9 @@ public enum DecisionKind
 
     /// <summary>Processes died too often: a model is not loaded for a while, or loads begin one at a time.</summary>
     Quarantine = 9,
+
+    /// <summary>A model computes with fewer CPU threads, because other programs take cores.</summary>
+    Threads = 10,
 }
 
 /// <summary>What a change to the configuration comes to.</summary>

@@ -103,6 +103,8 @@ internal static partial class Reading
             Queued = (int)message.Queued,
             LoopLag = Durations.FromSeconds(message.LoopLagS),
             Ending = message.Ending,
+            CoresLeft = (int)message.CoresLeft,
+            ForeignCores = message.ForeignCores,
         };
     }
 

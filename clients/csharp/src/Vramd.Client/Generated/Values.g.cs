@@ -179,7 +179,7 @@ public sealed partial record SupervisorInfo
     /// <summary>Listening address, host:port.</summary>
     public string Address { get; init; } = "";
 
-    /// <summary>CPU threads that generating workers share.</summary>
+    /// <summary>CPU threads that generating workers share while other programs take none.</summary>
     public int UsableCores { get; init; }
 
     /// <summary>Number of the contract that it speaks; it counts up with each change that breaks clients.</summary>
@@ -199,6 +199,12 @@ public sealed partial record SupervisorInfo
 
     /// <summary>It ends: what runs may finish, and nothing new begins.</summary>
     public bool Ending { get; init; }
+
+    /// <summary>Of <see cref="UsableCores"/>, those that other programs leave now.</summary>
+    public int CoresLeft { get; init; }
+
+    /// <summary>Cores' worth of time that other programs took in the last second.</summary>
+    public double ForeignCores { get; init; }
 }
 
 /// <summary>What a drained supervisor still has to do.</summary>
