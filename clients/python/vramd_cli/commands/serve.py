@@ -86,6 +86,7 @@ class ServeCommand(click.Command):
 )
 @click.option("--idle-exit", type=Duration(), metavar="TIME", help="End after so long without any call, such as 10m.")
 @click.option("--owned", is_flag=True, help="The same as --handshake stdout --lifeline stdin.")
+@click.option("--tell-workers", is_flag=True, hidden=True)  # for `vramd bench`: a private wire is no interface
 @click.version_option(package_name="vramd", prog_name="vramd")
 def serve(
     config: Path | None,
@@ -105,6 +106,7 @@ def serve(
     lifeline: Lifeline | None,
     idle_exit: float | None,
     owned: bool,
+    tell_workers: bool,
 ) -> None:
     """Starts the supervisor and stays with it until it ends.
 
@@ -132,4 +134,15 @@ def serve(
         idle_exit_s=idle_exit,
     )
     greets = handshake is not None
-    sys.exit(run(config, flags, runtime_dir, log_level=log_level, record=record, handshake=greets, lifeline=lifeline))
+    sys.exit(
+        run(
+            config,
+            flags,
+            runtime_dir,
+            log_level=log_level,
+            record=record,
+            handshake=greets,
+            lifeline=lifeline,
+            tell_workers=tell_workers,
+        )
+    )
