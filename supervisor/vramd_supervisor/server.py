@@ -259,7 +259,7 @@ async def _build(
     tell_workers: bool,
 ) -> Parts:
     import_paths()  # while the folder that this is started in is there
-    spawner = Spawner(variables=config.server.worker_environment)
+    spawner = Spawner(variables=config.server.worker_environment, asks_for_huge_pages=config.server.huge_pages)
     quoter = Quoter(spawner, WORKING_FOLDER, config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)

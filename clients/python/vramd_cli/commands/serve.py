@@ -65,6 +65,7 @@ class ServeCommand(click.Command):
 )
 @click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
 @click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
+@click.option("--no-huge-pages", is_flag=True, help="Keep models in RAM in pages of 4 KiB.")
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
@@ -100,6 +101,7 @@ def serve(
     insecure_network: bool,
     runtime_dir: Path | None,
     untested_engine: bool,
+    no_huge_pages: bool,
     log_level: str,
     record: Path | None,
     handshake: str | None,
@@ -131,6 +133,7 @@ def serve(
         tls_client_ca,
         insecure_network=insecure_network,
         untested_engine=untested_engine,
+        no_huge_pages=no_huge_pages,
         idle_exit_s=idle_exit,
     )
     greets = handshake is not None
