@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vramd_common.load_settings import LOAD_SETTINGS
-from vramd_common.sampling import CONTROL_TOKENS, LIMITS, SAMPLING
+from vramd_common.sampling import CONTROL_TOKENS, DELIVERY, LIMITS, SAMPLING
 from vramd_common.settings_table import Setting
 
 FILE = Path(__file__).parents[1] / "clients" / "python" / "vramd" / "option_types.py"
@@ -29,14 +29,14 @@ class LoadSettings(TypedDict, total=False):
 _ANSWER = '''
 
 class AnswerOptions(TypedDict, total=False):
-    """How an answer is made: sampling, limits and control tokens."""
+    """How an answer is made and comes: sampling, limits, control tokens and delivery."""
 
 '''
 
 
 def text() -> str:
     """The whole file."""
-    answer = (*SAMPLING, *LIMITS, *CONTROL_TOKENS)
+    answer = (*SAMPLING, *LIMITS, *CONTROL_TOKENS, *DELIVERY)
     return _LOAD + "".join(map(_field, LOAD_SETTINGS)) + _ANSWER + "".join(map(_field, answer))
 
 

@@ -1,12 +1,14 @@
-"""Options of an answer: sampling, limits and control tokens, one row for each option. Pure."""
+"""Options of an answer: sampling, limits, control tokens and delivery, one row for each option. Pure."""
 
 from dataclasses import dataclass
 
 from .load_settings import MOST_TOKENS
+from .printable import MOST_NAME_CHARACTERS
 from .settings_table import rows, setting
 
 MOST_STOPS = 16
 MOST_STOP_BYTES = 256
+CACHES = ("private", "shared")
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,22 @@ class ControlTokens:
     )
 
 
-SAMPLING, LIMITS, CONTROL_TOKENS = rows(Sampling), rows(Limits), rows(ControlTokens)
+@dataclass(frozen=True)
+class Delivery:
+    """What an answer shares with others, and how it comes; fields of the request itself."""
+
+    session: str | None = setting(
+        "Name of the conversation, which is continued in the cache before others that begin alike.",
+        characters=MOST_NAME_CHARACTERS,
+    )
+    cache: str | None = setting(
+        "Who may use what the prompt leaves in the cache: callers with the same token, or all.",
+        default="private",
+        words=CACHES,
+    )
+    every_token: bool = setting(
+        "Each token comes by itself.", value=False, default="the first at once, then those of about 30 ms together"
+    )
+
+
+SAMPLING, LIMITS, CONTROL_TOKENS, DELIVERY = rows(Sampling), rows(Limits), rows(ControlTokens), rows(Delivery)

@@ -19,7 +19,7 @@ from vramd.values import answers, configuration, devices, events, models, plans
 from vramd_common import timeline
 from vramd_common.load_settings import ALL_LAYERS, AUTO_LAYERS, LOAD_SETTINGS
 from vramd_common.reasons import Reason
-from vramd_common.sampling import CONTROL_TOKENS, LIMITS, SAMPLING
+from vramd_common.sampling import CONTROL_TOKENS, DELIVERY, LIMITS, SAMPLING
 from vramd_common.settings_table import Setting
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
@@ -109,7 +109,9 @@ def test_every_value_is_a_record_with_its_fields(kind: Any) -> None:
         assert field.name in inherited or {name, f"{name}tokens"} & properties
 
 
-@pytest.mark.parametrize("row", (*LOAD_SETTINGS, *SAMPLING, *LIMITS, *CONTROL_TOKENS), ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", (*LOAD_SETTINGS, *SAMPLING, *LIMITS, *CONTROL_TOKENS, *DELIVERY), ids=lambda row: row.name
+)
 def test_every_setting_is_a_property_and_is_sent(row: Setting) -> None:
     settings = generated("Settings").lower()
     name = {"keep_alive_s": "keepalive", "max_tokens_per_s": "maxtokenspersecond"}.get(row.field, row.field)

@@ -65,17 +65,28 @@ def test_words_that_there_are_not_are_refused_before_they_travel(settings: LoadS
 def test_every_field_of_an_answer_can_be_said() -> None:
     assert set(tables.SAMPLING_FIELDS.values()) == set(Sampling.DESCRIPTOR.fields_by_name)
     assert {*tables.LIMIT_FIELDS.values(), "stop"} == set(Limits.DESCRIPTOR.fields_by_name)
-    own = {*tables.SAMPLING_FIELDS, *tables.LIMIT_FIELDS, *tables.SPECIAL_FIELDS, "stop"}
+    own = {*tables.SAMPLING_FIELDS, *tables.LIMIT_FIELDS, *tables.REQUEST_FIELDS, "stop"}
     assert own | AskSettings.__optional_keys__ == AnswerSettings.__optional_keys__
 
 
-@pytest.mark.parametrize("field", tables.SPECIAL_FIELDS)
-def test_control_tokens_are_treated_as_usual_unless_it_is_said(field: str) -> None:
+@pytest.mark.parametrize("field", ["parse_special", "show_special", "every_token"])
+def test_control_tokens_and_delivery_are_as_usual_unless_it_is_said(field: str) -> None:
     for build in (requests.chat, requests.generate):
         assert build("talker", "Hello", {}) == build("talker", "Hello", {field: None})  # type: ignore[misc]
         assert getattr(build("talker", "Hello", {field: True}), field) is True  # type: ignore[misc]
         with pytest.raises(InvalidRequest, match=field):
             build("talker", "Hello", {field: "yes"})  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("cache", "number"), [("private", 1), ("shared", 2), (None, 0)])
+def test_a_conversation_and_its_cache_can_be_named(cache: str | None, number: int) -> None:
+    for build in (requests.chat, requests.generate):
+        asked = build("talker", "Hello", {"session": "tea", "cache": cache})
+        assert (asked.session, asked.cache) == ("tea", number)
+        assert not build("talker", "Hello", {}).HasField("session")
+        with pytest.raises(InvalidRequest, match="cache") as caught:
+            build("talker", "Hello", {"cache": "public"})
+        assert caught.value.metadata == {"field": "cache"}
 
 
 def test_every_way_to_wait_can_be_said() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from vramd_common import wire_values
 from vramd_common.load_settings import LOAD_SETTINGS, LoadOptions, Settings
-from vramd_common.sampling import CONTROL_TOKENS, LIMITS, SAMPLING
+from vramd_common.sampling import CACHES, CONTROL_TOKENS, DELIVERY, LIMITS, SAMPLING
 from vramd_common.settings_table import Setting
 from vramd_proto.v1 import inference_pb2, load_pb2
 from vramd_supervisor.domain.config import Config
@@ -81,7 +81,7 @@ def test_a_table_has_every_field_of_its_message() -> None:
     assert {row.field for row in SAMPLING} == {*inference_pb2.Sampling.DESCRIPTOR.fields_by_name}
     assert {row.field for row in LIMITS} == {*inference_pb2.Limits.DESCRIPTOR.fields_by_name}
     for request in (inference_pb2.GenerateRequest, inference_pb2.ChatRequest):
-        assert {row.field for row in CONTROL_TOKENS} < {*request.DESCRIPTOR.fields_by_name}
+        assert {row.field for row in (*CONTROL_TOKENS, *DELIVERY)} < {*request.DESCRIPTOR.fields_by_name}
 
 
 def test_words_are_those_of_the_wire() -> None:
@@ -89,6 +89,7 @@ def test_words_are_those_of_the_wire() -> None:
         if row.kind is str and row.words:
             enum = wire_values.carrier(load_pb2.LoadOptions(), row.field, is_word=True).enum_type
             assert tuple(wire_values.words(enum)) == row.words
+    assert tuple(wire_values.words(inference_pb2.PromptCache.DESCRIPTOR)) == CACHES
 
 
 def test_what_is_compared_is_what_a_load_is_done_with() -> None:

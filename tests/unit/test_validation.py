@@ -54,6 +54,13 @@ def test_every_wrong_field_of_a_request_is_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("session", ["x" * 65, "tea\n"])
+def test_a_conversation_has_a_name_and_a_known_cache(session: str) -> None:
+    prompt = [inference_pb2.ContentPart(text="x")]
+    request = inference_pb2.GenerateRequest(model="m", prompt=prompt, session=session, cache=NEWER)  # type: ignore[arg-type]
+    assert fields(lambda: validation.generate(request)) == ["session", "cache"]
+
+
 def select(**given: object) -> Callable[[], object]:
     return lambda: validation.wish(model_pb2.SelectModelRequest(**given))  # type: ignore[arg-type]
 

@@ -46,8 +46,10 @@ def test_every_setting_arrives_also_where_it_is_zero() -> None:
         ],
         sampling=sampling,
         limits=limits,
+        session="tea",
+        cache=inference_pb2.PROMPT_CACHE_SHARED,
     )
-    wanted = worker_pb2.WorkerChatRequest(request=request, drawn_seed=7, resume_token_ids=[3, 1])
+    wanted = worker_pb2.WorkerChatRequest(request=request, drawn_seed=7, resume_token_ids=[3, 1], scope="mine")
     assert translate.chat_job(wanted) == Job(
         (Message("system", "be brief"), Message("user", "hi")),
         Sampling(0, 0.5, 0, 0, 1.5, -1, 1, 0, 0),
@@ -56,12 +58,17 @@ def test_every_setting_arrives_also_where_it_is_zero() -> None:
         max_tokens_per_s=2.5,
         drawn_seed=7,
         resume=(3, 1),
+        session="tea",
+        scope="mine",
+        shared=True,
     )
 
 
 def test_a_piece_becomes_a_message_of_either_kind() -> None:
-    last = Piece("end", (1, 2), Finish(FinishReason.LENGTH, 3, 4, 0.5, 1.5))
-    usage = inference_pb2.Usage(prompt_tokens=3, completion_tokens=4, prompt_s=0.5, generation_s=1.5)
+    last = Piece("end", (1, 2), Finish(FinishReason.LENGTH, 3, 4, 0.5, 1.5, 2))
+    usage = inference_pb2.Usage(
+        prompt_tokens=3, completion_tokens=4, prompt_s=0.5, generation_s=1.5, cached_prompt_tokens=2
+    )
     finish = inference_pb2.Finish(reason=inference_pb2.FINISH_REASON_LENGTH, usage=usage)
     assert translate.generate_response(last) == inference_pb2.GenerateResponse(
         text="end", token_ids=[1, 2], finish=finish

@@ -49,6 +49,12 @@ class Job:
     """Seed for a job whose sampling names none. None: the engine draws one."""
     resume: tuple[int, ...] = ()
     """Tokens of the answer that were given before, by another process: they are not given again."""
+    session: str = ""
+    """Name of the conversation that it continues, within its scope; empty: it says none."""
+    scope: str = ""
+    """Stands for the caller: what its prompts leave in the cache is for jobs of the same scope only."""
+    shared: bool = False
+    """Whether what it leaves in the cache is for jobs of all scopes."""
 
 
 class FinishReason(Enum):
@@ -67,6 +73,8 @@ class Finish:
     completion_tokens: int
     prompt_s: float
     generation_s: float
+    cached_prompt_tokens: int = 0
+    """Tokens of the prompt that were in the cache."""
 
 
 @dataclass(frozen=True)

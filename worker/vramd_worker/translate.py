@@ -99,6 +99,9 @@ def _job(
         show_special=request.show_special,
         drawn_seed=wire_values.get(wanted, "drawn_seed"),
         resume=tuple(wanted.resume_token_ids),
+        session=request.session,
+        scope=wanted.scope,
+        shared=request.cache == inference_pb2.PROMPT_CACHE_SHARED,
     )
 
 
@@ -112,6 +115,7 @@ def _finish(finish: Finish | None) -> inference_pb2.Finish | None:
             completion_tokens=finish.completion_tokens,
             prompt_s=finish.prompt_s,
             generation_s=finish.generation_s,
+            cached_prompt_tokens=finish.cached_prompt_tokens,
         ),
     )
 
@@ -138,4 +142,5 @@ def _llama_spec(model: worker_pb2.LlamaModel) -> LlamaSpec:
         device_names=tuple(model.devices),
         environment=dict(model.environment),
         warm_up_batch=model.warm_up_batch,
+        warm_prompt=model.warm_prompt,
     )

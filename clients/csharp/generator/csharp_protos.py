@@ -18,6 +18,7 @@ NOT_PUBLIC = {"OutputRule"}
 SAID = {
     "None: a model without weights, from the configuration.": "No engine: a model without weights.",
     "RESUME.": "As `Resume`.",
+    "PRIVATE.": "As `Private`.",
     "max_tokens or the context was reached.": "The most tokens that were asked for, or the context, was reached.",
 }
 """Comments that name a value as the .proto files do, and what C# says."""

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 from vramd.option_types import LoadSettings
 from vramd.settings import SCHEDULING_FIELDS, AnswerSettings, AskSettings
 from vramd_common.load_settings import LOAD_SETTINGS
-from vramd_common.sampling import CONTROL_TOKENS, LIMITS, SAMPLING
+from vramd_common.sampling import CONTROL_TOKENS, DELIVERY, LIMITS, SAMPLING
 from vramd_common.settings_table import Setting
 from vramd_proto.v1 import inference_pb2, load_pb2
 
@@ -94,7 +94,7 @@ def answer_parts() -> tuple[list[Row], list[Row], list[Row], Row]:
     """Returns what an answer has beside those: sampling, limits and control tokens; and what is no field."""
     sampling = [_row(one, inference_pb2.Sampling.DESCRIPTOR) for one in SAMPLING]
     limits = [_row(one, inference_pb2.Limits.DESCRIPTOR) for one in LIMITS]
-    special = [_row(one, inference_pb2.ChatRequest.DESCRIPTOR) for one in CONTROL_TOKENS]
+    special = [_row(one, inference_pb2.ChatRequest.DESCRIPTOR) for one in (*CONTROL_TOKENS, *DELIVERY)]
     return sampling, limits, special, Row("Waiting", "IProgress<Waiting>", WAITING, "")
 
 

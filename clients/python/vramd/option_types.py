@@ -59,7 +59,7 @@ class LoadSettings(TypedDict, total=False):
 
 
 class AnswerOptions(TypedDict, total=False):
-    """How an answer is made: sampling, limits and control tokens."""
+    """How an answer is made and comes: sampling, limits, control tokens and delivery."""
 
     temperature: float | None
     """0 takes the likeliest token always. Default: 0.8."""
@@ -92,3 +92,12 @@ class AnswerOptions(TypedDict, total=False):
     """
     show_special: bool | None
     """Control tokens that the model generates come in the text by name. Default: those of thinking and tools only."""
+    session: str | None
+    """Name of the conversation, which is continued in the cache before others that begin alike."""
+    cache: str | None
+    """Who may use what the prompt leaves in the cache: callers with the same token, or all. One of private, shared.
+
+    Default: private.
+    """
+    every_token: bool | None
+    """Each token comes by itself. Default: the first at once, then those of about 30 ms together."""

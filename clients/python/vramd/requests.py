@@ -21,9 +21,9 @@ from vramd.settings import (
     ELSEWHERE,
     LIMIT_FIELDS,
     LOAD_FIELDS,
+    REQUEST_FIELDS,
     SAMPLING_FIELDS,
     SCHEDULING_FIELDS,
-    SPECIAL_FIELDS,
     AnswerSettings,
     AskSettings,
 )
@@ -219,7 +219,7 @@ def _with_settings(request: Filled, settings: AnswerSettings, progress: bool) ->
     for name, part in parts.items():
         if part is not None:
             getattr(request, name).CopyFrom(part)
-    return _filled(request, settings, SPECIAL_FIELDS)
+    return _filled(request, settings, REQUEST_FIELDS)
 
 
 def _or_none(message: Filled) -> Filled | None:

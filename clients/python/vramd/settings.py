@@ -7,7 +7,7 @@ from typing import Literal
 
 from vramd_common import wire_values
 from vramd_common.load_settings import LOAD_SETTINGS
-from vramd_common.sampling import CONTROL_TOKENS, LIMITS, SAMPLING
+from vramd_common.sampling import CONTROL_TOKENS, DELIVERY, LIMITS, SAMPLING
 from vramd_proto.v1 import load_pb2
 
 from vramd.option_types import AnswerOptions, LoadSettings
@@ -39,8 +39,9 @@ class AnswerSettings(AskSettings, AnswerOptions, total=False):
 
 LOAD_FIELDS = {row.name: row.field for row in LOAD_SETTINGS}
 """Setting → field of the wire."""
-SAMPLING_FIELDS, LIMIT_FIELDS, SPECIAL_FIELDS = (
-    {row.name: row.field for row in table if row.kind is not tuple} for table in (SAMPLING, LIMITS, CONTROL_TOKENS)
+SAMPLING_FIELDS, LIMIT_FIELDS, REQUEST_FIELDS = (
+    {row.name: row.field for row in table if row.kind is not tuple}
+    for table in (SAMPLING, LIMITS, (*CONTROL_TOKENS, *DELIVERY))
 )
 SCHEDULING_FIELDS: Mapping[str, str] = {"priority": "priority", "prefer": "prefer", "on_crash": "on_crash"}
 
@@ -72,4 +73,4 @@ ON_CRASH = tuple(wire_values.words(load_pb2.OnCrash.DESCRIPTOR))
 PREFERENCES = tuple(wire_values.words(load_pb2.Prefer.DESCRIPTOR))
 
 ASK_FIELDS = (*LOAD_FIELDS, *SCHEDULING_FIELDS)
-ANSWER_FIELDS = (*ASK_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, *SPECIAL_FIELDS, "stop")
+ANSWER_FIELDS = (*ASK_FIELDS, *SAMPLING_FIELDS, *LIMIT_FIELDS, *REQUEST_FIELDS, "stop")

@@ -26,7 +26,7 @@ from vramd_proto.v1 import load_pb2 as vramd_dot_v1_dot_load__pb2
 from vramd_proto.v1 import model_pb2 as vramd_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vramd/v1/inference.proto\x12\x08vramd.v1\x1a\x13vramd/v1/load.proto\x1a\x14vramd/v1/model.proto\"(\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x42\t\n\x07\x63ontent\"A\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12$\n\x05parts\x18\x02 \x03(\x0b\x32\x15.vramd.v1.ContentPart\"\xfe\x02\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1b\n\x0erepeat_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12 \n\x13penalty_last_tokens\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\rH\x08\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x11\n\x0f_repeat_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x16\n\x14_penalty_last_tokensB\x07\n\x05_seed\"r\n\x06Limits\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x02 \x03(\t\x12\x1d\n\x10max_tokens_per_s\x18\x03 \x01(\x02H\x01\x88\x01\x01\x42\r\n\x0b_max_tokensB\x13\n\x11_max_tokens_per_s\"a\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x10\n\x08prompt_s\x18\x03 \x01(\x01\x12\x14\n\x0cgeneration_s\x18\x04 \x01(\x01\"P\n\x06\x46inish\x12&\n\x06reason\x18\x01 \x01(\x0e\x32\x16.vramd.v1.FinishReason\x12\x1e\n\x05usage\x18\x02 \x01(\x0b\x32\x0f.vramd.v1.Usage\"\xa2\x02\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x06prompt\x18\x02 \x03(\x0b\x32\x15.vramd.v1.ContentPart\x12$\n\x08sampling\x18\x03 \x01(\x0b\x32\x12.vramd.v1.Sampling\x12 \n\x06limits\x18\x04 \x01(\x0b\x32\x10.vramd.v1.Limits\x12#\n\x04load\x18\x05 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\x12(\n\nscheduling\x18\x06 \x01(\x0b\x32\x14.vramd.v1.Scheduling\x12\x1a\n\rparse_special\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x14\n\x0cshow_special\x18\x08 \x01(\x08\x42\x10\n\x0e_parse_special\"y\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12 \n\x06\x66inish\x18\x03 \x01(\x0b\x32\x10.vramd.v1.Finish\x12\"\n\x07waiting\x18\x04 \x01(\x0b\x32\x11.vramd.v1.Waiting\"\xa0\x02\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\'\n\x08messages\x18\x02 \x03(\x0b\x32\x15.vramd.v1.ChatMessage\x12$\n\x08sampling\x18\x03 \x01(\x0b\x32\x12.vramd.v1.Sampling\x12 \n\x06limits\x18\x04 \x01(\x0b\x32\x10.vramd.v1.Limits\x12#\n\x04load\x18\x05 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\x12(\n\nscheduling\x18\x06 \x01(\x0b\x32\x14.vramd.v1.Scheduling\x12\x1a\n\rparse_special\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x14\n\x0cshow_special\x18\x08 \x01(\x08\x42\x10\n\x0e_parse_special\"u\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12 \n\x06\x66inish\x18\x03 \x01(\x0b\x32\x10.vramd.v1.Finish\x12\"\n\x07waiting\x18\x04 \x01(\x0b\x32\x11.vramd.v1.Waiting\"2\n\nEmbedInput\x12$\n\x05parts\x18\x01 \x03(\x0b\x32\x15.vramd.v1.ContentPart\"\x92\x01\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x06inputs\x18\x02 \x03(\x0b\x32\x14.vramd.v1.EmbedInput\x12#\n\x04load\x18\x03 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\x12(\n\nscheduling\x18\x04 \x01(\x0b\x32\x14.vramd.v1.Scheduling\"*\n\tEmbedding\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06values\x18\x02 \x03(\x02\"{\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ndimensions\x18\x02 \x01(\r\x12\'\n\nembeddings\x18\x03 \x03(\x0b\x32\x13.vramd.v1.Embedding\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.vramd.v1.Usage\"\x7f\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x64\x64_special\x18\x03 \x01(\x08\x12\x15\n\rparse_special\x18\x04 \x01(\x08\x12#\n\x04load\x18\x05 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\"%\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\"Z\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12#\n\x04load\x18\x03 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\xd6\x02\n\x10InferenceService\x12\x43\n\x08Generate\x12\x19.vramd.v1.GenerateRequest\x1a\x1a.vramd.v1.GenerateResponse0\x01\x12\x37\n\x04\x43hat\x12\x15.vramd.v1.ChatRequest\x1a\x16.vramd.v1.ChatResponse0\x01\x12\x38\n\x05\x45mbed\x12\x16.vramd.v1.EmbedRequest\x1a\x17.vramd.v1.EmbedResponse\x12\x41\n\x08Tokenize\x12\x19.vramd.v1.TokenizeRequest\x1a\x1a.vramd.v1.TokenizeResponse\x12G\n\nDetokenize\x12\x1b.vramd.v1.DetokenizeRequest\x1a\x1c.vramd.v1.DetokenizeResponseB\x0b\xaa\x02\x08Vramd.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vramd/v1/inference.proto\x12\x08vramd.v1\x1a\x13vramd/v1/load.proto\x1a\x14vramd/v1/model.proto\"(\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x42\t\n\x07\x63ontent\"A\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12$\n\x05parts\x18\x02 \x03(\x0b\x32\x15.vramd.v1.ContentPart\"\xfe\x02\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1b\n\x0erepeat_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12 \n\x13penalty_last_tokens\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\rH\x08\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x11\n\x0f_repeat_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x16\n\x14_penalty_last_tokensB\x07\n\x05_seed\"r\n\x06Limits\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x0c\n\x04stop\x18\x02 \x03(\t\x12\x1d\n\x10max_tokens_per_s\x18\x03 \x01(\x02H\x01\x88\x01\x01\x42\r\n\x0b_max_tokensB\x13\n\x11_max_tokens_per_s\"\x7f\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x10\n\x08prompt_s\x18\x03 \x01(\x01\x12\x14\n\x0cgeneration_s\x18\x04 \x01(\x01\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x05 \x01(\r\"P\n\x06\x46inish\x12&\n\x06reason\x18\x01 \x01(\x0e\x32\x16.vramd.v1.FinishReason\x12\x1e\n\x05usage\x18\x02 \x01(\x0b\x32\x0f.vramd.v1.Usage\"\xff\x02\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x06prompt\x18\x02 \x03(\x0b\x32\x15.vramd.v1.ContentPart\x12$\n\x08sampling\x18\x03 \x01(\x0b\x32\x12.vramd.v1.Sampling\x12 \n\x06limits\x18\x04 \x01(\x0b\x32\x10.vramd.v1.Limits\x12#\n\x04load\x18\x05 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\x12(\n\nscheduling\x18\x06 \x01(\x0b\x32\x14.vramd.v1.Scheduling\x12\x1a\n\rparse_special\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x14\n\x0cshow_special\x18\x08 \x01(\x08\x12\x14\n\x07session\x18\t \x01(\tH\x01\x88\x01\x01\x12$\n\x05\x63\x61\x63he\x18\n \x01(\x0e\x32\x15.vramd.v1.PromptCache\x12\x13\n\x0b\x65very_token\x18\x0b \x01(\x08\x42\x10\n\x0e_parse_specialB\n\n\x08_session\"y\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12 \n\x06\x66inish\x18\x03 \x01(\x0b\x32\x10.vramd.v1.Finish\x12\"\n\x07waiting\x18\x04 \x01(\x0b\x32\x11.vramd.v1.Waiting\"\xfd\x02\n\x0b\x43hatRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\'\n\x08messages\x18\x02 \x03(\x0b\x32\x15.vramd.v1.ChatMessage\x12$\n\x08sampling\x18\x03 \x01(\x0b\x32\x12.vramd.v1.Sampling\x12 \n\x06limits\x18\x04 \x01(\x0b\x32\x10.vramd.v1.Limits\x12#\n\x04load\x18\x05 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\x12(\n\nscheduling\x18\x06 \x01(\x0b\x32\x14.vramd.v1.Scheduling\x12\x1a\n\rparse_special\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x14\n\x0cshow_special\x18\x08 \x01(\x08\x12\x14\n\x07session\x18\t \x01(\tH\x01\x88\x01\x01\x12$\n\x05\x63\x61\x63he\x18\n \x01(\x0e\x32\x15.vramd.v1.PromptCache\x12\x13\n\x0b\x65very_token\x18\x0b \x01(\x08\x42\x10\n\x0e_parse_specialB\n\n\x08_session\"u\n\x0c\x43hatResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12 \n\x06\x66inish\x18\x03 \x01(\x0b\x32\x10.vramd.v1.Finish\x12\"\n\x07waiting\x18\x04 \x01(\x0b\x32\x11.vramd.v1.Waiting\"2\n\nEmbedInput\x12$\n\x05parts\x18\x01 \x03(\x0b\x32\x15.vramd.v1.ContentPart\"\x92\x01\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x06inputs\x18\x02 \x03(\x0b\x32\x14.vramd.v1.EmbedInput\x12#\n\x04load\x18\x03 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\x12(\n\nscheduling\x18\x04 \x01(\x0b\x32\x14.vramd.v1.Scheduling\"*\n\tEmbedding\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06values\x18\x02 \x03(\x02\"{\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ndimensions\x18\x02 \x01(\r\x12\'\n\nembeddings\x18\x03 \x03(\x0b\x32\x13.vramd.v1.Embedding\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.vramd.v1.Usage\"\x7f\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x64\x64_special\x18\x03 \x01(\x08\x12\x15\n\rparse_special\x18\x04 \x01(\x08\x12#\n\x04load\x18\x05 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\"%\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\x05\"Z\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\x05\x12#\n\x04load\x18\x03 \x01(\x0b\x32\x15.vramd.v1.LoadOptions\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02*^\n\x0bPromptCache\x12\x1c\n\x18PROMPT_CACHE_UNSPECIFIED\x10\x00\x12\x18\n\x14PROMPT_CACHE_PRIVATE\x10\x01\x12\x17\n\x13PROMPT_CACHE_SHARED\x10\x02\x32\xd6\x02\n\x10InferenceService\x12\x43\n\x08Generate\x12\x19.vramd.v1.GenerateRequest\x1a\x1a.vramd.v1.GenerateResponse0\x01\x12\x37\n\x04\x43hat\x12\x15.vramd.v1.ChatRequest\x1a\x16.vramd.v1.ChatResponse0\x01\x12\x38\n\x05\x45mbed\x12\x16.vramd.v1.EmbedRequest\x1a\x17.vramd.v1.EmbedResponse\x12\x41\n\x08Tokenize\x12\x19.vramd.v1.TokenizeRequest\x1a\x1a.vramd.v1.TokenizeResponse\x12G\n\nDetokenize\x12\x1b.vramd.v1.DetokenizeRequest\x1a\x1c.vramd.v1.DetokenizeResponseB\x0b\xaa\x02\x08Vramd.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vramd_proto.v1.inference_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\252\002\010Vramd.V1'
-  _globals['_FINISHREASON']._serialized_start=2364
-  _globals['_FINISHREASON']._serialized_end=2459
+  _globals['_FINISHREASON']._serialized_start=2580
+  _globals['_FINISHREASON']._serialized_end=2675
+  _globals['_PROMPTCACHE']._serialized_start=2677
+  _globals['_PROMPTCACHE']._serialized_end=2771
   _globals['_CONTENTPART']._serialized_start=81
   _globals['_CONTENTPART']._serialized_end=121
   _globals['_CHATMESSAGE']._serialized_start=123
@@ -45,33 +47,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITS']._serialized_start=575
   _globals['_LIMITS']._serialized_end=689
   _globals['_USAGE']._serialized_start=691
-  _globals['_USAGE']._serialized_end=788
-  _globals['_FINISH']._serialized_start=790
-  _globals['_FINISH']._serialized_end=870
-  _globals['_GENERATEREQUEST']._serialized_start=873
-  _globals['_GENERATEREQUEST']._serialized_end=1163
-  _globals['_GENERATERESPONSE']._serialized_start=1165
-  _globals['_GENERATERESPONSE']._serialized_end=1286
-  _globals['_CHATREQUEST']._serialized_start=1289
-  _globals['_CHATREQUEST']._serialized_end=1577
-  _globals['_CHATRESPONSE']._serialized_start=1579
-  _globals['_CHATRESPONSE']._serialized_end=1696
-  _globals['_EMBEDINPUT']._serialized_start=1698
-  _globals['_EMBEDINPUT']._serialized_end=1748
-  _globals['_EMBEDREQUEST']._serialized_start=1751
-  _globals['_EMBEDREQUEST']._serialized_end=1897
-  _globals['_EMBEDDING']._serialized_start=1899
-  _globals['_EMBEDDING']._serialized_end=1941
-  _globals['_EMBEDRESPONSE']._serialized_start=1943
-  _globals['_EMBEDRESPONSE']._serialized_end=2066
-  _globals['_TOKENIZEREQUEST']._serialized_start=2068
-  _globals['_TOKENIZEREQUEST']._serialized_end=2195
-  _globals['_TOKENIZERESPONSE']._serialized_start=2197
-  _globals['_TOKENIZERESPONSE']._serialized_end=2234
-  _globals['_DETOKENIZEREQUEST']._serialized_start=2236
-  _globals['_DETOKENIZEREQUEST']._serialized_end=2326
-  _globals['_DETOKENIZERESPONSE']._serialized_start=2328
-  _globals['_DETOKENIZERESPONSE']._serialized_end=2362
-  _globals['_INFERENCESERVICE']._serialized_start=2462
-  _globals['_INFERENCESERVICE']._serialized_end=2804
+  _globals['_USAGE']._serialized_end=818
+  _globals['_FINISH']._serialized_start=820
+  _globals['_FINISH']._serialized_end=900
+  _globals['_GENERATEREQUEST']._serialized_start=903
+  _globals['_GENERATEREQUEST']._serialized_end=1286
+  _globals['_GENERATERESPONSE']._serialized_start=1288
+  _globals['_GENERATERESPONSE']._serialized_end=1409
+  _globals['_CHATREQUEST']._serialized_start=1412
+  _globals['_CHATREQUEST']._serialized_end=1793
+  _globals['_CHATRESPONSE']._serialized_start=1795
+  _globals['_CHATRESPONSE']._serialized_end=1912
+  _globals['_EMBEDINPUT']._serialized_start=1914
+  _globals['_EMBEDINPUT']._serialized_end=1964
+  _globals['_EMBEDREQUEST']._serialized_start=1967
+  _globals['_EMBEDREQUEST']._serialized_end=2113
+  _globals['_EMBEDDING']._serialized_start=2115
+  _globals['_EMBEDDING']._serialized_end=2157
+  _globals['_EMBEDRESPONSE']._serialized_start=2159
+  _globals['_EMBEDRESPONSE']._serialized_end=2282
+  _globals['_TOKENIZEREQUEST']._serialized_start=2284
+  _globals['_TOKENIZEREQUEST']._serialized_end=2411
+  _globals['_TOKENIZERESPONSE']._serialized_start=2413
+  _globals['_TOKENIZERESPONSE']._serialized_end=2450
+  _globals['_DETOKENIZEREQUEST']._serialized_start=2452
+  _globals['_DETOKENIZEREQUEST']._serialized_end=2542
+  _globals['_DETOKENIZERESPONSE']._serialized_start=2544
+  _globals['_DETOKENIZERESPONSE']._serialized_end=2578
+  _globals['_INFERENCESERVICE']._serialized_start=2774
+  _globals['_INFERENCESERVICE']._serialized_end=3116
 # @@protoc_insertion_point(module_scope)

@@ -43,6 +43,32 @@ FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """max_tokens or the context was reached."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
+class _PromptCache:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PromptCacheEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PromptCache.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROMPT_CACHE_UNSPECIFIED: _PromptCache.ValueType  # 0
+    """PRIVATE."""
+    PROMPT_CACHE_PRIVATE: _PromptCache.ValueType  # 1
+    """Requests with the same token."""
+    PROMPT_CACHE_SHARED: _PromptCache.ValueType  # 2
+    """Requests with any token, for prompts that are no secret."""
+
+class PromptCache(_PromptCache, metaclass=_PromptCacheEnumTypeWrapper):
+    """Who may use what a prompt has left in a model's cache. A later prompt that begins alike is computed from where it
+    differs, and so answers sooner; that time would tell who may use it that such a prompt was there.
+    """
+
+PROMPT_CACHE_UNSPECIFIED: PromptCache.ValueType  # 0
+"""PRIVATE."""
+PROMPT_CACHE_PRIVATE: PromptCache.ValueType  # 1
+"""Requests with the same token."""
+PROMPT_CACHE_SHARED: PromptCache.ValueType  # 2
+"""Requests with any token, for prompts that are no secret."""
+Global___PromptCache: _TypeAlias = PromptCache  # noqa: Y015
+
 @_typing.final
 class ContentPart(_message.Message):
     """One piece of a prompt, message or input. Only text is accepted now; images and audio will be further kinds."""
@@ -238,6 +264,7 @@ class Usage(_message.Message):
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     PROMPT_S_FIELD_NUMBER: _builtins.int
     GENERATION_S_FIELD_NUMBER: _builtins.int
+    CACHED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens of the prompt, as the model saw it."""
     completion_tokens: _builtins.int
@@ -246,6 +273,8 @@ class Usage(_message.Message):
     """Seconds from the worker's first step for this request to its first token."""
     generation_s: _builtins.float
     """Seconds from the first token to the last."""
+    cached_prompt_tokens: _builtins.int
+    """Tokens of the prompt that were in the model's cache, and so not computed."""
     def __init__(
         self,
         *,
@@ -253,10 +282,11 @@ class Usage(_message.Message):
         completion_tokens: _builtins.int = ...,
         prompt_s: _builtins.float = ...,
         generation_s: _builtins.float = ...,
+        cached_prompt_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "generation_s", b"generation_s", "prompt_s", b"prompt_s", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_prompt_tokens", b"cached_prompt_tokens", "completion_tokens", b"completion_tokens", "generation_s", b"generation_s", "prompt_s", b"prompt_s", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,6 +329,9 @@ class GenerateRequest(_message.Message):
     SCHEDULING_FIELD_NUMBER: _builtins.int
     PARSE_SPECIAL_FIELD_NUMBER: _builtins.int
     SHOW_SPECIAL_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    EVERY_TOKEN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of a model, see ListModels."""
     parse_special: _builtins.bool
@@ -310,6 +343,14 @@ class GenerateRequest(_message.Message):
     writes only marks of thinking and of tool calls, such as <think> or <tool_call>. Stop strings match the names in
     both cases.
     """
+    session: _builtins.str
+    """Name of the conversation that this prompt continues: where several kept prompts begin alike, that of the same
+    conversation is continued. At most 64 printable characters. Each token has names of its own.
+    """
+    cache: Global___PromptCache.ValueType
+    """Who may use what this prompt leaves in the model's cache."""
+    every_token: _builtins.bool
+    """Send each token in a message by itself. Default: the first at once, then those of about 30 ms together."""
     @_builtins.property
     def prompt(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
         """The prompt's parts, joined in order. An empty prompt starts from the model's begin-of-sequence token."""
@@ -335,14 +376,22 @@ class GenerateRequest(_message.Message):
         scheduling: _load_pb2.Scheduling | None = ...,
         parse_special: _builtins.bool | None = ...,
         show_special: _builtins.bool = ...,
+        session: _builtins.str | None = ...,
+        cache: Global___PromptCache.ValueType = ...,
+        every_token: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "_session", b"_session", "limits", b"limits", "load", b"load", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "model", b"model", "parse_special", b"parse_special", "prompt", b"prompt", "sampling", b"sampling", "scheduling", b"scheduling", "show_special", b"show_special"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "_session", b"_session", "cache", b"cache", "every_token", b"every_token", "limits", b"limits", "load", b"load", "model", b"model", "parse_special", b"parse_special", "prompt", b"prompt", "sampling", b"sampling", "scheduling", b"scheduling", "session", b"session", "show_special", b"show_special"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parse_special: _TypeAlias = _typing.Literal["parse_special"]  # noqa: Y015
     _WhichOneofArgType__parse_special: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special"]  # noqa: Y015
+    _WhichOneofReturnType__session: _TypeAlias = _typing.Literal["session"]  # noqa: Y015
+    _WhichOneofArgType__session: _TypeAlias = _typing.Literal["_session", b"_session"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parse_special) -> _WhichOneofReturnType__parse_special | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__session) -> _WhichOneofReturnType__session | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -396,6 +445,9 @@ class ChatRequest(_message.Message):
     SCHEDULING_FIELD_NUMBER: _builtins.int
     PARSE_SPECIAL_FIELD_NUMBER: _builtins.int
     SHOW_SPECIAL_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    EVERY_TOKEN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Id of a model, see ListModels."""
     parse_special: _builtins.bool
@@ -404,6 +456,14 @@ class ChatRequest(_message.Message):
     """
     show_special: _builtins.bool
     """Write the control tokens that the model generates into the text, as in GenerateRequest."""
+    session: _builtins.str
+    """Name of the conversation that this prompt continues: where several kept prompts begin alike, that of the same
+    conversation is continued. At most 64 printable characters. Each token has names of its own.
+    """
+    cache: Global___PromptCache.ValueType
+    """Who may use what this prompt leaves in the model's cache."""
+    every_token: _builtins.bool
+    """Send each token in a message by itself. Default: the first at once, then those of about 30 ms together."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
         """The conversation so far, oldest first; at least one."""
@@ -429,14 +489,22 @@ class ChatRequest(_message.Message):
         scheduling: _load_pb2.Scheduling | None = ...,
         parse_special: _builtins.bool | None = ...,
         show_special: _builtins.bool = ...,
+        session: _builtins.str | None = ...,
+        cache: Global___PromptCache.ValueType = ...,
+        every_token: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "_session", b"_session", "limits", b"limits", "load", b"load", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "limits", b"limits", "load", b"load", "messages", b"messages", "model", b"model", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling", "show_special", b"show_special"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special", "_session", b"_session", "cache", b"cache", "every_token", b"every_token", "limits", b"limits", "load", b"load", "messages", b"messages", "model", b"model", "parse_special", b"parse_special", "sampling", b"sampling", "scheduling", b"scheduling", "session", b"session", "show_special", b"show_special"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parse_special: _TypeAlias = _typing.Literal["parse_special"]  # noqa: Y015
     _WhichOneofArgType__parse_special: _TypeAlias = _typing.Literal["_parse_special", b"_parse_special"]  # noqa: Y015
+    _WhichOneofReturnType__session: _TypeAlias = _typing.Literal["session"]  # noqa: Y015
+    _WhichOneofArgType__session: _TypeAlias = _typing.Literal["_session", b"_session"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parse_special) -> _WhichOneofReturnType__parse_special | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__session) -> _WhichOneofReturnType__session | None: ...
 
 Global___ChatRequest: _TypeAlias = ChatRequest  # noqa: Y015
 

@@ -92,10 +92,10 @@ def _change(state: CoreState, model: ModelRuntime, was: Model) -> None:
         _plan_again(state, model)
 
 
-def _loaded_as(spec: Model) -> tuple[object, LoadOptions]:
+def _loaded_as(spec: Model) -> tuple[object, str, LoadOptions]:
     """What a process has of its model's configuration."""
     source = spec.source.path if isinstance(spec.source, ModelFile) else spec.source
-    return source, replace(spec.options, keep_alive_s=None)
+    return source, spec.warm_prompt, replace(spec.options, keep_alive_s=None)
 
 
 def _plan_again(state: CoreState, model: ModelRuntime) -> None:

@@ -60,6 +60,9 @@ class Priority(IntEnum):
 BOUND_FACTORS = {Priority.INTERACTIVE: 1, Priority.NORMAL: 2, Priority.BATCH: 8}
 """Multiple of `starvation_bound_s` that applies to each priority."""
 
+MOST_WARM_CHARACTERS = 1 << 20
+"""Of a `warm_prompt`."""
+
 PriorityName = Literal["interactive", "normal", "batch"]
 
 
@@ -167,7 +170,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRules:
-    """Scheduling rules of a model; the catalogue takes them over from the configuration unchanged."""
+    """Keys of a model that the catalogue takes over from the configuration unchanged."""
 
     aliases: tuple[str, ...] = ()
     """Other names for the model, accepted wherever a model is named."""
@@ -182,6 +185,9 @@ class ModelRules:
     one that outgrows its load is ended once nobody uses it."""
     tasks: tuple[str, ...] = ()
     """Tasks that the model is good at, such as "code". Default: guessed from its file."""
+    warm_prompt: str = ""
+    """Text that prompts begin with, computed at each load and kept for all callers, so that the first answer comes as
+    soon as later ones: the system message of conversations; of a model without a chat template, a literal prompt."""
 
     @property
     def rules(self) -> Mapping[str, Any]:

@@ -127,6 +127,7 @@ def reservation(request: supervisor_pb2.ReserveMemoryRequest, devices: Collectio
 _PRIORITIES = {number: member for member, number in TABLES[Priority].items() if member is not None}
 _PREFERENCES = frozenset(load_pb2.Prefer.values())
 _ON_CRASH = frozenset(load_pb2.OnCrash.values())
+_CACHES = frozenset(inference_pb2.PromptCache.values())
 _EVENT_KINDS = frozenset(supervisor_pb2.EventKind.values())
 
 
@@ -249,6 +250,8 @@ def _answer(request: inference_pb2.GenerateRequest | inference_pb2.ChatRequest) 
         for row in table:
             if row.kind is not tuple and (fault := row.fault(wire_values.get(message, row.field))):
                 yield Violation(f"{path}.{row.field}", fault)
+    yield from _name("session", request.session)
+    yield from _one_of("cache", request.cache, _CACHES)
     if len(request.limits.stop) > MOST_STOPS:
         yield Violation("limits.stop", f"more than {MOST_STOPS} are given")
     for place, stop in enumerate(request.limits.stop[:MOST_STOPS]):

@@ -38,7 +38,7 @@ TAKEN_IN: Mapping[str, frozenset[str]] = {
 }
 """Keys by table that take effect at once. Each key is in one of the two tables, which a test checks."""
 
-_RULES = frozenset({rule.name for rule in fields(ModelRules)} | {"priority", "group", "keep_alive_s"})
+_RULES = frozenset({rule.name for rule in fields(ModelRules)} - {"warm_prompt"} | {"priority", "group", "keep_alive_s"})
 """Keys of a model that concern no process."""
 
 
@@ -149,6 +149,8 @@ def _shown(key: str, value: Any) -> str:
     """A value as text; empty for one that is not set."""
     if value is None:
         return ""
+    if key == "warm_prompt":
+        return f"{len(value)} characters"
     if isinstance(value, Headroom):
         return f"{value.share:.0%}" if value.share else in_words(value.size_bytes)
     if isinstance(value, bool):

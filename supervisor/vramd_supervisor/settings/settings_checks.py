@@ -8,7 +8,15 @@ from vramd_common.load_settings import AUTO, LOAD_SETTINGS, load_faults
 from vramd_common.printable import MOST_ID_CHARACTERS, MOST_NAME_CHARACTERS, is_name
 
 from ..core.pressure import EASE_SHARE
-from ..domain.config import SIMULATED_FAULTS, Config, DeviceConfig, ModelConfig, SchedulingConfig, ServerConfig
+from ..domain.config import (
+    MOST_WARM_CHARACTERS,
+    SIMULATED_FAULTS,
+    Config,
+    DeviceConfig,
+    ModelConfig,
+    SchedulingConfig,
+    ServerConfig,
+)
 from ..domain.device_view import HOST
 from ..selection.specialties import TASK_PREFIX
 
@@ -25,7 +33,7 @@ _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*", re.ASCII)
 
 _RENAMED = {"sacrificial": "expendable"}
 _SIMULATED_KEYS = frozenset({"memory", "load_s", "tokens_per_s", "manners", "allocate"})
-_LLAMA_KEYS = frozenset({"path", *(row.name for row in LOAD_SETTINGS if not row.simulated)})
+_LLAMA_KEYS = frozenset({"path", "warm_prompt", *(row.name for row in LOAD_SETTINGS if not row.simulated)})
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -144,6 +152,8 @@ def _model(
         yield ("tasks",), "must not have an empty name"
     if any(not is_name(task, MOST_NAME_CHARACTERS) for task in settings.tasks):
         yield ("tasks",), f"must have names of at most {MOST_NAME_CHARACTERS} printable characters"
+    if len(settings.warm_prompt) > MOST_WARM_CHARACTERS:
+        yield ("warm_prompt",), f"has {len(settings.warm_prompt)} characters, at most {MOST_WARM_CHARACTERS} are taken"
     simulated = settings.engine == "simulated"
     for key in sorted(given & (_LLAMA_KEYS if simulated else _SIMULATED_KEYS)):
         other = 'a real model; this one has engine = "simulated"' if simulated else 'engine = "simulated"'

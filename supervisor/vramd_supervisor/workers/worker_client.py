@@ -142,6 +142,7 @@ class WorkerClient:
                     environment=environment,
                     # Scratch of a card grows with the first large batch: not under a request, and not unmeasured.
                     warm_up_batch=settings.device != HOST,
+                    warm_prompt=model.warm_prompt,
                 )
             )
         else:

@@ -49,6 +49,9 @@ class LlamaSpec(Settings):
     """Variables that show this process its devices."""
     warm_up_batch: bool = False
     """Whether a load on a device computes a whole batch before it is ready."""
+    warm_prompt: str = ""
+    """Computed before the load ends, and kept for all callers: the system message of conversations, or, of a model
+    without a chat template, the beginning of prompts. Empty: none."""
     untested: bool = False
     """Whether an untested build of llama-cpp-python is taken too."""
 

@@ -42,6 +42,8 @@ class Usage:
     """Seconds from the worker's first step for this request to its first token."""
     generation_s: float
     """Seconds from the first token to the last."""
+    cached_prompt_tokens: int = 0
+    """Tokens of the prompt that were in the model's cache, and so not computed."""
 
 
 @dataclass(frozen=True)

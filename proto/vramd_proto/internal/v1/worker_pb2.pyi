@@ -52,10 +52,13 @@ class LlamaModel(_message.Message):
     SPLIT_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     WARM_UP_BATCH_FIELD_NUMBER: _builtins.int
+    WARM_PROMPT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the file, or of its first shard."""
     warm_up_batch: _builtins.bool
     """Compute a whole batch before reporting ready, so that scratch memory has its full size."""
+    warm_prompt: _builtins.str
+    """Beginning of prompts that is computed before the load ends, and kept for all callers; empty: none."""
     @_builtins.property
     def settings(self) -> _load_pb2.Settings: ...
     @_builtins.property
@@ -79,10 +82,11 @@ class LlamaModel(_message.Message):
         split: _abc.Iterable[_builtins.float] | None = ...,
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         warm_up_batch: _builtins.bool = ...,
+        warm_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "environment", b"environment", "path", b"path", "settings", b"settings", "split", b"split", "warm_up_batch", b"warm_up_batch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "environment", b"environment", "path", b"path", "settings", b"settings", "split", b"split", "warm_prompt", b"warm_prompt", "warm_up_batch", b"warm_up_batch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,10 +262,13 @@ class WorkerGenerateRequest(_message.Message):
     THREADS_FIELD_NUMBER: _builtins.int
     DRAWN_SEED_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     threads: _builtins.int
     """CPU threads that this worker may use from now on."""
     drawn_seed: _builtins.int
     """Seed for a request that names none."""
+    scope: _builtins.str
+    """Stands for the token of the caller, which alone may use what the prompt leaves in the cache, unless it is shared."""
     @_builtins.property
     def request(self) -> _inference_pb2.GenerateRequest: ...
     @_builtins.property
@@ -275,10 +282,11 @@ class WorkerGenerateRequest(_message.Message):
         threads: _builtins.int = ...,
         drawn_seed: _builtins.int | None = ...,
         resume_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "scope", b"scope", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__drawn_seed: _TypeAlias = _typing.Literal["drawn_seed"]  # noqa: Y015
     _WhichOneofArgType__drawn_seed: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed"]  # noqa: Y015
@@ -294,10 +302,13 @@ class WorkerChatRequest(_message.Message):
     THREADS_FIELD_NUMBER: _builtins.int
     DRAWN_SEED_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     threads: _builtins.int
     """CPU threads that this worker may use from now on."""
     drawn_seed: _builtins.int
     """Seed for a request that names none."""
+    scope: _builtins.str
+    """Stands for the token of the caller, which alone may use what the prompt leaves in the cache, unless it is shared."""
     @_builtins.property
     def request(self) -> _inference_pb2.ChatRequest: ...
     @_builtins.property
@@ -311,10 +322,11 @@ class WorkerChatRequest(_message.Message):
         threads: _builtins.int = ...,
         drawn_seed: _builtins.int | None = ...,
         resume_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "scope", b"scope", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__drawn_seed: _TypeAlias = _typing.Literal["drawn_seed"]  # noqa: Y015
     _WhichOneofArgType__drawn_seed: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed"]  # noqa: Y015

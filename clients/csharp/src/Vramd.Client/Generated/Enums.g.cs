@@ -19,6 +19,22 @@ public enum FinishReason
 }
 
 /// <summary>
+/// Who may use what a prompt has left in a model's cache. A later prompt that begins alike is computed from where it
+/// differs, and so answers sooner; that time would tell who may use it that such a prompt was there.
+/// </summary>
+public enum PromptCache
+{
+    /// <summary>As <c>Private</c>.</summary>
+    Unspecified = 0,
+
+    /// <summary>Requests with the same token.</summary>
+    Private = 1,
+
+    /// <summary>Requests with any token, for prompts that are no secret.</summary>
+    Shared = 2,
+}
+
+/// <summary>
 /// How urgent a request is. Requests of one priority are served in order of arrival; long waiting raises the priority.
 /// </summary>
 public enum Priority

@@ -34,6 +34,7 @@ internal static partial class Reading
             CompletionTokens = (int)message.CompletionTokens,
             Prompt = Durations.FromSeconds(message.PromptS),
             Generation = Durations.FromSeconds(message.GenerationS),
+            CachedPromptTokens = (int)message.CachedPromptTokens,
         };
     }
 

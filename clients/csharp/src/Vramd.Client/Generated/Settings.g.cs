@@ -267,6 +267,17 @@ public sealed record AnswerSettings : AskSettings
     /// </summary>
     public bool? ShowSpecial { get; init; }
 
+    /// <summary>Name of the conversation, which is continued in the cache before others that begin alike.</summary>
+    public string? Session { get; init; }
+
+    /// <summary>
+    /// Who may use what the prompt leaves in the cache: callers with the same token, or all. Default: private.
+    /// </summary>
+    public PromptCache? Cache { get; init; }
+
+    /// <summary>Each token comes by itself. Default: the first at once, then those of about 30 ms together.</summary>
+    public bool? EveryToken { get; init; }
+
     /// <summary>Receives what the request waits for, before the answer and where it is interrupted.</summary>
     public IProgress<Waiting>? Waiting { get; init; }
 
@@ -285,6 +296,21 @@ public sealed record AnswerSettings : AskSettings
         {
             message.ShowSpecial = showSpecial;
         }
+
+        if (Session is { } session)
+        {
+            message.Session = Requests.Text("session", session);
+        }
+
+        if (Cache is { } cache)
+        {
+            message.Cache = (V1.PromptCache)cache;
+        }
+
+        if (EveryToken is { } everyToken)
+        {
+            message.EveryToken = everyToken;
+        }
     }
 
     internal void Fill(V1.GenerateRequest message)
@@ -301,6 +327,21 @@ public sealed record AnswerSettings : AskSettings
         if (ShowSpecial is { } showSpecial)
         {
             message.ShowSpecial = showSpecial;
+        }
+
+        if (Session is { } session)
+        {
+            message.Session = Requests.Text("session", session);
+        }
+
+        if (Cache is { } cache)
+        {
+            message.Cache = (V1.PromptCache)cache;
+        }
+
+        if (EveryToken is { } everyToken)
+        {
+            message.EveryToken = everyToken;
         }
     }
 

@@ -41,6 +41,9 @@ public sealed partial record Usage
 
     /// <summary>The time from the first token to the last.</summary>
     public TimeSpan Generation { get; init; }
+
+    /// <summary>Tokens of the prompt that were in the model's cache, and so not computed.</summary>
+    public int CachedPromptTokens { get; init; }
 }
 
 /// <summary>The phases of a call, as durations; <c>null</c> for one that did not happen.</summary>

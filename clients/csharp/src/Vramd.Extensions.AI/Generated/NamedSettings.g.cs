@@ -25,6 +25,9 @@ internal static class NamedSettings
         "max_tokens_per_s" => settings with { MaxTokensPerSecond = NamedValues.ToFloat(name, value) },
         "parse_special" => settings with { ParseSpecial = NamedValues.ToBool(name, value) },
         "show_special" => settings with { ShowSpecial = NamedValues.ToBool(name, value) },
+        "session" => settings with { Session = NamedValues.ToText(name, value) },
+        "cache" => settings with { Cache = NamedValues.ToWord<PromptCache>(name, value) },
+        "every_token" => settings with { EveryToken = NamedValues.ToBool(name, value) },
         _ => (AnswerSettings)With((AskSettings)settings, name, value),
     };
 
