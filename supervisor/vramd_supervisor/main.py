@@ -61,13 +61,11 @@ def run(
     record: Path | None = None,
     handshake: bool = False,
     lifeline: Lifeline | None = None,
-    tell_workers: bool = False,
 ) -> int:
     """Serves until it is asked to end; returns the exit code.
 
     `file` is the configuration, `record` receives all events and actions. With `handshake` stdout has one line for the
-    program that started this one, and nothing else; `lifeline` ends it with that program. `tell_workers`
-    writes into the runtime folder how workers are called.
+    program that started this one, and nothing else; `lifeline` ends it with that program.
     """
     heap.share_one()
     write_for_owner_only()
@@ -75,7 +73,7 @@ def run(
     with output_aside():
         host = Host() if handshake else None
         try:
-            return _run(file, flags, runtime_dir, log_level, record, host, lifeline, tell_workers)
+            return _run(file, flags, runtime_dir, log_level, record, host, lifeline)
         except StartError as error:
             for line in str(error).splitlines():
                 _print(sys.stderr, f"vramd: {line}")
@@ -104,7 +102,6 @@ def _run(
     record: Path | None,
     host: Host | None,
     lifeline: Lifeline | None,
-    tell_workers: bool,
 ) -> int:
     printer = logging.StreamHandler(sys.stderr)
     printer.setFormatter(LineFormatter())
@@ -134,17 +131,7 @@ def _run(
     try:
         recording = open_recording(record)
         ended_well = asyncio.run(
-            serve(
-                config,
-                origin,
-                base,
-                instance,
-                ready,
-                owner=owner,
-                certificate=certificate,
-                record=recording,
-                tell_workers=tell_workers,
-            )
+            serve(config, origin, base, instance, ready, owner=owner, certificate=certificate, record=recording)
         )
         if recording and not recording.settle(FLUSH_S):
             _print(sys.stderr, f"vramd: {record}: the recording is not whole, its disk did not take all")

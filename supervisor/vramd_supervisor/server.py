@@ -145,13 +145,12 @@ async def serve(
     owner: Owner | None,
     certificate: Certificate | None = None,
     record: LineFile | None = None,
-    tell_workers: bool = False,
 ) -> bool:
     """Serves until it is ended; returns whether that was in order. Raises AddressError.
 
     `origin` is where `config` comes from, `base` where its relative paths start; `on_ready` gets the address once
     clients can connect; `owner` is the program that it ends with; with a `certificate` it serves by TLS; `record` takes
-    all events and actions; `tell_workers` writes into the runtime folder how workers are called.
+    all events and actions.
     """
     clock = steady_clock.install(asyncio.get_running_loop())
     watching = asyncio.create_task(clock.watch())
@@ -161,7 +160,7 @@ async def serve(
     logging.getLogger().addHandler(handler)
     LIBRARY_LOG.addFilter(Sparing())
     leave_job = containment.contain()
-    parts = await _build(config, origin, base, instance, logs, record, tell_workers)
+    parts = await _build(config, origin, base, instance, logs, record)
     loop = parts.loop
     # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
     connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
@@ -250,16 +249,10 @@ def _open(
 
 
 async def _build(
-    config: Config,
-    origin: Origin,
-    base: Path,
-    instance: Instance,
-    logs: LogBook,
-    record: LineFile | None,
-    tell_workers: bool,
+    config: Config, origin: Origin, base: Path, instance: Instance, logs: LogBook, record: LineFile | None
 ) -> Parts:
     import_paths()  # while the folder that this is started in is there
-    spawner = Spawner(variables=config.server.worker_environment, asks_for_huge_pages=config.server.huge_pages)
+    spawner = Spawner(variables=config.server.worker_environment)
     quoter = Quoter(spawner, WORKING_FOLDER, config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)
@@ -309,7 +302,6 @@ async def _build(
         config.scheduling.stop_s,
         config.server.untested_engine,
         Limits(config.server.stall_s, config.server.load_stall_s),
-        instance.tell_worker if tell_workers else None,
     )
     folders = Folders(config, base, loop)
     selector = ModelSelector(loop, planning, folders.look_again, lambda: load_deadline_s(loop.core.config))

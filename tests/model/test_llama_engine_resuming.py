@@ -1,5 +1,6 @@
 """An answer of llama.cpp that another process has begun goes on as if nothing had happened."""
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ pytest.importorskip("llama_cpp")
 TOKENS = 90
 PROMPT = "one two three four five six seven eight nine ten " * 8
 """Longer than a batch: it is computed in pieces."""
+SCOPES = itertools.count()
 SAMPLINGS = {
     "greedy": Sampling(temperature=0),
     "sampled": Sampling(temperature=0.8, seed=5),
@@ -36,14 +38,20 @@ def path(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def first(path: Path) -> Iterator[LlamaEngine]:
-    with loaded(spec(path)) as engine:
+    # Each sequence has cells of its own: those of others, kept ones too, have no part in how sums are rounded.
+    with loaded(spec(path, context_tokens=4096, kv_split=True)) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def second(path: Path) -> Iterator[LlamaEngine]:
-    with loaded(spec(path)) as engine:
+    with loaded(spec(path, context_tokens=4096, kv_split=True)) as engine:
         yield engine
+
+
+def ask_anew(engine: LlamaEngine, job: Job) -> Answer:
+    """Asks for an answer of which nothing is computed yet."""
+    return ask(engine, replace(job, scope=f"{next(SCOPES)}"))
 
 
 def rest(answer: Answer, given: int) -> list[Piece]:
@@ -55,9 +63,9 @@ def rest(answer: Answer, given: int) -> list[Piece]:
 def test_it_goes_on_exactly_behind_what_was_given(first: LlamaEngine, second: LlamaEngine, sampling: Sampling) -> None:
     dice = random.Random(1)
     job = Job(PROMPT, sampling, max_tokens=TOKENS)
-    whole = ask(first, job)
+    whole = ask_anew(first, job)
     for given in [0, 1, TOKENS - 1, *(dice.randrange(TOKENS) for _ in range(5))]:
-        again = ask(second, replace(job, resume=tuple(whole.token_ids[:given])))
+        again = ask_anew(second, replace(job, resume=tuple(whole.token_ids[:given])))
         assert rest(again, 0) == rest(whole, given), f"behind {given} tokens"
         finish, expected = again.finish, whole.finish
         assert (finish.reason, finish.prompt_tokens, finish.completion_tokens) == (
@@ -69,21 +77,22 @@ def test_it_goes_on_exactly_behind_what_was_given(first: LlamaEngine, second: Ll
 
 def test_a_seed_that_was_drawn_for_a_job_without_one_is_used(first: LlamaEngine, second: LlamaEngine) -> None:
     job = Job(PROMPT, Sampling(temperature=1.5), max_tokens=20, drawn_seed=4)
-    whole = ask(first, job)
-    again = ask(second, replace(job, resume=tuple(whole.token_ids[:9])))
+    whole = ask_anew(first, job)
+    again = ask_anew(second, replace(job, resume=tuple(whole.token_ids[:9])))
     assert again.token_ids == whole.token_ids[9:]
-    assert ask(second, replace(job, sampling=Sampling(temperature=1.5, seed=4), drawn_seed=5)).text == whole.text
+    assert ask_anew(second, replace(job, sampling=Sampling(temperature=1.5, seed=4), drawn_seed=5)).text == whole.text
 
 
 def test_a_stop_string_that_began_before_ends_it(first: LlamaEngine, second: LlamaEngine) -> None:
     job = Job(PROMPT, SAMPLINGS["sampled"], max_tokens=TOKENS)
-    text, pieces = ask(first, job).text, ask(first, job).pieces
+    first_time = ask_anew(first, job)
+    text, pieces = first_time.text, first_time.pieces
     before = "".join(piece.text for piece in pieces[:20])
     stop = text[len(before) - 2 : len(before) + 2]
     assert text.index(stop) == len(before) - 2, "it comes there first"
-    whole = ask(first, replace(job, stop=(stop,)))
+    whole = ask_anew(first, replace(job, stop=(stop,)))
     for given in (18, 19, 20):
-        again = ask(second, replace(job, stop=(stop,), resume=tuple(whole.token_ids[:given])))
+        again = ask_anew(second, replace(job, stop=(stop,), resume=tuple(whole.token_ids[:given])))
         assert rest(again, 0) == rest(whole, given)
     assert whole.text == text[: len(before) - 2]
 
@@ -107,9 +116,9 @@ def test_of_a_long_answer_only_the_last_tokens_are_computed_one_by_one(
     first: LlamaEngine, second: LlamaEngine, computed: list[Chunk]
 ) -> None:
     job = Job(PROMPT, SAMPLINGS["sampled"], max_tokens=600)
-    whole = ask(first, job)
+    whole = ask_anew(first, job)
     computed.clear()
-    again = ask(second, replace(job, resume=tuple(whole.token_ids[:500])))
+    again = ask_anew(second, replace(job, resume=tuple(whole.token_ids[:500])))
     assert again.finish.completion_tokens == 600
     prompt = again.finish.prompt_tokens
     one_by_one = [chunk.position for chunk in computed if chunk.position >= prompt + 500 - MOST_REPLAYED_TOKENS]
@@ -134,7 +143,7 @@ def test_one_that_gave_way_for_room_is_computed_again_as_it_was(path: Path, comp
     job = Job(PROMPT[:100], SAMPLINGS["greedy"], max_tokens=140)
     with loaded(spec(path, context_tokens=256, batch_tokens=256)) as small:
         computed.clear()
-        answers = [start(small, job)[0] for _ in range(3)]
+        answers = [start(small, replace(job, scope=scope))[0] for scope in "abc"]
         prompt = answers[0].wait().finish.prompt_tokens
         assert {answer.wait().finish.completion_tokens for answer in answers} == {140}
     again = [chunk for chunk in computed if chunk.position == prompt]

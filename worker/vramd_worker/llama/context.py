@@ -15,6 +15,10 @@ from vramd_worker.llama.model import NativeModel
 
 _LOWEST = -3.4028234663852886e38
 """A logit by which nothing is drawn: the least that a float holds."""
+_MOST_SEQUENCES = 256
+"""Ids that llama.cpp's memory of attention has, however few of them a batch may use (LLAMA_MAX_SEQ)."""
+_SHELVES = 64
+"""Of these, most that are used for sequences that wait to be continued."""
 
 
 class Chunk(NamedTuple):
@@ -113,6 +117,12 @@ class NativeContext:
         """Tokens that its memory holds in all."""
         self.sequence_cells = int(library.llama_n_ctx_seq(handle))
         """Most tokens that its memory holds of one sequence."""
+        self.slots = int(library.llama_n_seq_max(handle))
+        """Sequences that a batch may have."""
+        self.drops_ends = False
+        """Whether the memory can drop the end of a sequence; `learn_memory` finds out."""
+        self.window_tokens = max(0, int(library.llama_model_n_swa(model.handle)))
+        """Tokens that a memory which drops older ones holds for certain; 0: it holds all."""
         memory = library.llama_get_memory(handle)
         self._memory = None if memory is None else int(memory)
         self._compute = library.llama_encode if self._memory is None else library.llama_decode
@@ -185,6 +195,37 @@ class NativeContext:
         """Drops all that the memory holds; `wipe` zeroes it too, as a mask does not stop NaN."""
         if self._memory is not None:
             self._library.llama_memory_clear(self._memory, wipe)
+
+    def learn_memory(self, tokens: int) -> None:
+        """Finds out what the memory can do, by the first sequence, of which it holds this many tokens.
+
+        A state that sums up all tokens stands for the last position only, and cannot go back.
+        """
+        self.drops_ends = tokens > 1 and self.first_position(0) == 0 and self.drop_end(0, tokens - 1)
+
+    @property
+    def shelves(self) -> int:
+        """Ids that a sequence may have which is not computed: they cost nothing where all sequences share the cells."""
+        one_for_all = self.sequence_cells == self.cells
+        return min(_SHELVES, _MOST_SEQUENCES - self.slots) if self.drops_ends and one_for_all else 0
+
+    def first_position(self, slot: int) -> int:
+        """Returns the position of the oldest token that the memory holds of a sequence; -1 if it holds none."""
+        return int(self._library.llama_memory_seq_pos_min(self._memory, slot))
+
+    def drop_end(self, slot: int, tokens: int) -> bool:
+        """Drops what the memory holds of a sequence behind this many tokens; false if it cannot, and has not."""
+        return bool(self._library.llama_memory_seq_rm(self._memory, slot, tokens, -1))
+
+    def copy(self, source: int, target: int, tokens: int | None) -> None:
+        """Gives a sequence that holds nothing the first tokens of another too; None: all of them."""
+        if self.sequence_cells == self.cells and tokens is not None:
+            self._library.llama_memory_seq_cp(self._memory, source, target, 0, tokens)
+            return
+        # Between sequences with cells of their own llama.cpp copies whole ones only.
+        self._library.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        if tokens is not None and not self.drop_end(target, tokens):
+            _die("llama.cpp cannot drop the end of a sequence, which it could after the load")
 
     def vector(self, slot: int) -> list[float]:
         """Returns the pooled embedding of a sequence of the last batch."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from vramd_common.replay import MOST_REPLAYED_TOKENS
 
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
+from vramd_worker.llama.prefixes import Held, Owner, Twin
 from vramd_worker.llama.sampling import SamplerChain
 from vramd_worker.llama.tasks import LlamaTask
 from vramd_worker.text import TextAssembler, is_part_of_answer
@@ -27,8 +28,11 @@ class Generation(LlamaTask):
         self.prompt_tokens = 0
         self.evaluated = 0
         """Number of tokens that the memory holds."""
-        self.slot: int | None = None
-        """Its sequence id in the context while it runs."""
+        self.held: Held | None = None
+        """Its sequence in the context while it runs."""
+        self.awaited: Twin | None = None
+        """While it runs without a sequence: the text that is computing what it begins with."""
+        self.cached_prompt_tokens = 0
         self.doubted = False
         """Whether one of its batches gave NaN: it is then computed alone, to see whether it is the cause."""
         self.due_s = 0.0
@@ -50,6 +54,16 @@ class Generation(LlamaTask):
         self.sampler.replay(token)
         self.tokens.append(token)
         self._text_of(said)
+
+    @property
+    def owner(self) -> Owner:
+        """For whom it is computed."""
+        return Owner(self.job.scope, self.job.session, self.job.shared)
+
+    @property
+    def slot(self) -> int | None:
+        """Its sequence id in the context, once it has one."""
+        return None if self.held is None else self.held.place
 
     @property
     def pending(self) -> int:
@@ -129,7 +143,14 @@ class Generation(LlamaTask):
     def _finish(self, reason: FinishReason) -> Finish:
         now_s = time.monotonic()
         first_s = self._first_token_s or now_s
-        return Finish(reason, self.prompt_tokens, self.completion_tokens, first_s - self._began_s, now_s - first_s)
+        return Finish(
+            reason,
+            self.prompt_tokens,
+            self.completion_tokens,
+            first_s - self._began_s,
+            now_s - first_s,
+            self.cached_prompt_tokens,
+        )
 
     def _emit(self, piece: Piece | EngineError) -> None:
         self._tell(self._emit_piece, piece)

@@ -11,6 +11,7 @@ from vramd_worker.llama.context import Chunk, NativeContext, Outcome
 from vramd_worker.llama.decode_loop import Interrupt
 from vramd_worker.llama.generation import Generation
 from vramd_worker.llama.model import NativeModel
+from vramd_worker.llama.prefixes import Prefixes
 
 
 class GenerationBatcher:
@@ -18,6 +19,7 @@ class GenerationBatcher:
 
     All generations share the cells of the memory. One is admitted when its prompt fits beside the tokens of the others;
     if the memory fills up all the same, the newest gives its cells back and waits, to be computed again as it was.
+    Texts that ended are kept in the cells that no running one needs, and those that begin alike go on from there.
 
     They share one attention too, and NaN passes through a mask. So when a batch gives NaN, the memory is wiped and all
     are computed again, each alone until it has given numbers; one that does not has failed.
@@ -30,10 +32,11 @@ class GenerationBatcher:
         self._context = context
         self._interrupt = interrupt
         self._context_tokens = context_tokens
-        self._free_slots = list(range(parallel))
+        self._parallel = parallel
+        self._prefixes = Prefixes(context)
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []
-        """In the order of admission."""
+        """In the order of admission. One that waits for another to compute what it begins with has no slot yet."""
         self._full = False
         """Whether one had to give way: none is admitted until another ends, or two could evict each other for ever."""
 
@@ -45,12 +48,13 @@ class GenerationBatcher:
         """Computes one batch, if anything is due; returns when the next step is due."""
         self._drop_cancelled()
         self._admit()
+        self._begin_after_others()
         now_s = time.monotonic()
         batch = self._compose(now_s)
         if not batch:
             return min((generation.due_s for generation in self._running), default=math.inf)
-        if not self._fits(batch):
-            self._make_room()
+        if not self._prefixes.make_room(sum(len(chunk.tokens) for _, chunk in batch)):
+            self._give_way()
             return 0.0
         generations = [generation for generation, _ in batch]
         for generation in generations:
@@ -58,8 +62,8 @@ class GenerationBatcher:
         self._interrupt.begin(generations)
         outcome, ends = self._context.compute(chunk for _, chunk in batch)
         self._interrupt.end()
-        if outcome is Outcome.NO_ROOM:
-            self._make_room()
+        if outcome is Outcome.NO_ROOM and not self._prefixes.drop_least_used():
+            self._give_way()
         elif outcome is Outcome.DONE:
             self._take_results(batch, ends)
         # An aborted batch had only cancelled generations, which the next step drops.
@@ -68,7 +72,9 @@ class GenerationBatcher:
     def _take_results(self, batch: list[tuple[Generation, Chunk]], ends: list[int]) -> None:
         lost = []
         for (generation, chunk), end in zip(batch, ends, strict=True):
+            assert generation.held is not None
             generation.evaluated += len(chunk.tokens)
+            self._prefixes.extend(generation.held, len(chunk.tokens))
             if not chunk.output or generation.cancelled:
                 continue
             if self._context.logits.are_numbers(end):
@@ -88,12 +94,13 @@ class GenerationBatcher:
     def _fail(self, generation: Generation) -> None:
         text = "what the model computed for it is no number: its weights are damaged there, or overflow"
         generation.fail(EngineError(Reason.OUTPUT_NOT_FINITE, text))
-        self._release(generation)
+        self._release(generation, keep=False)
         generation.close()
 
     def _start_over(self) -> None:
         """Wipes the memory and has all computed again: NaN that stayed would spoil others through the mask."""
         self._context.forget_all(wipe=True)
+        self._prefixes.lose_all()
         for generation in self._running:
             generation.evaluated = 0
 
@@ -114,21 +121,35 @@ class GenerationBatcher:
         """Admits waiting generations in order: short prompts do not overtake a long one, so that its turn comes."""
         if self._full and self._running:
             return
-        taken = sum(len(generation.tokens) for generation in self._running)
-        while self._waiting and self._free_slots:
+        while self._waiting and len(self._running) < self._parallel:
+            to_compute = sum(generation.pending for generation in self._running)
             needed = len(self._waiting[0].tokens) + 1
-            if self._running and taken + needed > self._context.cells:
+            if self._running and self._prefixes.running_cells + to_compute + needed > self._context.cells:
                 return
             generation = self._waiting.popleft()
-            generation.slot = self._free_slots.pop()
             # While one is being checked, no other may spoil its results, nor what the memory already holds.
             generation.doubted |= any(other.doubted for other in (*self._running, *self._waiting))
             self._running.append(generation)
-            taken += needed
+            self._begin(generation)
+
+    def _begin(self, generation: Generation) -> None:
+        """Gives a generation its place in the memory, unless another computes what it begins with."""
+        tokens, owner = generation.tokens, generation.owner
+        afresh = generation.doubted or bool(generation.completion_tokens)
+        generation.awaited = None if afresh else self._prefixes.twin(tokens, owner)
+        if generation.awaited is None:
+            generation.held = self._prefixes.begin(tokens, owner, generation.prompt_tokens, afresh=afresh)
+            generation.evaluated = generation.cached_prompt_tokens = generation.held.reused
+
+    def _begin_after_others(self) -> None:
+        for generation in self._running:
+            twin = generation.awaited
+            if twin is not None and (generation.doubted or not self._prefixes.is_awaited(twin)):
+                self._begin(generation)
 
     def _compose(self, now_s: float) -> list[tuple[Generation, Chunk]]:
         """Chooses the next batch: first the generations that wait for one token, then prompts as they fit."""
-        due = [generation for generation in self._running if generation.due_s <= now_s]
+        due = [generation for generation in self._running if generation.held and generation.due_s <= now_s]
         doubted = [generation for generation in due if generation.doubted]
         if doubted:
             due = doubted[:1]
@@ -146,11 +167,6 @@ class GenerationBatcher:
             batch.append((generation, Chunk(generation.slot, tokens, start, output)))
         return batch
 
-    def _fits(self, batch: list[tuple[Generation, Chunk]]) -> bool:
-        """Whether a batch fits by our own count; llama.cpp says so itself if it needs more cells than tokens."""
-        held = sum(generation.evaluated for generation in self._running)
-        return held + sum(len(chunk.tokens) for _, chunk in batch) <= self._context.cells
-
     def _sample(self, generation: Generation, index: int) -> None:
         assert generation.sampler is not None
         token = generation.sampler.sample(self._context, index)
@@ -160,7 +176,7 @@ class GenerationBatcher:
             self._release(generation)
             generation.close()
 
-    def _make_room(self) -> None:
+    def _give_way(self) -> None:
         """Frees cells: the newest goes back to the head of the queue; if it is alone, it ends."""
         generation = self._running[-1]
         self._release(generation)
@@ -172,12 +188,14 @@ class GenerationBatcher:
             generation.end_at_length()
             generation.close()
 
-    def _release(self, generation: Generation) -> None:
-        assert generation.slot is not None
-        self._context.forget(generation.slot)
-        self._free_slots.append(generation.slot)
+    def _release(self, generation: Generation, *, keep: bool = True) -> None:
+        """Ends the part of a generation in the memory; what is computed of it is kept for others."""
+        is_wiped = generation.doubted and generation.evaluated
+        if generation.held is not None:
+            kept = generation.tokens[: generation.evaluated] if keep and not is_wiped else None
+            self._prefixes.end(generation.held, kept)
         self._running.remove(generation)
         self._full = False
-        generation.slot = None
-        if generation.doubted and generation.evaluated:
+        generation.held = generation.awaited = None
+        if is_wiped:
             self._start_over()

@@ -172,12 +172,13 @@ def reads_by(library: ModuleType, model: NativeModel, embeds: bool) -> Around:
 def _warm_up(context: NativeContext, model: NativeModel, tokens: int, *, generates: bool) -> None:
     """Computes a batch, so that a backend takes its working memory now and not with the first request."""
     token = model.bos if model.bos is not None else 0
-    tokens = min(tokens, context.batch_tokens, context.cells)
+    tokens = min(max(tokens, 2) if generates else tokens, context.batch_tokens, context.cells)
     lengths = [min(context.sequence_cells, tokens - at) for at in range(0, tokens, context.sequence_cells)]
     chunks = [Chunk(slot, [token] * length, position=0, output=True) for slot, length in enumerate(lengths)]
     _, ends = context.compute(chunks)
     if generates:
         context.logits.learn(ends[0])
+        context.learn_memory(lengths[0])
     context.forget_all(wipe=generates and not context.logits.are_numbers(ends[0]))
 
 
