@@ -87,6 +87,11 @@ class RuntimeDir:
         return self.path / "certificate.pem"
 
     @property
+    def workers_file(self) -> Path:
+        """JSON (0600): address and nonce of each worker, by its process id; there only if it was asked to tell."""
+        return self.path / "workers.json"
+
+    @property
     def lock_file(self) -> Path:
         """Locked as long as the supervisor lives."""
         return self.path / "lock"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import re
@@ -56,8 +57,10 @@ class Instance:
         """By the file that each is written into."""
         self._address: Address | None = None
         self._certificate = b""
+        self._told: dict[int, tuple[str, str]] = {}
         self._take()
-        self.folder.address_file.unlink(missing_ok=True)
+        for old in (self.folder.address_file, self.folder.workers_file):
+            old.unlink(missing_ok=True)
         self._fill()
         for left in _own_files(self.folder):
             tighten(left)
@@ -99,6 +102,11 @@ class Instance:
         self._address, self._certificate = address, certificate
         self._announce(address)
 
+    def tell_worker(self, pid: int, address: str, nonce: str) -> None:
+        """Writes down how a worker is called. Raises OSError."""
+        self._told[pid] = (address, nonce)
+        write_private(self.folder.workers_file, json.dumps(self._told))
+
     def _announce(self, address: Address) -> None:
         if self._certificate:
             write_private(self.folder.certificate_file, self._certificate.decode("utf-8"))
@@ -131,7 +139,7 @@ class Instance:
         """Takes everything back that others could stumble over; the last thing a supervisor does."""
         if _identity(self.folder.lock_file) == self._lock_id:
             self.folder.address_file.unlink(missing_ok=True)
-            for file in (*self.tokens, self.folder.certificate_file):
+            for file in (*self.tokens, self.folder.certificate_file, self.folder.workers_file):
                 file.unlink(missing_ok=True)
             if self._socket_dir:
                 shutil.rmtree(self._socket_dir, ignore_errors=True)

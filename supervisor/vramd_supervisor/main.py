@@ -61,11 +61,13 @@ def run(
     record: Path | None = None,
     handshake: bool = False,
     lifeline: Lifeline | None = None,
+    tell_workers: bool = False,
 ) -> int:
     """Serves until it is asked to end; returns the exit code.
 
     `file` is the configuration, `record` receives all events and actions. With `handshake` stdout has one line for the
-    program that started this one, and nothing else; `lifeline` ends it with that program.
+    program that started this one, and nothing else; `lifeline` ends it with that program. `tell_workers`
+    writes into the runtime folder how workers are called.
     """
     heap.share_one()
     write_for_owner_only()
@@ -73,7 +75,7 @@ def run(
     with output_aside():
         host = Host() if handshake else None
         try:
-            return _run(file, flags, runtime_dir, log_level, record, host, lifeline)
+            return _run(file, flags, runtime_dir, log_level, record, host, lifeline, tell_workers)
         except StartError as error:
             for line in str(error).splitlines():
                 _print(sys.stderr, f"vramd: {line}")
@@ -102,6 +104,7 @@ def _run(
     record: Path | None,
     host: Host | None,
     lifeline: Lifeline | None,
+    tell_workers: bool,
 ) -> int:
     printer = logging.StreamHandler(sys.stderr)
     printer.setFormatter(LineFormatter())
@@ -131,7 +134,17 @@ def _run(
     try:
         recording = open_recording(record)
         ended_well = asyncio.run(
-            serve(config, origin, base, instance, ready, owner=owner, certificate=certificate, record=recording)
+            serve(
+                config,
+                origin,
+                base,
+                instance,
+                ready,
+                owner=owner,
+                certificate=certificate,
+                record=recording,
+                tell_workers=tell_workers,
+            )
         )
         if recording and not recording.settle(FLUSH_S):
             _print(sys.stderr, f"vramd: {record}: the recording is not whole, its disk did not take all")

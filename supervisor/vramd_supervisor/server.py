@@ -145,12 +145,13 @@ async def serve(
     owner: Owner | None,
     certificate: Certificate | None = None,
     record: LineFile | None = None,
+    tell_workers: bool = False,
 ) -> bool:
     """Serves until it is ended; returns whether that was in order. Raises AddressError.
 
     `origin` is where `config` comes from, `base` where its relative paths start; `on_ready` gets the address once
     clients can connect; `owner` is the program that it ends with; with a `certificate` it serves by TLS; `record` takes
-    all events and actions.
+    all events and actions; `tell_workers` writes into the runtime folder how workers are called.
     """
     clock = steady_clock.install(asyncio.get_running_loop())
     watching = asyncio.create_task(clock.watch())
@@ -160,7 +161,7 @@ async def serve(
     logging.getLogger().addHandler(handler)
     LIBRARY_LOG.addFilter(Sparing())
     leave_job = containment.contain()
-    parts = await _build(config, origin, base, instance, logs, record)
+    parts = await _build(config, origin, base, instance, logs, record, tell_workers)
     loop = parts.loop
     # Half of the descriptors stay for workers, files and logs, whatever comes to the port.
     connections = ("grpc.max_allowed_incoming_connections", raise_limit() // 2)
@@ -249,10 +250,16 @@ def _open(
 
 
 async def _build(
-    config: Config, origin: Origin, base: Path, instance: Instance, logs: LogBook, record: LineFile | None
+    config: Config,
+    origin: Origin,
+    base: Path,
+    instance: Instance,
+    logs: LogBook,
+    record: LineFile | None,
+    tell_workers: bool,
 ) -> Parts:
     import_paths()  # while the folder that this is started in is there
-    spawner = Spawner(variables=config.server.worker_environment)
+    spawner = Spawner(variables=config.server.worker_environment, asks_for_huge_pages=config.server.huge_pages)
     quoter = Quoter(spawner, WORKING_FOLDER, config.server.untested_engine)
     devices = await _all_devices(config, quoter)
     warn_of_absent(config, devices)
@@ -302,6 +309,7 @@ async def _build(
         config.scheduling.stop_s,
         config.server.untested_engine,
         Limits(config.server.stall_s, config.server.load_stall_s),
+        instance.tell_worker if tell_workers else None,
     )
     folders = Folders(config, base, loop)
     selector = ModelSelector(loop, planning, folders.look_again, lambda: load_deadline_s(loop.core.config))

@@ -34,7 +34,9 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
     assert told["quick"]
     for benchmark in ("ipc", "swap", "memory", "two-models"):
         figures = found[benchmark]
-        assert all(0 < f["min"] <= f["median"] <= f["max"] for f in figures.values()), figures
+        assert all(f["min"] <= f["median"] <= f["max"] for f in figures.values()), figures
+        assert all(f["min"] > 0 for f in figures.values() if f["unit"] != "share"), figures
+        assert all(f["min"] >= 0 and f["max"] <= 1 for f in figures.values() if f["unit"] == "share"), figures
         assert any(f["met"] is not None for f in figures.values())
     judged = {benchmark for benchmark, figures in found.items() for f in figures.values() if f["met"] is not None}
     assert judged == {"ipc", "swap", "memory", "two-models"}, "what is best on one machine is no bar for others"

@@ -177,6 +177,7 @@ REPORT = report.Report(MACHINE, "tiny.gguf", 5_000_000, 2, 3, quick=False, resul
         (55_900_000, Unit.BYTES, "55.9 MB"),
         (159.96, Unit.TOKENS_PER_S, "160.0 tokens/s"),
         (0.974, Unit.RATIO, "0.97 \u00d7"),
+        (0.074, Unit.SHARE, "7 %"),
     ],
 )
 def test_amounts_are_for_people(value: float, unit: Unit, shown: str) -> None:

@@ -53,6 +53,19 @@ def test_ram_that_is_low(available_bytes: int, verdict: Verdict) -> None:
     assert judged(replace(FACTS, host=host), "RAM").verdict is verdict
 
 
+def test_huge_pages_that_the_kernel_never_gives_have_their_cost_told() -> None:
+    def line(setting: str, *, wanted: bool = True) -> Line:
+        host = replace(FACTS.host, huge_pages=setting, wants_huge_pages=wanted)
+        return judged(replace(FACTS, host=host), "huge pages")
+
+    assert (line("madvise").verdict, line("madvise").found) == (Verdict.OK, "madvise: models in RAM get them")
+    never = line("never")
+    assert never.verdict is Verdict.WARN
+    assert "0.6 of the speed" in never.why
+    assert never.get == "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"
+    assert (line("never", wanted=False).verdict, line("madvise", wanted=False).found[:3]) == (Verdict.OK, "off")
+
+
 @pytest.mark.parametrize(
     ("usable", "quota", "verdict"), [(16, None, Verdict.OK), (4, 4.5, Verdict.WARN), (1, 1.5, Verdict.WARN)]
 )

@@ -1,6 +1,7 @@
 """The runtime folder: where it is, that one supervisor has it at a time, and that it is made again if it is removed."""
 
 import asyncio
+import json
 import shutil
 import stat
 import sys
@@ -37,6 +38,19 @@ def test_a_place_that_is_not_there_yet_is_made_for_both_sides(
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
     finally:
         instance.leave()
+
+
+def test_how_workers_are_called_is_for_the_owner_alone_and_gone_at_the_end(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    file = instance.folder.workers_file
+    assert not file.exists()
+    instance.tell_worker(7, "unix:/a", "one")
+    instance.tell_worker(8, "unix:/b", "two")
+    assert json.loads(file.read_text("utf-8")) == {"7": ["unix:/a", "one"], "8": ["unix:/b", "two"]}
+    if sys.platform != "win32":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    instance.leave()
+    assert not file.exists()
 
 
 def advice(folder: Path) -> str:

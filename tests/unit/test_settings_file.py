@@ -91,12 +91,15 @@ def test_a_whole_file(tmp_path: Path) -> None:
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     environment = {"VRAMD_PORT": "2", "VRAMD_HOST": "0.0.0.0", "VRAMD_HEADROOM": "1GiB", "VRAMD_SPARE": "no"}
-    flags = Flags(models=("here",), budgets={"host": Size(5), "card": Size(6)}, port=3, untested_engine=True)
+    flags = Flags(
+        models=("here",), budgets={"host": Size(5), "card": Size(6)}, port=3, untested_engine=True, no_huge_pages=True
+    )
     config = load(tmp_path, WHOLE, environment, flags)
     assert (config.server.port, config.server.host, config.server.spare) == (3, "0.0.0.0", False)
     assert config.server.headroom == Headroom(size_bytes=1 << 30)
     assert config.server.models == (str(tmp_path / "here"),)
     assert config.server.untested_engine
+    assert not config.server.huge_pages
     assert config.devices["host"].budget == 5
     assert config.devices["card"] == DeviceConfig("virtual", Size(8 << 30), Size(6))
     assert load(tmp_path, WHOLE, {"VRAMD_PORT": "2"}).server.port == 2

@@ -88,12 +88,8 @@ class BareWorker:
         return self._printed.read_text("utf-8", "replace").strip()[-2000:] or "it said nothing"
 
     @property
-    def address(self) -> str:
-        return self._hello.address
-
-    @property
-    def nonce(self) -> str:
-        return self._nonce
+    def place(self) -> wire.WorkerPlace:
+        return wire.WorkerPlace(self._hello.address, self._nonce)
 
     def load(self, wanted: Load) -> float:
         """Reads the weights and makes the context; the seconds it took. Raises grpc.RpcError."""
@@ -114,7 +110,7 @@ class BareWorker:
             ),
         )
         began_s = time.perf_counter()
-        with grpc.insecure_channel(self.address, wire.OPTIONS) as channel:
+        with grpc.insecure_channel(self._hello.address, wire.OPTIONS) as channel:
             steps: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"{wire.WORKER_SERVICE}Load")
             metadata = ((NONCE_KEY, self._nonce),)
             for _ in steps(request.SerializeToString(), metadata=metadata, timeout=wire.LIMIT_S):
@@ -122,7 +118,7 @@ class BareWorker:
             return time.perf_counter() - began_s
 
     def way(self, threads: int) -> wire.Way:
-        return wire.to_worker(self.address, self._nonce, threads)
+        return wire.to_worker(self.place, threads)
 
     def kill(self) -> float:
         """Seconds from SIGKILL until it is reaped."""
@@ -145,7 +141,7 @@ class BareWorker:
 
 
 @contextmanager
-def relayed(worker: BareWorker, threads: int) -> Iterator[wire.Way]:
+def relayed(worker: wire.WorkerPlace, threads: int) -> Iterator[wire.Way]:
     """Calls to a worker through a bare relay. Raises BenchError."""
     with subprocess.Popen(
         [sys.executable, "-m", "vramd_bench.relay"],
@@ -162,7 +158,7 @@ def relayed(worker: BareWorker, threads: int) -> Iterator[wire.Way]:
                 port = child.stdout.readline().strip()
             if not port:
                 raise BenchError("the relay did not start")
-            with wire.to_worker(f"127.0.0.1:{port.decode()}", worker.nonce, threads) as way:
+            with wire.to_worker(wire.WorkerPlace(f"127.0.0.1:{port.decode()}", worker.nonce), threads) as way:
                 yield way
         finally:
             child.kill()

@@ -15,6 +15,8 @@ class Unit(Enum):
     BYTES = "bytes"
     TOKENS_PER_S = "tokens/s"
     RATIO = "ratio"
+    SHARE = "share"
+    """Of a whole: 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,6 @@ def figure(name: str, unit: Unit, values: Sequence[float], bar: Bar | None = Non
     return Figure(name, unit, Spread(tuple(values)), bar)
 
 
-def ratios(name: str, values: Sequence[float], others: Sequence[float], bar: Bar) -> Figure:
+def ratios(name: str, values: Sequence[float], others: Sequence[float], bar: Bar | None = None) -> Figure:
     """The ratio of each pair of neighbouring measurements, so that what slows both down cancels out."""
     return figure(name, Unit.RATIO, [value / other for value, other in zip(values, others, strict=True)], bar)

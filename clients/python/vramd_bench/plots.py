@@ -10,7 +10,7 @@ from .figures import Figure, Result, Unit
 from .report import amount
 
 COLOURS = {True: "tab:green", False: "tab:red", None: "tab:blue"}
-SCALES = {Unit.SECONDS: (1e3, "ms"), Unit.BYTES: (1e-6, "MB")}
+SCALES = {Unit.SECONDS: (1e3, "ms"), Unit.BYTES: (1e-6, "MB"), Unit.SHARE: (100.0, "%")}
 
 
 def draw(result: Result, folder: Path, caption: str) -> Path:

@@ -28,7 +28,7 @@ class Report:
 
 
 def amount(value: float, unit: Unit) -> str:
-    """For people: 1.23 ms, 45.6 MB, 160 tokens/s, 0.98 ×."""
+    """For people: 1.23 ms, 45.6 MB, 160 tokens/s, 0.98 ×, 7 %."""
     match unit:
         case Unit.SECONDS:
             return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.{0 if value >= 0.1 else 2}f} ms"
@@ -38,6 +38,8 @@ def amount(value: float, unit: Unit) -> str:
             return f"{value:.1f} tokens/s"
         case Unit.RATIO:
             return f"{value:.2f} ×"  # noqa: RUF001  the sign is meant
+        case Unit.SHARE:
+            return f"{value * 100:.0f} %"
 
 
 def rows(result: Result) -> list[tuple[str, ...]]:

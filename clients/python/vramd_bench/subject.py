@@ -13,6 +13,8 @@ import psutil
 from vramd import Client, ResidentModel, Supervisor
 from vramd.channel import metadata
 from vramd.finding import find
+from vramd.launching import SERVE
+from vramd_common.rendezvous import RuntimeDir
 
 from . import wire
 from .figures import BenchError
@@ -63,6 +65,11 @@ class Subject:
         place = find(self._supervisor.runtime_dir)
         return wire.to_supervisor(place.address, metadata(place), model)
 
+    def worker(self, model: ResidentModel) -> wire.WorkerPlace:
+        """Returns how the process that serves a loaded model is called without the supervisor."""
+        told = json.loads(RuntimeDir(self._supervisor.runtime_dir).workers_file.read_text("utf-8"))
+        return wire.WorkerPlace(*told[str(model.pid)])
+
     def threads(self) -> int:
         """CPU threads of a model that computes alone: all of them, or one in a quick run."""
         return 1 if self._quick else self.client.status().supervisor.usable_cores
@@ -105,7 +112,7 @@ def running(setup: Setup, models: Sequence[str], budget_bytes: int | None = None
         config.write_text("\n".join(lines) + "\n", "utf-8")
         # Neither earlier runs nor the user's supervisor share learned figures with this one.
         os.environ["VRAMD_STATE_DIR"] = folder
-        supervisor = Supervisor.start(config=config)
+        supervisor = Supervisor.start(config=config, serve=(*SERVE, "--tell-workers"))
         try:
             yield Subject(supervisor, setup.quick)
         finally:

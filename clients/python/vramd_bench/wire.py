@@ -17,6 +17,15 @@ PUBLIC_SERVICE = "/vramd.v1.InferenceService/"
 WORKER_SERVICE = "/vramd.internal.v1.WorkerService/"
 OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
+
+@dataclass(frozen=True)
+class WorkerPlace:
+    """How a worker is called."""
+
+    address: str
+    nonce: str
+
+
 Metadata = tuple[tuple[str, str | bytes], ...]
 Wrap = Callable[[inference_pb2.GenerateRequest], bytes]
 
@@ -97,10 +106,10 @@ def to_supervisor(address: str, metadata: Metadata, model: str) -> Way:
     return Way(address, PUBLIC_SERVICE, metadata, model, lambda request: request.SerializeToString())
 
 
-def to_worker(address: str, nonce: str, threads: int) -> Way:
+def to_worker(place: WorkerPlace, threads: int) -> Way:
     """To a worker itself, or to a relay before it; `threads` are what vramd would grant."""
 
     def wrap(request: inference_pb2.GenerateRequest) -> bytes:
         return worker_pb2.WorkerGenerateRequest(request=request, threads=threads).SerializeToString()
 
-    return Way(address, WORKER_SERVICE, ((NONCE_KEY, nonce),), "bench", wrap)
+    return Way(place.address, WORKER_SERVICE, ((NONCE_KEY, place.nonce),), "bench", wrap)

@@ -114,6 +114,9 @@ class ServerConfig:
     """With `--lifeline`: time for running requests to finish once the owner is gone."""
     idle_exit_s: float = 0.0
     """End after this time without any call, hold or reservation; 0: never. Probes of health do not count."""
+    huge_pages: bool = True
+    """Keep weights, KV cache and scratch in RAM in huge pages, where the kernel gives them (Linux); see
+    docs/memory.md."""
     worker_environment: tuple[str, ...] = ()
     """Names of further variables that workers get, such as "GGML_BACKEND_PATH"; see docs/security.md."""
     strikes: int = 3

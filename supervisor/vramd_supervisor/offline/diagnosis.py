@@ -25,6 +25,7 @@ _OLDEST_DRIVER = 525
 _NEWEST_PYTHON = (3, 14)
 
 GET_LLAMA = "pip install 'vramd[llama]'"
+GET_HUGE_PAGES = "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"
 GET_MODELS = "vramd serve --models DIR"
 
 
@@ -64,6 +65,10 @@ class HostFacts:
     ram_available_bytes: int
     foreign_cores: float | None = None
     """Cores' worth of time that programs take now; None where the system does not tell."""
+    huge_pages: str = ""
+    """The kernel's setting for huge pages; empty where workers cannot ask for them."""
+    wants_huge_pages: bool = True
+    """Whether the configuration has workers ask."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,8 @@ def _hardware(facts: Facts) -> Iterator[Line]:
     bad = "hardly any free" if host.ram_available_bytes < _HARDLY_ANY_RAM_BYTES else ""
     warn = "little free" if host.ram_available_bytes < _LITTLE_RAM_BYTES else ""
     yield _judged("hardware", "RAM", ram, bad=bad, warn=warn)
+    if host.huge_pages:
+        yield _huge_pages(host)
     for card in facts.cards:
         found = f"{card.name}: {in_words(card.total_bytes)}, {in_words(card.free_bytes)} of it free"
         warn = "little free" if card.free_bytes < _LITTLE_CARD_BYTES else ""
@@ -224,6 +231,15 @@ def _hardware(facts: Facts) -> Iterator[Line]:
 
 def _threads(host: HostFacts) -> int:
     return default_threads(host.physical_cores, host.usable_cores)
+
+
+def _huge_pages(host: HostFacts) -> Line:
+    if not host.wants_huge_pages:
+        return Line("hardware", "huge pages", "off: the configuration says so")
+    if host.huge_pages != "never":
+        return Line("hardware", "huge pages", f"{host.huge_pages}: models in RAM get them")
+    why = "a model in RAM may answer at 0.6 of the speed, and its memory is given back later"
+    return Line("hardware", "huge pages", host.huge_pages, Verdict.WARN, why, GET_HUGE_PAGES)
 
 
 def _defaults(facts: Facts) -> Iterator[Line]:

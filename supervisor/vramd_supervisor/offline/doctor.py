@@ -38,6 +38,7 @@ from ..settings.listing import catalogue
 from ..settings.settings_file import Flags, load_config
 from ..threads.serial_calls import NoAnswerError
 from ..workers import containment
+from ..workers.huge_pages import kernel_mode, library_asks
 from ..workers.planning import UNKNOWN_FACTS
 from ..workers.process import ChildProcess, HelloError, Spawner
 from ..workers.worker_environment import worker_environment
@@ -134,7 +135,7 @@ def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
     files = [(model, model.source) for model in known.values() if isinstance(model.source, ModelFile)]
     packages = {name: version(name) for name in ("vramd", "grpcio", "protobuf")}
     return Facts(
-        host=_host(cores),
+        host=_host(cores, config.server.huge_pages),
         nvidia=NvidiaFacts(_driver(), _cards_on_bus(), _get_driver()),
         engine=engine,
         versions={"Python": platform.python_version(), **packages},
@@ -147,7 +148,7 @@ def look(config: Config, base: Path, runtime_dir: Path | None) -> Facts:
     )
 
 
-def _host(cores: int) -> HostFacts:
+def _host(cores: int, wants_huge_pages: bool) -> HostFacts:
     memory = HostProbe().sample()
     return HostFacts(
         cpu=cpu_name(),
@@ -158,6 +159,8 @@ def _host(cores: int) -> HostFacts:
         ram_total_bytes=memory.total_bytes,
         ram_available_bytes=memory.total_bytes - memory.used_bytes,
         foreign_cores=_foreign_cores(),
+        huge_pages=kernel_mode() if library_asks() else "",
+        wants_huge_pages=wants_huge_pages,
     )
 
 
@@ -177,7 +180,8 @@ async def _ask_worker(server: ServerConfig) -> tuple[EngineFacts, int]:
     printed: list[bytes] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
-            child = await Spawner(variables=server.worker_environment).start("vramd_worker", folder)
+            spawner = Spawner(variables=server.worker_environment, asks_for_huge_pages=server.huge_pages)
+            child = await spawner.start("vramd_worker", folder)
         except (NoAnswerError, OSError) as error:
             return EngineFacts("", f"a worker could not be started: {error}", ()), UNKNOWN_FACTS.idle_bytes
         process = ChildProcess(child, "", server.untested_engine, printed.append, lambda *_: None)

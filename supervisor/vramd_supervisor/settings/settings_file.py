@@ -48,6 +48,7 @@ class Flags:
     tls_client_ca: str | None = None
     insecure_network: bool = False
     untested_engine: bool = False
+    no_huge_pages: bool = False
     idle_exit_s: float | None = None
 
 
@@ -224,6 +225,8 @@ def _from_flags(flags: Flags) -> Iterator[_Setting]:
         yield _Setting(("server", "insecure_network"), True, _option("insecure_network"))
     if flags.untested_engine:
         yield _Setting(("server", "untested_engine"), True, "--untested-engine")
+    if flags.no_huge_pages:
+        yield _Setting(("server", "huge_pages"), False, "--no-huge-pages")
     if flags.idle_exit_s is not None:
         yield _Setting(("server", "idle_exit_s"), flags.idle_exit_s, "--idle-exit")
     for device, budget in flags.budgets.items():

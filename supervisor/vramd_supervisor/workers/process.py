@@ -20,7 +20,7 @@ from vramd_common.rendezvous import Hello, Orders
 
 from ..domain.receipt import Exit
 from ..threads.serial_calls import SerialCalls
-from . import containment
+from . import containment, huge_pages
 from .breach import BreachError, check_hello
 from .oom_kills import OOM_KILLS
 from .worker_environment import worker_environment
@@ -221,13 +221,17 @@ class ChildProcess:
 class Spawner(SerialCalls):
     """Serial calls whose thread, once begun, lives as long as this process: the children that it starts die with it."""
 
-    def __init__(self, limit_s: float = HELLO_S, variables: Collection[str] = ()) -> None:
+    def __init__(
+        self, limit_s: float = HELLO_S, variables: Collection[str] = (), *, asks_for_huge_pages: bool = False
+    ) -> None:
         """A start that takes longer than `limit_s` is one that hangs.
 
-        `variables` are those that children get beyond the usual ones.
+        `variables` are those that children get beyond the usual ones. `asks_for_huge_pages`: so they do
+        where the kernel gives them.
         """
         super().__init__("the start of a process", limit_s)
         self._variables = variables
+        self._asks_for_huge_pages = asks_for_huge_pages and huge_pages.given()
         self._turns = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
 
@@ -237,6 +241,8 @@ class Spawner(SerialCalls):
         A process that starts too late, or whose waiter was cancelled, is ended at once.
         """
         environment = worker_environment(os.environ, self._variables)
+        if self._asks_for_huge_pages:
+            environment = huge_pages.asking(environment)
         start = functools.partial(containment.start, worker_arguments(role), cwd, environment)
         return await self.run(start, late=containment.discard)
 

@@ -105,11 +105,13 @@ class Workers:
         patience_s: float,
         untested_engine: bool,
         stalls: Limits,
+        tell: Callable[[int, str, str], None] | None = None,
     ) -> None:
         """`socket_dir` gives the folder for the sockets of new processes; it may block, and raise OSError.
 
         `look` samples the devices once.
-        `patience_s` is how long a process that was asked to stop may take before it is killed."""
+        `patience_s` is how long a process that was asked to stop may take before it is killed. `tell` gets the process
+        id, the address and the nonce of each that is connected."""
         self._loop = loop
         self._devices = {device.id: device for device in devices}
         self._logs = logs
@@ -120,6 +122,7 @@ class Workers:
         self._patience_s = patience_s
         self._untested_engine = untested_engine
         self._look = look
+        self._tell = tell
         self._workers: dict[int, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.beats = Beats(stalls, loop.now_s, self._hangs)
@@ -247,6 +250,8 @@ class Workers:
             worker.fault = f"it took no connection within {CONNECT_S:g} s"
             await process.kill()
             return
+        if self._tell:
+            self._tell(hello.pid, hello.address, process.nonce)
         idle_bytes = UNKNOWN_FACTS.idle_bytes if idle is None else idle
         self._planning.learn(
             worker.worker_id, EngineFacts(hello.llama_problem, hello.backends, idle_bytes, hello.llama_version)

@@ -65,6 +65,7 @@ class ServeCommand(click.Command):
 )
 @click.option("--runtime-dir", type=click.Path(path_type=Path, file_okay=False), help="Where clients find this one.")
 @click.option("--untested-engine", is_flag=True, help="Use a build of llama.cpp that vramd was not tested with.")
+@click.option("--no-huge-pages", is_flag=True, help="Keep models in RAM in pages of 4 KiB.")
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
@@ -86,6 +87,7 @@ class ServeCommand(click.Command):
 )
 @click.option("--idle-exit", type=Duration(), metavar="TIME", help="End after so long without any call, such as 10m.")
 @click.option("--owned", is_flag=True, help="The same as --handshake stdout --lifeline stdin.")
+@click.option("--tell-workers", is_flag=True, hidden=True)  # for `vramd bench`: a private wire is no interface
 @click.version_option(package_name="vramd", prog_name="vramd")
 def serve(
     config: Path | None,
@@ -99,12 +101,14 @@ def serve(
     insecure_network: bool,
     runtime_dir: Path | None,
     untested_engine: bool,
+    no_huge_pages: bool,
     log_level: str,
     record: Path | None,
     handshake: str | None,
     lifeline: Lifeline | None,
     idle_exit: float | None,
     owned: bool,
+    tell_workers: bool,
 ) -> None:
     """Starts the supervisor and stays with it until it ends.
 
@@ -129,7 +133,19 @@ def serve(
         tls_client_ca,
         insecure_network=insecure_network,
         untested_engine=untested_engine,
+        no_huge_pages=no_huge_pages,
         idle_exit_s=idle_exit,
     )
     greets = handshake is not None
-    sys.exit(run(config, flags, runtime_dir, log_level=log_level, record=record, handshake=greets, lifeline=lifeline))
+    sys.exit(
+        run(
+            config,
+            flags,
+            runtime_dir,
+            log_level=log_level,
+            record=record,
+            handshake=greets,
+            lifeline=lifeline,
+            tell_workers=tell_workers,
+        )
+    )

@@ -1,0 +1,52 @@
+"""Huge pages for the memory of workers: what the kernel gives, and how a worker asks for them.
+
+Linux with glibc only. The C library asks for each large piece of memory before it is touched, so that weights, KV cache
+and scratch lie in pages of 2 MiB from the start. To be asked later costs more: the kernel then copies what it has
+given in pages of 4 KiB.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+KERNEL_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+VARIABLE = "GLIBC_TUNABLES"
+_TUNABLE = "glibc.malloc.hugetlb"
+_OLDEST_GLIBC = (2, 35)
+"""The first that has the tunable."""
+
+
+def kernel_mode(file: Path = KERNEL_FILE) -> str:
+    """Returns the kernel's setting, "always", "madvise" or "never"; empty where there is none."""
+    try:
+        words = file.read_text("ascii", "replace").split()
+    except OSError:
+        return ""
+    return next((word.strip("[]") for word in words if word.startswith("[")), "")
+
+
+def library_asks() -> bool:
+    """Whether the C library of this system can ask for huge pages."""
+    if sys.platform != "linux":
+        return False
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (ValueError, OSError):  # another C library does not know the name
+        return False
+    numbers = version.split(".")[:2]
+    return name == "glibc" and all(number.isdigit() for number in numbers) and tuple(map(int, numbers)) >= _OLDEST_GLIBC
+
+
+def given() -> bool:
+    """Whether a worker that asks for huge pages may get them."""
+    return library_asks() and kernel_mode() in ("always", "madvise")
+
+
+def asking(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment of a process whose C library asks for huge pages; a tunable that is set there stays."""
+    set_already = environment.get(VARIABLE, "")
+    if _TUNABLE in set_already:
+        return dict(environment)
+    tunables = [one for one in (set_already, f"{_TUNABLE}=1") if one]
+    return {**environment, VARIABLE: ":".join(tunables)}
