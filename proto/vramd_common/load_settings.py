@@ -11,6 +11,9 @@ MOST_TOKENS = 1 << 24
 DEFAULT_CONTEXT_TOKENS = 8192
 DEFAULT_BATCH_TOKENS = 512
 DEFAULT_PARALLEL = 4
+MORE_PARALLEL = 8
+"""Default where the context has `SEQUENCE_TOKENS` for each sequence, and a further one costs next to nothing."""
+SEQUENCE_TOKENS = 1024
 DEFAULT_KEEP_ALIVE_S = 300.0
 ALL_LAYERS, AUTO_LAYERS = -1, -2
 """Numbers that mean "all" and "auto" as `gpu_layers`."""
@@ -60,7 +63,11 @@ class LoadOptions:
     )
     kv_type: str | None = setting("Type of the KV cache.", default="f16", words=KV_TYPES)
     parallel: int | None = setting(
-        "Sequences that may run at the same time.", default=f"{DEFAULT_PARALLEL}", least=1, most=256, simulated=True
+        "Sequences that may run at the same time.",
+        default=f"{MORE_PARALLEL} or {DEFAULT_PARALLEL}, see docs/memory.md",
+        least=1,
+        most=256,
+        simulated=True,
     )
     keep_alive_s: float | None = setting(
         "Seconds that the model stays after its last use; 0 leaves at once, -1 stays.",

@@ -7,7 +7,7 @@ import pytest
 from support.model_shapes import LLAMA_8B, MIB
 from vramd_common.load_settings import LoadOptions, Settings
 from vramd_common.reasons import Reason
-from vramd_supervisor.domain.catalog import Model, ModelFile, Problem, Simulation
+from vramd_supervisor.domain.catalog import Model, ModelFile, Problem, Shape, Simulation
 from vramd_supervisor.domain.device_view import DeviceKind, DeviceView
 from vramd_supervisor.domain.errors import Refusal
 from vramd_supervisor.domain.quote import Answer, Confidence, Lowered, Plan, Source
@@ -72,7 +72,7 @@ def why(found: tuple[Plan, ...] | Refusal) -> Reason:
 
 
 def test_what_is_left_open_is_decided() -> None:
-    assert decide(FILE, LoadOptions(), 6, "gpu0") == Settings(8192, 6, "gpu0", -1, 512, "f16", 4)
+    assert decide(FILE, LoadOptions(), 6, "gpu0") == Settings(8192, 6, "gpu0", -1, 512, "f16", 8, outputs=8)
     short = ModelFile("/m.gguf", 1, trained_context_tokens=2048, shape=LLAMA_8B)
     assert decide(short, LoadOptions(), 6, "host").context_tokens == 2048
     assert decide(ModelFile("/m.gguf", 1), LoadOptions(), 6, "host").context_tokens == 4096
@@ -81,8 +81,8 @@ def test_what_is_left_open_is_decided() -> None:
     asked = LoadOptions(300, 3, None, 7, 64, "q8_0", 2)
     assert decide(FILE, asked, 6, "gpu0") == Settings(300, 3, "gpu0", 7, 64, "q8_0", 2, 64, outputs=2)
     assert decide(FILE, LoadOptions(outputs="all", ubatch_tokens=128), 6, "host").outputs == 128
-    assert decide(FILE, LoadOptions(outputs="7"), 6, "host").outputs == 7
-    assert decide(FILE, LoadOptions(outputs="2"), 6, "host").outputs == 4
+    assert decide(FILE, LoadOptions(outputs="9"), 6, "host").outputs == 9
+    assert decide(FILE, LoadOptions(outputs="2"), 6, "host").outputs == 8
 
 
 def test_the_gpu_with_the_least_room_to_spare_comes_first() -> None:
@@ -180,6 +180,47 @@ def test_a_small_card_computes_less_at_a_time() -> None:
     assert only(plans(LoadOptions(), HOST, small)).settings.batch_tokens == 256
     assert only(plans(LoadOptions(batch_tokens=512), HOST, small)).settings.batch_tokens == 512
     assert only(plans(LoadOptions(), HOST, replace(CARD, total_bytes=6 * GIB))).settings.batch_tokens == 512
+
+
+WINDOWED = replace(LLAMA_8B, sliding_window=1024, sliding_layers=(True, False) * (LLAMA_8B.layers // 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "sequences"),
+    [
+        (LoadOptions(), LLAMA_8B, 8),
+        (LoadOptions(context_tokens=8191), LLAMA_8B, 4),
+        (LoadOptions(context_tokens=65536), LLAMA_8B, 8),
+        (LoadOptions(parallel=2), LLAMA_8B, 2),
+        (LoadOptions(kv_split=True), LLAMA_8B, 4),
+        (LoadOptions(), replace(LLAMA_8B, state_bytes=(MIB,) * LLAMA_8B.layers), 4),
+        (LoadOptions(), WINDOWED, 4),
+        (LoadOptions(swa_full=True), WINDOWED, 8),
+        (LoadOptions(), Shape(), 4),
+    ],
+    ids=["default", "short", "long", "given", "split", "recurrent", "windowed", "whole window", "unknown"],
+)
+def test_more_sequences_are_default_where_they_cost_next_to_nothing(
+    options: LoadOptions, shape: Shape, sequences: int
+) -> None:
+    settings = decide(replace(FILE, shape=shape), options, 4, "host")
+    assert settings.parallel == sequences
+    one_less = replace(settings, parallel=sequences - 1, outputs=sequences - 1)
+    costs = [quote(replace(FILE, shape=shape), some, IDLE).needs["host"] for some in (settings, one_less)]
+    assert sequences <= 4 or costs[0] - costs[1] <= 2 * 4 * LLAMA_8B.vocabulary, "a row of results, twice at most"
+
+
+def test_fewer_sequences_are_no_lowered_setting() -> None:
+    for devices, options in (((HOST,), LoadOptions()), ((HOST, CARD), LoadOptions(gpu_only=True, degrade=False))):
+        device = devices[-1].id
+        eight = only(plans(options, *devices))
+        four = only(plans(LoadOptions(parallel=4).over(options), *devices))
+        most = eight.quote.needs[device] - 1 if device == "host" else eight.quote.needs["host"] - 1
+        found = only(plans(options, *devices, host=most))
+        assert (found.settings, found.degraded) == (four.settings, ())
+        assert found.quote.needs["host"] <= most
+        asked = LoadOptions(parallel=8, context_tokens=8192).over(options)
+        assert only(plans(asked, *devices, host=most)).settings.parallel == 8, "a given number is not lowered"
 
 
 def test_where_the_need_is_a_guess_a_card_has_its_usual_layers() -> None:

@@ -28,7 +28,7 @@ class LoadSettings(TypedDict, total=False):
     kv_type: str | None
     """Type of the KV cache. One of f16, f32, bf16, q8_0, q5_1, q5_0, q4_1, q4_0, iq4_nl. Default: f16."""
     parallel: int | None
-    """Sequences that may run at the same time. Default: 4."""
+    """Sequences that may run at the same time. Default: 8 or 4, see docs/memory.md."""
     keep_alive_s: float | None
     """Seconds that the model stays after its last use; 0 leaves at once, -1 stays.
 

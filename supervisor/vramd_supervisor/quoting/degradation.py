@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias, TypeGuard
 
-from vramd_common.load_settings import LoadOptions, Settings
+from vramd_common.load_settings import DEFAULT_PARALLEL, LoadOptions, Settings
 
-from ..domain.catalog import Problem
+from ..domain.catalog import Problem, outputs
 from ..domain.device_view import HOST
 from ..domain.errors import in_words
 from ..domain.quote import Answer, Lowered, Plan, Quote
@@ -46,6 +46,7 @@ def fits(answer: Answer, available: Mapping[str, int]) -> TypeGuard[Quote]:
 def shrink(settings: Settings, asked: LoadOptions, available: Mapping[str, int], layers: int) -> Asking:
     """Finds the first settings that fit, lowering as little as possible and nothing that was asked for; else None.
 
+    First it takes the fewer of the two default numbers of sequences, which counts as nothing lowered.
     1. Smaller computations, 256 then 128 tokens.
     2. The KV cache as q8_0.
     3. The largest context that fits, not below the one asked for unless it may be lowered.
@@ -55,6 +56,14 @@ def shrink(settings: Settings, asked: LoadOptions, available: Mapping[str, int],
     The host is the slowest device already, so only the context is lowered there, unless degrading was explicitly
     allowed. A cache type that the engine refuses is skipped.
     """
+    if asked.parallel is None and settings.parallel > DEFAULT_PARALLEL:
+        settings = _fewer_sequences(settings, asked)
+        if fits(quote := (yield settings), available):
+            return _plan(settings, quote, ())
+    return (yield from _lower(settings, asked, available, layers))
+
+
+def _lower(settings: Settings, asked: LoadOptions, available: Mapping[str, int], layers: int) -> Asking:
     everything = asked.degrade if asked.degrade is not None else settings.device != HOST
     said: _Steps = ()
     if everything and asked.ubatch_tokens is None and _is_divisible(settings):  # 1
@@ -132,6 +141,16 @@ def _plan(settings: Settings, quote: Quote, said: _Steps) -> Plan:
 def _is_divisible(settings: Settings) -> bool:
     """Returns whether computations can be smaller: not where an input is computed whole, or the context is short."""
     return settings.ubatch_tokens < settings.context_tokens
+
+
+def _fewer_sequences(settings: Settings, asked: LoadOptions) -> Settings:
+    before, after = (
+        outputs(asked.outputs, parallel, settings.ubatch_tokens) for parallel in (settings.parallel, DEFAULT_PARALLEL)
+    )
+    # An encoder has one for each token, whatever is asked for.
+    return replace(
+        settings, parallel=DEFAULT_PARALLEL, outputs=after if settings.outputs == before else settings.outputs
+    )
 
 
 def _ubatch(settings: Settings, tokens: int) -> Settings:

@@ -15,12 +15,14 @@ from vramd_common.load_settings import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_PARALLEL,
     LOAD_SETTINGS,
+    MORE_PARALLEL,
+    SEQUENCE_TOKENS,
     LoadOptions,
     Settings,
 )
 from vramd_common.reasons import Reason
 
-from ..domain.catalog import Model, ModelFile, Problem, Simulation, outputs
+from ..domain.catalog import Model, ModelFile, Problem, Shape, Simulation, outputs
 from ..domain.device_view import HOST, DeviceKind, DeviceView
 from ..domain.errors import Refusal, refusal
 from ..domain.host_profile import Profile
@@ -97,7 +99,7 @@ def decide(
     layers = options.gpu_layers if options.gpu_layers is not None else -1
     if known(file.shape) and layers > file.shape.layers:
         layers = -1
-    parallel = options.parallel or DEFAULT_PARALLEL
+    parallel = options.parallel or _parallel(file.shape, options, context)
     ubatch = ubatch_tokens(file.shape, context, batch, options.ubatch_tokens)
     return Settings(
         context_tokens=context,
@@ -113,6 +115,13 @@ def decide(
         swa_full=bool(options.swa_full),
         kv_split=bool(options.kv_split),
     )
+
+
+def _parallel(shape: Shape, options: LoadOptions, context: int) -> int:
+    """Returns the default number of sequences: more where none of them has cells or a state to itself."""
+    costly = options.kv_split or any(shape.state_bytes) or (shape.sliding_window and not options.swa_full)
+    ample = known(shape) and context >= MORE_PARALLEL * SEQUENCE_TOKENS
+    return MORE_PARALLEL if ample and not costly else DEFAULT_PARALLEL
 
 
 def with_other_settings(model: str, differs: str) -> str:
@@ -166,7 +175,6 @@ def _real(
     3. The GPU with the most memory, or several, with lowered settings.
     4. The host.
     5. If it fits nowhere: the settings asked for, and beside them settings that would fit.
-
     Settings that the engine refuses are skipped; if it refuses all of them, the model is refused for the first problem.
     """
     gpus = _gpus(model, asked, devices)
@@ -190,7 +198,7 @@ def _real(
         shared = yield from _ask(_shared(whole[0].settings, gpus, available), whole, problems)
         if shared and fits(shared.quote, available):
             return LoadPlans((shared,))
-    if whole and asked.degrade is not False:  # 3
+    if whole:  # 3
         roomiest = max(whole, key=lambda plan: sum(available.get(device, 0) for device in plan.settings.devices))
         if smaller := (yield from shrink(roomiest.settings, asked, available, file.shape.layers)):
             return LoadPlans((smaller,))

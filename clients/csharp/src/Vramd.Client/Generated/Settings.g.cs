@@ -39,7 +39,7 @@ public record LoadSettings
     /// <summary>Type of the KV cache. Default: f16.</summary>
     public KvType? KvType { get; init; }
 
-    /// <summary>Sequences that may run at the same time. Default: 4.</summary>
+    /// <summary>Sequences that may run at the same time. Default: 8 or 4, see docs/memory.md.</summary>
     public int? Parallel { get; init; }
 
     /// <summary>
