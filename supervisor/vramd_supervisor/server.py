@@ -310,6 +310,7 @@ async def _build(
         config.server.untested_engine,
         Limits(config.server.stall_s, config.server.load_stall_s),
         instance.tell_worker if tell_workers else None,
+        mapped=config.server.weights == "mapped",
     )
     folders = Folders(config, base, loop)
     selector = ModelSelector(loop, planning, folders.look_again, lambda: load_deadline_s(loop.core.config))

@@ -1,6 +1,7 @@
 """Devices: what NVML, control groups and /proc are made to say, and what is read out of it."""
 
 import logging
+import mmap
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from vramd_supervisor.devices.cgroup import Cgroups, MemoryLimit
 from vramd_supervisor.devices.device import Device
 from vramd_supervisor.devices.devices import find_devices, warn_of_absent
 from vramd_supervisor.devices.drm import Roots
-from vramd_supervisor.devices.host_memory import HostProbe, usable_cores
+from vramd_supervisor.devices.host_memory import HOST_RAM, HostProbe, usable_cores
 from vramd_supervisor.devices.nvml import Card, Nvml, find_cards, load_nvml
 from vramd_supervisor.devices.pids import PidNumbers
 from vramd_supervisor.domain.config import Config, DeviceConfig, Size
@@ -273,6 +274,20 @@ def test_this_machine_can_be_sampled() -> None:
     assert own is not None
     assert MIB < own < sample.total_bytes
     assert probe.process_bytes((1 << 22) + 1) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux only")
+def test_pages_of_a_mapped_file_are_no_bytes_that_we_take_from_others(tmp_path: Path) -> None:
+    size_bytes = 64 * MIB
+    file = tmp_path / "weights"
+    file.write_bytes(b"\1" * size_bytes)
+    before = HOST_RAM.look(HostProbe(), [], []).ours_bytes
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == size_bytes // mmap.PAGESIZE
+        after = HOST_RAM.look(HostProbe(), [], []).ours_bytes
+    assert before is not None
+    assert after is not None
+    assert after - before < size_bytes // 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux only")

@@ -142,5 +142,6 @@ def _llama_spec(model: worker_pb2.LlamaModel) -> LlamaSpec:
         device_names=tuple(model.devices),
         environment=dict(model.environment),
         warm_up_batch=model.warm_up_batch,
+        mapped=model.mapped,
         warm_prompt=model.warm_prompt,
     )

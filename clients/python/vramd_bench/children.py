@@ -18,6 +18,7 @@ import vramd_worker
 from vramd_common.rendezvous import NONCE_KEY, PROTOCOL, Hello, Orders
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import load_pb2
+from vramd_supervisor.workers import huge_pages
 
 from . import wire
 from .figures import BenchError
@@ -55,7 +56,7 @@ class BareWorker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=out,
-                env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+                env=_environment(),
                 start_new_session=True,
             )
         try:
@@ -138,6 +139,12 @@ class BareWorker:
     def __exit__(self, *_: object) -> None:
         if self._child.returncode is None:
             self.kill()
+
+
+def _environment() -> dict[str, str]:
+    """Variables of a worker; its memory is to lie in pages of the size that the supervisor's workers have."""
+    environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
+    return huge_pages.asking(environment) if huge_pages.given() else environment
 
 
 @contextmanager

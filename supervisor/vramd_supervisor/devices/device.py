@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
 from ..domain.device_view import DeviceKind, DeviceView, Sample
+from ..domain.receipt import Observed
 from .probe import Probe
 
 SHARED = "it has no memory of its own: models go to the host's"
@@ -36,6 +37,11 @@ class Backend:
     kind: ClassVar[DeviceKind]
     how_measured = "what the driver showed for the process just before the stop"
     why_not_measured = "the driver does not tell what the process held"
+
+    def observe(self, probe: Probe, pid: int) -> Observed:
+        """Measures a process, and says how."""
+        size = probe.process_bytes(pid)
+        return Observed(size, self.why_not_measured if size is None else self.how_measured)
 
     def names(self, devices: "Sequence[Device]") -> tuple[str, ...]:
         """Returns llama.cpp's names for the devices of a load, in the worker that uses them."""

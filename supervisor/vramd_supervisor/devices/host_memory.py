@@ -3,13 +3,14 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
 from ..domain.device_view import HOST, DeviceKind, Sample
+from ..domain.errors import in_words
+from ..domain.receipt import Observed
 from .cgroup import Cgroups
 from .device import Backend, Device, Seen
 from .probe import Probe
@@ -40,12 +41,16 @@ class HostProbe(Probe):
 
     def process_bytes(self, pid: int) -> int | None:
         """Returns the RAM of one process, with its part of shared pages (PSS); outside Linux, only private pages."""
-        if sys.platform == "linux" and (shared := _pss_bytes(self._cgroups.proc, pid)) is not None:
+        if (shared := self.process_shares(pid).get("Pss")) is not None:
             return shared
         try:
             return int(psutil.Process(pid).memory_full_info().uss)
         except (psutil.Error, OSError):
             return None
+
+    def process_shares(self, pid: int) -> Mapping[str, int]:
+        """Returns the bytes of one process by kind (Pss, Pss_Anon, Pss_File), as Linux names them; empty elsewhere."""
+        return _shares_bytes(self._cgroups.proc, pid) if sys.platform == "linux" else {}
 
 
 class Host(Backend):
@@ -55,14 +60,21 @@ class Host(Backend):
     how_measured = "what the process held just before the stop (proportional set size where the system tells it)"
     why_not_measured = "the system does not tell what the process held"
 
+    def observe(self, probe: Probe, pid: int) -> Observed:
+        """Measures a process, and says which part of it are pages of files: they stay cached until RAM is needed."""
+        shares = probe.process_shares(pid) if isinstance(probe, HostProbe) else {}
+        if not {"Pss", "Pss_Anon", "Pss_File"} <= shares.keys():
+            return super().observe(probe, pid)
+        kinds = f"{in_words(shares['Pss_Anon'])} of its own, {in_words(shares['Pss_File'])} in pages of files"
+        return Observed(shares["Pss"], f"{self.how_measured}: {kinds}")
+
     def names(self, devices: Sequence[Device]) -> tuple[str, ...]:  # noqa: ARG002  llama.cpp has no name for it
         return ()
 
     def look(self, probe: Probe, pids: Sequence[int], ready: Sequence[int]) -> Seen:  # noqa: ARG002  nothing spills
-        resident = {pid: _resident_bytes(pid) for pid in [*pids, psutil.Process().pid]}
-        ours = sum(size.resident for size in resident.values())
+        own = {pid: _own_bytes(pid) for pid in [*pids, psutil.Process().pid]}
         sample = probe.sample()
-        return Seen(sample, ours, 0, {pid: size.own for pid, size in resident.items()}, sample.used_bytes)
+        return Seen(sample, sum(own.values()), 0, own, sample.used_bytes)
 
 
 HOST_RAM = Host()
@@ -73,26 +85,24 @@ def find(probe: Probe | None = None) -> Device:
     return Device(HOST, HOST_RAM, "RAM of this machine", probe or HostProbe())
 
 
-class _Resident(NamedTuple):
-    resident: int
-    own: int
-    """Bytes without pages that may be shared (libraries), where the system reports those."""
+def _own_bytes(pid: int) -> int:
+    """Measures cheaply enough for every second.
 
-
-def _resident_bytes(pid: int) -> _Resident:
-    """Measures cheaply enough for every second; shared pages count for each process."""
+    Pages of files (libraries, mapped weights) are left out where the system tells: the kernel counts them as available.
+    """
     with contextlib.suppress(psutil.Error):
         memory = psutil.Process(pid).memory_info()
-        return _Resident(int(memory.rss), int(memory.rss - getattr(memory, "shared", 0)))
-    return _Resident(0, 0)
+        return int(memory.rss - getattr(memory, "shared", 0))
+    return 0
 
 
-def _pss_bytes(proc: Path, pid: int) -> int | None:
+def _shares_bytes(proc: Path, pid: int) -> dict[str, int]:
     try:
         lines = (proc / str(pid) / "smaps_rollup").read_text("ascii", "replace").splitlines()
     except OSError:
-        return None
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), None)
+        return {}
+    rows = (line.split() for line in lines if line.startswith("Pss"))
+    return {row[0].rstrip(":"): int(row[1]) << 10 for row in rows}
 
 
 def allowed_cpus() -> Sequence[int]:

@@ -26,12 +26,7 @@ BY_ITSELF = "the process ended by itself, so nothing was measured just before"
 
 def measure(devices: Sequence[Device], pid: int) -> dict[str, Observed]:
     """Measures a process on these devices. It takes milliseconds, so it must not run in the loop's thread."""
-    seen = {}
-    for device in devices:
-        size = device.probe.process_bytes(pid)
-        how = device.backend.why_not_measured if size is None else device.backend.how_measured
-        seen[device.id] = Observed(size, how)
-    return seen
+    return {device.id: device.backend.observe(device.probe, pid) for device in devices}
 
 
 def measuring_calls(worker_id: int) -> SerialCalls:

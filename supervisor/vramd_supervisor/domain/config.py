@@ -117,6 +117,9 @@ class ServerConfig:
     huge_pages: bool = True
     """Keep weights, KV cache and scratch in RAM in huge pages, where the kernel gives them (Linux); see
     docs/memory.md."""
+    weights: Literal["read", "mapped"] = "read"
+    """How weights come into RAM: read from the file into memory of the process, or mapped, so that the file must stay
+    as it is; see docs/memory.md."""
     worker_environment: tuple[str, ...] = ()
     """Names of further variables that workers get, such as "GGML_BACKEND_PATH"; see docs/security.md."""
     strikes: int = 3

@@ -15,7 +15,10 @@ NEED_RESTART: Mapping[str, frozenset[str]] = {
         {
             *("host", "port", "tls_cert", "tls_key", "tls_client_ca", "insecure_network"),
             *("reserved_cores", "watch", "untested_engine", "worker_environment", "stall_s", "load_stall_s"),
-            *("huge_pages",),
+            *(
+                "huge_pages",
+                "weights",
+            ),
         }
     ),
     "scheduling": frozenset({"starvation_bound_s", "stop_s", "preload"}),

@@ -112,6 +112,8 @@ def exit_of(returncode: int, *, asked: bool, out_of_memory: bool = False) -> tup
     how = Exit.CRASHED if by_own_fault(returncode) else Exit.DIED if returncode >= 0 else Exit.KILLED
     if returncode >= 0:
         return how, f"exited with code {returncode}"
+    if sys.platform != "win32" and returncode == -signal.SIGBUS:
+        return how, "killed by SIGBUS, as happens when a file that it has mapped is cut short"
     try:
         return how, f"killed by {signal.Signals(-returncode).name}"
     except ValueError:

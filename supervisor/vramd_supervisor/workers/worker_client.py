@@ -124,11 +124,18 @@ class WorkerClient:
         return True
 
     async def load(
-        self, model: Model, settings: Settings, threads: int, names: Sequence[str], environment: Mapping[str, str]
+        self,
+        model: Model,
+        settings: Settings,
+        threads: int,
+        names: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        mapped: bool = False,
     ) -> AsyncIterator[float | LoadedFacts]:
         """Shares of the weights read, then what was loaded. Raises RefusedError or BreachError.
 
-        The devices have these `names` in a worker with this `environment`.
+        The devices have these `names` in a worker with this `environment`. `mapped`: its weights stay in the file.
         """
         self._model = model.id
         request = WorkerLoadRequest(model=model.id, threads=threads)
@@ -142,6 +149,7 @@ class WorkerClient:
                     environment=environment,
                     # Scratch of a card grows with the first large batch: not under a request, and not unmeasured.
                     warm_up_batch=settings.device != HOST,
+                    mapped=mapped,
                     warm_prompt=model.warm_prompt,
                 )
             )

@@ -106,12 +106,15 @@ class Workers:
         untested_engine: bool,
         stalls: Limits,
         tell: Callable[[int, str, str], None] | None = None,
+        *,
+        mapped: bool = False,
     ) -> None:
         """`socket_dir` gives the folder for the sockets of new processes; it may block, and raise OSError.
 
         `look` samples the devices once.
         `patience_s` is how long a process that was asked to stop may take before it is killed. `tell` gets the process
-        id, the address and the nonce of each that is connected."""
+        id, the address and the nonce of each that is connected. `mapped`: weights are mapped from their files.
+        """
         self._loop = loop
         self._devices = {device.id: device for device in devices}
         self._logs = logs
@@ -121,6 +124,7 @@ class Workers:
         self._socket_dir = socket_dir
         self._patience_s = patience_s
         self._untested_engine = untested_engine
+        self._mapped = mapped
         self._look = look
         self._tell = tell
         self._workers: dict[int, Worker] = {}
@@ -278,7 +282,9 @@ class Workers:
         backend = used[0].backend
         names, environment = backend.names(used), backend.environment(used)
         try:
-            async for step in worker.client.load(action.model, settings, action.threads, names, environment):
+            async for step in worker.client.load(
+                action.model, settings, action.threads, names, environment, mapped=self._mapped
+            ):
                 if isinstance(step, LoadedFacts):
                     worker.loads = None
                     self._planning.loaded(action)

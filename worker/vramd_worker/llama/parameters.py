@@ -52,6 +52,8 @@ class LlamaSpec(Settings):
     warm_prompt: str = ""
     """Computed before the load ends, and kept for all callers: the system message of conversations, or, of a model
     without a chat template, the beginning of prompts. Empty: none."""
+    mapped: bool = False
+    """Whether the weights are mapped from the file instead of read from it."""
     untested: bool = False
     """Whether an untested build of llama-cpp-python is taken too."""
 
@@ -111,8 +113,8 @@ def check(spec: LlamaSpec) -> None:
 def model_parameters(library: ModuleType, spec: LlamaSpec, devices: Sequence[int]) -> ModelParameters:
     """Makes the parameters of a model on the devices of these handles; none: all of it stays on the host."""
     values = library.llama_model_default_params()
-    # Anonymous memory: a mapped file would be kept twice where weights are repacked, and not given back for certain.
-    values.load_mode = library.LLAMA_LOAD_MODE_NONE
+    # Left to llama.cpp they would be mapped: pages of 4 KiB, kept twice where weights are repacked.
+    values.load_mode = library.LLAMA_LOAD_MODE_MMAP if spec.mapped else library.LLAMA_LOAD_MODE_NONE
     values.n_gpu_layers = spec.gpu_layers if devices else 0
     # Ended by NULL. No list at all would mean every device there is.
     handles = (ctypes.c_void_p * (len(devices) + 1))(*devices, None)
