@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from support.gguf_models import Shape, random_llama
 from support.llama_engines import Answer, ask, loaded, spec, start
+from vramd_common.reasons import Reason
 from vramd_common.sampling import Sampling
-from vramd_worker.engine import Job
+from vramd_worker.engine import EngineError, Job, Message
 from vramd_worker.llama import LlamaEngine
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
 
@@ -155,3 +156,27 @@ def test_of_a_shared_text_only_the_prompt_is_shared(engine: LlamaEngine) -> None
     for scope, most in (("second", prompt), ("first", prompt + 39)):
         resumed = HISTORY + answer.text
         assert prompt - 3 <= cached(ask(engine, job(resumed, 1, scope=scope))) <= most
+
+
+def test_a_warm_prompt_is_there_before_the_first_request(path: Path) -> None:
+    """As the system message of any conversation, for any caller, and when much else has been computed since."""
+    with loaded(spec(path, warm_prompt=HISTORY)) as engine:
+        for turn in range(6):
+            talk = (Message("system", HISTORY), Message("user", f"what is {turn}?"))
+            answer = ask(engine, Job(talk, GREEDY, max_tokens=200, scope=f"{turn}"))
+            assert cached(answer) > 200
+        other = (Message("system", HISTORY.upper()), Message("user", "what?"))
+        assert cached(ask(engine, Job(other, GREEDY, max_tokens=1))) < 20
+
+
+def test_a_warm_prompt_without_a_template_is_the_beginning_of_prompts(folder: Path) -> None:
+    bare = random_llama(folder / "bare.gguf", chat_template=None)
+    with loaded(spec(bare, warm_prompt=HISTORY)) as engine:
+        answer = ask(engine, job(HISTORY + "eleven"))
+        assert cached(answer) > 200
+
+
+def test_a_warm_prompt_that_is_too_long_ends_the_load(path: Path) -> None:
+    with pytest.raises(EngineError) as refused, loaded(spec(path, warm_prompt=HISTORY * 10)):
+        pass
+    assert refused.value.reason is Reason.CONTEXT_OVERFLOW

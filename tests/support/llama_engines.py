@@ -121,6 +121,7 @@ def spec(
     kv_split: bool = False,
     untested: bool = False,
     parallel: int = 4,
+    warm_prompt: str = "",
 ) -> LlamaSpec:
     return LlamaSpec(
         path=str(path),
@@ -137,6 +138,7 @@ def spec(
         swa_full=swa_full,
         kv_split=kv_split,
         untested=untested,
+        warm_prompt=warm_prompt,
     )
 
 

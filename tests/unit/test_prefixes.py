@@ -117,9 +117,9 @@ class Story:
             self.memory.compute(text.held, tokens, text.prompt_tokens)
             self.prefixes.extend(text.held, len(tokens))
 
-    def end(self, text: Text, *, keep: bool = True) -> None:
+    def end(self, text: Text, *, keep: bool = True, pinned: bool = False) -> None:
         self.running.remove(text)
-        self.prefixes.end(text.held, text.tokens[: text.computed(self.memory)] if keep else None)
+        self.prefixes.end(text.held, text.tokens[: text.computed(self.memory)] if keep else None, pinned=pinned)
 
     def check(self) -> None:
         memory, kept = self.memory, self.prefixes.kept
@@ -175,12 +175,12 @@ def test_no_cell_is_lost_and_none_is_told_to_others(kind: str, data: st.DataObje
     assert story.memory.taken == story.prefixes.running_cells == 0
 
 
-def said(story: Story, tokens: list[int], owner: Owner = A) -> Text:
+def said(story: Story, tokens: list[int], owner: Owner = A, *, pinned: bool = False) -> Text:
     """A text that was computed, and has ended."""
     text = story.begin(tokens, owner)
     assert text
     story.compute(text, 1000)
-    story.end(text)
+    story.end(text, pinned=pinned)
     return text
 
 
@@ -221,8 +221,7 @@ def test_what_one_text_begins_with_is_not_kept_twice() -> None:
 
 def test_a_pinned_text_goes_last() -> None:
     story = Story(FakeMemory(cells=100))
-    said(story, counted(0, 30), Owner("", shares=True))
-    story.prefixes.pin(counted(0, 30))
+    said(story, counted(0, 30), Owner("", shares=True), pinned=True)
     for number in range(1, 9):
         said(story, counted(100 * number, 60))
         assert reused(story, [*counted(0, 30), 7], Owner("b")) == 30

@@ -3,6 +3,7 @@
 import math
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 
 from vramd_common.reasons import Reason
 
@@ -11,7 +12,10 @@ from vramd_worker.llama.context import Chunk, NativeContext, Outcome
 from vramd_worker.llama.decode_loop import Interrupt
 from vramd_worker.llama.generation import Generation
 from vramd_worker.llama.model import NativeModel
-from vramd_worker.llama.prefixes import Prefixes
+from vramd_worker.llama.prefixes import Owner, Prefixes
+
+_WARM_BATCH_TOKENS = 64
+"""Tokens of a warm prompt in one batch: a slow model, too, shows within seconds that it goes on."""
 
 
 class GenerationBatcher:
@@ -39,6 +43,24 @@ class GenerationBatcher:
         """In the order of admission. One that waits for another to compute what it begins with has no slot yet."""
         self._full = False
         """Whether one had to give way: none is admitted until another ends, or two could evict each other for ever."""
+
+    def warm(self, prompt: Sequence[int], goes_on: Callable[[], None]) -> bool:
+        """Computes a prompt and keeps it for all; blocks. False if it could not. Called before the first step."""
+        held = self._prefixes.begin(prompt, Owner("", shares=True), len(prompt))
+        size = min(_WARM_BATCH_TOKENS, self._context.batch_tokens)
+        ends: list[int] = []
+        for start in range(0, len(prompt), size):
+            tokens = prompt[start : start + size]
+            outcome, ends = self._context.compute([Chunk(held.place, tokens, start, start + size >= len(prompt))])
+            if outcome is not Outcome.DONE:
+                break
+            self._prefixes.extend(held, len(tokens))
+            goes_on()
+        is_sound = self._prefixes.length(held) == len(prompt) and self._context.logits.are_numbers(ends[-1])
+        self._prefixes.end(held, prompt if is_sound else None, pinned=True)
+        if not is_sound:
+            self._start_over()
+        return is_sound
 
     def add(self, item: Generation) -> None:
         """Puts a ready generation at the end of the queue."""

@@ -1,5 +1,7 @@
 """The engine for GGUF models: connects the threads, the model and the context."""
 
+import queue
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -64,6 +66,9 @@ class LlamaEngine:
         library = start_engine(spec.untested)
         opened = open_model(library, spec, self._threads, progress)
         model, context = opened.model, opened.context
+        tokenizer = Tokenizer(library, model, opened.vocabulary)
+        prompts = Prompts(model, tokenizer, opened.around, opened.vocabulary, opened.context_tokens)
+        prompt_thread = PromptThread()
         interrupt = Interrupt(context, native_log(library))
         threads = clamp_threads(self._threads)
         generating: DecodeLoop[Generation] | None = None
@@ -72,11 +77,19 @@ class LlamaEngine:
             embedding = DecodeLoop(context, interrupt, EmbeddingBatcher(context, interrupt), threads)
         else:
             batcher = GenerationBatcher(model, context, interrupt, opened.context_tokens, spec.parallel)
+            if spec.warm_prompt:
+                try:
+                    prompt = _answer(prompt_thread, prompts.of_warm(spec.warm_prompt))
+                except EngineError:
+                    prompt_thread.close()
+                    context.close()
+                    model.close()
+                    raise
+                if not batcher.warm(prompt, lambda: progress(1.0)):
+                    sys.stderr.write("the warm prompt could not be computed, and is left out\n")
             generating = DecodeLoop(context, interrupt, batcher, threads)
-        tokenizer = Tokenizer(library, model, opened.vocabulary)
-        prompts = Prompts(model, tokenizer, opened.around, opened.vocabulary, opened.context_tokens)
         self._ready = _Ready(
-            library, model, opened.context_tokens, prompts, PromptThread(), generating, embedding, context.close
+            library, model, opened.context_tokens, prompts, prompt_thread, generating, embedding, context.close
         )
         return Loaded(opened.context_tokens, opened.memory)
 
@@ -162,3 +175,14 @@ class LlamaEngine:
         if self._ready is None:
             raise RuntimeError("the model is not loaded")
         return self._ready
+
+
+def _answer(thread: PromptThread, steps: Steps[Answer]) -> Answer:
+    """Returns the result of steps that the thread takes, which has a stack for them. Raises EngineError."""
+    answers: queue.SimpleQueue[Answer | EngineError] = queue.SimpleQueue()
+    question = Question(answers.put)
+    thread.add(question, question.answer_by(steps))
+    answer = answers.get()
+    if isinstance(answer, EngineError):
+        raise answer
+    return answer

@@ -101,14 +101,14 @@ class Prefixes:
         twin = None
         for held in self._running.values():
             length = _usable(held, prompt, owner)
-            if length >= best and length > self._cells.tokens(held.place):
+            if length >= best and length > self.length(held):
                 twin, best = Twin(held, length), length + 1
         return twin
 
     def is_awaited(self, twin: Twin) -> bool:
         """Whether that text still runs, and has not yet computed so much."""
         held, tokens = twin
-        return self._running.get(held.place) is held and self._cells.tokens(held.place) < tokens
+        return self._running.get(held.place) is held and self.length(held) < tokens
 
     def begin(self, tokens: Sequence[int], owner: Owner, prompt_tokens: int, *, afresh: bool = False) -> Held:
         """Gives a text a slot, with as much of its beginning as there is; `afresh`: with none.
@@ -127,24 +127,26 @@ class Prefixes:
         """This many more tokens of a running text have been computed."""
         self._cells.extend(held.place, tokens)
 
-    def end(self, held: Held, tokens: Sequence[int] | None) -> None:
-        """A running text has ended. It is kept with these tokens, which are computed; None: it is forgotten."""
+    def length(self, held: Held) -> int:
+        """Returns how many tokens of a text the memory holds."""
+        return self._cells.tokens(held.place)
+
+    def end(self, held: Held, tokens: Sequence[int] | None, *, pinned: bool = False) -> None:
+        """A running text has ended. It is kept with these tokens, which are computed; None: it is forgotten.
+
+        All others go before one that is `pinned`.
+        """
         del self._running[held.place]
         if tokens is None or len(tokens) < LEAST_REUSED_TOKENS or not self._memory.drop_end(held.place, len(tokens)):
             self._forget(held.place)
             return
-        held.tokens = array("i", tokens)
+        held.tokens, held.pinned = array("i", tokens), pinned
         self._cells.shorten(held.place, len(tokens))
         self._drop_what_is_in(held)
         if self._memory.shelves:
             shelf = self._free_place(range(self._memory.slots, self._memory.slots + self._memory.shelves))
             self._move(held, shelf)
         self._kept.append(held)
-
-    def pin(self, tokens: Sequence[int]) -> None:
-        """Has all other kept texts go before the one with these tokens."""
-        for held in self._kept:
-            held.pinned |= held.tokens == array("i", tokens)
 
     def make_room(self, tokens: int) -> bool:
         """Frees cells for this many tokens as far as kept texts have them; true if there are so many now."""
@@ -186,14 +188,14 @@ class Prefixes:
     def _found(self, prompt: "array[int]", owner: Owner) -> Iterator[tuple[Held, int]]:
         """Texts whose beginning is of use, and how much of it there is."""
         for held in (*self._kept, *self._running.values()):
-            length = min(_usable(held, prompt, owner), self._cells.tokens(held.place))
+            length = min(_usable(held, prompt, owner), self.length(held))
             if length >= LEAST_REUSED_TOKENS:
                 yield held, length
 
     def _source(self, prompt: "array[int]", owner: Owner) -> tuple[Held | None, int]:
         def worth(found: tuple[Held, int]) -> tuple[int, bool, bool]:
             held, length = found
-            return length, self._is_same_session(held, owner), length == self._cells.tokens(held.place)
+            return length, self._is_same_session(held, owner), length == self.length(held)
 
         refused = False
         for held, length in sorted(self._found(prompt, owner), key=worth, reverse=True):
@@ -207,7 +209,7 @@ class Prefixes:
     def _can_leave(self, held: Held, length: int) -> bool:
         """Whether a text can go on behind this many tokens of another."""
         memory = self._memory
-        if length == self._cells.tokens(held.place):
+        if length == self.length(held):
             return True
         if not memory.drops_ends:
             return False
@@ -218,7 +220,7 @@ class Prefixes:
         slots = range(self._memory.slots)
         if source is None:
             return self._free_place(slots)
-        whole = length == self._cells.tokens(source.place)
+        whole = length == self.length(source)
         is_kept = source in self._kept
         if is_kept:
             self._kept.remove(source)

@@ -8,6 +8,7 @@ from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError, Job, Message
 from vramd_worker.llama.model import NativeModel
+from vramd_worker.llama.prefixes import common
 from vramd_worker.llama.tokenizing import Segment, Steps, Tokenizer, TooManyTokensError
 from vramd_worker.llama.vocabulary import Around, Vocabulary
 
@@ -66,6 +67,19 @@ class Prompts:
         if len(tokens) > room:
             raise self._overflow(TooManyTokensError(len(tokens), counted=True), ", answer included")
         return tokens
+
+    def of_warm(self, text: str) -> Steps[list[int]]:
+        """Returns what all conversations with this system message begin with; of a model without a chat template, the
+        tokens of the text. Raises EngineError, also if they leave no room for an answer.
+        """
+        if not self._model.chat_template:
+            return (yield from self.of_job(Job(text)))
+        # Where the user's text begins, two conversations differ.
+        asks = [(Message("system", text), Message("user", question)) for question in ("a", "1")]
+        one = yield from self.of_job(Job(asks[0]))
+        other = yield from self.of_job(Job(asks[1]))
+        same = common(array("i", one), array("i", other), len(one))
+        return one[:same]
 
     def check_answer(self, prompt_tokens: int, answer: Sequence[int]) -> None:
         """Raises EngineError for an answer of another process that this one cannot go on from."""
