@@ -10,8 +10,8 @@ from vramd_bench.answering import Timed
 from vramd_bench.figures import BenchError, Result, Unit, at_least, at_most, figure, ratios
 from vramd_bench.profiles import Turn
 from vramd_bench.random_model import END, Shape
+from vramd_bench.streamed import Streamed
 from vramd_bench.two_models import rate_together
-from vramd_bench.wire import Streamed
 from vramd_supervisor.domain.host_profile import Profile
 
 

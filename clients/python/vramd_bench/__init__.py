@@ -1,7 +1,10 @@
 """Benchmarks of vramd against the least that could be done in its place. `vramd bench` runs them."""
 
-BENCHMARKS = ("ipc", "swap", "memory", "two-models", "threads", "profiles")
+BENCHMARKS = ("ipc", "stream", "swap", "memory", "two-models", "threads", "profiles")
 """Each has a module of its name, with `measure`."""
+
+PEERED = ("stream",)
+"""Those that measure llama-server too."""
 
 MARKS = ("<!-- bench -->", "<!-- /bench -->")
 """Between these lines a README has the table."""

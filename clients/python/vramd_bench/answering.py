@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vramd import Client
 
 from .figures import BenchError
-from .wire import TEXT
+from .streamed import TEXT
 
 WISH = " Tell me a long story"
 

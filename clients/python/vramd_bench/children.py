@@ -8,10 +8,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import vramd_worker
@@ -22,6 +23,8 @@ from vramd_supervisor.workers import huge_pages
 
 from . import wire
 from .figures import BenchError
+from .plain_loop import Loop, Ran, Wanted
+from .streamed import LIMIT_S
 
 WORKER_FOLDER = Path(vramd_worker.__file__).parent
 START_LIMIT_S = 60.0
@@ -114,7 +117,7 @@ class BareWorker:
         with grpc.insecure_channel(self._hello.address, wire.OPTIONS) as channel:
             steps: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"{wire.WORKER_SERVICE}Load")
             metadata = ((NONCE_KEY, self._nonce),)
-            for _ in steps(request.SerializeToString(), metadata=metadata, timeout=wire.LIMIT_S):
+            for _ in steps(request.SerializeToString(), metadata=metadata, timeout=LIMIT_S):
                 pass
             return time.perf_counter() - began_s
 
@@ -169,6 +172,59 @@ def relayed(worker: wire.WorkerPlace, threads: int) -> Iterator[wire.Way]:
                 yield way
         finally:
             child.kill()
+
+
+class PlainLoop:
+    """A process that computes by the plain loop; it ends with the `with` block."""
+
+    def __init__(self, orders: Loop, environment: Mapping[str, str]) -> None:
+        """Returns when its model is loaded. `environment` is added to this process's. Raises BenchError."""
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "vramd_bench.plain_loop"],
+            cwd=Path(__file__).parent,  # nothing in here has the name of a module of Python
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **environment, "GGML_NO_BACKTRACE": "1"},
+            start_new_session=True,
+        )
+        try:
+            with _limited(self._child):
+                self._ask(asdict(orders))
+        except BaseException:
+            self.__exit__()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def run(self, wanted: Wanted) -> Ran:
+        """Computes. Raises BenchError."""
+        return Ran(**self._ask(asdict(wanted)))
+
+    def _ask(self, question: object) -> dict[str, Any]:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        try:
+            self._child.stdin.write(json.dumps(question).encode() + b"\n")
+            self._child.stdin.flush()
+            answer = self._child.stdout.readline()
+        except OSError:
+            answer = b""
+        if not answer:
+            raise BenchError("the plain loop has ended; its words are above")
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def __enter__(self) -> "PlainLoop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.wait(END_LIMIT_S)
+        for pipe in (self._child.stdin, self._child.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 @contextmanager

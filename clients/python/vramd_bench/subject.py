@@ -32,6 +32,8 @@ class Setup:
     runs: int
     quick: bool
     """Few and short measurements: they show that everything works, their figures mean nothing."""
+    peer: Path | None = None
+    """llama-server, to be measured in the same run."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,13 @@ def _listens(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def running(setup: Setup, models: Sequence[str], budget_bytes: int | None = None) -> Iterator[Subject]:
-    """Runs a supervisor that knows the file under these names; without a budget it has all RAM. Raises VramdError."""
+def running(
+    setup: Setup, models: Sequence[str], budget_bytes: int | None = None, flags: Sequence[str] = ()
+) -> Iterator[Subject]:
+    """Runs a supervisor that knows the file under these names; without a budget it has all RAM.
+
+    `flags` are options of `vramd serve`. Raises VramdError.
+    """
     lines = [] if budget_bytes is None else [f"[devices.{HOST}]", f"budget = {budget_bytes}"]
     for name in models:
         # A string of JSON is one of TOML as well.
@@ -112,7 +119,7 @@ def running(setup: Setup, models: Sequence[str], budget_bytes: int | None = None
         config.write_text("\n".join(lines) + "\n", "utf-8")
         # Neither earlier runs nor the user's supervisor share learned figures with this one.
         os.environ["VRAMD_STATE_DIR"] = folder
-        supervisor = Supervisor.start(config=config, serve=(*SERVE, "--tell-workers"))
+        supervisor = Supervisor.start(config=config, serve=(*SERVE, "--tell-workers", *flags))
         try:
             yield Subject(supervisor, setup.quick)
         finally:

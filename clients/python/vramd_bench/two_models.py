@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .figures import BenchError, Result, Unit, at_least, figure, ratios
+from .streamed import Streamed
 from .subject import Setup, running
-from .wire import Streamed
 
 LEAST_OF_ALONE = at_least(0.8)
 TOKENS = 256

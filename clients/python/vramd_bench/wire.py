@@ -9,9 +9,7 @@ from vramd_common.rendezvous import NONCE_KEY
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
 
-TEXT = "One two three."
-LIMIT_S = 120.0
-"""A call that takes longer hangs."""
+from .streamed import LIMIT_S, TEXT, Live, Streamed, fresh_prompt
 
 PUBLIC_SERVICE = "/vramd.v1.InferenceService/"
 WORKER_SERVICE = "/vramd.internal.v1.WorkerService/"
@@ -28,32 +26,6 @@ class WorkerPlace:
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 Wrap = Callable[[inference_pb2.GenerateRequest], bytes]
-
-
-@dataclass(frozen=True)
-class Streamed:
-    """When the messages of a stream came."""
-
-    began_s: float
-    """When the request was sent; like all times here, of the clock of `time.perf_counter`."""
-    times_s: tuple[float, ...]
-    """When each message had come."""
-    tokens: tuple[int, ...]
-    """How many each message brought."""
-
-    @property
-    def first_token_s(self) -> float:
-        """Seconds from the request to the first message."""
-        return self.times_s[0] - self.began_s
-
-    @property
-    def tokens_per_s(self) -> float:
-        """From the request to the last message."""
-        return sum(self.tokens) / (self.times_s[-1] - self.began_s)
-
-    def tokens_between(self, from_s: float, to_s: float) -> int:
-        """Tokens that came after one moment and until the other."""
-        return sum(many for at_s, many in zip(self.times_s, self.tokens, strict=True) if from_s < at_s <= to_s)
 
 
 class Way:
@@ -75,22 +47,40 @@ class Way:
         self._tokenize(self._text, timeout=LIMIT_S, metadata=self._metadata)
         return time.perf_counter() - began_s
 
-    def stream(self, max_tokens: int) -> Streamed:
-        """Streams an answer of `max_tokens`; parses the messages when all have come. Raises grpc.RpcError."""
+    def stream(self, tokens: int, prompt: str = "", live: Live | None = None) -> Streamed:
+        """Streams an answer; parses the messages when all have come. Raises grpc.RpcError."""
         wanted = inference_pb2.GenerateRequest(
             model=self._model,
-            prompt=[inference_pb2.ContentPart(text=TEXT)],
+            prompt=[inference_pb2.ContentPart(text=prompt or fresh_prompt())],
             sampling=inference_pb2.Sampling(temperature=0),
-            limits=inference_pb2.Limits(max_tokens=max_tokens),
+            limits=inference_pb2.Limits(max_tokens=tokens),
         )
         request = self._wrap(wanted)
+        live = live or Live()
         messages, times_s = [], []
         began_s = time.perf_counter()
-        for message in self._generate(request, timeout=LIMIT_S, metadata=self._metadata):
-            times_s.append(time.perf_counter())
-            messages.append(message)
-        tokens = tuple(len(inference_pb2.GenerateResponse.FromString(message).token_ids) for message in messages)
-        return Streamed(began_s, tuple(times_s), tokens)
+        call = self._generate(request, timeout=LIMIT_S, metadata=self._metadata)
+        live.begin(call.cancel)
+        try:
+            for message in call:
+                times_s.append(time.perf_counter())
+                messages.append(message)
+                live.came(times_s[-1])
+        except grpc.RpcError:
+            if not live.cut:
+                raise
+        finally:
+            live.end()
+        parsed = [inference_pb2.GenerateResponse.FromString(message) for message in messages]
+        usage = parsed[-1].finish.usage if parsed else inference_pb2.Usage()
+        return Streamed(
+            began_s,
+            tuple(times_s),
+            tuple(len(message.token_ids) for message in parsed),
+            "".join(message.text for message in parsed),
+            usage.cached_prompt_tokens,
+            usage.prompt_tokens,
+        )
 
     def __enter__(self) -> "Way":
         """Returns when it is connected. Raises grpc.FutureTimeoutError."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from vramd_bench import BENCHMARKS, MARKS
+from vramd_bench import BENCHMARKS, MARKS, PEERED
 
 from .. import output
 from ..settings import json_flag
@@ -28,17 +28,27 @@ File = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions.")
 @click.option("--model", "model", type=File, help="GGUF file; else one of random weights is made, once.")
 @click.option("--quick", is_flag=True, help="A tiny model and few measurements, to see that it works.")
+@click.option("--peer", type=File, help=f"A llama-server to measure beside vramd: {', '.join(PEERED)}.")
 @click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for a PNG of each benchmark.")
 @click.option("--readme", type=File, help=f"File that gets the tables, between {' and '.join(MARKS)}.")
 @json_flag
 def bench(
-    benchmark: str, runs: int, model: Path | None, quick: bool, plots: Path | None, readme: Path | None, as_json: bool
+    benchmark: str,
+    runs: int,
+    model: Path | None,
+    quick: bool,
+    peer: Path | None,
+    plots: Path | None,
+    readme: Path | None,
+    as_json: bool,
 ) -> None:
     """Measures vramd on this machine, with supervisors of its own: a running one is left alone.
 
     A bar that is missed is said to be missed; the exit code tells only whether the measurements could be made. Nothing
     else should run on the machine meanwhile.
     """
+    if peer and benchmark not in (*PEERED, "all"):
+        raise click.UsageError(f"{benchmark} has nothing to compare llama-server with; {', '.join(PEERED)} have")
     import grpc
     from vramd_bench import report, suite
     from vramd_bench.figures import BenchError
@@ -50,7 +60,7 @@ def bench(
     try:
         if readme is not None:
             report.put_into(readme.read_text("utf-8"), "")  # what cannot be written is not measured for minutes first
-        setup = Setup(model.absolute() if model else _made(quick), runs, quick)
+        setup = Setup(model.absolute() if model else _made(quick), runs, quick, peer.absolute() if peer else None)
         names = BENCHMARKS if benchmark == "all" else (benchmark,)
         found = suite.run(names, setup, _say)
         _print(found, as_json)
