@@ -17,7 +17,12 @@ class Sampling:
 
     temperature: float = setting("0 takes the likeliest token always.", value=0.8, least=0)
     top_p: float = setting("Smallest set of tokens of this probability; 1 is off.", value=0.95, least=0, most=1)
-    top_k: int = setting("Only this many of the likeliest tokens; 0 is off.", value=40, least=0, most=MOST_TOKENS)
+    top_k: int = setting(
+        "Only this many of the likeliest tokens; 0 is off, and top_p then looks at the 4096 likeliest.",
+        value=40,
+        least=0,
+        most=MOST_TOKENS,
+    )
     min_p: float = setting(
         "Tokens at least this share as likely as the likeliest; 0 is off.", value=0.05, least=0, most=1
     )

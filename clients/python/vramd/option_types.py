@@ -66,7 +66,7 @@ class AnswerOptions(TypedDict, total=False):
     top_p: float | None
     """Smallest set of tokens of this probability; 1 is off. Default: 0.95."""
     top_k: int | None
-    """Only this many of the likeliest tokens; 0 is off. Default: 40."""
+    """Only this many of the likeliest tokens; 0 is off, and top_p then looks at the 4096 likeliest. Default: 40."""
     min_p: float | None
     """Tokens at least this share as likely as the likeliest; 0 is off. Default: 0.05."""
     repeat_penalty: float | None

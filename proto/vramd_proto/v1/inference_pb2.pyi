@@ -141,7 +141,7 @@ class Sampling(_message.Message):
     top_p: _builtins.float
     """Nucleus: keeps the smallest set of tokens whose probability reaches this, 0 to 1. Default 0.95; 1 is off."""
     top_k: _builtins.int
-    """Keeps only this many of the likeliest tokens; 0 is off. Default 40."""
+    """Keeps only this many of the likeliest tokens; 0 is off, and top_p then looks at the 4096 likeliest. Default 40."""
     min_p: _builtins.float
     """Keeps tokens at least this share as likely as the likeliest, 0 to 1. Default 0.05; 0 is off."""
     repeat_penalty: _builtins.float

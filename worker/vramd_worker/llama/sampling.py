@@ -14,10 +14,17 @@ LEAST_TEMPERATURE = 1e-4
 """Logits are divided by it; below this they would overflow, and the likeliest is drawn anyway."""
 
 
+CANDIDATES = 4096
+"""Likeliest tokens that top-p looks at where top-k is off. It sorts what it looks at: with a vocabulary of 152,000
+that takes up to 10 ms a token, and 0.5 ms with these. What remains differs from what would remain of all by no more (in
+total variation) than the probability of the tokens beyond these and of the last token that is kept."""
+
+
 class SamplerChain:
     """The samplers of one sequence in llama.cpp's usual order: penalties, top-k, top-p, min-p, temperature, draw.
 
-    Temperature 0 takes the likeliest token after the penalties. The penalties see the end of the prompt too.
+    Without top-k, top-p chooses among the likeliest `CANDIDATES`. Temperature 0 takes the likeliest token after the
+    penalties. The penalties see the end of the prompt too.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class SamplerChain:
         if sampling.temperature == 0:
             self._add(library.llama_sampler_init_greedy())
             return
-        self._add(library.llama_sampler_init_top_k(sampling.top_k))
+        self._add(library.llama_sampler_init_top_k(_looked_at(sampling)))
         self._add(library.llama_sampler_init_top_p(sampling.top_p, 1))
         self._add(library.llama_sampler_init_min_p(sampling.min_p, 1))
         self._add(library.llama_sampler_init_temp(max(sampling.temperature, LEAST_TEMPERATURE)))
@@ -84,3 +91,8 @@ class SamplerChain:
 def _penalises(sampling: Sampling) -> bool:
     strengths = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
     return sampling.penalty_last_tokens > 0 and strengths != (1.0, 0.0, 0.0)
+
+
+def _looked_at(sampling: Sampling) -> int:
+    """Returns how many of the likeliest tokens go on to top-p; 0: all, of which min-p sorts none."""
+    return sampling.top_k or (CANDIDATES if sampling.top_p < 1 else 0)

@@ -226,7 +226,9 @@ public sealed record AnswerSettings : AskSettings
     /// <summary>Smallest set of tokens of this probability; 1 is off. Default: 0.95.</summary>
     public float? TopP { get; init; }
 
-    /// <summary>Only this many of the likeliest tokens; 0 is off. Default: 40.</summary>
+    /// <summary>
+    /// Only this many of the likeliest tokens; 0 is off, and top_p then looks at the 4096 likeliest. Default: 40.
+    /// </summary>
     public int? TopK { get; init; }
 
     /// <summary>Tokens at least this share as likely as the likeliest; 0 is off. Default: 0.05.</summary>
