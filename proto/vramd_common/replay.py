@@ -5,3 +5,8 @@ MOST_REPLAYED_TOKENS = 256
 
 Of a longer answer the older tokens are computed in one piece, which rounds differently, and costs little.
 """
+
+MOST_REPLAYED_CHUNKS = 256
+"""Chunks in which a prompt is computed again, each of its size of the first time. One that came together from more, as
+it continued answers of before, is computed as a new one is.
+"""

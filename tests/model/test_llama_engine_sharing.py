@@ -11,6 +11,7 @@ from vramd_common.sampling import Sampling
 from vramd_worker.engine import FinishReason, Job
 from vramd_worker.llama import LlamaEngine
 from vramd_worker.llama.generation import Generation
+from vramd_worker.llama.generation_batcher import PROMPT_TOKENS_BESIDE_TEXTS
 
 pytest.importorskip("llama_cpp")
 
@@ -77,6 +78,30 @@ def test_a_sequence_that_gave_way_says_what_it_would_have_said(tmp_path: Path) -
         alone = ask(engine, Job("a", GREEDY)).token_ids
         answers = [start(engine, Job("b" * 82, GREEDY))[0] for _ in range(3)]
         assert [answer.wait().token_ids for answer in answers] == [alone] * 3
+
+
+def test_a_text_flows_on_while_a_long_prompt_is_computed(model: Path) -> None:
+    with loaded(spec(model, batch_tokens=512)) as engine:
+        text, task = start(engine, Job("a", UNENDING))
+        text.wait_for_pieces(1)
+        before = len(text.pieces)
+        long, _ = start(engine, Job("b" * 640, GREEDY, max_tokens=1))
+        long.wait()
+        assert len(text.pieces) - before >= 640 // PROMPT_TOKENS_BESIDE_TEXTS
+        task.cancel()
+
+
+def test_a_short_prompt_is_not_behind_a_long_one(model: Path) -> None:
+    ended: list[str] = []
+    with loaded(spec(model, batch_tokens=512)) as engine:
+        text, task = start(engine, Job("a", UNENDING))
+        text.wait_for_pieces(1)
+        long, _ = start(engine, Job("b" * 800, GREEDY, max_tokens=1), lambda _: ended.append("long"))
+        short, _ = start(engine, Job("c" * 20, GREEDY, max_tokens=1), lambda _: ended.append("short"))
+        long.wait()
+        short.wait()
+        task.cancel()
+    assert ended == ["short", "long"]
 
 
 def test_a_cancelled_job_is_silent_and_leaves_its_place(model: Path) -> None:

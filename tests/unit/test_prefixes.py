@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vramd_worker.llama.cuts import Cut
 from vramd_worker.llama.prefixes import (
     LEAST_REUSED_TOKENS,
     WORTH_WAITING_TOKENS,
@@ -115,7 +116,7 @@ class Story:
         assert fits or self.memory.splits or len(running) + len(tokens) > self.memory.cells, "kept texts give way"
         if fits:
             self.memory.compute(text.held, tokens, text.prompt_tokens)
-            self.prefixes.extend(text.held, len(tokens))
+            self.prefixes.extend(text.held, Cut(len(tokens), len(tokens)))
 
     def end(self, text: Text, *, keep: bool = True, pinned: bool = False) -> None:
         self.running.remove(text)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
@@ -29,6 +29,8 @@ class Chunk(NamedTuple):
     """Position of the first token."""
     output: bool
     """Whether the result after the last token is wanted."""
+    spare: int = 0
+    """Tokens at the end that are computed for the size of the chunk only, and forgotten."""
 
 
 class Outcome(Enum):
@@ -154,7 +156,7 @@ class NativeContext:
         """Sets the CPU threads from the next batch on."""
         self._library.llama_set_n_threads(self.handle, threads, threads)
 
-    def compute(self, chunks: Iterable[Chunk]) -> tuple[Outcome, list[int]]:
+    def compute(self, chunks: Sequence[Chunk]) -> tuple[Outcome, list[int]]:
         """Computes one batch without the GIL; returns how it ended and each chunk's index for sampling."""
         count = 0
         ends = []
@@ -184,6 +186,9 @@ class NativeContext:
         outcome = Outcome(code)
         if outcome is Outcome.DONE:  # any other takes less time than its tokens need
             self.pace.end(count, began_s)
+            for chunk in chunks:
+                if chunk.spare and not self.drop_end(chunk.slot, chunk.position + len(chunk.tokens) - chunk.spare):
+                    _die("llama.cpp cannot drop the end of a sequence, which it could the first time")
         return outcome, ends
 
     def forget(self, slot: int) -> None:

@@ -1,13 +1,15 @@
 """One text that is being generated: its tokens so far, its limits and its pace."""
 
 import time
-from collections.abc import Sequence
 
-from vramd_common.replay import MOST_REPLAYED_TOKENS
+from vramd_common.replay import MOST_REPLAYED_CHUNKS, MOST_REPLAYED_TOKENS
 
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
+from vramd_worker.llama.context import Chunk
+from vramd_worker.llama.cuts import Cuts
 from vramd_worker.llama.prefixes import Held, Owner, Twin
 from vramd_worker.llama.sampling import SamplerChain
+from vramd_worker.llama.step_plan import Kind, Want
 from vramd_worker.llama.tasks import LlamaTask
 from vramd_worker.text import TextAssembler, is_part_of_answer
 
@@ -33,6 +35,10 @@ class Generation(LlamaTask):
         self.awaited: Twin | None = None
         """While it runs without a sequence: the text that is computing what it begins with."""
         self.cached_prompt_tokens = 0
+        self.again = Cuts()
+        """The chunks in which its first tokens are computed, as they were before."""
+        self.passed_over = False
+        """Whether it was due in the last step and computed nothing."""
         self.doubted = False
         """Whether one of its batches gave NaN: it is then computed alone, to see whether it is the cause."""
         self.due_s = 0.0
@@ -75,15 +81,40 @@ class Generation(LlamaTask):
         """Index of the first token that is computed in a step of its own; those before it are in pieces."""
         return max(self.prompt_tokens, len(self.tokens) - MOST_REPLAYED_TOKENS)
 
-    def next_tokens(self, most: int) -> Sequence[int]:
-        """The tokens to compute next.
+    @property
+    def flows(self) -> bool:
+        """Whether it computes token after token, as its caller reads them."""
+        return self.evaluated >= self.steps_from
 
-        The answer is cut as it was the first time, if it has to be computed again: sums are then rounded as they were.
-        """
+    def want(self) -> Want:
+        """What it needs of the next step."""
         start, prompt = self.evaluated, self.prompt_tokens
-        if start >= self.steps_from:
-            return self.tokens[start : start + 1]
-        return self.tokens[start : min(start + most, prompt if start < prompt else self.steps_from)]
+        if start < self.again.tokens:
+            return Want(Kind.AGAIN, self.again.at(start).computed, self.passed_over)
+        if self.flows:
+            return Want(Kind.TOKEN, 1, self.passed_over)
+        return Want(Kind.PROMPT, (prompt if start < prompt else self.steps_from) - start, self.passed_over)
+
+    def next_chunk(self, computed: int) -> Chunk:
+        """The chunk of this size that it computes next."""
+        assert self.slot is not None
+        start = self.evaluated
+        kept = self.again.at(start).tokens if start < self.again.tokens else computed
+        tokens = self.tokens[start : start + kept]
+        # The same results are wanted when it is computed again, so that the same is computed.
+        output = start + kept >= self.prompt_tokens
+        spare = computed - kept
+        return Chunk(self.slot, tokens + tokens[-1:] * spare, start, output, spare)
+
+    def start_over(self, computed: Cuts) -> None:
+        """The memory holds nothing of it any more; it held these chunks. What its caller has had comes again as it was.
+
+        Before its first token nothing depends on them.
+        """
+        self.evaluated = 0
+        if self.again.tokens <= computed.tokens:
+            prompt = computed.first(self.prompt_tokens)
+            self.again = prompt if self.completion_tokens and prompt.chunks <= MOST_REPLAYED_CHUNKS else Cuts()
 
     @property
     def completion_tokens(self) -> int:

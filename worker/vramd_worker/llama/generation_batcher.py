@@ -9,11 +9,15 @@ from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
+from vramd_worker.llama.cuts import Cut, Cuts
 from vramd_worker.llama.decode_loop import Interrupt
 from vramd_worker.llama.generation import Generation
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.prefixes import Owner, Prefixes
+from vramd_worker.llama.step_plan import shares
 
+PROMPT_TOKENS_BESIDE_TEXTS = 64
+"""Most tokens of prompts in a step that also gives tokens of texts."""
 _WARM_BATCH_TOKENS = 64
 """Tokens of a warm prompt in one batch: a slow model, too, shows within seconds that it goes on."""
 
@@ -54,7 +58,7 @@ class GenerationBatcher:
             outcome, ends = self._context.compute([Chunk(held.place, tokens, start, start + size >= len(prompt))])
             if outcome is not Outcome.DONE:
                 break
-            self._prefixes.extend(held, len(tokens))
+            self._prefixes.extend(held, Cut(len(tokens), len(tokens)))
             goes_on()
         is_sound = self._prefixes.length(held) == len(prompt) and self._context.logits.are_numbers(ends[-1])
         self._prefixes.end(held, prompt if is_sound else None, pinned=True)
@@ -82,7 +86,7 @@ class GenerationBatcher:
         for generation in generations:
             generation.begin_step(now_s)
         self._interrupt.begin(generations)
-        outcome, ends = self._context.compute(chunk for _, chunk in batch)
+        outcome, ends = self._context.compute([chunk for _, chunk in batch])
         self._interrupt.end()
         if outcome is Outcome.NO_ROOM and not self._prefixes.drop_least_used():
             self._give_way()
@@ -95,8 +99,9 @@ class GenerationBatcher:
         lost = []
         for (generation, chunk), end in zip(batch, ends, strict=True):
             assert generation.held is not None
-            generation.evaluated += len(chunk.tokens)
-            self._prefixes.extend(generation.held, len(chunk.tokens))
+            computed = Cut(len(chunk.tokens) - chunk.spare, len(chunk.tokens))
+            generation.evaluated += computed.tokens
+            self._prefixes.extend(generation.held, computed)
             if not chunk.output or generation.cancelled:
                 continue
             if self._context.logits.are_numbers(end):
@@ -122,9 +127,9 @@ class GenerationBatcher:
     def _start_over(self) -> None:
         """Wipes the memory and has all computed again: NaN that stayed would spoil others through the mask."""
         self._context.forget_all(wipe=True)
-        self._prefixes.lose_all()
         for generation in self._running:
-            generation.evaluated = 0
+            generation.start_over(_cuts(generation))
+        self._prefixes.lose_all()
 
     def close(self) -> None:
         """Frees the samplers after the last step."""
@@ -170,24 +175,22 @@ class GenerationBatcher:
                 self._begin(generation)
 
     def _compose(self, now_s: float) -> list[tuple[Generation, Chunk]]:
-        """Chooses the next batch: first the generations that wait for one token, then prompts as they fit."""
-        due = [generation for generation in self._running if generation.held and generation.due_s <= now_s]
+        """Chooses the next batch: a token of each text that is generated, and parts of prompts."""
+        running = [generation for generation in self._running if generation.held]
+        due = [generation for generation in running if generation.due_s <= now_s]
         doubted = [generation for generation in due if generation.doubted]
         if doubted:
-            due = doubted[:1]
-        room = self._context.batch_tokens
+            running = due = doubted[:1]
+        flows = any(generation.flows for generation in running)
+        prompt_tokens = PROMPT_TOKENS_BESIDE_TEXTS if flows else self._context.batch_tokens
+        given = shares([generation.want() for generation in due], self._context.batch_tokens, prompt_tokens)
         batch = []
-        for generation in sorted(due, key=lambda generation: generation.evaluated < generation.steps_from):
-            if not room:
-                break
-            assert generation.slot is not None
-            start = generation.evaluated
-            tokens = generation.next_tokens(room)
-            room -= len(tokens)
-            # The same results are wanted when it is computed again, so that the same is computed.
-            output = start + len(tokens) >= generation.prompt_tokens
-            batch.append((generation, Chunk(generation.slot, tokens, start, output)))
-        return batch
+        for generation, tokens in zip(due, given, strict=True):
+            generation.passed_over = not tokens
+            if tokens:
+                batch.append((generation, generation.next_chunk(tokens)))
+        # The order of a batch has its part in how sums are rounded: it is always texts, then prompts.
+        return sorted(batch, key=lambda part: not part[0].flows)
 
     def _sample(self, generation: Generation, index: int) -> None:
         assert generation.sampler is not None
@@ -201,9 +204,10 @@ class GenerationBatcher:
     def _give_way(self) -> None:
         """Frees cells: the newest goes back to the head of the queue; if it is alone, it ends."""
         generation = self._running[-1]
+        computed = _cuts(generation)
         self._release(generation)
         if self._running:
-            generation.evaluated = 0
+            generation.start_over(computed)
             self._waiting.appendleft(generation)
             self._full = True
         else:
@@ -221,3 +225,8 @@ class GenerationBatcher:
         generation.held = generation.awaited = None
         if is_wiped:
             self._start_over()
+
+
+def _cuts(generation: Generation) -> Cuts:
+    """The chunks of it that the memory holds."""
+    return generation.held.cuts if generation.held else Cuts()

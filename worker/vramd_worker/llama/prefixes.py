@@ -6,10 +6,11 @@ its cells. A memory without shelves keeps texts in slots that nothing else wants
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from vramd_worker.llama.cells import Cells
+from vramd_worker.llama.cuts import Cut, Cuts
 
 LEAST_REUSED_TOKENS = 8
 """What is shorter is not worth other roundings: it is computed in no time."""
@@ -71,6 +72,8 @@ class Held:
     """Tokens that were in the memory as it began."""
     pinned: bool = False
     """Whether all others go before it."""
+    cuts: Cuts = field(default_factory=Cuts)
+    """The chunks in which what the memory holds of it was computed, by whichever text."""
 
 
 class Twin(NamedTuple):
@@ -118,14 +121,16 @@ class Prefixes:
         prompt = array("i", tokens)
         source, length = (None, 0) if afresh else self._source(prompt, owner)
         shared = prompt_tokens if owner.shares else min(source.shared_tokens, length) if source else 0
-        held = Held(self._slot_with(source, length, owner), owner, prompt, shared, length)
+        cuts = source.cuts.first(length) if source else Cuts()
+        held = Held(self._slot_with(source, length, owner), owner, prompt, shared, length, cuts=cuts)
         self._cells.extend(held.place, 0)
         self._running[held.place] = held
         return held
 
-    def extend(self, held: Held, tokens: int) -> None:
-        """This many more tokens of a running text have been computed."""
-        self._cells.extend(held.place, tokens)
+    def extend(self, held: Held, computed: Cut) -> None:
+        """A chunk more of a running text has been computed."""
+        self._cells.extend(held.place, computed.tokens)
+        held.cuts.add(computed)
 
     def length(self, held: Held) -> int:
         """Returns how many tokens of a text the memory holds."""
@@ -140,7 +145,7 @@ class Prefixes:
         if tokens is None or len(tokens) < LEAST_REUSED_TOKENS or not self._memory.drop_end(held.place, len(tokens)):
             self._forget(held.place)
             return
-        held.tokens, held.pinned = array("i", tokens), pinned
+        held.tokens, held.cuts, held.pinned = array("i", tokens), held.cuts.first(len(tokens)), pinned
         self._cells.shorten(held.place, len(tokens))
         self._drop_what_is_in(held)
         if self._memory.shelves:
@@ -182,7 +187,7 @@ class Prefixes:
         self._kept.clear()
         self._cells.clear()
         for place, held in self._running.items():
-            held.reused = 0
+            held.reused, held.cuts = 0, Cuts()
             self._cells.extend(place, 0)
 
     def _found(self, prompt: "array[int]", owner: Owner) -> Iterator[tuple[Held, int]]:
@@ -269,6 +274,7 @@ class Prefixes:
             self._drop(held)
             return
         del held.tokens[left:]
+        held.cuts = held.cuts.first(left)
         held.shared_tokens = min(held.shared_tokens, left)
         self._cells.shorten(held.place, left)
 
