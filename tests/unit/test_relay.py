@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 from vramd_common.reasons import Reason
-from vramd_proto.v1.inference_pb2 import Finish, GenerateRequest, GenerateResponse
+from vramd_common.rendezvous import TOKEN_KEY
+from vramd_proto.v1.inference_pb2 import PROMPT_CACHE_SHARED, Finish, GenerateRequest, GenerateResponse
 from vramd_supervisor.core.actions import Grant
 from vramd_supervisor.domain.errors import RefusedError, refusal
 from vramd_supervisor.loop import Ticket
@@ -54,7 +55,7 @@ class Context:
 def test_another_worker_is_told_exactly_what_the_caller_has_had(lost_at: int) -> None:
     async def relayed() -> None:
         ticket = Ticket(1)
-        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), progress=False)
+        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), "", progress=False)
         context = Context(lambda tokens: ticket.interrupt(LOST) if tokens == lost_at else None)
         begun: list[Ticket] = []
         service = InferenceService(cast(Any, SimpleNamespace(loop=SimpleNamespace(streamed=begun.append))))
@@ -75,7 +76,7 @@ def test_a_whole_answer_ends_well_if_its_request_is_refused_then() -> None:
     async def relayed() -> bool:
         ticket = Ticket(1)
         ticket.outcome.set_result(GRANT)
-        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), progress=False)
+        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), "", progress=False)
         context = Context(lambda tokens: ticket.refuse(LOST) if tokens == len(MESSAGES) else None)
         service = InferenceService(cast(Any, SimpleNamespace(loop=SimpleNamespace(streamed=lambda _: None))))
         return await service._relay(asked, cast(Any, Call()), cast(Any, context))
@@ -88,7 +89,7 @@ def test_a_request_that_is_aborted_before_it_is_waked_gets_no_worker() -> None:
         ticket = Ticket(1)
         ticket.outcome.set_result(GRANT)
         ticket.refuse(LOST)
-        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), progress=False)
+        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), "", progress=False)
         service = InferenceService(cast(Any, SimpleNamespace(loop=None, workers=None)))
         with pytest.raises(RefusedError) as failed:
             await service._granted(asked, cast(Any, None))
@@ -99,7 +100,7 @@ def test_a_request_that_is_aborted_before_it_is_waked_gets_no_worker() -> None:
 
 def test_the_next_worker_draws_with_the_same_seed_and_has_the_tokens() -> None:
     async def asked_again() -> tuple[Any, Any]:
-        asked = Asked(Ticket(1), METHODS[0], GenerateRequest(model="m"), progress=False)
+        asked = Asked(Ticket(1), METHODS[0], GenerateRequest(model="m"), "caller", progress=False)
         asked.granted(cast(Any, SimpleNamespace(threads=2, timeline={})))
         first = asked.message()
         asked.delivered.add(MESSAGES[0].SerializeToString())
@@ -107,6 +108,30 @@ def test_the_next_worker_draws_with_the_same_seed_and_has_the_tokens() -> None:
         return first, asked.message()
 
     first, again = asyncio.run(asked_again())
+    assert (first.scope, again.scope) == ("caller", "caller")
     assert (list(first.resume_token_ids), list(again.resume_token_ids)) == ([], [0])
     assert first.HasField("drawn_seed")
     assert first.drawn_seed == again.drawn_seed
+
+
+def test_each_token_has_a_scope_and_the_token_is_not_in_it() -> None:
+    def scope(service: InferenceService, token: str) -> str:
+        metadata = ((TOKEN_KEY, f"Bearer {token}"),)
+        return service._scope(cast(Any, SimpleNamespace(invocation_metadata=lambda: metadata)))
+
+    one, other = (InferenceService(cast(Any, SimpleNamespace(loop=None))) for _ in range(2))
+    assert scope(one, "secret") == scope(one, " secret") != scope(one, "other")
+    assert scope(one, "secret") != scope(other, "secret"), "it cannot be computed from outside"
+    assert "secret" not in scope(one, "secret")
+
+
+@pytest.mark.parametrize("changed", [{"session": "b"}, {"cache": PROMPT_CACHE_SHARED}, {"every_token": True}])
+def test_a_request_that_is_delivered_otherwise_is_the_same_suspect(changed: Any) -> None:
+    service = InferenceService(cast(Any, SimpleNamespace(loop=None)))
+    plain: Any = {"model": "m", "session": "a"}
+
+    def mark(request: GenerateRequest) -> str:
+        return service._fingerprint(METHODS[0], request)
+
+    assert mark(GenerateRequest(**(plain | changed))) == mark(GenerateRequest(**plain))
+    assert mark(GenerateRequest(**plain, show_special=True)) != mark(GenerateRequest(**plain))

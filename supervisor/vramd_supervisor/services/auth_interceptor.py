@@ -15,12 +15,12 @@ import grpc
 from google.protobuf.message import DecodeError
 from vramd_common.heap import Heap
 from vramd_common.reasons import Reason
-from vramd_common.rendezvous import TOKEN_KEY
 
 from ..domain.errors import Refusal, RefusedError, refusal
 from ..wire_status import Context, abort, incident
 from . import field_count
 from .activity import Activity
+from .bearer import token_of
 from .scopes import Scope, scope_of
 from .unauthenticated import UnauthenticatedCalls
 from .writing import write
@@ -63,15 +63,12 @@ class AuthInterceptor(grpc.aio.ServerInterceptor):
 
     def _scope(self, call: grpc.HandlerCallDetails) -> Scope | Refusal:
         """What the token of a call is for, or why there is none that counts."""
-        given = dict(call.invocation_metadata or ()).get(TOKEN_KEY)
-        if given is None:
-            text = "the call carries no token; `vramd token` prints it, from the runtime folder"
-            return refusal(Reason.TOKEN_MISSING, text)
-        scheme, _, token = (given.encode() if isinstance(given, str) else given).partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
-            return refusal(Reason.TOKEN_INVALID, f"the metadata {TOKEN_KEY!r} is no token: expected `Bearer TOKEN`")
+        try:
+            token = token_of(call.invocation_metadata)
+        except RefusedError as refused:
+            return refused.refusal
         # All are compared, so that the time does not tell which one is near.
-        found = [scope for scope, own in self._tokens.items() if hmac.compare_digest(token.strip(), own)]
+        found = [scope for scope, own in self._tokens.items() if hmac.compare_digest(token, own)]
         if not found:
             text = "the token is not this supervisor's; each start makes new ones, in the runtime folder"
             return refusal(Reason.TOKEN_INVALID, text)

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from vramd_common.replay import MOST_REPLAYED_TOKENS
+from vramd_common.sampling import DELIVERY
 from vramd_common.timeline import APPROXIMATE, EXACT, KEY, Told, pack
 from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
 from vramd_proto.v1 import inference_pb2 as public
@@ -30,6 +31,7 @@ from ..workers.breach import BreachError
 from ..workers.process import EXIT_SEEN_S
 from ..workers.worker_client import Answer, Reply, WorkerClient
 from . import validation
+from .bearer import token_of
 from .delivered import Delivered
 from .enums import filled
 from .parts import Parts
@@ -100,6 +102,10 @@ METHODS = (
 )
 
 
+_OF_DELIVERY = frozenset({"scheduling", *(row.field for row in DELIVERY)})
+"""Fields of a request that change nothing of what is computed."""
+
+
 class _InterruptedError(Exception):
     """A call to a worker was broken off, as its process is lost; the request waits for another."""
 
@@ -107,9 +113,10 @@ class _InterruptedError(Exception):
 class Asked:
     """A request that was accepted: where it runs, and what its caller has had so far."""
 
-    def __init__(self, ticket: Ticket, method: Method, request: AnyRequest, progress: bool) -> None:
+    def __init__(self, ticket: Ticket, method: Method, request: AnyRequest, scope: str, progress: bool) -> None:
+        """`scope` stands for its caller's token."""
         self.ticket, self.method, self.model = ticket, method, request.model
-        self._request = request
+        self._request, self._scope = request, scope
         self.progress = progress
         """Its caller wants to hear what it waits for."""
         self.delivered = Delivered()
@@ -142,7 +149,7 @@ class Asked:
         """The request as it goes to the worker."""
         message = self.method.wrap(self._request, self.grant.threads)
         if isinstance(message, WorkerGenerateRequest | WorkerChatRequest):
-            message.drawn_seed = self._drawn_seed
+            message.scope, message.drawn_seed = self._scope, self._drawn_seed
             if self.resumes:
                 message.resume_token_ids.extend(self.delivered.token_ids())
         return message
@@ -165,16 +172,22 @@ class InferenceService:
     def __init__(self, parts: Parts) -> None:
         self._parts, self._loop = parts, parts.loop
         self._key = secrets.token_bytes(32)
-        """Of fingerprints; stored nowhere, so that they say nothing of a text."""
+        """Of digests; stored nowhere, so that they say nothing of a text or a token."""
 
     def _fingerprint(self, method: Method, request: AnyRequest) -> str:
-        """Stands for a request's text and settings."""
+        """Stands for a request's text and settings, however it waits and is delivered."""
         same: Any = type(request)()
         same.CopyFrom(request)
-        if "scheduling" in same.DESCRIPTOR.fields_by_name:
-            same.ClearField("scheduling")
-        data = method.name.encode() + same.SerializeToString(deterministic=True)
-        return blake2b(data, key=self._key, digest_size=16).hexdigest()
+        for field in _OF_DELIVERY.intersection(same.DESCRIPTOR.fields_by_name):
+            same.ClearField(field)
+        return self._digest(b"request", method.name.encode() + same.SerializeToString(deterministic=True))
+
+    def _scope(self, context: Context) -> str:
+        """Stands for the token of a call."""
+        return self._digest(b"token", token_of(context.invocation_metadata()))
+
+    def _digest(self, of: bytes, data: bytes) -> str:
+        return blake2b(data, key=self._key, person=of, digest_size=16).hexdigest()
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """The methods by name. Replies are bytes already, so nothing serializes them."""
@@ -231,7 +244,7 @@ class InferenceService:
             fingerprint=self._fingerprint(method, request),
         )
         async with self._loop.request(event) as ticket:
-            asked = Asked(ticket, method, request, progress)
+            asked = Asked(ticket, method, request, self._scope(context), progress)
             try:
                 yield asked
             except RefusedError as refused:
