@@ -130,7 +130,7 @@ def test_a_load_that_hangs_is_ended_and_not_asked_for_again() -> None:
 
 
 def test_an_engine_that_hangs_can_be_unloaded(client: vramd.Client) -> None:
-    with client.generate("hang-in-decode", "x", on_crash="fail") as stream:
+    with client.generate("hang-in-decode", "x", on_crash="fail", every_token=True) as stream:
         for _ in range(3):
             next(stream)
         assert client.unload("hang-in-decode", force=True).exit == "ended"

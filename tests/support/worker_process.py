@@ -136,7 +136,9 @@ class WorkerProcess:
         self, prompt: str = "once upon a time", max_tokens: int = 8, threads: int = 1
     ) -> "grpc._CallIterator[inference_pb2.GenerateResponse]":
         request = inference_pb2.GenerateRequest(
-            prompt=[inference_pb2.ContentPart(text=prompt)], limits=inference_pb2.Limits(max_tokens=max_tokens)
+            prompt=[inference_pb2.ContentPart(text=prompt)],
+            limits=inference_pb2.Limits(max_tokens=max_tokens),
+            every_token=True,
         )
         return self.stub.Generate(
             worker_pb2.WorkerGenerateRequest(request=request, threads=threads), metadata=self.metadata, timeout=BOUND_S

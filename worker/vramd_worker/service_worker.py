@@ -1,7 +1,7 @@
 """`vramd.internal.v1.WorkerService`: translates, calls the engine, waits. It decides nothing.
 
-Everything here runs in the event loop's thread. The engine answers from other threads; its pieces come over by
-`call_soon_threadsafe` and leave one by one, the first before the second is computed.
+Everything here runs in the event loop's thread. The engine answers from other threads; the pieces of an answer come
+over by an `Outbox`, the first before the second is computed.
 """
 
 import asyncio
@@ -28,9 +28,11 @@ from vramd_worker import translate
 from vramd_worker.engine import Activity, Engine, EngineError, Job, Loaded, Piece, Task
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.loading import Loading, post
+from vramd_worker.packing import Outbox
 from vramd_worker.simulated import SimulatedSpec
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Wanted: TypeAlias = worker_pb2.WorkerGenerateRequest | worker_pb2.WorkerChatRequest
 BuildEngine = Callable[[SimulatedSpec | LlamaSpec, int], Engine]
 """Makes the engine for a load, from its spec and the number of CPU threads."""
 
@@ -78,14 +80,14 @@ class WorkerService(WorkerServiceServicer):
         self, request: worker_pb2.WorkerGenerateRequest, context: Context
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         async with self._call(request, context):
-            async for piece in self._pieces(translate.generate_job(request), request.threads, context):
+            async for piece in self._pieces(translate.generate_job(request), request, context):
                 yield translate.generate_response(piece)
 
     async def Chat(
         self, request: worker_pb2.WorkerChatRequest, context: Context
     ) -> AsyncIterator[inference_pb2.ChatResponse]:
         async with self._call(request, context):
-            async for piece in self._pieces(translate.chat_job(request), request.threads, context):
+            async for piece in self._pieces(translate.chat_job(request), request, context):
                 yield translate.chat_response(piece)
 
     async def Embed(self, request: worker_pb2.WorkerEmbedRequest, context: Context) -> inference_pb2.EmbedResponse:
@@ -158,19 +160,11 @@ class WorkerService(WorkerServiceServicer):
             self._loaded.set_threads(threads)
         return self._loaded
 
-    async def _pieces(self, job: Job, threads: int, context: Context) -> AsyncIterator[Piece]:
-        engine = self._engine(threads)
-        pieces: asyncio.Queue[Piece | EngineError] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        task = engine.generate(job, lambda piece: post(loop, pieces, piece))
-        _cancel_at_end(context, task)
-        while True:
-            piece = await pieces.get()
-            if isinstance(piece, EngineError):
-                raise piece
-            yield piece
-            if piece.finish is not None:
-                return
+    def _pieces(self, job: Job, wanted: Wanted, context: Context) -> AsyncIterator[Piece]:
+        engine = self._engine(wanted.threads)
+        outbox = Outbox(every_token=wanted.request.every_token)
+        _cancel_at_end(context, engine.generate(job, outbox.put))
+        return outbox.messages()
 
 
 async def _answer(context: Context, ask: Callable[[Callable[[Answer | EngineError], None]], Task]) -> Answer:
