@@ -1,10 +1,11 @@
 """What is in the memory of a real llama.cpp is not computed again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from support.gguf_models import Shape, random_llama
+from support.gguf_shapes import gemma3, lfm2, mamba
 from support.llama_engines import Answer, ask, loaded, spec, start
 from vramd_common.reasons import Reason
 from vramd_common.sampling import Sampling
@@ -180,3 +181,19 @@ def test_a_warm_prompt_that_is_too_long_ends_the_load(path: Path) -> None:
     with pytest.raises(EngineError) as refused, loaded(spec(path, warm_prompt=HISTORY * 10)):
         pass
     assert refused.value.reason is Reason.CONTEXT_OVERFLOW
+
+
+@pytest.mark.parametrize("make", [gemma3, mamba, lfm2])
+def test_a_memory_that_cannot_go_back_goes_on_from_whole_texts(make: Callable[..., Path], tmp_path: Path) -> None:
+    """What is answered is what a memory answers that held nothing before."""
+    path = make(tmp_path / "model.gguf", speaks=True)
+    turns = [HISTORY, HISTORY + "eleven", HISTORY + "eleven twelve"]
+    with loaded(spec(path, context_tokens=2048), parallel=2) as engine:
+        talk = [ask(engine, job(turn, 1)) for turn in turns]
+        branch = ask(engine, job(HISTORY[:60] + "else", 6))
+        again = ask(engine, job(turns[-1] + "thirteen", 6))
+    assert [cached(answer) > 250 for answer in (*talk, again)] == [False, True, True, True]
+    assert cached(branch) == 0, "the middle of a text is not there any more"
+    with loaded(spec(path, context_tokens=2048), parallel=2) as engine:
+        assert ask(engine, job(HISTORY[:60] + "else", 6)).token_ids == branch.token_ids
+        assert ask(engine, job(turns[-1] + "thirteen", 6, scope="alone")).token_ids == again.token_ids

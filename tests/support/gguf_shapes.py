@@ -5,10 +5,19 @@ from pathlib import Path
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, TokenType
-from support.gguf_models import Shape, random_bert, random_llama, reciting_llama
+from support.gguf_models import (
+    WORDS,
+    Shape,
+    add_vocabulary,
+    random_bert,
+    random_llama,
+    reciting_llama,
+    vocabulary,
+)
 
 EMBEDDING, TOKENS, HEADS, HEAD, FORWARD = 256, 96, 4, 64, 320
 """Unless a recipe says otherwise. CUDA has flash attention for heads of this size."""
+SPELLING_TOKENS = 320
 F16, Q8_0, Q4_0 = GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q4_0
 INNER, STATE, KERNEL, RANK = 2 * EMBEDDING, 16, 4, 8
 """Of state spaces."""
@@ -31,8 +40,13 @@ def made(
     most_tensors: int = 0,
     tokens: int = TOKENS,
     matrices: GGMLQuantizationType = F16,
+    speaks: bool = False,
 ) -> Path:
-    """A model of zeros, in shards of so many tensors. A tensor's lengths are in numpy's order: that of rows last."""
+    """A model of zeros, in shards of so many tensors. A tensor's lengths are in numpy's order: that of rows last.
+
+    One that `speaks` has random weights and a vocabulary that can spell, of `SPELLING_TOKENS`.
+    """
+    random = np.random.default_rng(1)
     writer = GGUFWriter(path, architecture, split_max_tensors=most_tensors)
     common: dict[str, Key] = {
         "context_length": 2048,
@@ -43,20 +57,28 @@ def made(
     }
     for name, value in {**common, **keys}.items():
         add_key(writer, f"{architecture}.{name}", value)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(["<unk>", "<s>", "</s>", *(f"w{number}" for number in range(tokens - 3))])
-    writer.add_token_types(
-        [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL] + [TokenType.NORMAL] * (tokens - 3)
-    )
-    writer.add_token_scores([0.0] * tokens)
+    if speaks:
+        add_vocabulary(writer, vocabulary(SPELLING_TOKENS, WORDS))
+    else:
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list(["<unk>", "<s>", "</s>", *(f"w{number}" for number in range(tokens - 3))])
+        writer.add_token_types(
+            [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL] + [TokenType.NORMAL] * (tokens - 3)
+        )
+        writer.add_token_scores([0.0] * tokens)
     for name, lengths in tensors.items():
-        if len(lengths) == 1 or "ssm" in name or "conv" in name:
+        if speaks:
+            values = np.ones(lengths) if "norm" in name else random.standard_normal(lengths) * 0.05
+            values = -np.ones(lengths) if name.endswith("ssm_a") else values
+            is_matrix = len(lengths) > 1 and "ssm" not in name and "conv" not in name
+            writer.add_tensor(name, values.astype(np.float16 if is_matrix else np.float32))
+        elif len(lengths) == 1 or "ssm" in name or "conv" in name:
             writer.add_tensor(name, np.zeros(lengths, dtype=np.float32))
         elif matrices is F16:
             writer.add_tensor(name, np.zeros(lengths, dtype=np.float16))
         else:
-            values, size_bytes = GGML_QUANT_SIZES[matrices]
-            row = lengths[-1] // values * size_bytes
+            count, size_bytes = GGML_QUANT_SIZES[matrices]
+            row = lengths[-1] // count * size_bytes
             writer.add_tensor(name, np.zeros((*lengths[:-1], row), dtype=np.uint8), raw_dtype=matrices)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -141,7 +163,7 @@ def plain_llama(
     return made(path, "llama", keys, tensors, tokens=tokens, matrices=matrices)
 
 
-def gemma3(path: Path) -> Path:
+def gemma3(path: Path, *, speaks: bool = False) -> Path:
     keys: dict[str, Key] = {
         "block_count": 6,
         "attention.head_count_kv": 2,
@@ -151,14 +173,14 @@ def gemma3(path: Path) -> Path:
         "attention.sliding_window_pattern": 3,
         "rope.freq_base": 1e6,
     }
-    tensors = outer(tied=True)
+    tensors = outer(tied=True, tokens=SPELLING_TOKENS if speaks else TOKENS)
     for layer in range(6):
         tensors |= attention(layer) | dense(layer)
         for name, length in (("attn_q_norm", HEAD), ("attn_k_norm", HEAD)):
             tensors[f"blk.{layer}.{name}.weight"] = (length,)
         for name in ("post_attention_norm", "post_ffw_norm"):
             tensors[f"blk.{layer}.{name}.weight"] = (EMBEDDING,)
-    return made(path, "gemma3", keys, tensors)
+    return made(path, "gemma3", keys, tensors, speaks=speaks)
 
 
 def llama_experts(path: Path) -> Path:
@@ -244,9 +266,15 @@ def state_space(layer: int, *, normed: bool = False) -> dict[str, tuple[int, ...
     }
 
 
-def mamba(path: Path) -> Path:
+def mamba(path: Path, *, speaks: bool = False) -> Path:
     keys: dict[str, Key] = {"block_count": 2, "feed_forward_length": 0, "attention.head_count": 0, **STATE_SPACE}
-    return made(path, "mamba", keys, {**outer(tied=True), **state_space(0), **state_space(1)})
+    return made(
+        path,
+        "mamba",
+        keys,
+        {**outer(tied=True, tokens=SPELLING_TOKENS if speaks else TOKENS), **state_space(0), **state_space(1)},
+        speaks=speaks,
+    )
 
 
 def jamba(path: Path) -> Path:
@@ -262,10 +290,14 @@ def jamba(path: Path) -> Path:
     return made(path, "jamba", keys, {**tensors, **dense(0), **dense(1), **experts(2, 4, FORWARD)})
 
 
-def lfm2(path: Path) -> Path:
+def lfm2(path: Path, *, speaks: bool = False) -> Path:
     """Short convolutions and attention in turns: which is which, an array says."""
     keys: dict[str, Key] = {"block_count": 2, "attention.head_count_kv": [0, 2], "shortconv.l_cache": 3}
-    tensors = {name: lengths for name, lengths in outer(tied=True).items() if name != "output_norm.weight"}
+    tensors = {
+        name: lengths
+        for name, lengths in outer(tied=True, tokens=SPELLING_TOKENS if speaks else TOKENS).items()
+        if name != "output_norm.weight"
+    }
     tensors |= {
         "token_embd_norm.weight": (EMBEDDING,),
         "blk.0.attn_norm.weight": (EMBEDDING,),
@@ -275,7 +307,7 @@ def lfm2(path: Path) -> Path:
         "blk.1.attn_q_norm.weight": (HEAD,),
         "blk.1.attn_k_norm.weight": (HEAD,),
     }
-    return made(path, "lfm2", keys, {**tensors, **dense(0), **attention(1), **dense(1)})
+    return made(path, "lfm2", keys, {**tensors, **dense(0), **attention(1), **dense(1)}, speaks=speaks)
 
 
 def classifier(path: Path) -> Path:
