@@ -1,7 +1,7 @@
 """A stream of llama.cpp survives its worker: behind a kill comes what comes without one, to the last byte."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,11 +12,9 @@ from support.supervisor_process import SupervisorProcess, until
 
 pytest.importorskip("llama_cpp")
 
-import llama_cpp
+from support.logits import LEAST_GAP, Logits
 
 TOKENS = 60
-LEAST_GAP = 0.05
-"""Two logits that are nearer to each other than this may change places when sums are rounded in another order."""
 PROMPTS = (
     "Good morning!",
     "What do you think about rain?",
@@ -144,18 +142,3 @@ def test_several_streams_on_a_worker_differ_only_where_two_tokens_are_nearly_as_
 def tokens_of(stream: vramd.Stream) -> tuple[int, ...]:
     assert stream.finish.reason == "LENGTH"
     return stream.token_ids
-
-
-class Logits:
-    """A model of llama.cpp beside vramd."""
-
-    def __init__(self, path: Path) -> None:
-        self._model = llama_cpp.Llama(str(path), n_ctx=2048, n_threads=1, logits_all=True, verbose=False)
-
-    def gap(self, tokens: Sequence[int]) -> float:
-        """How far the two best logits behind these tokens are apart."""
-        self._model.n_tokens = 0
-        for token in tokens:
-            self._model.eval([token])
-        *_, second, first = sorted(self._model.scores[len(tokens) - 1])
-        return float(first - second)
