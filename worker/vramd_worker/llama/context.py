@@ -85,6 +85,8 @@ class Logits:
     def learn(self, index: int) -> None:
         """Finds the tokens whose logits are not numbers in a batch where others are."""
         logits = self._at(index)[: self._tokens]
+        if math.isfinite(sum(logits)):  # so each of them is
+            return
         finite = [token for token, logit in enumerate(logits) if math.isfinite(logit)]
         if finite:
             self._looked_at = tuple({finite[0], finite[len(finite) // 2], finite[-1]})

@@ -142,20 +142,27 @@ def _read_weights(
 def _open_context(library: ModuleType, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters) -> Opened:
     surroundings = reads_by(library, model, parameters.embeds)
     with ThreadPoolExecutor(1) as beside:
-        # The largest vocabularies take as long as the context does.
+        # The largest vocabularies take as long as the context and its first batch do.
         reading = beside.submit(vocabulary_of, library, model)
-        native_log(library).errors.clear()
-        handle = library.llama_init_from_model(model.handle, parameters.values)
+        context = _warm_context(library, model, spec, parameters)
         vocabulary = reading.result()
+    memory = memory_of(library, context.handle, model, parameters.embeds) or ()
+    context_tokens = min(parameters.limit_tokens, context.sequence_cells)
+    return Opened(model, context, context_tokens, parameters.embeds, vocabulary, surroundings, memory)
+
+
+def _warm_context(
+    library: ModuleType, model: NativeModel, spec: LlamaSpec, parameters: ContextParameters
+) -> NativeContext:
+    native_log(library).errors.clear()
+    handle = library.llama_init_from_model(model.handle, parameters.values)
     if handle is None:
         raise load_error(library, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
     context = NativeContext(library, model, int(handle), parameters.embeds)
     library.llama_set_abort_callback(handle, library.ggml_abort_callback(_strlen_address()), context.abort_address)
     whole = spec.warm_up_batch and parameters.values.op_offload
     _warm_up(context, model, int(parameters.values.n_ubatch) if whole else 1, generates=not parameters.embeds)
-    memory = memory_of(library, int(handle), model, parameters.embeds) or ()
-    context_tokens = min(parameters.limit_tokens, context.sequence_cells)
-    return Opened(model, context, context_tokens, parameters.embeds, vocabulary, surroundings, memory)
+    return context
 
 
 def reads_by(library: ModuleType, model: NativeModel, embeds: bool) -> Around:
