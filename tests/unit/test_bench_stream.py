@@ -69,7 +69,7 @@ def test_no_two_prompts_begin_alike() -> None:
 def test_a_live_stream_is_waited_for_and_broken_off() -> None:
     live, ended = Live(), threading.Event()
     live.begin(ended.set)
-    live.came(1.0)
+    live.came()
     assert live.wait_for(1)
     live.break_off()
     assert ended.is_set()

@@ -1,9 +1,9 @@
 """Benchmarks of vramd against the least that could be done in its place. `vramd bench` runs them."""
 
-BENCHMARKS = ("ipc", "stream", "swap", "memory", "two-models", "threads", "profiles")
+BENCHMARKS = ("ipc", "stream", "concurrency", "talk", "prompt", "swap", "memory", "two-models", "threads", "profiles")
 """Each has a module of its name, with `measure`."""
 
-PEERED = ("stream",)
+PEERED = ("stream", "concurrency", "talk", "prompt")
 """Those that measure llama-server too."""
 
 MARKS = ("<!-- bench -->", "<!-- /bench -->")

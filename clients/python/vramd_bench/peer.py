@@ -106,7 +106,7 @@ def _lines(answer: http.client.HTTPResponse, live: Live) -> Iterator[tuple[float
         while line := answer.readline():
             if line.startswith(DATA):
                 at_s = time.perf_counter()
-                live.came(at_s)
+                live.came()
                 yield at_s, line
     except (OSError, http.client.HTTPException):
         if not live.cut:

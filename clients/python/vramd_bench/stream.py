@@ -16,7 +16,7 @@ from .pages import huge_bytes, same_as
 from .peer import PeerLoad, serving
 from .plain_loop import Loop, Wanted
 from .streamed import Target, fresh_prompt
-from .subject import Setup, Subject, context_of, running
+from .subject import Setup, Subject, context_of, pid_of, running
 from .wire import to_worker
 
 LEAST_OF_SMALL_PAGES = at_least(1.2)
@@ -85,13 +85,13 @@ def _one_turn(
         small = stack.enter_context(running(setup, ["a"], flags=["--no-huge-pages"]))
         loaded, loaded_small = _load(subject, threads), _load(small, threads)
         orders = Loop(str(setup.path), context_of(loaded), threads, loaded.parallel, BATCH_TOKENS)
-        loop = stack.enter_context(PlainLoop(orders, same_as(_pid(loaded))))
+        loop = stack.enter_context(PlainLoop(orders, same_as(pid_of(loaded))))
         ways: dict[str, Target] = {
             VRAMD: stack.enter_context(subject.way("a")),
             DIRECT: stack.enter_context(to_worker(subject.worker(loaded), threads)),
             SMALL: stack.enter_context(small.way("a")),
         }
-        pids = {VRAMD: _pid(loaded), SMALL: _pid(loaded_small), LOOP: loop.pid}
+        pids = {VRAMD: pid_of(loaded), SMALL: pid_of(loaded_small), LOOP: loop.pid}
         if setup.peer:
             load = PeerLoad(context_of(loaded), threads, loaded.parallel)
             peer = stack.enter_context(serving(setup.peer, setup.path, load))
@@ -113,11 +113,6 @@ def _load(subject: Subject, threads: int) -> ResidentModel:
     loaded = subject.client.load("a", threads=threads)
     subject.wait_for_spare()  # what starts in the background is not to be measured
     return loaded
-
-
-def _pid(model: ResidentModel) -> int:
-    assert model.pid is not None
-    return model.pid
 
 
 def _rate(target: Target, tokens: int) -> float:

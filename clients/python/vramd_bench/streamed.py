@@ -49,11 +49,11 @@ class Streamed:
 
 
 class Live:
-    """A generation while it runs: when its messages come, and how to break it off. Thread-safe."""
+    """A generation while it runs: how many messages came, and how to break it off. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._times_s: list[float] = []
+        self._messages = 0
         self._cancel: Callable[[], object] | None = None
         self._cut = False
         self._over = False
@@ -63,6 +63,11 @@ class Live:
         """Whether it was broken off, so that its end is no failure."""
         return self._cut
 
+    @property
+    def messages(self) -> int:
+        """How many came so far."""
+        return self._messages
+
     def begin(self, cancel: Callable[[], object]) -> None:
         """The call has begun; `cancel` ends it."""
         with self._changed:
@@ -70,10 +75,10 @@ class Live:
             if self._cut:
                 cancel()
 
-    def came(self, at_s: float) -> None:
+    def came(self) -> None:
         """A message came."""
         with self._changed:
-            self._times_s.append(at_s)
+            self._messages += 1
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -85,8 +90,8 @@ class Live:
     def wait_for(self, messages: int) -> bool:
         """Waits until so many messages came, or none will come any more; returns which."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or len(self._times_s) >= messages, LIMIT_S)
-            return len(self._times_s) >= messages
+            self._changed.wait_for(lambda: self._over or self._messages >= messages, LIMIT_S)
+            return self._messages >= messages
 
     def break_off(self) -> None:
         """Ends it early. Idempotent."""

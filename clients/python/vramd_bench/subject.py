@@ -18,6 +18,7 @@ from vramd_common.rendezvous import RuntimeDir
 
 from . import wire
 from .figures import BenchError
+from .streamed import TEXT
 
 SPARE_LIMIT_S = 60.0
 LOOK_EVERY_S = 0.01
@@ -72,6 +73,11 @@ class Subject:
         told = json.loads(RuntimeDir(self._supervisor.runtime_dir).workers_file.read_text("utf-8"))
         return wire.WorkerPlace(*told[str(model.pid)])
 
+    def text(self, model: str, tokens: int) -> str:
+        """Returns a text of about so many tokens."""
+        phrase = f" {TEXT}"
+        return phrase * max(1, tokens // len(self.client.tokenize(model, phrase)))
+
     def threads(self) -> int:
         """CPU threads of a model that computes alone: all of them, or one in a quick run."""
         return 1 if self._quick else self.client.status().supervisor.usable_cores
@@ -124,6 +130,12 @@ def running(
             yield Subject(supervisor, setup.quick)
         finally:
             supervisor.stop(force=True)
+
+
+def pid_of(model: ResidentModel) -> int:
+    """Process id of a loaded model."""
+    assert model.pid is not None
+    return model.pid
 
 
 def context_of(model: ResidentModel) -> int:
