@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader
-from vramd_bench import answering, machine, profiles, random_model, report, threads
+from vramd_bench import answering, machine, profiles, random_model, report, swap, threads
 from vramd_bench.answering import Timed
 from vramd_bench.figures import BenchError, Result, Unit, at_least, at_most, figure, ratios
 from vramd_bench.profiles import Turn
@@ -109,6 +109,22 @@ def test_figures_of_threads_stand_together_by_what_they_measure() -> None:
         ("CPU time / time, 2 threads", Unit.RATIO, 1.8),
     ]
     assert found.notes[-1] == "The best here by the median of tokens/s: 2 threads."
+
+
+def test_a_swap_is_held_against_the_raw_sum_and_the_router() -> None:
+    parts = {
+        "vramd": [{"request to first token": 0.5}],
+        "raw sum": [{"reap": 0.1, "load and context": 0.2, "first token": 0.1}],
+        "mapped weights": [{"request to first token": 0.4}],
+        "llama-server's router": [{"request to first token": 0.8}],
+    }
+    found = {f.name: (f.spread.median, f.met) for f in swap.judged(parts)}
+    assert found["raw sum"][0] == pytest.approx(0.4)
+    assert found["raw: reap"] == (0.1, None)
+    assert found["vramd / raw sum"][0] == pytest.approx(1.25)
+    assert found["vramd / mapped weights"] == (1.25, None)
+    assert found["vramd / llama-server's router"] == (0.625, True)
+    assert "request to first token, raw sum" not in found
 
 
 def test_profiles_are_those_of_the_supervisor() -> None:

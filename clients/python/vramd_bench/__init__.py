@@ -3,7 +3,7 @@
 BENCHMARKS = ("ipc", "stream", "concurrency", "talk", "prompt", "swap", "memory", "two-models", "threads", "profiles")
 """Each has a module of its name, with `measure`."""
 
-PEERED = ("stream", "concurrency", "talk", "prompt")
+PEERED = ("stream", "concurrency", "talk", "prompt", "swap")
 """Those that measure llama-server too."""
 
 MARKS = ("<!-- bench -->", "<!-- /bench -->")

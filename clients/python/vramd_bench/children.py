@@ -19,7 +19,6 @@ import vramd_worker
 from vramd_common.rendezvous import NONCE_KEY, PROTOCOL, Hello, Orders
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import load_pb2
-from vramd_supervisor.workers import huge_pages
 
 from . import wire
 from .figures import BenchError
@@ -30,7 +29,6 @@ WORKER_FOLDER = Path(vramd_worker.__file__).parent
 START_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
 BATCH_TOKENS = 512
-PARALLEL = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Load:
     path: Path
     context_tokens: int
     threads: int
+    parallel: int
 
 
 class BareWorker:
@@ -48,8 +47,8 @@ class BareWorker:
     Start it from the main thread: on Linux a worker ends with the thread that started it.
     """
 
-    def __init__(self) -> None:
-        """Returns when it has said hello. Raises BenchError."""
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Returns when it has said hello. `environment` is added to this process's. Raises BenchError."""
         self._folder = tempfile.TemporaryDirectory(prefix="vb", ignore_cleanup_errors=True)
         self._printed = Path(self._folder.name, "printed")
         self._nonce = secrets.token_hex(16)
@@ -59,7 +58,7 @@ class BareWorker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=out,
-                env=_environment(),
+                env={**os.environ, **environment, "GGML_NO_BACKTRACE": "1"},
                 start_new_session=True,
             )
         try:
@@ -108,7 +107,7 @@ class BareWorker:
                     ubatch_tokens=BATCH_TOKENS,
                     kv_type=load_pb2.KV_TYPE_F16,
                     flash_attention=load_pb2.FLASH_ATTENTION_AUTO,
-                    parallel=PARALLEL,
+                    parallel=wanted.parallel,
                     devices=["host"],
                 ),
             ),
@@ -142,12 +141,6 @@ class BareWorker:
     def __exit__(self, *_: object) -> None:
         if self._child.returncode is None:
             self.kill()
-
-
-def _environment() -> dict[str, str]:
-    """Variables of a worker; its memory is to lie in pages of the size that the supervisor's workers have."""
-    environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
-    return huge_pages.asking(environment) if huge_pages.given() else environment
 
 
 @contextmanager

@@ -104,13 +104,18 @@ def _listens(process: psutil.Process) -> bool:
 
 @contextmanager
 def running(
-    setup: Setup, models: Sequence[str], budget_bytes: int | None = None, flags: Sequence[str] = ()
+    setup: Setup,
+    models: Sequence[str],
+    budget_bytes: int | None = None,
+    flags: Sequence[str] = (),
+    server: Sequence[str] = (),
 ) -> Iterator[Subject]:
     """Runs a supervisor that knows the file under these names; without a budget it has all RAM.
 
-    `flags` are options of `vramd serve`. Raises VramdError.
+    `flags` are options of `vramd serve`, `server` lines of the section of that name. Raises VramdError.
     """
-    lines = [] if budget_bytes is None else [f"[devices.{HOST}]", f"budget = {budget_bytes}"]
+    lines = ["[server]", *server]
+    lines += [] if budget_bytes is None else [f"[devices.{HOST}]", f"budget = {budget_bytes}"]
     for name in models:
         # A string of JSON is one of TOML as well.
         lines += [
