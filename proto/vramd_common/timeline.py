@@ -29,6 +29,8 @@ class Told:
     """Number of processes that the answer has lost and went on from."""
     resume: str = ""
     """EXACT or APPROXIMATE if it did."""
+    cached_prompt_tokens: int = 0
+    """Tokens of the prompt that were in the model's cache: `prompt_s` is the time of the others."""
 
 
 def pack(told: Told) -> str:
@@ -37,6 +39,8 @@ def pack(told: Told) -> str:
     values: dict[str, object] = {**seconds, "model": told.model, "worker_id": told.worker_id}
     if told.resumes:
         values |= {"resumes": told.resumes, "resume": told.resume}
+    if told.cached_prompt_tokens:
+        values["cached_prompt_tokens"] = told.cached_prompt_tokens
     line = json.dumps(values, separators=(",", ":"))
     return line.replace("\x7f", "\\u007f")  # the one character that JSON allows and metadata does not
 
@@ -47,6 +51,7 @@ def unpack(value: str) -> Told | None:
         raw = json.loads(value)
         seconds = {phase: float(raw[phase]) for phase in PHASES if phase in raw}
         resumes, resume = int(raw.get("resumes", 0)), str(raw.get("resume", ""))
-        return Told(str(raw["model"]), int(raw["worker_id"]), seconds, resumes, resume)
+        cached = int(raw.get("cached_prompt_tokens", 0))
+        return Told(str(raw["model"]), int(raw["worker_id"]), seconds, resumes, resume, cached)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -79,6 +79,20 @@ def test_each_line_of_a_pipe_is_a_turn(fake: FakeSupervisor, chat: Shell) -> Non
     ]
 
 
+def test_the_turns_of_a_conversation_have_one_name(fake: FakeSupervisor, chat: Shell) -> None:
+    def sessions(*flags: str) -> set[str]:
+        before = len(fake.requests("Chat"))
+        for _ in range(2):
+            fake.script("Chat", *answer("Hello."))
+        assert chat("Hi\nAnd?\n", *flags).exit_code == 0
+        asked = fake.requests("Chat")[before:]
+        return {request.session for request in asked if isinstance(request, inference_pb2.ChatRequest)}
+
+    (one,), (other,) = sessions(), sessions()
+    assert one and other and one != other
+    assert sessions("--session", "tea") == {"tea"}
+
+
 def test_exit_ends_it(fake: FakeSupervisor, chat: Shell) -> None:
     fake.script("Chat", *answer("Hello."))
     assert chat("Hi\n/exit\nnever asked\n").exit_code == 0

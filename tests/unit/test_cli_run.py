@@ -43,7 +43,8 @@ def test_every_flag_arrives(fake: FakeSupervisor, shell: Shell) -> None:
     penalties = ["--repeat-penalty", "1.5", "--frequency-penalty", "-1", "--presence-penalty", "2", "--seed", "42"]
     limits = ["--max-tokens", "9", "--max-tokens-per-s", "30", "--stop", "\n", "--stop", "END"]
     load = ["--context", "512", "--keep-alive", "0"]
-    assert shell("run", "talker", "Hel", "--raw", *sampling, *penalties, *limits, *load).exit_code == 0
+    cache = ["--session", "tea", "--cache", "shared"]
+    assert shell("run", "talker", "Hel", "--raw", *sampling, *penalties, *limits, *load, *cache).exit_code == 0
     request = asked(fake)
     assert request.sampling == inference_pb2.Sampling(
         temperature=0.5,
@@ -57,6 +58,7 @@ def test_every_flag_arrives(fake: FakeSupervisor, shell: Shell) -> None:
     )
     assert request.limits == inference_pb2.Limits(max_tokens=9, max_tokens_per_s=30, stop=["\n", "END"])
     assert (request.load.context_tokens, request.load.keep_alive_s) == (512, 0)
+    assert (request.session, request.cache) == ("tea", inference_pb2.PROMPT_CACHE_SHARED)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,13 @@ def test_json_is_one_object(fake: FakeSupervisor, shell: Shell) -> None:
         "text": "Hello",
         "token_ids": [0, 1],
         "finish": "STOP",
-        "usage": {"prompt_tokens": 5, "completion_tokens": 2, "prompt_s": 0.5, "generation_s": 1.5},
+        "usage": {
+            "prompt_tokens": 5,
+            "completion_tokens": 2,
+            "prompt_s": 0.5,
+            "generation_s": 1.5,
+            "cached_prompt_tokens": 0,
+        },
     }
 
 

@@ -122,6 +122,14 @@ def test_timings_are_said_aside(fake: FakeSupervisor, shell: Shell) -> None:
     assert shell("run", "talker", "x", "--raw").stderr == ""
 
 
+def test_timings_tell_what_of_the_prompt_was_cached(fake: FakeSupervisor, shell: Shell) -> None:
+    *pieces, last = answer("Hel", "lo")
+    last.finish.usage.cached_prompt_tokens = 4
+    fake.script("Generate", *pieces, last, timeline())
+    done = shell("run", "talker", "x", "--raw", "--timings")
+    assert "prompt 5 tokens, 4 of them cached, 2.0 tokens/s" in done.stderr
+
+
 def test_an_older_supervisor_has_no_timings(fake: FakeSupervisor, shell: Shell) -> None:
     fake.script("Generate", *answer("Hello"))
     done = shell("run", "talker", "x", "--raw", "--timings")

@@ -9,7 +9,7 @@ from vramd_supervisor.services import service_inference
 
 
 def test_what_is_packed_is_unpacked() -> None:
-    told = Told("talker", 3, {phase: place + 0.25 for place, phase in enumerate(PHASES)})
+    told = Told("talker", 3, {phase: place + 0.25 for place, phase in enumerate(PHASES)}, cached_prompt_tokens=7)
     assert unpack(pack(told)) == told
 
 
@@ -68,8 +68,10 @@ def test_the_trailing_metadata_of_a_call() -> None:
 def test_the_last_message_of_an_answer_tells_what_the_worker_took(
     kind: type[inference_pb2.GenerateResponse | inference_pb2.ChatResponse],
 ) -> None:
-    usage = inference_pb2.Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5)
+    usage = inference_pb2.Usage(
+        prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5, cached_prompt_tokens=3
+    )
     last = kind(text="end", token_ids=[1, 2], finish=inference_pb2.Finish(usage=usage))
-    assert service_inference.generated(last.SerializeToString()) == {"prompt_s": 0.5, "decode_s": 1.5}
-    assert service_inference.generated(kind(text="middle", token_ids=[1]).SerializeToString()) == {}
-    assert service_inference.generated(b"") == {}
+    assert service_inference.generated(last.SerializeToString()) == ({"prompt_s": 0.5, "decode_s": 1.5}, 3)
+    assert service_inference.generated(kind(text="middle", token_ids=[1]).SerializeToString()) == ({}, 0)
+    assert service_inference.generated(b"") == ({}, 0)

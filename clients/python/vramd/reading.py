@@ -36,7 +36,14 @@ def read_timeline(trailer: Mapping[str, str | bytes]) -> Timeline | None:
     if told is None:
         return None
     seconds = {phase: told.seconds.get(phase) for phase in timeline.PHASES}
-    return Timeline(**seconds, model=told.model, worker_id=told.worker_id, resumes=told.resumes, resume=told.resume)
+    return Timeline(
+        **seconds,
+        model=told.model,
+        worker_id=told.worker_id,
+        resumes=told.resumes,
+        resume=told.resume,
+        cached_prompt_tokens=told.cached_prompt_tokens,
+    )
 
 
 def _embeddings(message: Any) -> Embeddings:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from vramd.settings import ON_CRASH, PREFERENCES, PRIORITIES
 from vramd_common.load_settings import LOAD_SETTINGS
-from vramd_common.sampling import LIMITS, SAMPLING
+from vramd_common.sampling import DELIVERY, LIMITS, SAMPLING
 from vramd_common.settings_table import Setting
 
 from .parameters import Duration, Headed
@@ -64,8 +64,9 @@ def prefer_flag(command: Command) -> Command:
 
 
 def answer_flags(command: Command) -> Command:
-    """Adds the options of an answer: the further keys of `AnswerSettings`."""
-    return _with_options(ask_flags(command), (*LIMITS, *SAMPLING), ANSWER)
+    """Adds the options of an answer: the further keys of `AnswerSettings`, as far as they concern a text."""
+    cache = [row for row in DELIVERY if row.field in ("session", "cache")]
+    return _with_options(ask_flags(command), (*LIMITS, *SAMPLING, *cache), ANSWER)
 
 
 def timeout_flag(command: Command) -> Command:

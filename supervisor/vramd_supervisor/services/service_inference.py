@@ -154,11 +154,11 @@ class Asked:
                 message.resume_token_ids.extend(self.delivered.token_ids())
         return message
 
-    def trailer(self, worked: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
+    def trailer(self, worked: Mapping[str, float], cached_prompt_tokens: int = 0) -> tuple[tuple[str, str], ...]:
         """The trailing metadata of its answer; `worked` are the seconds of the worker's phases."""
         seconds = {**self.until_grant, **worked}
         resume = (EXACT if self.exact else APPROXIMATE) if self.resumes else ""
-        return trailing(Told(self.model, self.grant.worker_id, seconds, self.resumes, resume))
+        return trailing(Told(self.model, self.grant.worker_id, seconds, self.resumes, resume, cached_prompt_tokens))
 
     def explained(self, why: Refusal) -> Refusal:
         """A refusal with what the caller has had before."""
@@ -203,7 +203,7 @@ class InferenceService:
                         call = client.stream(method.name, asked.message())
                         if await self._relay(asked, call, context):
                             break
-                    context.set_trailing_metadata(asked.trailer(generated(asked.delivered.last)))
+                    context.set_trailing_metadata(asked.trailer(*generated(asked.delivered.last)))
 
             return grpc.unary_stream_rpc_method_handler(stream, method.request)
 
@@ -353,12 +353,13 @@ def trailing(told: Told) -> tuple[tuple[str, str], ...]:
     return ((KEY, pack(told)),)
 
 
-def generated(last: bytes) -> Mapping[str, float]:
-    """Reads the worker's seconds for an answer from the last message of its stream; nothing if it does not say.
+def generated(last: bytes) -> tuple[Mapping[str, float], int]:
+    """Reads the worker's seconds for an answer, and its cached tokens, from the last message; nothing if it says none.
 
     Generate and Chat end alike: `finish` has one number in both messages, so that one of them reads both.
     """
     message = public.ChatResponse.FromString(last)
     if not message.HasField("finish"):
-        return {}
-    return {"prompt_s": message.finish.usage.prompt_s, "decode_s": message.finish.usage.generation_s}
+        return {}, 0
+    usage = message.finish.usage
+    return {"prompt_s": usage.prompt_s, "decode_s": usage.generation_s}, usage.cached_prompt_tokens

@@ -152,6 +152,12 @@ def check_token_ids(token_ids: Sequence[int]) -> None:
         raise BreachError("it gave a token id out of range")
 
 
+def check_cached(cached_tokens: int, prompt_tokens: int) -> None:
+    """Raises BreachError if more of a prompt was cached than there is."""
+    if cached_tokens > prompt_tokens:
+        raise BreachError("it had more of a prompt in its cache than there is")
+
+
 def check_seconds(*seconds: float) -> None:
     """Raises BreachError for what is no duration."""
     if not all(math.isfinite(one) and one >= 0 for one in seconds):

@@ -42,6 +42,7 @@ from .breach import (
     BeatCheck,
     BreachError,
     LoadCheck,
+    check_cached,
     check_seconds,
     check_token_ids,
     check_vectors,
@@ -363,6 +364,7 @@ def _take(check: AnswerCheck, message: bytes) -> bool:
     if last:
         usage = piece.finish.usage
         check_seconds(usage.prompt_s, usage.generation_s)
+        check_cached(usage.cached_prompt_tokens, usage.prompt_tokens)
     return last
 
 

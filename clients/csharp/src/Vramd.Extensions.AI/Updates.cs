@@ -39,6 +39,7 @@ internal static class Updates
     internal static UsageDetails Details(Usage usage) => new()
     {
         InputTokenCount = usage.PromptTokens,
+        CachedInputTokenCount = usage.CachedPromptTokens,
         OutputTokenCount = usage.CompletionTokens,
         TotalTokenCount = (long)usage.PromptTokens + usage.CompletionTokens,
     };

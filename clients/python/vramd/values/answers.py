@@ -73,6 +73,8 @@ class Timeline(FormerNames):
     """Processes that the call lost, and went on in another."""
     resume: str = ""
     """"exact" if what had come was computed again as it was, "approximate" if rounded otherwise; "" without resumes."""
+    cached_prompt_tokens: int = 0
+    """Tokens of the prompt that were in the model's cache: `prompt_s` is the time of the others."""
 
 
 @dataclass(frozen=True)

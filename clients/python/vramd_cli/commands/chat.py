@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import secrets
 import sys
 from typing import cast
 
@@ -112,7 +113,8 @@ class Talk:
         self._client = client
         self._model = model
         self._timeout_s = timeout_s
-        self._settings = settings
+        own = AnswerSettings(session=f"chat-{secrets.token_hex(8)}")
+        self._settings = settings if settings.get("session") else settings | own
         self._load = _load_settings(settings)
         with output.progress(model) as line:
             resident = client.load(model, on_progress=line.step, timeout_s=timeout_s, **self._load)

@@ -100,13 +100,15 @@ def _print_timings(stream: Stream) -> None:
         output.say(f"lost {told.resumes} of its processes, and went on: {told.resume}", err=True)
     use = stream.finish.usage
     # The first token ends the prompt's time, so the answer's time has one token less.
+    computed = use.prompt_tokens - use.cached_prompt_tokens
+    cached = f", {use.cached_prompt_tokens} of them cached" if use.cached_prompt_tokens else ""
     rates = (
-        ("prompt", use.prompt_tokens, use.prompt_tokens, use.prompt_s),
-        ("answer", use.completion_tokens, use.completion_tokens - 1, use.generation_s),
+        ("prompt", f"{use.prompt_tokens} tokens{cached}", computed, use.prompt_s),
+        ("answer", f"{use.completion_tokens} tokens", use.completion_tokens - 1, use.generation_s),
     )
     output.say("; ".join(_rate(*rate) for rate in rates), err=True)
 
 
-def _rate(name: str, tokens: int, timed: int, time_s: float | None) -> str:
+def _rate(name: str, tokens: str, timed: int, time_s: float | None) -> str:
     rate = f", {timed / time_s:.1f} tokens/s" if time_s and timed > 0 else ""
-    return f"{name} {tokens} tokens{rate}"
+    return f"{name} {tokens}{rate}"

@@ -185,6 +185,10 @@ def answer(context: Any) -> Iterator[bytes]:  # noqa: PLR0912  as above
             message = public.ChatResponse.FromString(piece(finish=True))
             message.finish.usage.generation_s = math.nan
             yield message.SerializeToString()
+        case "answer: more of the prompt cached than there is":
+            message = public.ChatResponse.FromString(piece(finish=True))
+            message.finish.usage.cached_prompt_tokens = 1
+            yield message.SerializeToString()
         case "answer: status of another kind":
             yield of_another_kind(context)
         case "answer: cancelled":

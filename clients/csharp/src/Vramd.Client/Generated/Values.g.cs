@@ -80,6 +80,11 @@ public sealed partial record Timeline
     /// "exact" if what had come was computed again as it was, "approximate" if rounded otherwise; "" without resumes.
     /// </summary>
     public string Resume { get; init; } = "";
+
+    /// <summary>
+    /// Tokens of the prompt that were in the model's cache: <see cref="Prompt"/> is the time of the others.
+    /// </summary>
+    public int CachedPromptTokens { get; init; }
 }
 
 /// <summary>The end of an answer.</summary>

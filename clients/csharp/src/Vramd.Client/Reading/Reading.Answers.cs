@@ -64,6 +64,7 @@ internal static partial class Reading
             WorkerId = (long)workerId.NumberValue,
             Resumes = told.TryGetValue("resumes", out var resumes) ? (int)resumes.NumberValue : 0,
             Resume = told.TryGetValue("resume", out var resume) ? resume.StringValue : "",
+            CachedPromptTokens = told.TryGetValue("cached_prompt_tokens", out var cached) ? (int)cached.NumberValue : 0,
         };
     }
 

@@ -145,7 +145,7 @@ public sealed class ChatClientTests
                     Finish = new()
                     {
                         Reason = FinishReason.Length,
-                        Usage = new() { PromptTokens = 3, CompletionTokens = 2 },
+                        Usage = new() { PromptTokens = 3, CompletionTokens = 2, CachedPromptTokens = 1 },
                         Timeline = new() { Model = "coder" },
                     },
                 },
@@ -167,6 +167,7 @@ public sealed class ChatClientTests
         Assert.Equal("coder", whole.ModelId);
         var usage = whole.Usage!;
         Assert.Equal((3, 2, 5), (usage.InputTokenCount, usage.OutputTokenCount, usage.TotalTokenCount));
+        Assert.Equal(1, usage.CachedInputTokenCount);
         Assert.Same(client.Deltas[2], whole.RawRepresentation);
         Assert.Equal("Yes.", Assert.IsType<TextContent>(Assert.Single(Assert.Single(whole.Messages).Contents)).Text);
     }
