@@ -59,3 +59,9 @@ def test_chunks_of_other_sizes_are_not_cut_alike() -> None:
     for cuts in (one, other):
         cuts.add(Cut(20, 20))
     assert one.in_common(other) == 90
+
+
+@given(lengths, st.integers(0, 60))
+def test_the_boundary_is_the_last_that_is_not_behind(sizes: list[int], tokens: int) -> None:
+    boundaries = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
+    assert cut(sizes).boundary(tokens) == max(one for one in boundaries if one <= tokens)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_worker.llama.cuts import Cut
+from vramd_worker.llama.cuts import Cut, Cuts
 from vramd_worker.llama.prefixes import (
     LEAST_REUSED_TOKENS,
     WORTH_WAITING_TOKENS,
@@ -287,3 +287,17 @@ def test_the_least_is_not_worth_other_roundings() -> None:
     story = Story(FakeMemory())
     said(story, counted(0, LEAST_REUSED_TOKENS - 1))
     assert not story.prefixes.kept
+
+
+def test_a_text_that_must_be_cut_as_before_takes_only_what_was_cut_so() -> None:
+    story = Story(FakeMemory())
+    text = story.begin(counted(0, 50), A)
+    assert text
+    for size in (20, 20, 10):
+        story.compute(text, size)
+    story.end(text)
+    for sizes, length in (((20, 10, 10, 10), 20), ((30, 20), 0), ((20, 20, 30), 40), ((20, 20, 10), 50)):
+        alike = Cuts([Cut(size, size) for size in sizes])
+        held = story.prefixes.begin(counted(0, 90), A, 90, alike)
+        assert held.reused == length
+        story.prefixes.end(held, None)

@@ -68,6 +68,15 @@ class Cuts:
                 break
         return cuts
 
+    def boundary(self, tokens: int) -> int:
+        """Returns where the last chunk begins, or the last one has ended, that is not behind this many tokens."""
+        start = 0
+        for run in self._runs:
+            if start + run.tokens * run.times > tokens:
+                return start + (tokens - start) // run.tokens * run.tokens
+            start += run.tokens * run.times
+        return start
+
     def in_common(self, other: "Cuts") -> int:
         """Returns how many tokens at the beginning were cut in the same way."""
         same = 0

@@ -6,7 +6,7 @@ from vramd_common.replay import MOST_REPLAYED_CHUNKS, MOST_REPLAYED_TOKENS
 
 from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
 from vramd_worker.llama.context import Chunk
-from vramd_worker.llama.cuts import Cuts
+from vramd_worker.llama.cuts import Cut, Cuts
 from vramd_worker.llama.prefixes import Held, Owner, Twin
 from vramd_worker.llama.sampling import SamplerChain
 from vramd_worker.llama.step_plan import Kind, Want
@@ -105,6 +105,16 @@ class Generation(LlamaTask):
         output = start + kept >= self.prompt_tokens
         spare = computed - kept
         return Chunk(self.slot, tokens + tokens[-1:] * spare, start, output, spare)
+
+    @property
+    def alike(self) -> Cuts | None:
+        """The chunks in which it has to be computed for what its caller has had; None: in any."""
+        if not self.completion_tokens:
+            return None
+        cuts = Cuts(self.again)
+        if cuts.tokens == self.prompt_tokens == self.steps_from:
+            cuts.add(Cut(1, 1, self.completion_tokens))
+        return cuts
 
     def start_over(self, computed: Cuts) -> None:
         """The memory holds nothing of it any more; it held these chunks. What its caller has had comes again as it was.

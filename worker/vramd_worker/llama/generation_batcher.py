@@ -1,6 +1,7 @@
 """Continuous batching: each step computes one token of every running text, and parts of new prompts."""
 
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class GenerationBatcher:
         self._context_tokens = context_tokens
         self._parallel = parallel
         self._prefixes = Prefixes(context)
+        self._told_refusal = False
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []
         """In the order of admission. One that waits for another to compute what it begins with has no slot yet."""
@@ -162,11 +164,23 @@ class GenerationBatcher:
     def _begin(self, generation: Generation) -> None:
         """Gives a generation its place in the memory, unless another computes what it begins with."""
         tokens, owner = generation.tokens, generation.owner
-        afresh = generation.doubted or bool(generation.completion_tokens)
-        generation.awaited = None if afresh else self._prefixes.twin(tokens, owner)
+        # A memory in which there was NaN has nothing that one which is checked could go on from.
+        alike = Cuts() if generation.doubted else generation.alike
+        generation.awaited = None if alike is not None else self._prefixes.twin(tokens, owner)
         if generation.awaited is None:
-            generation.held = self._prefixes.begin(tokens, owner, generation.prompt_tokens, afresh=afresh)
-            generation.evaluated = generation.cached_prompt_tokens = generation.held.reused
+            generation.held = self._prefixes.begin(tokens, owner, generation.prompt_tokens, alike)
+            generation.evaluated = generation.held.reused
+            if not generation.completion_tokens:
+                generation.cached_prompt_tokens = generation.evaluated
+            self._tell_refusal()
+
+    def _tell_refusal(self) -> None:
+        if self._prefixes.refused and not self._told_refusal:
+            self._told_refusal = True
+            sys.stderr.write(
+                "this model's memory cannot go back within a text, as sliding windows and recurrent layers forget: "
+                "a prompt that leaves the one before it is computed from its beginning\n"
+            )
 
     def _begin_after_others(self) -> None:
         for generation in self._running:

@@ -113,13 +113,13 @@ class Prefixes:
         held, tokens = twin
         return self._running.get(held.place) is held and self.length(held) < tokens
 
-    def begin(self, tokens: Sequence[int], owner: Owner, prompt_tokens: int, *, afresh: bool = False) -> Held:
-        """Gives a text a slot, with as much of its beginning as there is; `afresh`: with none.
+    def begin(self, tokens: Sequence[int], owner: Owner, prompt_tokens: int, alike: Cuts | None = None) -> Held:
+        """Gives a text a slot, with as much of its beginning as there is; `alike`: that was computed in these chunks.
 
         There must be a slot that is not running.
         """
         prompt = array("i", tokens)
-        source, length = (None, 0) if afresh else self._source(prompt, owner)
+        source, length = self._source(prompt, owner, alike)
         shared = prompt_tokens if owner.shares else min(source.shared_tokens, length) if source else 0
         cuts = source.cuts.first(length) if source else Cuts()
         held = Held(self._slot_with(source, length, owner), owner, prompt, shared, length, cuts=cuts)
@@ -190,20 +190,22 @@ class Prefixes:
             held.reused, held.cuts = 0, Cuts()
             self._cells.extend(place, 0)
 
-    def _found(self, prompt: "array[int]", owner: Owner) -> Iterator[tuple[Held, int]]:
+    def _found(self, prompt: "array[int]", owner: Owner, alike: Cuts | None = None) -> Iterator[tuple[Held, int]]:
         """Texts whose beginning is of use, and how much of it there is."""
         for held in (*self._kept, *self._running.values()):
             length = min(_usable(held, prompt, owner), self.length(held))
+            if alike is not None:
+                length = alike.boundary(min(length, held.cuts.in_common(alike)))
             if length >= LEAST_REUSED_TOKENS:
                 yield held, length
 
-    def _source(self, prompt: "array[int]", owner: Owner) -> tuple[Held | None, int]:
+    def _source(self, prompt: "array[int]", owner: Owner, alike: Cuts | None) -> tuple[Held | None, int]:
         def worth(found: tuple[Held, int]) -> tuple[int, bool, bool]:
             held, length = found
             return length, self._is_same_session(held, owner), length == self.length(held)
 
         refused = False
-        for held, length in sorted(self._found(prompt, owner), key=worth, reverse=True):
+        for held, length in sorted(self._found(prompt, owner, alike), key=worth, reverse=True):
             if self._can_leave(held, length):
                 self.refused += refused
                 return held, length
