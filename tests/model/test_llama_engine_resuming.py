@@ -12,8 +12,8 @@ from support.llama_engines import Answer, ask, loaded, spec, start
 from vramd_common.reasons import Reason
 from vramd_common.replay import MOST_REPLAYED_TOKENS
 from vramd_common.sampling import Sampling
-from vramd_worker.engine import EngineError, Job, Piece
-from vramd_worker.llama import LlamaEngine
+from vramd_worker.engine import Cut, EngineError, Job, Piece
+from vramd_worker.llama import LlamaEngine, generation
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
 
 pytest.importorskip("llama_cpp")
@@ -55,8 +55,8 @@ def ask_anew(engine: LlamaEngine, job: Job) -> Answer:
 
 
 def rest(answer: Answer, given: int) -> list[Piece]:
-    """Pieces behind the first ones, without what the end says of seconds."""
-    return [replace(piece, finish=None) for piece in answer.pieces[given:]]
+    """Pieces behind the first ones, without what the end says of seconds, and the first of chunks."""
+    return [replace(piece, finish=None, cuts=None) for piece in answer.pieces[given:]]
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
@@ -73,6 +73,62 @@ def test_it_goes_on_exactly_behind_what_was_given(first: LlamaEngine, second: Ll
             expected.prompt_tokens,
             expected.completion_tokens,
         )
+
+
+def test_behind_a_prompt_that_was_there_in_part_it_goes_on_exactly(
+    first: LlamaEngine, second: LlamaEngine, computed: list[Chunk]
+) -> None:
+    greedy = SAMPLINGS["greedy"]
+    before = ask(first, Job(PROMPT, greedy, max_tokens=20, scope="a"))
+    # Within a chunk of the other prompt, and behind single tokens of its answer.
+    for prompt in (PROMPT[:150] + "and something else", PROMPT + before.text + "and something else"):
+        job = Job(prompt, greedy, max_tokens=TOKENS, scope="a")
+        computed.clear()
+        whole = ask(first, job)
+        assert whole.finish.cached_prompt_tokens > 70, "a part was there"
+        cuts = whole.pieces[0].cuts
+        assert cuts
+        for given in (1, 30):
+            computed.clear()
+            again = ask(second, replace(job, resume=tuple(whole.token_ids[:given]), resume_cuts=cuts))
+            assert rest(again, 0) == rest(whole, given)
+            assert again.pieces[0].cuts == cuts, "another process could go on from it as well"
+            chunks = [chunk for chunk in computed if chunk.position < again.finish.prompt_tokens]
+            assert [len(chunk.tokens) for chunk in chunks] == [cut.computed for cut in cuts for _ in range(cut.times)]
+
+
+def test_a_prompt_is_computed_again_in_its_chunks_whatever_runs_beside_it(
+    path: Path, second: LlamaEngine, computed: list[Chunk]
+) -> None:
+    with loaded(spec(path, batch_tokens=512)) as wide:
+        text, task = start(wide, Job("a", Sampling(seed=1)))
+        text.wait_for_pieces(1)
+        answer, _ = start(wide, Job(PROMPT, SAMPLINGS["greedy"], max_tokens=30))
+        cuts = answer.wait().pieces[0].cuts
+        assert cuts is not None
+        tokens = [cut.computed for cut in cuts for _ in range(cut.times)]
+        assert max(tokens) == 64, "beside a text"
+        task.cancel()
+        computed.clear()
+        job = Job(PROMPT, SAMPLINGS["greedy"], max_tokens=30, resume=tuple(answer.token_ids[:9]), resume_cuts=cuts)
+        again = ask(wide, job)
+    prompt = again.finish.prompt_tokens
+    assert [len(chunk.tokens) for chunk in computed if chunk.position < prompt] == tokens
+
+
+def test_a_prompt_of_more_chunks_than_are_computed_again_says_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "MOST_REPLAYED_CHUNKS", 6)
+    with loaded(spec(path)) as engine:
+        assert ask(engine, Job(PROMPT[:380], SAMPLINGS["greedy"], max_tokens=2)).pieces[0].cuts
+        assert ask(engine, Job(PROMPT, SAMPLINGS["greedy"], max_tokens=2)).pieces[0].cuts is None
+
+
+@pytest.mark.parametrize("cuts", [(Cut(64, 64),), (Cut(1024, 1024),), (Cut(0, 64),)])
+def test_chunks_that_are_no_prompts_are_refused(second: LlamaEngine, cuts: tuple[Cut, ...]) -> None:
+    answer, _ = start(second, Job(PROMPT, resume=(3,), resume_cuts=cuts))
+    answer.wait()
+    assert isinstance(answer.error, EngineError)
+    assert answer.error.reason is Reason.FIELD_INVALID
 
 
 def test_a_seed_that_was_drawn_for_a_job_without_one_is_used(first: LlamaEngine, second: LlamaEngine) -> None:

@@ -87,6 +87,27 @@ def test_a_stream_alone_on_its_worker_is_the_same_to_the_last_byte(
             assert (stream.timeline.resumes, stream.timeline.resume) == (1, "exact"), told
 
 
+def test_the_second_turn_of_a_conversation_goes_on_exactly(client: vramd.Client) -> None:
+    """What it found in the memory was computed in other chunks than a prompt as long as it."""
+    client.load("rambler")
+    turns = [("user", PROMPTS[4] * 6)]
+    first = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS)
+    turns += [("assistant", first.text), ("user", PROMPTS[1])]
+    undisturbed = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS)
+    assert undisturbed.text
+    kill(client)
+    assert client.chat("rambler", turns[:1], temperature=0, max_tokens=TOKENS).text == first.text
+    stream = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS, max_tokens_per_s=50)
+    read(stream, TOKENS // 2)
+    kill(client)
+    assert stream.text == undisturbed.text
+    assert stream.token_ids == undisturbed.token_ids
+    assert stream.finish.usage.cached_prompt_tokens == 0, "the next process had nothing of it"
+    assert undisturbed.finish.usage.cached_prompt_tokens > 200
+    assert stream.timeline
+    assert (stream.timeline.resumes, stream.timeline.resume) == (1, "exact")
+
+
 def test_a_text_without_a_seed_goes_on_too(client: vramd.Client) -> None:
     stream = client.generate("rambler", PROMPTS[0], temperature=1.5, max_tokens=400, max_tokens_per_s=100)
     read(stream, 20)

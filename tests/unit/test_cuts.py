@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_worker.llama.cuts import Cut, Cuts
+from vramd_worker.engine import Cut
+from vramd_worker.llama.cuts import Cuts
 
 lengths = st.lists(st.integers(1, 5), max_size=12)
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from vramd_common.reasons import Reason
 from vramd_worker import packing
-from vramd_worker.engine import EngineError, Finish, FinishReason, Piece
+from vramd_worker.engine import Cut, EngineError, Finish, FinishReason, Piece
 from vramd_worker.packing import MOST_PACKED_CHARACTERS, MOST_PACKED_TOKENS, Outbox, packed
 
 BOUND_S = 20.0
@@ -102,3 +102,8 @@ def test_no_message_outgrows_its_bounds() -> None:
     long = Piece("x" * MOST_PACKED_CHARACTERS, (1,))
     assert list(packed([long, piece(2), piece(3)], MOST_PACKED_TOKENS)) == [long, Piece("23", (2, 3))]
     assert list(packed([], MOST_PACKED_TOKENS)) == []
+
+
+def test_how_the_prompt_was_computed_stays_with_the_first_piece() -> None:
+    first = Piece("1", (1,), cuts=(Cut(64, 64),))
+    assert list(packed([first, piece(2)], MOST_PACKED_TOKENS)) == [Piece("12", (1, 2), cuts=first.cuts)]

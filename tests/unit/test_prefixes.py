@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vramd_worker.llama.cuts import Cut, Cuts
+from vramd_worker.engine import Cut
+from vramd_worker.llama.cuts import Cuts
 from vramd_worker.llama.prefixes import (
     LEAST_REUSED_TOKENS,
     WORTH_WAITING_TOKENS,

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from vramd_common.reasons import Reason
 from vramd_common.rendezvous import TOKEN_KEY
+from vramd_proto.internal.v1.worker_pb2 import WorkerCut, WorkerCuts
 from vramd_proto.v1.inference_pb2 import PROMPT_CACHE_SHARED, Finish, GenerateRequest, GenerateResponse
 from vramd_supervisor.core.actions import Grant
 from vramd_supervisor.domain.errors import RefusedError, refusal
@@ -16,6 +18,7 @@ from vramd_supervisor.services.service_inference import METHODS, Asked, Inferenc
 
 LOST = refusal(Reason.WORKER_CRASHED_MID_STREAM, "it died", model="m", exit="killed by SIGKILL")
 GRANT = Grant(1, 1, 1)
+CUTS = WorkerCuts(cuts=[WorkerCut(tokens=64, computed=64, times=3)])
 MESSAGES = [GenerateResponse(text="x", token_ids=[token]) for token in range(4)]
 MESSAGES.append(GenerateResponse(token_ids=[4], finish=Finish()))
 
@@ -25,6 +28,7 @@ class Call:
 
     def __init__(self) -> None:
         self.cancelled = False
+        self.cuts = CUTS
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -68,6 +72,7 @@ def test_another_worker_is_told_exactly_what_the_caller_has_had(lost_at: int) ->
         else:
             assert (asked.resumes, ticket.interrupted) == (1, None)
             assert asked.lost is LOST
+        assert asked.cuts == CUTS
 
     asyncio.run(relayed())
 
@@ -99,15 +104,7 @@ def test_a_request_that_is_aborted_before_it_is_waked_gets_no_worker() -> None:
 
 
 def test_the_next_worker_draws_with_the_same_seed_and_has_the_tokens() -> None:
-    async def asked_again() -> tuple[Any, Any]:
-        asked = Asked(Ticket(1), METHODS[0], GenerateRequest(model="m"), "caller", progress=False)
-        asked.granted(cast(Any, SimpleNamespace(threads=2, timeline={})))
-        first = asked.message()
-        asked.delivered.add(MESSAGES[0].SerializeToString())
-        asked.interrupted(LOST)
-        return first, asked.message()
-
-    first, again = asyncio.run(asked_again())
+    first, again = asyncio.run(asked_again(alike=True))
     assert (first.scope, again.scope) == ("caller", "caller")
     assert (list(first.resume_token_ids), list(again.resume_token_ids)) == ([], [0])
     assert first.HasField("drawn_seed")
@@ -135,3 +132,55 @@ def test_a_request_that_is_delivered_otherwise_is_the_same_suspect(changed: Any)
 
     assert mark(GenerateRequest(**(plain | changed))) == mark(GenerateRequest(**plain))
     assert mark(GenerateRequest(**plain, show_special=True)) != mark(GenerateRequest(**plain))
+
+
+def test_the_next_worker_cuts_the_prompt_as_the_last_did_if_it_is_like_that_one() -> None:
+    first, again = asyncio.run(asked_again(alike=True))
+    assert not first.HasField("resume_cuts")
+    assert again.resume_cuts == CUTS
+    _, another = asyncio.run(asked_again(alike=False))
+    assert not another.HasField("resume_cuts")
+
+
+@pytest.mark.parametrize(
+    ("cuts", "tokens", "alike", "exact"),
+    [
+        (CUTS, 256, True, True),
+        (CUTS, 257, True, False),
+        (CUTS, 1, False, False),
+        (None, 1, True, False),
+        (WorkerCuts(), 1, True, True),
+        (None, 0, True, True),
+    ],
+)
+def test_an_answer_goes_on_exactly_if_all_is_computed_as_it_was(
+    cuts: WorkerCuts | None, tokens: int, alike: bool, exact: bool
+) -> None:
+    told: list[bool] = []
+
+    async def granted() -> None:
+        ticket = Ticket(1)
+        asked = Asked(ticket, METHODS[0], GenerateRequest(model="m"), "caller", progress=False)
+        asked.granted(GRANT)
+        asked.cuts = cuts
+        if tokens:
+            asked.delivered.add(GenerateResponse(token_ids=range(tokens)).SerializeToString())
+        asked.interrupted(LOST)
+        ticket.outcome.set_result(replace(GRANT, alike=alike))
+        loop = SimpleNamespace(resumed=lambda _ticket, _tokens, *, exact: told.append(exact))
+        workers = SimpleNamespace(client=lambda _: None)
+        await InferenceService(cast(Any, SimpleNamespace(loop=loop, workers=workers)))._granted(asked, cast(Any, None))
+
+    asyncio.run(granted())
+    assert told == [exact]
+
+
+async def asked_again(*, alike: bool) -> tuple[Any, Any]:
+    """The requests to the first worker and to the next."""
+    asked = Asked(Ticket(1), METHODS[0], GenerateRequest(model="m"), "caller", progress=False)
+    asked.granted(replace(GRANT, alike=alike))
+    first = asked.message()
+    asked.delivered.add(MESSAGES[0].SerializeToString())
+    asked.cuts = CUTS
+    asked.interrupted(LOST)
+    return first, asked.message()

@@ -6,12 +6,13 @@ import pytest
 from vramd_common import wire_values
 from vramd_common.load_settings import Settings
 from vramd_common.reasons import Reason
+from vramd_common.replay import CUTS_KEY
 from vramd_common.sampling import Sampling
 from vramd_common.statuses import unpack
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2, load_pb2
 from vramd_worker import translate
-from vramd_worker.engine import DeviceMemory, EngineError, Finish, FinishReason, Job, Loaded, Message, Piece
+from vramd_worker.engine import Cut, DeviceMemory, EngineError, Finish, FinishReason, Job, Loaded, Message, Piece
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.service_worker import incident, refusal
 from vramd_worker.simulated import Fault, SimulatedSpec
@@ -62,6 +63,14 @@ def test_every_setting_arrives_also_where_it_is_zero() -> None:
         scope="mine",
         shared=True,
     )
+
+
+def test_how_a_prompt_was_cut_goes_out_and_comes_back() -> None:
+    cuts = (Cut(64, 64, 3), Cut(20, 64), Cut(1, 1, 30))
+    ((key, told),) = translate.cuts_metadata(cuts)
+    assert key == CUTS_KEY
+    request = worker_pb2.WorkerChatRequest(resume_cuts=worker_pb2.WorkerCuts.FromString(told))
+    assert translate.chat_job(request).resume_cuts == cuts
 
 
 def test_a_piece_becomes_a_message_of_either_kind() -> None:

@@ -7,7 +7,7 @@ callbacks that it was given. Many jobs may run at once; how they share a step is
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vramd_common.reasons import Reason
 from vramd_common.sampling import Sampling
@@ -31,6 +31,16 @@ class Message:
     text: str
 
 
+class Cut(NamedTuple):
+    """Chunks of one size that follow each other, in which a part of a text was computed."""
+
+    tokens: int
+    """Tokens of each that the text has."""
+    computed: int
+    """Tokens of each that were computed: more than `tokens` where a text took over a part of another's chunk."""
+    times: int = 1
+
+
 @dataclass(frozen=True)
 class Job:
     """One text to generate, from a literal prompt or a conversation. The edge has checked all values."""
@@ -49,6 +59,8 @@ class Job:
     """Seed for a job whose sampling names none. None: the engine draws one."""
     resume: tuple[int, ...] = ()
     """Tokens of the answer that were given before, by another process: they are not given again."""
+    resume_cuts: tuple[Cut, ...] = ()
+    """How that process computed the whole prompt; empty: it has not said."""
     session: str = ""
     """Name of the conversation that it continues, within its scope; empty: it says none."""
     scope: str = ""
@@ -85,6 +97,8 @@ class Piece:
     """Whole characters only; it may lag behind the tokens."""
     token_ids: tuple[int, ...]
     finish: Finish | None = None
+    cuts: tuple[Cut, ...] | None = None
+    """In the first piece of an answer: how its prompt was computed, if it can be computed again like that."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,6 @@ def packed(pieces: Iterable[Piece | EngineError], most_tokens: int) -> Iterator[
             yield joined
             joined = piece
         else:
-            joined = Piece(joined.text + piece.text, joined.token_ids + piece.token_ids, piece.finish)
+            joined = Piece(joined.text + piece.text, joined.token_ids + piece.token_ids, piece.finish, joined.cuts)
     if joined:
         yield joined

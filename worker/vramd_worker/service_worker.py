@@ -160,11 +160,14 @@ class WorkerService(WorkerServiceServicer):
             self._loaded.set_threads(threads)
         return self._loaded
 
-    def _pieces(self, job: Job, wanted: Wanted, context: Context) -> AsyncIterator[Piece]:
+    async def _pieces(self, job: Job, wanted: Wanted, context: Context) -> AsyncIterator[Piece]:
         engine = self._engine(wanted.threads)
         outbox = Outbox(every_token=wanted.request.every_token)
         _cancel_at_end(context, engine.generate(job, outbox.put))
-        return outbox.messages()
+        async for piece in outbox.messages():
+            if piece.cuts is not None:
+                await context.send_initial_metadata(translate.cuts_metadata(piece.cuts))
+            yield piece
 
 
 async def _answer(context: Context, ask: Callable[[Callable[[Answer | EngineError], None]], Task]) -> Answer:

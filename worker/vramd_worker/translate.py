@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from vramd_common import wire_values
+from vramd_common.replay import CUTS_KEY
 from vramd_common.sampling import Sampling
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import inference_pb2
 
-from vramd_worker.engine import Activity, Finish, FinishReason, Job, Loaded, Message, Piece, Vectors
+from vramd_worker.engine import Activity, Cut, Finish, FinishReason, Job, Loaded, Message, Piece, Vectors
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.simulated import Fault, SimulatedSpec
 
@@ -42,6 +43,12 @@ def generate_response(piece: Piece) -> inference_pb2.GenerateResponse:
 def chat_response(piece: Piece) -> inference_pb2.ChatResponse:
     """Makes one message of a Chat stream."""
     return inference_pb2.ChatResponse(text=piece.text, token_ids=piece.token_ids, finish=_finish(piece.finish))
+
+
+def cuts_metadata(cuts: Iterable[Cut]) -> tuple[tuple[str, bytes], ...]:
+    """Makes the initial metadata of an answer: how its prompt was computed."""
+    told = worker_pb2.WorkerCuts(cuts=[worker_pb2.WorkerCut(**cut._asdict()) for cut in cuts])
+    return ((CUTS_KEY, told.SerializeToString()),)
 
 
 def embed_response(model: str, vectors: Vectors) -> inference_pb2.EmbedResponse:
@@ -99,6 +106,7 @@ def _job(
         show_special=request.show_special,
         drawn_seed=wire_values.get(wanted, "drawn_seed"),
         resume=tuple(wanted.resume_token_ids),
+        resume_cuts=tuple(Cut(cut.tokens, cut.computed, cut.times) for cut in wanted.resume_cuts.cuts),
         session=request.session,
         scope=wanted.scope,
         shared=request.cache == inference_pb2.PROMPT_CACHE_SHARED,

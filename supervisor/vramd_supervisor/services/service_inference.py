@@ -16,7 +16,12 @@ from google.protobuf.message import Message
 from vramd_common.replay import MOST_REPLAYED_TOKENS
 from vramd_common.sampling import DELIVERY
 from vramd_common.timeline import APPROXIMATE, EXACT, KEY, Told, pack
-from vramd_proto.internal.v1.worker_pb2 import WorkerChatRequest, WorkerEmbedRequest, WorkerGenerateRequest
+from vramd_proto.internal.v1.worker_pb2 import (
+    WorkerChatRequest,
+    WorkerCuts,
+    WorkerEmbedRequest,
+    WorkerGenerateRequest,
+)
 from vramd_proto.v1 import inference_pb2 as public
 from vramd_proto.v1 import load_pb2, model_pb2
 
@@ -127,6 +132,8 @@ class Asked:
         """Why it lost its last process."""
         self.resumes = 0
         self.exact = True
+        self.cuts: WorkerCuts | None = None
+        """How its last worker computed the prompt, if it can be computed again like that."""
         # If the worker drew it, no other could go on from it.
         self._drawn_seed = secrets.randbits(32)
 
@@ -152,6 +159,8 @@ class Asked:
             message.scope, message.drawn_seed = self._scope, self._drawn_seed
             if self.resumes:
                 message.resume_token_ids.extend(self.delivered.token_ids())
+                if self.cuts is not None and self.grant.alike:
+                    message.resume_cuts.CopyFrom(self.cuts)
         return message
 
     def trailer(self, worked: Mapping[str, float], cached_prompt_tokens: int = 0) -> tuple[tuple[str, str], ...]:
@@ -264,7 +273,8 @@ class InferenceService:
         asked.granted(grant)
         if asked.resumes:
             tokens = asked.delivered.tokens
-            asked.exact = asked.exact and grant.alike and tokens <= MOST_REPLAYED_TOKENS
+            as_it_was = tokens <= MOST_REPLAYED_TOKENS and (asked.cuts is not None or not tokens)
+            asked.exact = asked.exact and grant.alike and as_it_was
             self._loop.resumed(asked.ticket, tokens, exact=asked.exact)
         return self._parts.workers.client(grant.worker_id)
 
@@ -276,6 +286,7 @@ class InferenceService:
                 async for message in call:
                     asked.delivered.add(message)
                     if not begun:
+                        asked.cuts = call.cuts
                         self._loop.streamed(asked.ticket)
                         begun = True
                     await write(context, message)

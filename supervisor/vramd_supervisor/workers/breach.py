@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from vramd_common.printable import one_line
 from vramd_common.rendezvous import PROTOCOL, Hello
+from vramd_common.replay import MOST_REPLAYED_CHUNKS
 
 MOST_HELLO_TEXT_BYTES = 2000
 MOST_BACKENDS = 32
@@ -144,6 +145,14 @@ class AnswerCheck:
         """The stream has ended in order. Raises BreachError."""
         if not self._over:
             raise BreachError("it ended an answer without saying how")
+
+
+def check_cuts(cuts: Sequence[tuple[int, int, int]]) -> None:
+    """Raises BreachError for what is no prompt's: tokens, tokens computed, and how often."""
+    if len(cuts) > MOST_REPLAYED_CHUNKS or sum(times for _, _, times in cuts) > MOST_REPLAYED_CHUNKS:
+        raise BreachError("the chunks of a prompt are more than it may tell")
+    if not all(0 < tokens <= computed <= MOST_CONTEXT_TOKENS and times for tokens, computed, times in cuts):
+        raise BreachError("the chunks of a prompt are out of range")
 
 
 def check_token_ids(token_ids: Sequence[int]) -> None:

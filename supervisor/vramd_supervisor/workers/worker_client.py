@@ -5,7 +5,7 @@ What a worker refuses is a `RefusedError`. Whatever else goes wrong is a `Breach
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,12 +15,14 @@ from vramd_common import wire_values
 from vramd_common.load_settings import Settings
 from vramd_common.reasons import Reason
 from vramd_common.rendezvous import NONCE_KEY
+from vramd_common.replay import CUTS_KEY
 from vramd_proto.internal.v1.worker_pb2 import (
     LlamaModel,
     SimulatedModel,
     WorkerBeat,
     WorkerBeatRequest,
     WorkerChatRequest,
+    WorkerCuts,
     WorkerEmbedRequest,
     WorkerGenerateRequest,
     WorkerLoadRequest,
@@ -43,6 +45,7 @@ from .breach import (
     BreachError,
     LoadCheck,
     check_cached,
+    check_cuts,
     check_seconds,
     check_token_ids,
     check_vectors,
@@ -275,19 +278,23 @@ class Answer:
         self._check = check
         self._explained = explained
         self._told = told
+        self.cuts: WorkerCuts | None = None
+        """How the prompt was computed, from the first message on; None: it cannot be computed again like that."""
 
     def cancel(self) -> object:
         """Ends it. Idempotent."""
         return self._call.cancel()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        messages, last = aiter(self._call), False
+        messages, first, last = aiter(self._call), True, False
         try:
             while not last:
                 message = await anext(messages, None)
                 if message is None:
                     self._check.end()
                     return
+                if first:
+                    self.cuts, first = _cuts(await self._call.initial_metadata()), False
                 last = _take(self._check, message)
                 yield message
         except grpc.aio.AioRpcError as error:
@@ -349,6 +356,16 @@ class Reply:
         except BreachError as error:
             raise self._told(error) from None
         return reply
+
+
+def _cuts(metadata: Iterable[tuple[str, str | bytes]]) -> WorkerCuts | None:
+    """Reads how a prompt was computed. Raises BreachError."""
+    told = next((value for key, value in metadata if key == CUTS_KEY), None)
+    if not isinstance(told, bytes):
+        return None
+    cuts = _parsed(WorkerCuts, told)
+    check_cuts([(cut.tokens, cut.computed, cut.times) for cut in cuts.cuts])
+    return cuts
 
 
 def _take(check: AnswerCheck, message: bytes) -> bool:

@@ -5,18 +5,11 @@ exactly needs its prompt in the chunks of the first time. They depend on what el
 already.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
+from vramd_common.reasons import Reason
 
-class Cut(NamedTuple):
-    """Chunks of one size that follow each other."""
-
-    tokens: int
-    """Tokens of each that the sequence has."""
-    computed: int
-    """Tokens of each that were computed: more than `tokens` where a sequence took over a part of another's chunk."""
-    times: int = 1
+from vramd_worker.engine import Cut, EngineError
 
 
 class Cuts:
@@ -92,3 +85,11 @@ class Cuts:
         for run in self._runs:
             for _ in range(run.times):
                 yield run.tokens, run.computed
+
+
+def check_cuts(cuts: Sequence[Cut], prompt_tokens: int, batch_tokens: int) -> None:
+    """Raises EngineError for cuts, if there are any, that are not those of this prompt and such batches."""
+    fits = all(0 < cut.tokens <= cut.computed <= batch_tokens for cut in cuts)
+    if cuts and not (fits and Cuts(cuts).tokens == prompt_tokens):
+        text = f"the prompt has {prompt_tokens} tokens and a batch {batch_tokens}: it was cut in another way"
+        raise EngineError(Reason.FIELD_INVALID, text, field="resume_cuts")

@@ -4,9 +4,9 @@ import time
 
 from vramd_common.replay import MOST_REPLAYED_CHUNKS, MOST_REPLAYED_TOKENS
 
-from vramd_worker.engine import Emit, EngineError, Finish, FinishReason, Job, Piece
+from vramd_worker.engine import Cut, Emit, EngineError, Finish, FinishReason, Job, Piece
 from vramd_worker.llama.context import Chunk
-from vramd_worker.llama.cuts import Cut, Cuts
+from vramd_worker.llama.cuts import Cuts
 from vramd_worker.llama.prefixes import Held, Owner, Twin
 from vramd_worker.llama.sampling import SamplerChain
 from vramd_worker.llama.step_plan import Kind, Want
@@ -25,6 +25,7 @@ class Generation(LlamaTask):
         self._period_s = 1 / job.max_tokens_per_s if job.max_tokens_per_s else 0.0
         self._began_s = 0.0
         self._first_token_s = 0.0
+        self._has_emitted = False
         self.tokens: list[int] = []
         """Prompt and answer."""
         self.prompt_tokens = 0
@@ -35,7 +36,7 @@ class Generation(LlamaTask):
         self.awaited: Twin | None = None
         """While it runs without a sequence: the text that is computing what it begins with."""
         self.cached_prompt_tokens = 0
-        self.again = Cuts()
+        self.again = Cuts(job.resume_cuts)
         """The chunks in which its first tokens are computed, as they were before."""
         self.passed_over = False
         """Whether it was due in the last step and computed nothing."""
@@ -157,10 +158,17 @@ class Generation(LlamaTask):
         elif self.completion_tokens == self.job.max_tokens or len(self.tokens) >= context_tokens:
             reason = FinishReason.LENGTH
         if reason is None:
-            self._emit(Piece(text, (token,)))
+            self._emit(Piece(text, (token,), cuts=self._cuts_to_tell()))
             return False
-        self._emit(Piece(text + self._text.finish(), (token,), self._finish(reason)))
+        self._emit(Piece(text + self._text.finish(), (token,), self._finish(reason), self._cuts_to_tell()))
         return True
+
+    def _cuts_to_tell(self) -> tuple[Cut, ...] | None:
+        if self._has_emitted or self.held is None:
+            return None
+        self._has_emitted = True
+        prompt = self.held.cuts.first(self.prompt_tokens)
+        return tuple(prompt) if prompt.chunks <= MOST_REPLAYED_CHUNKS else None
 
     def end_at_length(self) -> None:
         """Ends the text because the memory is full."""

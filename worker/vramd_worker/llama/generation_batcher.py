@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from vramd_common.reasons import Reason
 
-from vramd_worker.engine import EngineError
+from vramd_worker.engine import Cut, EngineError
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
-from vramd_worker.llama.cuts import Cut, Cuts
+from vramd_worker.llama.cuts import Cuts
 from vramd_worker.llama.decode_loop import Interrupt
 from vramd_worker.llama.generation import Generation
 from vramd_worker.llama.model import NativeModel

@@ -9,6 +9,7 @@ from types import ModuleType
 from vramd_common.reasons import Reason
 
 from vramd_worker.engine import Activity, Emit, EngineError, Job, Loaded, Task, Vectors
+from vramd_worker.llama.cuts import check_cuts
 from vramd_worker.llama.decode_loop import DecodeLoop, Interrupt
 from vramd_worker.llama.embedding import EmbeddingBatcher, EmbeddingTask
 from vramd_worker.llama.generation import Generation
@@ -34,6 +35,7 @@ class _Ready:
     library: ModuleType
     model: NativeModel
     context_tokens: int
+    batch_tokens: int
     prompts: Prompts
     prompt_thread: PromptThread
     generating: DecodeLoop[Generation] | None
@@ -89,7 +91,15 @@ class LlamaEngine:
                     sys.stderr.write("the warm prompt could not be computed, and is left out\n")
             generating = DecodeLoop(context, interrupt, batcher, threads)
         self._ready = _Ready(
-            library, model, opened.context_tokens, prompts, prompt_thread, generating, embedding, context.close
+            library,
+            model,
+            opened.context_tokens,
+            context.batch_tokens,
+            prompts,
+            prompt_thread,
+            generating,
+            embedding,
+            context.close,
         )
         return Loaded(opened.context_tokens, opened.memory)
 
@@ -106,6 +116,7 @@ class LlamaEngine:
                 raise EngineError(Reason.GENERATION_UNSUPPORTED, "the model gives embeddings only")
             tokens = yield from ready.prompts.of_job(job, is_unwanted)
             ready.prompts.check_answer(len(tokens), job.resume)
+            check_cuts(job.resume_cuts, len(tokens), ready.batch_tokens)
             chain = SamplerChain(ready.library, ready.model, job.sampling, tokens, ready.context_tokens, job.drawn_seed)
             generation.ready(tokens, chain)
             for place, token in enumerate(job.resume, 1):

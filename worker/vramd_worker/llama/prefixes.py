@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from vramd_worker.engine import Cut
 from vramd_worker.llama.cells import Cells
-from vramd_worker.llama.cuts import Cut, Cuts
+from vramd_worker.llama.cuts import Cuts
 
 LEAST_REUSED_TOKENS = 8
 """What is shorter is not worth other roundings: it is computed in no time."""

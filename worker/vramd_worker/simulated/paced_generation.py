@@ -57,13 +57,15 @@ class SimulatedGeneration:
     def step(self, now_s: float, period_s: float) -> Piece:
         token = words.word_token(self._seed, self.given)
         self.given += 1
+        # It has no sums to be rounded: any process goes on from it exactly.
+        cuts = None if self._first_s else ()
         if not self._first_s:
             self._first_s = now_s
         self.due_s = max(self.due_s + period_s, now_s)
         text = self._text.feed(words.detokenize([token]))
         if (reason := self._reason_to_end()) is None:
-            return Piece(text, (token,))
-        return Piece(text + self._text.finish(), (token,), self._finish(reason, now_s))
+            return Piece(text, (token,), cuts=cuts)
+        return Piece(text + self._text.finish(), (token,), self._finish(reason, now_s), cuts)
 
     def _reason_to_end(self) -> FinishReason | None:
         if self._text.stopped:

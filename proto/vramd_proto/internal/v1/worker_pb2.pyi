@@ -259,6 +259,59 @@ class WorkerLoadResponse(_message.Message):
 Global___WorkerLoadResponse: _TypeAlias = WorkerLoadResponse  # noqa: Y015
 
 @_typing.final
+class WorkerCut(_message.Message):
+    """Chunks of one size, in which a part of a prompt was computed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    COMPUTED_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    tokens: _builtins.int
+    """Tokens of each that the prompt has."""
+    computed: _builtins.int
+    """Tokens of each that were computed: more, where the prompt took over a part of another's chunk."""
+    times: _builtins.int
+    def __init__(
+        self,
+        *,
+        tokens: _builtins.int = ...,
+        computed: _builtins.int = ...,
+        times: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["computed", b"computed", "times", b"times", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerCut: _TypeAlias = WorkerCut  # noqa: Y015
+
+@_typing.final
+class WorkerCuts(_message.Message):
+    """How a whole prompt was cut. An answer has it in its initial metadata, if the prompt can be computed again like that;
+    a simulated model's has none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def cuts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerCut]: ...
+    def __init__(
+        self,
+        *,
+        cuts: _abc.Iterable[Global___WorkerCut] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cuts", b"cuts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerCuts: _TypeAlias = WorkerCuts  # noqa: Y015
+
+@_typing.final
 class WorkerGenerateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -267,6 +320,7 @@ class WorkerGenerateRequest(_message.Message):
     DRAWN_SEED_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    RESUME_CUTS_FIELD_NUMBER: _builtins.int
     threads: _builtins.int
     """CPU threads that this worker may use from now on."""
     drawn_seed: _builtins.int
@@ -279,6 +333,10 @@ class WorkerGenerateRequest(_message.Message):
     def resume_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Tokens of the answer that the caller has had: the stream goes on behind them."""
 
+    @_builtins.property
+    def resume_cuts(self) -> Global___WorkerCuts:
+        """How the prompt was cut the first time, so that it is computed as it was; not set: in any way."""
+
     def __init__(
         self,
         *,
@@ -287,14 +345,20 @@ class WorkerGenerateRequest(_message.Message):
         drawn_seed: _builtins.int | None = ...,
         resume_token_ids: _abc.Iterable[_builtins.int] | None = ...,
         scope: _builtins.str = ...,
+        resume_cuts: Global___WorkerCuts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "_resume_cuts", b"_resume_cuts", "drawn_seed", b"drawn_seed", "request", b"request", "resume_cuts", b"resume_cuts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "scope", b"scope", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "_resume_cuts", b"_resume_cuts", "drawn_seed", b"drawn_seed", "request", b"request", "resume_cuts", b"resume_cuts", "resume_token_ids", b"resume_token_ids", "scope", b"scope", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__drawn_seed: _TypeAlias = _typing.Literal["drawn_seed"]  # noqa: Y015
     _WhichOneofArgType__drawn_seed: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed"]  # noqa: Y015
+    _WhichOneofReturnType__resume_cuts: _TypeAlias = _typing.Literal["resume_cuts"]  # noqa: Y015
+    _WhichOneofArgType__resume_cuts: _TypeAlias = _typing.Literal["_resume_cuts", b"_resume_cuts"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__drawn_seed) -> _WhichOneofReturnType__drawn_seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume_cuts) -> _WhichOneofReturnType__resume_cuts | None: ...
 
 Global___WorkerGenerateRequest: _TypeAlias = WorkerGenerateRequest  # noqa: Y015
 
@@ -307,6 +371,7 @@ class WorkerChatRequest(_message.Message):
     DRAWN_SEED_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    RESUME_CUTS_FIELD_NUMBER: _builtins.int
     threads: _builtins.int
     """CPU threads that this worker may use from now on."""
     drawn_seed: _builtins.int
@@ -319,6 +384,10 @@ class WorkerChatRequest(_message.Message):
     def resume_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Tokens of the answer that the caller has had: the stream goes on behind them."""
 
+    @_builtins.property
+    def resume_cuts(self) -> Global___WorkerCuts:
+        """How the prompt was cut the first time, so that it is computed as it was; not set: in any way."""
+
     def __init__(
         self,
         *,
@@ -327,14 +396,20 @@ class WorkerChatRequest(_message.Message):
         drawn_seed: _builtins.int | None = ...,
         resume_token_ids: _abc.Iterable[_builtins.int] | None = ...,
         scope: _builtins.str = ...,
+        resume_cuts: Global___WorkerCuts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "_resume_cuts", b"_resume_cuts", "drawn_seed", b"drawn_seed", "request", b"request", "resume_cuts", b"resume_cuts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "drawn_seed", b"drawn_seed", "request", b"request", "resume_token_ids", b"resume_token_ids", "scope", b"scope", "threads", b"threads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed", "_resume_cuts", b"_resume_cuts", "drawn_seed", b"drawn_seed", "request", b"request", "resume_cuts", b"resume_cuts", "resume_token_ids", b"resume_token_ids", "scope", b"scope", "threads", b"threads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__drawn_seed: _TypeAlias = _typing.Literal["drawn_seed"]  # noqa: Y015
     _WhichOneofArgType__drawn_seed: _TypeAlias = _typing.Literal["_drawn_seed", b"_drawn_seed"]  # noqa: Y015
+    _WhichOneofReturnType__resume_cuts: _TypeAlias = _typing.Literal["resume_cuts"]  # noqa: Y015
+    _WhichOneofArgType__resume_cuts: _TypeAlias = _typing.Literal["_resume_cuts", b"_resume_cuts"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__drawn_seed) -> _WhichOneofReturnType__drawn_seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume_cuts) -> _WhichOneofReturnType__resume_cuts | None: ...
 
 Global___WorkerChatRequest: _TypeAlias = WorkerChatRequest  # noqa: Y015
 
