@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from support.gguf_models import Shape, random_llama
 from support.supervisor_process import SupervisorProcess
+from vramd_supervisor.domain.errors import in_words
 from vramd_supervisor.workers import huge_pages
 
 pytest.importorskip("llama_cpp")
@@ -37,6 +38,7 @@ def test_weights_and_cache_lie_in_huge_pages(path: Path, wanted: bool) -> None:
             assert in_huge_pages == 0
         receipt = client.unload("rambler")
         assert receipt.observed_bytes is not None
+        assert f" {in_words(in_huge_pages)} of it in huge pages" in receipt.devices[0].reason
         assert in_huge_pages <= receipt.observed_bytes <= receipt.expected_bytes
 
 

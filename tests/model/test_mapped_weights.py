@@ -33,7 +33,9 @@ def test_a_receipt_says_what_was_the_process_and_what_the_file(path: Path) -> No
             client.load("rambler")
             texts.append(client.generate("rambler", "hello", max_tokens=20, temperature=0).text)
             (device,) = client.unload("rambler").devices
-            kinds = re.search(r": ([\d.]+) MiB of its own, ([\d.]+) MiB in pages of files$", device.reason)
+            kinds = re.search(
+                r": ([\d.]+) MiB of its own, .+ in huge pages, ([\d.]+) MiB in pages of files$", device.reason
+            )
             assert kinds, device.reason
             assert device.observed_bytes == pytest.approx((float(kinds[1]) + float(kinds[2])) * 2**20, rel=0.01)
             in_files[weights] = float(kinds[2]) * 2**20

@@ -15,6 +15,9 @@ from .cgroup import Cgroups
 from .device import Backend, Device, Seen
 from .probe import Probe
 
+_SHARES = ("Pss", "Pss_Anon", "Pss_File", "AnonHugePages")
+"""Rows of a process's `smaps_rollup`: all of its bytes, and what of them is memory, is files, is in huge pages."""
+
 Memory = Callable[[], tuple[int, int]]
 """Total and available bytes of the machine."""
 
@@ -49,7 +52,7 @@ class HostProbe(Probe):
             return None
 
     def process_shares(self, pid: int) -> Mapping[str, int]:
-        """Returns the bytes of one process by kind (Pss, Pss_Anon, Pss_File), as Linux names them; empty elsewhere."""
+        """Returns the bytes of one process by kind, as Linux names them; empty elsewhere."""
         return _shares_bytes(self._cgroups.proc, pid) if sys.platform == "linux" else {}
 
 
@@ -63,10 +66,11 @@ class Host(Backend):
     def observe(self, probe: Probe, pid: int) -> Observed:
         """Measures a process, and says which part of it are pages of files: they stay cached until RAM is needed."""
         shares = probe.process_shares(pid) if isinstance(probe, HostProbe) else {}
-        if not {"Pss", "Pss_Anon", "Pss_File"} <= shares.keys():
+        if not set(_SHARES) <= shares.keys():
             return super().observe(probe, pid)
-        kinds = f"{in_words(shares['Pss_Anon'])} of its own, {in_words(shares['Pss_File'])} in pages of files"
-        return Observed(shares["Pss"], f"{self.how_measured}: {kinds}")
+        size, own, files, huge = (shares[name] for name in _SHARES)
+        kinds = f"{in_words(own)} of its own, {in_words(huge)} of it in huge pages, {in_words(files)} in pages of files"
+        return Observed(size, f"{self.how_measured}: {kinds}")
 
     def names(self, devices: Sequence[Device]) -> tuple[str, ...]:  # noqa: ARG002  llama.cpp has no name for it
         return ()
@@ -101,8 +105,8 @@ def _shares_bytes(proc: Path, pid: int) -> dict[str, int]:
         lines = (proc / str(pid) / "smaps_rollup").read_text("ascii", "replace").splitlines()
     except OSError:
         return {}
-    rows = (line.split() for line in lines if line.startswith("Pss"))
-    return {row[0].rstrip(":"): int(row[1]) << 10 for row in rows}
+    rows = (line.partition(":") for line in lines)
+    return {name: int(size.split()[0]) << 10 for name, _, size in rows if name in _SHARES}
 
 
 def allowed_cpus() -> Sequence[int]:
