@@ -17,13 +17,20 @@ from vramd_supervisor.workers.huge_pages import asking, kernel_mode
     ],
 )
 def test_the_setting_of_the_kernel_is_the_one_in_brackets(tmp_path: Path, text: str, mode: str) -> None:
-    file = tmp_path / "enabled"
-    file.write_text(text, "ascii")
-    assert kernel_mode(file) == mode
+    (tmp_path / "enabled").write_text(text, "ascii")
+    assert kernel_mode(tmp_path) == mode
+
+
+@pytest.mark.parametrize(("of_size", "mode"), [("always [inherit] madvise never", "madvise"), ("[never]", "never")])
+def test_the_setting_of_the_size_goes_first(tmp_path: Path, of_size: str, mode: str) -> None:
+    (tmp_path / "enabled").write_text("always [madvise] never\n", "ascii")
+    (tmp_path / "hugepages-2048kB").mkdir()
+    (tmp_path / "hugepages-2048kB/enabled").write_text(of_size, "ascii")
+    assert kernel_mode(tmp_path) == mode
 
 
 def test_a_system_without_the_file_has_no_setting(tmp_path: Path) -> None:
-    assert kernel_mode(tmp_path / "enabled") == ""
+    assert kernel_mode(tmp_path) == ""
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,20 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-KERNEL_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+KERNEL_FOLDER = Path("/sys/kernel/mm/transparent_hugepage")
 VARIABLE = "GLIBC_TUNABLES"
 _TUNABLE = "glibc.malloc.hugetlb"
 _OLDEST_GLIBC = (2, 35)
 """The first that has the tunable."""
 
 
-def kernel_mode(file: Path = KERNEL_FILE) -> str:
+def kernel_mode(folder: Path = KERNEL_FOLDER) -> str:
     """Returns the kernel's setting, "always", "madvise" or "never"; empty where there is none."""
+    for_all, of_size = _chosen(folder / "enabled"), _chosen(folder / "hugepages-2048kB/enabled")
+    return for_all if of_size in ("", "inherit") else of_size
+
+
+def _chosen(file: Path) -> str:
     try:
         words = file.read_text("ascii", "replace").split()
     except OSError:
