@@ -197,3 +197,15 @@ def test_a_memory_that_cannot_go_back_goes_on_from_whole_texts(make: Callable[..
     with loaded(spec(path, context_tokens=2048), parallel=2) as engine:
         assert ask(engine, job(HISTORY[:60] + "else", 6)).token_ids == branch.token_ids
         assert ask(engine, job(turns[-1] + "thirteen", 6, scope="alone")).token_ids == again.token_ids
+
+
+@pytest.mark.parametrize("make", [gemma3, mamba, lfm2])
+def test_a_memory_that_cannot_go_back_has_kept_the_end_of_the_prompt(make: Callable[..., Path], tmp_path: Path) -> None:
+    """Of an answer that the next prompt writes otherwise, as a template may that leaves thoughts out."""
+    path = make(tmp_path / "model.gguf", speaks=True)
+    with loaded(spec(path, context_tokens=2048), parallel=3) as engine:
+        first = ask(engine, job(HISTORY, 20))
+        again = ask(engine, job(HISTORY + "something else", 6))
+    assert cached(again) == first.finish.prompt_tokens
+    with loaded(spec(path, context_tokens=2048), parallel=3) as engine:
+        assert ask(engine, job(HISTORY + "something else", 6)).token_ids == again.token_ids

@@ -148,7 +148,7 @@ PROMPTS = st.lists(st.sampled_from([(1,) * 10, (2,) * 12, (3, 4, 5) * 5, (6,)]),
     lambda parts: [token for part in parts for token in part]
 )
 DEEDS = st.tuples(
-    st.sampled_from(["begin", "compute", "compute", "end", "fail"]),
+    st.sampled_from(["begin", "compute", "compute", "mark", "end", "fail"]),
     st.integers(0, 2),
     st.integers(1, 30),
     PROMPTS,
@@ -165,7 +165,9 @@ def test_no_cell_is_lost_and_none_is_told_to_others(kind: str, data: st.DataObje
             story.begin(list(prompt), owner)
         elif which < len(story.running):
             text = story.running[which]
-            if deed == "compute":
+            if deed == "mark":
+                story.prefixes.mark(text.held)
+            elif deed == "compute":
                 story.compute(text, most)
             else:
                 story.end(text, keep=deed == "end")

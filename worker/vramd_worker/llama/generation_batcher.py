@@ -108,6 +108,8 @@ class GenerationBatcher:
                 continue
             if self._context.logits.are_numbers(end):
                 generation.doubted = False
+                if generation.evaluated == generation.prompt_tokens:
+                    self._prefixes.mark(generation.held)
                 if not generation.pending:
                     self._sample(generation, end)
             else:

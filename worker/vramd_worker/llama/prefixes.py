@@ -133,6 +133,27 @@ class Prefixes:
         self._cells.extend(held.place, computed.tokens)
         held.cuts.add(computed)
 
+    def mark(self, held: Held) -> None:
+        """Keeps a running text as it is now, beside it, where the memory could not go back to this point later.
+
+        It takes a slot that is free, or that of a text with which it begins.
+        """
+        length = self.length(held)
+        if self._memory.drops_ends or length < LEAST_REUSED_TOKENS:
+            return
+        place = next((slot for slot in range(self._memory.slots) if slot not in self._cells), None)
+        if place is None:
+            begun_with = self._begun_with(held, length)
+            if not begun_with:
+                return
+            place = begun_with[0].place
+            self._drop(begun_with[0])
+        self._memory.copy(held.place, place, None)
+        self._cells.copy(held.place, place, length)
+        shared = min(held.shared_tokens, length)
+        cuts = held.cuts.first(length)
+        self._kept.append(Held(place, held.owner, held.tokens[:length], shared, cuts=cuts))
+
     def length(self, held: Held) -> int:
         """Returns how many tokens of a text the memory holds."""
         return self._cells.tokens(held.place)
@@ -148,7 +169,9 @@ class Prefixes:
             return
         held.tokens, held.cuts, held.pinned = array("i", tokens), held.cuts.first(len(tokens)), pinned
         self._cells.shorten(held.place, len(tokens))
-        self._drop_what_is_in(held)
+        if self._memory.drops_ends and not self._memory.window_tokens:
+            for other in self._begun_with(held, len(tokens)):
+                self._drop(other)
         if self._memory.shelves:
             shelf = self._free_place(range(self._memory.slots, self._memory.slots + self._memory.shelves))
             self._move(held, shelf)
@@ -260,14 +283,17 @@ class Prefixes:
         self._drop(least)
         return least.place
 
-    def _drop_what_is_in(self, held: Held) -> None:
-        """Drops kept texts that this one begins with, where its beginning is as good as they are."""
-        if not self._memory.drops_ends or self._memory.window_tokens:
-            return
-        for other in list(self._kept):
-            as_good = other.owner.scope == held.owner.scope and other.shared_tokens <= held.shared_tokens
-            if as_good and not other.pinned and held.tokens[: len(other.tokens)] == other.tokens:
-                self._drop(other)
+    def _begun_with(self, held: Held, length: int) -> list[Held]:
+        """Kept texts that this one has within its first tokens, where these are as good as they are."""
+        return [
+            other
+            for other in self._kept
+            if not other.pinned
+            and other.owner.scope == held.owner.scope
+            and other.shared_tokens <= held.shared_tokens
+            and len(other.tokens) <= length
+            and held.tokens[: len(other.tokens)] == other.tokens
+        ]
 
     def _cut(self, held: Held, tokens: int) -> None:
         """Takes this many tokens off the end of a kept text."""
