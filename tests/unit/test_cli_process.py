@@ -77,7 +77,13 @@ def test_serve_runs_the_supervisor_with_its_options(tmp_path: Path, monkeypatch:
     done = CliRunner().invoke(vramd, ["serve", *folders, *files, "--log-level", "DEBUG"])
     assert done.exit_code == 69, done.output
     flags = Flags(("a b", "c"), {"host": Size(1 << 30)}, None, 0)
-    options = {"log_level": "debug", "record": Path("r"), "handshake": True, "lifeline": Lifeline()}
+    options = {
+        "log_level": "debug",
+        "record": Path("r"),
+        "handshake": True,
+        "lifeline": Lifeline(),
+        "tell_workers": False,
+    }
     assert seen == [(tmp_path / "v.toml", flags, tmp_path, options)]
 
 

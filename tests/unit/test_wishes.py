@@ -201,7 +201,7 @@ def test_what_is_asked_for_otherwise_is_a_difference() -> None:
         (LoadOptions(gpu_layers=7), "gpu_layers is -1, asked for 7"),
         (LoadOptions(ubatch_tokens=4096, batch_tokens=4096), "batch_tokens is 512, asked for 4096"),
         (LoadOptions(kv_type="q8_0"), "kv_type is f16, asked for q8_0"),
-        (LoadOptions(parallel=1, outputs="9"), "parallel is 4, asked for 1"),
+        (LoadOptions(parallel=1, outputs="9"), "parallel is 8, asked for 1"),
     ):
         assert differences(decoder, loaded, asked).startswith(difference), asked
     assert differences(decoder, loaded, LoadOptions(gpu_layers=99)) == "", "more layers than there are is all of them"

@@ -146,12 +146,14 @@ def test_only_a_batch_that_was_computed_teaches_the_pace(outcome: Outcome) -> No
         llama_n_batch=lambda _: 8,
         llama_n_ctx=lambda _: 8,
         llama_n_ctx_seq=lambda _: 8,
+        llama_n_seq_max=lambda _: 1,
+        llama_model_n_swa=lambda _: 0,
         llama_get_memory=lambda _: 1,
         llama_batch=lambda **fields: fields,
         llama_encode=None,
         llama_decode=lambda *_: outcome.value,
     )
-    model = SimpleNamespace(vocabulary_tokens=4)
+    model = SimpleNamespace(handle=1, vocabulary_tokens=4)
     context = NativeContext(cast(ModuleType, library), cast(NativeModel, model), 1, embeds=False)
     assert context.compute([Chunk(0, [1, 2, 3], 0, True)]) == (outcome, [2])
     context.pace.begin(8)

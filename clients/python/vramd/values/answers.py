@@ -33,7 +33,7 @@ class Usage:
     """The tokens and the time of an answer.
 
     >>> client.chat("talker", "Hi").finish.usage
-    Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5)
+    Usage(prompt_tokens=5, completion_tokens=2, prompt_s=0.5, generation_s=1.5, cached_prompt_tokens=0)
     """
 
     prompt_tokens: int
