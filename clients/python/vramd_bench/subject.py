@@ -114,7 +114,8 @@ def running(
 
     `flags` are options of `vramd serve`, `server` lines of the section of that name. Raises VramdError.
     """
-    lines = ["[server]", *server]
+    # An arm that has just ended counts as another program for a second or two, and must not cost this one its threads.
+    lines = ["[server]", "yield_cores = false", *server]
     lines += [] if budget_bytes is None else [f"[devices.{HOST}]", f"budget = {budget_bytes}"]
     for name in models:
         # A string of JSON is one of TOML as well.
