@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 from support.core_scenes import state
-from support.core_world import MODELS, CoreWorld, plan
+from support.core_world import MODELS, NEEDS, CoreWorld, plan
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Decided, FindPlans, Grant, Interrupted, Refuse
-from vramd_supervisor.core.events import Resumed
+from vramd_supervisor.core.events import CpuSampled, Resumed
 from vramd_supervisor.core.restarts import LEAST_BETWEEN_S, MOST_RUNS_AGAIN
 from vramd_supervisor.core.state import ModelState
 from vramd_supervisor.domain.catalog import Simulation
@@ -160,6 +160,34 @@ def test_a_grant_says_whether_the_process_computes_like_the_lost_one(world: Core
         world.run_errand()
         granted += [one for one in world.actions if isinstance(one, Grant)]
     assert [one.alike for one in granted] == [alike]
+
+
+@pytest.mark.parametrize(
+    ("flash_attention", "foreign", "alike"),
+    [
+        ("auto", (0.0, 0.0), True),
+        ("auto", (0.0, 2.0), False),
+        ("auto", (2.0, 2.0), False),
+        ("off", (2.0, 0.0), True),
+    ],
+    ids=["as many threads", "fewer in the next process", "fewer while it ran", "without flash attention"],
+)
+def test_a_process_with_other_threads_computes_otherwise_on_the_cpu(
+    world: CoreWorld, flash_attention: str, foreign: tuple[float, float], alike: bool
+) -> None:
+    one = plan(NEEDS["ram"], 2048)
+    world.ways["ram"] = [replace(one, settings=replace(one.settings, flash_attention=flash_attention))]
+    request = begun(world, "ram")
+    for foreign_cores in (foreign[0], foreign[0]):
+        world.tell(CpuSampled(world.now_s, 3, foreign_cores))
+    crash(world, request)
+    for foreign_cores in (foreign[1], foreign[1]):
+        world.tell(CpuSampled(world.now_s, 3, foreign_cores))
+    granted: list[Grant] = []
+    while world.errands:
+        world.run_errand()
+        granted += [action for action in world.actions if isinstance(action, Grant)]
+    assert [action.alike for action in granted] == [alike]
 
 
 def test_the_time_in_which_it_ran_does_not_count_as_waiting(world: CoreWorld) -> None:

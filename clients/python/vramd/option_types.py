@@ -78,7 +78,10 @@ class AnswerOptions(TypedDict, total=False):
     penalty_last_tokens: int | None
     """Tokens that the penalties look back. Default: 64."""
     seed: int | None
-    """Makes an answer repeatable while the model works on nothing else. Default: drawn at random."""
+    """Makes an answer repeatable while the model works on nothing else, with as many CPU threads.
+
+    Default: drawn at random.
+    """
     max_tokens: int | None
     """Tokens generated at most. Default: what is left of the context."""
     stop: str | Sequence[str] | None

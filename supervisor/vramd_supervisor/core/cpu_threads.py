@@ -65,6 +65,8 @@ def _share_out(state: CoreState) -> None:
     for worker_id, threads in state.threads.items():
         if known.get(worker_id, threads) != threads:
             state.emit(SetThreads(worker_id, threads))
+            for request in state.workers[worker_id].in_flight:
+                state.requests[request].threads.add(threads)
     if state.cpu.left < state.cpu.limit:
         _tell_of_others(state)
 

@@ -296,7 +296,7 @@ def interrupt(state: CoreState, request: Request, why: Refusal) -> None:
     request.since_s = state.now_s  # while it ran it did not wait: nobody is to make room for it sooner
     request.resumes += 1
     assert worker.plan is not None and worker.source is not None
-    request.lost = Lost(why, worker.options, worker.source, worker.plan.settings)
+    request.lost = Lost(why, worker.options, worker.source, worker.plan.settings, frozenset(request.threads))
     enqueue_ahead(state, state.models[request.model], request)
     state.emit(Interrupted(request.id, why))
 

@@ -282,8 +282,10 @@ def _grant(state: CoreState, model: ModelRuntime, worker: WorkerProcess, request
     keep(model, request.options)
     share_threads(state, worker)
     timeline = _timeline(state.now_s, worker, request)
-    alike = request.lost is None or request.lost.is_like(worker)
-    state.emit(Grant(request.id, worker.id, state.threads[worker.id], timeline, alike))
+    threads = state.threads[worker.id]
+    request.threads = {threads}
+    alike = request.lost is None or request.lost.is_like(worker, threads)
+    state.emit(Grant(request.id, worker.id, threads, timeline, alike))
 
 
 def _timeline(now_s: float, worker: WorkerProcess, request: Request) -> dict[str, float]:

@@ -14,6 +14,7 @@ from vramd_common.load_settings import DEFAULT_KEEP_ALIVE_S, LoadOptions, Settin
 from ..domain.catalog import Model, ModelFile, Simulation
 from ..domain.causes import ASKED_FOR, Awaited, Because
 from ..domain.config import Priority
+from ..domain.device_view import HOST
 from ..domain.errors import Refusal
 from ..domain.quote import Plan
 from .queues import PriorityQueue
@@ -74,11 +75,19 @@ class Lost:
     """Options of its load, as they were asked for."""
     source: ModelFile | Simulation
     settings: Settings
+    threads: frozenset[int]
+    """Numbers of CPU threads that it computed the answer with."""
 
-    def is_like(self, worker: "WorkerProcess") -> bool:
-        """Whether another process computes the same; the number of threads makes no difference."""
+    def is_like(self, worker: "WorkerProcess", threads: int) -> bool:
+        """Whether another process computes the same with so many threads.
+
+        On the CPU flash attention divides a cache of 512 cells and more among the threads (ggml-cpu, ops.cpp), so their
+        number is part of how its sums are rounded.
+        """
         assert worker.plan is not None
-        return replace(worker.plan.settings, threads=self.settings.threads) == self.settings
+        on_card = self.settings.device != HOST and self.settings.gpu_layers < 0
+        same = on_card or self.settings.flash_attention == "off" or self.threads == {threads}
+        return same and replace(worker.plan.settings, threads=self.settings.threads) == self.settings
 
 
 @dataclass(eq=False)
@@ -103,6 +112,8 @@ class Request:
     state: RequestState = RequestState.QUEUED
     worker_id: int | None = None
     """Where it runs, once granted."""
+    threads: set[int] = field(default_factory=set)
+    """Numbers of CPU threads that it has been computed with there."""
     fingerprint: str = ""
     """Stands for its text and settings; empty: for nothing."""
     failed_loads: int = 0

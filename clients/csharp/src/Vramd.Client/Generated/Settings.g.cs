@@ -246,7 +246,10 @@ public sealed record AnswerSettings : AskSettings
     /// <summary>Tokens that the penalties look back. Default: 64.</summary>
     public int? PenaltyLastTokens { get; init; }
 
-    /// <summary>Makes an answer repeatable while the model works on nothing else. Default: drawn at random.</summary>
+    /// <summary>
+    /// Makes an answer repeatable while the model works on nothing else, with as many CPU threads. Default: drawn at
+    /// random.
+    /// </summary>
     public uint? Seed { get; init; }
 
     /// <summary>Tokens generated at most. Default: what is left of the context.</summary>
