@@ -40,13 +40,26 @@ def test_what_was_computed_before_is_computed_in_chunks_of_that_size() -> None:
 def test_a_chunk_that_fits_beside_no_text_takes_turns_with_them() -> None:
     alone = shares([TEXT, again(512), TEXT], 512, 64)
     assert alone == [0, 512, 0]
-    passed_over = TEXT._replace(passed_over=True)
+    passed_over = TEXT._replace(passed_over=1)
     assert shares([passed_over, again(512), passed_over], 512, 64) == [1, 0, 1]
+
+
+def test_texts_that_take_turns_have_them_in_order() -> None:
+    wants, order = [TEXT] * 3, []
+    for _ in range(6):
+        given_ = shares(wants, 512, 512, 1)
+        order.append(given_.index(1))
+        assert sum(given_) == 1
+        wants = [
+            TEXT if one else TEXT._replace(passed_over=w.passed_over + 1) for one, w in zip(given_, wants, strict=True)
+        ]
+    assert order == [0, 1, 2, 0, 1, 2]
+    assert shares([TEXT, prompt(30), TEXT], 512, 64, 1) == [1, 30, 1], "beside a prompt all of them compute"
 
 
 wants = st.one_of(
     st.just(TEXT),
-    st.just(TEXT._replace(passed_over=True)),
+    st.integers(1, 9).map(lambda steps: TEXT._replace(passed_over=steps)),
     st.integers(1, 3000).map(prompt),
     st.integers(1, 512).map(again),
 )

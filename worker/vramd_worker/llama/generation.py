@@ -38,8 +38,8 @@ class Generation(LlamaTask):
         self.cached_prompt_tokens = 0
         self.again = Cuts(job.resume_cuts)
         """The chunks in which its first tokens are computed, as they were before."""
-        self.passed_over = False
-        """Whether it was due in the last step and computed nothing."""
+        self.passed_over = 0
+        """Steps in a row in which it was due and computed nothing."""
         self.doubted = False
         """Whether one of its batches gave NaN: it is then computed alone, to see whether it is the cause."""
         self.due_s = 0.0

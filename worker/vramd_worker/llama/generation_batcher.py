@@ -15,10 +15,11 @@ from vramd_worker.llama.decode_loop import Interrupt
 from vramd_worker.llama.generation import Generation
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.prefixes import Owner, Prefixes
-from vramd_worker.llama.step_plan import shares
+from vramd_worker.llama.step_costs import StepCosts
+from vramd_worker.llama.step_plan import Kind, shares
 
-PROMPT_TOKENS_BESIDE_TEXTS = 64
-"""Most tokens of prompts in a step that also gives tokens of texts."""
+STREAM_GAP_S = 0.15
+"""Time between two tokens of a text that steps with parts of prompts keep to."""
 _WARM_BATCH_TOKENS = 64
 """Tokens of a warm prompt in one batch: a slow model, too, shows within seconds that it goes on."""
 
@@ -43,6 +44,7 @@ class GenerationBatcher:
         self._context_tokens = context_tokens
         self._parallel = parallel
         self._prefixes = Prefixes(context)
+        self._costs = StepCosts()
         self._told_refusal = False
         self._waiting: deque[Generation] = deque()
         self._running: list[Generation] = []
@@ -90,6 +92,8 @@ class GenerationBatcher:
         self._interrupt.begin(generations)
         outcome, ends = self._context.compute([chunk for _, chunk in batch])
         self._interrupt.end()
+        if outcome is Outcome.DONE:
+            self._learn(batch, now_s)
         if outcome is Outcome.NO_ROOM and not self._prefixes.drop_least_used():
             self._give_way()
         elif outcome is Outcome.DONE:
@@ -198,15 +202,23 @@ class GenerationBatcher:
         if doubted:
             running = due = doubted[:1]
         flows = any(generation.flows for generation in running)
-        prompt_tokens = PROMPT_TOKENS_BESIDE_TEXTS if flows else self._context.batch_tokens
-        given = shares([generation.want() for generation in due], self._context.batch_tokens, prompt_tokens)
+        wants, batch_tokens = [generation.want() for generation in due], self._context.batch_tokens
+        texts = sum(want.kind is Kind.TOKEN for want in wants)
+        beside = self._costs.step_tokens(texts, STREAM_GAP_S, batch_tokens, now_s) - texts if flows else batch_tokens
+        given = shares(wants, batch_tokens, max(1, beside), self._costs.at_once(texts, now_s))
         batch = []
         for generation, tokens in zip(due, given, strict=True):
-            generation.passed_over = not tokens
+            generation.passed_over = 0 if tokens else generation.passed_over + 1
             if tokens:
                 batch.append((generation, generation.next_chunk(tokens)))
         # The order of a batch has its part in how sums are rounded: it is always texts, then prompts.
         return sorted(batch, key=lambda part: not part[0].flows)
+
+    def _learn(self, batch: list[tuple[Generation, Chunk]], began_s: float) -> None:
+        ended_s = time.monotonic()
+        tokens = sum(len(chunk.tokens) for _, chunk in batch)
+        prompts = any(not generation.flows for generation, _ in batch)
+        self._costs.learn(tokens, ended_s - began_s, ended_s, prompts=prompts)
 
     def _sample(self, generation: Generation, index: int) -> None:
         assert generation.sampler is not None

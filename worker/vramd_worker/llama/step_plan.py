@@ -1,6 +1,6 @@
 """Who computes how many tokens in the next step. Pure: numbers in, numbers out.
 
-1. Each text that is being generated computes one token.
+1. Each text that is being generated computes one token; without prompts they take turns where that is faster.
 2. Beside them, running or paced, prompts share a budget of tokens, so that texts flow on; alone they share the batch.
 3. The prompt that came first has at least half of what prompts share, the shortest the rest: one that is short is soon
    done, and a long one goes on however many short ones come.
@@ -30,14 +30,15 @@ class Want(NamedTuple):
     kind: Kind
     tokens: int
     """Tokens that it could compute at once."""
-    passed_over: bool = False
-    """Whether it was due in the last step and computed nothing."""
+    passed_over: int = 0
+    """Steps in a row in which it was due and computed nothing."""
 
 
-def shares(wants: Sequence[Want], batch_tokens: int, prompt_tokens: int) -> list[int]:
+def shares(wants: Sequence[Want], batch_tokens: int, prompt_tokens: int, at_once: int | None = None) -> list[int]:
     """Returns the tokens that each computes, in the same order, which is the order in which they came.
 
     `prompt_tokens` is the most of prompts beside a text that is being generated; the whole batch if there is none.
+    `at_once` is the number of texts that compute a token if there is no prompt; None: all.
     """
     given = [0] * len(wants)
     texts = [place for place, want in enumerate(wants) if want.kind is Kind.TOKEN]
@@ -47,7 +48,8 @@ def shares(wants: Sequence[Want], batch_tokens: int, prompt_tokens: int) -> list
     if large is not None and not any(wants[place].passed_over for place in texts):
         given[large] = wants[large].tokens
         return given
-    for place in texts:
+    alone = len(texts) == len(wants)
+    for place in sorted(texts, key=lambda place: -wants[place].passed_over)[: at_once if alone else None]:
         given[place] = 1
     left = most = min(room, prompt_tokens)
     for place in again:
