@@ -20,7 +20,14 @@ def path(folder: Path) -> Path:
     return random_llama(folder / "rambler.gguf", Shape(embedding=512, layers=4, feed_forward=1408))
 
 
-@pytest.mark.parametrize("wanted", [True, False], ids=["by default", "switched off"])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        True,
+        pytest.param(False, marks=pytest.mark.skipif(huge_pages.kernel_mode() == "always", reason="all programs do")),
+    ],
+    ids=["by default", "switched off"],
+)
 def test_weights_and_cache_lie_in_huge_pages(path: Path, wanted: bool) -> None:
     setting = "" if wanted else "huge_pages = false\n"
     configuration = f'[server]\n{setting}[models.rambler]\npath = "{path}"\ncontext = 2048\n'

@@ -59,6 +59,7 @@ def test_huge_pages_that_the_kernel_never_gives_have_their_cost_told() -> None:
         return judged(replace(FACTS, host=host), "huge pages")
 
     assert (line("madvise").verdict, line("madvise").found) == (Verdict.OK, "madvise: models in RAM get them")
+    assert line("always", wanted=False).found == "always: every program gets them"
     never = line("never")
     assert never.verdict is Verdict.WARN
     assert "0.6 of the speed" in never.why

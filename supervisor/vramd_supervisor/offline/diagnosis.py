@@ -234,10 +234,12 @@ def _threads(host: HostFacts) -> int:
 
 
 def _huge_pages(host: HostFacts) -> Line:
+    if host.huge_pages == "always":
+        return Line("hardware", "huge pages", "always: every program gets them")
     if not host.wants_huge_pages:
         return Line("hardware", "huge pages", "off: the configuration says so")
-    if host.huge_pages != "never":
-        return Line("hardware", "huge pages", f"{host.huge_pages}: models in RAM get them")
+    if host.huge_pages == "madvise":
+        return Line("hardware", "huge pages", "madvise: models in RAM get them")
     why = "a model in RAM may answer at 0.6 of the speed, and its memory is given back later"
     return Line("hardware", "huge pages", host.huge_pages, Verdict.WARN, why, GET_HUGE_PAGES)
 
