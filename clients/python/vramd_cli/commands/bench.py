@@ -44,6 +44,10 @@ def bench(
 ) -> None:
     """Measures vramd on this machine, with supervisors of its own: a running one is left alone.
 
+    stream is one answer, concurrency 1 to 12 at once, talk a conversation of ten turns, prompt a long prompt beside
+    three streams. With --peer a llama-server does the same in the same run, at the priority of a worker, with the same
+    file, threads, context and number of sequences; its cache of prompts is on in talk alone.
+
     A bar that is missed is said to be missed; the exit code tells only whether the measurements could be made. Nothing
     else should run on the machine meanwhile.
     """
