@@ -113,7 +113,8 @@ def test_a_prompt_is_computed_again_in_its_chunks_whatever_runs_beside_it(
         assert tokens[0] == 63, "beside a text"
         task.cancel()
         computed.clear()
-        job = Job(PROMPT, SAMPLINGS["greedy"], max_tokens=30, resume=tuple(answer.token_ids[:9]), resume_cuts=cuts)
+        resumed = tuple(answer.token_ids[:9])
+        job = Job(PROMPT, SAMPLINGS["greedy"], max_tokens=30, scope="b", resume=resumed, resume_cuts=cuts)
         again = ask(wide, job)
     prompt = again.finish.prompt_tokens
     assert [len(chunk.tokens) for chunk in computed if chunk.position < prompt] == tokens
