@@ -311,6 +311,7 @@ async def _build(
         Limits(config.server.stall_s, config.server.load_stall_s),
         instance.tell_worker if tell_workers else None,
         mapped=config.server.weights == "mapped",
+        stream_gap_s=config.server.stream_gap_s,
     )
     folders = Folders(config, base, loop)
     selector = ModelSelector(loop, planning, folders.look_again, lambda: load_deadline_s(loop.core.config))

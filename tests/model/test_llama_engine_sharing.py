@@ -9,7 +9,7 @@ from support.gguf_models import Shape, random_llama, reciting_llama
 from support.llama_engines import LIMIT_S, ask, loaded, spec, start
 from vramd_common.sampling import Sampling
 from vramd_worker.engine import FinishReason, Job
-from vramd_worker.llama import LlamaEngine, generation_batcher
+from vramd_worker.llama import LlamaEngine
 from vramd_worker.llama.generation import Generation
 
 pytest.importorskip("llama_cpp")
@@ -79,8 +79,7 @@ def test_a_sequence_that_gave_way_says_what_it_would_have_said(tmp_path: Path) -
         assert [answer.wait().token_ids for answer in answers] == [alone] * 3
 
 
-def test_a_text_flows_on_while_a_long_prompt_is_computed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation_batcher, "STREAM_GAP_S", 0.0)  # no machine is too fast
+def test_a_text_flows_on_while_a_long_prompt_is_computed(model: Path) -> None:
     with loaded(spec(model, batch_tokens=512)) as engine:
         text, task = start(engine, Job("a", UNENDING))
         text.wait_for_pieces(1)

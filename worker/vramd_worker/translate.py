@@ -151,5 +151,6 @@ def _llama_spec(model: worker_pb2.LlamaModel) -> LlamaSpec:
         environment=dict(model.environment),
         warm_up_batch=model.warm_up_batch,
         mapped=model.mapped,
+        stream_gap_s=model.stream_gap_s,
         warm_prompt=model.warm_prompt,
     )

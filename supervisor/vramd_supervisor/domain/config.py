@@ -120,6 +120,9 @@ class ServerConfig:
     weights: Literal["read", "mapped"] = "read"
     """How weights come into RAM: read from the file into memory of the process, or mapped, so that the file must stay
     as it is; see docs/memory.md."""
+    stream_gap_s: float = 0.15
+    """Longest time between two tokens of a stream while prompts of the same model are computed beside it, as long as
+    these take at most 1.6 times as long; see docs/scheduling.md."""
     worker_environment: tuple[str, ...] = ()
     """Names of further variables that workers get, such as "GGML_BACKEND_PATH"; see docs/security.md."""
     strikes: int = 3

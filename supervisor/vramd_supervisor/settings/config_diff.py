@@ -18,6 +18,7 @@ NEED_RESTART: Mapping[str, frozenset[str]] = {
             *(
                 "huge_pages",
                 "weights",
+                "stream_gap_s",
             ),
         }
     ),

@@ -84,6 +84,7 @@ def _server(server: ServerConfig) -> Iterator[Fault]:
         *_positive("load_deadline_s", server.load_deadline_s),
         *_positive("stall_s", server.stall_s),
         *_positive("load_stall_s", server.load_stall_s),
+        *_positive("stream_gap_s", server.stream_gap_s),
         *_least("owner_grace_s", server.owner_grace_s, 0),
         *_least("idle_exit_s", server.idle_exit_s, 0),
         *_within("strikes", server.strikes, 0, _LARGEST),

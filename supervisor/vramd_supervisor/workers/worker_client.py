@@ -136,10 +136,12 @@ class WorkerClient:
         environment: Mapping[str, str],
         *,
         mapped: bool = False,
+        stream_gap_s: float = 0.0,
     ) -> AsyncIterator[float | LoadedFacts]:
         """Shares of the weights read, then what was loaded. Raises RefusedError or BreachError.
 
         The devices have these `names` in a worker with this `environment`. `mapped`: its weights stay in the file.
+        `stream_gap_s` is the longest time between two tokens of a stream while prompts are computed beside it.
         """
         self._model = model.id
         request = WorkerLoadRequest(model=model.id, threads=threads)
@@ -154,6 +156,7 @@ class WorkerClient:
                     # Scratch of a card grows with the first large batch: not under a request, and not unmeasured.
                     warm_up_batch=settings.device != HOST,
                     mapped=mapped,
+                    stream_gap_s=stream_gap_s,
                     warm_prompt=model.warm_prompt,
                 )
             )

@@ -108,12 +108,14 @@ class Workers:
         tell: Callable[[int, str, str], None] | None = None,
         *,
         mapped: bool = False,
+        stream_gap_s: float = 0.0,
     ) -> None:
         """`socket_dir` gives the folder for the sockets of new processes; it may block, and raise OSError.
 
         `look` samples the devices once.
         `patience_s` is how long a process that was asked to stop may take before it is killed. `tell` gets the process
         id, the address and the nonce of each that is connected. `mapped`: weights are mapped from their files.
+        `stream_gap_s`: longest time between two tokens of a stream while prompts are computed beside it.
         """
         self._loop = loop
         self._devices = {device.id: device for device in devices}
@@ -124,7 +126,7 @@ class Workers:
         self._socket_dir = socket_dir
         self._patience_s = patience_s
         self._untested_engine = untested_engine
-        self._mapped = mapped
+        self._mapped, self._stream_gap_s = mapped, stream_gap_s
         self._look = look
         self._tell = tell
         self._workers: dict[int, Worker] = {}
@@ -283,7 +285,13 @@ class Workers:
         names, environment = backend.names(used), backend.environment(used)
         try:
             async for step in worker.client.load(
-                action.model, settings, action.threads, names, environment, mapped=self._mapped
+                action.model,
+                settings,
+                action.threads,
+                names,
+                environment,
+                mapped=self._mapped,
+                stream_gap_s=self._stream_gap_s,
             ):
                 if isinstance(step, LoadedFacts):
                     worker.loads = None

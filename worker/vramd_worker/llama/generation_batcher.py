@@ -18,8 +18,6 @@ from vramd_worker.llama.prefixes import Owner, Prefixes
 from vramd_worker.llama.step_costs import StepCosts
 from vramd_worker.llama.step_plan import Kind, shares
 
-STREAM_GAP_S = 0.15
-"""Time between two tokens of a text that steps with parts of prompts keep to."""
 _WARM_BATCH_TOKENS = 64
 """Tokens of a warm prompt in one batch: a slow model, too, shows within seconds that it goes on."""
 
@@ -36,13 +34,20 @@ class GenerationBatcher:
     """
 
     def __init__(
-        self, model: NativeModel, context: NativeContext, interrupt: Interrupt, context_tokens: int, parallel: int
+        self,
+        model: NativeModel,
+        context: NativeContext,
+        interrupt: Interrupt,
+        context_tokens: int,
+        parallel: int,
+        stream_gap_s: float,
     ) -> None:
         self._model = model
         self._context = context
         self._interrupt = interrupt
         self._context_tokens = context_tokens
         self._parallel = parallel
+        self._stream_gap_s = stream_gap_s
         self._prefixes = Prefixes(context)
         self._costs = StepCosts()
         self._told_refusal = False
@@ -201,10 +206,11 @@ class GenerationBatcher:
         doubted = [generation for generation in due if generation.doubted]
         if doubted:
             running = due = doubted[:1]
-        flows = any(generation.flows for generation in running)
         wants, batch_tokens = [generation.want() for generation in due], self._context.batch_tokens
         texts = sum(want.kind is Kind.TOKEN for want in wants)
-        beside = self._costs.step_tokens(texts, STREAM_GAP_S, batch_tokens, now_s) - texts if flows else batch_tokens
+        beside = batch_tokens
+        if any(generation.flows for generation in running):
+            beside = self._costs.step_tokens(texts, self._stream_gap_s, batch_tokens, now_s) - texts
         given = shares(wants, batch_tokens, max(1, beside), self._costs.at_once(texts, now_s))
         batch = []
         for generation, tokens in zip(due, given, strict=True):

@@ -78,7 +78,9 @@ class LlamaEngine:
         if opened.embeds:
             embedding = DecodeLoop(context, interrupt, EmbeddingBatcher(context, interrupt), threads)
         else:
-            batcher = GenerationBatcher(model, context, interrupt, opened.context_tokens, spec.parallel)
+            batcher = GenerationBatcher(
+                model, context, interrupt, opened.context_tokens, spec.parallel, spec.stream_gap_s
+            )
             if spec.warm_prompt:
                 try:
                     prompt = _answer(prompt_thread, prompts.of_warm(spec.warm_prompt))

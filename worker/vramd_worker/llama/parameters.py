@@ -54,6 +54,8 @@ class LlamaSpec(Settings):
     without a chat template, the beginning of prompts. Empty: none."""
     mapped: bool = False
     """Whether the weights are mapped from the file instead of read from it."""
+    stream_gap_s: float = 0.0
+    """Longest time between two tokens of a text while prompts are computed beside it; 0: as short as it can be."""
     untested: bool = False
     """Whether an untested build of llama-cpp-python is taken too."""
 

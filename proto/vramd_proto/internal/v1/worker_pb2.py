@@ -26,7 +26,7 @@ from vramd_proto.v1 import inference_pb2 as vramd_dot_v1_dot_inference__pb2
 from vramd_proto.v1 import load_pb2 as vramd_dot_v1_dot_load__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evramd/internal/v1/worker.proto\x12\x11vramd.internal.v1\x1a\x18vramd/v1/inference.proto\x1a\x13vramd/v1/load.proto\"\x95\x02\n\nLlamaModel\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x08settings\x18\x02 \x01(\x0b\x32\x12.vramd.v1.Settings\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\r\n\x05split\x18\x04 \x03(\x02\x12\x43\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32..vramd.internal.v1.LlamaModel.EnvironmentEntry\x12\x15\n\rwarm_up_batch\x18\x06 \x01(\x08\x12\x0e\n\x06mapped\x18\x08 \x01(\x08\x12\x13\n\x0bwarm_prompt\x18\x07 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x01\n\x0eSimulatedModel\x12\x16\n\x0e\x61llocate_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06load_s\x18\x02 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x03 \x01(\x01\x12\x0f\n\x07manners\x18\x04 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\r\x12\x10\n\x08parallel\x18\x06 \x01(\r\"\xa5\x01\n\x11WorkerLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12.\n\x05llama\x18\x03 \x01(\x0b\x32\x1d.vramd.internal.v1.LlamaModelH\x00\x12\x36\n\tsimulated\x18\x04 \x01(\x0b\x32!.vramd.internal.v1.SimulatedModelH\x00\x42\x08\n\x06\x65ngine\"W\n\x0cWorkerLoaded\x12\x16\n\x0e\x63ontext_tokens\x18\x01 \x01(\r\x12/\n\x06memory\x18\x02 \x03(\x0b\x32\x1f.vramd.internal.v1.WorkerMemory\"c\n\x0cWorkerMemory\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rweights_bytes\x18\x02 \x01(\x04\x12\x15\n\rcontext_bytes\x18\x03 \x01(\x04\x12\x15\n\rcompute_bytes\x18\x04 \x01(\x04\"c\n\x12WorkerLoadResponse\x12\x12\n\x08progress\x18\x01 \x01(\x02H\x00\x12\x31\n\x06loaded\x18\x02 \x01(\x0b\x32\x1f.vramd.internal.v1.WorkerLoadedH\x00\x42\x06\n\x04step\"<\n\tWorkerCut\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x10\n\x08\x63omputed\x18\x02 \x01(\r\x12\r\n\x05times\x18\x03 \x01(\r\"8\n\nWorkerCuts\x12*\n\x04\x63uts\x18\x01 \x03(\x0b\x32\x1c.vramd.internal.v1.WorkerCut\"\xee\x01\n\x15WorkerGenerateRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.vramd.v1.GenerateRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12\x17\n\ndrawn_seed\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10resume_token_ids\x18\x04 \x03(\x05\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x37\n\x0bresume_cuts\x18\x06 \x01(\x0b\x32\x1d.vramd.internal.v1.WorkerCutsH\x01\x88\x01\x01\x42\r\n\x0b_drawn_seedB\x0e\n\x0c_resume_cuts\"\xe6\x01\n\x11WorkerChatRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.vramd.v1.ChatRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12\x17\n\ndrawn_seed\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10resume_token_ids\x18\x04 \x03(\x05\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x37\n\x0bresume_cuts\x18\x06 \x01(\x0b\x32\x1d.vramd.internal.v1.WorkerCutsH\x01\x88\x01\x01\x42\r\n\x0b_drawn_seedB\x0e\n\x0c_resume_cuts\"N\n\x12WorkerEmbedRequest\x12\'\n\x07request\x18\x01 \x01(\x0b\x32\x16.vramd.v1.EmbedRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"\x13\n\x11WorkerBeatRequest\"C\n\nWorkerBeat\x12\x35\n\nactivities\x18\x01 \x03(\x0b\x32!.vramd.internal.v1.WorkerActivity\"N\n\x0eWorkerActivity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61t_work\x18\x02 \x01(\x08\x12\r\n\x05steps\x18\x03 \x01(\x04\x12\x0e\n\x06step_s\x18\x04 \x01(\x01\"*\n\x17WorkerSetThreadsRequest\x12\x0f\n\x07threads\x18\x01 \x01(\r\"\x1a\n\x18WorkerSetThreadsResponse2\x8d\x05\n\rWorkerService\x12U\n\x04Load\x12$.vramd.internal.v1.WorkerLoadRequest\x1a%.vramd.internal.v1.WorkerLoadResponse0\x01\x12R\n\x08Generate\x12(.vramd.internal.v1.WorkerGenerateRequest\x1a\x1a.vramd.v1.GenerateResponse0\x01\x12\x46\n\x04\x43hat\x12$.vramd.internal.v1.WorkerChatRequest\x1a\x16.vramd.v1.ChatResponse0\x01\x12G\n\x05\x45mbed\x12%.vramd.internal.v1.WorkerEmbedRequest\x1a\x17.vramd.v1.EmbedResponse\x12\x41\n\x08Tokenize\x12\x19.vramd.v1.TokenizeRequest\x1a\x1a.vramd.v1.TokenizeResponse\x12G\n\nDetokenize\x12\x1b.vramd.v1.DetokenizeRequest\x1a\x1c.vramd.v1.DetokenizeResponse\x12M\n\x04\x42\x65\x61t\x12$.vramd.internal.v1.WorkerBeatRequest\x1a\x1d.vramd.internal.v1.WorkerBeat0\x01\x12\x65\n\nSetThreads\x12*.vramd.internal.v1.WorkerSetThreadsRequest\x1a+.vramd.internal.v1.WorkerSetThreadsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evramd/internal/v1/worker.proto\x12\x11vramd.internal.v1\x1a\x18vramd/v1/inference.proto\x1a\x13vramd/v1/load.proto\"\xab\x02\n\nLlamaModel\x12\x0c\n\x04path\x18\x01 \x01(\t\x12$\n\x08settings\x18\x02 \x01(\x0b\x32\x12.vramd.v1.Settings\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\t\x12\r\n\x05split\x18\x04 \x03(\x02\x12\x43\n\x0b\x65nvironment\x18\x05 \x03(\x0b\x32..vramd.internal.v1.LlamaModel.EnvironmentEntry\x12\x15\n\rwarm_up_batch\x18\x06 \x01(\x08\x12\x0e\n\x06mapped\x18\x08 \x01(\x08\x12\x14\n\x0cstream_gap_s\x18\t \x01(\x01\x12\x13\n\x0bwarm_prompt\x18\x07 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x89\x01\n\x0eSimulatedModel\x12\x16\n\x0e\x61llocate_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06load_s\x18\x02 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x03 \x01(\x01\x12\x0f\n\x07manners\x18\x04 \x03(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x05 \x01(\r\x12\x10\n\x08parallel\x18\x06 \x01(\r\"\xa5\x01\n\x11WorkerLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12.\n\x05llama\x18\x03 \x01(\x0b\x32\x1d.vramd.internal.v1.LlamaModelH\x00\x12\x36\n\tsimulated\x18\x04 \x01(\x0b\x32!.vramd.internal.v1.SimulatedModelH\x00\x42\x08\n\x06\x65ngine\"W\n\x0cWorkerLoaded\x12\x16\n\x0e\x63ontext_tokens\x18\x01 \x01(\r\x12/\n\x06memory\x18\x02 \x03(\x0b\x32\x1f.vramd.internal.v1.WorkerMemory\"c\n\x0cWorkerMemory\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rweights_bytes\x18\x02 \x01(\x04\x12\x15\n\rcontext_bytes\x18\x03 \x01(\x04\x12\x15\n\rcompute_bytes\x18\x04 \x01(\x04\"c\n\x12WorkerLoadResponse\x12\x12\n\x08progress\x18\x01 \x01(\x02H\x00\x12\x31\n\x06loaded\x18\x02 \x01(\x0b\x32\x1f.vramd.internal.v1.WorkerLoadedH\x00\x42\x06\n\x04step\"<\n\tWorkerCut\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x10\n\x08\x63omputed\x18\x02 \x01(\r\x12\r\n\x05times\x18\x03 \x01(\r\"8\n\nWorkerCuts\x12*\n\x04\x63uts\x18\x01 \x03(\x0b\x32\x1c.vramd.internal.v1.WorkerCut\"\xee\x01\n\x15WorkerGenerateRequest\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.vramd.v1.GenerateRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12\x17\n\ndrawn_seed\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10resume_token_ids\x18\x04 \x03(\x05\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x37\n\x0bresume_cuts\x18\x06 \x01(\x0b\x32\x1d.vramd.internal.v1.WorkerCutsH\x01\x88\x01\x01\x42\r\n\x0b_drawn_seedB\x0e\n\x0c_resume_cuts\"\xe6\x01\n\x11WorkerChatRequest\x12&\n\x07request\x18\x01 \x01(\x0b\x32\x15.vramd.v1.ChatRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\x12\x17\n\ndrawn_seed\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x10resume_token_ids\x18\x04 \x03(\x05\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x37\n\x0bresume_cuts\x18\x06 \x01(\x0b\x32\x1d.vramd.internal.v1.WorkerCutsH\x01\x88\x01\x01\x42\r\n\x0b_drawn_seedB\x0e\n\x0c_resume_cuts\"N\n\x12WorkerEmbedRequest\x12\'\n\x07request\x18\x01 \x01(\x0b\x32\x16.vramd.v1.EmbedRequest\x12\x0f\n\x07threads\x18\x02 \x01(\r\"\x13\n\x11WorkerBeatRequest\"C\n\nWorkerBeat\x12\x35\n\nactivities\x18\x01 \x03(\x0b\x32!.vramd.internal.v1.WorkerActivity\"N\n\x0eWorkerActivity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61t_work\x18\x02 \x01(\x08\x12\r\n\x05steps\x18\x03 \x01(\x04\x12\x0e\n\x06step_s\x18\x04 \x01(\x01\"*\n\x17WorkerSetThreadsRequest\x12\x0f\n\x07threads\x18\x01 \x01(\r\"\x1a\n\x18WorkerSetThreadsResponse2\x8d\x05\n\rWorkerService\x12U\n\x04Load\x12$.vramd.internal.v1.WorkerLoadRequest\x1a%.vramd.internal.v1.WorkerLoadResponse0\x01\x12R\n\x08Generate\x12(.vramd.internal.v1.WorkerGenerateRequest\x1a\x1a.vramd.v1.GenerateResponse0\x01\x12\x46\n\x04\x43hat\x12$.vramd.internal.v1.WorkerChatRequest\x1a\x16.vramd.v1.ChatResponse0\x01\x12G\n\x05\x45mbed\x12%.vramd.internal.v1.WorkerEmbedRequest\x1a\x17.vramd.v1.EmbedResponse\x12\x41\n\x08Tokenize\x12\x19.vramd.v1.TokenizeRequest\x1a\x1a.vramd.v1.TokenizeResponse\x12G\n\nDetokenize\x12\x1b.vramd.v1.DetokenizeRequest\x1a\x1c.vramd.v1.DetokenizeResponse\x12M\n\x04\x42\x65\x61t\x12$.vramd.internal.v1.WorkerBeatRequest\x1a\x1d.vramd.internal.v1.WorkerBeat0\x01\x12\x65\n\nSetThreads\x12*.vramd.internal.v1.WorkerSetThreadsRequest\x1a+.vramd.internal.v1.WorkerSetThreadsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,39 +36,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LLAMAMODEL_ENVIRONMENTENTRY']._loaded_options = None
   _globals['_LLAMAMODEL_ENVIRONMENTENTRY']._serialized_options = b'8\001'
   _globals['_LLAMAMODEL']._serialized_start=101
-  _globals['_LLAMAMODEL']._serialized_end=378
-  _globals['_LLAMAMODEL_ENVIRONMENTENTRY']._serialized_start=328
-  _globals['_LLAMAMODEL_ENVIRONMENTENTRY']._serialized_end=378
-  _globals['_SIMULATEDMODEL']._serialized_start=381
-  _globals['_SIMULATEDMODEL']._serialized_end=518
-  _globals['_WORKERLOADREQUEST']._serialized_start=521
-  _globals['_WORKERLOADREQUEST']._serialized_end=686
-  _globals['_WORKERLOADED']._serialized_start=688
-  _globals['_WORKERLOADED']._serialized_end=775
-  _globals['_WORKERMEMORY']._serialized_start=777
-  _globals['_WORKERMEMORY']._serialized_end=876
-  _globals['_WORKERLOADRESPONSE']._serialized_start=878
-  _globals['_WORKERLOADRESPONSE']._serialized_end=977
-  _globals['_WORKERCUT']._serialized_start=979
-  _globals['_WORKERCUT']._serialized_end=1039
-  _globals['_WORKERCUTS']._serialized_start=1041
-  _globals['_WORKERCUTS']._serialized_end=1097
-  _globals['_WORKERGENERATEREQUEST']._serialized_start=1100
-  _globals['_WORKERGENERATEREQUEST']._serialized_end=1338
-  _globals['_WORKERCHATREQUEST']._serialized_start=1341
-  _globals['_WORKERCHATREQUEST']._serialized_end=1571
-  _globals['_WORKEREMBEDREQUEST']._serialized_start=1573
-  _globals['_WORKEREMBEDREQUEST']._serialized_end=1651
-  _globals['_WORKERBEATREQUEST']._serialized_start=1653
-  _globals['_WORKERBEATREQUEST']._serialized_end=1672
-  _globals['_WORKERBEAT']._serialized_start=1674
-  _globals['_WORKERBEAT']._serialized_end=1741
-  _globals['_WORKERACTIVITY']._serialized_start=1743
-  _globals['_WORKERACTIVITY']._serialized_end=1821
-  _globals['_WORKERSETTHREADSREQUEST']._serialized_start=1823
-  _globals['_WORKERSETTHREADSREQUEST']._serialized_end=1865
-  _globals['_WORKERSETTHREADSRESPONSE']._serialized_start=1867
-  _globals['_WORKERSETTHREADSRESPONSE']._serialized_end=1893
-  _globals['_WORKERSERVICE']._serialized_start=1896
-  _globals['_WORKERSERVICE']._serialized_end=2549
+  _globals['_LLAMAMODEL']._serialized_end=400
+  _globals['_LLAMAMODEL_ENVIRONMENTENTRY']._serialized_start=350
+  _globals['_LLAMAMODEL_ENVIRONMENTENTRY']._serialized_end=400
+  _globals['_SIMULATEDMODEL']._serialized_start=403
+  _globals['_SIMULATEDMODEL']._serialized_end=540
+  _globals['_WORKERLOADREQUEST']._serialized_start=543
+  _globals['_WORKERLOADREQUEST']._serialized_end=708
+  _globals['_WORKERLOADED']._serialized_start=710
+  _globals['_WORKERLOADED']._serialized_end=797
+  _globals['_WORKERMEMORY']._serialized_start=799
+  _globals['_WORKERMEMORY']._serialized_end=898
+  _globals['_WORKERLOADRESPONSE']._serialized_start=900
+  _globals['_WORKERLOADRESPONSE']._serialized_end=999
+  _globals['_WORKERCUT']._serialized_start=1001
+  _globals['_WORKERCUT']._serialized_end=1061
+  _globals['_WORKERCUTS']._serialized_start=1063
+  _globals['_WORKERCUTS']._serialized_end=1119
+  _globals['_WORKERGENERATEREQUEST']._serialized_start=1122
+  _globals['_WORKERGENERATEREQUEST']._serialized_end=1360
+  _globals['_WORKERCHATREQUEST']._serialized_start=1363
+  _globals['_WORKERCHATREQUEST']._serialized_end=1593
+  _globals['_WORKEREMBEDREQUEST']._serialized_start=1595
+  _globals['_WORKEREMBEDREQUEST']._serialized_end=1673
+  _globals['_WORKERBEATREQUEST']._serialized_start=1675
+  _globals['_WORKERBEATREQUEST']._serialized_end=1694
+  _globals['_WORKERBEAT']._serialized_start=1696
+  _globals['_WORKERBEAT']._serialized_end=1763
+  _globals['_WORKERACTIVITY']._serialized_start=1765
+  _globals['_WORKERACTIVITY']._serialized_end=1843
+  _globals['_WORKERSETTHREADSREQUEST']._serialized_start=1845
+  _globals['_WORKERSETTHREADSREQUEST']._serialized_end=1887
+  _globals['_WORKERSETTHREADSRESPONSE']._serialized_start=1889
+  _globals['_WORKERSETTHREADSRESPONSE']._serialized_end=1915
+  _globals['_WORKERSERVICE']._serialized_start=1918
+  _globals['_WORKERSERVICE']._serialized_end=2571
 # @@protoc_insertion_point(module_scope)

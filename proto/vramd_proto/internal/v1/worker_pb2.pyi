@@ -53,6 +53,7 @@ class LlamaModel(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     WARM_UP_BATCH_FIELD_NUMBER: _builtins.int
     MAPPED_FIELD_NUMBER: _builtins.int
+    STREAM_GAP_S_FIELD_NUMBER: _builtins.int
     WARM_PROMPT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Path of the file, or of its first shard."""
@@ -60,6 +61,8 @@ class LlamaModel(_message.Message):
     """Compute a whole batch before reporting ready, so that scratch memory has its full size."""
     mapped: _builtins.bool
     """Map the weights from the file instead of reading them."""
+    stream_gap_s: _builtins.float
+    """Longest time between two tokens of a stream while prompts are computed beside it; 0: as short as it can be."""
     warm_prompt: _builtins.str
     """Beginning of prompts that is computed before the load ends, and kept for all callers; empty: none."""
     @_builtins.property
@@ -86,11 +89,12 @@ class LlamaModel(_message.Message):
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         warm_up_batch: _builtins.bool = ...,
         mapped: _builtins.bool = ...,
+        stream_gap_s: _builtins.float = ...,
         warm_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "environment", b"environment", "mapped", b"mapped", "path", b"path", "settings", b"settings", "split", b"split", "warm_prompt", b"warm_prompt", "warm_up_batch", b"warm_up_batch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "environment", b"environment", "mapped", b"mapped", "path", b"path", "settings", b"settings", "split", b"split", "stream_gap_s", b"stream_gap_s", "warm_prompt", b"warm_prompt", "warm_up_batch", b"warm_up_batch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
