@@ -24,7 +24,6 @@ class Cell(NamedTuple):
     number: int
     token: int
     scope: str
-    is_shared: bool
 
 
 @dataclass
@@ -40,6 +39,8 @@ class FakeMemory:
     """Whether each sequence has cells of its own."""
     places: dict[int, list[Cell]] = field(default_factory=dict)
     made: int = 0
+    shared: set[int] = field(default_factory=set)
+    """Numbers of cells that all scopes may use."""
 
     def copy(self, source: int, target: int, tokens: int | None) -> None:
         assert not self.places.get(target), "the place is empty"
@@ -64,12 +65,22 @@ class FakeMemory:
         assert held.place < self.slots
         cells = self.places.setdefault(held.place, [])
         for token in tokens:
-            is_shared = held.owner.shares and len(cells) < prompt_tokens
-            cells.append(self.made_of(Cell(0, token, held.owner.scope, is_shared)))
+            cells.append(self.made_of(Cell(0, token, held.owner.scope)))
+        self.share(held, prompt_tokens)
+
+    def share(self, held: Held, prompt_tokens: int) -> None:
+        """A caller may share what it has had for itself before."""
+        if held.owner.shares:
+            self.shared |= {cell.number for cell in self.places.get(held.place, [])[:prompt_tokens]}
 
     def made_of(self, cell: Cell) -> Cell:
         self.made += 1
+        if cell.number in self.shared:
+            self.shared.add(self.made)
         return cell._replace(number=self.made)
+
+    def may_have(self, scope: str, cells: list[Cell]) -> bool:
+        return all(cell.scope == scope or cell.number in self.shared for cell in cells)
 
     @property
     def taken(self) -> int:
@@ -102,7 +113,8 @@ class Story:
         there = self.memory.places.get(held.place, [])
         assert [cell.token for cell in there] == tokens[: held.reused]
         assert held.reused < len(tokens)
-        assert all(cell.is_shared or cell.scope == owner.scope for cell in there)
+        assert self.memory.may_have(owner.scope, there)
+        self.memory.share(held, len(tokens))
         assert all(held.place != other.held.place for other in self.running)
         self.running.append(text)
         return text
@@ -131,8 +143,8 @@ class Story:
         assert {place for place, cells in memory.places.items() if cells} <= set(used), "no cell is lost"
         for held in kept:
             assert [cell.token for cell in memory.places[held.place]] == held.tokens.tolist()
-            assert all(cell.is_shared for cell in memory.places[held.place][: held.shared_tokens])
-            assert all(cell.is_shared or cell.scope == held.owner.scope for cell in memory.places[held.place])
+            assert memory.may_have("of another", memory.places[held.place][: held.shared_tokens])
+            assert memory.may_have(held.owner.scope, memory.places[held.place])
 
 
 A = Owner("a")
