@@ -178,7 +178,10 @@ class GenerationBatcher:
         # A memory in which there was NaN has nothing that one which is checked could go on from.
         alike = Cuts() if generation.doubted else generation.alike
         generation.awaited = None if alike is not None else self._prefixes.twin(tokens, owner)
-        if generation.awaited is None:
+        if generation.awaited is not None:
+            # The time that another takes for it is its prompt's time too.
+            generation.begin_step(time.monotonic())
+        else:
             generation.held = self._prefixes.begin(tokens, owner, generation.prompt_tokens, alike)
             generation.evaluated = generation.held.reused
             if not generation.completion_tokens:
