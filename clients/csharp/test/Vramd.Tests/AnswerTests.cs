@@ -72,7 +72,8 @@ public sealed class AnswerTests(SimulatedSupervisor simulated)
     public async Task A_piece_that_is_there_is_given_without_waiting()
     {
         using var client = await simulated.ClientAsync();
-        await using var answer = client.ChatAsync("talker", "Count.", new() { MaxTokens = 50 }).GetAsyncEnumerator();
+        AnswerSettings settings = new() { MaxTokens = 50, EveryToken = true };
+        await using var answer = client.ChatAsync("talker", "Count.", settings).GetAsyncEnumerator();
         Assert.True(await answer.MoveNextAsync());
         var atOnce = 0;
         await Bounds.Until("a piece was there before it was asked for", async () =>

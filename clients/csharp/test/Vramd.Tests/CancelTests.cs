@@ -20,6 +20,7 @@ public sealed class CancelTests(ITestOutputHelper output)
     private const int Before = 200;
     private const int AtOnce = 4;
     private const int TokensPerSecond = 1000;
+    private static readonly AnswerSettings EveryToken = new() { EveryToken = true };
 
     /// <summary>What all cancels together may leave; a call and its buffers have more than a KiB.</summary>
     private const long GrowthBytes = Times * 1024;
@@ -75,7 +76,7 @@ public sealed class CancelTests(ITestOutputHelper output)
         }
         var error = await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
-            await foreach (var _ in client.GenerateAsync("busy", "x", cancellationToken: cancelling.Token))
+            await foreach (var _ in client.GenerateAsync("busy", "x", EveryToken, cancelling.Token))
             {
                 if (--tokens <= 0)
                 {
@@ -88,7 +89,7 @@ public sealed class CancelTests(ITestOutputHelper output)
 
     private static async Task ByBreakAsync(VramdClient client, int tokens)
     {
-        await foreach (var _ in client.GenerateAsync("busy", "x"))
+        await foreach (var _ in client.GenerateAsync("busy", "x", EveryToken))
         {
             if (--tokens <= 0)
             {
@@ -99,7 +100,7 @@ public sealed class CancelTests(ITestOutputHelper output)
 
     private static async Task ByDisposeAsync(VramdClient client, int tokens)
     {
-        await using var reader = client.GenerateAsync("busy", "x").GetAsyncEnumerator();
+        await using var reader = client.GenerateAsync("busy", "x", EveryToken).GetAsyncEnumerator();
         for (; tokens > 0; tokens--)
         {
             await reader.MoveNextAsync();

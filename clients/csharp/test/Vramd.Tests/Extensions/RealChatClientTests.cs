@@ -15,7 +15,12 @@ namespace Vramd.Tests.Extensions;
 /// <summary>The adapters of Microsoft.Extensions.AI on real models.</summary>
 public sealed class RealChatClientTests(DemoSupervisor demo, SimulatedSupervisor simulated)
 {
-    private static readonly ChatOptions Greedy = new() { Temperature = 0, MaxOutputTokens = 24 };
+    private static readonly ChatOptions Greedy = new()
+    {
+        Temperature = 0,
+        MaxOutputTokens = 24,
+        AdditionalProperties = new() { ["every_token"] = true },
+    };
 
     [Fact]
     public async Task Streamed_and_whole_answers_agree_with_the_clients()
