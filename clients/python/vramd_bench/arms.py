@@ -15,7 +15,8 @@ MOST_REPEATS = 2
 
 NOTE = (
     f"Arms take turns. One during which other programs took more than {MOST_FOREIGN:.0%} of the CPU is measured again, "
-    f"{MOST_REPEATS} times at most; the quietest counts."
+    f"{MOST_REPEATS} times at most; the quietest counts. "
+    "vramd's threads do not follow other programs meanwhile (`[server] yield_cores = false`): the other arms are such."
 )
 
 

@@ -84,7 +84,7 @@ def _one_run(setup: Setup, say: Callable[[str], None], taking: Arms, rates: dict
     most = max(points)
     with ExitStack() as stack:
         subject = stack.enter_context(running(setup, ["a"]))
-        threads = subject.threads()
+        threads = setup.threads
         loaded = subject.client.load("a", threads=threads, parallel=most)
         subject.wait_for_spare()  # what starts in the background is not to be measured
         orders = Loop(str(setup.path), context_of(loaded), threads, most, BATCH_TOKENS)

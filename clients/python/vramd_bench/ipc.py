@@ -59,7 +59,7 @@ def words(threads: int) -> str:
 def _one_run(setup: Setup, taking: Arms, p50_s: Mapping[str, list[float]], rates: dict[int, Rates]) -> None:
     with ExitStack() as stack:
         subject = stack.enter_context(running(setup, ["all", "fewer"]))
-        most = subject.threads()
+        most = setup.threads
         shares = {"all": most, "fewer": most - 1} if most > 1 else {"all": most}
         loaded = {name: subject.client.load(name, threads=threads) for name, threads in shares.items()}
         subject.wait_for_spare()  # what starts in the background is not to be measured

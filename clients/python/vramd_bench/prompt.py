@@ -81,7 +81,7 @@ def judged(found: Mapping[str, Sequence[Beside]]) -> list[Figure]:
 def _one_run(setup: Setup, taking: Arms, found: dict[str, list[Beside]]) -> None:
     with ExitStack() as stack:
         subject = stack.enter_context(running(setup, ["a"]))
-        threads = subject.threads()
+        threads = setup.threads
         loaded = subject.client.load("a", threads=threads, context=CONTEXT_TOKENS)
         subject.wait_for_spare()  # what starts in the background is not to be measured
         length, messages = (QUICK_TOKENS, QUICK_MESSAGES) if setup.quick else (PROMPT_TOKENS, BEFORE_MESSAGES)

@@ -47,10 +47,8 @@ def measure(setup: Setup, say: Callable[[str], None]) -> Result:
     rates: dict[int, dict[str, list[float]]] = {}
     pages: dict[str, list[float]] = {}
     taking = Arms(setup)
-    with running(setup, []) as subject:
-        most = subject.threads()
     for run in range(setup.runs):
-        for threads in sorted({1, most}):
+        for threads in sorted({1, setup.threads}):
             say(f"stream: {words(threads)}, run {run + 1} of {setup.runs}")
             _one_turn(setup, threads, taking, rates.setdefault(threads, {}), pages)
     figures: list[Figure] = []

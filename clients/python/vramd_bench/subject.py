@@ -15,6 +15,7 @@ from vramd.channel import metadata
 from vramd.finding import find
 from vramd.launching import SERVE
 from vramd_common.rendezvous import RuntimeDir
+from vramd_supervisor.devices.host_memory import usable_cores
 
 from . import wire
 from .figures import BenchError
@@ -36,6 +37,11 @@ class Setup:
     peer: Path | None = None
     """llama-server, to be measured in the same run."""
 
+    @property
+    def threads(self) -> int:
+        """CPU threads of a model that computes alone: all of them, or one in a quick run."""
+        return 1 if self.quick else usable_cores(0)
+
 
 @dataclass(frozen=True)
 class Need:
@@ -51,9 +57,8 @@ class Need:
 
 
 class Subject:
-    def __init__(self, supervisor: Supervisor, quick: bool) -> None:
+    def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._quick = quick
 
     @property
     def client(self) -> Client:
@@ -77,10 +82,6 @@ class Subject:
         """Returns a text of about so many tokens."""
         phrase = f" {TEXT}"
         return phrase * max(1, tokens // len(self.client.tokenize(model, phrase)))
-
-    def threads(self) -> int:
-        """CPU threads of a model that computes alone: all of them, or one in a quick run."""
-        return 1 if self._quick else self.client.status().supervisor.usable_cores
 
     def wait_for_spare(self) -> int:
         """Waits until the spare worker listens; returns its process id. Raises BenchError."""
@@ -109,10 +110,12 @@ def running(
     budget_bytes: int | None = None,
     flags: Sequence[str] = (),
     server: Sequence[str] = (),
+    threads: int | None = None,
 ) -> Iterator[Subject]:
     """Runs a supervisor that knows the file under these names; without a budget it has all RAM.
 
-    `flags` are options of `vramd serve`, `server` lines of the section of that name. Raises VramdError.
+    `flags` are options of `vramd serve`, `server` lines of the section of that name, `threads` those of
+    each model. Raises VramdError.
     """
     # An arm that has just ended counts as another program for a second or two, and must not cost this one its threads.
     lines = ["[server]", "yield_cores = false", *server]
@@ -125,7 +128,8 @@ def running(
             f'device = "{HOST}"',
             "keep_alive_s = -1",
         ]
-        lines += ["threads = 1"] if setup.quick else []
+        given = 1 if setup.quick else threads
+        lines += [] if given is None else [f"threads = {given}"]
     with tempfile.TemporaryDirectory(prefix="vb") as folder:
         config = Path(folder, "vramd.toml")
         config.write_text("\n".join(lines) + "\n", "utf-8")
@@ -133,7 +137,7 @@ def running(
         os.environ["VRAMD_STATE_DIR"] = folder
         supervisor = Supervisor.start(config=config, serve=(*SERVE, "--tell-workers", *flags))
         try:
-            yield Subject(supervisor, setup.quick)
+            yield Subject(supervisor)
         finally:
             supervisor.stop(force=True)
 

@@ -6,18 +6,16 @@ from collections.abc import Callable, Sequence
 from . import machine
 from .figures import Result
 from .report import Report
-from .subject import Setup, running
+from .subject import Setup
 
 Measure = Callable[[Setup, Callable[[str], None]], Result]
 
 
 def run(names: Sequence[str], setup: Setup, say: Callable[[str], None]) -> Report:
     """Runs one after the other. Raises BenchError, VramdError, grpc.RpcError."""
-    with running(setup, []) as subject:
-        usable = subject.threads()
     results = tuple(_measure(name)(setup, say) for name in names)
     size_bytes = setup.path.stat().st_size
-    return Report(machine.look(), setup.path.name, size_bytes, usable, setup.runs, setup.quick, results)
+    return Report(machine.look(), setup.path.name, size_bytes, setup.threads, setup.runs, setup.quick, results)
 
 
 def _measure(name: str) -> Measure:

@@ -76,15 +76,19 @@ def judged(parts: Mapping[str, Sequence[Parts]]) -> list[Figure]:
 def _arms(setup: Setup, stack: ExitStack) -> dict[str, Swap]:
     """Starts what is compared; each call swaps once."""
     need = look_up_need(setup)
-    subject = stack.enter_context(running(setup, NAMES, need.budget_for_one))
+    subject = stack.enter_context(running(setup, NAMES, need.budget_for_one, threads=setup.threads))
     found: dict[str, Swap] = {VRAMD: _swap_of(subject, stack)}
     loaded = subject.client.load(NAMES[0])
-    load = Load(setup.path, context_of(loaded), subject.threads(), loaded.parallel)
+    load = Load(setup.path, context_of(loaded), setup.threads, loaded.parallel)
     found[RAW] = stack.enter_context(Raw(load, same_as(pid_of(loaded)))).swap
-    mapped = stack.enter_context(running(setup, NAMES, need.budget_for_one, server=['weights = "mapped"']))
+    mapped = stack.enter_context(
+        running(setup, NAMES, need.budget_for_one, threads=setup.threads, server=['weights = "mapped"'])
+    )
     found[MAPPED] = _swap_of(mapped, stack)
     if huge_pages.given():
-        small = stack.enter_context(running(setup, NAMES, need.budget_for_one, flags=["--no-huge-pages"]))
+        small = stack.enter_context(
+            running(setup, NAMES, need.budget_for_one, threads=setup.threads, flags=["--no-huge-pages"])
+        )
         found[SMALL] = _swap_of(small, stack)
     if setup.peer:
         peer_load = PeerLoad(load.context_tokens, load.threads, load.parallel)

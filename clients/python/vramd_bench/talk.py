@@ -100,7 +100,7 @@ def _one_run(
 ) -> None:
     with ExitStack() as stack:
         subject = stack.enter_context(running(setup, ["a", "b"]))
-        threads = subject.threads()
+        threads = setup.threads
         loaded = [subject.client.load(name, threads=threads) for name in ("a", "b")]
         subject.wait_for_spare()  # what starts in the background is not to be measured
         opening, turns = (200, QUICK_TURNS) if setup.quick else (OPENING_TOKENS, TURNS)
