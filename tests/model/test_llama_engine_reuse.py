@@ -209,3 +209,13 @@ def test_a_memory_that_cannot_go_back_has_kept_the_end_of_the_prompt(make: Calla
     assert cached(again) == first.finish.prompt_tokens
     with loaded(spec(path, context_tokens=2048), parallel=3) as engine:
         assert ask(engine, job(HISTORY + "something else", 6)).token_ids == again.token_ids
+
+
+def test_windows_of_kept_texts_leave_room(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Cells for windows suffice for as many sequences as run: no more are kept there."""
+    with loaded(spec(gemma3(tmp_path / "model.gguf", speaks=True), context_tokens=4096), parallel=2) as engine:
+        for number in range(8):
+            ask(engine, job(f"{number} " + "b" * 250, 30))
+        pair = [start(engine, job(f"{letter} " + "b" * 250, 30, scope=letter))[0] for letter in "cd"]
+        assert [answer.wait().finish.completion_tokens for answer in pair] == [30, 30]
+    assert "failed to find a memory slot" not in capfd.readouterr().err

@@ -152,6 +152,7 @@ KINDS: dict[str, Callable[[], FakeMemory]] = {
     "cells for all": FakeMemory,
     "cells of their own": lambda: FakeMemory(slots=3, shelves=0, splits=True, cells=400),
     "a window": lambda: FakeMemory(window_tokens=12),
+    "windows in slots": lambda: FakeMemory(slots=3, shelves=0, window_tokens=12),
     "no way back": lambda: FakeMemory(slots=3, shelves=0, drops_ends=False),
     "one slot": lambda: FakeMemory(slots=1, shelves=1),
 }

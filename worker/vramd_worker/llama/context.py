@@ -111,7 +111,10 @@ class Logits:
 class NativeContext:
     """Wraps the handle of a context, its memory and its batch, and frees them."""
 
-    def __init__(self, library: ModuleType, model: NativeModel, handle: int, embeds: bool) -> None:
+    def __init__(
+        self, library: ModuleType, model: NativeModel, handle: int, embeds: bool, *, swa_full: bool = False
+    ) -> None:
+        """`swa_full` says that layers with a window have as many cells as others."""
         self._library = library
         self._model = model
         self.handle = handle
@@ -127,6 +130,7 @@ class NativeContext:
         """Whether the memory can drop the end of a sequence; `learn_memory` finds out."""
         self.window_tokens = max(0, int(library.llama_model_n_swa(model.handle)))
         """Tokens that a memory which drops older ones holds for certain; 0: it holds all."""
+        self._has_room_for_more = swa_full or not self.window_tokens
         memory = library.llama_get_memory(handle)
         self._memory = None if memory is None else int(memory)
         self._compute = library.llama_encode if self._memory is None else library.llama_decode
@@ -212,9 +216,14 @@ class NativeContext:
 
     @property
     def shelves(self) -> int:
-        """Ids that a sequence may have which is not computed: they cost nothing where all sequences share the cells."""
+        """Ids that a sequence may have which is not computed: they cost nothing where all sequences share the cells.
+
+        Cells for windows suffice for the sequences of a batch.
+        """
         one_for_all = self.sequence_cells == self.cells
-        return min(_SHELVES, _MOST_SEQUENCES - self.slots) if self.drops_ends and one_for_all else 0
+        if not (self.drops_ends and one_for_all and self._has_room_for_more):
+            return 0
+        return min(_SHELVES, _MOST_SEQUENCES - self.slots)
 
     def first_position(self, slot: int) -> int:
         """Returns the position of the oldest token that the memory holds of a sequence; -1 if it holds none."""

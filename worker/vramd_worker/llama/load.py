@@ -158,7 +158,8 @@ def _warm_context(
     handle = library.llama_init_from_model(model.handle, parameters.values)
     if handle is None:
         raise load_error(library, spec, Reason.MODEL_UNSUPPORTED, "llama.cpp cannot make a context")
-    context = NativeContext(library, model, int(handle), parameters.embeds)
+    swa_full = bool(parameters.values.swa_full)
+    context = NativeContext(library, model, int(handle), parameters.embeds, swa_full=swa_full)
     library.llama_set_abort_callback(handle, library.ggml_abort_callback(_strlen_address()), context.abort_address)
     whole = spec.warm_up_batch and parameters.values.op_offload
     _warm_up(context, model, int(parameters.values.n_ubatch) if whole else 1, generates=not parameters.embeds)
