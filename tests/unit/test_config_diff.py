@@ -88,12 +88,14 @@ def test_a_virtual_device_does_not_go_while_models_lie_on_it() -> None:
 
 
 def test_a_model_that_is_loaded_goes_on_with_what_it_was_loaded_with() -> None:
-    otherwise = replace(TALKER, pinned=True, load=LoadOptions(context_tokens=8192, keep_alive_s=60.0))
+    load = LoadOptions(context_tokens=8192, keep_alive_s=60.0)
+    otherwise = replace(TALKER, pinned=True, warm_prompt="Be brief.", load=load)
     then = replace(NOW, models={"talker": otherwise, "coder": ModelConfig()})
     config, changes = merged(then, "talker")
     assert config.models == then.models
     assert changes == {
         "models.talker.pinned": ("false", "true", "APPLIED"),
+        "models.talker.warm_prompt": ("0 characters", "9 characters", "WHEN_IDLE"),
         "models.talker.context": ("4096", "8192", "WHEN_IDLE"),
         "models.talker.keep_alive_s": ("", "60", "APPLIED"),
         "models.coder": ("", "{…}", "APPLIED"),

@@ -78,6 +78,14 @@ def test_an_idle_one_is_loaded_again_and_its_memory_is_never_taken_twice() -> No
     assert found.plan.settings.context_tokens == 4096
 
 
+def test_one_with_another_warm_prompt_is_loaded_again() -> None:
+    world = loaded("small")
+    before = process(world, "small")
+    reconfigure(world, {**MODELS, "small": replace(MODELS["small"], warm_prompt="You are a guide.")})
+    world.wait(10.0)
+    assert process(world, "small") not in (0, before)
+
+
 def test_a_busy_or_held_one_goes_on_until_it_is_idle() -> None:
     world = loaded("small")
     hold, running = world.request("small", RequestKind.HOLD), world.request("small")

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 from vramd_common.load_settings import LoadOptions
-from vramd_supervisor.domain.config import Config, DeviceConfig, Headroom, ModelConfig, ServerConfig, Size
+from vramd_supervisor.domain.config import (
+    MOST_WARM_CHARACTERS,
+    Config,
+    DeviceConfig,
+    Headroom,
+    ModelConfig,
+    ServerConfig,
+    Size,
+)
 from vramd_supervisor.domain.sizes import parse_budget, parse_headroom, parse_size
 from vramd_supervisor.settings.settings_file import ConfigError, Flags, load_config
 from vramd_supervisor.settings.toml_lines import line_of
@@ -145,6 +153,11 @@ BAD = {
         "pinned = true",
         "sacrificial = true",
     ): "vramd.toml:24: models.talker.sacrificial: unknown key; did you mean expendable?",
+    (
+        "pinned = true",
+        f'warm_prompt = "{"x" * (1 + MOST_WARM_CHARACTERS)}"',
+    ): "vramd.toml:24: models.talker.warm_prompt: has 1048577 characters, at most 1048576 are taken",
+    ("= 1.5", '= 1\nwarm_prompt = "x"'): "vramd.toml:18: models.slow.warm_prompt: is a setting of a real model",
     ("context = 4096", "context = 0"): "vramd.toml:25: models.talker.context: must be 1 to",
     ("context = 4096", "parallel = 0"): "vramd.toml:25: models.talker.parallel: must be 1 to 256, not 0",
     ("context = 4096", "gpu_layers = -3"): 'vramd.toml:25: models.talker.gpu_layers: must be "auto", "all", or 0 to',

@@ -101,6 +101,7 @@ def test_each_engine_gets_what_it_is_loaded_with() -> None:
         split=[0.25, 0.75],
         environment={"CUDA_VISIBLE_DEVICES": "u,v"},
         warm_up_batch=True,
+        warm_prompt="Be brief.",
         stream_gap_s=0.25,
     )
     assert translate.spec(worker_pb2.WorkerLoadRequest(llama=llama)) == LlamaSpec(
@@ -109,6 +110,7 @@ def test_each_engine_gets_what_it_is_loaded_with() -> None:
         device_names=("CUDA0", "CUDA1"),
         environment={"CUDA_VISIBLE_DEVICES": "u,v"},
         warm_up_batch=True,
+        warm_prompt="Be brief.",
         stream_gap_s=0.25,
     )
 
