@@ -44,6 +44,11 @@ def test_a_smaller_step_that_takes_as_long_is_not_taken() -> None:
     assert settle(StepCosts(), lambda size: measured[size], 0.15) == 64
 
 
+def test_texts_leave_prompts_less_of_a_small_step() -> None:
+    assert settle(StepCosts(), lambda size: 0.02 * size, 0.0, texts=1) == 8
+    assert settle(StepCosts(), lambda size: 0.02 * size, 0.0, texts=8) == 32, "of 16 tokens half would be prompts'"
+
+
 def test_texts_that_are_slow_by_themselves_have_no_less_of_a_gap() -> None:
     costs = StepCosts()
     costs.learn(2, 0.5, 0.0, prompts=False)
@@ -63,7 +68,7 @@ def test_prompts_never_pay_more_than_they_may(increments: list[float], gap_s: fl
     for size, cost in measured.items():
         costs.learn(size, cost, 0.0, prompts=True)
     size = costs.step_tokens(1, gap_s, 512, 1.0)
-    rates = {size: cost / size for size, cost in measured.items()}
+    rates = {size: cost / (size - 1) for size, cost in measured.items()}
     assert rates[size] <= DEAREST * min(rates.values()) * 1.000001
     if measured[size] > gap_s:
         cheap = [one for one in sizes if rates[one] <= DEAREST * min(rates.values())]

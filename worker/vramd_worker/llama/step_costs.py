@@ -5,7 +5,6 @@ Where the steps are is known only by measuring: it depends on model, processor, 
 """
 
 from collections import deque
-from statistics import median
 
 FIRST_TOKENS = 64
 """Tokens of a step with parts of prompts beside texts, while nothing is measured."""
@@ -48,8 +47,9 @@ class StepCosts:
         if FIRST_TOKENS not in costs:
             return min(FIRST_TOKENS, batch_tokens)
         gap_s = max(gap_s, self._cost(self._texts, texts, now_s) or 0.0)
-        best = min(cost / size for size, cost in costs.items())
-        cheap = {size: cost for size, cost in costs.items() if cost <= DEAREST * best * size}
+        of_prompts = {size: max(1, size - texts) for size in costs}
+        best = min(cost / of_prompts[size] for size, cost in costs.items())
+        cheap = {size: cost for size, cost in costs.items() if cost <= DEAREST * best * of_prompts[size]}
         within = [size for size, cost in cheap.items() if cost <= gap_s]
         if within:
             size = max(within)
@@ -77,7 +77,8 @@ class StepCosts:
     @staticmethod
     def _cost(costs: dict[int, deque[tuple[float, float]]], size: int, now_s: float) -> float | None:
         fresh = [seconds for when_s, seconds in costs.get(size, ()) if now_s - when_s <= FRESH_S]
-        return median(fresh) if fresh else None
+        # What else runs on the machine only ever adds to it.
+        return min(fresh, default=None)
 
 
 def _power(tokens: int) -> int:
