@@ -72,4 +72,6 @@ def test_a_name_of_a_conversation_opens_nothing_of_another_token(one: vramd.Clie
 
 def test_a_warm_prompt_is_there_before_the_first_request_of_any_token(one: vramd.Client, other: vramd.Client) -> None:
     for client in (other, one):
-        assert cached(client, f"D: {QUESTION}", WARM) > 0
+        tokens = cached(client, f"D: {QUESTION}", WARM)
+        assert tokens > len(WARM) // 8
+    assert f"the warm prompt has {tokens} tokens" in "\n".join(one.logs("guide"))

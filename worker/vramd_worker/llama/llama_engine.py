@@ -89,7 +89,10 @@ class LlamaEngine:
                     context.close()
                     model.close()
                     raise
-                if not batcher.warm(prompt, lambda: progress(1.0)):
+                if batcher.warm(prompt, lambda: progress(1.0)):
+                    # Few, if the chat template leaves system messages out.
+                    sys.stderr.write(f"the warm prompt has {len(prompt)} tokens, which all prompts may begin with\n")
+                else:
                     sys.stderr.write("the warm prompt could not be computed, and is left out\n")
             generating = DecodeLoop(context, interrupt, batcher, threads)
         self._ready = _Ready(
