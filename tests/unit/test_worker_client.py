@@ -9,8 +9,9 @@ from typing import Any
 import grpc
 import pytest
 from vramd_common.reasons import Reason
+from vramd_common.replay import CUTS_KEY, MOST_REPLAYED_CHUNKS
 from vramd_common.statuses import DETAILS_KEY, pack
-from vramd_proto.internal.v1.worker_pb2 import WorkerBeat, WorkerGenerateRequest
+from vramd_proto.internal.v1.worker_pb2 import WorkerBeat, WorkerCut, WorkerCuts, WorkerGenerateRequest
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
 from vramd_proto.v1 import inference_pb2
 from vramd_supervisor.domain.errors import RefusedError
@@ -46,9 +47,15 @@ class Worker(WorkerServiceServicer):
     async def Detokenize(self, _request: object, _context: object) -> inference_pb2.DetokenizeResponse:
         return inference_pb2.DetokenizeResponse(text="x" * (MOST_MESSAGE_BYTES + 1))
 
-    async def Generate(self, _request: object, _context: object) -> AsyncIterator[inference_pb2.GenerateResponse]:
+    async def Generate(
+        self, request: WorkerGenerateRequest, context: Any
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        """Tells the chunks that the request has as those of its prompt; without them it does not end."""
+        if request.HasField("resume_cuts"):
+            await context.send_initial_metadata(((CUTS_KEY, request.resume_cuts.SerializeToString()),))
         yield inference_pb2.GenerateResponse(finish=inference_pb2.Finish())
-        await asyncio.sleep(BOUND_S)
+        if not request.HasField("resume_cuts"):
+            await asyncio.sleep(BOUND_S)
 
 
 def told_by(folder: Path, story: Callable[[WorkerClient], Awaitable[None]], most_sent: int = -1) -> list[str]:
@@ -111,3 +118,41 @@ def test_an_answer_is_whole_if_its_stream_does_not_end_in_time(tmp_path: Path, m
             await asyncio.sleep(0.01)
 
     assert told_by(tmp_path, story) == [], "whether it hangs is told by its beats"
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [],
+        [WorkerCut(tokens=64, computed=64, times=MOST_REPLAYED_CHUNKS - 1), WorkerCut(tokens=3, computed=64, times=1)],
+    ],
+)
+def test_how_a_prompt_was_computed_is_known_with_the_first_message(tmp_path: Path, cuts: list[WorkerCut]) -> None:
+    told = WorkerCuts(cuts=cuts)
+
+    async def story(client: WorkerClient) -> None:
+        answer = client.stream("Generate", WorkerGenerateRequest(resume_cuts=told))
+        assert answer.cuts is None
+        async for _ in answer:
+            assert answer.cuts == told
+
+    assert told_by(tmp_path, story) == []
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        WorkerCut(tokens=0, computed=64, times=1),
+        WorkerCut(tokens=65, computed=64, times=1),
+        WorkerCut(tokens=64, computed=64, times=0),
+        WorkerCut(tokens=1, computed=(1 << 31) + 1, times=1),
+        WorkerCut(tokens=1, computed=1, times=MOST_REPLAYED_CHUNKS + 1),
+    ],
+)
+def test_chunks_that_no_prompt_has_end_the_process(tmp_path: Path, cut: WorkerCut) -> None:
+    async def story(client: WorkerClient) -> None:
+        with pytest.raises(BreachError):
+            async for _ in client.stream("Generate", WorkerGenerateRequest(resume_cuts=WorkerCuts(cuts=[cut]))):
+                pass
+
+    assert len(told_by(tmp_path, story)) == 1
