@@ -1,9 +1,13 @@
 """A benchmark's peer: a program that listens like llama-server does."""
 
+import os
+import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from vramd_bench.figures import BenchError
 from vramd_bench.peer import PeerLoad, routing, serving
@@ -49,6 +53,7 @@ if "--ctx-size" not in sys.argv:
 ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
 """
 LOAD = PeerLoad(2048, 1, 4)
+BOUND_S = 60.0
 
 
 @pytest.fixture
@@ -86,6 +91,22 @@ def test_a_stream_is_broken_off_while_nothing_comes(program: Path, tmp_path: Pat
         live.break_off()
         asking.join()
     assert sum(found[0].tokens) == 99
+
+
+def test_it_ends_with_a_benchmark_that_is_terminated(program: Path, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    command = (sys.executable, "-m", "vramd", "bench", "talk", "--quick", "--peer", str(program))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as bench:
+        peers: list[psutil.Process] = []
+        while not peers:
+            assert bench.poll() is None
+            children = psutil.Process(bench.pid).children()
+            peers = [child for child in children if str(program) in child.cmdline() and child.net_connections("inet")]
+        bench.terminate()
+        assert bench.wait(BOUND_S) == 128 + signal.SIGTERM
+    gone, _ = psutil.wait_procs(peers, BOUND_S)
+    assert gone == peers
 
 
 def test_a_program_that_does_not_listen_says_why(tmp_path: Path) -> None:

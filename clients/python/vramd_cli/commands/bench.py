@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,8 @@ def bench(
     for name in [name for name in os.environ if name.startswith("VRAMD_") and name != "VRAMD_WORKER_ENVIRONMENT"]:
         # The supervisors that are measured are set up by the benchmark alone, but for what llama.cpp needs here.
         del os.environ[name]
+    # What was started for a comparison is ended with this program, and a signal's default would leave it behind.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         if readme is not None:
             report.put_into(readme.read_text("utf-8"), "")  # what cannot be written is not measured for minutes first
