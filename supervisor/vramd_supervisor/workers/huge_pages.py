@@ -33,14 +33,15 @@ def _chosen(file: Path) -> str:
 
 def library_asks() -> bool:
     """Whether the C library of this system can ask for huge pages."""
-    if sys.platform != "linux":
+    if sys.platform == "linux":
+        try:
+            name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        except (ValueError, OSError):  # another C library does not know the name
+            return False
+        numbers = tuple(int(number) for number in version.split(".")[:2] if number.isdigit())
+        return name == "glibc" and numbers >= _OLDEST_GLIBC
+    else:  # noqa: RET505  mypy takes what follows a platform's return for unreachable
         return False
-    try:
-        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
-    except (ValueError, OSError):  # another C library does not know the name
-        return False
-    numbers = version.split(".")[:2]
-    return name == "glibc" and all(number.isdigit() for number in numbers) and tuple(map(int, numbers)) >= _OLDEST_GLIBC
 
 
 def given() -> bool:
