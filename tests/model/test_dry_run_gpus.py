@@ -224,8 +224,8 @@ print(library.llama_perf_context(opened.context.handle).n_p_eval)
     [
         ({"device_names": ("VGPU0",), "warm_up_batch": True}, 64),
         ({"device_names": ("VGPU0",), "warm_up_batch": True, "kv_split": True, "context_tokens": 1024}, 64),
-        ({"device_names": ("VGPU0",)}, 1),
-        ({"warm_up_batch": True}, 1),
+        ({"device_names": ("VGPU0",)}, 2),  # by the second token it is seen what the memory can drop
+        ({"warm_up_batch": True}, 2),
     ],
 )
 def test_a_whole_batch_is_computed_only_on_a_device_and_only_if_asked_for(
