@@ -19,6 +19,8 @@ ROOT = Path(__file__).parent.parent
 PYTEST = ("-m", "pytest")
 PARALLEL = ("-n", str(os.cpu_count() or 1), "--dist", "worksteal")
 """For tests that neither start supervisors nor compare the times of two processes."""
+BY_FILE = (*PARALLEL[:2], "--dist", "loadfile")
+"""For tests that do, and whose files may run beside each other: what they wait for is no time."""
 STATIC: dict[str, tuple[str, ...]] = {
     "generated": ("proto/generate.py", "--check"),
     "generated-sync": ("clients/python/generate_sync.py", "--check"),
@@ -33,7 +35,7 @@ STATIC: dict[str, tuple[str, ...]] = {
 TESTS: dict[str, tuple[str, ...]] = {
     "unit": (*PYTEST, "tests/unit", *PARALLEL),
     "process": (*PYTEST, "tests/process"),
-    "model": (*PYTEST, "tests/model"),
+    "model": (*PYTEST, "tests/model", *BY_FILE),
     "wire": (*PYTEST, "tests/wire"),
 }
 STEPS = STATIC | TESTS | {"unprivileged": ("tests/unprivileged.py",), "csharp": ("tests/csharp.py",)}
