@@ -32,7 +32,7 @@ class Sampling:
     presence_penalty: float = setting("Taken from a logit once if its token occurred.", value=0.0, least=-2, most=2)
     penalty_last_tokens: int = setting("Tokens that the penalties look back.", value=64, least=0, most=MOST_TOKENS)
     seed: int | None = setting(
-        "Makes an answer repeatable while the model works on nothing else, with as many CPU threads.",
+        "Makes an answer repeatable while the model's memory holds nothing else, with as many CPU threads.",
         default="drawn at random",
         least=0,
         most=(1 << 32) - 1,

@@ -78,7 +78,7 @@ class AnswerOptions(TypedDict, total=False):
     penalty_last_tokens: int | None
     """Tokens that the penalties look back. Default: 64."""
     seed: int | None
-    """Makes an answer repeatable while the model works on nothing else, with as many CPU threads.
+    """Makes an answer repeatable while the model's memory holds nothing else, with as many CPU threads.
 
     Default: drawn at random.
     """

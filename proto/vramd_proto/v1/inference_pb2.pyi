@@ -153,9 +153,10 @@ class Sampling(_message.Message):
     penalty_last_tokens: _builtins.int
     """Number of recent tokens that the penalties consider. Default 64."""
     seed: _builtins.int
-    """The same seed, prompt and settings give the same text on the same worker while it computes nothing else. Beside
-    other requests sums are rounded in another order, so the text may differ from where two tokens are nearly equally
-    likely, at temperature 0 too. Default: a random seed for each request.
+    """The same seed, prompt and settings draw alike, so that the text is the same wherever sums are rounded alike: in a
+    memory that holds nothing else, with as many CPU threads. Beside other texts, running or kept, and where a prompt
+    goes on from one of them, the text may differ from where two tokens are nearly equally likely, at temperature 0 too.
+    Default: a random seed for each request.
     """
     def __init__(
         self,

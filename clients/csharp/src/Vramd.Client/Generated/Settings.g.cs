@@ -247,8 +247,8 @@ public sealed record AnswerSettings : AskSettings
     public int? PenaltyLastTokens { get; init; }
 
     /// <summary>
-    /// Makes an answer repeatable while the model works on nothing else, with as many CPU threads. Default: drawn at
-    /// random.
+    /// Makes an answer repeatable while the model's memory holds nothing else, with as many CPU threads. Default: drawn
+    /// at random.
     /// </summary>
     public uint? Seed { get; init; }
 
