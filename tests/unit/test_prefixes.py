@@ -179,7 +179,8 @@ def test_no_cell_is_lost_and_none_is_told_to_others(kind: str, data: st.DataObje
         elif which < len(story.running):
             text = story.running[which]
             if deed == "mark":
-                story.prefixes.mark(text.held)
+                if text.computed(story.memory) <= text.prompt_tokens:
+                    story.prefixes.mark(text.held)
             elif deed == "compute":
                 story.compute(text, most)
             else:

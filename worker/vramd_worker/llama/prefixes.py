@@ -136,7 +136,8 @@ class Prefixes:
     def mark(self, held: Held) -> None:
         """Keeps a running text as it is now, beside it, where the memory could not go back to this point later.
 
-        It takes a slot that is free, or that of a text with which it begins.
+        It takes a slot that is free, or that of a text with which it begins. Called before anything is computed behind
+        the tokens with which it began.
         """
         length = self.length(held)
         if self._memory.drops_ends or length < LEAST_REUSED_TOKENS:
