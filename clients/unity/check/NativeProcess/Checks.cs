@@ -112,12 +112,13 @@ internal static class Checks
         ["a hundred that have ended leave no descriptor open"] = async () =>
         {
             await OutputAsync("true");
-            var before = Open().Length;
+            var before = Open();
             for (var count = 0; count < 100; count++)
             {
                 await OutputAsync("true");
             }
-            Same(before, Open().Length);
+            // What tests before this one left open may close meanwhile, so counts do not compare.
+            Same("", string.Join(' ', Open().Except(before)));
         },
     };
 
