@@ -3,8 +3,8 @@
     python tests/check.py [fast | STEP...] [--long] [argument of pytest]...
 
 Without a step, all of them run. `fast` is for before each commit: format, lint, one run of mypy, and the unit tests
-that are not marked slow. `--long` adds the tests that are marked long. All other arguments go to pytest; where no step
-is named beside them, pytest runs once, on what they say.
+that are not marked slow. `--long` adds the tests that are marked long, and draws new examples for those of hypothesis.
+All other arguments go to pytest; where no step is named beside them, pytest runs once, on what they say.
 """
 
 import os
@@ -48,14 +48,14 @@ def chosen(arguments: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
     names = []
     while given and given[0] in {"fast", *STEPS}:
         names.append(given.pop(0))
-    marks = [] if "--long" in arguments else ["not long"]
+    marks, examples = ([], ("--hypothesis-profile", "random")) if "--long" in arguments else (["not long"], ())
     if "fast" in names:
         names = [*FAST, *(name for name in names if name not in {"fast", *FAST})]
         marks.append("not slow")
     steps = {name: STEPS[name] for name in names or STEPS}
     if given and not names:
         steps = STATIC | {"tests": PYTEST}
-    more = (*(("-m", " and ".join(marks)) if marks else ()), *given)
+    more = (*(("-m", " and ".join(marks)) if marks else ()), *examples, *given)
     return {name: (*command, *more) if command[:2] == PYTEST else command for name, command in steps.items()}
 
 

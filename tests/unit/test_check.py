@@ -35,4 +35,10 @@ def test_steps_are_named_and_what_follows_them_goes_to_pytest() -> None:
 def test_arguments_of_pytest_alone_have_it_run_once() -> None:
     steps = chosen(["tests/unit/test_check.py", "--long", "-x"])
     assert list(steps) == [*STATIC, "tests"]
-    assert steps["tests"] == ("-m", "pytest", "tests/unit/test_check.py", "-x")
+    assert steps["tests"][:3] == ("-m", "pytest", "--hypothesis-profile")
+    assert steps["tests"][-2:] == ("tests/unit/test_check.py", "-x")
+
+
+def test_only_the_long_form_draws_new_examples() -> None:
+    assert "random" in chosen(["--long"])["unit"]
+    assert "random" not in chosen([])["unit"]
