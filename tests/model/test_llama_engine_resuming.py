@@ -15,6 +15,7 @@ from vramd_common.sampling import Sampling
 from vramd_worker.engine import Cut, EngineError, Job, Piece
 from vramd_worker.llama import LlamaEngine, generation
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome
+from vramd_worker.llama.tiles import TILE_TOKENS
 
 pytest.importorskip("llama_cpp")
 
@@ -73,6 +74,22 @@ def test_it_goes_on_exactly_behind_what_was_given(first: LlamaEngine, second: Ll
             expected.prompt_tokens,
             expected.completion_tokens,
         )
+
+
+def test_behind_a_prompt_whose_last_tile_was_filled_up_it_goes_on_exactly(
+    first: LlamaEngine, second: LlamaEngine
+) -> None:
+    owner = f"{next(SCOPES)}"
+    begun = ask(first, Job(PROMPT, SAMPLINGS["greedy"], max_tokens=1, scope=owner))
+    job = Job(PROMPT + PROMPT[:56], SAMPLINGS["greedy"], max_tokens=TOKENS, scope=owner)
+    whole = ask(first, job)
+    cuts = whole.pieces[0].cuts
+    assert cuts
+    assert cuts[-1].tokens < cuts[-1].computed == TILE_TOKENS
+    assert whole.finish.cached_prompt_tokens == begun.finish.prompt_tokens
+    given = TOKENS // 2
+    again = ask_anew(second, replace(job, resume=tuple(whole.token_ids[:given]), resume_cuts=cuts))
+    assert rest(again, 0) == rest(whole, given)
 
 
 def test_behind_a_prompt_that_was_there_in_part_it_goes_on_exactly(

@@ -28,7 +28,7 @@ class Chunk(NamedTuple):
     position: int
     """Position of the first token."""
     output: bool
-    """Whether the result after the last token is wanted."""
+    """Whether the result after the last token that is not spare is wanted."""
     spare: int = 0
     """Tokens at the end that are computed for the size of the chunk only, and forgotten."""
 
@@ -173,8 +173,9 @@ class NativeContext:
             self._positions[count:end] = list(range(chunk.position, chunk.position + length))
             self._slot_addresses[count:end] = [self._slot_address(chunk.slot)] * length
             self._outputs[count:end] = [self._inner_output] * length
-            self._outputs[end - 1] = chunk.output
-            ends.append(end - 1)
+            last = end - 1 - chunk.spare
+            self._outputs[last] = chunk.output
+            ends.append(last)
             count = end
         batch = self._library.llama_batch(
             n_tokens=count,

@@ -96,11 +96,14 @@ class Generation(LlamaTask):
             return Want(Kind.TOKEN, 1, self.passed_over)
         return Want(Kind.PROMPT, (prompt if start < prompt else self.steps_from) - start, self.passed_over)
 
-    def next_chunk(self, computed: int) -> Chunk:
-        """The chunk of this size that it computes next."""
+    def next_chunk(self, computed: int, spare: int = 0) -> Chunk:
+        """The chunk of this size that it computes next, with so many tokens that are forgotten.
+
+        One that is computed again has those that it had.
+        """
         assert self.slot is not None
         start = self.evaluated
-        kept = self.again.at(start).tokens if start < self.again.tokens else computed
+        kept = self.again.at(start).tokens if start < self.again.tokens else computed - spare
         tokens = self.tokens[start : start + kept]
         # The same results are wanted when it is computed again, so that the same is computed.
         output = start + kept >= self.prompt_tokens

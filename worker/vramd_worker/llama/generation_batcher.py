@@ -17,6 +17,7 @@ from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.prefixes import Owner, Prefixes
 from vramd_worker.llama.step_costs import StepCosts
 from vramd_worker.llama.step_plan import Kind, shares
+from vramd_worker.llama.tiles import TILE_TOKENS, step
 
 _WARM_BATCH_TOKENS = 64
 """Tokens of a warm prompt in one batch: a slow model, too, shows within seconds that it goes on."""
@@ -41,13 +42,17 @@ class GenerationBatcher:
         context_tokens: int,
         parallel: int,
         stream_gap_s: float,
+        *,
+        tiles: bool = False,
     ) -> None:
+        """`tiles`: attention of this context is computed in tiles."""
         self._model = model
         self._context = context
         self._interrupt = interrupt
         self._context_tokens = context_tokens
         self._parallel = parallel
         self._stream_gap_s = stream_gap_s
+        self._tiles = tiles and context.drops_ends and not context.window_tokens
         self._prefixes = Prefixes(context)
         self._costs = StepCosts()
         self._told_refusal = False
@@ -212,16 +217,28 @@ class GenerationBatcher:
         wants, batch_tokens = [generation.want() for generation in due], self._context.batch_tokens
         texts = sum(want.kind is Kind.TOKEN for want in wants)
         beside = batch_tokens
-        if any(generation.flows for generation in running):
+        flows = any(generation.flows for generation in running)
+        if flows:
             beside = self._costs.step_tokens(texts, self._stream_gap_s, batch_tokens, now_s) - texts
         given = shares(wants, batch_tokens, max(1, beside), self._costs.at_once(texts, now_s))
+        lone = self._tiles and not flows and [want.kind for want in wants] == [Kind.PROMPT]
         batch = []
         for generation, tokens in zip(due, given, strict=True):
             generation.passed_over = 0 if tokens else generation.passed_over + 1
-            if tokens:
+            if lone:
+                batch.append((generation, self._tiled(generation)))
+            elif tokens:
                 batch.append((generation, generation.next_chunk(tokens)))
         # The order of a batch has its part in how sums are rounded: it is always texts, then prompts.
         return sorted(batch, key=lambda part: not part[0].flows)
+
+    def _tiled(self, generation: Generation) -> Chunk:
+        """The next chunk of a prompt that nothing else is computed with."""
+        position, left = generation.evaluated, generation.want().tokens
+        free = min(self._context_tokens - position, self._context.cells - self._prefixes.running_cells)
+        dimensions = self._model.embedding_dimensions
+        tokens, spare = step(left, position, self._context.batch_tokens, dimensions, spares=free >= TILE_TOKENS)
+        return generation.next_chunk(tokens + spare, spare)
 
     def _learn(self, batch: list[tuple[Generation, Chunk]], began_s: float) -> None:
         ended_s = time.monotonic()

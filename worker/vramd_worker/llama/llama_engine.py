@@ -17,7 +17,7 @@ from vramd_worker.llama.generation_batcher import GenerationBatcher
 from vramd_worker.llama.load import check_file, open_model, show_devices, start_engine
 from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.native import native_log
-from vramd_worker.llama.parameters import LlamaSpec, clamp_threads
+from vramd_worker.llama.parameters import LlamaSpec, attends_in_tiles, clamp_threads
 from vramd_worker.llama.prompt_thread import PromptThread
 from vramd_worker.llama.prompts import Prompts
 from vramd_worker.llama.sampling import SamplerChain
@@ -79,7 +79,13 @@ class LlamaEngine:
             embedding = DecodeLoop(context, interrupt, EmbeddingBatcher(context, interrupt), threads)
         else:
             batcher = GenerationBatcher(
-                model, context, interrupt, opened.context_tokens, spec.parallel, spec.stream_gap_s
+                model,
+                context,
+                interrupt,
+                opened.context_tokens,
+                spec.parallel,
+                spec.stream_gap_s,
+                tiles=attends_in_tiles(spec),
             )
             if spec.warm_prompt:
                 try:

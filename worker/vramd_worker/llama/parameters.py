@@ -167,6 +167,11 @@ def context_parameters(
     return ContextParameters(values, limit, embeds)
 
 
+def attends_in_tiles(spec: LlamaSpec) -> bool:
+    """Whether attention is computed in tiles: on the host, by flash attention, of a cache as it is computed with."""
+    return not spec.device_names and spec.flash_attention != "off" and spec.kv_type in {"f16", "f32"}
+
+
 def _is_quantised(kv_type: str) -> bool:
     return kv_type not in {"f16", "f32", "bf16"}
 
