@@ -2,6 +2,9 @@
 
 A sequence of the memory has a place: a slot, where it is computed, or a shelf, where it is kept and takes no more than
 its cells. A memory without shelves keeps texts in slots that nothing else wants. The least recently used go first.
+
+Each step looks over all used cells, so what is kept takes time. A program that asks one thing after another never goes
+on with its texts: of those that show no sign of a conversation, only the last ones stay.
 """
 
 from array import array
@@ -67,8 +70,13 @@ class Held:
     owner: Owner
     tokens: "array[int]"
     """Of one that runs, those that were known as it began: they may still have to be computed."""
+    prompt_tokens: int
+    """Tokens before its answer."""
     shared_tokens: int
     """Tokens at its beginning that other scopes may use too."""
+    converses: bool = False
+    """Whether it has a session, went on behind the prompt of another, or another behind its: it stays until its cells
+    are needed. Of other texts as many stay as there are slots."""
     reused: int = 0
     """Tokens that were in the memory as it began."""
     pinned: bool = False
@@ -123,7 +131,11 @@ class Prefixes:
         source, length = self._source(prompt, owner, alike)
         shared = prompt_tokens if owner.shares else min(source.shared_tokens, length) if source else 0
         cuts = source.cuts.first(length) if source else Cuts()
-        held = Held(self._slot_with(source, length, owner), owner, prompt, shared, length, cuts=cuts)
+        converses = bool(owner.session) or owner.shares
+        if source is not None and _answers(source, length):
+            source.converses = converses = True
+        slot = self._slot_with(source, length, owner)
+        held = Held(slot, owner, prompt, prompt_tokens, shared, converses, length, cuts=cuts)
         self._cells.extend(held.place, 0)
         self._running[held.place] = held
         return held
@@ -153,7 +165,7 @@ class Prefixes:
         self._cells.copy(held.place, place, length)
         shared = min(held.shared_tokens, length)
         cuts = held.cuts.first(length)
-        self._kept.append(Held(place, held.owner, held.tokens[:length], shared, cuts=cuts))
+        self._kept.append(Held(place, held.owner, held.tokens[:length], length, shared, held.converses, cuts=cuts))
 
     def length(self, held: Held) -> int:
         """Returns how many tokens of a text the memory holds."""
@@ -177,6 +189,9 @@ class Prefixes:
             shelf = self._free_place(range(self._memory.slots, self._memory.slots + self._memory.shelves))
             self._move(held, shelf)
         self._kept.append(held)
+        passing = [other for other in self._kept if not (other.converses or other.pinned)]
+        for other in passing[: -self._memory.slots]:
+            self._drop(other)
 
     def make_room(self, tokens: int) -> bool:
         """Frees cells for this many tokens as far as kept texts have them; true if there are so many now."""
@@ -216,8 +231,8 @@ class Prefixes:
             self._cells.extend(place, 0)
 
     def _found(self, prompt: "array[int]", owner: Owner, alike: Cuts | None = None) -> Iterator[tuple[Held, int]]:
-        """Texts whose beginning is of use, and how much of it there is."""
-        for held in (*self._kept, *self._running.values()):
+        """Texts whose beginning is of use, and how much of it there is; the most recently used first."""
+        for held in (*reversed(self._kept), *self._running.values()):
             length = min(_usable(held, prompt, owner), self.length(held))
             if alike is not None:
                 length = alike.boundary(min(length, held.cuts.in_common(alike)))
@@ -328,6 +343,15 @@ class Prefixes:
     @staticmethod
     def _is_same_session(held: Held, owner: Owner) -> bool:
         return bool(owner.session) and (held.owner.scope, held.owner.session) == (owner.scope, owner.session)
+
+
+def _answers(source: Held, length: int) -> bool:
+    """Whether what goes on behind so many tokens of a text takes up its conversation, and not just a common beginning.
+
+    Templates write the last tokens of a prompt in another way once its answer is there.
+    """
+    begins_many = source.pinned or source.owner.shares
+    return not begins_many and length >= source.prompt_tokens - LEAST_REUSED_TOKENS
 
 
 def _usable(held: Held, prompt: "array[int]", owner: Owner) -> int:
