@@ -86,6 +86,18 @@ def test_where_a_batch_is_cheap_all_are_computed_together() -> None:
     assert [turns(StepCosts(), lambda size: 0.01 + 0.001 * size, texts) for texts in (1, 2, 3, 8)] == [1, 2, 3, 8]
 
 
+def test_halves_are_tried_only_where_they_may_win() -> None:
+    def tried(cost: Cost) -> set[int]:
+        costs, sizes = StepCosts(), set()
+        for number in range(20):
+            sizes.add(size := costs.at_once(8, number / 100))
+            costs.learn(size, cost(size), number / 100, prompts=False)
+        return sizes
+
+    assert tried(lambda size: 0.01 + 0.003 * size) == {8, 1}
+    assert tried(lambda size: 0.01 + 0.008 * size) == {8, 1, 4}
+
+
 def test_the_better_way_is_found_again_when_costs_change() -> None:
     costs = StepCosts()
     assert turns(costs, lambda size: 0.01 * size * size, 2) == 1

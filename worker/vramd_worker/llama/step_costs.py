@@ -13,6 +13,7 @@ DEAREST = 1.6
 """Most times as much as at best that a token of a prompt may cost so that texts flow."""
 WORTH = 0.95
 """A step is split if that takes at most this share of its time."""
+FAR_SLOWER = 2.0
 FRESH_S = 30.0
 """How long a measurement counts: contexts grow, and other programs come and go."""
 _SAMPLES = 5
@@ -62,13 +63,22 @@ class StepCosts:
 
     def at_once(self, texts: int, now_s: float) -> int:
         """Returns of how many texts the next step computes a token, if so many want one: the others take turns."""
+        if texts < 2:
+            return texts
+        for size in (texts, 1, -(-texts // 2)):
+            if not self._is_known(size, now_s):
+                return size
+            if size == 1 and self._is_far_slower(texts, now_s):
+                break
         sizes = {-(-texts // steps): steps for steps in range(texts, 0, -1)}
-        tried = [size for size in (texts, 1, -(-texts // 2)) if not self._is_known(size, now_s)]
-        if texts < 2 or tried:
-            return tried[0] if tried else texts
         costs = {size: steps * cost for size, steps in sizes.items() if (cost := self._cost(self._texts, size, now_s))}
         best = min(costs, key=lambda size: costs[size])
         return best if costs[best] <= WORTH * costs[texts] else texts
+
+    def _is_far_slower(self, texts: int, now_s: float) -> bool:
+        """Whether one text after the other takes so much longer than all at once that halves are not worth a try."""
+        one, all_of_them = (self._cost(self._texts, size, now_s) for size in (1, texts))
+        return one is not None and all_of_them is not None and texts * one >= FAR_SLOWER * all_of_them
 
     def _is_known(self, texts: int, now_s: float) -> bool:
         samples = self._texts.get(texts, ())
