@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from unittest.mock import Mock
 
 import pytest
 from vramd_common.reasons import Reason
 from vramd_worker import packing
 from vramd_worker.engine import Cut, EngineError, Finish, FinishReason, Piece
-from vramd_worker.packing import MOST_PACKED_CHARACTERS, MOST_PACKED_TOKENS, Outbox, packed
+from vramd_worker.packing import MOST_PACKED_CHARACTERS, MOST_PACKED_TOKENS, Bell, Outbox, packed
 
 BOUND_S = 20.0
 FINISH = Finish(FinishReason.STOP, 1, 1, 0, 0)
@@ -31,7 +32,7 @@ async def put(outbox: Outbox, *pieces: Piece | EngineError) -> None:
 
 def test_the_first_token_and_the_last_leave_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        outbox = Outbox()
+        outbox = Outbox(Bell())
         messages = aiter(outbox.messages())
         await put(outbox, piece(1))
         assert await anext(messages) == piece(1)
@@ -47,7 +48,7 @@ def test_the_first_token_and_the_last_leave_at_once(monkeypatch: pytest.MonkeyPa
 
 def test_what_came_in_a_pause_leaves_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        outbox = Outbox()
+        outbox = Outbox(Bell())
         messages = aiter(outbox.messages())
         for token in range(3):  # the second round waits for a pause that is over, or for one that is not
             await put(outbox, piece(2 * token), piece(2 * token + 1))
@@ -60,7 +61,7 @@ def test_what_came_in_a_pause_leaves_at_its_end(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_token_that_comes_after_the_pause_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        outbox = Outbox()
+        outbox = Outbox(Bell())
         messages = aiter(outbox.messages())
         await put(outbox, piece(1))
         await anext(messages)
@@ -76,7 +77,7 @@ def test_a_token_that_comes_after_the_pause_leaves_at_once(monkeypatch: pytest.M
 
 def test_every_token_comes_by_itself_to_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        outbox = Outbox(every_token=True)
+        outbox = Outbox(Bell(), every_token=True)
         sent = [*map(piece, range(4)), Piece("4", (4,), FINISH)]
         await put(outbox, *sent)
         assert [message async for message in outbox.messages()] == sent
@@ -86,12 +87,30 @@ def test_every_token_comes_by_itself_to_those_who_ask(monkeypatch: pytest.Monkey
 
 def test_an_error_comes_behind_what_was_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        outbox = Outbox()
+        outbox = Outbox(Bell())
         messages = aiter(outbox.messages())
         await put(outbox, piece(1), piece(2), EngineError(Reason.INTERNAL, "no"), piece(3))
         assert await anext(messages) == Piece("12", (1, 2))
         with pytest.raises(EngineError, match="no"):
             await anext(messages)
+
+    run(test, monkeypatch, NEVER_S)
+
+
+def test_what_comes_together_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        bell = Bell()
+        boxes = [Outbox(bell) for _ in range(3)]
+        answers = [aiter(box.messages()) for box in boxes]
+        with monkeypatch.context() as patch:
+            wake = Mock(side_effect=bell._loop.call_soon_threadsafe)
+            patch.setattr(bell._loop, "call_soon_threadsafe", wake)
+            for wakes, sent in enumerate((piece(1), Piece("2", (2,), FINISH)), 1):
+                for box in boxes:
+                    box.put(sent)
+                assert wake.call_count == wakes
+                assert [await anext(answer) for answer in answers] == [sent] * 3
+        assert [message for answer in answers async for message in answer] == []
 
     run(test, monkeypatch, NEVER_S)
 

@@ -17,11 +17,35 @@ MOST_PACKED_CHARACTERS = 16 * 1024
 """Of one message, where more has piled up behind a caller that reads slowly."""
 
 
-class Outbox:
-    """Takes the pieces of one answer from any thread, and gives messages to the event loop that it was made in."""
+class Bell:
+    """Wakes what waits in the event loop that it was made in, once for all that is to be woken."""
 
-    def __init__(self, every_token: bool = False) -> None:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._rung: list[asyncio.Event] = []
+
+    def ring(self, event: asyncio.Event) -> None:
+        """Sets an event of the loop. Thread-safe; never blocks. Raises RuntimeError if the loop is closed."""
+        with self._lock:
+            self._rung.append(event)
+            first = len(self._rung) == 1
+        if first:
+            self._loop.call_soon_threadsafe(self._set_all)
+
+    def _set_all(self) -> None:
+        with self._lock:
+            rung, self._rung = self._rung, []
+        for event in rung:
+            event.set()
+
+
+class Outbox:
+    """Takes the pieces of one answer from any thread, and gives messages to the event loop of its bell."""
+
+    def __init__(self, bell: Bell, every_token: bool = False) -> None:
         """`every_token` leaves each piece as it is, and sends it at once."""
+        self._bell = bell
         self._loop = asyncio.get_running_loop()
         self._pack_s, self._most_tokens = (0.0, 1) if every_token else (PACK_S, MOST_PACKED_TOKENS)
         self._news = asyncio.Event()
@@ -37,7 +61,7 @@ class Outbox:
             wakes = self._awaited or isinstance(piece, EngineError) or piece.finish is not None
             self._awaited = False
         if wakes:
-            self._loop.call_soon_threadsafe(self._news.set)
+            self._bell.ring(self._news)
 
     async def messages(self) -> AsyncIterator[Piece]:
         """Yields what leaves, until the answer ends. Raises the EngineError that it ends with."""

@@ -28,7 +28,7 @@ from vramd_worker import translate
 from vramd_worker.engine import Activity, Engine, EngineError, Job, Loaded, Piece, Task
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.loading import Loading, post
-from vramd_worker.packing import Outbox
+from vramd_worker.packing import Bell, Outbox
 from vramd_worker.simulated import SimulatedSpec
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -55,6 +55,7 @@ class WorkerService(WorkerServiceServicer):
         self._loading: Loading | None = None
         self._loaded: Engine | None = None
         self._heap = Heap(collects=True)
+        self._bell = Bell()
 
     async def Load(
         self, request: worker_pb2.WorkerLoadRequest, context: Context
@@ -162,7 +163,7 @@ class WorkerService(WorkerServiceServicer):
 
     async def _pieces(self, job: Job, wanted: Wanted, context: Context) -> AsyncIterator[Piece]:
         engine = self._engine(wanted.threads)
-        outbox = Outbox(every_token=wanted.request.every_token)
+        outbox = Outbox(self._bell, every_token=wanted.request.every_token)
         _cancel_at_end(context, engine.generate(job, outbox.put))
         async for piece in outbox.messages():
             if piece.cuts is not None:

@@ -21,6 +21,8 @@ class Generation(LlamaTask):
         super().__init__()
         self.job = job
         self._emit_piece = emit
+        self._untold: list[Piece] = []
+        """Taken, and not yet emitted."""
         self._text = TextAssembler(job.stop)
         self._period_s = 1 / job.max_tokens_per_s if job.max_tokens_per_s else 0.0
         self._began_s = 0.0
@@ -145,7 +147,7 @@ class Generation(LlamaTask):
             self.due_s = max(self.due_s, now_s)
 
     def take(self, token: int, said: bytes | str, ends_answer: bool, context_tokens: int) -> bool:
-        """Takes a sampled token and emits its text; true if it was the last.
+        """Takes a sampled token, whose text `tell` will emit; true if it was the last.
 
         `said` is its bytes, or the name of a control token.
         """
@@ -161,10 +163,16 @@ class Generation(LlamaTask):
         elif self.completion_tokens == self.job.max_tokens or len(self.tokens) >= context_tokens:
             reason = FinishReason.LENGTH
         if reason is None:
-            self._emit(Piece(text, (token,), cuts=self._cuts_to_tell()))
+            self._untold.append(Piece(text, (token,), cuts=self._cuts_to_tell()))
             return False
-        self._emit(Piece(text + self._text.finish(), (token,), self._finish(reason), self._cuts_to_tell()))
+        self._untold.append(Piece(text + self._text.finish(), (token,), self._finish(reason), self._cuts_to_tell()))
         return True
+
+    def tell(self) -> None:
+        """Emits what was taken."""
+        for piece in self._untold:
+            self._emit(piece)
+        self._untold.clear()
 
     def _cuts_to_tell(self) -> tuple[Cut, ...] | None:
         if self._has_emitted or self.held is None:

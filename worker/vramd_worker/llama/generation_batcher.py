@@ -128,6 +128,9 @@ class GenerationBatcher:
                     self._sample(generation, end)
             else:
                 lost.append(generation)
+        # Each wakes another thread, which wants the GIL: together, once this one is about to compute without it.
+        for generation, _ in batch:
+            generation.tell()
         if lost and lost[0].doubted:
             # It was computed alone, and there was no NaN in the memory before.
             self._fail(lost[0])
