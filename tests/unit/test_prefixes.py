@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vramd_worker.engine import Cut
 from vramd_worker.llama.cuts import Cuts
 from vramd_worker.llama.prefixes import (
+    LAST_TEXTS,
     LEAST_REUSED_TOKENS,
     WORTH_WAITING_TOKENS,
     Held,
@@ -239,34 +240,34 @@ def test_what_one_text_begins_with_is_not_kept_twice() -> None:
 
 def test_of_texts_without_a_conversation_the_last_ones_stay() -> None:
     """They begin alike, as those of a program that asks one thing after another do."""
-    story = Story(FakeMemory(shelves=9, cells=1000))
+    story = Story(FakeMemory(shelves=20, cells=1000))
     common_tokens = counted(0, 40)
-    for number in range(1, 8):
+    for number in range(1, 13):
         said(story, common_tokens + counted(100 * number, 20))
-    assert [held.tokens[-20] for held in story.prefixes.kept] == [600, 700]
+    assert [held.tokens[-20] for held in story.prefixes.kept] == [100 * number for number in range(5, 13)]
     assert reused(story, [*common_tokens, 7]) == 40
 
 
 def test_conversations_stay_until_room_is_needed() -> None:
     """One has a name, one was gone on with, and one has two branches."""
-    story = Story(FakeMemory(slots=1, shelves=9, cells=1000))
+    story = Story(FakeMemory(slots=1, shelves=20, cells=1000))
     said(story, counted(0, 30), Owner("a", "talk"))
     for more in (0, 20, 40):
         said(story, counted(100, 30 + more))
     for other in (1, 2):
         said(story, [*counted(200, 30), other, 9, 9])
-    for number in range(3, 8):
+    for number in range(3, 13):
         said(story, counted(100 * number, 20))
     kept = [(held.tokens[0], len(held.tokens)) for held in story.prefixes.kept]
-    assert kept == [(0, 30), (100, 70), (200, 33), (200, 33), (700, 20)]
+    assert kept == [(0, 30), (100, 70), (200, 33), (200, 33), *((100 * number, 20) for number in range(5, 13))]
 
 
 def test_what_goes_on_from_a_prompt_for_all_is_no_conversation() -> None:
-    story = Story(FakeMemory(slots=1, shelves=9, cells=1000))
+    story = Story(FakeMemory(slots=1, shelves=20, cells=1000))
     said(story, counted(0, 30), Owner("", shares=True), pinned=True)
-    for number in range(1, 5):
+    for number in range(1, 13):
         said(story, counted(0, 30) + counted(100 * number, 20))
-    assert len(story.prefixes.kept) == 2
+    assert len(story.prefixes.kept) == 1 + LAST_TEXTS
 
 
 def test_a_pinned_text_goes_last() -> None:

@@ -20,6 +20,8 @@ LEAST_REUSED_TOKENS = 8
 """What is shorter is not worth other roundings: it is computed in no time."""
 WORTH_WAITING_TOKENS = 32
 """Tokens that another computes just now, and that are worth waiting for: more than a step of one token costs."""
+LAST_TEXTS = 8
+"""As many conversations may begin beside each other and still find what they began with."""
 _CUT_TOKENS = 64
 """Tokens that a kept text loses at once, so that not each step has to take one."""
 
@@ -76,7 +78,7 @@ class Held:
     """Tokens at its beginning that other scopes may use too."""
     converses: bool = False
     """Whether it has a session, went on behind the prompt of another, or another behind its: it stays until its cells
-    are needed. Of other texts as many stay as there are slots."""
+    are needed. Of other texts the last stay: `LAST_TEXTS`, or as many as there are slots if these are more."""
     reused: int = 0
     """Tokens that were in the memory as it began."""
     pinned: bool = False
@@ -190,7 +192,7 @@ class Prefixes:
             self._move(held, shelf)
         self._kept.append(held)
         passing = [other for other in self._kept if not (other.converses or other.pinned)]
-        for other in passing[: -self._memory.slots]:
+        for other in passing[: -max(self._memory.slots, LAST_TEXTS)]:
             self._drop(other)
 
     def make_room(self, tokens: int) -> bool:
