@@ -14,6 +14,7 @@ DEAREST = 1.6
 WORTH = 0.95
 """A step is split if that takes at most this share of its time."""
 FAR_SLOWER = 2.0
+"""Times that one text after the other takes as long as all at once where halves of the batch are not tried."""
 FRESH_S = 30.0
 """How long a measurement counts: contexts grow, and other programs come and go."""
 _SAMPLES = 5
