@@ -47,6 +47,13 @@ def kill(client: vramd.Client) -> None:
     until("its end is noticed", lambda: all(one.pid != resident.pid for one in client.resident()))
 
 
+def load_anew(client: vramd.Client) -> None:
+    """Loads into an empty memory: what was said before has its part in how sums are rounded."""
+    client.load("rambler")  # it may be starting again behind the last kill, and has no process then
+    kill(client)
+    client.load("rambler")
+
+
 def read(stream: vramd.Stream, tokens: int) -> None:
     """Reads until so many tokens have come."""
     while len(stream.token_ids) < tokens:
@@ -67,15 +74,12 @@ def test_a_stream_alone_on_its_worker_is_the_same_to_the_last_byte(
 ) -> None:
     dice = random.Random(f"{how} {streams}")
     for number in range(streams):
-        if client.resident():  # what was said before has its part in how sums are rounded
-            kill(client)
-        client.load("rambler")
+        load_anew(client)
         prompt, seed, tokens = dice.choice(PROMPTS), dice.randrange(1 << 32), dice.randrange(TOKENS)
         settings: vramd.AnswerSettings = {**how, "seed": seed, "max_tokens": TOKENS}
         undisturbed = client.chat("rambler", prompt, **settings)
         assert undisturbed.text
-        kill(client)  # what is kept of a prompt is not computed again, so that sums are rounded in another order
-        client.load("rambler")
+        load_anew(client)
         stream = client.chat("rambler", prompt, **settings)
         read(stream, min(tokens, len(undisturbed.token_ids) - 1))
         before = len(stream.token_ids)
@@ -92,13 +96,13 @@ def test_a_stream_alone_on_its_worker_is_the_same_to_the_last_byte(
 
 def test_the_second_turn_of_a_conversation_goes_on_exactly(client: vramd.Client) -> None:
     """What it found in the memory was computed in other chunks than a prompt as long as it."""
-    client.load("rambler")
+    load_anew(client)
     turns = [("user", PROMPTS[4] * 6)]
     first = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS)
     turns += [("assistant", first.text), ("user", PROMPTS[1])]
     undisturbed = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS)
     assert undisturbed.text
-    kill(client)
+    load_anew(client)
     assert client.chat("rambler", turns[:1], temperature=0, max_tokens=TOKENS).text == first.text
     stream = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS, max_tokens_per_s=50)
     read(stream, TOKENS // 2)
