@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -107,6 +108,32 @@ def test_it_ends_with_a_benchmark_that_is_terminated(program: Path, tmp_path: Pa
         assert bench.wait(BOUND_S) == 128 + signal.SIGTERM
     gone, _ = psutil.wait_procs(peers, BOUND_S)
     assert gone == peers
+
+
+def test_a_signal_that_comes_while_it_is_started_loses_no_process(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **settings: Any) -> None:
+            super().__init__(command, **settings)
+            started.append(psutil.Process(self.pid))
+            signal.raise_signal(signal.SIGTERM)
+
+    def end(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(SystemExit), serving(program, tmp_path / "model.gguf", LOAD):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    gone, _ = psutil.wait_procs(started, BOUND_S)
+    assert len(gone) == 1
 
 
 def test_a_program_that_does_not_listen_says_why(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ START_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
 LOOK_EVERY_S = 0.02
 DATA = b"data: "
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def read(lines: Iterator[tuple[float, bytes]], began_s: float) -> Streamed:
 
 @contextmanager
 def serving(program: Path, model: Path, load: PeerLoad) -> Iterator[Peer]:
-    """A llama-server with a model. Raises BenchError."""
+    """A llama-server with a model; entered on the main thread. Raises BenchError."""
     with _started(program, ["--model", str(model), *load.arguments()]) as peer:
         yield peer
 
@@ -143,7 +145,7 @@ def serving(program: Path, model: Path, load: PeerLoad) -> Iterator[Peer]:
 def routing(program: Path, model: Path, names: Sequence[str], load: PeerLoad) -> Iterator[Peer]:
     """A router of llama-server that has room for one of the models of these names, all of one file.
 
-    Raises BenchError.
+    Entered on the main thread. Raises BenchError.
     """
     with tempfile.TemporaryDirectory(prefix="vb") as folder:
         for name in names:
@@ -160,21 +162,39 @@ def _started(program: Path, arguments: Sequence[str]) -> Iterator[Peer]:
     port = _free_port()
     with tempfile.TemporaryFile() as out:
         command = [str(program), *arguments, "--host", HOST, "--port", str(port)]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, start_new_session=True
-        )
-        try:
+        with ExitStack() as stack:
+            with _signals_held():
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, start_new_session=True
+                )
+                stack.callback(_end, process)
             _step_back(process.pid)  # before it has threads, which take that over
             peer = Peer(process, port)
             _wait_until(peer, process, out.fileno())
             yield peer
-        finally:
-            process.terminate()
-            try:
-                process.wait(END_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(END_LIMIT_S)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM take effect at its end: within `Popen` they would lose a process that has started."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda one, _frame: came.append(one)) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for signaled in came:
+            signal.raise_signal(signaled)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(END_LIMIT_S)
 
 
 def _step_back(pid: int) -> None:
