@@ -1,7 +1,7 @@
 """What is kept, shared and dropped: by random texts on memories that check what is done with them."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -194,10 +194,13 @@ def test_no_cell_is_lost_and_none_is_told_to_others(kind: str, data: st.DataObje
     assert story.memory.taken == story.prefixes.running_cells == 0
 
 
-def said(story: Story, tokens: list[int], owner: Owner = A, *, pinned: bool = False) -> Text:
+def said(
+    story: Story, tokens: list[int], owner: Owner = A, *, pinned: bool = False, answer: Sequence[int] = ()
+) -> Text:
     """A text that was computed, and has ended."""
     text = story.begin(tokens, owner)
     assert text
+    text.tokens = [*tokens, *answer]
     story.compute(text, 1000)
     story.end(text, pinned=pinned)
     return text
@@ -249,17 +252,52 @@ def test_of_texts_without_a_conversation_the_last_ones_stay() -> None:
 
 
 def test_conversations_stay_until_room_is_needed() -> None:
-    """One has a name, one was gone on with, and one has two branches."""
+    """One has a name, one was gone on with, and of one the last turn was asked twice."""
     story = Story(FakeMemory(slots=1, shelves=20, cells=1000))
     said(story, counted(0, 30), Owner("a", "talk"))
     for more in (0, 20, 40):
         said(story, counted(100, 30 + more))
-    for other in (1, 2):
-        said(story, [*counted(200, 30), other, 9, 9])
+    said(story, counted(200, 30))
+    for answer in (1, 2):
+        said(story, counted(200, 50), answer=[answer] * 3)
     for number in range(3, 13):
         said(story, counted(100 * number, 20))
     kept = [(held.tokens[0], len(held.tokens)) for held in story.prefixes.kept]
-    assert kept == [(0, 30), (100, 70), (200, 33), (200, 33), *((100 * number, 20) for number in range(5, 13))]
+    assert kept == [(0, 30), (100, 70), (200, 53), (200, 53), *((100 * number, 20) for number in range(5, 13))]
+
+
+@pytest.mark.parametrize("beginning", [40, 14])
+@pytest.mark.parametrize("question", [0, 3])
+def test_what_is_asked_alike_again_and_again_is_no_conversation(beginning: int, question: int) -> None:
+    """Samples of one answer, and short questions that a template writes something behind."""
+    story = Story(FakeMemory(shelves=20, cells=1000))
+    for number in range(1, 13):
+        asked = [1000 * number + place for place in range(question)]
+        said(story, [*counted(0, beginning), *asked, *counted(500, 5)], answer=[number] * 3)
+    assert len(story.prefixes.kept) == LAST_TEXTS
+
+
+def test_a_conversation_stays_one_when_a_turn_was_cancelled() -> None:
+    story = Story(FakeMemory(slots=1, shelves=20, cells=1000))
+    for length in (30, 60):
+        said(story, counted(0, length))
+    cancelled = story.begin(counted(0, 100), A)
+    assert cancelled
+    story.compute(cancelled, 10)
+    story.end(cancelled)
+    said(story, counted(0, 100))
+    for number in range(2, 2 + LAST_TEXTS):
+        said(story, counted(100 * number, 20))
+    assert reused(story, counted(0, 130)) == 100
+
+
+def test_a_turn_is_known_whose_end_a_template_writes_in_another_way() -> None:
+    story = Story(FakeMemory(slots=1, shelves=20, cells=1000))
+    said(story, [*counted(0, 30), 7, 7, 7, 7])
+    said(story, [*counted(0, 30), *counted(50, 20), 7, 7, 7, 7])
+    for number in range(2, 2 + LAST_TEXTS):
+        said(story, counted(100 * number, 20))
+    assert reused(story, counted(0, 30)) == 29
 
 
 def test_what_goes_on_from_a_prompt_for_all_is_no_conversation() -> None:

@@ -22,6 +22,8 @@ WORTH_WAITING_TOKENS = 32
 """Tokens that another computes just now, and that are worth waiting for: more than a step of one token costs."""
 LAST_TEXTS = 8
 """As many conversations may begin beside each other and still find what they began with."""
+_REWRITTEN_TOKENS = 8
+"""Most tokens at the end of a prompt that templates write in another way once its answer is there."""
 _CUT_TOKENS = 64
 """Tokens that a kept text loses at once, so that not each step has to take one."""
 
@@ -77,8 +79,8 @@ class Held:
     shared_tokens: int
     """Tokens at its beginning that other scopes may use too."""
     converses: bool = False
-    """Whether it has a session, went on behind the prompt of another, or another behind its: it stays until its cells
-    are needed. Of other texts the last stay: `LAST_TEXTS`, or as many as there are slots if these are more."""
+    """Whether it has a session, is shared, took up another's conversation, or another took up its: it stays until its
+    cells are needed. Of other texts the last stay: `LAST_TEXTS`, or as many as there are slots if these are more."""
     reused: int = 0
     """Tokens that were in the memory as it began."""
     pinned: bool = False
@@ -134,7 +136,7 @@ class Prefixes:
         shared = prompt_tokens if owner.shares else min(source.shared_tokens, length) if source else 0
         cuts = source.cuts.first(length) if source else Cuts()
         converses = bool(owner.session) or owner.shares
-        if source is not None and _answers(source, length):
+        if source is not None and self._takes_up(source, length, prompt_tokens):
             source.converses = converses = True
         slot = self._slot_with(source, length, owner)
         held = Held(slot, owner, prompt, prompt_tokens, shared, converses, length, cuts=cuts)
@@ -264,6 +266,21 @@ class Prefixes:
             return False
         return not memory.window_tokens or memory.first_position(held.place) <= max(0, length - memory.window_tokens)
 
+    def _takes_up(self, source: Held, length: int, prompt_tokens: int) -> bool:
+        """Whether a prompt with so many tokens of a text takes up its conversation, and not just a common beginning.
+
+        A next turn has the prompt before it and is longer. The same prompt once more, and one that was not computed to
+        its end, are of a conversation if the text is.
+        """
+        if source.pinned or source.owner.shares:
+            return False
+        rewritten = min(_REWRITTEN_TOKENS, source.prompt_tokens // 4)
+        has_prompt = length >= source.prompt_tokens - rewritten
+        if source.converses and (has_prompt or length == self.length(source)):
+            return True
+        is_longer = prompt_tokens > source.prompt_tokens + _REWRITTEN_TOKENS
+        return length > source.prompt_tokens or (has_prompt and is_longer)
+
     def _slot_with(self, source: Held | None, length: int, owner: Owner) -> int:
         """Returns a slot that holds this much of the source."""
         slots = range(self._memory.slots)
@@ -345,15 +362,6 @@ class Prefixes:
     @staticmethod
     def _is_same_session(held: Held, owner: Owner) -> bool:
         return bool(owner.session) and (held.owner.scope, held.owner.session) == (owner.scope, owner.session)
-
-
-def _answers(source: Held, length: int) -> bool:
-    """Whether what goes on behind so many tokens of a text takes up its conversation, and not just a common beginning.
-
-    Templates write the last tokens of a prompt in another way once its answer is there.
-    """
-    begins_many = source.pinned or source.owner.shares
-    return not begins_many and length >= source.prompt_tokens - LEAST_REUSED_TOKENS
 
 
 def _usable(held: Held, prompt: "array[int]", owner: Owner) -> int:
