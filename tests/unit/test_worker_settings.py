@@ -12,7 +12,7 @@ from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
 from vramd_worker.llama import LlamaSpec
 from vramd_worker.llama.load import hide_devices, show_devices
-from vramd_worker.llama.parameters import check
+from vramd_worker.llama.parameters import attends_in_tiles, check
 from vramd_worker.simulated import Fault, SimulatedSpec
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
@@ -74,6 +74,20 @@ def test_devices_of_another_backend_stay_as_the_user_numbered_them(name: str, le
 def test_all_can_be_hidden() -> None:
     hide_devices()
     assert seen() == HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("changed", "tiles"),
+    [
+        ({}, True),
+        ({"kv_type": "q8_0"}, False),
+        ({"flash_attention": "off"}, False),
+        ({"device_names": CARDS}, False),
+        ({"ubatch_tokens": 32}, False),
+    ],
+)
+def test_where_attention_is_computed_in_tiles(changed: dict[str, Any], tiles: bool) -> None:
+    assert attends_in_tiles(spec(**{"batch_tokens": 512, "ubatch_tokens": 512, **changed})) == tiles
 
 
 @pytest.mark.parametrize("flash_attention", ["auto", "on", "off"])

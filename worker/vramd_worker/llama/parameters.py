@@ -15,6 +15,7 @@ from vramd_common.reasons import Reason
 
 from vramd_worker.engine import EngineError
 from vramd_worker.llama.model import NativeModel
+from vramd_worker.llama.tiles import TILE_TOKENS
 
 EMBEDDING_SLOTS = 64
 """Most texts in one batch of an embedding model."""
@@ -169,7 +170,8 @@ def context_parameters(
 
 def attends_in_tiles(spec: LlamaSpec) -> bool:
     """Whether attention is computed in tiles: on the host, by flash attention, of a cache as it is computed with."""
-    return not spec.device_names and spec.flash_attention != "off" and spec.kv_type in {"f16", "f32"}
+    fits = min(spec.batch_tokens, spec.ubatch_tokens) >= TILE_TOKENS
+    return fits and not spec.device_names and spec.flash_attention != "off" and spec.kv_type in {"f16", "f32"}
 
 
 def _is_quantised(kv_type: str) -> bool:
