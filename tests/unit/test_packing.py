@@ -115,6 +115,16 @@ def test_what_comes_together_wakes_the_loop_once(monkeypatch: pytest.MonkeyPatch
     run(test, monkeypatch, NEVER_S)
 
 
+def test_each_answer_hears_that_the_loop_is_closed() -> None:
+    async def made() -> Bell:
+        return Bell()
+
+    bell = asyncio.run(made())
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            bell.ring(asyncio.Event())
+
+
 def test_no_message_outgrows_its_bounds() -> None:
     many = list(packed([piece(1)] * (2 * MOST_PACKED_TOKENS + 1), MOST_PACKED_TOKENS))
     assert [len(one.token_ids) for one in many if isinstance(one, Piece)] == [MOST_PACKED_TOKENS] * 2 + [1]

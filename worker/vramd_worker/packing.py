@@ -31,7 +31,12 @@ class Bell:
             self._rung.append(event)
             first = len(self._rung) == 1
         if first:
-            self._loop.call_soon_threadsafe(self._set_all)
+            try:
+                self._loop.call_soon_threadsafe(self._set_all)
+            except RuntimeError:
+                with self._lock:
+                    self._rung.clear()  # the next one is not the first, and would not be told
+                raise
 
     def _set_all(self) -> None:
         with self._lock:
