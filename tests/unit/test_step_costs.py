@@ -86,7 +86,7 @@ def test_where_a_batch_is_cheap_all_are_computed_together() -> None:
     assert [turns(StepCosts(), lambda size: 0.01 + 0.001 * size, texts) for texts in (1, 2, 3, 8)] == [1, 2, 3, 8]
 
 
-def test_halves_are_tried_only_where_they_may_win() -> None:
+def test_halves_are_not_tried_where_the_batch_is_far_cheaper() -> None:
     def tried(cost: Cost) -> set[int]:
         costs, sizes = StepCosts(), set()
         for number in range(20):

@@ -77,7 +77,10 @@ class StepCosts:
         return best if costs[best] <= WORTH * costs[texts] else texts
 
     def _is_far_slower(self, texts: int, now_s: float) -> bool:
-        """Whether one text after the other takes so much longer than all at once that halves are not worth a try."""
+        """Whether one text after the other takes so much longer than all at once that halves are not worth a try.
+
+        They are not if costs grow evenly. Where a step lies between them and all, halves that would win are missed.
+        """
         one, all_of_them = (self._cost(self._texts, size, now_s) for size in (1, texts))
         return one is not None and all_of_them is not None and texts * one >= FAR_SLOWER * all_of_them
 
