@@ -94,6 +94,13 @@ def test_a_stream_is_broken_off_while_nothing_comes(program: Path, tmp_path: Pat
     assert sum(found[0].tokens) == 99
 
 
+def listens(process: psutil.Process, program: Path) -> bool:
+    try:
+        return str(program) in process.cmdline() and bool(process.net_connections("inet"))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_it_ends_with_a_benchmark_that_is_terminated(program: Path, tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp")
     command = (sys.executable, "-m", "vramd", "bench", "talk", "--quick", "--peer", str(program))
@@ -102,8 +109,7 @@ def test_it_ends_with_a_benchmark_that_is_terminated(program: Path, tmp_path: Pa
         peers: list[psutil.Process] = []
         while not peers:
             assert bench.poll() is None
-            children = psutil.Process(bench.pid).children()
-            peers = [child for child in children if str(program) in child.cmdline() and child.net_connections("inet")]
+            peers = [child for child in psutil.Process(bench.pid).children() if listens(child, program)]
         bench.terminate()
         assert bench.wait(BOUND_S) == 128 + signal.SIGTERM
     gone, _ = psutil.wait_procs(peers, BOUND_S)

@@ -178,12 +178,12 @@ def _started(program: Path, arguments: Sequence[str]) -> Iterator[Peer]:
 def _signals_held() -> Iterator[None]:
     """Lets Ctrl-C and SIGTERM take effect at its end: within `Popen` they would lose a process that has started."""
     came: list[int] = []
-    before = {number: signal.signal(number, lambda one, _frame: came.append(one)) for number in ENDING_SIGNALS}
     try:
-        yield
+        with ExitStack() as handlers:
+            for number in ENDING_SIGNALS:
+                handlers.callback(signal.signal, number, signal.signal(number, lambda one, _frame: came.append(one)))
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for signaled in came:
             signal.raise_signal(signaled)
 
