@@ -104,7 +104,7 @@ def test_the_second_turn_of_a_conversation_goes_on_exactly(client: vramd.Client)
     assert undisturbed.text
     load_anew(client)
     assert client.chat("rambler", turns[:1], temperature=0, max_tokens=TOKENS).text == first.text
-    stream = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS, max_tokens_per_s=50)
+    stream = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS, max_tokens_per_s=20)
     read(stream, TOKENS // 2)
     kill(client)
     assert stream.text == undisturbed.text
@@ -128,10 +128,10 @@ def test_a_text_without_a_seed_goes_on_too(client: vramd.Client) -> None:
 
 
 def test_behind_more_tokens_than_are_computed_one_by_one_it_says_so(client: vramd.Client) -> None:
-    stream = client.generate("rambler", PROMPTS[0], temperature=1.0, max_tokens=500, max_tokens_per_s=500, seed=1)
+    stream = client.generate("rambler", PROMPTS[0], temperature=1.0, max_tokens=1000, max_tokens_per_s=500, seed=1)
     read(stream, 300)
     kill(client)
-    assert stream.finish.usage.completion_tokens == 500
+    assert stream.finish.usage.completion_tokens == 1000
     assert stream.timeline
     assert (stream.timeline.resumes, stream.timeline.resume) == (1, "approximate")
     (record,) = [one for one in client.decisions("rambler", limit=1) if one.kind == "resume"]
