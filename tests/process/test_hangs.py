@@ -25,13 +25,14 @@ NEIGHBOURS = ("first", "second", "third")
 LIMITS = f"[server]\nstall_s = {STALL_S}\nload_stall_s = {LOAD_STALL_S}\n"
 
 
-def hanging(model: str, *faults: str, load_s: float = 0.1, tokens_per_s: float = 500) -> str:
+def hanging(model: str, *faults: str, load_s: float = 0.1, tokens_per_s: float = 5) -> str:
+    """Of three tokens before a fault the first has arrived when it comes, on a busy machine too."""
     return simulated(model, card="", manners=list(faults), expendable=True, load_s=load_s, tokens_per_s=tokens_per_s)
 
 
 CONFIGURATION = LIMITS + "\n".join(
     (
-        hanging("stopped", tokens_per_s=5),
+        hanging("stopped"),
         hanging("spinning", "spin-in-decode"),
         hanging("stuck", "hang-in-decode"),
         hanging("deaf", "close-sockets"),
