@@ -291,6 +291,16 @@ def test_a_conversation_stays_one_when_a_turn_was_cancelled() -> None:
     assert reused(story, counted(0, 130)) == 100
 
 
+def test_what_begins_as_a_conversation_that_is_being_computed_is_none() -> None:
+    story = Story(FakeMemory(shelves=20, cells=1000))
+    talk = story.begin(counted(0, 100), Owner("a", "talk"))
+    assert talk
+    story.compute(talk, 20)
+    for number in range(1, 13):
+        said(story, counted(0, 20) + counted(1000 * number, 20))
+    assert len(story.prefixes.kept) == LAST_TEXTS
+
+
 def test_a_turn_is_known_whose_end_a_template_writes_in_another_way() -> None:
     story = Story(FakeMemory(slots=1, shelves=20, cells=1000))
     said(story, [*counted(0, 30), 7, 7, 7, 7])

@@ -269,14 +269,15 @@ class Prefixes:
     def _takes_up(self, source: Held, length: int, prompt_tokens: int) -> bool:
         """Whether a prompt with so many tokens of a text takes up its conversation, and not just a common beginning.
 
-        A next turn has the prompt before it and is longer. The same prompt once more, and one that was not computed to
-        its end, are of a conversation if the text is.
+        A next turn has the prompt before it and is longer. The same prompt once more, and one that was broken off, are
+        of a conversation if the text is.
         """
         if source.pinned or source.owner.shares:
             return False
         rewritten = min(_REWRITTEN_TOKENS, source.prompt_tokens // 4)
         has_prompt = length >= source.prompt_tokens - rewritten
-        if source.converses and (has_prompt or length == self.length(source)):
+        broken_off = source.place not in self._running and length == self.length(source)
+        if source.converses and (has_prompt or broken_off):
             return True
         is_longer = prompt_tokens > source.prompt_tokens + _REWRITTEN_TOKENS
         return length > source.prompt_tokens or (has_prompt and is_longer)
