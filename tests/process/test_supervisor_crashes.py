@@ -17,7 +17,7 @@ CONFIGURATION = "\n".join(
         simulated("leaking", card="", manners=["leak"]),
         simulated("limited", card="", manners=["leak"], tokens_per_s=20, memory_limit="200MiB"),
         simulated("poisoned", card="", manners=["exit-in-prompt"]),
-        simulated("brittle", card="", manners=["exit-in-decode"]),
+        simulated("brittle", card="", manners=["exit-in-decode"], tokens_per_s=5),
         simulated("hang-in-decode", card="", manners=["hang-in-decode"]),
         simulated("lamb", card="", manners=["exit-in-load"], expendable=True),
     )

@@ -28,7 +28,7 @@ CONFIGURATION = "\n".join(
         simulated("crash-in-load", manners=["exit-in-load"]),
         simulated("poisonable", manners=["exit-on-poison"]),
         simulated("crash-once", manners=["exit-in-load"], expendable=True),
-        simulated("crash-in-answer", manners=["exit-in-decode"]),
+        simulated("crash-in-answer", manners=["exit-in-decode"], tokens_per_s=5),
         simulated("bug", manners=["bug"]),
         simulated("pinned", card="4GiB", pinned=True),
         simulated("beside-pinned", card="5GiB"),
