@@ -66,9 +66,11 @@ def test_a_quarantine_can_be_seen_and_ended(shared: SupervisorProcess, client: v
     assert "fragile: 3 strikes of 3, the last process exited with code 3; not loaded for another" in shell("ps")
     assert shell("reset", "fragile") == "fragile is UNLOADED; the next call loads it\n"
     assert client.model("fragile").deaths is None
-    with pytest.raises(vramd.Quarantined), shared.news() as story:
-        client.load("fragile")
-    assert len(story.changes("fragile", "LOADING")) == 3
+    with shared.news() as story:
+        with pytest.raises(vramd.Quarantined):
+            client.load("fragile")
+        story.reached("fragile", "QUARANTINED")
+        assert len(story.changes("fragile", "LOADING")) == 3
 
 
 def test_a_held_model_that_dies_when_it_is_ready_comes_back_and_does_not_spin(
@@ -100,6 +102,7 @@ def test_a_hundred_loads_join_one(client: vramd.Client, story: Story) -> None:
     with concurrent.futures.ThreadPoolExecutor(100) as pool:
         loaded = list(pool.map(lambda _: client.load("joined"), range(100)))
     assert len({one.pid for one in loaded}) == 1
+    story.reached("joined", "READY")
     assert len(story.changes("joined", "LOADING")) == 1
 
 
@@ -129,4 +132,5 @@ def test_a_request_under_which_processes_die_is_refused_and_the_model_serves_oth
     with pytest.raises(vramd.Quarantined):
         list(client.generate("poisonable", "poison"))
     assert list(client.generate("poisonable", "anything else", max_tokens=3))
+    story.reached("poisonable", "READY", 3)
     assert len(story.changes("poisonable", "LOADING")) == 3
