@@ -26,7 +26,7 @@ from vramd_common.reasons import DOMAIN, Reason
 from vramd_common.rendezvous import TOKEN_KEY, Address, RuntimeDir
 from vramd_proto.v1 import inference_pb2, load_pb2, model_pb2, supervisor_pb2
 
-BOUND_S = 10.0
+BOUND_S = 30.0
 TOKEN = "a-token-of-this-test"
 
 

@@ -24,7 +24,7 @@ from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceStub
 from vramd_proto.v1 import inference_pb2
 
-BOUND_S = 15.0
+BOUND_S = 30.0
 """Nothing here takes this long, unless it hangs."""
 
 PACKAGES = tuple(str(Path(package.__path__[0]).parent) for package in (vramd_proto, vramd_worker))

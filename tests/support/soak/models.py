@@ -24,7 +24,8 @@ FAULTY = {
     "noisy": ["flood-stderr", "garbage-on-stdout"],
 }
 """Models that no client asks for, and their faults."""
-STALL_S = 5.0
+STALL_S = 15.0
+"""Longer than a busy machine holds a process up that does not hang."""
 SETTINGS = f"""
 [server]
 stall_s = {STALL_S}
