@@ -111,6 +111,17 @@ class Story:
             lambda _: found[times - 1] if len(found := self.changes(model, state)) >= times else None,
         )
 
+    def waits(self, model: str, count: int, behind: vramd.ModelChanged) -> None:
+        """Waits until so many have waited for a model at a moment behind a change, however short that moment was."""
+
+        def told(events: Sequence[vramd.Event]) -> bool:
+            details = [event.detail for event in events]
+            later = details[details.index(behind) :]
+            counts = [one.queued for one in later if isinstance(one, vramd.QueueChanged) and one.model == model]
+            return count in counts
+
+        self.until(f"{count} wait for {model}", told)
+
     def changes(self, model: str, state: str) -> list[vramd.ModelChanged]:
         """The times that a model came into a state."""
         return [c for c in self.details(vramd.ModelChanged) if (c.model, c.after) == (model, state)]
@@ -205,8 +216,13 @@ class SupervisorProcess:
         return (self.folder.logs / "supervisor.log").read_text("utf-8")
 
     def ready(self) -> "SupervisorProcess":
-        """Waits until it can be found."""
-        until("an address file", lambda: self.folder.address_file.exists() or self.process.poll() is not None)
+        """Waits until it can be found. One that was killed may have left its address file in the same folder."""
+
+        def told() -> bool:
+            found = Address.read(self.folder.address_file)
+            return found is not None and found.pid == self.pid
+
+        until("an address file", lambda: told() or self.process.poll() is not None)
         assert self.process.poll() is None, self.printed
         return self
 
