@@ -18,7 +18,7 @@ CONFIGURATION = "\n".join(
         simulated("other", card="", parallel=1, tokens_per_s=40, load_s=0),
         simulated("four", card="", parallel=4, load_s=0),
         simulated("lowly", card="", parallel=1, tokens_per_s=40, priority="batch", load_s=0),
-        simulated("cold", card="", load_s=0.6),
+        simulated("cold", card="", load_s=4),
         simulated("endless-load", card="", load_s=600),
     )
 )

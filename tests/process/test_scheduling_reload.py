@@ -31,13 +31,14 @@ def test_a_reload_waits_for_what_runs_and_gives_the_model_a_new_process(
 ) -> None:
     before = client.load("one", context=1000)
     with shared.news() as story, ThreadPoolExecutor() as pool:
-        with client.generate("one", "x", max_tokens=30) as answer:
+        # Long enough for a process to be started meanwhile.
+        with client.generate("one", "x", max_tokens=240) as answer:
             next(answer)
             coming = pool.submit(reload, shared.caller(), "one", load_pb2.LoadOptions(context_tokens=500))
-            story.reached("one", "DRAINING")
+            drains = story.reached("one", "DRAINING")
             late = client.generate("one", "y", max_tokens=2)
-            until("it waits", lambda: queued(client, "one") == 1)
-            assert len(answer.text.split()) >= 30
+            story.waits("one", 1, behind=drains)
+            assert len(answer.text.split()) >= 240
         after = coming.result(BOUND_S)
         assert (after.context_tokens, before.context_tokens) == (500, 1000)
         assert after.pid != before.pid

@@ -142,7 +142,7 @@ def test_one_that_ignores_its_stdin_is_ended(tmp_path: Path, ignored: str, wrapp
     if wrapped:
         command = ["sh", "-c", f"'{command[0]}' -c '{command[2]}'; true"]
     with pytest.raises(vramd.StartFailed) as caught:
-        vramd.Supervisor.start(serve=command, timeout_s=1, runtime_dir=tmp_path / "run")
+        vramd.Supervisor.start(serve=command, timeout_s=4, runtime_dir=tmp_path / "run")
     gone(int(caught.value.metadata["log"]))
 
 
