@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from support.supervisor_process import until
 from vramd_bench.figures import BenchError
 from vramd_bench.peer import PeerLoad, routing, serving
 from vramd_bench.streamed import Live
@@ -35,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for number in range(1, asked["n_predict"] + 1):
             self.say({{"content": str(number), "tokens_predicted": number}})
-            if number == asked["n_predict"] and asked["n_predict"] == 99:
+            if number == asked["n_predict"] and (asked["n_predict"] == 99 or "STAND_STILL" in os.environ):
                 threading.Event().wait()
         words = " ".join(sys.argv[1:] + [str(asked.get("model")), str(os.nice(0)), str(os.environ.get("LLAMA_ARG_X"))])
         self.say({{"content": words, "tokens_predicted": asked["n_predict"], "tokens_evaluated": 3}})
@@ -104,12 +105,15 @@ def listens(process: psutil.Process, program: Path) -> bool:
 def test_it_ends_with_a_benchmark_that_is_terminated(program: Path, tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp")
     command = (sys.executable, "-m", "vramd", "bench", "talk", "--quick", "--peer", str(program))
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    # The benchmark must not be over before it is terminated.
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "STAND_STILL": "1"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as bench:
-        peers: list[psutil.Process] = []
-        while not peers:
+
+        def listening() -> list[psutil.Process]:
             assert bench.poll() is None
-            peers = [child for child in psutil.Process(bench.pid).children() if listens(child, program)]
+            return [child for child in psutil.Process(bench.pid).children() if listens(child, program)]
+
+        peers = until("it listens", listening, BOUND_S)
         bench.terminate()
         assert bench.wait(BOUND_S) == 128 + signal.SIGTERM
     gone, _ = psutil.wait_procs(peers, BOUND_S)
