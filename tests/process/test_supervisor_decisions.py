@@ -10,7 +10,12 @@ import vramd
 from support.supervisor_process import BOUND_S, CARD, SupervisorProcess, simulated
 
 SMALL = CARD.replace("8GiB", "2GiB")
-MODELS = simulated("one") + simulated("two") + simulated("pinned", pinned=True) + simulated("large", card="16GiB")
+MODELS = (
+    simulated("one", tokens_per_s=20)
+    + simulated("two")
+    + simulated("pinned", pinned=True)
+    + simulated("large", card="16GiB")
+)
 
 
 def of_kind(client: vramd.Client, model: str, kind: str) -> vramd.Decision:
@@ -151,12 +156,12 @@ def test_a_request_that_waited_for_others_to_finish_says_so() -> None:
     models = simulated("busy", card="2GiB", tokens_per_s=40) + simulated("next", card="2GiB")
     with SupervisorProcess(SMALL + models) as supervisor, ThreadPoolExecutor() as pool, supervisor.story() as story:
         client = supervisor.client()
-        with client.generate("busy", "x", max_tokens=30) as stream:
+        with client.generate("busy", "x", max_tokens=2000) as stream:
             next(stream)
             coming = client.generate("next", "x", max_tokens=2)
             told = pool.submit(lambda: coming.timeline)
             story.reached("next", "QUEUED")
-            assert stream.text
+            assert next(stream)
         timeline = told.result(BOUND_S)
         assert timeline is not None
         assert timeline.model == "next"

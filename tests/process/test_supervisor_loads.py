@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import vramd
-from support.supervisor_process import BOUND_S, SupervisorProcess, simulated
+from support.supervisor_process import BOUND_S, CARD, SupervisorProcess, busy, queued, simulated, until
 
 
 def test_twenty_requests_for_a_cold_model_start_one_process() -> None:
@@ -30,7 +30,7 @@ def test_a_client_that_leaves_does_not_abort_the_load() -> None:
 
 
 def test_two_impatient_callers_and_a_patient_one_see_one_process() -> None:
-    with SupervisorProcess(simulated("cold", card="", load_s=1)) as supervisor, supervisor.story() as story:
+    with SupervisorProcess(simulated("cold", card="", load_s=4)) as supervisor, supervisor.story() as story:
         client = supervisor.client()
         for _ in range(2):
             with pytest.raises(vramd.DeadlinePassed):
@@ -42,9 +42,14 @@ def test_two_impatient_callers_and_a_patient_one_see_one_process() -> None:
 
 
 def test_a_load_tells_its_steps_to_everybody_who_waits() -> None:
-    with SupervisorProcess(simulated("cold", card="", load_s=1)) as supervisor, ThreadPoolExecutor() as pool:
+    models = simulated("busy", card="8GiB", tokens_per_s=20) + simulated("cold", load_s=1)
+    with SupervisorProcess(CARD + models) as supervisor, ThreadPoolExecutor() as pool:
         told: list[list[vramd.LoadProgress]] = [[], []]
-        calls = [pool.submit(supervisor.client().load, "cold", on_progress=steps.append) for steps in told]
+        client = supervisor.client()
+        # The load has its room only when both wait for it.
+        with busy(client, "busy"):
+            calls = [pool.submit(supervisor.client().load, "cold", on_progress=steps.append) for steps in told]
+            until("both wait", lambda: queued(client, "cold") == 2)
         ready = [call.result(BOUND_S) for call in calls]
         assert ready[0].pid == ready[1].pid is not None
         for steps in told:

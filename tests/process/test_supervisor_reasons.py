@@ -14,7 +14,7 @@ from support.reasons import (
     NO_CLIENT_OF_OURS,
     check,
 )
-from support.supervisor_process import CARD, SupervisorProcess, simulated, until
+from support.supervisor_process import BOUND_S, CARD, SupervisorProcess, queued, simulated, until
 from vramd_common.reasons import Reason
 
 CONFIGURATION = "\n".join(
@@ -24,11 +24,12 @@ CONFIGURATION = "\n".join(
         CARD,
         simulated("quick", context=100),
         simulated("slow", tokens_per_s=1),
+        simulated("silent", tokens_per_s=0.01),
         simulated("endless-load", load_s=600),
         simulated("crash-in-load", manners=["exit-in-load"]),
         simulated("poisonable", manners=["exit-on-poison"]),
         simulated("crash-once", manners=["exit-in-load"], expendable=True),
-        simulated("crash-in-answer", manners=["exit-in-decode"], tokens_per_s=5),
+        simulated("crash-in-answer", manners=["exit-in-decode"], tokens_per_s=2),
         simulated("bug", manners=["bug"]),
         simulated("pinned", card="4GiB", pinned=True),
         simulated("beside-pinned", card="5GiB"),
@@ -62,6 +63,7 @@ def queue_is_full(supervisor: SupervisorProcess) -> None:
     client = supervisor.client()
     with supervisor.story() as story, client.generate("endless-load", "x"):
         story.reached("endless-load", "LOADING")
+        until("it waits", lambda: queued(client, "endless-load") == 1)
         try:
             client.embed("endless-load", "x")
         finally:
@@ -101,11 +103,11 @@ def loaded_differently(supervisor: SupervisorProcess) -> None:
 
 def killed_before_the_first_token(supervisor: SupervisorProcess) -> None:
     client = supervisor.client()
-    client.load("slow")
-    with client.generate("slow", "x", timeout_s=0.4, on_crash="fail") as stream:
-        pid = client.load("slow").pid
-        assert pid is not None
-        psutil.Process(pid).kill()
+    client.load("silent")
+    with client.generate("silent", "x", timeout_s=BOUND_S, on_crash="fail") as stream:
+        running = until("it runs", lambda: found if (found := client.load("silent")).in_flight else None)
+        assert running.pid is not None
+        psutil.Process(running.pid).kill()
         next(stream)
 
 
@@ -116,7 +118,7 @@ def supervisor_ends(_: SupervisorProcess) -> None:
             next(stream)
             ending.process.terminate()
             ending.heard("DRAINING: the supervisor ends")
-            client.embed("slow", "x", timeout_s=1)
+            client.embed("slow", "x")
 
 
 def configuration_is_wrong(_: SupervisorProcess) -> None:
@@ -148,7 +150,7 @@ def load_takes_too_long(_: SupervisorProcess) -> None:
 
 def process_hangs(_: SupervisorProcess) -> None:
     slow = simulated("a", card="", tokens_per_s=0.01, expendable=True)
-    with SupervisorProcess("[server]\nstall_s = 3\n" + slow) as watchful:
+    with SupervisorProcess("[server]\nstall_s = 5\n" + slow) as watchful:
         client = watchful.client()
         resident = client.load("a")
         with client.generate("a", "x") as stream:
