@@ -19,7 +19,7 @@ WORDS = ("talker", "other", "host", "card", "task:chat", "user", "system", "code
 ENDING = {"vramd.v1.SupervisorService/Shutdown", "vramd.v1.SupervisorService/Drain"}
 """They would end the test."""
 HOLD, WATCH, TAIL = (f"vramd.v1.SupervisorService/{name}" for name in ("HoldModel", "WatchEvents", "TailLogs"))
-BOUND_S = 20.0
+BOUND_S = 60.0
 _MOST_READ = 3
 
 

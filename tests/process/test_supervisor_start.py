@@ -8,7 +8,8 @@ import pytest
 import vramd
 from support.supervisor_process import SupervisorProcess, simulated, until
 
-MODEL = simulated("a", card="")
+# A process that is asked to go may be held up: none here has to be killed.
+MODEL = "[scheduling]\nstop_s = 10\n" + simulated("a", card="")
 
 
 def test_a_second_supervisor_in_the_same_folder_leaves_the_first_alone() -> None:

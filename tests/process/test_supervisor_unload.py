@@ -10,7 +10,8 @@ from support.supervisor_process import BOUND_S, CARD, SupervisorProcess, simulat
 
 MIB = 1 << 20
 DRAIN_S = 0.6
-STOP_S = 0.8
+STOP_S = 10.0
+"""None but a rude one needs it: a process that is asked to go may be held up."""
 
 CONFIGURATION = "\n".join(
     (
@@ -19,7 +20,6 @@ CONFIGURATION = "\n".join(
         simulated("real", card="", host="200MiB", allocate=True),
         simulated("both", card="1GiB", host="100MiB", allocate=True),
         simulated("unreal", host=""),
-        simulated("rude", manners=["ignore-sigterm"]),
         simulated("slow", tokens_per_s=20),
         simulated("slow-load", load_s=600),
     )
@@ -34,7 +34,7 @@ def test_the_receipt_says_what_was_promised_and_what_was_really_there(client: vr
     assert (receipt.model, receipt.worker_id, receipt.pid) == ("real", loaded.worker_id, loaded.pid)
     assert receipt.exit == "ended"
     assert 0 < receipt.exit_s < STOP_S
-    assert 0 <= receipt.release_s < 0.5
+    assert 0 <= receipt.release_s < BOUND_S
     assert receipt.expected_bytes == 200 * MIB
     assert receipt.observed_bytes is not None
     assert abs(receipt.observed_bytes - 200 * MIB) <= 10 * MIB
@@ -62,11 +62,14 @@ def test_what_is_observed_is_told_by_device(client: vramd.Client) -> None:
     assert receipt.expected_bytes == (1 << 30) + 100 * MIB
 
 
-def test_a_process_that_ignores_sigterm_is_killed(client: vramd.Client) -> None:
-    client.load("rude")
-    receipt = client.unload("rude")
-    assert (receipt.exit, receipt.message) == ("forced", "ended by force")
-    assert STOP_S <= receipt.exit_s < STOP_S + 5
+def test_a_process_that_ignores_sigterm_is_killed() -> None:
+    configuration = "[scheduling]\nstop_s = 0.8\n" + simulated("rude", card="", manners=["ignore-sigterm"])
+    with SupervisorProcess(configuration) as supervisor:
+        client = supervisor.client()
+        client.load("rude")
+        receipt = client.unload("rude")
+        assert (receipt.exit, receipt.message) == ("forced", "ended by force")
+        assert 0.8 <= receipt.exit_s < BOUND_S
 
 
 def test_a_busy_model_may_end_what_it_has_begun(client: vramd.Client) -> None:

@@ -1,5 +1,6 @@
 """A worker ends with its supervisor, in every phase; and nothing around it disturbs its start."""
 
+import contextlib
 import json
 import os
 import select
@@ -17,9 +18,6 @@ from vramd_common.load_settings import Settings
 from vramd_proto.internal.v1 import worker_pb2
 from vramd_proto.v1 import load_pb2
 
-WITHIN_S = 1.0
-"""After its parent's death a worker may live so long."""
-
 
 @pytest.mark.skipif(sys.platform != "linux", reason="waits for the end of strangers by pidfd")
 @pytest.mark.unprivileged
@@ -32,7 +30,7 @@ def test_dies_with_its_parent_in_every_phase() -> None:
             pids: dict[str, int] = json.loads(parent.stdout.readline())
             workers = {phase: os.pidfd_open(pid) for phase, pid in pids.items()}
             parent.kill()
-            deadline_s = time.monotonic() + WITHIN_S
+            deadline_s = time.monotonic() + BOUND_S
             alive = [phase for phase, fd in workers.items() if not has_ended(fd, deadline_s)]
             for fd in workers.values():
                 os.close(fd)
@@ -52,7 +50,7 @@ def test_the_end_of_stdin_is_the_end(phase: str, worker: WorkerProcess) -> None:
     if phase == "generating":
         next(worker.ready(tokens_per_s=20).generate(max_tokens=90_000))
     worker.stdin.close()
-    assert worker.exit_code(WITHIN_S) == 1
+    assert worker.exit_code() == 1
 
 
 def test_a_worker_of_another_parent_refuses_to_start() -> None:
@@ -63,8 +61,10 @@ def test_a_worker_of_another_parent_refuses_to_start() -> None:
 
 
 def test_a_line_without_an_end_is_refused(worker: WorkerProcess) -> None:
-    worker.stdin.write(b"x" * 70_000)
-    worker.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it may have ended before the last bytes were written
+        worker.stdin.write(b"x" * 70_000)
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.close()
     assert worker.exit_code() == 1
     assert worker.heard(b"no orders")
 
