@@ -20,7 +20,8 @@ SEED = 1
 COUNTS = [pytest.param(400, id="short"), pytest.param(20_000, id="long", marks=pytest.mark.long)]
 AT_ONCE = 4
 MOST_GROWTH_BYTES = 32 << 20
-CONFIGURATION = CARD + simulated("talker", load_s=0)
+# Without a spare: its descriptors would come at any moment.
+CONFIGURATION = f"[server]\nspare = false\n{CARD}" + simulated("talker", load_s=0)
 
 
 def recorded(supervisor: SupervisorProcess) -> list[bytes]:
@@ -39,7 +40,7 @@ def recorded(supervisor: SupervisorProcess) -> list[bytes]:
             assert one.chat("talker", "hello", max_tokens=5).text
         with client() as one:
             one.embed("talker", ["a cat", "a dog"])
-        with client() as one, one.watch() as feed:
+        with client() as one, one.watch(after_sequence=1) as feed:
             one.update("talker", priority="batch")
             next(feed)
         with client() as one, pytest.raises(vramd.VramdError):

@@ -11,7 +11,7 @@ import grpc
 import pytest
 import vramd
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.supervisor_process import BOUND_S, SupervisorProcess, simulated
+from support.supervisor_process import BOUND_S, SupervisorProcess, simulated, until
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
 SERVICES = [
@@ -109,8 +109,11 @@ def test_a_models_log_begins_with_the_first_byte_of_its_process(tmp_path: Path) 
     with SupervisorProcess(MODEL, environment={"PYTHONPATH": str(tmp_path)}) as supervisor:
         client = supervisor.client()
         client.load("a")
+        until("it is logged", lambda: list(client.logs("a")))
         assert next(client.logs("a")) == "early \\x1b[31mred"
-        assert (supervisor.folder.logs / "models" / "a.log").read_bytes().startswith(b"early ")
+        file = supervisor.folder.logs / "models" / "a.log"
+        until("it is written", lambda: file.exists() and file.stat().st_size)
+        assert file.read_bytes().startswith(b"early ")
         own = list(client.logs(lines=1000))
         assert any("serves at" in line for line in own)
         with pytest.raises(vramd.NotFound):

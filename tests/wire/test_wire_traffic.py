@@ -1,7 +1,7 @@
 """Many calls over one channel, a call that is cancelled, and the end."""
 
 import grpc
-from support.supervisor_process import SupervisorProcess
+from support.supervisor_process import SupervisorProcess, until
 from support.wire import CHANNEL_OPTIONS, Caller, parts
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 
@@ -25,6 +25,7 @@ def in_flight(caller: Caller, model: str) -> int:
 def test_a_cancelled_stream_leaves_the_model_free(caller: Caller) -> None:
     """The next request is answered although each of the others would have gone on for minutes."""
     request = inference_pb2.GenerateRequest(model="slow", prompt=parts("Once"))
+    request.limits.max_tokens = 2000
     for _ in range(8):
         stream = caller.inference.Generate(request)
         assert next(stream).token_ids
@@ -33,13 +34,14 @@ def test_a_cancelled_stream_leaves_the_model_free(caller: Caller) -> None:
     request.limits.max_tokens = 2
     answers = list(caller.inference.Generate(request))
     assert answers[-1].finish.usage.completion_tokens == 2
-    assert in_flight(caller, "slow") == 0
+    until("all have left", lambda: in_flight(caller, "slow") == 0)
 
 
 def test_shutdown_is_answered_before_the_end() -> None:
     with SupervisorProcess() as process, grpc.insecure_channel(process.address.address, CHANNEL_OPTIONS) as channel:
         caller = Caller(channel, process.folder.token_file.read_text().strip())
         watch = caller.supervisor.WatchEvents(supervisor_pb2.WatchEventsRequest())
+        watch.initial_metadata()  # says that it watches
         answer = caller.supervisor.Shutdown(supervisor_pb2.ShutdownRequest())
         assert answer == supervisor_pb2.ShutdownResponse()
         # Who watches gets the rest of the story, and its end.
