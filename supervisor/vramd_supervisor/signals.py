@@ -24,7 +24,8 @@ def leave_orderly() -> None:
 def heard(loop: Loop, watchdog: Watchdog) -> Iterator[None]:
     """SIGTERM, Ctrl-C, Ctrl-Break, and the end of the terminal, unless that is to be survived (`nohup`).
 
-    The watchdog is armed in the handler itself: it counts even if the event loop hangs.
+    The watchdog is armed in the handler itself: it counts even if the event loop hangs. Behind the block they are
+    ignored for good: the process leaves, and is cut off by the watchdog if that hangs.
     """
     event_loop = asyncio.get_running_loop()
     seen: list[int] = []
@@ -44,12 +45,16 @@ def heard(loop: Loop, watchdog: Watchdog) -> Iterator[None]:
         watchdog.arm(end_s(0.0 if force else loop.core.config.scheduling.drain_s))
         event_loop.call_soon_threadsafe(note, number, force)
 
-    before = {number: signal.signal(number, handle) for number in _numbers()}
+    numbers = _numbers()
+    for number in numbers:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        watchdog.arm(end_s(0.0))
+        # An impatient one would break off what gives things back, and change the exit code.
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def hang_up() -> int | None:

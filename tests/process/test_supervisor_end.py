@@ -1,5 +1,6 @@
 """How a supervisor ends, and what it leaves behind: nothing."""
 
+import itertools
 import os
 import select
 import signal
@@ -97,6 +98,23 @@ def test_a_second_sigterm_ends_it_at_once() -> None:
                 list(stream)
         assert supervisor.exit_code() == 0
         assert_nothing_left(supervisor, workers)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+def test_signals_without_end_do_not_break_off_what_is_given_back() -> None:
+    with SupervisorProcess(MODELS) as supervisor:
+        supervisor.client().load("idle")
+        workers = supervisor.workers()
+        numbers = itertools.cycle((signal.SIGTERM, signal.SIGINT))
+
+        def ended() -> bool:
+            supervisor.process.send_signal(next(numbers))
+            return supervisor.process.poll() is not None
+
+        until("it has ended", ended)
+        assert supervisor.exit_code() == 0
+        assert_nothing_left(supervisor, workers)
+        assert "Traceback" not in supervisor.printed
 
 
 def hang_up(supervisor: SupervisorProcess) -> None:
