@@ -1,3 +1,4 @@
+using System.IO;
 using System.Threading.Tasks;
 using Vramd.Tests.Support;
 using Xunit;
@@ -12,7 +13,7 @@ public sealed class RestartTests
     {
         await using var supervisor = await RealSupervisor.StartAsync(Configuration.Simulated("talker", card: ""));
         await using var client = VramdClient.Connect(supervisor.Folder);
-        var (address, token) = (client.Address, supervisor.Token);
+        var token = supervisor.Token;
         await client.AnswerAsync("talker", "Hello.", new() { MaxTokens = 2 });
         await using var events = await client.WatchAsync();
 
@@ -22,13 +23,8 @@ public sealed class RestartTests
         var answer = await client.AnswerAsync("talker", "Hello.", new() { MaxTokens = 2 });
         Assert.Equal(2, answer.TokenIds.Count);
         Assert.Equal(supervisor.Process.Id, (await client.StatusAsync()).Supervisor.ProcessId);
-        Assert.NotEqual(address, client.Address);
-        await Assert.ThrowsAnyAsync<UnavailableException>(async () =>
-        {
-            await foreach (var one in events)
-            {
-            }
-        });
+        Assert.Equal(supervisor.Address, client.Address);
+        await Assert.ThrowsAnyAsync<UnavailableException>(() => Bounds.Until(ReadAsync(events), "the feed ended"));
         await using var hold = client.Hold("talker");
         await Bounds.Until(hold.ReadyAsync(), "the next one holds it");
     }
@@ -45,5 +41,30 @@ public sealed class RestartTests
         Assert.Contains("start one with", error.Message);
         await supervisor.RestartAsync();
         Assert.Equal(supervisor.Process.Id, (await client.StatusAsync()).Supervisor.ProcessId);
+    }
+
+    [Fact]
+    public async Task Events_of_one_that_is_gone_do_not_go_on_as_those_of_the_next()
+    {
+        await using var first = await RealSupervisor.StartAsync();
+        await using var second = await RealSupervisor.StartAsync();
+        await using var client = VramdClient.Connect(first.Folder);
+        await using var events = await client.WatchAsync([EventKind.Model]);
+        // So that the next one is there before the end of the first is heard of.
+        Processes.Pause(first.Process.Id);
+        foreach (var file in (string[])["supervisor.json", "token"])
+        {
+            File.Copy(Path.Combine(second.Folder, file), Path.Combine(first.Folder, file), overwrite: true);
+        }
+        first.Process.Kill();
+        await Assert.ThrowsAnyAsync<UnavailableException>(() => Bounds.Until(ReadAsync(events), "the feed ended"));
+        Assert.Equal(second.Process.Id, (await client.StatusAsync()).Supervisor.ProcessId);
+    }
+
+    private static async Task ReadAsync(EventFeed events)
+    {
+        await foreach (var one in events)
+        {
+        }
     }
 }

@@ -22,7 +22,7 @@ internal sealed class ReplyStream<TReply> : IAsyncDisposable
     private readonly Connection _connection;
     private readonly Func<Link, CallOptions, AsyncServerStreamingCall<TReply>> _begin;
     private readonly Attempts _attempts;
-    private readonly Func<TReply, bool> _isPreliminary;
+    private readonly Func<TReply, bool>? _isPreliminary;
     private readonly CancellationToken _token;
     private readonly CancellationTokenSource _ending;
     private readonly TaskCompletionSource<bool> _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -44,7 +44,7 @@ internal sealed class ReplyStream<TReply> : IAsyncDisposable
         _begin = begin;
         _attempts = attempts;
         _token = token;
-        _isPreliminary = isPreliminary ?? (static _ => false);
+        _isPreliminary = isPreliminary;
         _ending = CancellationTokenSource.CreateLinkedTokenSource(token);
         _pump = Task.Run(PumpAsync, CancellationToken.None);
     }
@@ -138,13 +138,15 @@ internal sealed class ReplyStream<TReply> : IAsyncDisposable
             // A call that is refused ends with its headers, which then say why.
             if (headers.Get(Failures.DetailsKey) is null)
             {
+                // Whoever has heard of the beginning must not miss what comes before another one.
+                _answered |= _isPreliminary is null;
                 _begun.TrySetResult(true);
             }
 
             while (await call.ResponseStream.MoveNext(CancellationToken.None).ConfigureAwait(false))
             {
                 var reply = call.ResponseStream.Current;
-                _answered |= !_isPreliminary(reply);
+                _answered |= _isPreliminary?.Invoke(reply) is not true;
                 await _buffer.Writer.WriteAsync(reply, _ending.Token).ConfigureAwait(false);
             }
 
