@@ -11,8 +11,9 @@ namespace Vramd;
 /// <summary>A started supervisor, or a wrapper around one, and what it says. Safe for all threads.</summary>
 internal sealed class Launched
 {
-    // For what it wrote before it ended, unless a process that it left behind holds the pipes.
-    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(2);
+    // For what it wrote before it ended, unless a process that it left behind holds the pipes. This program may be held
+    // up meanwhile.
+    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(10);
 
     // A process whose object is collected loses its stdin, and with that its owner.
     private static readonly ConcurrentDictionary<Launched, bool> Living = new();

@@ -63,4 +63,13 @@ public sealed record SupervisorOptions
 
     /// <summary>How its client makes calls.</summary>
     public VramdClientOptions? Client { get; init; }
+
+    /// <summary>The longest wait for its answer to a question of the launcher; a busy machine holds it up.</summary>
+    internal TimeSpan AskTime { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>
+    /// The longest wait for its end once its lifeline has ended; then it is killed. By itself it takes
+    /// <c>owner_grace_s</c> (2 s), and as long as the end of each worker.
+    /// </summary>
+    internal TimeSpan GraceTime { get; init; } = TimeSpan.FromSeconds(10);
 }

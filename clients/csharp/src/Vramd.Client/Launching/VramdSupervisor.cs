@@ -21,15 +21,13 @@ public sealed class VramdSupervisor : IAsyncDisposable
 {
     private const int NewestApi = 1;
     private const int AlreadyRunning = 69;
-    private static readonly TimeSpan AskTime = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan GraceTime = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan WinnerTime = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(50);
 
     private readonly object _ending = new();
     private readonly SupervisorCalls _calls;
     private readonly Launched? _launched;
-    private readonly TimeSpan _stopTimeout;
+    private readonly SupervisorOptions _options;
     private readonly string? _temporary;
     private Task? _end;
 
@@ -39,7 +37,7 @@ public sealed class VramdSupervisor : IAsyncDisposable
     {
         _calls = calls;
         _launched = launched;
-        _stopTimeout = options.StopTimeout;
+        _options = options;
         _temporary = temporary;
         RuntimeDirectory = folder;
         ProcessId = processId;
@@ -186,7 +184,7 @@ public sealed class VramdSupervisor : IAsyncDisposable
             calls?.Dispose();
             if (launched is not null)
             {
-                await launched.EndAsync(launched.Exited.IsCompleted ? TimeSpan.Zero : GraceTime).ConfigureAwait(false);
+                await launched.EndAsync(launched.Exited.IsCompleted ? TimeSpan.Zero : options.GraceTime).ConfigureAwait(false);
             }
 
             if (temporary is not null)
@@ -205,7 +203,7 @@ public sealed class VramdSupervisor : IAsyncDisposable
         try
         {
             calls = new SupervisorCalls(folder, options.Client);
-            var info = await calls.InfoAsync(AskTime, cancellationToken).ConfigureAwait(false);
+            var info = await calls.InfoAsync(options.AskTime, cancellationToken).ConfigureAwait(false);
             if (!info.Ending)
             {
                 Refuse((int)info.Api);
@@ -276,13 +274,13 @@ public sealed class VramdSupervisor : IAsyncDisposable
         {
             // Its stdin stays open meanwhile: without its owner it would cut off the requests of others.
             ended = await AgreesAsync(launched, force).ConfigureAwait(false)
-                && await launched.EndsWithinAsync(_stopTimeout).ConfigureAwait(false);
+                && await launched.EndsWithinAsync(_options.StopTimeout).ConfigureAwait(false);
         }
         finally
         {
             if (!ended)
             {
-                await launched.EndAsync(GraceTime).ConfigureAwait(false);
+                await launched.EndAsync(_options.GraceTime).ConfigureAwait(false);
             }
 
             await launched.Forgotten.ConfigureAwait(false);
@@ -309,7 +307,7 @@ public sealed class VramdSupervisor : IAsyncDisposable
 
         try
         {
-            await _calls.ShutdownAsync(force, AskTime).ConfigureAwait(false);
+            await _calls.ShutdownAsync(force, _options.AskTime).ConfigureAwait(false);
             return true;
         }
         catch (Exception error) when (error is VramdException or PlatformNotSupportedException)

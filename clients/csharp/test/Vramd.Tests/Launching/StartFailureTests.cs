@@ -54,13 +54,15 @@ public sealed class StartFailureTests
         var log = new ConcurrentQueue<string>();
         var error = await FailsAsync(world.Options with
         {
-            Command = Shell("echo $$; sleep 1000 & echo $! >&2; wait"),
+            Command = Shell("echo $$; sleep 1000 & echo $! >&2; echo > said; wait"),
+            Starter = new Waiting("said"), // the clock starts when both are there
             StartTimeout = TimeSpan.FromSeconds(1),
+            GraceTime = TimeSpan.FromSeconds(1),
             Log = log.Enqueue,
         });
         Assert.Null(error.ExitCode);
         Assert.Contains("no supervisor after 1 s", error.Message, StringComparison.Ordinal);
-        Assert.Equal(2, log.Count);
+        await Bounds.Until("both have said who they are", () => log.Count == 2);
         await Processes.GoneAsync(Array.ConvertAll(log.ToArray(), int.Parse));
     }
 
@@ -150,6 +152,18 @@ public sealed class StartFailureTests
 
     private static Task<StartFailedException> FailsAsync(SupervisorOptions options) =>
         Assert.ThrowsAsync<StartFailedException>(() => StartAsync(options));
+
+    /// <summary>Starts a process, and returns when it has made a file in its folder.</summary>
+    private sealed class Waiting(string file) : IProcessStarter
+    {
+        public IStartedProcess Start(
+            IReadOnlyList<string> command, string workingDirectory, IReadOnlyDictionary<string, string> environment)
+        {
+            var process = new ProcessStarter().Start(command, workingDirectory, environment);
+            Assert.True(SpinWait.SpinUntil(() => File.Exists(Path.Combine(workingDirectory, file)), Bounds.Bound));
+            return process;
+        }
+    }
 
     private sealed class Refusing : IProcessStarter
     {

@@ -23,6 +23,8 @@ public sealed class SupervisorLifeTests
 
     private static readonly string[] s_flood = ["flood-stderr"];
 
+    private static readonly TimeSpan s_soon = TimeSpan.FromSeconds(2);
+
     [Fact]
     [SupportedOSPlatform("linux")]
     public async Task Everything_is_gone_behind_the_block()
@@ -91,7 +93,7 @@ public sealed class SupervisorLifeTests
     public async Task One_that_does_not_answer_is_killed()
     {
         using var world = new LaunchWorld(s_slow);
-        var supervisor = await StartAsync(world.Options);
+        var supervisor = await StartAsync(world.Options with { AskTime = s_soon, GraceTime = s_soon });
         Processes.Pause(supervisor.ProcessId);
         await Bounds.Until(supervisor.StopAsync(), "it was killed");
         Assert.Equal(137, await supervisor.Exited!);
@@ -101,9 +103,10 @@ public sealed class SupervisorLifeTests
     public async Task One_that_does_not_answer_may_take_all_the_time_of_a_start()
     {
         using var world = new LaunchWorld(s_slow);
-        var supervisor = await StartAsync(world.Options);
+        var options = world.Options with { AskTime = s_soon, GraceTime = s_soon };
+        var supervisor = await StartAsync(options);
         Processes.Pause(supervisor.ProcessId);
-        var options = world.Options with { StartTimeout = TimeSpan.FromSeconds(1) };
+        options = world.Options with { AskTime = s_soon, StartTimeout = TimeSpan.FromSeconds(1) };
         await Assert.ThrowsAsync<StartFailedException>(
             () => Bounds.Until(VramdSupervisor.AttachOrStartAsync(options), "it was given up"));
         await Bounds.Until(supervisor.StopAsync(), "it was killed");

@@ -34,9 +34,11 @@ internal sealed class LaunchWorld : IDisposable
         ["VRAMD_STATE_DIR"] = Path.Combine(_own.FullName, "state"),
     };
 
-    /// <summary>Starts one here.</summary>
+    /// <summary>Starts one here, which is killed only if it hangs.</summary>
     public SupervisorOptions Options => new()
     {
+        AskTime = Bounds.Bound,
+        GraceTime = Bounds.Bound,
         Command = [RealSupervisor.Command!],
         ConfigFile = ConfigFile,
         RuntimeDirectory = Folder,
