@@ -180,7 +180,7 @@ public sealed class HostingTests(SimulatedSupervisor simulated)
         {
             if (_own.Exists)
             {
-                _own.Delete(recursive: true);
+                Folders.DeleteAsync(_own).GetAwaiter().GetResult();
                 _own.Refresh();
             }
         }

@@ -98,21 +98,8 @@ internal sealed class LaunchWorld : IDisposable
     /// <summary>Waits until the supervisor says that it ends.</summary>
     public Task EndingAsync() => Bounds.Until("it ends", async () => (await InfoAsync()).Ending);
 
-    /// <summary>Removes the folders, into which processes that end now may still write.</summary>
-    public void Dispose() => Bounds.Until("the folders are gone", Delete).GetAwaiter().GetResult();
-
-    private bool Delete()
-    {
-        try
-        {
-            _own.Delete(recursive: true);
-            return true;
-        }
-        catch (IOException)
-        {
-            return false; // it is not empty: a file came meanwhile
-        }
-    }
+    /// <summary>Removes the folders.</summary>
+    public void Dispose() => Folders.DeleteAsync(_own).GetAwaiter().GetResult();
 
     private async Task<V1.SupervisorInfo> InfoAsync()
     {

@@ -127,7 +127,7 @@ public sealed class RealSupervisor : IAsyncDisposable
                 Process.Kill(entireProcessTree: true);
             }
             Process.Dispose();
-            _own.Delete(recursive: true);
+            await Folders.DeleteAsync(_own);
         }
     }
 
