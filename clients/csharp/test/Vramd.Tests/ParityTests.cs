@@ -34,7 +34,8 @@ public sealed class ParityTests
             var encoder = Path.Combine(folder.FullName, "encoder.gguf");
             await PythonAsync("encoder", encoder);
             await using var supervisor = await RealSupervisor.StartAsync(
-                Configuration.File("companion", DemoModels.Companion, ("context", 2048))
+                DemoModels.SameThreads
+                + Configuration.File("companion", DemoModels.Companion, ("context", 2048))
                 + Configuration.File("encoder", encoder));
             var expected = JsonSerializer.Deserialize<Answers>(
                 await PythonAsync("ask", supervisor.Folder), Snake)!;

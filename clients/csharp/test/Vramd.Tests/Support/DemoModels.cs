@@ -9,6 +9,9 @@ public static class DemoModels
     public static string Folder { get; } = Path.Combine(
         Repository.Root, "clients", "python", "vramd_cli", "demo_models");
 
+    /// <summary>For answers that are compared: the number of threads is part of how sums are rounded.</summary>
+    public const string SameThreads = "[server]\nyield_cores = false\n";
+
     /// <summary>The one that talks.</summary>
     public static string Companion { get; } = Path.Combine(Folder, "companion.gguf");
 }

@@ -55,4 +55,4 @@ public sealed class SimulatedSupervisor() : SharedSupervisor(static () =>
 
 /// <summary>The model that ships with vramd, as `companion`: real text and vectors of llama.cpp.</summary>
 public sealed class DemoSupervisor() : SharedSupervisor(static () =>
-    Configuration.File("companion", DemoModels.Companion, ("context", 2048)));
+    DemoModels.SameThreads + Configuration.File("companion", DemoModels.Companion, ("context", 2048)));
