@@ -19,7 +19,8 @@ public sealed class CallTests : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _supervisor = await RealSupervisor.StartAsync(
-            Configuration.Card
+            "[scheduling]\nstop_s = 60\n" // no process that ends is killed
+            + Configuration.Card
             + Configuration.Simulated("talker")
             + Configuration.Simulated("endless", card: "", settings: ("load_s", 600)));
         _client = VramdClient.Connect(_supervisor.Folder);
@@ -174,6 +175,7 @@ public sealed class CallTests : IAsyncLifetime
         Assert.Equal(enough.Token, error.CancellationToken);
         await Bounds.Until("it loads on", () => hold.State == ModelState.Loading);
         Assert.False(hold.Completion.IsCompleted);
+        _supervisor.Process.Kill(); // its own end would wait for that of the load
     }
 
     [Fact]
@@ -194,7 +196,7 @@ public sealed class CallTests : IAsyncLifetime
     [Fact]
     public async Task A_closed_client_says_so_and_ends_what_it_runs()
     {
-        await using var events = await _client.WatchAsync();
+        await using var events = await _client.WatchAsync([EventKind.Model]); // of which there is none
         await using var reading = events.GetAsyncEnumerator();
         var next = reading.MoveNextAsync().AsTask();
         _client.Dispose();
