@@ -60,9 +60,11 @@ static async Task CancelAsync(VramdClient client)
 {
     using var cancelling = new CancellationTokenSource();
     var pieces = 0;
+    // Pieces of one token, and far more of them than are read, so that their number is always the same.
+    AnswerSettings settings = new() { MaxTokens = 2000, EveryToken = true };
     try
     {
-        await foreach (var _ in client.GenerateAsync("talker", "x", cancellationToken: cancelling.Token))
+        await foreach (var _ in client.GenerateAsync("talker", "x", settings, cancelling.Token))
         {
             if (++pieces == 3)
             {

@@ -77,9 +77,10 @@ public sealed class FaultTests
         await using var client = VramdClient.Connect(supervisor.Folder);
         var living = client.AnswerAsync("living", "Count.", new() { MaxTokens = 2000 });
         var received = "";
+        var settings = new AnswerSettings { MaxTokens = 4000, OnCrash = OnCrash.Fail }; // it does not end before the kill
         var error = await Assert.ThrowsAsync<WorkerCrashedException>(async () =>
         {
-            await foreach (var piece in client.ChatAsync("dying", "Count.", new() { OnCrash = OnCrash.Fail }))
+            await foreach (var piece in client.ChatAsync("dying", "Count.", settings))
             {
                 if (received.Length == 0 && piece.Text.Length > 0)
                 {

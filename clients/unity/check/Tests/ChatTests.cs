@@ -15,6 +15,7 @@ public sealed class ChatTests
 {
     private static readonly string s_models = Configuration.Card
         + Configuration.Simulated("talker")
+        + Configuration.Simulated("steady", settings: ("tokens_per_s", 250))
         + Configuration.Simulated("slow", settings: ("tokens_per_s", 20));
 
     [Fact]
@@ -24,7 +25,9 @@ public sealed class ChatTests
         Game.Play(async () =>
         {
             var host = game.Host();
-            var chat = Chat(host, "talker", tokens: 200);
+            // Long enough for several frames with text, however long one of them takes.
+            var chat = Chat(host, "steady", tokens: 1500);
+            chat.Configure = settings => settings with { EveryToken = true };
             var (pieces, replies) = (new List<string>(), new List<string>());
             var texts = new List<(int Frame, string Text)>();
             chat.onDelta.AddListener(pieces.Add);
@@ -89,7 +92,7 @@ public sealed class ChatTests
         {
             var host = game.Host();
             var client = await host.ClientAsync();
-            var chat = Chat(host, "slow", tokens: 40);
+            var chat = Chat(host, "slow", tokens: 10_000);
             var errors = new List<string>();
             chat.onError.AddListener(errors.Add);
             chat.Configure = settings => settings with { OnCrash = OnCrash.Fail };
@@ -99,7 +102,7 @@ public sealed class ChatTests
             Assert.Equal(error.Message, Assert.Single(errors));
             Assert.Empty(chat.History);
 
-            chat.Configure = null;
+            (chat.Configure, chat.maxTokens) = (null, 40);
             asked = await BegunAsync(chat);
             await KillAsync(client, "slow");
             Assert.NotEmpty(await asked);

@@ -193,13 +193,13 @@ public sealed class SupervisorLifeTests
     {
         using var world = new LaunchWorld(s_slow);
         var first = await StartAsync(world.Options);
-        var stream = await world.BeginStreamAsync("slow", tokens: 60);
+        var stream = await world.BeginStreamAsync("slow", tokens: 160); // so long that its end can be seen to begin
         var stopping = first.StopAsync();
         await world.EndingAsync();
         await using var second = await AttachOrStartAsync(world);
         Assert.True(second.Owned);
         Assert.NotEqual(first.ProcessId, second.ProcessId);
-        Assert.Equal(60, await Bounds.Until(stream, "the whole answer"));
+        Assert.Equal(160, await Bounds.Until(stream, "the whole answer"));
         await Bounds.Until(stopping, "the first has ended");
     }
 
