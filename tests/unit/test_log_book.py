@@ -17,6 +17,7 @@ from vramd_supervisor.workers.log_book import (
     OwnLogHandler,
     Splitter,
 )
+from vramd_supervisor.workers.workers import Worker
 
 
 @pytest.fixture
@@ -34,6 +35,17 @@ def handler(folder: Path) -> Iterator[tuple[LogBook, logging.Logger]]:
     yield logs, logger
     logger.removeHandler(own)
     event_loop.close()
+
+
+def test_a_line_that_is_taken_in_behind_the_handover_is_in_the_models_file(folder: Path) -> None:
+    logs = LogBook(folder)
+    worker = Worker(1, logs.spare)
+    worker.printed(["early"])
+    worker.give_log(logs.of("a"))
+    worker.printed(["early too"])
+    logs.settle()
+    assert (folder / "models" / "a.log").read_text("utf-8") == "early\nearly too\n"
+    assert list(logs.of("a").lines) == ["early", "early too"]
 
 
 def test_each_log_has_its_file_and_lines_keep_their_order(

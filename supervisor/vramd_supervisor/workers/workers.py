@@ -88,6 +88,20 @@ class Worker:
         """The moment it was asked to stop."""
         self.observed: Mapping[str, Observed] = {}
 
+    def printed(self, lines: list[str]) -> None:
+        """Takes in what it has printed. In the loop's thread: its log may change at any moment."""
+        self.log.write(as_text(lines))
+        self.log.add(lines)
+        self.last_lines.extend(lines)
+        if not self.has_model:
+            self.first_lines = (self.first_lines + lines)[-100:]
+
+    def give_log(self, model_log: Log) -> None:
+        """From now on what it prints belongs to its model, and so does what it has printed before."""
+        model_log.add(self.first_lines)
+        model_log.write(as_text(self.first_lines))
+        self.first_lines, self.log, self.has_model = [], model_log, True
+
 
 class Workers:
     """The worker processes of a supervisor."""
@@ -203,8 +217,7 @@ class Workers:
         def on_output(data: bytes) -> None:
             lines = splitter.feed(data) if data else splitter.close()
             if lines:
-                worker.log.write(as_text(lines))
-                event_loop.call_soon_threadsafe(self._printed, worker, lines)
+                event_loop.call_soon_threadsafe(worker.printed, lines)
 
         try:
             socket_dir = await self._spawner.run(self._socket_dir)
@@ -228,12 +241,6 @@ class Workers:
         finally:
             worker.spawned.set()
         await self._greet(worker, worker.process)
-
-    def _printed(self, worker: Worker, lines: list[str]) -> None:
-        worker.log.add(lines)
-        worker.last_lines.extend(lines)
-        if not worker.has_model:
-            worker.first_lines = (worker.first_lines + lines)[-100:]
 
     async def _greet(self, worker: Worker, process: ChildProcess) -> None:
         """Waits for the hello, measures what an idle worker takes, and opens the channel."""
@@ -277,7 +284,7 @@ class Workers:
         """Runs a load to its end, whoever waits for it."""
         assert worker.client is not None
         worker.model = action.model.id
-        self._give_log(worker, self._logs.of(action.model.id))
+        worker.give_log(self._logs.of(action.model.id))
         settings, worker.loads = action.plan.settings, action
         worker.devices = tuple(action.plan.quote.devices)
         used = [self._devices[device] for device in settings.devices]
@@ -335,12 +342,6 @@ class Workers:
         if not await process.exit_within(patience_s) and not worker.fault:
             worker.fault = words
             process.kill_now()
-
-    def _give_log(self, worker: Worker, model_log: Log) -> None:
-        """From now on what it prints belongs to its model, and so does what it has printed before."""
-        model_log.add(worker.first_lines)
-        model_log.write(as_text(worker.first_lines))
-        worker.first_lines, worker.log, worker.has_model = [], model_log, True
 
     async def _set_threads(self, worker: Worker, threads: int) -> None:
         assert worker.client is not None
