@@ -14,6 +14,8 @@ from vramd_worker.llama import LlamaEngine
 
 pytest.importorskip("llama_cpp")
 
+from support.logits import Logits
+
 GREEDY = Sampling(temperature=0)
 POISON = {FIRST_BYTE + ord("Q"): math.nan}
 """A token whose embedding is no number."""
@@ -58,7 +60,8 @@ def test_others_of_the_batch_get_what_they_get_alone(tmp_path: Path, flash_atten
     path = random_llama(tmp_path / "m.gguf", spoilt={EMBEDDED: POISON})
     with loaded(spec(path, flash_attention=flash_attention)) as engine:
         jobs = [Job(prompt, GREEDY, max_tokens=30) for prompt in ("abc", "the fox", "hello " * 30)]
-        alone = [ask(engine, job).text for job in jobs]
+        alone = [ask(engine, job).token_ids for job in jobs]
+        model = Logits(path)
         poison: list[Answer] = []
 
         def join_in(_piece: object) -> None:
@@ -67,22 +70,39 @@ def test_others_of_the_batch_get_what_they_get_alone(tmp_path: Path, flash_atten
                 poison.append(start(engine, Job("abcQ" * (len(poison) + 1), GREEDY, max_tokens=300))[0])
 
         beside = [start(engine, job, join_in)[0] for job in jobs]
-        assert [answer.wait().text for answer in beside] == alone
+        for job, answer, expected in zip(jobs, beside, alone, strict=True):
+            assert isinstance(job.prompt, str)
+            model.same_or_nearly(engine, job.prompt, answer.wait().token_ids, expected)
         assert len(poison) == 4
         assert all(failed(answer.wait()) for answer in poison)
-        assert ask(engine, jobs[0]).text == alone[0]
+        model.same_or_nearly(engine, "abc", ask(engine, jobs[0]).token_ids, alone[0])
+
+
+def test_a_text_that_says_itself_what_is_no_number_ends_there_as_any_other(tmp_path: Path) -> None:
+    """It was computed alone, and gave numbers, up to there: that must not begin again for ever."""
+    job = Job("abc", GREEDY, max_tokens=8)
+    with loaded(spec(random_llama(tmp_path / "whole.gguf"))) as engine:
+        said = ask(engine, job).token_ids
+    *before, last = said[: next(place for place in range(4, 8) if said[place] not in said[:place]) + 1]
+    path = random_llama(tmp_path / "m.gguf", spoilt={EMBEDDED: {last: math.nan}})
+    with loaded(spec(path)) as engine:
+        answer = ask(engine, job)
+        assert failed(answer)
+        assert answer.token_ids == [*before, last]
+        assert ask(engine, Job("the", GREEDY, max_tokens=1)).finish.completion_tokens == 1
 
 
 def test_one_that_is_cancelled_in_its_prompt_leaves_nothing_behind(tmp_path: Path) -> None:
     path = random_llama(tmp_path / "m.gguf", spoilt={EMBEDDED: POISON})
     with loaded(spec(path, flash_attention="off", batch_tokens=16)) as engine:
         job = Job("abc", GREEDY, max_tokens=60)
-        alone = ask(engine, job).text
+        alone = ask(engine, job).token_ids
+        model = Logits(path)
         for _ in range(3):
             answer, task = start(engine, Job("Q" + "a" * 900, GREEDY))
             beside = start(engine, job)[0]
             task.cancel()
-            assert beside.wait().text == alone
+            model.same_or_nearly(engine, "abc", beside.wait().token_ids, alone)
             assert not answer.pieces
 
 

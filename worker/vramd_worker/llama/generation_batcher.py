@@ -31,7 +31,7 @@ class GenerationBatcher:
     Texts that ended are kept in the cells that no running one needs, and those that begin alike go on from there.
 
     They share one attention too, and NaN passes through a mask. So when a batch gives NaN, the memory is wiped and all
-    are computed again, each alone until it has given numbers; one that does not has failed.
+    are computed again, each alone until it has given numbers behind all of its tokens; one that does not has failed.
     """
 
     def __init__(
@@ -121,7 +121,8 @@ class GenerationBatcher:
             if not chunk.output or generation.cancelled:
                 continue
             if self._context.logits.are_numbers(end):
-                generation.doubted = False
+                # Of tokens that it has given before, a later one may be the cause.
+                generation.doubted &= bool(generation.pending)
                 if generation.evaluated == generation.prompt_tokens:
                     self._prefixes.mark(generation.held)
                 if not generation.pending:
