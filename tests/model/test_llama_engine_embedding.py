@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_models import Shape, random_bert, random_llama
-from support.llama_engines import ask, embed, loaded, spec
+from support.llama_engines import Gate, ask, embed, loaded, spec
 from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError, Job, Vectors
 from vramd_worker.llama import LlamaEngine
@@ -67,8 +67,12 @@ def test_a_text_longer_than_the_context_is_refused_with_the_numbers(encoder: Lla
 
 def test_a_cancelled_call_is_silent_and_the_next_is_served(encoder: LlamaEngine) -> None:
     heard: list[Vectors | EngineError] = []
+    gate = Gate()
+    encoder.embed(["the"], gate)
+    gate.wait()
     for _ in range(20):
         encoder.embed(["the a to"] * 100, heard.append).cancel()
+    gate.open(encoder)
     assert len(vectors(encoder, "the")) == 1
     assert not heard
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.gguf_models import Shape, random_llama
-from support.llama_engines import Answer, ask, loaded, spec, start
+from support.llama_engines import Answer, Gate, ask, drop, loaded, spec, start, start_together
 from vramd_common.reasons import Reason
 from vramd_common.replay import MOST_REPLAYED_TOKENS
 from vramd_common.sampling import Sampling
@@ -121,14 +121,16 @@ def test_a_prompt_is_computed_again_in_its_chunks_whatever_runs_beside_it(
     path: Path, second: LlamaEngine, computed: list[Chunk]
 ) -> None:
     with loaded(spec(path, batch_tokens=512)) as wide:
-        text, task = start(wide, Job("a", Sampling(seed=1)))
-        text.wait_for_pieces(1)
-        answer, _ = start(wide, Job(PROMPT, SAMPLINGS["greedy"], max_tokens=30))
+        gate = Gate()
+        _, task = start(wide, Job("a", Sampling(seed=1)), gate)
+        gate.wait()
+        answer, answer_task = start(wide, Job(PROMPT, SAMPLINGS["greedy"], max_tokens=30))
+        gate.open(wide, answer_task)
         cuts = answer.wait().pieces[0].cuts
         assert cuts is not None
         tokens = [cut.computed for cut in cuts for _ in range(cut.times)]
         assert tokens[0] == 63, "beside a text"
-        task.cancel()
+        drop(wide, task)
         computed.clear()
         resumed = tuple(answer.token_ids[:9])
         job = Job(PROMPT, SAMPLINGS["greedy"], max_tokens=30, scope="b", resume=resumed, resume_cuts=cuts)
@@ -221,12 +223,12 @@ def test_one_that_gave_way_for_room_is_computed_again_as_it_was(path: Path, comp
     with loaded(spec(path, context_tokens=256, batch_tokens=256)) as small:
         computed.clear()
         prompts = [f"{name} {PROMPT[:98]}" for name in "abc"]
-        answers = [start(small, replace(job, prompt=prompt))[0] for prompt in prompts]
+        answers = start_together(small, [replace(job, prompt=prompt) for prompt in prompts])
         prompt = answers[0].wait().finish.prompt_tokens
         assert {answer.wait().finish.completion_tokens for answer in answers} == {140}
     begun: dict[int, list[int]] = {}
     cuts: dict[int, list[list[int]]] = {}
-    for chunk in computed:
+    for chunk in computed[1:]:  # behind the one that has them start together
         if chunk.position == 0:
             begun[chunk.slot] = []
             cuts.setdefault(chunk.tokens[2], []).append(begun[chunk.slot])

@@ -1,12 +1,13 @@
 """What is in the memory of a real llama.cpp is not computed again."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from support.gguf_models import Shape, random_llama
 from support.gguf_shapes import gemma3, lfm2, mamba
-from support.llama_engines import Answer, ask, loaded, spec, start
+from support.llama_engines import LIMIT_S, Answer, ask, loaded, spec, start
 from vramd_common.reasons import Reason
 from vramd_common.sampling import Sampling
 from vramd_worker.engine import EngineError, Job, Message
@@ -98,12 +99,22 @@ def test_twins_wait_for_the_first_to_compute_what_they_share(engine: LlamaEngine
     assert sorted(map(cached, answers))[1] > 200
 
 
-def test_what_was_computed_of_a_cancelled_prompt_is_kept(path: Path, computed: list[Chunk]) -> None:
+def test_what_was_computed_of_a_cancelled_prompt_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second, cancelled = threading.Event(), threading.Event()
+    compute = NativeContext.compute
+
+    def until_cancelled(self: NativeContext, batch: Sequence[Chunk]) -> tuple[Outcome, list[int]]:
+        if any(chunk.position for chunk in batch):
+            second.set()
+            assert cancelled.wait(LIMIT_S)
+        return compute(self, batch)
+
+    monkeypatch.setattr(NativeContext, "compute", until_cancelled)
     with loaded(spec(path, context_tokens=2048)) as engine:
         first, task = start(engine, job(HISTORY * 4, 1))
-        while not any(chunk.position for chunk in computed):
-            pass
+        assert second.wait(LIMIT_S)
         task.cancel()
+        cancelled.set()
         again = ask(engine, job(HISTORY * 4, 1))
         assert cached(again) >= 64
         assert not first.pieces

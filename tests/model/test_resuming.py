@@ -34,7 +34,9 @@ def path(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def client(path: Path) -> Iterator[vramd.Client]:
-    configuration = f'[server]\nstrikes = 0\n[models.rambler]\npath = "{path}"\ncontext = 2048\nparallel = 4\n'
+    # The number of more threads follows what else runs on the machine, and is part of how sums are rounded.
+    model = f'[models.rambler]\npath = "{path}"\ncontext = 2048\nparallel = 4\nthreads = 1\n'
+    configuration = f"[server]\nstrikes = 0\n{model}"
     with SupervisorProcess(configuration) as supervisor:
         yield supervisor.client()
 
@@ -104,8 +106,8 @@ def test_the_second_turn_of_a_conversation_goes_on_exactly(client: vramd.Client)
     assert undisturbed.text
     load_anew(client)
     assert client.chat("rambler", turns[:1], temperature=0, max_tokens=TOKENS).text == first.text
-    stream = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS, max_tokens_per_s=20)
-    read(stream, TOKENS // 2)
+    stream = client.chat("rambler", turns, temperature=0, max_tokens=TOKENS, max_tokens_per_s=10)
+    read(stream, TOKENS // 6)
     kill(client)
     assert stream.text == undisturbed.text
     assert stream.token_ids == undisturbed.token_ids
@@ -116,10 +118,10 @@ def test_the_second_turn_of_a_conversation_goes_on_exactly(client: vramd.Client)
 
 
 def test_a_text_without_a_seed_goes_on_too(client: vramd.Client) -> None:
-    stream = client.generate("rambler", PROMPTS[0], temperature=1.5, max_tokens=400, max_tokens_per_s=100)
-    read(stream, 20)
+    stream = client.generate("rambler", PROMPTS[0], temperature=1.5, max_tokens=400, max_tokens_per_s=70)
+    read(stream, 10)
     kill(client)
-    read(stream, 150)
+    read(stream, 30)
     kill(client)
     timeline = stream.timeline
     assert timeline
@@ -128,7 +130,7 @@ def test_a_text_without_a_seed_goes_on_too(client: vramd.Client) -> None:
 
 
 def test_behind_more_tokens_than_are_computed_one_by_one_it_says_so(client: vramd.Client) -> None:
-    stream = client.generate("rambler", PROMPTS[0], temperature=1.0, max_tokens=1000, max_tokens_per_s=500, seed=1)
+    stream = client.generate("rambler", PROMPTS[0], temperature=1.0, max_tokens=1000, max_tokens_per_s=130, seed=1)
     read(stream, 300)
     kill(client)
     assert stream.finish.usage.completion_tokens == 1000

@@ -1,6 +1,7 @@
 """Loaded engines for tests, and how to ask them something and wait for the answer."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 from vramd_worker.engine import EngineError, Finish, Job, Piece, Task, Vectors
 from vramd_worker.llama import LlamaEngine, LlamaSpec
+from vramd_worker.llama.tasks import LlamaTask
 
 LIMIT_S = 30.0
 """Longer than anything here takes; a wait that reaches it has failed."""
@@ -71,6 +73,52 @@ def start(engine: LlamaEngine, job: Job, on_piece: Callable[[Piece], None] | Non
 
 def ask(engine: LlamaEngine, job: Job) -> Answer:
     return start(engine, job)[0].wait()
+
+
+class Gate:
+    """Holds an engine's thread at the first piece of an answer: how quick the test's thread is has no part in what is
+    computed together."""
+
+    def __init__(self) -> None:
+        self._reached, self._open = threading.Event(), threading.Event()
+
+    def __call__(self, _piece: object) -> None:
+        self._reached.set()
+        assert self._open.wait(LIMIT_S)
+
+    def wait(self) -> None:
+        """Waits until the engine is held."""
+        assert self._reached.wait(LIMIT_S)
+
+    def open(self, engine: LlamaEngine, *tasks: Task) -> None:
+        """Lets the engine go on, once it has got these tasks."""
+        end_s = time.monotonic() + LIMIT_S
+        # A task that is known to the thread that computes is handed to it within the step of the thread before it.
+        while not all(map(_is_known, tasks)) or engine.activities()[0].at_work:
+            assert time.monotonic() < end_s, "the prompts were not read"
+            time.sleep(0.001)
+        self._open.set()
+
+
+def _is_known(task: Task) -> bool:
+    assert isinstance(task, LlamaTask)
+    return task.on_cancel is not None
+
+
+def start_together(engine: LlamaEngine, jobs: Sequence[Job]) -> list[Answer]:
+    """Starts jobs of which none is computed before the engine has got them all."""
+    gate = Gate()
+    start(engine, Job("", max_tokens=1), gate)
+    gate.wait()
+    started = [start(engine, job) for job in jobs]
+    gate.open(engine, *(task for _, task in started))
+    return [answer for answer, _ in started]
+
+
+def drop(engine: LlamaEngine, task: Task) -> None:
+    """Cancels, and returns when no step of it is computed any more."""
+    task.cancel()
+    ask(engine, Job("", max_tokens=1))
 
 
 Told = TypeVar("Told")
