@@ -23,8 +23,8 @@ class Hanging:
 
 
 async def test_one_that_hangs_is_not_asked_again_until_it_answers() -> None:
-    hanging, calls = Hanging(), SerialCalls("the drive", 0.02)
-    with pytest.raises(NoAnswerError, match=r"the drive gives no answer within 0\.02 s"):
+    hanging, calls = Hanging(), SerialCalls("the drive", 1.0)
+    with pytest.raises(NoAnswerError, match=r"the drive gives no answer within 1 s"):
         await calls.run(hanging)
     for _ in range(100):
         with pytest.raises(NoAnswerError, match="has not answered an earlier question"):
@@ -83,7 +83,7 @@ async def test_the_end_of_an_event_loop_does_not_wait_for_what_hangs() -> None:
 
 def test_lanes_of_other_names_move_past_one_that_hangs() -> None:
     async def main() -> None:
-        hanging, by_name = Hanging(), SerialCallsByName(0.05, at_once=1, most=2)
+        hanging, by_name = Hanging(), SerialCallsByName(2.0, at_once=1, most=2)
 
         async def refused(name: str, call: Callable[[], int]) -> str:
             with pytest.raises(NoAnswerError) as refusal:

@@ -38,7 +38,7 @@ HANGING = """
     from pathlib import Path
     from vramd_supervisor import main, server, signals, watchdog
     from vramd_supervisor.settings.settings_file import Flags
-    signals.end_s = server.end_s = lambda drain_s: 0.5
+    signals.end_s = server.end_s = lambda drain_s: 5.0
 
     def hang(self):
         print("hangs", flush=True)

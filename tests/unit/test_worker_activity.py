@@ -11,6 +11,7 @@ import pytest
 from support.supervisor_process import until
 from vramd_common.reasons import Reason
 from vramd_worker.engine import EngineError
+from vramd_worker.llama import context
 from vramd_worker.llama.context import Chunk, NativeContext, Outcome, Pace
 from vramd_worker.llama.decode_loop import DecodeLoop, Interrupt
 from vramd_worker.llama.model import NativeModel
@@ -51,9 +52,9 @@ def pace() -> Pace:
 
 @pytest.fixture
 def loop(steps: Steps, pace: Pace) -> Iterator[DecodeLoop[Any]]:
-    context = cast(NativeContext, SimpleNamespace(pace=pace))
+    of_pace = cast(NativeContext, SimpleNamespace(pace=pace))
     interrupt = cast(Interrupt, SimpleNamespace(look=lambda: None))
-    loop = DecodeLoop[Any](context, interrupt, steps, 1)
+    loop = DecodeLoop[Any](of_pace, interrupt, steps, 1)
     yield loop
     steps.due_s.extend([math.inf] * 2)
     steps.goes_on.release(2)
@@ -125,7 +126,8 @@ def test_a_prompt_that_fails_leaves_its_thread_at_rest() -> None:
     assert not prompts.activity().at_work
 
 
-def test_a_batch_is_expected_to_take_what_batches_of_its_size_took() -> None:
+def test_a_batch_is_expected_to_take_what_batches_of_its_size_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "time", SimpleNamespace(monotonic=lambda: 100.0))
     pace = Pace()
     pace.begin(1)
     assert pace.batch_s == 0.0, "nothing is known"
@@ -154,8 +156,8 @@ def test_only_a_batch_that_was_computed_teaches_the_pace(outcome: Outcome) -> No
         llama_decode=lambda *_: outcome.value,
     )
     model = SimpleNamespace(handle=1, vocabulary_tokens=4)
-    context = NativeContext(cast(ModuleType, library), cast(NativeModel, model), 1, embeds=False)
-    assert context.compute([Chunk(0, [1, 2, 3], 0, True)]) == (outcome, [2])
-    context.pace.begin(8)
+    native = NativeContext(cast(ModuleType, library), cast(NativeModel, model), 1, embeds=False)
+    assert native.compute([Chunk(0, [1, 2, 3], 0, True)]) == (outcome, [2])
+    native.pace.begin(8)
     done = outcome is Outcome.DONE
-    assert (context.pace.batches, context.pace.batch_s > 0.0) == (int(done), done)
+    assert (native.pace.batches, native.pace.batch_s > 0.0) == (int(done), done)

@@ -1,6 +1,7 @@
 """The simulated engine in this process: what it says, how fast, and where it ends."""
 
 import queue
+import threading
 import time
 
 import pytest
@@ -114,8 +115,15 @@ def test_the_slower_pace_counts(model: float, asked: float | None) -> None:
 def test_sequences_run_side_by_side_up_to_the_limit() -> None:
     engine = loaded(tokens_per_s=100, parallel=2)
     order: queue.Queue[tuple[str, Piece | EngineError]] = queue.Queue()
+    here = threading.Event()
+
+    def wait_for_all(_: object) -> None:
+        assert here.wait(BOUND_S)
+
+    engine.generate(Job("before", max_tokens=1), wait_for_all)
     for name in ("a", "b", "c"):
         engine.generate(Job(name, max_tokens=5), lambda piece, name=name: order.put((name, piece)))  # type: ignore[misc]
+    here.set()  # none has begun before all are there
     came = [order.get(timeout=BOUND_S)[0] for _ in range(15)]
     assert set(came[:9]) == {"a", "b"}
     assert came[-4:] == ["c"] * 4

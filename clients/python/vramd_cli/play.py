@@ -32,8 +32,10 @@ SPARE_ROOM_BYTES = 8 << 20
 """Beside the two largest entries; too little for the third."""
 READING_TOKENS_PER_S = 30.0
 """The speed at which a person reads."""
-SLOW_TOKENS_PER_S = 4.0
-"""Speed of the answer that is cut off: slow enough not to end before."""
+KILLED_TOKENS_PER_S = 4.0
+"""Speed of the answer that goes on in another process: slow enough not to end before, on a busy machine too."""
+CUT_OFF_TOKENS_PER_S = 2.0
+"""Speed of the one that is cut off, while another one begins."""
 PIECES_BEFORE_THE_MIDDLE = 3
 TOKENS = 60
 WAIT_S = 15.0
@@ -135,11 +137,12 @@ class Stage:
         prompt: str,
         in_the_middle: Callable[[], None] = lambda: None,
         temperature: float | None = None,
+        tokens_per_s: float = READING_TOKENS_PER_S,
     ) -> Answer:
         """Asks a model or a task, for the audience to hear; calls `in_the_middle` during the answer."""
         self.audience.asks(model, prompt)
         with self.client.chat(
-            model, prompt, temperature=temperature, max_tokens=TOKENS, max_tokens_per_s=READING_TOKENS_PER_S
+            model, prompt, temperature=temperature, max_tokens=TOKENS, max_tokens_per_s=tokens_per_s
         ) as stream:
             for number, piece in enumerate(stream, start=1):
                 self.audience.hears(piece)
@@ -225,7 +228,9 @@ def _kill(stage: Stage) -> Step:
 
 
 def _until_cut_off(stage: Stage, prompt: str, pid: int, speaks: threading.Event) -> Answer:
-    stream = stage.client.chat("medium", prompt, max_tokens=TOKENS, max_tokens_per_s=SLOW_TOKENS_PER_S, on_crash="fail")
+    stream = stage.client.chat(
+        "medium", prompt, max_tokens=TOKENS, max_tokens_per_s=CUT_OFF_TOKENS_PER_S, on_crash="fail"
+    )
     engine, error = stage.client.model("medium").engine, None
     try:
         for _ in stream:
@@ -251,7 +256,8 @@ def _survive(stage: Stage) -> Step:
         os.kill(pid, KILL)
         stage.audience.interrupted(pid)
 
-    answer = stage.answer("medium", "What do you do on a rainy day?", in_the_middle=kill)
+    prompt = "What do you do on a rainy day?"
+    answer = stage.answer("medium", prompt, in_the_middle=kill, tokens_per_s=KILLED_TOKENS_PER_S)
     return stage.step(title, (answer,), killed_pid=pid)
 
 
