@@ -1,11 +1,11 @@
 """A model in RAM lies in huge pages, unless the configuration forbids it; the ledger has what it takes either way."""
 
+import re
 from pathlib import Path
 
 import pytest
 from support.gguf_models import Shape, random_llama
 from support.supervisor_process import SupervisorProcess
-from vramd_supervisor.domain.errors import in_words
 from vramd_supervisor.workers import huge_pages
 
 pytest.importorskip("llama_cpp")
@@ -45,7 +45,10 @@ def test_weights_and_cache_lie_in_huge_pages(path: Path, wanted: bool) -> None:
             assert in_huge_pages == 0
         receipt = client.unload("rambler")
         assert receipt.observed_bytes is not None
-        assert f" {in_words(in_huge_pages)} of it in huge pages" in receipt.devices[0].reason
+        told = re.search(r" ([\d.]+) MiB of it in huge pages", receipt.devices[0].reason)
+        assert told, receipt.devices[0].reason
+        # The kernel may have put more of it there meanwhile.
+        assert in_huge_pages / 2**20 - 0.05 <= float(told[1]) <= (receipt.observed_bytes / 2**20 + 0.05) * wanted
         assert in_huge_pages <= receipt.observed_bytes <= receipt.expected_bytes
 
 
