@@ -247,6 +247,7 @@ async def test_a_caller_that_reads_nothing_is_given_up_and_others_are_served(mon
     async with served() as (echo, channel, _):
         call = begun(channel, "/a/Large", b"", TOKEN)
         await asyncio.wait_for(echo.ended.wait(), BOUND_S)
+        monkeypatch.undo()
         assert await outcome(channel, "/a/Unary", b"", TOKEN) == ("OK", "")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             read = 0

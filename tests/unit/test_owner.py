@@ -46,12 +46,13 @@ def test_its_end_is_seen_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -
 
 
 WATCHED = """
-import asyncio, os, resource, sys, time
+import asyncio, os, resource, sys, threading
 from vramd_supervisor import owner
 from vramd_supervisor.owner import Lifeline, Owner
+watches = threading.Event()
 if "broken" in sys.argv:
     def broken():
-        time.sleep(0.5)
+        watches.wait(30)
         raise RuntimeError("cannot look")
     owner._stdin = lambda: broken
 if "many files" in sys.argv:
@@ -66,6 +67,7 @@ async def main():
     gone = asyncio.Event()
     watch.hear(asyncio.get_running_loop(), gone.set, lambda: None)
     print("watches", flush=True)
+    watches.set()
     await gone.wait()
 asyncio.run(main())
 """
