@@ -10,6 +10,9 @@ from vramd_cli.play import MODEL_FILE
 
 pytest.importorskip("llama_cpp")
 
+pytestmark = pytest.mark.timeout(300)
+"""A dozen processes start one after the other."""
+
 PROFILES = ("low_memory", "balanced", "performance")
 
 
@@ -17,7 +20,7 @@ def profiles(folder: Path, plug_ins: Path, total_mib: int) -> tuple[dict[str, li
     """The values by the figure's name, and the notes. The card's driver takes 8 MiB for each process."""
     _, environment = nvidia(folder, plug_ins, total_mib)
     command = ("-m", "vramd", "bench", "profiles", "--quick", "--runs", "1", "--json", "--model", str(MODEL_FILE))
-    done = python(*command, cwd=folder, added={**environment, "XDG_STATE_HOME": str(folder)}, bound_s=110)
+    done = python(*command, cwd=folder, added={**environment, "XDG_STATE_HOME": str(folder)}, bound_s=280)
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)["results"]
     return {figure["name"]: figure["values"] for figure in result["figures"]}, " ".join(result["notes"])

@@ -10,9 +10,12 @@ pytest.importorskip("llama_cpp")
 from support.programs import python
 from vramd_cli.play import MODEL_FILE
 
+pytestmark = pytest.mark.timeout(300)
+"""A dozen processes start one after the other."""
+
 
 def demo(*arguments: str) -> str:
-    done = python("-m", "vramd", "demo", *arguments, bound_s=100)
+    done = python("-m", "vramd", "demo", *arguments, bound_s=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

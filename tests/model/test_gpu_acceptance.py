@@ -10,6 +10,9 @@ from support.programs import python
 
 pytest.importorskip("llama_cpp")
 
+pytestmark = pytest.mark.timeout(300)
+"""A dozen processes start one after the other."""
+
 RUN = """
 import sys
 import gpu_acceptance
@@ -22,7 +25,7 @@ def accepted(
 ) -> "subprocess.CompletedProcess[str]":
     """`context_mib` are what the driver takes for each process."""
     _, environment = nvidia(folder, plug_ins, total_mib, context_mib)
-    return python("-c", RUN, *arguments, cwd=folder, added=environment, bound_s=110)
+    return python("-c", RUN, *arguments, cwd=folder, added=environment, bound_s=280)
 
 
 def test_a_card_that_gives_what_was_promised_is_accepted(tmp_path: Path, plug_ins: Path) -> None:

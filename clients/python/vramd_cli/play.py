@@ -38,7 +38,7 @@ CUT_OFF_TOKENS_PER_S = 2.0
 """Speed of the one that is cut off, while another one begins."""
 PIECES_BEFORE_THE_MIDDLE = 3
 TOKENS = 60
-WAIT_S = 15.0
+WAIT_S = 60.0
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 """Windows knows one way to end a process, and calls it SIGTERM."""
 
