@@ -29,11 +29,11 @@ START_LIMIT_S = 60.0
 END_LIMIT_S = 60.0
 """Limit for a supervisor that has agreed to end: requests of other programs may get 30 s, and each worker some more."""
 
-ASK_S = 5.0
-"""For a supervisor to agree."""
+ASK_S = 10.0
+"""For a supervisor to agree; a busy machine holds it up."""
 
-GRACE_S = 5.0
-"""For one that does not agree, until it is killed."""
+GRACE_S = 10.0
+"""For one that does not agree, until it is killed. By itself it takes `owner_grace_s` (2 s), and the end of workers."""
 
 
 class Supervisor:

@@ -44,7 +44,7 @@ public sealed class FaultTests
                 manner,
                 card: "",
                 // Of three tokens before a fault the first has arrived when it comes, on a busy machine too.
-                settings: [("manners", (string[])[manner]), ("expendable", true), ("tokens_per_s", 5)]))));
+                settings: [("manners", (string[])[manner]), ("expendable", true), ("tokens_per_s", 2)]))));
         await using var client = VramdClient.Connect(supervisor.Folder);
         var settings = new AnswerSettings { MaxTokens = 10, Timeout = Bounds.Bound * 2, OnCrash = OnCrash.Fail };
         using var few = new SemaphoreSlim(5); // more processes at once could look as if they hung
