@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from support.supervisor_process import until
 from vramd_common.reasons import Reason
 from vramd_supervisor.core.actions import Action, Decided, FindPlans, QueueChanged, Spawn, Stop
 from vramd_supervisor.core.core import Core
@@ -166,6 +167,7 @@ async def test_a_journal_that_does_not_answer_is_refused_and_gets_all_later(
     await asyncio.wait_for(notes.close(), BOUND_S)
     assert "the last decisions are not written down" in caplog.text
     goes_on.set()
+    until("the first is written", lambda: journal.written)
     monkeypatch.undo()
     later = DecisionWriter(journal)
     later._pending = notes._pending
