@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -35,6 +36,12 @@ JUNK = {
     "cut off": GetModelRequest(model="companion").SerializeToString()[:-3],
     "a group without end": b"\x0b",
 }
+
+
+@pytest.fixture(autouse=True)
+def in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stranger sends at once is not late because the machine is busy."""
+    monkeypatch.setattr(unauthenticated, "READING_S", BOUND_S)
 
 
 class Echo(grpc.GenericRpcHandler):
@@ -177,8 +184,7 @@ async def test_forms_of_the_token(given: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("method", [CHECK, WATCH])
-async def test_a_stranger_may_send_little_to_an_open_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unauthenticated, "READING_S", BOUND_S)
+async def test_a_stranger_may_send_little_to_an_open_method(method: str) -> None:
     name = health_pb2.HealthCheckRequest(service="x" * unauthenticated.MOST_REQUEST_BYTES).SerializeToString()
 
     async with served() as (_, channel, __):
@@ -187,17 +193,25 @@ async def test_a_stranger_may_send_little_to_an_open_method(method: str, monkeyp
         assert answers == [too_large, too_large, ("OK", "")] * 3
 
 
-async def test_strangers_who_never_finish_give_way_to_others() -> None:
+async def test_strangers_who_never_finish_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, all_taken = 0, asyncio.Event()
+    strangers = 2 * unauthenticated.MOST_READING
+
+    def bounded(reading: Awaitable[object], limit_s: float) -> Awaitable[object]:
+        """The first are those who never finish; who asks behind them has all the time."""
+        nonlocal begun
+        begun += 1
+        if begun == unauthenticated.MOST_READING:
+            all_taken.set()
+        return asyncio.wait_for(reading, 0.25 if begun <= strangers else limit_s)
+
     async with served() as (_, channel, address):
-        heads = (
-            raw_http2.head(CHECK.encode(), stream=1 + 2 * number) for number in range(2 * unauthenticated.MOST_READING)
-        )
-
-        async def ask() -> None:
-            assert await outcome(channel, CHECK, b"") == ("OK", "")
-
+        heads = (raw_http2.head(CHECK.encode(), stream=1 + 2 * number) for number in range(strangers))
+        bounds = SimpleNamespace(wait_for=bounded, TimeoutError=asyncio.TimeoutError)
+        monkeypatch.setattr(unauthenticated, "asyncio", bounds)
         with raw_http2.connection(address, raw_http2.HELLO + b"".join(heads)):
-            await ask()
+            await asyncio.wait_for(all_taken.wait(), BOUND_S)
+            assert await outcome(channel, CHECK, b"") == ("OK", "")
 
 
 async def test_watches_of_strangers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

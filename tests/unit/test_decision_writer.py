@@ -11,10 +11,17 @@ from vramd_proto.v1 import model_pb2, supervisor_pb2
 from vramd_supervisor.domain.causes import Cause
 from vramd_supervisor.domain.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import Journal, Record
+from vramd_supervisor.services import decision_writer
 from vramd_supervisor.services.decision_writer import DecisionWriter
 from vramd_supervisor.services.messages import decision
 
-BOUND_S = 10.0
+BOUND_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that waits for the test, on a busy machine, does not hang."""
+    monkeypatch.setattr(decision_writer, "JOURNAL_S", BOUND_S)
 
 
 def refused(cause: str) -> Decision:

@@ -18,7 +18,7 @@ from vramd_worker.llama.model import NativeModel
 from vramd_worker.llama.prompt_thread import PromptThread
 from vramd_worker.llama.tasks import LlamaTask, Question
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 
 
 class Steps:

@@ -37,7 +37,7 @@ from vramd_worker.service_worker import WorkerService
 if TYPE_CHECKING:  # the generated stubs alone know this class
     from vramd_proto.internal.v1.worker_pb2_grpc import WorkerServiceAsyncStub
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 NONCE = ((NONCE_KEY, "n"),)
 END = Piece("", (), Finish(FinishReason.STOP, 1, 1, 0, 0))
 
