@@ -357,7 +357,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=changes, header_only=st.booleans())
 def test_a_mutated_header_is_read_or_refused(
     tmp_path: Path, changes: list[tuple[int, bytes, str]], header_only: bool
@@ -373,6 +373,7 @@ def test_a_mutated_header_is_read_or_refused(
         else:
             del content[place : place + len(raw)]
     path = written(tmp_path, bytes(content))
+    began_s = time.process_time()
     try:
         file = read(path)
     except UnreadableModelError as error:
@@ -380,3 +381,4 @@ def test_a_mutated_header_is_read_or_refused(
     else:
         assert file == replace(file)
         assert file.size_bytes == len(content)
+    assert time.process_time() - began_s < 2
