@@ -209,5 +209,6 @@ def test_a_folder_that_cannot_be_made_anew_is_told_once(
             await asyncio.wait_for(task, BOUND_S)
 
     asyncio.run(main())
-    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    told = [record.levelname for record in caplog.records if record.name != "asyncio"]  # of earlier tests' servers
+    assert told == ["ERROR", "WARNING"]
     instance.leave()
