@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
+from typing import cast
 
 import grpc
 import pytest
@@ -13,13 +14,17 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from support import raw_http2
+from vramd_common.heap import Heap
+from vramd_common.reasons import Reason
 from vramd_proto.v1 import inference_pb2, model_pb2, supervisor_pb2
 from vramd_proto.v1.model_pb2 import GetModelRequest
+from vramd_supervisor.domain.errors import refusal
 from vramd_supervisor.services import unauthenticated, writing
 from vramd_supervisor.services.activity import Activity
 from vramd_supervisor.services.auth_interceptor import AuthInterceptor
 from vramd_supervisor.services.scopes import SCOPES, Scope, scope_of
 from vramd_supervisor.services.steady_server import steady_server
+from vramd_supervisor.wire_status import Context
 
 BOUND_S = 20.0
 TOKENS = {Scope.ADMIN: "right", Scope.USE: "use-only"}
@@ -197,21 +202,43 @@ async def test_strangers_who_never_finish_give_way_to_others(monkeypatch: pytest
     begun, all_taken = 0, asyncio.Event()
     strangers = 2 * unauthenticated.MOST_READING
 
-    def bounded(reading: Awaitable[object], limit_s: float) -> Awaitable[object]:
+    def bounded(reading: set[asyncio.Future[object]], *, timeout: float) -> Awaitable[object]:
         """The first are those who never finish; who asks behind them has all the time."""
         nonlocal begun
         begun += 1
         if begun == unauthenticated.MOST_READING:
             all_taken.set()
-        return asyncio.wait_for(reading, 0.25 if begun <= strangers else limit_s)
+        return asyncio.wait(reading, timeout=0.25 if begun <= strangers else timeout)
 
     async with served() as (_, channel, address):
         heads = (raw_http2.head(CHECK.encode(), stream=1 + 2 * number) for number in range(strangers))
-        bounds = SimpleNamespace(wait_for=bounded, TimeoutError=asyncio.TimeoutError)
+        bounds = SimpleNamespace(wait=bounded, ensure_future=asyncio.ensure_future)
         monkeypatch.setattr(unauthenticated, "asyncio", bounds)
         with raw_http2.connection(address, raw_http2.HELLO + b"".join(heads)):
             await asyncio.wait_for(all_taken.wait(), BOUND_S)
             assert await outcome(channel, CHECK, b"") == ("OK", "")
+
+
+async def test_a_request_that_came_while_the_event_loop_was_held_up_is_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unauthenticated, "READING_S", 0.05)
+    came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    reading = asyncio.Event()
+
+    async def read() -> bytes:
+        reading.set()
+        return await came
+
+    async def asked() -> bytes:
+        strangers = unauthenticated.UnauthenticatedCalls(Heap())
+        why = refusal(Reason.TOKEN_MISSING, "no token")
+        async with strangers.one(cast(Context, SimpleNamespace(read=read)), why) as request:
+            return request
+
+    asking = asyncio.ensure_future(asked())
+    await reading.wait()
+    asyncio.get_running_loop().call_soon(came.set_result, b"here")
+    time.sleep(0.1)
+    assert await asking == b"here"
 
 
 async def test_watches_of_strangers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
