@@ -193,6 +193,10 @@ async def test_a_file_that_does_not_answer_has_a_problem_and_the_next_one_none(
     assert "read" in other.file.problem.text
 
 
+NO_PID = 1 << 30
+"""Of no process and no group, should it be killed after all; 0 would be this one's group."""
+
+
 class Starts:
     """Stands in for `containment.start`: its children are no processes."""
 
@@ -201,14 +205,20 @@ class Starts:
         self.threads: list[threading.Thread] = []
         self.asked, self.ended = threading.Semaphore(0), threading.Semaphore(0)
         monkeypatch.setattr(containment, "start", self._start)
-        monkeypatch.setattr(containment, "kill", lambda _: self.ended.release())
-        monkeypatch.setattr(containment, "wait", lambda _: 0)
+        self._killed: list[object] = []
+        monkeypatch.setattr(containment, "kill", self._killed.append)
+        monkeypatch.setattr(containment, "wait", self._wait)
 
     def _start(self, *_: object) -> SimpleNamespace:
         self.threads.append(threading.current_thread())
         self.asked.release()
         assert self.goes_on.wait(BOUND_S)
-        return SimpleNamespace(pid=0)
+        return SimpleNamespace(pid=NO_PID)
+
+    def _wait(self, child: object) -> None:
+        """The last that is done with a child: what came behind this test would be done by the real functions."""
+        if child in self._killed:
+            self.ended.release()
 
 
 @pytest.fixture

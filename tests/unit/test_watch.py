@@ -45,8 +45,13 @@ class Script:
                     raise error
 
 
-def end(one: Watch) -> None:
+def end(one: Watch, system: Script | None = None) -> None:
+    """Whatever its thread is at: also if it waits for news of the system, which none may do beyond its test."""
     one.leave()
+    if system:
+        system.news.put(None)
+        one._thread.join(BOUND_S)
+        assert not one._thread.is_alive()
     one.join()
 
 
@@ -86,7 +91,7 @@ def test_a_folder_that_comes_and_goes_is_watched_when_it_is_there(tmp_path: Path
         system.news.put(False)
         told.wait()
         (tmp_path / "away").rename(folder)
-    end(one)
+    end(one, system)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("too many open files")])
@@ -103,7 +108,7 @@ def test_a_system_that_refuses_is_told_once_and_asked_again(
         system.begun.get(timeout=BOUND_S)
         system.news.put(False)
         told.wait()
-    end(one)
+    end(one, system)
     assert [str(error) in message for message in caplog.messages] == [True]
     assert "vramd rescan" in caplog.text
 
@@ -145,7 +150,7 @@ def test_changes_without_end_are_told_ever_more_seldom(
     system.begun.get(timeout=BOUND_S)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 1.0]
     system.news.put(ImportError())
-    end(one)
+    end(one, system)
 
 
 @pytest.mark.parametrize(
