@@ -14,6 +14,9 @@ from vramd_supervisor.domain.causes import Cause
 from vramd_supervisor.domain.decisions import Decision, DecisionKind, Rejected
 from vramd_supervisor.files.journal import LAYOUT, MOST_TEXT_BYTES, MOST_UNWRITTEN, Journal
 
+BUSY_S = 60.0
+"""Enough while another writes, though a busy machine holds that one up."""
+
 EVICTED = Decision(
     DecisionKind.EVICT,
     "one",
@@ -221,7 +224,7 @@ def test_where_nothing_can_be_written_vramd_goes_on(tmp_path: Path, caplog: pyte
 
 def test_two_supervisors_write_one_journal_at_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def write(model: str) -> None:
-        journal = Journal(path)
+        journal = Journal(path, busy_s=BUSY_S)
         for number in range(20):
             journal.append([(number, refused(model, str(number)))])
 
