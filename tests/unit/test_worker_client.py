@@ -19,7 +19,7 @@ from vramd_supervisor.workers import worker_client
 from vramd_supervisor.workers.breach import BreachError
 from vramd_supervisor.workers.worker_client import MOST_MESSAGE_BYTES, WorkerClient
 
-BOUND_S = 10.0
+BOUND_S = 30.0
 
 
 @pytest.mark.parametrize("before", [True, False])
