@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
-from vramd_supervisor.workers import log_book
+from vramd_supervisor.workers import log_book, workers
 from vramd_supervisor.workers.log_book import (
     LINE_BYTES,
     MOST_TRACEBACK_LINES,
@@ -18,6 +20,7 @@ from vramd_supervisor.workers.log_book import (
     OwnLogHandler,
     Splitter,
 )
+from vramd_supervisor.workers.process import ChildProcess
 from vramd_supervisor.workers.workers import Worker
 
 
@@ -53,6 +56,27 @@ def test_a_line_that_is_taken_in_behind_the_handover_is_in_the_models_file(folde
     logs.settle()
     assert (folder / "models" / "a.log").read_text("utf-8") == "early\nearly too\n"
     assert list(logs.of("a").lines) == ["early", "early too"]
+
+
+@pytest.mark.parametrize(
+    ("lines_at_s", "ends_s"),
+    [({}, 3.0), ({1: ["late"]}, 1.5), ({1: ["late"], 1.5: ["slow"]}, 2.0), ({n / 2: ["on"] for n in range(9)}, 3.0)],
+)
+def test_what_a_process_prints_before_it_is_ended_may_come_late_but_not_for_ever(
+    folder: Path, lines_at_s: dict[float, list[str]], ends_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "DUMP_S", 0.5)
+    worker, now_s = Worker(1, LogBook(folder).spare), 0.0
+
+    async def exit_within(within_s: float) -> bool:
+        nonlocal now_s
+        now_s += within_s
+        if lines := lines_at_s.get(now_s):
+            worker.printed(lines)
+        return False
+
+    asyncio.run(worker.dumped(cast(ChildProcess, SimpleNamespace(exit_within=exit_within)), lambda: now_s))
+    assert now_s == ends_s
 
 
 def test_each_log_has_its_file_and_lines_keep_their_order(

@@ -47,7 +47,9 @@ from .worker_client import CONNECT_S, LoadedFacts, WorkerClient
 log = logging.getLogger(__name__)
 
 DUMP_S = 0.3
-"""Time for a process that hangs to print what its threads do."""
+"""A process that prints what its threads do has ended that once it printed nothing for so long."""
+MOST_DUMP_S = 3.0
+"""Time for that in all; a process that hangs may spin, and a busy machine holds it up."""
 LAST_WORDS_S = 0.5
 """A process whose stdout has ended without a hello is gone by then, or it will not go by itself."""
 
@@ -72,6 +74,8 @@ class Worker:
         """Lines from before it had a model."""
         self.last_lines: deque[str] = deque(maxlen=200)
         """The last lines that it printed."""
+        self.line_count = 0
+        """How many it has printed."""
         self.loads: Load | None = None
         """The load in progress."""
         self.pid = 0
@@ -93,8 +97,18 @@ class Worker:
         self.log.write(as_text(lines))
         self.log.add(lines)
         self.last_lines.extend(lines)
+        self.line_count += len(lines)
         if not self.has_model:
             self.first_lines = (self.first_lines + lines)[-100:]
+
+    async def dumped(self, process: ChildProcess, now_s: Callable[[], float]) -> None:
+        """Waits, bounded, until it has printed what its threads do."""
+        before = last = self.line_count
+        end_s = now_s() + MOST_DUMP_S
+        while not await process.exit_within(DUMP_S) and now_s() < end_s:
+            if before < self.line_count == last:
+                return
+            last = self.line_count
 
     def give_log(self, model_log: Log) -> None:
         """From now on what it prints belongs to its model, and so does what it has printed before."""
@@ -364,7 +378,7 @@ class Workers:
         worker.stop_s = self._loop.now_s()
         worker.observed = await measure_soon(worker.measuring, self._on(worker), worker.pid)
         if worker.fault and worker.process.dump(worker.pid):
-            await worker.process.exit_within(DUMP_S)
+            await worker.dumped(worker.process, self._loop.now_s)
         await worker.process.stop(self._patience_s)
         if not worker.process.gone:
             log.warning("process %d is killed and still there; its memory stays booked", worker.process.pid)
