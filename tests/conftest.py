@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import inspect
+import logging
 import os
 import shutil
 import signal
@@ -18,6 +19,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What this user's supervisor has learned is not for tests to use, and what they load is not for it to learn from.
 os.environ["VRAMD_STATE_DIR"] = tempfile.mkdtemp(prefix="vramd-tests-")
 atexit.register(shutil.rmtree, os.environ["VRAMD_STATE_DIR"], ignore_errors=True)
+
+# gRPC's poller of an event loop of an earlier test, which is closed, speaks up at any moment in a later one.
+logging.getLogger("asyncio").addFilter(
+    lambda record: (
+        not (
+            record.getMessage().startswith("Exception in callback PollerCompletionQueue._handle_events")
+            and record.exc_info
+            and str(record.exc_info[1]) == "Event loop is closed"
+        )
+    )
+)
 
 # How long an example takes is a matter of the machine, and of what else runs on it.
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])

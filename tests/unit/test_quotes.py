@@ -106,12 +106,7 @@ def fallen_back(bench: Bench, settings: Settings = ON_CARD) -> Quote:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Those of vramd; asyncio tells of servers of earlier tests."""
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.levelno >= logging.WARNING and record.name != "asyncio"
-    ]
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_the_dry_run_is_believed(bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
