@@ -34,7 +34,7 @@ PROCESSES, CLIENTS_EACH = 5, 4
 DEADLINE_S = 60.0
 """Of a request whose deadline is not the point."""
 FED_WITHIN_S = 20.0
-GONE_WITHIN_S = 10.0
+GONE_WITHIN_S = 1.0
 BYTES_PER_ANSWER = 10_000
 ONCE_BYTES, EVENT_BYTES, REQUEST_BYTES = 4_000_000, 2_000, 200
 """The bytes that may stay: of what is done for the first time, of each event that is remembered, of each request."""
@@ -179,7 +179,7 @@ def resources(
 
 
 def outliving(supervisor: SupervisorProcess, client: vramd.Client) -> int:
-    """Kills it with all models at work; counts the processes that are there some seconds later."""
+    """Kills it with all models at work; counts the processes that are there a second later."""
     for model in models.SERVING:
         client.reset(model)
         client.load(model)

@@ -34,7 +34,7 @@ def test_the_receipt_says_what_was_promised_and_what_was_really_there(client: vr
     assert (receipt.model, receipt.worker_id, receipt.pid) == ("real", loaded.worker_id, loaded.pid)
     assert receipt.exit == "ended"
     assert 0 < receipt.exit_s < STOP_S
-    assert 0 <= receipt.release_s < BOUND_S
+    assert 0 <= receipt.release_s < 0.5
     assert receipt.expected_bytes == 200 * MIB
     assert receipt.observed_bytes is not None
     assert abs(receipt.observed_bytes - 200 * MIB) <= 10 * MIB
@@ -69,7 +69,7 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
         client.load("rude")
         receipt = client.unload("rude")
         assert (receipt.exit, receipt.message) == ("forced", "ended by force")
-        assert 0.8 <= receipt.exit_s < BOUND_S
+        assert 0.8 <= receipt.exit_s < 0.8 + 5
 
 
 def test_a_busy_model_may_end_what_it_has_begun(client: vramd.Client) -> None:

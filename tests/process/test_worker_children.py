@@ -16,6 +16,7 @@ from vramd_worker.childless import PROCESSORS
 
 FORBIDS = sys.platform == "linux" and platform.machine() in PROCESSORS
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="process groups of POSIX")
+WITHIN_S = 1.0
 
 TRIES = """
 import ctypes, json, os, subprocess, sys, threading
@@ -91,7 +92,7 @@ def test_a_killed_supervisor_leaves_nothing_of_a_worker_that_wants_children() ->
         assert worker.children() == []
         left = supervisor.workers()
         supervisor.process.kill()
-        until("they are gone", lambda: all(map(has_ended, left)))
+        until("they are gone", lambda: all(map(has_ended, left)), WITHIN_S)
 
 
 @POSIX
@@ -111,7 +112,7 @@ def test_children_end_with_the_group(ends: str) -> None:
     else:
         # This process has not the supervisor's part here: the worker's own lifeline has to do it.
         child.stdin.close()
-    until("it is gone", lambda: has_ended(grandchild))
+    until("it is gone", lambda: has_ended(grandchild), WITHIN_S)
     child.wait()
     for pipe in (child.stdin, child.stdout, child.stderr):
         pipe.close()

@@ -34,8 +34,8 @@ LATE = frozenset({"DEADLINE_PASSED", "DEADLINE_EXCEEDED"})
 CRASHED = frozenset({"WORKER_CRASHED", "WORKER_CRASHED_MID_STREAM", "MODEL_QUARANTINED", "REQUEST_QUARANTINED"})
 HUNG = CRASHED | {"WORKER_HUNG"}
 OUT_OF_MEMORY = CRASHED | {"HOST_OOM"}
-NOTICED_WITHIN_S = 15.0
-"""The loss of a process, by a supervisor that a busy machine may hold up."""
+NOTICED_WITHIN_S = 5.0
+"""The loss of a process."""
 TIGHT = frozenset({"MEMORY_EXHAUSTED", "MODEL_UNLOADED"})
 """How a request may fail while another program has the memory."""
 
